@@ -1,0 +1,35 @@
+/** The rooms and who may enter which (docs/architecture.md). @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
+    { name: 'coordinator-not-worker', severity: 'error', from: { path: '^coordinator/' }, to: { path: '^(worker|cli)/' } },
+    { name: 'worker-not-coordinator', severity: 'error', from: { path: '^worker/' }, to: { path: '^(coordinator|cli)/' } },
+    { name: 'mixture-is-below', severity: 'error', from: { path: '^mixture/' }, to: { path: '^(worker|coordinator|cli)/' } },
+    { name: 'shared-is-the-ground', severity: 'error', from: { path: '^shared/' }, to: { path: '^(worker|coordinator|cli|mixture)/' } },
+    {
+      name: 'tfjs-only-in-compute',
+      severity: 'error',
+      from: { pathNot: '^(worker/(engine|model)/|bench/)' },
+      to: { path: 'node_modules/@tensorflow/' },
+    },
+    {
+      name: 'ws-only-in-the-transport',
+      severity: 'error',
+      from: { pathNot: '^(shared/transport/|e2e/|bench/)' },
+      to: { path: 'node_modules/ws/' },
+    },
+    {
+      name: 'no-tests-in-product',
+      severity: 'error',
+      from: { pathNot: '\\.test\\.ts$' },
+      to: { path: '\\.test\\.ts$' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(node_modules|runs|golden)' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { extensions: ['.ts', '.mts', '.js', '.mjs', '.cjs', '.json'], exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+  },
+};

@@ -1,0 +1,131 @@
+/**
+ * Every failure of exmix: one class, one stable code, one table.
+ *
+ * Match on `code` (or on the code's `reaction`), never on the message, nor by `instanceof` across a socket or a thread.
+ * A message says what was expected, what was found, where, and what to do.
+ */
+
+/** What a catcher does about a failure; the command line turns it into the exit status (docs/errors in protocol.md). */
+export type Reaction = 'usage' | 'data' | 'protocol' | 'transport' | 'run';
+
+interface CodeFacts {
+  readonly reaction: Reaction;
+  /** One sentence for the table in docs/protocol.md. */
+  readonly meaning: string;
+}
+
+/** The table of all codes. docs/protocol.md shows the same rows; a test holds the two together. */
+export const ERROR_CODES = {
+  CONFIG_INVALID: {
+    reaction: 'usage',
+    meaning: 'The configuration or a flag has one or more problems; all are listed.',
+  },
+  NAME_UNKNOWN: {
+    reaction: 'usage',
+    meaning: 'No task, preset, engine or command of that name; the nearest names are shown.',
+  },
+  PATH_UNUSABLE: {
+    reaction: 'usage',
+    meaning: 'A file or folder is missing, of the wrong kind, or not readable or writable.',
+  },
+  RUN_LOCKED: { reaction: 'usage', meaning: 'Another live coordinator holds the run folder.' },
+  PORT_IN_USE: { reaction: 'usage', meaning: 'The address to listen on is taken or not ours.' },
+  ENGINE_UNAVAILABLE: { reaction: 'usage', meaning: 'The engine asked for cannot run on this machine.' },
+  DISK_FULL: { reaction: 'run', meaning: 'The file system has no room for what must be written.' },
+
+  SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },
+  SOURCE_UNREADABLE: { reaction: 'data', meaning: 'A source file is missing or cannot be decoded.' },
+  TOKENIZER_INVALID: { reaction: 'data', meaning: 'A tokenizer file is corrupt or not a Unigram model.' },
+  SHARD_CORRUPT: { reaction: 'data', meaning: 'A token shard or its manifest does not have the bytes it should have.' },
+  MIXTURE_MISMATCH: { reaction: 'data', meaning: 'The prepared mixture is not the one the run was started with.' },
+  CHECKPOINT_CORRUPT: {
+    reaction: 'data',
+    meaning: 'A checkpoint file is missing, extra, truncated or has another hash.',
+  },
+  CHECKPOINT_MISMATCH: {
+    reaction: 'usage',
+    meaning: 'A checkpoint does not fit the model or the run that wants to load it.',
+  },
+  JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record before the last one does not have its checksum.' },
+  SAFETENSORS_INVALID: { reaction: 'data', meaning: 'A safetensors file is truncated or its header is not valid.' },
+
+  AUTH_FAILED: { reaction: 'protocol', meaning: 'A socket came without the token of the run.' },
+  MESSAGE_INVALID: { reaction: 'protocol', meaning: 'A control message cannot be decoded or breaks its schema.' },
+  MESSAGE_TOO_LARGE: { reaction: 'protocol', meaning: 'A message is larger than docs/limits.md allows.' },
+  FRAME_INVALID: { reaction: 'protocol', meaning: 'A tensor frame has a wrong type, length, place or checksum.' },
+  FRAME_STALE: {
+    reaction: 'protocol',
+    meaning: 'A tensor frame is of another epoch, generation or step, or came twice.',
+  },
+  VERSION_MISMATCH: { reaction: 'protocol', meaning: 'The peer speaks another version of the protocol.' },
+  JOIN_REFUSED: { reaction: 'protocol', meaning: 'The coordinator did not admit the worker; the reason is given.' },
+
+  CONNECT_FAILED: { reaction: 'transport', meaning: 'A peer could not be reached before the deadline.' },
+  CONNECTION_LOST: { reaction: 'transport', meaning: 'A socket closed or broke while it was needed.' },
+  SEND_OVERFLOW: { reaction: 'transport', meaning: 'A peer reads too slowly: its send queue reached the bound.' },
+
+  RENDEZVOUS_TIMEOUT: { reaction: 'run', meaning: 'Not enough workers joined before the deadline.' },
+  WORKER_LOST: { reaction: 'run', meaning: 'A worker died, hung or left in the middle of the run.' },
+  COLLECTIVE_TIMEOUT: { reaction: 'run', meaning: 'An all-reduce did not finish before its deadline.' },
+  GRADIENT_DIVERGED: { reaction: 'run', meaning: 'Ranks hold different gradients for the same step.' },
+  STATE_DIVERGED: { reaction: 'run', meaning: 'Ranks hold different parameters.' },
+  GRADIENT_NOT_FINITE: { reaction: 'run', meaning: 'A gradient or loss is NaN or infinite; nothing was applied.' },
+  TENSOR_LEAK: { reaction: 'run', meaning: 'The engine holds more tensors after a step than before it.' },
+  ABORTED: { reaction: 'run', meaning: 'The work was called off by its AbortSignal.' },
+  INTERNAL: { reaction: 'run', meaning: 'An invariant of exmix itself does not hold: a bug.' },
+} as const satisfies Record<string, CodeFacts>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface TrainerErrorOptions {
+  /** True where the same call may succeed later without any change. */
+  readonly retryable?: boolean;
+  readonly cause?: unknown;
+}
+
+export class TrainerError extends Error {
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+
+  constructor(code: ErrorCode, message: string, options: TrainerErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'TrainerError';
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+  }
+
+  get reaction(): Reaction {
+    return ERROR_CODES[this.code].reaction;
+  }
+}
+
+/** Plain form of an error, for a log line, a socket or a thread. */
+export interface ErrorRecord {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** Anything thrown → a TrainerError: itself, or INTERNAL with the thrown value as cause. */
+export function toTrainerError(thrown: unknown): TrainerError {
+  if (thrown instanceof TrainerError) return thrown;
+  if (thrown instanceof Error && thrown.name === 'AbortError')
+    return new TrainerError('ABORTED', thrown.message, { cause: thrown });
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new TrainerError('INTERNAL', message, { cause: thrown });
+}
+
+export function toErrorRecord(thrown: unknown): ErrorRecord {
+  const { code, message } = toTrainerError(thrown);
+  return { code, message };
+}
+
+/** An ErrorRecord that came over a socket or from a thread → TrainerError; an unknown code becomes INTERNAL. */
+export function fromErrorRecord(record: { code: string; message: string }): TrainerError {
+  const code = Object.hasOwn(ERROR_CODES, record.code) ? (record.code as ErrorCode) : 'INTERNAL';
+  return new TrainerError(code, record.message);
+}
+
+/** Fails as INTERNAL where an invariant does not hold. */
+export function assertInvariant(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new TrainerError('INTERNAL', `invariant broken: ${message}`);
+}

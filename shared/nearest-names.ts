@@ -1,0 +1,30 @@
+/** "Unknown X, did you mean Y": the known names nearest to a mistyped one. */
+
+/** Edit distance (Levenshtein) between two strings. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitute = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(substitute, previous[j]! + 1, current[j - 1]! + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length]!;
+}
+
+/** Up to `count` of `known`, nearest first; a name that holds the other counts as near. */
+export function nearestNames(name: string, known: readonly string[], count = 3): string[] {
+  const wanted = name.toLowerCase();
+  const scored = known.map((candidate) => {
+    const lower = candidate.toLowerCase();
+    const contained = lower.includes(wanted) || wanted.includes(lower);
+    return { candidate, distance: contained ? 1 : editDistance(wanted, lower) };
+  });
+  return scored
+    .filter(({ distance, candidate }) => distance <= Math.max(2, Math.ceil(candidate.length / 2)))
+    .sort((a, b) => a.distance - b.distance || a.candidate.localeCompare(b.candidate))
+    .slice(0, count)
+    .map(({ candidate }) => candidate);
+}
