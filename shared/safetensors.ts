@@ -1,0 +1,263 @@
+/**
+ * Safetensors files: eight bytes (little-endian length of the header), a JSON header, the tensors back to back.
+ * Source: github.com/huggingface/safetensors, "Format". Assumes a little-endian machine, as everything tfjs runs on is.
+ *
+ * | bytes         | what                                                                                              |
+ * |---------------|---------------------------------------------------------------------------------------------------|
+ * | 8             | N, uint64: length of the header, at most 100 MB                                                     |
+ * | N             | UTF-8 JSON: name → {dtype, shape, data_offsets: [begin, end)}, and `__metadata__`: string → string  |
+ * | rest          | data; the tensors cover it exactly, without gap or overlap                                          |
+ *
+ * A writer here makes the same bytes for the same tensors in any order: elements of larger size first (so that every
+ * tensor is aligned), then by name; header padded with spaces to a multiple of 8.
+ */
+import { open, type FileHandle } from 'node:fs/promises';
+import { assertInvariant, TrainerError } from './errors.ts';
+
+/** Bytes of one element. */
+const DTYPE_BYTES = {
+  F64: 8,
+  I64: 8,
+  U64: 8,
+  F32: 4,
+  I32: 4,
+  U32: 4,
+  F16: 2,
+  BF16: 2,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+} as const;
+
+export type SafeDtype = keyof typeof DTYPE_BYTES;
+
+export interface SafeTensor {
+  readonly name: string;
+  readonly dtype: SafeDtype;
+  readonly shape: readonly number[];
+  /** Row-major, little-endian; exactly the bytes of the shape. */
+  readonly data: Uint8Array;
+}
+
+export interface SafetensorsFile {
+  readonly metadata: Record<string, string>;
+  /** In the order of the data. */
+  readonly tensors: Map<string, SafeTensor>;
+}
+
+/** The reference implementation's bound on the header. */
+const MAX_HEADER_BYTES = 100_000_000;
+/** One read or write call moves at most this much: larger ones fail on some systems. */
+const MAX_TRANSFER_BYTES = 64 * 1024 * 1024;
+
+interface Placement {
+  readonly name: string;
+  readonly dtype: SafeDtype;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+/**
+ * Reads a whole file, each tensor into memory of its own.
+ * @throws SAFETENSORS_INVALID for anything that is not a whole, valid file; PATH_UNUSABLE where it cannot be read
+ */
+export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+  const file = await openFile(path, 'r');
+  try {
+    const { size } = await file.stat();
+    if (size < 8) throw invalid(path, `expected at least 8 B, found ${size} B`);
+    const headerBytes = (await readBytes(file, path, 0, 8)).readBigUInt64LE();
+    if (headerBytes > BigInt(Math.min(MAX_HEADER_BYTES, size - 8)))
+      throw invalid(path, `header of ${headerBytes.toString()} B does not fit a file of ${size} B`);
+    const dataStart = 8 + Number(headerBytes);
+    const header = await readBytes(file, path, 8, Number(headerBytes));
+    const { metadata, placements } = parseHeader(header, path, size - dataStart);
+
+    const tensors = new Map<string, SafeTensor>();
+    for (const { name, dtype, shape, begin, end } of placements) {
+      const data = await readBytes(file, path, dataStart + begin, end - begin);
+      tensors.set(name, { name, dtype, shape, data });
+    }
+    return { metadata, tensors };
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Writes and fsyncs one file (not its folder; publishing by rename is the caller's). Data is written from where it lies.
+ * @param metadata goes into `__metadata__`; `format: 'pt'` is what Transformers asks for
+ * @throws DISK_FULL, PATH_UNUSABLE; INTERNAL for two tensors of one name or data that is not the shape's
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly SafeTensor[],
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): Promise<void> {
+  const ordered = [...tensors].sort(byAlignmentThenName);
+  const header: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
+  header['__metadata__'] = Object.fromEntries(Object.entries(metadata).sort(([a], [b]) => compareNames(a, b)));
+  let offset = 0;
+  for (const { name, dtype, shape, data } of ordered) {
+    assertInvariant(!(name in header), `two tensors named ${name} for ${path}`);
+    const bytes = byteLength(dtype, shape);
+    assertInvariant(bytes === data.byteLength, `${name}: shape needs ${bytes} B, data has ${data.byteLength} B`);
+    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes] };
+    offset += bytes;
+  }
+  const text = Buffer.from(JSON.stringify(header), 'utf8');
+  const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ');
+  padded.writeBigUInt64LE(BigInt(padded.length - 8));
+  text.copy(padded, 8);
+
+  const file = await openFile(path, 'w');
+  try {
+    await writeBytes(file, padded);
+    for (const { data } of ordered) await writeBytes(file, data);
+    await file.sync();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new TrainerError('DISK_FULL', `${path}: no room for ${padded.length + offset} B`, { cause: error });
+    throw new TrainerError('PATH_UNUSABLE', `${path}: cannot be written (${code ?? 'unknown'})`, { cause: error });
+  } finally {
+    await file.close();
+  }
+}
+
+/** F32 as it is (no copy where aligned), BF16 widened exactly. @throws SAFETENSORS_INVALID for other dtypes */
+export function asFloat32(tensor: SafeTensor): Float32Array {
+  if (tensor.dtype === 'F32') {
+    const { buffer, byteOffset, byteLength: bytes } = alignedTo(4, tensor.data);
+    return new Float32Array(buffer, byteOffset, bytes / 4);
+  }
+  if (tensor.dtype === 'BF16') {
+    const { buffer, byteOffset, byteLength: bytes } = alignedTo(2, tensor.data);
+    const words = Uint32Array.from(new Uint16Array(buffer, byteOffset, bytes / 2), (half) => half << 16);
+    return new Float32Array(words.buffer);
+  }
+  throw new TrainerError('SAFETENSORS_INVALID', `${tensor.name}: expected F32 or BF16, found ${tensor.dtype}`);
+}
+
+/** @throws SAFETENSORS_INVALID for other dtypes than I32 */
+export function asInt32(tensor: SafeTensor): Int32Array {
+  if (tensor.dtype !== 'I32')
+    throw new TrainerError('SAFETENSORS_INVALID', `${tensor.name}: expected I32, found ${tensor.dtype}`);
+  const { buffer, byteOffset, byteLength: bytes } = alignedTo(4, tensor.data);
+  return new Int32Array(buffer, byteOffset, bytes / 4);
+}
+
+/** A Float32Array as the F32 tensor of that name and shape; shares its memory. */
+export function float32Tensor(name: string, shape: readonly number[], values: Float32Array): SafeTensor {
+  return { name, dtype: 'F32', shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
+}
+
+function parseHeader(
+  header: Buffer,
+  path: string,
+  dataBytes: number,
+): { metadata: Record<string, string>; placements: Placement[] } {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(header));
+  } catch (error) {
+    throw invalid(path, `the header is not JSON`, error);
+  }
+  if (!isRecord(parsed)) throw invalid(path, 'the header is not a JSON object');
+
+  let metadata: Record<string, string> = {};
+  const placements: Placement[] = [];
+  for (const [name, entry] of Object.entries(parsed)) {
+    if (name !== '__metadata__') placements.push(parsePlacement(name, entry, path));
+    else if (isRecord(entry) && Object.values(entry).every((value) => typeof value === 'string'))
+      metadata = entry as Record<string, string>;
+    else throw invalid(path, '__metadata__ is not a map of strings');
+  }
+  placements.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let covered = 0;
+  for (const { name, begin, end } of placements) {
+    if (begin !== covered) throw invalid(path, `${name}: expected to begin at byte ${covered}, found ${begin}`);
+    covered = end;
+  }
+  if (covered !== dataBytes) throw invalid(path, `tensors cover ${covered} B, the file holds ${dataBytes} B of data`);
+  return { metadata, placements };
+}
+
+function parsePlacement(name: string, entry: unknown, path: string): Placement {
+  if (!isRecord(entry)) throw invalid(path, `${name}: not an object`);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (typeof dtype !== 'string' || !isDtype(dtype)) throw invalid(path, `${name}: unknown dtype ${String(dtype)}`);
+  if (!isSizes(shape)) throw invalid(path, `${name}: shape is not a list of sizes`);
+  if (!isSizes(offsets) || offsets.length !== 2) throw invalid(path, `${name}: data_offsets is not [begin, end]`);
+  const [begin, end] = offsets as [number, number];
+  const bytes = byteLength(dtype, shape);
+  if (end - begin !== bytes)
+    throw invalid(path, `${name}: ${dtype} [${shape.join(', ')}] needs ${bytes} B, data_offsets give ${end - begin} B`);
+  return { name, dtype, shape, begin, end };
+}
+
+async function openFile(path: string, flags: 'r' | 'w'): Promise<FileHandle> {
+  try {
+    return await open(path, flags);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
+    throw new TrainerError('PATH_UNUSABLE', `${path}: cannot be opened (${code})`, { cause: error });
+  }
+}
+
+/** Fresh memory of its own, so that typed views of any element size are aligned. */
+async function readBytes(file: FileHandle, path: string, position: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.from(new ArrayBuffer(length));
+  let done = 0;
+  while (done < length) {
+    const wanted = Math.min(MAX_TRANSFER_BYTES, length - done);
+    const { bytesRead } = await file.read(bytes, done, wanted, position + done);
+    if (bytesRead === 0) throw invalid(path, `ends at byte ${position + done}, expected ${length - done} B more`);
+    done += bytesRead;
+  }
+  return bytes;
+}
+
+async function writeBytes(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < bytes.byteLength) {
+    const { bytesWritten } = await file.write(bytes, done, Math.min(MAX_TRANSFER_BYTES, bytes.byteLength - done));
+    done += bytesWritten;
+  }
+}
+
+function byteLength(dtype: SafeDtype, shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
+}
+
+function alignedTo(elementBytes: number, data: Uint8Array): Uint8Array {
+  return data.byteOffset % elementBytes === 0 ? data : Uint8Array.from(data);
+}
+
+function byAlignmentThenName(a: SafeTensor, b: SafeTensor): number {
+  return DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype] || compareNames(a.name, b.name);
+}
+
+function compareNames(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function isDtype(text: string): text is SafeDtype {
+  return Object.hasOwn(DTYPE_BYTES, text);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+function invalid(path: string, problem: string, cause?: unknown): TrainerError {
+  const message = `${path}: not a valid safetensors file: ${problem}; the file is damaged or of another kind`;
+  return new TrainerError('SAFETENSORS_INVALID', message, { cause });
+}
