@@ -1,0 +1,149 @@
+/**
+ * From a YAML file, `--set a.b=value` and flags to one checked RunConfig; every problem is reported at once, with its path.
+ * Later sources win: file < `--set` < flags. Relative paths in a file are relative to that file.
+ */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { parseDocument } from 'yaml';
+import { z } from 'zod';
+import { TrainerError } from '../errors.ts';
+import { nearestNames } from '../nearest-names.ts';
+import { runConfigSchema, type RunConfig } from './schema.ts';
+
+/** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
+export interface ConfigOverride {
+  readonly path: readonly string[];
+  readonly value: unknown;
+  readonly origin: string;
+}
+
+/** Paths of the tree that hold file names. */
+const FILE_FIELDS = [
+  ['mixture', 'path'],
+  ['mixture', 'prepared'],
+] as const;
+
+/**
+ * `a.b=value` → an override; the value is read as YAML, so `true`, `1e-4` and `[1, 2]` mean what they look like.
+ * @throws CONFIG_INVALID
+ */
+export function parseSetting(text: string): ConfigOverride {
+  const at = text.indexOf('=');
+  const path = text.slice(0, at).split('.');
+  if (at < 1 || path.some((part) => part === ''))
+    throw new TrainerError('CONFIG_INVALID', `--set: expected a.b=value, got ${JSON.stringify(text)}`);
+  const document = parseDocument(text.slice(at + 1));
+  if (document.errors.length > 0)
+    throw new TrainerError('CONFIG_INVALID', `--set ${path.join('.')}: ${document.errors[0]!.message}`);
+  return { path, value: document.toJS(), origin: `--set ${path.join('.')}` };
+}
+
+/**
+ * Reads a config file and applies the overrides.
+ * @throws PATH_UNUSABLE when the file cannot be read, CONFIG_INVALID with all problems
+ */
+export async function loadConfig(file: string, overrides: readonly ConfigOverride[]): Promise<RunConfig> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    throw new TrainerError('PATH_UNUSABLE', `cannot read the config ${file}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  const document = parseDocument(text);
+  if (document.errors.length > 0)
+    throw new TrainerError('CONFIG_INVALID', `${file}: ${document.errors.map((error) => error.message).join('\n')}`);
+  const tree: unknown = document.toJS();
+  if (!isTree(tree)) throw new TrainerError('CONFIG_INVALID', `${file}: expected a mapping at the top`);
+  resolveFiles(tree, dirname(resolve(file)));
+  const typed = overrides.map((override) => {
+    const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
+    return isFile && typeof override.value === 'string' ? { ...override, value: resolve(override.value) } : override;
+  });
+  for (const override of typed) applyOverride(tree, override);
+  return checkConfig(tree, file);
+}
+
+/** @throws CONFIG_INVALID with every problem, one a line */
+export function checkConfig(tree: unknown, origin: string): RunConfig {
+  const parsed = runConfigSchema.safeParse(tree);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.flatMap((issue) => describeIssue(issue));
+  const list = problems.map((problem) => `  ${problem}`).join('\n');
+  throw new TrainerError('CONFIG_INVALID', `${origin} has ${problems.length} problem(s):\n${list}`, {
+    cause: parsed.error,
+  });
+}
+
+/**
+ * Hash (hex) over what decides the bytes of the parameters: not names, paths, time-outs, links or checkpoints.
+ * Runs with equal hash, mixture hash and engine fingerprint train the same bits, whatever the number of workers.
+ */
+export function numericsHash(config: RunConfig): string {
+  const { model, featureLengths, seed, schedule } = config;
+  const { denoisingRatio, rateCap, temperature, rates, windowDraws } = config.mixture;
+  const { rowsPerStep, numLanes, microbatchRows, zLoss } = config.training;
+  const mixture = { denoisingRatio, rateCap, temperature, rates, windowDraws };
+  const training = { rowsPerStep, numLanes, microbatchRows, zLoss };
+  const facts = sortKeys({ model, featureLengths, seed, schedule, mixture, training });
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
+}
+
+type Tree = Record<string, unknown>;
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function resolveFiles(tree: Tree, folder: string): void {
+  for (const [section, field] of FILE_FIELDS) {
+    const parent = tree[section];
+    if (!isTree(parent)) continue;
+    const value = parent[field];
+    if (typeof value === 'string') parent[field] = resolve(folder, value);
+  }
+}
+
+function applyOverride(tree: Tree, { path, value, origin }: ConfigOverride): void {
+  let at = tree;
+  for (const part of path.slice(0, -1)) {
+    const child = at[part] ?? (at[part] = {});
+    if (!isTree(child)) throw new TrainerError('CONFIG_INVALID', `${origin}: ${part} is a value, not a section`);
+    at = child;
+  }
+  const last = path.at(-1)!;
+  if (value === undefined) Reflect.deleteProperty(at, last);
+  else at[last] = value;
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string[] {
+  const path = issue.path.map(String);
+  if (issue.code !== 'unrecognized_keys') return [`${path.join('.') || '(top)'}: ${issue.message}`];
+  const known = fieldNames(path);
+  return issue.keys.map((key) => {
+    const near = nearestNames(key, known);
+    const hint = near.length > 0 ? `, did you mean ${near.join(' or ')}?` : `; known here: ${known.join(', ')}`;
+    return `${[...path, key].join('.')}: no such setting${hint}`;
+  });
+}
+
+/** Names of the settings in the section at `path` of the schema. */
+function fieldNames(path: readonly string[]): string[] {
+  interface Section {
+    properties?: Record<string, Section>;
+  }
+  let section = z.toJSONSchema(runConfigSchema, { io: 'input', unrepresentable: 'any' }) as Section;
+  for (const part of path) section = section.properties?.[part] ?? {};
+  return Object.keys(section.properties ?? {});
+}
+
+function sortKeys(value: unknown): unknown {
+  if (!isTree(value)) return value;
+  return Object.fromEntries(
+    Object.keys(value)
+      .sort()
+      .map((key) => [key, sortKeys(value[key])]),
+  );
+}

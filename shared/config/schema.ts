@@ -1,0 +1,122 @@
+/**
+ * The configuration of a run as one typed tree: each field with its unit, its default and its reason.
+ * A YAML file, `--set a.b=value` and flags all end here (load-config.ts); the resolved tree is written into the run folder.
+ */
+import { z } from 'zod';
+import { scheduleSchema } from '../learning-rate.ts';
+import { modelConfigSchema } from '../model-config.ts';
+
+const count = z.int().positive();
+const milliseconds = z.int().positive();
+
+const mixtureSchema = z.strictObject({
+  path: z.string().min(1).describe('The mixture.yaml; in a config file relative to that file.'),
+  prepared: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder of the prepared mixture; by default in the cache of exmix, named by identity.'),
+  denoisingRatio: z
+    .number()
+    .nonnegative()
+    .default(2)
+    .describe('R: denoising examples for each supervised example (ExT5: 2).'),
+  rateCap: count.default(300_000).describe('K: a task counts at most this many examples in its rate (ExT5: 3e5).'),
+  temperature: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Rates are raised to 1/temperature before they are normalised.'),
+  rates: z
+    .record(z.string(), z.number().nonnegative())
+    .default({})
+    .describe('Rates that override the computed ones, per task.'),
+  windowDraws: count
+    .default(65_536)
+    .describe('Draws that are shuffled and packed together; larger windows pack tighter and cost planning time.'),
+});
+
+const trainingSchema = z.strictObject({
+  steps: count.describe('Optimizer updates of the whole run.'),
+  rowsPerStep: count.default(2048).describe('Packed rows of the global batch.'),
+  numLanes: count
+    .default(64)
+    .describe('Fixed slices of the global batch, a power of two: the most workers that can share a step.'),
+  microbatchRows: count.default(8).describe('Rows of one forward and backward pass.'),
+  zLoss: z.number().nonnegative().default(1e-4).describe('Coefficient of log²Z per target token.'),
+});
+
+const computeSchema = z.strictObject({
+  engine: z.string().default('auto').describe('auto, wasm, cpu or tensorflow.'),
+  checkLeaks: z.boolean().default(false).describe('Count live tensors after each step and fail when they grow.'),
+});
+
+const clusterSchema = z.strictObject({
+  listenHost: z.string().default('127.0.0.1').describe('Address the coordinator binds.'),
+  listenPort: z.int().min(0).max(65_535).default(0).describe('Port the coordinator binds; 0 takes a free one.'),
+  minWorkers: count.default(1).describe('Workers to wait for before the first step.'),
+  rendezvousTimeoutMs: milliseconds.default(600_000).describe('How long to wait for minWorkers.'),
+  heartbeatIntervalMs: milliseconds.default(1_000).describe('Pause between two signs of life of a worker.'),
+  heartbeatTimeoutMs: milliseconds.default(30_000).describe('A peer silent for this long counts as lost.'),
+  stepTimeoutMs: milliseconds.default(600_000).describe('A step not finished by then ends the run.'),
+  plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
+});
+
+const collectiveSchema = z.strictObject({
+  link: z
+    .enum(['direct', 'message'])
+    .default('direct')
+    .describe('direct: payloads received in place; message: stock ws.'),
+  bucketBytes: count.default(25 * 1024 * 1024).describe('Gradients reduced together.'),
+  frameBytes: count.default(1024 * 1024).describe('Payload of one tensor frame.'),
+  windowFrames: count.default(8).describe('Frames of one peer that may be under way for one chunk.'),
+});
+
+const checkpointSchema = z.strictObject({
+  everySteps: count.optional().describe('Save after each n-th step.'),
+  everyMinutes: z.number().positive().optional().describe('Save when this long has passed since the last one.'),
+  keepLast: count.default(3).describe('The newest k checkpoints stay.'),
+  keepEverySteps: count.optional().describe('Checkpoints of each n-th step stay for good.'),
+  maxShardBytes: count.default(1024 * 1024 * 1024).describe('Tensors of one checkpoint shard.'),
+});
+
+const treeSchema = z.strictObject({
+  name: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]*$/u, { error: 'expected lower-case letters, digits, ".", "_" or "-"' })
+    .describe('Names the run and its folder.'),
+  seed: z.int().nonnegative().default(1).describe('Every random choice of the run follows from it.'),
+  model: modelConfigSchema,
+  featureLengths: z
+    .strictObject({ inputs: count.max(65_535).default(512), targets: count.max(65_535).default(114) })
+    .prefault({})
+    .describe('Tokens of a packed row, EOS included.'),
+  mixture: mixtureSchema,
+  training: trainingSchema,
+  schedule: scheduleSchema,
+  compute: computeSchema.prefault({}),
+  cluster: clusterSchema.prefault({}),
+  collective: collectiveSchema.prefault({}),
+  checkpoint: checkpointSchema.prefault({}),
+});
+
+/** Relations between fields; each names the field to change. */
+export const runConfigSchema = treeSchema.superRefine((config, context) => {
+  const { numLanes, rowsPerStep, microbatchRows } = config.training;
+  const problem = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+  if (!Number.isInteger(Math.log2(numLanes)))
+    problem(['training', 'numLanes'], `expected a power of two, got ${numLanes}`);
+  if (rowsPerStep % numLanes !== 0)
+    problem(['training', 'rowsPerStep'], `expected a multiple of numLanes (${numLanes}), got ${rowsPerStep}`);
+  else if ((rowsPerStep / numLanes) % microbatchRows !== 0)
+    problem(
+      ['training', 'microbatchRows'],
+      `expected a divisor of the rows of a lane (${rowsPerStep / numLanes}), got ${microbatchRows}`,
+    );
+  if (config.cluster.minWorkers > numLanes)
+    problem(['cluster', 'minWorkers'], `expected at most numLanes (${numLanes}), got ${config.cluster.minWorkers}`);
+  if (config.cluster.heartbeatTimeoutMs < 2 * config.cluster.heartbeatIntervalMs)
+    problem(['cluster', 'heartbeatTimeoutMs'], 'expected at least twice heartbeatIntervalMs');
+});
+
+export type RunConfig = z.output<typeof runConfigSchema>;

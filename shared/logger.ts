@@ -1,0 +1,51 @@
+/**
+ * The log: pino JSONL with constant `msg`, fields by `child()`. The coordinator's file is the user interface of a run
+ * (docs/logs.md); a second sink may render the same records for a terminal.
+ */
+import { Writable } from 'node:stream';
+import { pino, type Logger } from 'pino';
+
+export type { Logger };
+
+/** A record of the log as a reader sees it. */
+export type LogRecord = Readonly<Record<string, unknown>> & {
+  readonly level: string;
+  readonly time: string;
+  readonly msg: string;
+};
+
+export interface LogInit {
+  /** JSONL file; appended to. Written synchronously: a line that was logged is in the file, also after a crash. */
+  readonly file?: string;
+  /** Sees every record too, e.g. to print it. */
+  readonly onRecord?: (record: LogRecord) => void;
+  readonly level?: 'debug' | 'info' | 'warn' | 'error';
+  /** Fields of every record. */
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
+/** @throws the file system's error when the file cannot be opened */
+export function createLogger({ file, onRecord, level = 'info', fields = {} }: LogInit): Logger {
+  const streams: { stream: NodeJS.WritableStream | pino.DestinationStream; level: 'debug' }[] = [];
+  if (file !== undefined)
+    streams.push({ stream: pino.destination({ dest: file, sync: true, mkdir: true }), level: 'debug' });
+  if (onRecord !== undefined) {
+    const sink = new Writable({
+      decodeStrings: false,
+      write(line: string, _encoding, done) {
+        onRecord(JSON.parse(line) as LogRecord);
+        done();
+      },
+    });
+    streams.push({ stream: sink, level: 'debug' });
+  }
+  return pino(
+    {
+      level,
+      base: { ...fields },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    pino.multistream(streams),
+  );
+}

@@ -1,0 +1,146 @@
+/**
+ * The control messages between the coordinator and its workers, one zod schema each (docs/protocol.md shows their order).
+ * Every message carries what it belongs to: epoch (incarnation of the coordinator) and generation (version of the membership).
+ */
+import { z } from 'zod';
+
+/** Raised with every change that an older peer would misread. */
+export const PROTOCOL_VERSION = 1;
+
+const uint32 = z.int().min(0).max(0xffff_ffff);
+const count = z.int().nonnegative();
+const hexDigest = z.string().regex(/^[0-9a-f]{64}$/u);
+const milliseconds = z.number().nonnegative();
+const shortText = z.string().max(256);
+const longText = z.string().max(16_384);
+
+export const errorRecordSchema = z.object({ code: shortText, message: longText });
+
+/** Where a worker is in its step; for heartbeats and the status page. */
+export const workerPhaseSchema = z.enum(['starting', 'waiting', 'feed', 'compute', 'communicate', 'update', 'save']);
+export type WorkerPhase = z.output<typeof workerPhaseSchema>;
+
+/** Loss and token sums of one task in one lane; sums are over target tokens, in nats. */
+const taskSumsSchema = z.object({ task: count, loss: z.number(), targetTokens: count });
+
+/** What one lane of a step adds up to. */
+export const laneSumsSchema = z.object({
+  lane: count,
+  tasks: z.array(taskSumsSchema).max(65_536),
+  zLoss: z.number(),
+  inputTokens: count,
+});
+export type LaneSums = z.output<typeof laneSumsSchema>;
+
+export const stepTimesSchema = z.object({
+  feed: milliseconds,
+  compute: milliseconds,
+  communicate: milliseconds,
+  update: milliseconds,
+  total: milliseconds,
+});
+export type StepTimes = z.output<typeof stepTimesSchema>;
+
+export const checkpointFileSchema = z.object({ file: shortText, bytes: count, sha256: hexDigest });
+
+const memberSchema = z.object({ workerId: shortText, rank: count, host: shortText, dataUrl: shortText });
+export type Member = z.output<typeof memberSchema>;
+
+/** Worker → coordinator. */
+export const workerMessageSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('join'),
+    protocolVersion: count,
+    version: shortText,
+    workerId: shortText,
+    host: shortText,
+    pid: count,
+    dataUrl: shortText,
+  }),
+  /** The engine is up and the state loaded; `paramDigest` proves with what. */
+  z.object({
+    kind: z.literal('ready'),
+    epoch: uint32,
+    step: count,
+    engine: shortText,
+    engineFingerprint: shortText,
+    mixtureHash: hexDigest,
+    paramDigest: hexDigest,
+    numParameters: count,
+  }),
+  /** The data links of the generation are up. */
+  z.object({ kind: z.literal('formed'), epoch: uint32, generation: uint32 }),
+  z.object({
+    kind: z.literal('report'),
+    epoch: uint32,
+    generation: uint32,
+    step: count,
+    gradDigest: uint32,
+    /** Sum of squares of the summed gradient, before it is divided by the target tokens. */
+    gradSumOfSquares: z.number().nonnegative(),
+    lanes: z.array(laneSumsSchema).max(65_536),
+    ms: stepTimesSchema,
+  }),
+  z.object({
+    kind: z.literal('saved'),
+    epoch: uint32,
+    generation: uint32,
+    step: count,
+    files: z.array(checkpointFileSchema).max(65_536),
+    paramDigest: hexDigest,
+  }),
+  /** Answer to `abort`: the collective is closed, and this many steps have been applied. */
+  z.object({ kind: z.literal('aborted'), epoch: uint32, generation: uint32, step: count }),
+  z.object({ kind: z.literal('heartbeat'), progress: count, phase: workerPhaseSchema, step: count }),
+  z.object({ kind: z.literal('failed'), error: errorRecordSchema }),
+]);
+export type WorkerMessage = z.output<typeof workerMessageSchema>;
+
+const dealtLaneSchema = z.object({ lane: count, rows: z.array(z.instanceof(Uint8Array)).max(65_536) });
+
+/** Coordinator → worker. */
+export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('welcome'),
+    epoch: uint32,
+    /** The resolved RunConfig; checked again by the worker. */
+    config: z.unknown(),
+    preparedFolder: z.string().max(4096),
+    mixtureHash: hexDigest,
+    /** Checkpoint to start from; null: initialise from the seed. */
+    checkpoint: z.string().max(4096).nullable(),
+    step: count,
+  }),
+  z.object({
+    kind: z.literal('form'),
+    epoch: uint32,
+    generation: uint32,
+    rank: count,
+    members: z.array(memberSchema).min(1).max(65_536),
+    firstStep: count,
+  }),
+  z.object({
+    kind: z.literal('deal'),
+    epoch: uint32,
+    generation: uint32,
+    step: count,
+    learningRate: z.number().positive(),
+    /** Target tokens of the whole step, over all lanes: the divisor of the gradient. */
+    targetTokens: z.int().positive(),
+    lanes: z.array(dealtLaneSchema).max(65_536),
+  }),
+  /** Save the state after the steps dealt so far; writers are ordered, shard i belongs to writer i mod numWriters. */
+  z.object({
+    kind: z.literal('save'),
+    epoch: uint32,
+    generation: uint32,
+    folder: z.string().max(4096),
+    writer: count,
+    numWriters: z.int().positive(),
+  }),
+  /** Drop the step under way, close the data links, answer `aborted`. */
+  z.object({ kind: z.literal('abort'), epoch: uint32, generation: uint32, reason: longText }),
+  z.object({ kind: z.literal('finish'), reason: longText }),
+  z.object({ kind: z.literal('heartbeat') }),
+]);
+export type CoordinatorMessage = z.output<typeof coordinatorMessageSchema>;
