@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { TrainerError } from '../../shared/errors.ts';
+import { findTask, loadMixture, parseMixture } from './load-mixture.ts';
+
+const GOOD = `name: small
+tokenizer: tokenizer/spiece.model
+tasks:
+  - name: spam
+    family: CLS
+    metrics: [accuracy]
+    source: { path: data/spam.jsonl, format: jsonl }
+    inputs: "spam message: {message}"
+    targets: "{label}"
+    labels: [ham, spam]
+  - name: define
+    family: GEN
+    source: { path: [a.tsv, b.tsv.gz], format: tsv, quotes: false }
+    inputs: "define: {word}"
+    targets: "{gloss}"
+denoising:
+  name: denoise
+  source: { path: data/text.txt.gz, format: text }
+`;
+
+function problemsOf(yaml: string): string {
+  try {
+    parseMixture(yaml, '/m/mixture.yaml');
+  } catch (error) {
+    assert.ok(error instanceof TrainerError);
+    assert.equal(error.code, 'CONFIG_INVALID');
+    return error.message;
+  }
+  return assert.fail('accepted');
+}
+
+describe('mixture.yaml', () => {
+  test('becomes tasks, a denoising text and paths relative to the file', () => {
+    const mixture = parseMixture(GOOD, '/m/mixture.yaml');
+    assert.equal(mixture.tokenizerPath, '/m/tokenizer/spiece.model');
+    assert.deepEqual(
+      mixture.tasks.map(({ name, family, metrics }) => [name, family, metrics]),
+      [
+        ['spam', 'CLS', ['accuracy']],
+        ['define', 'GEN', []],
+      ],
+    );
+    assert.deepEqual(mixture.tasks[1]!.source, {
+      format: 'tsv',
+      quotes: false,
+      files: [
+        { path: '/m/a.tsv', relativePath: 'a.tsv' },
+        { path: '/m/b.tsv.gz', relativePath: 'b.tsv.gz' },
+      ],
+    });
+    assert.deepEqual(mixture.denoising, {
+      name: 'denoise',
+      text: '{text}',
+      source: {
+        format: 'text',
+        quotes: true,
+        files: [{ path: '/m/data/text.txt.gz', relativePath: 'data/text.txt.gz' }],
+      },
+    });
+  });
+
+  test('an absolute path in the file leaves only its last part in manifests', () => {
+    const mixture = parseMixture(GOOD.replace('data/spam.jsonl', '/data/2024/spam.jsonl'), '/m/mixture.yaml');
+    assert.deepEqual(mixture.tasks[0]!.source.files, [{ path: '/data/2024/spam.jsonl', relativePath: 'spam.jsonl' }]);
+  });
+
+  test('all problems are told at once, each with its line, place, task and the nearest known key', () => {
+    const message = problemsOf(
+      GOOD.replace('family: CLS', 'famly: CLS')
+        .replace('format: tsv,', 'format: tvs,')
+        .replace('name: denoise', 'name: "../escape"')
+        .replace('tokenizer: tokenizer/spiece.model\n', ''),
+    );
+    assert.match(message, /line 4: tasks\[0\]\.famly \(spam\): unknown key; did you mean family/);
+    assert.match(message, /tasks\[0\]\.family \(spam\): .*expected string/);
+    assert.match(message, /line 12: tasks\[1\]\.source\.format \(define\): .*"tsv"/);
+    assert.match(message, /line 16: denoising\.name: must be small letters/);
+    assert.match(message, /tokenizer: .*expected string/);
+    assert.match(message, /^\/m\/mixture\.yaml: 5 problem/);
+  });
+
+  for (const [what, from, to, expected] of [
+    ['a brace without partner', '{word}', '{word', /line 14: tasks\[1\]\.inputs \(define\): .*"\{" at character 8/],
+    [
+      'a template without placeholder',
+      '"{gloss}"',
+      '"yes"',
+      /tasks\[1\]\.targets \(define\): .*no \{field\} placeholder/,
+    ],
+    ['a name used twice', 'name: denoise', 'name: spam', /denoising\.name: the name "spam" is taken/],
+    ['a label used twice', '[ham, spam]', '[ham, ham]', /tasks\[0\]\.labels \(spam\): a label comes twice/],
+    ['one label only', '[ham, spam]', '[ham]', /tasks\[0\]\.labels \(spam\): must hold at least two/],
+    ['a key given twice', 'family: CLS', 'family: CLS\n    family: NLI', /not YAML:[^]*unique/],
+    ['text that is not YAML', 'tasks:', 'tasks: [', /not YAML/],
+    [
+      'a field that a text source cannot have',
+      'source: { path: data/text.txt.gz, format: text }',
+      'source: { path: t.txt, format: text }\n  text: "{txt}"',
+      /denoising\.text: field "txt" is missing; did you mean "text"/,
+    ],
+  ] as const) {
+    test(`rejects ${what}`, () => {
+      const changed = GOOD.replace(from, to);
+      assert.notEqual(changed, GOOD);
+      assert.match(problemsOf(changed), expected);
+    });
+  }
+
+  test('rejects a mixture without any task', () => {
+    assert.match(problemsOf('name: empty\ntokenizer: t\n'), /neither tasks nor denoising/);
+  });
+
+  test('a missing file is PATH_UNUSABLE', () => {
+    assert.throws(() => loadMixture('/nowhere/mixture.yaml'), { code: 'PATH_UNUSABLE' });
+  });
+
+  test('an unknown task is NAME_UNKNOWN with the nearest names', () => {
+    const mixture = parseMixture(GOOD, '/m/mixture.yaml');
+    assert.equal(findTask(mixture, 'denoise').name, 'denoise');
+    assert.throws(() => findTask(mixture, 'defien'), { code: 'NAME_UNKNOWN', message: /did you mean define/ });
+  });
+});
