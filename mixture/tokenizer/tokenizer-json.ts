@@ -1,0 +1,135 @@
+/**
+ * Hugging Face `tokenizer.json` of a Unigram model (the form of the published T5 checkpoints) → the same model that `spiece.model` gives.
+ *
+ * Where Transformers and SentencePiece differ (words split at any Unicode space, special tokens inside words, graphemes), the model is
+ * used as SentencePiece would: the file's rules are read for what they say about SentencePiece's settings, nothing more.
+ * Assumptions: pre-tokenizer Metaspace, alone or after WhitespaceSplit; normalizer Precompiled, alone or with Strip and Replace of
+ * repeated spaces. Anything else is refused, not guessed.
+ */
+import { z } from 'zod';
+import { TrainerError } from '../../shared/errors.ts';
+import { extraIdOf, withoutExtraIds } from './extra-ids.ts';
+import {
+  DEFAULT_UNK_SURFACE,
+  type NormalizerSpec,
+  type Piece,
+  type PieceKind,
+  SPACE_SYMBOL,
+  UNK_ID,
+  type UnigramModel,
+  byteOfPiece,
+  validateModel,
+} from './unigram-model.ts';
+
+const stepSchema = z.looseObject({
+  type: z.string(),
+  precompiled_charsmap: z.string().nullish(),
+  replacement: z.string().nullish(),
+  add_prefix_space: z.boolean().nullish(),
+  prepend_scheme: z.string().nullish(),
+});
+type Step = z.infer<typeof stepSchema>;
+
+const stepsSchema = z.looseObject({
+  type: z.string(),
+  normalizers: z.array(stepSchema).optional(),
+  pretokenizers: z.array(stepSchema).optional(),
+});
+
+const fileSchema = z.looseObject({
+  model: z.looseObject({
+    type: z.literal('Unigram'),
+    unk_id: z.int(),
+    byte_fallback: z.boolean().nullish(),
+    vocab: z.array(z.tuple([z.string(), z.number()])),
+  }),
+  normalizer: stepsSchema.and(stepSchema).nullable(),
+  pre_tokenizer: stepsSchema.and(stepSchema).nullable(),
+  added_tokens: z
+    .array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean().default(false) }))
+    .default([]),
+});
+type File = z.infer<typeof fileSchema>;
+
+/** @returns the model without the extra ids, and how many of these the file has. @throws TOKENIZER_INVALID */
+export function parseTokenizerJson(text: string, where: string): { model: UnigramModel; numExtraIds: number } {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new TrainerError('TOKENIZER_INVALID', `${where}: not valid JSON; the file is cut short or damaged`, {
+      cause,
+    });
+  }
+  const parsed = fileSchema.safeParse(json);
+  if (!parsed.success) {
+    throw new TrainerError(
+      'TOKENIZER_INVALID',
+      `${where}: expected the tokenizer.json of a Unigram model:\n${z.prettifyError(parsed.error)}`,
+    );
+  }
+  const file = parsed.data;
+  const { pieces, numExtraIds } = withoutExtraIds(piecesOf(file, where), where);
+  const byteFallback = file.model.byte_fallback ?? false;
+  const normalizer = normalizerOf(file, where);
+  const model = { pieces, normalizer, byteFallback, unkSurface: DEFAULT_UNK_SURFACE };
+  validateModel(model, where);
+  return { model, numExtraIds };
+}
+
+function piecesOf({ model, added_tokens: addedTokens }: File, where: string): Piece[] {
+  if (model.unk_id !== UNK_ID) {
+    throw new TrainerError('TOKENIZER_INVALID', `${where}: expected unk_id ${UNK_ID}, found ${model.unk_id}`);
+  }
+  const texts = model.vocab.map(([text]) => text);
+  const kinds = new Map<number, PieceKind>([[UNK_ID, 'unknown']]);
+  for (const { id, content, special } of [...addedTokens].sort((a, b) => a.id - b.id)) {
+    if (id === texts.length && extraIdOf(content) !== undefined) texts.push(content);
+    if (texts[id] !== content) {
+      throw new TrainerError(
+        'TOKENIZER_INVALID',
+        `${where}: added token ${JSON.stringify(content)} has id ${id}, where the vocabulary has ` +
+          `${JSON.stringify(texts[id] ?? null)}; only T5's extra ids may be added to a vocabulary`,
+      );
+    }
+    if (id !== UNK_ID) kinds.set(id, special ? 'control' : 'user-defined');
+  }
+  const isByte = (text: string): boolean => model.byte_fallback === true && byteOfPiece(text) !== undefined;
+  return texts.map((text, id) => ({
+    text,
+    score: Math.fround(model.vocab[id]?.[1] ?? 0),
+    kind: kinds.get(id) ?? (isByte(text) ? 'byte' : 'normal'),
+  }));
+}
+
+function normalizerOf(file: File, where: string): NormalizerSpec {
+  const refuse = (what: string, step: Step): TrainerError =>
+    new TrainerError(
+      'TOKENIZER_INVALID',
+      `${where}: ${what} ${JSON.stringify(step.type)} is not one of a T5 tokenizer`,
+    );
+  let charsmap = new Uint8Array(0);
+  let removeExtraWhitespaces = false;
+  for (const step of stepsOf(file.normalizer, file.normalizer?.normalizers)) {
+    if (step.type === 'Precompiled') charsmap = Uint8Array.from(Buffer.from(step.precompiled_charsmap ?? '', 'base64'));
+    else if (step.type === 'Strip' || step.type === 'Replace') removeExtraWhitespaces = true;
+    else throw refuse('normalizer', step);
+  }
+  let metaspace: Step | undefined;
+  for (const step of stepsOf(file.pre_tokenizer, file.pre_tokenizer?.pretokenizers)) {
+    if (step.type === 'WhitespaceSplit') removeExtraWhitespaces = true;
+    else if (step.type === 'Metaspace') metaspace = step;
+    else throw refuse('pre_tokenizer', step);
+  }
+  if (metaspace?.replacement !== SPACE_SYMBOL) {
+    throw new TrainerError('TOKENIZER_INVALID', `${where}: expected a Metaspace pre_tokenizer that writes spaces as ▁`);
+  }
+  const addDummyPrefix = (metaspace.prepend_scheme ?? 'always') !== 'never' && metaspace.add_prefix_space !== false;
+  return { name: '', charsmap, addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces: true };
+}
+
+/** One step, or those of a Sequence. */
+function stepsOf(step: Step | null, sequence: Step[] | undefined): Step[] {
+  if (step === null) return [];
+  return step.type === 'Sequence' ? (sequence ?? []) : [step];
+}

@@ -1,0 +1,177 @@
+/**
+ * The tokenizer of T5: SentencePiece Unigram with extra ids as SeqIO adds them, ids equal to the official library's.
+ *
+ * Definitions: *pieces* are the model's, ids 0 … numPieces − 1; *extra ids* (sentinels) follow, `<extra_id_0>` the highest. No EOS is added.
+ * Assumptions: one thread uses an instance at a time (scratch memory is reused); its files are trusted to be a model, not to be undamaged.
+ */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { TrainerError } from '../../shared/errors.ts';
+import { MAX_EXTRA_IDS, extraIdOf, extraIdPieces } from './extra-ids.ts';
+import { Normalizer } from './normalizer.ts';
+import { PieceDecoder } from './piece-decoder.ts';
+import { parseSentencePieceModel } from './sentencepiece-file.ts';
+import { parseTokenizerJson } from './tokenizer-json.ts';
+import { EOS_ID, PAD_ID, SPACE_SYMBOL, UNK_ID, type UnigramModel } from './unigram-model.ts';
+import { UnigramEncoder } from './viterbi.ts';
+
+export interface Tokenizer {
+  /** Pieces of the model + extra ids, before any padding of the embedding table. */
+  readonly vocabSize: number;
+  readonly numPieces: number;
+  readonly numExtraIds: number;
+  readonly padId: 0;
+  readonly eosId: 1;
+  readonly unkId: 2;
+  /** SHA-256 (hex) of the file's bytes and numExtraIds: part of a mixture's identity. */
+  readonly hash: string;
+  /** Ids of a text, no EOS. @throws SOURCE_MALFORMED for a text of more than MAX_TEXT_UNITS (normalizer.ts) */
+  encode(text: string): number[];
+  /**
+   * The same without allocating: ids into out[at…).
+   * @returns how many ids the text has; where that is more than out.length − at, nothing was written: call again with more room.
+   */
+  encodeInto(text: string, out: Int32Array, at: number): number;
+  /** Text of ids; pad and EOS are invisible, an id outside the vocabulary prints as unk. */
+  decode(ids: ArrayLike<number>): string;
+  /** The text that is segmented: SentencePiece's normalizer, spaces as `▁`. */
+  normalize(text: string): string;
+  /** Id of `<extra_id_n>`. @throws INTERNAL unless 0 ≤ n < numExtraIds */
+  sentinelId(n: number): number;
+  /** Id of a piece (`▁the`, `</s>`, `<extra_id_0>`), or undefined. */
+  idOf(piece: string): number | undefined;
+  /** Piece of an id, extra ids as `<extra_id_0>`. @throws INTERNAL unless 0 ≤ id < vocabSize */
+  pieceOf(id: number): string;
+}
+
+export interface TokenizerOptions {
+  /** T5: 100. */
+  readonly numExtraIds?: number;
+}
+
+/**
+ * Reads `spiece.model` (SentencePiece) or `tokenizer.json` (Hugging Face, by its name's ending).
+ * @throws PATH_UNUSABLE where the file cannot be read; TOKENIZER_INVALID where it is damaged or not a Unigram model with pad 0,
+ *   EOS 1, unk 2; CONFIG_INVALID for a senseless numExtraIds
+ */
+export async function loadTokenizer(path: string, { numExtraIds = 100 }: TokenizerOptions = {}): Promise<Tokenizer> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new TrainerError('PATH_UNUSABLE', `${path}: the tokenizer cannot be read: ${message}`, { cause });
+  }
+  return createTokenizer(bytes, path, { numExtraIds });
+}
+
+/** The same from the file's bytes; `path` is for messages, and its ending `.json` tells the kind. @throws as loadTokenizer */
+export function createTokenizer(
+  bytes: Uint8Array,
+  path: string,
+  { numExtraIds = 100 }: TokenizerOptions = {},
+): Tokenizer {
+  if (!Number.isInteger(numExtraIds) || numExtraIds < 0 || numExtraIds > MAX_EXTRA_IDS) {
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `numExtraIds: expected an integer from 0 to ${MAX_EXTRA_IDS}, got ${numExtraIds}`,
+    );
+  }
+  const hash = createHash('sha256').update(bytes).update(`\nextra ids: ${numExtraIds}\n`).digest('hex');
+  return new UnigramTokenizer(readModel(bytes, path, numExtraIds), numExtraIds, hash, path);
+}
+
+function readModel(bytes: Uint8Array, path: string, numExtraIds: number): UnigramModel {
+  if (!path.endsWith('.json')) return parseSentencePieceModel(bytes, path);
+  const file = parseTokenizerJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'), path);
+  if (file.numExtraIds !== 0 && file.numExtraIds !== numExtraIds) {
+    throw new TrainerError(
+      'TOKENIZER_INVALID',
+      `${path}: expected ${numExtraIds} extra ids, found ${file.numExtraIds}; set the number of extra ids to that of the file`,
+    );
+  }
+  return file.model;
+}
+
+class UnigramTokenizer implements Tokenizer {
+  readonly vocabSize: number;
+  readonly numPieces: number;
+  readonly numExtraIds: number;
+  readonly padId = PAD_ID;
+  readonly eosId = EOS_ID;
+  readonly unkId = UNK_ID;
+  readonly hash: string;
+  readonly #model: UnigramModel;
+  readonly #normalizer: Normalizer;
+  readonly #encoder: UnigramEncoder;
+  readonly #decoder: PieceDecoder;
+  readonly #idOf: ReadonlyMap<string, number>;
+  #ids = new Int32Array(1024);
+
+  constructor(model: UnigramModel, numExtraIds: number, hash: string, where: string) {
+    const extended = { ...model, pieces: [...model.pieces, ...extraIdPieces(numExtraIds)] };
+    this.#model = model;
+    this.hash = hash;
+    this.numPieces = model.pieces.length;
+    this.numExtraIds = numExtraIds;
+    this.vocabSize = extended.pieces.length;
+    const clash = numExtraIds === 0 ? -1 : model.pieces.findIndex(({ text }) => extraIdOf(text) !== undefined);
+    if (clash >= 0) {
+      throw new TrainerError(
+        'TOKENIZER_INVALID',
+        `${where}: piece ${clash} is ${JSON.stringify(model.pieces[clash]!.text)}, the name of an extra id; ` +
+          'set the number of extra ids to 0 or use a model without them',
+      );
+    }
+    const userDefined = extended.pieces.filter(({ kind }) => kind === 'user-defined').map(({ text }) => text);
+    this.#normalizer = new Normalizer(model.normalizer, userDefined, where);
+    this.#encoder = new UnigramEncoder(extended, this.#normalizer);
+    this.#decoder = new PieceDecoder(extended);
+    this.#idOf = new Map(model.pieces.map(({ text }, id) => [text, id]));
+  }
+
+  encode(text: string): number[] {
+    let count = this.encodeInto(text, this.#ids, 0);
+    if (count > this.#ids.length) {
+      this.#ids = new Int32Array(2 * count);
+      count = this.encodeInto(text, this.#ids, 0);
+    }
+    return Array.from(this.#ids.subarray(0, count));
+  }
+
+  encodeInto(text: string, out: Int32Array, at: number): number {
+    const length = this.#normalizer.normalize(text);
+    return this.#encoder.encodeInto(this.#normalizer.bytes, length, out, at);
+  }
+
+  decode(ids: ArrayLike<number>): string {
+    return this.#decoder.decode(ids);
+  }
+
+  normalize(text: string): string {
+    return this.#normalizer.normalizedText(text);
+  }
+
+  sentinelId(n: number): number {
+    if (!Number.isInteger(n) || n < 0 || n >= this.numExtraIds) {
+      throw new TrainerError('INTERNAL', `sentinel ${n}: the tokenizer has ${this.numExtraIds} extra ids`);
+    }
+    return this.vocabSize - 1 - n;
+  }
+
+  idOf(piece: string): number | undefined {
+    const id = this.#idOf.get(piece);
+    if (id !== undefined) return id;
+    const n = piece.startsWith(SPACE_SYMBOL) ? undefined : extraIdOf(piece);
+    return n === undefined || n >= this.numExtraIds ? undefined : this.vocabSize - 1 - n;
+  }
+
+  pieceOf(id: number): string {
+    const piece = this.#model.pieces[id];
+    if (piece !== undefined) return piece.text;
+    if (!Number.isInteger(id) || id < 0 || id >= this.vocabSize) {
+      throw new TrainerError('INTERNAL', `id ${id}: the tokenizer has ids from 0 to ${this.vocabSize - 1}`);
+    }
+    return `<extra_id_${this.vocabSize - 1 - id}>`;
+  }
+}
