@@ -1,0 +1,44 @@
+/** Duty: State of the Union addresses → attribution of a passage to its president, and denoising text. No passage is in both. */
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { z } from 'zod';
+import type { Row } from './file-writers.ts';
+import { countWords, packPassages, splitSentences } from './plain-text.ts';
+import { distinctBy, sampleEachGroup, sampleInOrder } from './seeded-sampling.ts';
+
+const addressSchema = z.object({ year: z.number().int(), name: z.string().min(1), text: z.string().min(1) });
+
+interface Passage {
+  readonly president: string;
+  readonly text: string;
+}
+
+/** @param folder of the package's data, one JSON file an address */
+export function buildAddresses(folder: string): { attribution: Row[]; documents: string[] } {
+  const files = readdirSync(folder).filter((file) => /^\d{4}_.*\.json$/.test(file));
+  const all = files.sort().flatMap((file) => readPassages(readFileSync(`${folder}/${file}`, 'utf8')));
+  // Some sentences are said every year, word for word: the first one stays.
+  const passages = distinctBy(all, ({ text }) => text);
+  const attributed = sampleEachGroup(passages, 160, ({ president }) => president, 'sotu_president');
+  const taken = new Set(attributed);
+  const rest = passages.filter((passage) => !taken.has(passage)).map(({ text }) => text);
+  return {
+    attribution: attributed.map(({ president, text }) => ({ passage: text, president })),
+    documents: sampleInOrder(rest, 4_000, 'denoising sotu'),
+  };
+}
+
+function readPassages(json: string): Passage[] {
+  const { name, text } = addressSchema.parse(JSON.parse(json));
+  const president = name.replace(/\b([A-Z])(?= )/g, '$1.').replace('Mc Kinley', 'McKinley');
+  const plain = text
+    .replaceAll('&quot;', '"')
+    .replaceAll('&amp;', '&')
+    .replaceAll('&mdash;', ' - ')
+    .replace(/[([](applause|laughter)[^)\]]*[)\]]/gi, ' ')
+    .replace(/ ?-- ?/g, ' - ');
+  // 75 words are about 110 pieces of a small vocabulary.
+  return packPassages(splitSentences(plain), 75)
+    .filter((passage) => countWords(passage) >= 25)
+    .map((passage) => ({ president, text: passage }));
+}

@@ -1,0 +1,78 @@
+/**
+ * Duty: the README's table of tasks, computed from mixture.yaml and the data, so that it cannot go stale (demo.test.ts).
+ * `npx tsx deploy/demo/build/describe.ts` prints it and writes it into README.md.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { TrainerError } from '../../../shared/errors.ts';
+import { loadMixture } from '../../../mixture/tasks/load-mixture.ts';
+import type { SourceSpec } from '../../../mixture/tasks/task.ts';
+import { CREDITS } from './credits.ts';
+import { countWords } from './plain-text.ts';
+import { readRows } from './read-rows.ts';
+
+const BEGIN = '<!-- table: written by build/describe.ts -->';
+const END = '<!-- end of table -->';
+
+/** @param demoFolder deploy/demo @returns the table as Markdown, one line a task, the denoising text last */
+export function describeDemo(demoFolder: string): string {
+  const mixture = loadMixture(path.join(demoFolder, 'mixture.yaml'));
+  const lines = [
+    '| task | family | examples | words in | words out | file | source | licence |',
+    '|---|---|--:|--:|--:|---|---|---|',
+  ];
+  for (const { name, family, source, preprocessor } of mixture.tasks) {
+    const pairs = readSource(source).flatMap((row) => {
+      const made = preprocessor.apply(row);
+      return made.ok ? made.examples : [];
+    });
+    const inputs = pairs.map((pair) => pair.inputs);
+    const targets = pairs.map((pair) => pair.targets);
+    lines.push(row([name, family, pairs.length, meanWords(inputs), meanWords(targets)], source));
+  }
+  const { denoising } = mixture;
+  if (denoising !== undefined) {
+    const documents = readSource(denoising.source).map(({ text }) => String(text));
+    lines.push(row([denoising.name, 'denoising', documents.length, meanWords(documents), ''], denoising.source));
+  }
+  return lines.join('\n');
+}
+
+/** README text with the table in its place. @throws TrainerError SOURCE_UNREADABLE where the two marks are not there */
+export function putTable(readme: string, table: string): string {
+  const begin = readme.indexOf(BEGIN);
+  const end = readme.indexOf(END);
+  if (begin === -1 || end < begin)
+    throw new TrainerError('SOURCE_UNREADABLE', `README.md: expected the marks ${BEGIN} and ${END}`);
+  return `${readme.slice(0, begin)}${BEGIN}\n\n${table}\n\n${readme.slice(end)}`;
+}
+
+/** Rows of all files of a source. */
+export function readSource(source: SourceSpec): ReturnType<typeof readRows> {
+  return source.files.flatMap((file) => readRows(file.path, source.format));
+}
+
+function row(cells: readonly (string | number)[], source: SourceSpec): string {
+  const files = source.files.map((file) => path.basename(file.path));
+  const credits = files.flatMap((file) => CREDITS[file] ?? []);
+  const unique = (values: readonly string[]): string => [...new Set(values)].join('; ');
+  const last = [
+    files.join(', '),
+    unique(credits.map((credit) => credit.source)),
+    unique(credits.map((credit) => credit.licence)),
+  ];
+  return `| ${[...cells, ...last].join(' | ')} |`;
+}
+
+function meanWords(texts: readonly string[]): string {
+  return (texts.reduce((sum, text) => sum + countWords(text), 0) / texts.length).toFixed(1);
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const demoFolder = path.resolve(import.meta.dirname, '..');
+  const readmeFile = path.join(demoFolder, 'README.md');
+  const table = describeDemo(demoFolder);
+  writeFileSync(readmeFile, putTable(readFileSync(readmeFile, 'utf8'), table));
+  console.log(table);
+}

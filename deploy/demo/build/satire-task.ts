@@ -1,0 +1,42 @@
+/**
+ * Duty: is this definition meant seriously? Ambrose Bierce's Devil's Dictionary (1911) against WordNet, as many of each.
+ * Both are brought to the same shape (one sentence, a capital, a full stop), so that the words must tell.
+ */
+
+import type { Row } from './file-writers.ts';
+import { collapseSpaces, countWords, splitSentences } from './plain-text.ts';
+import { shuffled } from './seeded-sampling.ts';
+import type { PartOfSpeech, WordNet } from './wordnet.ts';
+
+const PARTS_OF_SPEECH: Readonly<Record<string, PartOfSpeech>> = {
+  n: 'noun',
+  adj: 'adjective',
+  v: 'verb',
+  adv: 'adverb',
+};
+
+/** Entries that quote the slurs of their time. */
+const LEFT_OUT = /\b(negro|nigger|jew|jews|hebrew|chinaman|squaw|savage|savages)\b/i;
+
+/** @param devilText the text of Debian's dict-devil @returns rows with label `serious` or `satirical`, the two in turn */
+export function buildSatire(devilText: string, { senses }: WordNet): Row[] {
+  const satirical: Row[] = [];
+  for (const paragraph of devilText.split(/\n\s*\n/)) {
+    const entry = /^([A-Z]{3,}), (n|adj|v|adv)\.\S* +(.+)$/s.exec(paragraph.trim());
+    if (entry === null) continue;
+    const definition = splitSentences(entry[3]!.replaceAll('_', ''))[0] ?? '';
+    const words = countWords(definition);
+    if (words < 4 || words > 40 || LEFT_OUT.test(definition) || !/^[“"A-Z].*[.!?]$/.test(definition)) continue;
+    satirical.push({ word: entry[1]!.toLowerCase(), pos: PARTS_OF_SPEECH[entry[2]!]!, definition, label: 'satirical' });
+  }
+  const serious = shuffled(
+    senses.filter(({ synset }) => countWords(synset.definition) >= 6 && !/[();]/.test(synset.definition)),
+    'satire',
+  ).map(({ word, synset }) => ({
+    word,
+    pos: synset.partOfSpeech,
+    definition: collapseSpaces(`${synset.definition.charAt(0).toUpperCase()}${synset.definition.slice(1)}.`),
+    label: 'serious',
+  }));
+  return satirical.flatMap((row, i) => [row, serious[i]!]);
+}

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { loadMixture } from '../../mixture/tasks/load-mixture.ts';
+import { CREDITS } from './build/credits.ts';
+import { describeDemo, putTable, readSource } from './build/describe.ts';
+import { countWords } from './build/plain-text.ts';
+
+const demoFolder = import.meta.dirname;
+const mixture = loadMixture(path.join(demoFolder, 'mixture.yaml'));
+const dataFiles = readdirSync(path.join(demoFolder, 'data')).sort();
+const tasks = mixture.tasks.map((task) => ({ ...task, rows: readSource(task.source) }));
+const denoising = mixture.denoising!;
+const documents = readSource(denoising.source).map((row) => String(row['text']));
+
+const EMAIL_ADDRESS = /[\w.+-]+@[\w-]+\.[a-z]{2,}/i;
+const MARKUP = /<\/?[a-z!][^>]*>|&(?:[a-z]+|#\d+);|strong:[GH]\d|\$\$\$|¶/i;
+const BROKEN_ENCODING = /\uFFFD|Ã[\u0080-\u00BF]|â€/;
+
+function fraction<T>(items: readonly T[], holds: (item: T) => boolean): number {
+  return items.filter(holds).length / items.length;
+}
+
+function countBy(values: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
+}
+
+describe('demo mixture', () => {
+  test('has at least 16 tasks in at least 6 families, and denoising text', () => {
+    assert.ok(tasks.length >= 16, `${tasks.length} tasks`);
+    assert.ok(new Set(tasks.map(({ family }) => family)).size >= 6);
+    assert.ok(documents.length > 5_000);
+    const sizes = tasks.map(({ rows }) => rows.length);
+    assert.ok(Math.max(...sizes) > 20 * Math.min(...sizes), 'sizes differ enough for rates to matter');
+  });
+
+  test('names every file of data/, and no other', () => {
+    const named = [...mixture.tasks, denoising].flatMap(({ source }) =>
+      source.files.map((file) => path.basename(file.path)),
+    );
+    assert.deepEqual([...new Set(named)].sort(), dataFiles);
+  });
+
+  test('uses every format, compressed and plain', () => {
+    const kinds = [...mixture.tasks, denoising].flatMap(({ source }) =>
+      source.files.map((file) => `${source.format} ${file.path.endsWith('.gz') ? 'gz' : 'plain'}`),
+    );
+    assert.deepEqual([...new Set(kinds)].sort(), [
+      'csv gz',
+      'csv plain',
+      'jsonl gz',
+      'jsonl plain',
+      'text gz',
+      'tsv gz',
+      'tsv plain',
+    ]);
+    assert.match(readFileSync(path.join(demoFolder, 'data/satire.csv'), 'utf8'), /""/, 'a quote inside a quoted field');
+  });
+
+  for (const { name, preprocessor, rows } of tasks) {
+    test(`${name}: every row gives an example, short and clean`, () => {
+      const pairs = rows.map((row, i) => {
+        const made = preprocessor.apply(row);
+        assert.ok(made.ok, `row ${i}: ${made.ok ? '' : made.reason}`);
+        assert.equal(made.examples.length, 1);
+        return made.examples[0]!;
+      });
+      assert.ok(pairs.length >= 1_000, `${pairs.length} rows`);
+      assert.ok(fraction(pairs, ({ inputs }) => countWords(inputs) <= 90) > 0.999);
+      assert.ok(fraction(pairs, ({ targets }) => countWords(targets) <= 30) > 0.999);
+      for (const { inputs, targets } of pairs)
+        for (const wrong of [EMAIL_ADDRESS, MARKUP, BROKEN_ENCODING])
+          assert.doesNotMatch(`${inputs} ${targets}`, wrong);
+      const distinct = new Set(pairs.map(({ inputs, targets }) => `${inputs}\t${targets}`));
+      assert.ok(distinct.size > 0.99 * pairs.length, `${pairs.length - distinct.size} examples come twice`);
+    });
+  }
+
+  test('documents are one line each, 20 to 90 words, clean', () => {
+    for (const document of documents) {
+      const words = countWords(document);
+      assert.ok(words >= 20 && words <= 90, document);
+      for (const wrong of [EMAIL_ADDRESS, MARKUP, BROKEN_ENCODING]) assert.doesNotMatch(document, wrong);
+    }
+    assert.equal(new Set(documents).size, documents.length);
+  });
+
+  test('two-way labels are balanced, and every label of a list is used', () => {
+    const text = readFileSync(path.join(demoFolder, 'mixture.yaml'), 'utf8');
+    for (const { name, preprocessor, rows } of tasks) {
+      const entry = text.split(`- name: ${name}\n`)[1]!.split('- name: ')[0]!;
+      const list = /labels:(?: \[(.*)\]|((?:\n {6}- .*)+))/.exec(entry);
+      if (list === null) continue;
+      const labels = (list[1]?.split(', ') ?? list[2]!.trim().split('\n')).map((label) => label.replace(/^\s*- /, ''));
+      const counts = countBy(
+        rows.map((row) => {
+          const made = preprocessor.apply(row);
+          return made.ok ? made.examples[0]!.targets : 'malformed';
+        }),
+      );
+      assert.deepEqual([...counts.keys()].sort(), labels.sort(), name);
+      if (labels.length === 2)
+        for (const [label, count] of counts)
+          assert.ok(Math.abs(count / rows.length - 0.5) < 0.001, `${name} ${label}: ${count}`);
+    }
+  });
+
+  test('a hypernym alone does not tell whether wn_entails holds', () => {
+    const rows = tasks.find(({ name }) => name === 'wn_entails')!.rows;
+    const isTrueOf = (from: number, to: number): Map<string, number> => {
+      const votes = new Map<string, number>();
+      for (const { hypernym, label } of rows.slice(from, to))
+        votes.set(String(hypernym), (votes.get(String(hypernym)) ?? 0) + (label === 1 ? 1 : -1));
+      return votes;
+    };
+    const votes = isTrueOf(0, 8_000);
+    const guessed = fraction(
+      rows.slice(8_000),
+      ({ hypernym, label }) => (votes.get(String(hypernym)) ?? 0) >= 0 === (label === 1),
+    );
+    assert.ok(guessed > 0.4 && guessed < 0.6, `a guess from the hypernym is right in ${guessed}`);
+  });
+
+  test('passages of sotu_president are not in the denoising text, nor verses of kjv_to_web in kjv_web_match', () => {
+    const fieldOf = (task: string, field: string): string[] =>
+      tasks.find(({ name }) => name === task)!.rows.map((row) => String(row[field]));
+    const known = new Set(documents);
+    assert.equal(fieldOf('sotu_president', 'passage').filter((passage) => known.has(passage)).length, 0);
+    const modernized = new Set(fieldOf('kjv_to_web', 'kjv'));
+    assert.equal(fieldOf('kjv_web_match', 'kjv').filter((verse) => modernized.has(verse)).length, 0);
+  });
+});
+
+describe('demo folder', () => {
+  test('is at most 12 MB', () => {
+    const files = readdirSync(demoFolder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const bytes = files.reduce((sum, file) => sum + statSync(path.join(file.parentPath, file.name)).size, 0);
+    assert.ok(bytes <= 12e6, `${bytes} B`);
+  });
+
+  test('names every data file and every licence text in NOTICES.md', () => {
+    const notices = readFileSync(path.join(demoFolder, 'NOTICES.md'), 'utf8');
+    assert.deepEqual(Object.keys(CREDITS).sort(), dataFiles);
+    const licences = [...new Set(Object.values(CREDITS).flatMap((credit) => credit.notices))].sort();
+    assert.deepEqual(readdirSync(path.join(demoFolder, 'licences')).sort(), licences);
+    for (const name of [...dataFiles, ...licences]) assert.ok(notices.includes(`\`${name}\``), name);
+  });
+
+  test('has the true table in its README', () => {
+    const readme = readFileSync(path.join(demoFolder, 'README.md'), 'utf8');
+    assert.equal(putTable(readme, describeDemo(demoFolder)), readme, 'run npx tsx deploy/demo/build/describe.ts');
+  });
+
+  test('has the vocabulary that mixture.yaml names', { skip: !existsSync(mixture.tokenizerPath) }, () => {
+    assert.ok(statSync(mixture.tokenizerPath).size > 50_000);
+  });
+});
