@@ -1,0 +1,305 @@
+/**
+ * The all-reduce of one generation on one rank: direct reduce-scatter and all-gather over the full mesh, in the canonical tree.
+ *
+ * Every rank sends its cover-node partials of chunk r to rank r, which finishes the tree in the fixed order, whatever arrives
+ * whenever, and sends the sum to all; buckets start as soon as they are ready. Traffic of a rank is 2·(N−1)/N of the gradient
+ * where every cover is one node, in two hops. The gradient is reduced in place, in slot 0 of the arena.
+ *
+ * Assumptions. Links keep the order of frames. Between `startStep` and its result the compute thread writes only buckets
+ * that it has not announced yet, and nothing else touches slot 0. Steps of a generation are numbered without gaps. After a
+ * failure the object is dead: all links are closed and the step is repeated by another generation.
+ */
+import { crc32 } from 'node:zlib';
+import type { Clock } from '../../shared/clock.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { TrainerError, toTrainerError } from '../../shared/errors.ts';
+import type { Arena } from './arena.ts';
+import { planPieces, type BucketPlan } from './bucket-plan.ts';
+import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveOptions } from './collective-options.ts';
+import { finishTree } from './finish-tree.ts';
+import { FRAME_PART, FRAME_SUM, type FrameHeader } from './frame-header.ts';
+import type { LaneTree } from './lane-tree.ts';
+import type { Link } from './link.ts';
+import { StepExchange, type ExchangeShape } from './step-exchange.ts';
+import { RunningStep } from './running-step.ts';
+import { StepTally, type StepResult } from './step-tally.ts';
+
+export interface CollectiveInit {
+  readonly arena: Arena;
+  readonly plan: BucketPlan;
+  readonly laneTree: LaneTree;
+  readonly rank: number;
+  readonly epoch: number;
+  readonly generation: number;
+  /** Number of the generation's first step. */
+  readonly firstStep: number;
+  /** One per peer, not yet started. */
+  readonly links: readonly Link[];
+  readonly options?: Partial<CollectiveOptions>;
+  readonly clock?: Clock;
+}
+
+export class Collective {
+  /** Resolves with the reason when the collective has failed or was closed; never rejects. */
+  readonly failed: Promise<TrainerError>;
+  readonly #init: CollectiveInit;
+  readonly #options: CollectiveOptions;
+  readonly #clock: Clock;
+  readonly #shape: ExchangeShape;
+  readonly #links = new Map<number, Link>();
+  readonly #readyPeers = new Set<number>();
+  /** The step under way or, between steps, the one that is expected: parts of it may arrive before `startStep`. */
+  #current: StepExchange;
+  #next: StepExchange;
+  #running: RunningStep | null = null;
+  #framesInFlight = 0;
+  #error: TrainerError | null = null;
+  #reportFailure!: (error: TrainerError) => void;
+
+  /** Starts the links. @throws CONFIG_INVALID, INTERNAL when the collaborators do not fit together */
+  constructor(init: CollectiveInit) {
+    const { arena, plan, laneTree, rank, epoch, generation, links } = init;
+    this.#init = init;
+    this.#options = { ...DEFAULT_COLLECTIVE_OPTIONS, ...init.options };
+    this.#clock = init.clock ?? systemClock;
+    const { frameBytes, window } = this.#options;
+    this.#shape = {
+      rank,
+      worldSize: laneTree.worldSize,
+      epoch,
+      generation,
+      window,
+      numBuckets: plan.buckets.length,
+      pieces: planPieces(plan, laneTree.worldSize, frameBytes),
+      numCoverNodes: laneTree.folds.map(({ cover }) => cover.length),
+    };
+    if (arena.layout.window < window || arena.layout.receiveStride < frameBytes)
+      throw new TrainerError('INTERNAL', 'the arena was planned for a smaller window or smaller frames');
+    this.#current = new StepExchange(this.#shape, init.firstStep);
+    this.#next = new StepExchange(this.#shape, init.firstStep + 1);
+    this.failed = new Promise((resolve) => (this.#reportFailure = resolve));
+    for (const link of links) this.#links.set(link.peerRank, link);
+    for (let peer = 0; peer < laneTree.worldSize; peer++)
+      if (this.#links.has(peer) === (peer === rank))
+        throw new TrainerError('INTERNAL', `links of rank ${rank}: expected one per peer, wrong for rank ${peer}`);
+    for (const link of links) this.#startLink(link);
+  }
+
+  /**
+   * Begins a step. Its buckets are then announced by `bucketReady`.
+   * @param signal ends the step, and with it the collective
+   * @returns when all sums have arrived and all own frames have left: slot 0 may be read, and written again.
+   *   Rejects with COLLECTIVE_TIMEOUT, CONNECTION_LOST, FRAME_STALE, FRAME_INVALID, SEND_OVERFLOW or ABORTED.
+   */
+  startStep(step: number, signal?: AbortSignal): Promise<StepResult> {
+    if (this.#error !== null) return Promise.reject(this.#error);
+    if (this.#running !== null || step !== this.#current.step)
+      return Promise.reject(
+        new TrainerError(
+          'INTERNAL',
+          `startStep: expected step ${this.#current.step}${this.#running === null ? '' : ' to finish first'}, found ${step}`,
+        ),
+      );
+    const running = new RunningStep(new StepTally(this.#init, this.#shape, this.#options.verify, this.#clock));
+    this.#running = running;
+    const onAbort = (): void => this.#fail(new TrainerError('ABORTED', `all-reduce of step ${step} was called off`));
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+    void running.settled.finally(() => signal?.removeEventListener('abort', onAbort));
+    return running.result;
+  }
+
+  /** Every partial of the bucket lies in slots 0 … cover−1. @throws INTERNAL for a wrong bucket */
+  bucketReady(bucket: number): void {
+    if (this.#error !== null) return; // the step's promise tells
+    const running = this.#running;
+    if (running === null)
+      throw new TrainerError('INTERNAL', `bucketReady: bucket ${bucket} was announced before startStep`);
+    this.#current.markReady(bucket);
+    if (this.#current.allReady) {
+      running.tally.allReady();
+      void this.#watch(running);
+    }
+    this.#advance(this.#shape.rank);
+    for (const peer of this.#links.keys()) this.#sendParts(peer);
+    this.#finishIfDone();
+  }
+
+  /** Why the collective is dead, or null. */
+  get error(): TrainerError | null {
+    return this.#error;
+  }
+
+  /** Ends the collective in order; a step under way rejects with ABORTED. Idempotent. */
+  close(): void {
+    this.#fail(new TrainerError('ABORTED', 'the collective was closed'), 'NORMAL');
+  }
+
+  #startLink(link: Link): void {
+    const peer = link.peerRank;
+    link.start({
+      ready: () => {
+        this.#readyPeers.add(peer);
+        if (this.#running !== null) this.#sendParts(peer);
+      },
+      place: (header) => this.#place(peer, header),
+      received: (header) => this.#received(peer, header),
+      closed: (error) => this.#fail(error),
+    });
+  }
+
+  /** Finds the step a frame is for; the next step's parts may come while the last sums of this one are still under way. */
+  #exchangeFor(header: FrameHeader): StepExchange {
+    const early =
+      header.type === FRAME_PART &&
+      header.step === this.#next.step &&
+      this.#running !== null &&
+      this.#current.ownChunkDone;
+    return early ? this.#next : this.#current;
+  }
+
+  #place(peer: number, header: FrameHeader): Uint8Array {
+    const { arena } = this.#init;
+    const exchange = this.#exchangeFor(header);
+    if (header.type === FRAME_PART) {
+      const { ordinal, node } = exchange.checkPart(peer, header);
+      return arena.bytes(arena.receiveAddress(peer, ordinal, node), header.byteLength);
+    }
+    exchange.checkSum(peer, header);
+    return arena.bytes(arena.slotAddress(0, header.offsetBytes), header.byteLength);
+  }
+
+  #received(peer: number, header: FrameHeader): void {
+    if (this.#error !== null) return;
+    const { arena } = this.#init;
+    const exchange = this.#exchangeFor(header);
+    if (header.type === FRAME_PART) {
+      const { ordinal, node } = exchange.checkPart(peer, header);
+      this.#verify(peer, header, arena.bytes(arena.receiveAddress(peer, ordinal, node), header.byteLength));
+      exchange.partReceived(peer);
+      if (exchange === this.#current) this.#advance(peer);
+    } else {
+      const { ordinal } = exchange.checkSum(peer, header);
+      this.#verify(peer, header, arena.bytes(arena.slotAddress(0, header.offsetBytes), header.byteLength));
+      exchange.sumReceived(peer);
+      this.#running?.tally.pieceDone(this.#shape.pieces[peer]![ordinal]!, header.payloadCrc32);
+      this.#sendParts(peer);
+    }
+    this.#running?.tally.received(header.byteLength);
+    this.#finishIfDone();
+  }
+
+  #verify(peer: number, header: FrameHeader, payload: Uint8Array): void {
+    if (!this.#options.verify) return;
+    const found = this.#checksum(payload);
+    if (found !== header.payloadCrc32)
+      throw new TrainerError(
+        'FRAME_INVALID',
+        `rank ${peer}: payload of bucket ${header.bucket} chunk ${header.chunk} part ${header.part}: ` +
+          `expected crc32 ${header.payloadCrc32}, got ${found}; bytes were changed on the way (step ${header.step})`,
+      );
+  }
+
+  #checksum(payload: Uint8Array): number {
+    if (!this.#options.verify) return 0;
+    const startMs = this.#clock.monotonicMs();
+    const value = crc32(payload);
+    this.#running?.tally.verified(this.#clock.monotonicMs() - startMs);
+    return value;
+  }
+
+  /** Reduces whatever is complete. @param cause the rank whose data came last */
+  #advance(cause: number): void {
+    const running = this.#running;
+    if (running === null) return;
+    for (;;) {
+      const ordinal = this.#current.numReduced;
+      const piece = this.#current.takePieceToReduce();
+      if (piece === null) return;
+      const startMs = this.#clock.monotonicMs();
+      finishTree(this.#init, piece, ordinal);
+      running.tally.reduced(cause, this.#clock.monotonicMs() - startMs);
+      const payload = this.#init.arena.bytes(this.#init.arena.slotAddress(0, piece.offsetBytes), piece.byteLength);
+      const payloadCrc32 = this.#checksum(payload);
+      const header = { ...this.#current.place(FRAME_SUM, piece, 0), payloadCrc32 };
+      // Starting behind the own rank spreads the first frames over the mesh.
+      const { rank, worldSize } = this.#shape;
+      for (let i = 1; i < worldSize; i++) this.#send((rank + i) % worldSize, header, payload);
+      running.tally.pieceDone(piece, payloadCrc32);
+    }
+  }
+
+  #sendParts(peer: number): void {
+    if (this.#error !== null || this.#running === null || !this.#readyPeers.has(peer)) return;
+    const { arena } = this.#init;
+    for (;;) {
+      const piece = this.#current.takePieceToSend(peer);
+      if (piece === null) return;
+      for (let node = 0; node < this.#shape.numCoverNodes[this.#shape.rank]!; node++) {
+        const payload = arena.bytes(arena.slotAddress(node, piece.offsetBytes), piece.byteLength);
+        const payloadCrc32 = this.#checksum(payload);
+        this.#send(peer, { ...this.#current.place(FRAME_PART, piece, node), payloadCrc32 }, payload);
+      }
+    }
+  }
+
+  #send(peer: number, header: FrameHeader, payload: Uint8Array): void {
+    this.#framesInFlight++;
+    this.#running?.tally.sent(header.byteLength);
+    this.#links
+      .get(peer)!
+      .send(header, payload)
+      .then(
+        () => {
+          this.#framesInFlight--;
+          this.#running?.tally.progress();
+          this.#finishIfDone();
+        },
+        (error: unknown) => this.#fail(toTrainerError(error)),
+      );
+  }
+
+  #finishIfDone(): void {
+    const running = this.#running;
+    if (running === null || this.#error !== null || this.#framesInFlight > 0 || !this.#current.done) return;
+    this.#running = null;
+    this.#current = this.#next;
+    this.#next = new StepExchange(this.#shape, this.#current.step + 1);
+    running.resolve(running.tally.finish());
+  }
+
+  /** Fails the step when nothing moved for `timeoutMs` after the own buckets were all ready. */
+  async #watch(running: RunningStep): Promise<void> {
+    const { timeoutMs } = this.#options;
+    try {
+      for (;;) {
+        const restMs = running.tally.lastProgressMs + timeoutMs - this.#clock.monotonicMs();
+        if (restMs <= 0) break;
+        await this.#clock.sleep(restMs, running.over);
+      }
+    } catch {
+      return; // the step is over
+    }
+    if (this.#running !== running) return;
+    const missing = this.#current.describeMissing();
+    const what = missing.length === 0 ? [`${this.#framesInFlight} own frames have not left this host`] : missing;
+    this.#fail(
+      new TrainerError(
+        'COLLECTIVE_TIMEOUT',
+        `all-reduce of step ${this.#current.step} (generation ${this.#shape.generation}, rank ${this.#shape.rank}): ` +
+          `no progress for ${timeoutMs} ms; ${what.join('; ')}`,
+        { retryable: true },
+      ),
+    );
+  }
+
+  #fail(error: TrainerError, code: TrainerError['code'] | 'NORMAL' = error.code): void {
+    if (this.#error !== null) return;
+    this.#error = error;
+    const running = this.#running;
+    this.#running = null;
+    running?.reject(error);
+    this.#reportFailure(error);
+    for (const link of this.#links.values()) link.close(code, `rank ${this.#shape.rank}: ${error.message}`);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * The one shared memory of a worker's gradients: lane-partial slots first, then receive slots for the peers' frames.
+ *
+ * | from | bytes | what |
+ * |---|---|---|
+ * | 0 | 65536 | unused, so that no address is 0 |
+ * | `slotsAt` | numSlots × slotBytes | stack of lane partials; slot 0 ends up as the reduced gradient |
+ * | `receiveAt[peer]` | window × cover nodes of the peer × receiveStride | pieces that wait for their sum |
+ *
+ * The compute thread writes partials and folds them, the link thread sends, receives and reduces; both attach to the same
+ * memory, and the message "bucket b is ready" orders their accesses. Padding between parameters stays zero.
+ */
+import { TrainerError } from '../../shared/errors.ts';
+import type { BucketPlan } from './bucket-plan.ts';
+import { bindKernels, type Kernels } from './kernels.ts';
+import type { FoldStep, LaneTree } from './lane-tree.ts';
+
+const PAGE_BYTES = 65536;
+const MAX_BYTES = 2 ** 32;
+/** Keeps equal offsets of different receive slots out of the same cache sets. */
+const STRIDE_SKEW_BYTES = 4160;
+
+export interface ArenaInit {
+  readonly plan: BucketPlan;
+  readonly laneTree: LaneTree;
+  readonly rank: number;
+  /** Most bytes of one piece. */
+  readonly frameBytes: number;
+  /** Pieces under way per peer. */
+  readonly window: number;
+}
+
+/** Plain numbers: can be posted to another thread along with the memory. */
+export interface ArenaLayout {
+  readonly slotsAt: number;
+  readonly slotBytes: number;
+  readonly numSlots: number;
+  /** Address of a peer's first receive slot; the own rank's entry is unused. */
+  readonly receiveAt: readonly number[];
+  readonly receiveStride: number;
+  readonly numCoverNodes: readonly number[];
+  readonly window: number;
+  readonly totalBytes: number;
+}
+
+/** @throws CONFIG_INVALID when it would be larger than a 32-bit memory can be */
+export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaInit): ArenaLayout {
+  const fold = laneTree.folds[rank];
+  if (fold === undefined)
+    throw new TrainerError('CONFIG_INVALID', `rank: expected below world size ${laneTree.worldSize}, found ${rank}`);
+  const numCoverNodes = laneTree.folds.map(({ cover }) => cover.length);
+  const receiveStride = frameBytes + STRIDE_SKEW_BYTES;
+  const receiveAt: number[] = [];
+  let end = PAGE_BYTES + fold.numSlots * plan.totalBytes;
+  for (const [peer, nodes] of numCoverNodes.entries()) {
+    receiveAt.push(end);
+    if (peer !== rank) end += window * nodes * receiveStride;
+  }
+  const totalBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES;
+  if (totalBytes > MAX_BYTES)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `gradient arena of rank ${rank}: expected at most 4 GiB, needs ${(totalBytes / 2 ** 30).toFixed(2)} GiB = ` +
+        `${fold.numSlots} lane partials × ${(plan.totalBytes / 2 ** 30).toFixed(2)} GiB + receive slots; ` +
+        'use fewer lanes per worker (more workers or fewer lanes), or a smaller collective.frameBytes or collective.window',
+    );
+  const { numSlots } = fold;
+  return {
+    slotsAt: PAGE_BYTES,
+    slotBytes: plan.totalBytes,
+    numSlots,
+    receiveAt,
+    receiveStride,
+    numCoverNodes,
+    window,
+    totalBytes,
+  };
+}
+
+export class Arena {
+  readonly layout: ArenaLayout;
+  /** Shared; post it with `layout` to another thread and make an Arena there. */
+  readonly memory: WebAssembly.Memory;
+  readonly kernels: Kernels;
+  readonly #bytes: Buffer;
+
+  /**
+   * @param memory of another thread's arena with the same layout; when left out, a new zeroed memory is made
+   * @throws CONFIG_INVALID when the machine does not give so much memory
+   */
+  constructor(layout: ArenaLayout, memory?: WebAssembly.Memory) {
+    this.layout = layout;
+    this.memory = memory ?? createMemory(layout.totalBytes);
+    if (this.memory.buffer.byteLength < layout.totalBytes)
+      throw new TrainerError(
+        'INTERNAL',
+        `arena memory: expected ${layout.totalBytes} B, found ${this.memory.buffer.byteLength} B`,
+      );
+    this.kernels = bindKernels(this.memory);
+    this.#bytes = Buffer.from(this.memory.buffer);
+  }
+
+  /** Address of byte `offsetBytes` of the flat gradient in a lane-partial slot. */
+  slotAddress(slot: number, offsetBytes: number): number {
+    return this.layout.slotsAt + slot * this.layout.slotBytes + offsetBytes;
+  }
+
+  /** Address where piece number `ordinal` (of the own chunk's sequence) of the peer's cover node `node` is received. */
+  receiveAddress(peer: number, ordinal: number, node: number): number {
+    const { receiveAt, receiveStride, numCoverNodes, window } = this.layout;
+    return receiveAt[peer]! + ((ordinal % window) * numCoverNodes[peer]! + node) * receiveStride;
+  }
+
+  /** The bytes themselves, not a copy. */
+  bytes(address: number, byteLength: number): Buffer {
+    return this.#bytes.subarray(address, address + byteLength);
+  }
+
+  /** Elements [offsetBytes / 4, …) of a slot, not a copy. [numElements] */
+  floats(slot: number, offsetBytes: number, numElements: number): Float32Array {
+    return new Float32Array(this.memory.buffer, this.slotAddress(slot, offsetBytes), numElements);
+  }
+
+  /**
+   * Folds bytes [startBytes, endBytes) of a lane's gradient into the tree sums below it on the stack. The lane's gradient
+   * has been written to slot `step.slot` before.
+   */
+  fold(step: FoldStep, startBytes: number, endBytes: number): void {
+    for (let slot = step.slot; slot > step.slot - step.merges; slot--) {
+      const left = this.slotAddress(slot - 1, startBytes);
+      this.kernels.add2(left, left, this.slotAddress(slot, startBytes), endBytes - startBytes);
+    }
+  }
+}
+
+function createMemory(totalBytes: number): WebAssembly.Memory {
+  const pages = totalBytes / PAGE_BYTES;
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (error) {
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `gradient arena: the system gives no ${(totalBytes / 2 ** 30).toFixed(2)} GiB of shared memory; ` +
+        'use fewer lanes per worker or a smaller model',
+      { cause: error },
+    );
+  }
+}

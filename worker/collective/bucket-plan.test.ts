@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { planBuckets, planPieces } from './bucket-plan.ts';
+
+const parameters = fc
+  .array(fc.integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 20 })
+  .map((sizes) => sizes.map((numElements, i) => ({ name: `p${i}`, numElements })));
+
+describe('planBuckets', () => {
+  test('places every parameter once, aligned, in order, inside its bucket', () => {
+    fc.assert(
+      fc.property(parameters, fc.integer({ min: 64, max: 20000 }), fc.nat(3), (sizes, bucketBytes, numScalars) => {
+        const plan = planBuckets(sizes, bucketBytes, numScalars);
+        let end = 0;
+        for (const { offsetBytes, numElements, bucket } of plan.parameters) {
+          assert.equal(offsetBytes % 64, 0);
+          assert.ok(offsetBytes >= end && offsetBytes - end < 64);
+          end = offsetBytes + 4 * numElements;
+          const { startBytes, endBytes } = plan.buckets[bucket]!;
+          assert.ok(offsetBytes >= startBytes && end <= endBytes);
+        }
+        assert.ok(plan.gradientBytes - end < 64);
+        assert.equal(plan.scalars === null, numScalars === 0);
+        let start = 0;
+        for (const [i, bucket] of plan.buckets.entries()) {
+          assert.equal(bucket.index, i);
+          assert.equal(bucket.startBytes, start);
+          assert.ok(bucket.endBytes > start);
+          start = bucket.endBytes;
+        }
+        assert.equal(start, plan.totalBytes);
+      }),
+    );
+  });
+
+  test('closes a bucket as soon as it is full', () => {
+    const plan = planBuckets(
+      [16, 16, 100, 16].map((numElements, i) => ({ name: `p${i}`, numElements })),
+      128,
+      3,
+    );
+    assert.deepEqual(
+      plan.buckets.map(({ startBytes, endBytes }) => [startBytes, endBytes]),
+      [
+        [0, 128],
+        [128, 576],
+        [576, 640],
+        [640, 704],
+      ],
+    );
+    assert.deepEqual(plan.scalars, { name: 'scalars', numElements: 3, offsetBytes: 640, bucket: 3 });
+    assert.equal(plan.gradientBytes, 640);
+  });
+
+  test('rejects empty, repeated and nonsensical input', () => {
+    const one = [{ name: 'a', numElements: 1 }];
+    const attempts = [
+      () => planBuckets([], 64),
+      () => planBuckets([...one, ...one], 64),
+      () => planBuckets([{ name: 'a', numElements: 0 }], 64),
+      () => planBuckets(one, 63),
+      () => planBuckets(one, 64, -1),
+      () => planPieces(planBuckets(one, 64), 1, 100),
+      () => planPieces(planBuckets(one, 64), 1, 0),
+    ];
+    for (const attempt of attempts) assert.throws(attempt, { code: 'CONFIG_INVALID' });
+  });
+});
+
+describe('planPieces', () => {
+  test('pieces are a partition of every bucket, aligned, no longer than a frame, even over ranks', () => {
+    fc.assert(
+      fc.property(
+        parameters,
+        fc.integer({ min: 1, max: 9 }),
+        fc.integer({ min: 1, max: 20 }),
+        (sizes, worldSize, lines) => {
+          const plan = planBuckets(sizes, 8192);
+          const pieces = planPieces(plan, worldSize, lines * 64);
+          assert.equal(pieces.length, worldSize);
+          for (const { index, startBytes, endBytes } of plan.buckets) {
+            let end = startBytes;
+            const chunkBytes: number[] = [];
+            for (let chunk = 0; chunk < worldSize; chunk++) {
+              const own = pieces[chunk]!.filter(({ bucket }) => bucket === index);
+              for (const [i, { part, offsetBytes, byteLength }] of own.entries()) {
+                assert.equal(part, i);
+                assert.equal(offsetBytes, end);
+                assert.ok(byteLength > 0 && byteLength <= lines * 64 && byteLength % 64 === 0);
+                end += byteLength;
+              }
+              chunkBytes.push(own.reduce((sum, { byteLength }) => sum + byteLength, 0));
+            }
+            assert.equal(end, endBytes);
+            assert.ok(Math.max(...chunkBytes) - Math.min(...chunkBytes) <= 64);
+          }
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,129 @@
+/**
+ * Where every gradient lies and in which pieces it travels.
+ *
+ * Definitions. The *flat gradient* holds all parameters in backward order (the gradient that is ready first comes first),
+ * each at an offset that is a multiple of ALIGNMENT; the padding is always zero. A *bucket* is a range of whole parameters of
+ * about `bucketBytes`; a *chunk* is one rank's share of a bucket; a *piece* (part of a chunk) is what one frame carries.
+ * Layout and buckets depend on the parameters alone, so digest and norm are the same for every world size; only chunks and
+ * pieces depend on it. Optional scalars (losses, token counts) are reduced in a bucket of their own behind the gradient.
+ *
+ * Pure. Sizes and offsets are bytes unless the name says elements.
+ */
+import { TrainerError } from '../../shared/errors.ts';
+
+/** One cache line; the SIMD kernels work on whole ones. */
+export const ALIGNMENT_BYTES = 64;
+const FLOAT_BYTES = 4;
+
+export interface ParameterSize {
+  readonly name: string;
+  readonly numElements: number;
+}
+
+export interface PlacedParameter extends ParameterSize {
+  readonly offsetBytes: number;
+  readonly bucket: number;
+}
+
+export interface Bucket {
+  readonly index: number;
+  readonly startBytes: number;
+  readonly endBytes: number;
+}
+
+export interface BucketPlan {
+  /** In the order given: backward order. */
+  readonly parameters: readonly PlacedParameter[];
+  readonly buckets: readonly Bucket[];
+  /** Bytes of the flat gradient, a multiple of ALIGNMENT_BYTES; the norm is taken over these. */
+  readonly gradientBytes: number;
+  /** The scalars' place, or null where there are none. */
+  readonly scalars: PlacedParameter | null;
+  /** Gradient and scalars. */
+  readonly totalBytes: number;
+}
+
+/** Part `part` of the chunk of rank `chunk` of a bucket: bytes [offsetBytes, offsetBytes + byteLength) of the flat gradient. */
+export interface Piece {
+  readonly bucket: number;
+  readonly chunk: number;
+  readonly part: number;
+  readonly offsetBytes: number;
+  readonly byteLength: number;
+}
+
+const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+
+/**
+ * @param parameters sizes in backward order; names are unique
+ * @param bucketBytes a bucket is closed when it holds at least this much; a parameter is never split over buckets
+ * @param numScalars float32 scalars to be reduced along with the gradients (0 = none)
+ * @throws CONFIG_INVALID
+ */
+export function planBuckets(parameters: readonly ParameterSize[], bucketBytes: number, numScalars = 0): BucketPlan {
+  if (!Number.isInteger(bucketBytes) || bucketBytes < ALIGNMENT_BYTES)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `bucketBytes: expected an integer of at least ${ALIGNMENT_BYTES} B, found ${bucketBytes}`,
+    );
+  if (!Number.isInteger(numScalars) || numScalars < 0)
+    throw new TrainerError('CONFIG_INVALID', `numScalars: expected a non-negative integer, found ${numScalars}`);
+  const names = new Set<string>();
+  const placed: PlacedParameter[] = [];
+  const buckets: Bucket[] = [];
+  let startBytes = 0;
+  let end = 0;
+  for (const { name, numElements } of parameters) {
+    if (!Number.isInteger(numElements) || numElements < 1)
+      throw new TrainerError('CONFIG_INVALID', `parameter ${name}: expected at least 1 element, found ${numElements}`);
+    if (names.has(name))
+      throw new TrainerError('CONFIG_INVALID', `parameter ${name}: expected unique names, found two`);
+    names.add(name);
+    placed.push({ name, numElements, offsetBytes: end, bucket: buckets.length });
+    end += align(numElements * FLOAT_BYTES);
+    if (end - startBytes >= bucketBytes) {
+      buckets.push({ index: buckets.length, startBytes, endBytes: end });
+      startBytes = end;
+    }
+  }
+  if (end > startBytes) buckets.push({ index: buckets.length, startBytes, endBytes: end });
+  const gradientBytes = end;
+  let scalars: PlacedParameter | null = null;
+  if (numScalars > 0) {
+    scalars = { name: 'scalars', numElements: numScalars, offsetBytes: end, bucket: buckets.length };
+    end += align(numScalars * FLOAT_BYTES);
+    buckets.push({ index: buckets.length, startBytes: gradientBytes, endBytes: end });
+  }
+  if (buckets.length === 0) throw new TrainerError('CONFIG_INVALID', 'parameters: expected at least one, found none');
+  return { parameters: placed, buckets, gradientBytes, scalars, totalBytes: end };
+}
+
+/**
+ * The pieces of every chunk, `pieces[chunk]` in bucket order then part order: the order in which they are sent and reduced.
+ * A chunk of a small bucket may be empty for some ranks.
+ * @param frameBytes most bytes of one piece, a multiple of ALIGNMENT_BYTES
+ * @throws CONFIG_INVALID
+ */
+export function planPieces(plan: BucketPlan, worldSize: number, frameBytes: number): readonly (readonly Piece[])[] {
+  if (!Number.isInteger(frameBytes) || frameBytes < ALIGNMENT_BYTES || frameBytes % ALIGNMENT_BYTES !== 0)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `frameBytes: expected a positive multiple of ${ALIGNMENT_BYTES} B, found ${frameBytes}`,
+    );
+  const pieces: Piece[][] = Array.from({ length: worldSize }, () => []);
+  for (const bucket of plan.buckets) {
+    const numLines = (bucket.endBytes - bucket.startBytes) / ALIGNMENT_BYTES;
+    for (let chunk = 0; chunk < worldSize; chunk++) {
+      const start = bucket.startBytes + Math.floor((numLines * chunk) / worldSize) * ALIGNMENT_BYTES;
+      const end = bucket.startBytes + Math.floor((numLines * (chunk + 1)) / worldSize) * ALIGNMENT_BYTES;
+      const numParts = Math.ceil((end - start) / frameBytes);
+      const partBytes = align((end - start) / Math.max(numParts, 1));
+      for (let part = 0; start + part * partBytes < end; part++) {
+        const offsetBytes = start + part * partBytes;
+        const byteLength = Math.min(partBytes, end - offsetBytes);
+        pieces[chunk]!.push({ bucket: bucket.index, chunk, part, offsetBytes, byteLength });
+      }
+    }
+  }
+  return pieces;
+}

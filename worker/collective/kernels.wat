@@ -1,0 +1,79 @@
+;; SIMD kernels over the arena. Addresses and lengths are bytes, multiples of 64; targets may be operands themselves.
+;; Loops count the length down, so an arena that ends at 4 GiB is fine.
+(module
+  (import "arena" "memory" (memory 1 65536 shared))
+
+  ;; target ← a + b
+  (func (export "add2") (param $target i32) (param $a i32) (param $b i32) (param $length i32)
+    (if (i32.eqz (local.get $length)) (then (return)))
+    (loop $next
+      (v128.store (local.get $target)
+        (f32x4.add (v128.load (local.get $a)) (v128.load (local.get $b))))
+      (v128.store offset=16 (local.get $target)
+        (f32x4.add (v128.load offset=16 (local.get $a)) (v128.load offset=16 (local.get $b))))
+      (v128.store offset=32 (local.get $target)
+        (f32x4.add (v128.load offset=32 (local.get $a)) (v128.load offset=32 (local.get $b))))
+      (v128.store offset=48 (local.get $target)
+        (f32x4.add (v128.load offset=48 (local.get $a)) (v128.load offset=48 (local.get $b))))
+      (local.set $target (i32.add (local.get $target) (i32.const 64)))
+      (local.set $a (i32.add (local.get $a) (i32.const 64)))
+      (local.set $b (i32.add (local.get $b) (i32.const 64)))
+      (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 64))))))
+
+  ;; target ← (a + b) + (c + d)
+  (func (export "add4")
+    (param $target i32) (param $a i32) (param $b i32) (param $c i32) (param $d i32) (param $length i32)
+    (if (i32.eqz (local.get $length)) (then (return)))
+    (loop $next
+      (v128.store (local.get $target)
+        (f32x4.add
+          (f32x4.add (v128.load (local.get $a)) (v128.load (local.get $b)))
+          (f32x4.add (v128.load (local.get $c)) (v128.load (local.get $d)))))
+      (v128.store offset=16 (local.get $target)
+        (f32x4.add
+          (f32x4.add (v128.load offset=16 (local.get $a)) (v128.load offset=16 (local.get $b)))
+          (f32x4.add (v128.load offset=16 (local.get $c)) (v128.load offset=16 (local.get $d)))))
+      (local.set $target (i32.add (local.get $target) (i32.const 32)))
+      (local.set $a (i32.add (local.get $a) (i32.const 32)))
+      (local.set $b (i32.add (local.get $b) (i32.const 32)))
+      (local.set $c (i32.add (local.get $c) (i32.const 32)))
+      (local.set $d (i32.add (local.get $d) (i32.const 32)))
+      (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 32))))))
+
+  ;; Σ x² in float64. Element i goes to accumulator i mod 8; the eight are added ((0+1)+(2+3))+((4+5)+(6+7)).
+  (func (export "sumOfSquares") (param $at i32) (param $length i32) (result f64)
+    (local $x v128) (local $s0 v128) (local $s1 v128) (local $s2 v128) (local $s3 v128)
+    (if (local.get $length)
+      (then
+        (loop $next
+          (local.set $x (f64x2.promote_low_f32x4 (v128.load64_zero (local.get $at))))
+          (local.set $s0 (f64x2.add (local.get $s0) (f64x2.mul (local.get $x) (local.get $x))))
+          (local.set $x (f64x2.promote_low_f32x4 (v128.load64_zero offset=8 (local.get $at))))
+          (local.set $s1 (f64x2.add (local.get $s1) (f64x2.mul (local.get $x) (local.get $x))))
+          (local.set $x (f64x2.promote_low_f32x4 (v128.load64_zero offset=16 (local.get $at))))
+          (local.set $s2 (f64x2.add (local.get $s2) (f64x2.mul (local.get $x) (local.get $x))))
+          (local.set $x (f64x2.promote_low_f32x4 (v128.load64_zero offset=24 (local.get $at))))
+          (local.set $s3 (f64x2.add (local.get $s3) (f64x2.mul (local.get $x) (local.get $x))))
+          (local.set $at (i32.add (local.get $at) (i32.const 32)))
+          (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 32)))))))
+    (f64.add
+      (f64.add
+        (f64.add (f64x2.extract_lane 0 (local.get $s0)) (f64x2.extract_lane 1 (local.get $s0)))
+        (f64.add (f64x2.extract_lane 0 (local.get $s1)) (f64x2.extract_lane 1 (local.get $s1))))
+      (f64.add
+        (f64.add (f64x2.extract_lane 0 (local.get $s2)) (f64x2.extract_lane 1 (local.get $s2)))
+        (f64.add (f64x2.extract_lane 0 (local.get $s3)) (f64x2.extract_lane 1 (local.get $s3))))))
+
+  ;; Address of the first 16-byte group that holds a NaN or an infinity (exponent all ones), or $at + $length.
+  (func (export "findNonFinite") (param $at i32) (param $length i32) (result i32)
+    (local $exponent v128)
+    (local.set $exponent (v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000))
+    (if (local.get $length)
+      (then
+        (loop $next
+          (if (v128.any_true
+                (i32x4.eq (v128.and (v128.load (local.get $at)) (local.get $exponent)) (local.get $exponent)))
+            (then (return (local.get $at))))
+          (local.set $at (i32.add (local.get $at) (i32.const 16)))
+          (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 16)))))))
+    (local.get $at)))

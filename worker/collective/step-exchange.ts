@@ -1,0 +1,191 @@
+/**
+ * The bookkeeping of one step's all-reduce on one rank: what has been sent, received and reduced, and what may come next.
+ *
+ * The chunk owned by rank c is a sequence of pieces (bucket-plan.ts). Every rank sends its cover nodes of each piece to c, in
+ * order; c finishes the tree and sends the sums back, in order. So at any time exactly one part and one sum is acceptable
+ * from each peer, and a frame is checked by comparing it with that one. Piece q goes out only after sum q − window of the same
+ * chunk has come back: that bounds the receive slots without any further message.
+ *
+ * Pure state: no sockets, no memory, no clock.
+ */
+import { TrainerError } from '../../shared/errors.ts';
+import type { Piece } from './bucket-plan.ts';
+import { describeFrame, FRAME_PART, FRAME_SUM, type FramePlace } from './frame-header.ts';
+
+/** What stays the same over the steps of a generation. */
+export interface ExchangeShape {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly numBuckets: number;
+  readonly window: number;
+  /** pieces[chunk], as planPieces gives them */
+  readonly pieces: readonly (readonly Piece[])[];
+  /** numCoverNodes[rank] */
+  readonly numCoverNodes: readonly number[];
+}
+
+export class StepExchange {
+  readonly step: number;
+  readonly #shape: ExchangeShape;
+  readonly #readyOutOfOrder = new Set<number>();
+  #readyBuckets = 0;
+  /** Pieces of the own chunk that are finished. */
+  #reduced = 0;
+  /** Frames (pieces × cover nodes) of the own chunk received per peer. */
+  readonly #partFrames: number[];
+  /** Sums received per chunk owner. */
+  readonly #sums: number[];
+  /** Pieces sent per chunk owner. */
+  readonly #sent: number[];
+
+  constructor(shape: ExchangeShape, step: number) {
+    this.#shape = shape;
+    this.step = step;
+    this.#partFrames = new Array<number>(shape.worldSize).fill(0);
+    this.#sums = new Array<number>(shape.worldSize).fill(0);
+    this.#sent = new Array<number>(shape.worldSize).fill(0);
+  }
+
+  get allReady(): boolean {
+    return this.#readyBuckets === this.#shape.numBuckets;
+  }
+
+  get numReduced(): number {
+    return this.#reduced;
+  }
+
+  /** Every piece of the own chunk is finished: its receive slots are free for the next step. */
+  get ownChunkDone(): boolean {
+    return this.#reduced === this.#shape.pieces[this.#shape.rank]!.length;
+  }
+
+  get done(): boolean {
+    const { rank, pieces } = this.#shape;
+    return (
+      this.allReady &&
+      this.ownChunkDone &&
+      this.#sums.every((count, owner) => owner === rank || count === pieces[owner]!.length)
+    );
+  }
+
+  /** Buckets may be announced in any order; they travel in bucket order. @throws INTERNAL for an unknown bucket or a second time */
+  markReady(bucket: number): void {
+    const { numBuckets } = this.#shape;
+    if (!Number.isInteger(bucket) || bucket < 0 || bucket >= numBuckets)
+      throw new TrainerError('INTERNAL', `bucketReady: expected a bucket below ${numBuckets}, found ${bucket}`);
+    if (bucket < this.#readyBuckets || this.#readyOutOfOrder.has(bucket))
+      throw new TrainerError('INTERNAL', `bucketReady: bucket ${bucket} of step ${this.step} was announced twice`);
+    this.#readyOutOfOrder.add(bucket);
+    while (this.#readyOutOfOrder.delete(this.#readyBuckets)) this.#readyBuckets++;
+  }
+
+  /** The next piece to send to a chunk's owner, or null while the window is full or its bucket is not ready. */
+  takePieceToSend(owner: number): Piece | null {
+    const sent = this.#sent[owner]!;
+    const piece = this.#shape.pieces[owner]![sent];
+    if (piece === undefined || piece.bucket >= this.#readyBuckets) return null;
+    if (sent >= this.#sums[owner]! + this.#shape.window) return null;
+    this.#sent[owner] = sent + 1;
+    return piece;
+  }
+
+  /** The next piece of the own chunk whose operands are all here, or null. The caller reduces it at once. */
+  takePieceToReduce(): Piece | null {
+    const { rank, pieces, numCoverNodes } = this.#shape;
+    const piece = pieces[rank]![this.#reduced];
+    if (piece === undefined || piece.bucket >= this.#readyBuckets) return null;
+    const needed = this.#reduced + 1;
+    for (let peer = 0; peer < numCoverNodes.length; peer++)
+      if (peer !== rank && this.#partFrames[peer]! < needed * numCoverNodes[peer]!) return null;
+    this.#reduced = needed;
+    return piece;
+  }
+
+  /**
+   * Where in the own chunk's sequence the part that is expected from the peer belongs.
+   * @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly that part
+   */
+  checkPart(peer: number, found: FramePlace): { ordinal: number; node: number } {
+    const { rank, pieces, numCoverNodes, window } = this.#shape;
+    const nodes = numCoverNodes[peer]!;
+    const ordinal = Math.floor(this.#partFrames[peer]! / nodes);
+    const node = this.#partFrames[peer]! % nodes;
+    const piece = pieces[rank]![ordinal];
+    this.#compare(peer, found, FRAME_PART, piece, node);
+    if (ordinal >= this.#reduced + window)
+      throw invalid(peer, `part ${ordinal} before sum ${ordinal - window} was sent: the window is ${window}`, found);
+    return { ordinal, node };
+  }
+
+  /** @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly the next sum of the peer's chunk */
+  checkSum(peer: number, found: FramePlace): { ordinal: number } {
+    const ordinal = this.#sums[peer]!;
+    const piece = this.#shape.pieces[peer]![ordinal];
+    this.#compare(peer, found, FRAME_SUM, piece, 0);
+    if (ordinal >= this.#sent[peer]!) throw invalid(peer, 'a sum before the own parts of it were sent', found);
+    return { ordinal };
+  }
+
+  partReceived(peer: number): void {
+    this.#partFrames[peer]!++;
+  }
+
+  sumReceived(peer: number): void {
+    this.#sums[peer]!++;
+  }
+
+  /** The header that a piece's frame has to have. */
+  place(type: FramePlace['type'], piece: Piece, node: number): FramePlace {
+    const { epoch, generation } = this.#shape;
+    return { type, node, epoch, generation, step: this.step, ...piece };
+  }
+
+  /** One sentence per peer that something is missing from, for COLLECTIVE_TIMEOUT. */
+  describeMissing(): string[] {
+    const { rank, pieces, numCoverNodes } = this.#shape;
+    const missing: string[] = [];
+    for (let peer = 0; peer < numCoverNodes.length; peer++) {
+      if (peer === rank) continue;
+      const part = pieces[rank]![this.#reduced];
+      if (part !== undefined && this.#partFrames[peer]! < (this.#reduced + 1) * numCoverNodes[peer]!)
+        missing.push(`rank ${peer} has not sent its part of bucket ${part.bucket} chunk ${rank} part ${part.part}`);
+      const sum = pieces[peer]![this.#sums[peer]!];
+      if (sum !== undefined)
+        missing.push(`rank ${peer} has not sent the sum of bucket ${sum.bucket} chunk ${peer} part ${sum.part}`);
+    }
+    return missing;
+  }
+
+  #compare(peer: number, found: FramePlace, type: FramePlace['type'], piece: Piece | undefined, node: number): void {
+    const { epoch, generation } = this.#shape;
+    if (found.epoch !== epoch || found.generation !== generation || found.step !== this.step)
+      throw stale(peer, `epoch ${epoch}, generation ${generation}, step ${this.step}`, found);
+    if (piece === undefined) throw stale(peer, 'no further frame of this kind in this step', found);
+    const expected = this.place(type, piece, node);
+    const comesAgain =
+      found.bucket < expected.bucket ||
+      (found.bucket === expected.bucket &&
+        (found.part < expected.part || (found.part === expected.part && found.node < expected.node)));
+    if (comesAgain) throw stale(peer, `${describeFrame(expected)}, the earlier ones came already`, found);
+    if (
+      found.type !== type ||
+      found.chunk !== expected.chunk ||
+      found.bucket !== expected.bucket ||
+      found.part !== expected.part ||
+      found.node !== expected.node ||
+      found.offsetBytes !== expected.offsetBytes ||
+      found.byteLength !== expected.byteLength
+    )
+      throw invalid(peer, describeFrame(expected), found);
+  }
+}
+
+function stale(peer: number, expected: string, found: FramePlace): TrainerError {
+  return new TrainerError('FRAME_STALE', `rank ${peer}: expected ${expected}; got ${describeFrame(found)}`);
+}
+
+function invalid(peer: number, expected: string, found: FramePlace): TrainerError {
+  return new TrainerError('FRAME_INVALID', `rank ${peer}: expected ${expected}; got ${describeFrame(found)}`);
+}
