@@ -37,8 +37,8 @@ function readPassages(json: string): Passage[] {
     .replaceAll('&mdash;', ' - ')
     .replace(/[([](applause|laughter)[^)\]]*[)\]]/gi, ' ')
     .replace(/ ?-- ?/g, ' - ');
-  // 75 words are about 110 pieces of a small vocabulary.
-  return packPassages(splitSentences(plain), 75)
+  // 68 words are about 105 pieces of a small vocabulary.
+  return packPassages(splitSentences(plain), 68)
     .filter((passage) => countWords(passage) >= 25)
     .map((passage) => ({ president, text: passage }));
 }
