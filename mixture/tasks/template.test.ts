@@ -80,7 +80,7 @@ describe('label targets', () => {
   });
 
   test('anything else is an unknown label with the nearest ones', () => {
-    assert.match(targetsOf(['ham', 'spam'], 'spma'), /unknown label "spma"; X);
+    assert.match(targetsOf(['ham', 'spam'], 'spma'), /unknown label "spma"; did you mean "spam"/);
     for (const label of [-1, 2, 1.5, '']) assert.match(targetsOf(['ham', 'spam'], label), /unknown label|empty/);
   });
 

@@ -1,0 +1,71 @@
+/**
+ * Bytes → lines of text, in bounded memory whatever the line length: a line beyond the bound is skipped and told.
+ *
+ * Assumptions: lines end with LF or CRLF; a last line without either is a line; a byte-order mark at the start is no text.
+ * Invalid UTF-8 is a malformed line, never replaced by U+FFFD.
+ */
+import type { TextLine } from './source-record.ts';
+
+const LF = 10;
+const CR = 13;
+
+export class LineSplitter {
+  readonly #maxLineBytes: number;
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  /** Parts of the line that has not ended yet; empty while it is being skipped. */
+  #parts: Uint8Array[] = [];
+  #heldBytes = 0;
+  #isSkipping = false;
+  #line = 1;
+
+  constructor(maxLineBytes: number) {
+    this.#maxLineBytes = maxLineBytes;
+  }
+
+  /** The lines that end inside `chunk`. The chunk must not be overwritten afterwards. */
+  push(chunk: Uint8Array): TextLine[] {
+    const lines: TextLine[] = [];
+    let start = 0;
+    for (let end = chunk.indexOf(LF); end !== -1; end = chunk.indexOf(LF, start)) {
+      lines.push(this.#endLine(chunk.subarray(start, end)));
+      start = end + 1;
+    }
+    if (start < chunk.length) this.#hold(chunk.subarray(start));
+    return lines;
+  }
+
+  /** The last line, if the bytes did not end with a line break. */
+  flush(): TextLine[] {
+    return this.#heldBytes > 0 || this.#isSkipping ? [this.#endLine(new Uint8Array(0))] : [];
+  }
+
+  #hold(part: Uint8Array): void {
+    if (this.#isSkipping) return;
+    if (this.#heldBytes + part.length > this.#maxLineBytes) {
+      this.#parts = [];
+      this.#heldBytes = 0;
+      this.#isSkipping = true;
+      return;
+    }
+    this.#parts.push(part);
+    this.#heldBytes += part.length;
+  }
+
+  #endLine(lastPart: Uint8Array): TextLine {
+    this.#hold(lastPart);
+    const line = this.#line++;
+    if (this.#isSkipping) {
+      this.#isSkipping = false;
+      return { line, ok: false, reason: `the line is longer than ${this.#maxLineBytes} B` };
+    }
+    const bytes = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#heldBytes = 0;
+    try {
+      const text = this.#decoder.decode(bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes);
+      return { line, ok: true, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text };
+    } catch {
+      return { line, ok: false, reason: 'the line is not valid UTF-8' };
+    }
+  }
+}
