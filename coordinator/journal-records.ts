@@ -1,0 +1,155 @@
+/**
+ * What the journal says: the records of a run, and the state that they add up to. Pure.
+ *
+ * Definitions
+ *   epoch       incarnation of the coordinator: one more at each start
+ *   generation  version of the membership
+ *   step        number of optimizer updates applied: `step-committed` 12 and the checkpoint `step-12` speak of the same
+ *               parameters; the first commit of a fresh run is step 1
+ *
+ * Order (checked when written and when replayed): a record belongs to the epoch opened last; commits follow each other
+ * without a gap from the step the epoch was opened at; an epoch may open at an earlier step than the last commit (its
+ * workers were lost, the steps since the checkpoint are done again), never at a later one.
+ */
+import { z } from 'zod';
+
+const counter = z.int().nonnegative();
+const digest = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
+
+const runOpened = z.strictObject({
+  kind: z.literal('run-opened'),
+  epoch: z.int().positive(),
+  configHash: z.string(),
+  seed: z.int(),
+  mixtureHash: z.string(),
+  /** Updates already in the parameters the epoch starts from. */
+  step: counter,
+  /** Checkpoint folder the parameters come from; absent for a fresh start or where the workers still hold them. */
+  fromCheckpoint: z.string().optional(),
+});
+
+const generationFormed = z.strictObject({
+  kind: z.literal('generation-formed'),
+  epoch: z.int().positive(),
+  generation: counter,
+  /** The first step this generation computes. */
+  firstStep: z.int().positive(),
+  /** Worker identities in rank order. */
+  members: z.array(z.string()).min(1),
+  /** Lanes of each rank: [first, end). */
+  lanes: z.array(z.tuple([counter, counter])),
+});
+
+const stepCommitted = z.strictObject({
+  kind: z.literal('step-committed'),
+  epoch: z.int().positive(),
+  generation: counter,
+  step: z.int().positive(),
+  /** Where the mixture goes on after this step. */
+  cursor: z.json(),
+  gradDigest: digest,
+  /** Mean loss per target token, nats. */
+  loss: z.number(),
+  /** Ledger: what was trained on in this step. */
+  rows: z.json().optional(),
+});
+
+const checkpointPublished = z.strictObject({
+  kind: z.literal('checkpoint-published'),
+  step: counter,
+  /** Relative to the run folder. */
+  path: z.string(),
+  paramDigest: digest,
+});
+
+const runFinished = z.strictObject({ kind: z.literal('run-finished'), epoch: z.int().positive(), step: counter });
+
+const runInterrupted = z.strictObject({
+  kind: z.literal('run-interrupted'),
+  epoch: z.int().positive(),
+  step: counter,
+  reason: z.string(),
+});
+
+export const journalRecordSchema = z.discriminatedUnion('kind', [
+  runOpened,
+  generationFormed,
+  stepCommitted,
+  checkpointPublished,
+  runFinished,
+  runInterrupted,
+]);
+
+export type JournalRecord = z.output<typeof journalRecordSchema>;
+export type RunOpened = z.output<typeof runOpened>;
+export type GenerationFormed = z.output<typeof generationFormed>;
+export type StepCommitted = z.output<typeof stepCommitted>;
+export type CheckpointPublished = z.output<typeof checkpointPublished>;
+
+/** What a journal adds up to; a restarted coordinator goes on from here. */
+export interface JournalState {
+  /** Epoch opened last; 0 where none was. The next coordinator opens `epoch + 1`. */
+  readonly epoch: number;
+  /** How the last epoch was opened. */
+  readonly opened?: RunOpened;
+  /** Generation formed last, in whatever epoch. */
+  readonly generation?: GenerationFormed;
+  /** Updates applied: the last committed step, or the step the epoch was opened at where it has no commit yet. */
+  readonly step: number;
+  /** The highest step ever committed; above `step` while steps are being done again. */
+  readonly furthestStep: number;
+  /** The commit of `step`; absent where the epoch has none yet. */
+  readonly lastCommit?: StepCommitted;
+  readonly lastCheckpoint?: CheckpointPublished;
+  /** How the last epoch ended; `open` while it runs or where it was killed. */
+  readonly ending: 'none' | 'open' | 'finished' | 'interrupted';
+}
+
+export const EMPTY_JOURNAL_STATE: JournalState = { epoch: 0, step: 0, furthestStep: 0, ending: 'none' };
+
+/**
+ * The state after one more record.
+ * @returns the new state, or the sentence that says why the record cannot follow
+ */
+export function applyRecord(state: JournalState, record: JournalRecord): JournalState | string {
+  if (record.kind === 'run-opened') return openEpoch(state, record);
+  if (state.epoch === 0) return `${record.kind} before any run-opened`;
+  if (state.ending !== 'open') return `${record.kind} after epoch ${state.epoch} was ${state.ending}`;
+  if ('epoch' in record && record.epoch !== state.epoch)
+    return `${record.kind} of epoch ${record.epoch} while epoch ${state.epoch} is open`;
+
+  switch (record.kind) {
+    case 'generation-formed':
+      if (record.firstStep !== state.step + 1)
+        return `generation ${record.generation} starts at step ${record.firstStep}, expected ${state.step + 1}`;
+      return { ...state, generation: record };
+    case 'step-committed': {
+      if (record.step !== state.step + 1) return `step ${record.step} committed after step ${state.step}`;
+      const furthestStep = Math.max(state.furthestStep, record.step);
+      return { ...state, step: record.step, furthestStep, lastCommit: record };
+    }
+    case 'checkpoint-published':
+      if (record.step > state.step) return `checkpoint of step ${record.step} published after step ${state.step}`;
+      return { ...state, lastCheckpoint: record };
+    case 'run-finished':
+    case 'run-interrupted':
+      if (record.step !== state.step) return `${record.kind} at step ${record.step} after step ${state.step}`;
+      return { ...state, ending: record.kind === 'run-finished' ? 'finished' : 'interrupted' };
+  }
+}
+
+function openEpoch(state: JournalState, record: RunOpened): JournalState | string {
+  if (record.epoch <= state.epoch) return `epoch ${record.epoch} opened after epoch ${state.epoch}`;
+  if (state.epoch > 0 && record.step > state.furthestStep)
+    return `epoch ${record.epoch} opened at step ${record.step}, but the last committed step is ${state.furthestStep}`;
+  const { lastCommit, ...rest } = state;
+  return {
+    ...rest,
+    epoch: record.epoch,
+    opened: record,
+    step: record.step,
+    furthestStep: Math.max(state.furthestStep, record.step),
+    ...(lastCommit?.step === record.step ? { lastCommit } : {}),
+    ending: 'open',
+  };
+}

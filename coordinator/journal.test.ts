@@ -1,0 +1,261 @@
+import assert from 'node:assert/strict';
+import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import fc from 'fast-check';
+import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from './journal-records.ts';
+import { encodeRecord, Journal, MAX_PENDING_RECORDS, replayJournal } from './journal.ts';
+
+let folder = '';
+let numPaths = 0;
+const newPath = () => join(folder, `journal-${numPaths++}`);
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'exmix-journal-'));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+const opened = (epoch: number, step: number): JournalRecord => ({
+  kind: 'run-opened',
+  epoch,
+  configHash: 'c0ffee',
+  seed: 7,
+  mixtureHash: 'abcd',
+  step,
+});
+const formed = (epoch: number, generation: number, firstStep: number): JournalRecord => ({
+  kind: 'generation-formed',
+  epoch,
+  generation,
+  firstStep,
+  members: ['w0', 'w1'],
+  lanes: [
+    [0, 2],
+    [2, 4],
+  ],
+});
+const committed = (epoch: number, step: number): JournalRecord => ({
+  kind: 'step-committed',
+  epoch,
+  generation: 1,
+  step,
+  cursor: { window: step, credits: [0.25, -0.25], note: 'façade' },
+  gradDigest: 'ab12',
+  loss: 6.5 - step / 10,
+});
+const published = (step: number): JournalRecord => ({
+  kind: 'checkpoint-published',
+  step,
+  path: `checkpoints/step-${step}`,
+  paramDigest: '00ff',
+});
+
+const RUN: readonly JournalRecord[] = [
+  opened(1, 0),
+  formed(1, 1, 1),
+  committed(1, 1),
+  committed(1, 2),
+  published(2),
+  committed(1, 3),
+];
+
+const text = (records: readonly JournalRecord[]) => records.map(encodeRecord).join('');
+
+describe('journal file', () => {
+  test('a line is the CRC-32 of the JSON, a space, the JSON and a newline', () => {
+    const line = encodeRecord({ kind: 'run-finished', epoch: 1, step: 3 });
+    assert.equal(line, '894b2f87 {"kind":"run-finished","epoch":1,"step":3}\n');
+  });
+
+  test('what was appended is in the file when append resolves, and replay gives the state it adds up to', async () => {
+    const path = newPath();
+    const { journal } = await Journal.open(path);
+    for (const record of RUN) {
+      await journal.append(record);
+      assert.ok((await readFile(path, 'utf8')).endsWith(encodeRecord(record)));
+    }
+    const before = journal.state;
+    await journal.close();
+
+    const { journal: again, replay } = await Journal.open(path);
+    await again.close();
+    assert.equal(replay.torn, undefined);
+    assert.equal(replay.numRecords, RUN.length);
+    assert.deepEqual(replay.state, before);
+    assert.equal(replay.state.step, 3);
+    assert.equal(replay.state.lastCheckpoint?.path, 'checkpoints/step-2');
+    assert.deepEqual(replay.state.lastCommit, committed(1, 3));
+    assert.equal(replay.state.ending, 'open');
+  });
+
+  test('appends that were not awaited reach the file in the order of the calls', async () => {
+    const path = newPath();
+    const { journal } = await Journal.open(path);
+    const appends = [opened(1, 0), ...Array.from({ length: 40 }, (_, i) => committed(1, i + 1))];
+    const order: number[] = [];
+    await Promise.all(appends.map((record, i) => journal.append(record).then(() => order.push(i))));
+    await journal.close();
+    assert.equal(await readFile(path, 'utf8'), text(appends));
+    assert.deepEqual(order, [...appends.keys()]);
+  });
+
+  test('a last record torn at any byte is cut off and said; the next append follows the record before it', async () => {
+    const whole = Buffer.from(text(RUN.slice(0, -1)));
+    const last = Buffer.from(encodeRecord(RUN.at(-1)!));
+    const path = newPath();
+    for (let kept = 0; kept < last.length; kept++) {
+      await writeFile(path, Buffer.concat([whole, last.subarray(0, kept)]));
+      const { journal, replay } = await Journal.open(path);
+      assert.equal(replay.state.step, 2);
+      assert.equal(replay.torn?.bytes, kept === 0 ? undefined : kept);
+      assert.equal(replay.torn?.line, kept === 0 ? undefined : RUN.length);
+      await journal.append(committed(1, 3));
+      await journal.close();
+      assert.equal(await readFile(path, 'utf8'), text(RUN));
+    }
+  });
+
+  test('zeros after the last record, as a power cut leaves them, are cut off', async () => {
+    const path = newPath();
+    await writeFile(path, Buffer.concat([Buffer.from(text(RUN)), Buffer.alloc(5000)]));
+    const { journal, replay } = await Journal.open(path);
+    await journal.close();
+    assert.equal(replay.torn?.bytes, 5000);
+    assert.equal(await readFile(path, 'utf8'), text(RUN));
+  });
+
+  test('any flipped bit before the last record is JOURNAL_CORRUPT and names the line', async () => {
+    const bytes = Buffer.from(text(RUN));
+    const lastStart = bytes.length - Buffer.byteLength(encodeRecord(RUN.at(-1)!));
+    const path = newPath();
+    await fc.assert(
+      fc.asyncProperty(fc.nat(lastStart - 1), fc.nat(7), async (at, bit) => {
+        const line = bytes.subarray(0, at).filter((byte) => byte === 0x0a).length + 1;
+        const damaged = Buffer.from(bytes);
+        damaged[at] = damaged[at]! ^ (1 << bit);
+        await writeFile(path, damaged);
+        await assert.rejects(replayJournal(path), (error: Error & { code?: string }) => {
+          assert.equal(error.code, 'JOURNAL_CORRUPT');
+          assert.match(error.message, new RegExp(`line ${line}: `));
+          return true;
+        });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a whole record that cannot follow the others is JOURNAL_CORRUPT, also at the end', async () => {
+    const path = newPath();
+    await writeFile(path, text([...RUN, committed(1, 5)]));
+    await assert.rejects(replayJournal(path), {
+      code: 'JOURNAL_CORRUPT',
+      message: /line 7: step 5 committed after step 3/,
+    });
+  });
+
+  test('onRecord sees each record with its line', async () => {
+    const path = newPath();
+    await writeFile(path, text(RUN));
+    const seen: [string, number][] = [];
+    await replayJournal(path, { onRecord: (record, line) => seen.push([record.kind, line]) });
+    assert.deepEqual(
+      seen,
+      RUN.map((record, i) => [record.kind, i + 1]),
+    );
+  });
+
+  test('a record that breaks its schema or the order of the run is refused and leaves the journal usable', async () => {
+    const path = newPath();
+    const { journal } = await Journal.open(path);
+    await assert.rejects(journal.append(committed(1, 1)), { code: 'INTERNAL', message: /before any run-opened/ });
+    await journal.append(opened(1, 0));
+    await assert.rejects(journal.append({ ...committed(1, 1), loss: Number.NaN } as JournalRecord), {
+      code: 'INTERNAL',
+    });
+    await assert.rejects(journal.append(committed(1, 2)), { message: /step 2 committed after step 0/ });
+    await journal.append(committed(1, 1));
+    await journal.close();
+    assert.equal(await readFile(path, 'utf8'), text([opened(1, 0), committed(1, 1)]));
+  });
+
+  test('a closed journal takes no records', async () => {
+    const { journal } = await Journal.open(newPath());
+    await journal.close();
+    await assert.rejects(journal.append(opened(1, 0)), { code: 'INTERNAL', message: /closed/ });
+  });
+
+  test('more pending appends than the bound are refused', async () => {
+    const { journal } = await Journal.open(newPath());
+    const appends = [journal.append(opened(1, 0))];
+    for (let step = 1; step <= MAX_PENDING_RECORDS; step++) appends.push(journal.append(committed(1, step)));
+    await assert.rejects(journal.append(committed(1, MAX_PENDING_RECORDS + 1)), {
+      code: 'INTERNAL',
+      message: /pending/,
+    });
+    await Promise.all(appends);
+    await journal.close();
+  });
+
+  test('an abort stops a replay, and a folder in place of the journal is PATH_UNUSABLE', async () => {
+    const path = newPath();
+    await writeFile(path, text(RUN));
+    await assert.rejects(Journal.open(path, AbortSignal.abort()), { code: 'ABORTED' });
+    await assert.rejects(Journal.open(folder), { code: 'PATH_UNUSABLE' });
+  });
+
+  test('two half lines glued together by a second writer are found', async () => {
+    const path = newPath();
+    await writeFile(path, text(RUN).slice(0, -5));
+    await appendFile(path, encodeRecord(committed(1, 4)) + encodeRecord(committed(1, 5)));
+    await assert.rejects(replayJournal(path), { code: 'JOURNAL_CORRUPT', message: /line 6/ });
+  });
+});
+
+describe('journal state', () => {
+  const add = (records: readonly JournalRecord[]) =>
+    records.reduce<ReturnType<typeof applyRecord>>(
+      (state, record) => (typeof state === 'string' ? state : applyRecord(state, record)),
+      EMPTY_JOURNAL_STATE,
+    );
+
+  test('an epoch opened at the last commit goes on after it and keeps its cursor', () => {
+    const state = add([...RUN, opened(2, 3)]);
+    assert.ok(typeof state !== 'string');
+    assert.equal(state.step, 3);
+    assert.deepEqual(state.lastCommit, committed(1, 3));
+  });
+
+  test('an epoch opened at an earlier checkpoint does the steps again and remembers how far the run was', () => {
+    const state = add([...RUN, opened(2, 2), committed(2, 3)]);
+    assert.ok(typeof state !== 'string');
+    assert.deepEqual([state.step, state.furthestStep], [3, 3]);
+    const rewound = add([...RUN, opened(2, 2)]);
+    assert.ok(typeof rewound !== 'string');
+    assert.deepEqual([rewound.step, rewound.furthestStep, rewound.lastCommit], [2, 3, undefined]);
+  });
+
+  const refused: readonly (readonly [string, readonly JournalRecord[], RegExp])[] = [
+    ['an epoch opened twice', [opened(1, 0), opened(1, 0)], /epoch 1 opened after epoch 1/],
+    ['an epoch opened ahead of the commits', [...RUN, opened(2, 4)], /opened at step 4.*last committed step is 3/],
+    ['a record of an old epoch', [...RUN, opened(2, 3), committed(1, 4)], /epoch 1 while epoch 2/],
+    ['a step committed twice', [...RUN, committed(1, 3)], /step 3 committed after step 3/],
+    ['a generation that would skip a step', [...RUN, formed(1, 2, 5)], /starts at step 5, expected 4/],
+    ['a checkpoint of the future', [...RUN, published(4)], /checkpoint of step 4/],
+    [
+      'a commit after the end',
+      [...RUN, { kind: 'run-finished', epoch: 1, step: 3 }, committed(1, 4)],
+      /after epoch 1 was finished/,
+    ],
+    [
+      'an end at another step',
+      [...RUN, { kind: 'run-interrupted', epoch: 1, step: 2, reason: 'SIGTERM' }],
+      /at step 2/,
+    ],
+  ];
+  for (const [name, records, message] of refused)
+    test(`${name} is refused`, () => {
+      const state = add(records);
+      assert.ok(typeof state === 'string');
+      assert.match(state, message);
+    });
+});

@@ -1,0 +1,139 @@
+/**
+ * Files that are either whole or not there: write, fsync, rename, fsync the folder.
+ *
+ * Assumes a file system where rename within a folder is atomic and fsync reaches the disk (ext4, xfs, NFS, Lustre).
+ * Every failure of the file system becomes a TrainerError that names the path and what was tried.
+ */
+import { createHash } from 'node:crypto';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { TrainerError } from './errors.ts';
+
+/** Bytes read at a time when a file is hashed. */
+const HASH_CHUNK_BYTES = 4 * 1024 * 1024;
+
+/** Size and SHA-256 (hex) of a file. */
+export interface FileDigest {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/** The code of a system error (`ENOSPC`, …), or undefined for anything else that was thrown. */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/**
+ * A failure of the file system → DISK_FULL where there is no room, PATH_UNUSABLE for every other system error; a
+ * TrainerError stays as it is.
+ * @param action what was tried, e.g. `write`; reads as "cannot write PATH"
+ */
+export function toStorageError(error: unknown, action: string, path: string): TrainerError {
+  if (error instanceof TrainerError) return error;
+  const code = systemCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new TrainerError(
+      'DISK_FULL',
+      `cannot ${action} ${path}: no room (${code}); free space there or raise the quota`,
+      {
+        retryable: true,
+        cause: error,
+      },
+    );
+  if (code === undefined)
+    return new TrainerError('INTERNAL', `cannot ${action} ${path}: ${String(error)}`, { cause: error });
+  return new TrainerError('PATH_UNUSABLE', `cannot ${action} ${path} (${code})`, { cause: error });
+}
+
+/** Makes the names in a folder durable. @throws PATH_UNUSABLE, DISK_FULL */
+export async function syncFolder(path: string): Promise<void> {
+  try {
+    const folder = await open(path, 'r');
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  } catch (error) {
+    throw toStorageError(error, 'fsync', path);
+  }
+}
+
+/**
+ * Writes a new file and fsyncs it; the name becomes durable with the next fsync of its folder.
+ * @throws PATH_UNUSABLE where the file exists already or cannot be made; DISK_FULL
+ */
+export async function writeNewFile(path: string, content: string | Uint8Array): Promise<void> {
+  try {
+    const file = await open(path, 'wx');
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw toStorageError(error, 'write', path);
+  }
+}
+
+/**
+ * Replaces a file: after a crash at any moment a reader sees the old content or the new one, never a mix.
+ * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
+ */
+export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.new-${process.pid}`;
+  try {
+    await rm(temporary, { force: true });
+    await writeNewFile(temporary, content);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw toStorageError(error, 'write', path);
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Size and SHA-256 of a file, read in pieces. @throws PATH_UNUSABLE; ABORTED between two pieces */
+export async function hashFile(path: string, signal?: AbortSignal): Promise<FileDigest> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    const file = await open(path, 'r');
+    try {
+      const chunk = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
+      for (;;) {
+        throwIfAborted(signal, `hashing ${path}`);
+        const { bytesRead } = await file.read(chunk, 0, chunk.length);
+        if (bytesRead === 0) break;
+        hash.update(chunk.subarray(0, bytesRead));
+        bytes += bytesRead;
+      }
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw toStorageError(error, 'read', path);
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+/**
+ * Removes the entries of a folder whose names start with one of `prefixes`: what a killed process left half done.
+ * @returns the paths removed, sorted @throws PATH_UNUSABLE
+ */
+export async function removeLeftovers(folder: string, prefixes: readonly string[]): Promise<string[]> {
+  try {
+    const names = (await readdir(folder)).filter((name) => prefixes.some((prefix) => name.startsWith(prefix))).sort();
+    for (const name of names) await rm(join(folder, name), { recursive: true, force: true });
+    return names.map((name) => join(folder, name));
+  } catch (error) {
+    throw toStorageError(error, 'clean up', folder);
+  }
+}
+
+/** @throws ABORTED where the signal has fired; `doing` says what was called off */
+export function throwIfAborted(signal: AbortSignal | undefined, doing: string): void {
+  if (signal?.aborted === true) throw new TrainerError('ABORTED', `${doing} was called off`, { cause: signal.reason });
+}
