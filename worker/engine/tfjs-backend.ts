@@ -1,0 +1,71 @@
+/**
+ * The tfjs backends of this process: opened once, silenced, and described.
+ * tfjs is one global library: engines of two backends in one process work only one call after the other, each entering its backend first.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import { TrainerError } from '../../shared/errors.ts';
+import { installWasmKernels } from './wasm-kernels.ts';
+
+export type TfjsBackend = 'wasm' | 'cpu';
+
+/** Raised with every change of wasm-kernels.ts or matrix-product.ts that may change bits. */
+const KERNELS_REVISION = 1;
+
+export interface BackendDescription {
+  readonly name: TfjsBackend;
+  readonly version: string;
+  readonly device: string;
+  readonly fingerprint: string;
+}
+
+const opened = new Map<TfjsBackend, Promise<BackendDescription>>();
+
+/** Makes a backend ready; the second call gives the first's answer. @throws ENGINE_UNAVAILABLE */
+export function openBackend(name: TfjsBackend): Promise<BackendDescription> {
+  const known = opened.get(name);
+  if (known !== undefined) return known;
+  const opening = name === 'wasm' ? openWasm() : openCpu();
+  opened.set(name, opening);
+  return opening;
+}
+
+/** Makes an opened backend the one that operations run on. */
+export async function enterBackend(name: TfjsBackend): Promise<void> {
+  if (tf.getBackend() === name) return;
+  if (!(await tf.setBackend(name)))
+    throw new TrainerError('ENGINE_UNAVAILABLE', `the tfjs backend ${name} could not be started on this machine`);
+}
+
+async function openCpu(): Promise<BackendDescription> {
+  tf.enableProdMode(); // no banner, no checks of every tensor
+  await enterBackend('cpu');
+  return describe('cpu', 'plain JavaScript on one thread');
+}
+
+async function openWasm(): Promise<BackendDescription> {
+  tf.enableProdMode();
+  const packageFile = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json');
+  setWasmPaths(join(dirname(packageFile), 'dist', '/'));
+  const before = new Set(process.listeners('uncaughtException'));
+  const beforeRejection = new Set(process.listeners('unhandledRejection'));
+  await enterBackend('wasm');
+  // Emscripten's runtime listens for the whole process's failures; those are ours to handle.
+  for (const listener of process.listeners('uncaughtException'))
+    if (!before.has(listener)) process.removeListener('uncaughtException', listener);
+  for (const listener of process.listeners('unhandledRejection'))
+    if (!beforeRejection.has(listener)) process.removeListener('unhandledRejection', listener);
+
+  installWasmKernels();
+  const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
+  return describe('wasm', `WebAssembly ${hasSimd === true ? 'with' : 'without'} SIMD on one thread`);
+}
+
+/** V8 is part of it: it does the arithmetic of the cpu backend, and the powers and logarithms beside every backend. */
+function describe(name: TfjsBackend, device: string): BackendDescription {
+  const version = tf.version_core;
+  const v8 = process.versions.v8.split('.').slice(0, 2).join('.');
+  return { name, version, device, fingerprint: `tfjs ${version}; ${device}; kernels ${KERNELS_REVISION}; V8 ${v8}` };
+}

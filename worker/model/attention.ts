@@ -1,0 +1,73 @@
+/**
+ * Multi-head attention over packed rows.
+ * B = rows, Q = queries of a row, K = keys of a row, M = all positions (B·Q or B·K), D = model width, N = heads, H = head width.
+ *
+ * There is no 1/sqrt(H): T5 folds it into the initial values of q. Masks are added to the logits: a masked logit is so low that its
+ * weight is exactly 0 in float32, so a packed example has the same result as one alone in its row.
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+
+/** Added to the logit of a key that a query must not see. */
+const MASKED = -1e9;
+
+export interface AttentionWeights {
+  /** [N·H, D] each */
+  readonly q: Tensor2D;
+  readonly k: Tensor2D;
+  readonly v: Tensor2D;
+  /** [D, N·H] */
+  readonly o: Tensor2D;
+}
+
+/** Queries see keys of the same segment: 0 where they do, MASKED elsewhere. Padding is segment 0 and sees padding. @returns [B, 1, Q, K] */
+export function segmentMask(querySegments_BQ: Tensor2D, keySegments_BK: Tensor2D): Tensor4D {
+  const isSame_B1QK = tf.equal(
+    tf.expandDims(tf.expandDims(querySegments_BQ, 1), 3),
+    tf.expandDims(tf.expandDims(keySegments_BK, 1), 2),
+  );
+  return tf.mul(tf.sub(1, tf.cast(isSame_B1QK, 'float32')), MASKED);
+}
+
+/** Queries see keys at their own place and before. @returns [L, L], 0 or MASKED */
+export function causalMask(length: number): Tensor2D {
+  const mask = new Float32Array(length * length);
+  for (let query = 0; query < length; query++) mask.fill(MASKED, query * length + query + 1, (query + 1) * length);
+  return tf.tensor2d(mask, [length, length]);
+}
+
+/**
+ * softmax(q kᵀ + bias) v, projected back to the model width.
+ * @param queries_MD [B·Q, D] @param keys_MD [B·K, D], the source of keys and values
+ * @param bias_BNQK mask plus relative bias, broadcast over B or N where that dimension is 1
+ * @returns [B·Q, D]
+ */
+export function attention(
+  queries_MD: Tensor2D,
+  keys_MD: Tensor2D,
+  weights: AttentionWeights,
+  bias_BNQK: Tensor4D,
+  numHeads: number,
+): Tensor2D {
+  const numRows = bias_BNQK.shape[0];
+  const project = (x_MD: Tensor2D, weight: Tensor2D) =>
+    splitHeads(tf.matMul(x_MD, weight, false, true), numRows, numHeads);
+  const q_BNQH = project(queries_MD, weights.q);
+  const k_BNKH = project(keys_MD, weights.k);
+  const v_BNKH = project(keys_MD, weights.v);
+  const logits_BNQK = tf.add<Tensor>(tf.matMul<Tensor>(q_BNQH, k_BNKH, false, true), bias_BNQK);
+  const context_BNQH = tf.matMul<Tensor4D>(tf.softmax(logits_BNQK), v_BNKH);
+  return tf.matMul(joinHeads(context_BNQH), weights.o, false, true);
+}
+
+/** [B·L, N·H] → [B, N, L, H] */
+function splitHeads(x: Tensor2D, numRows: number, numHeads: number): Tensor4D {
+  const [numPositions, inner] = x.shape;
+  return tf.transpose(tf.reshape(x, [numRows, numPositions / numRows, numHeads, inner / numHeads]), [0, 2, 1, 3]);
+}
+
+/** [B, N, L, H] → [B·L, N·H] */
+function joinHeads(x_BNLH: Tensor4D): Tensor2D {
+  const [numRows, numHeads, length, headWidth] = x_BNLH.shape;
+  return tf.reshape(tf.transpose(x_BNLH, [0, 2, 1, 3]), [numRows * length, numHeads * headWidth]);
+}

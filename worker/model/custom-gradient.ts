@@ -1,0 +1,28 @@
+/** An operation whose gradient is given in closed form: `tf.customGrad` with types. */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+
+export interface ClosedForm<Output extends Tensor> {
+  readonly value: Output;
+  /** What the gradient needs of the forward pass besides its inputs; kept until the backward pass has run. */
+  readonly saved: readonly Tensor[];
+  /** Gradients of the inputs, in their order, from the gradient of the value. */
+  readonly gradient: (dValue: Output, saved: readonly Tensor[]) => Tensor[];
+}
+
+/**
+ * Runs `forward` and records its closed form on the tape instead of the operations inside it.
+ * @param inputs the tensors that get a gradient; `forward` may also use others, which then are constants
+ */
+export function withGradient<Output extends Tensor>(
+  inputs: readonly Tensor[],
+  forward: () => ClosedForm<Output>,
+): Output {
+  const operation = tf.customGrad<Output>((...args) => {
+    const save = args[args.length - 1] as tf.GradSaveFunc;
+    const { value, saved, gradient } = forward();
+    save([...saved]);
+    return { value, gradFunc: (dValue: Output, kept: Tensor[]) => gradient(dValue, kept) };
+  });
+  return operation(...inputs);
+}
