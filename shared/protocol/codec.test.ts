@@ -17,7 +17,7 @@ const deal: CoordinatorMessage = {
   step: 3,
   learningRate: 0.01,
   targetTokens: 100,
-  lanes: [{ lane: 0, rows: [Uint8Array.of(1, 2, 3)] }],
+  lanes: [{ lane: 0, rows: Uint8Array.of(1, 2, 3) }],
 };
 
 describe('control messages', () => {
@@ -25,7 +25,7 @@ describe('control messages', () => {
     assert.deepEqual(decodeMessage(workerMessageSchema, encodeMessage(heartbeat)), heartbeat);
     const decoded = decodeMessage(coordinatorMessageSchema, encodeMessage(deal));
     assert.ok(decoded.kind === 'deal');
-    assert.deepEqual(Uint8Array.from(decoded.lanes[0]!.rows[0]!), Uint8Array.of(1, 2, 3));
+    assert.deepEqual(Uint8Array.from(decoded.lanes[0]!.rows), Uint8Array.of(1, 2, 3));
   });
 
   test('a heartbeat has these bytes', () => {

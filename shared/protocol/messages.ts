@@ -96,7 +96,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
 
-const dealtLaneSchema = z.object({ lane: count, rows: z.array(z.instanceof(Uint8Array)).max(65_536) });
+/** The rows of one lane, as mixture/plan encodes them. */
+const dealtLaneSchema = z.object({ lane: count, rows: z.instanceof(Uint8Array) });
 
 /** Coordinator → worker. */
 export const coordinatorMessageSchema = z.discriminatedUnion('kind', [

@@ -1,0 +1,46 @@
+/** `exmix coordinator`: the control plane alone; workers on any host join it with `exmix worker`. */
+import type { CommandModule } from 'yargs';
+import type { ConfigOverride } from '../../shared/config/load-config.ts';
+import { runCoordinator } from '../run-coordinator.ts';
+import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
+
+interface CoordinatorArguments extends RunArguments {
+  'min-workers'?: number | undefined;
+  listen?: string | undefined;
+  port?: number | undefined;
+  'token-file'?: string | undefined;
+}
+
+export const coordinatorCommand: CommandModule<object, CoordinatorArguments> = {
+  command: 'coordinator',
+  describe: 'Coordinates a run; workers on any host join it',
+  builder: (parser) =>
+    addRunOptions(parser)
+      .option('min-workers', { type: 'number', describe: 'Workers to wait for' })
+      .option('listen', { type: 'string', describe: 'Address to bind' })
+      .option('port', { type: 'number', describe: 'Port to bind; 0 takes a free one' })
+      .option('token-file', {
+        type: 'string',
+        describe: 'File with the token of the run; default: $EXMIX_TOKEN, else a new one',
+      })
+      .example(
+        '$0 coordinator --preset ext5-base --listen 0.0.0.0 --port 7070 --min-workers 8',
+        'on the first host of a cluster',
+      ),
+  handler: async (args) => {
+    const flags: [string, unknown, string][] = [
+      ['minWorkers', args['min-workers'], '--min-workers'],
+      ['listenHost', args.listen, '--listen'],
+      ['listenPort', args.port, '--port'],
+    ];
+    const extra: ConfigOverride[] = flags
+      .filter(([, value]) => value !== undefined)
+      .map(([field, value, origin]) => ({ path: ['cluster', field], value, origin }));
+    const config = await resolveConfig(args, extra);
+    await runCoordinator({
+      args,
+      config,
+      ...(args['token-file'] === undefined ? {} : { tokenFile: args['token-file'] }),
+    });
+  },
+};

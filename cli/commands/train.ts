@@ -1,0 +1,40 @@
+/** `exmix train`: a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
+import type { CommandModule } from 'yargs';
+import { TrainerError } from '../../shared/errors.ts';
+import { LocalWorkers } from '../launch/local-workers.ts';
+import { runCoordinator } from '../run-coordinator.ts';
+import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
+
+/** Time for the workers to leave by themselves once the run is over, ms. */
+const WORKER_GRACE_MS = 15_000;
+
+interface TrainArguments extends RunArguments {
+  workers: number;
+}
+
+export const trainCommand: CommandModule<object, TrainArguments> = {
+  command: 'train',
+  describe: 'Trains on this host: a coordinator and N worker processes',
+  builder: (parser) =>
+    addRunOptions(parser)
+      .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })
+      .example('$0 train --preset demo', 'trains the demo in about five minutes')
+      .example('$0 train --preset demo --workers 3 --steps 12 --seed 7', 'the same bits as with one worker')
+      .example('$0 train --resume runs/demo-20261123-120000 --steps 400', 'goes on where a run stopped'),
+  handler: async (args) => {
+    const { workers } = args;
+    if (!Number.isInteger(workers) || workers < 1)
+      throw new TrainerError('CONFIG_INVALID', `--workers: expected a whole number of at least 1, got ${workers}`);
+    const config = await resolveConfig(args, [
+      { path: ['cluster', 'minWorkers'], value: workers, origin: '--workers' },
+    ]);
+    await runCoordinator({
+      args,
+      config,
+      startWorkers: ({ url, token, logFolder, log }) => {
+        const local = new LocalWorkers({ count: workers, url, token, logFolder, log });
+        return { stop: () => local.stop(WORKER_GRACE_MS), died: local.died };
+      },
+    });
+  },
+};

@@ -1,0 +1,63 @@
+/** `exmix worker`: joins a coordinator and computes until the run ends; one process a device. */
+import { hostname } from 'node:os';
+import type { CommandModule } from 'yargs';
+import { systemClock } from '../../shared/clock.ts';
+import { createLogger } from '../../shared/logger.ts';
+import { Worker } from '../../worker/worker.ts';
+import { readToken } from '../token.ts';
+
+interface WorkerArguments {
+  url: string;
+  id: string;
+  'token-file'?: string | undefined;
+  engine?: string | undefined;
+  listen: string;
+  port: number;
+  advertise?: string | undefined;
+}
+
+export const workerCommand: CommandModule<object, WorkerArguments> = {
+  command: 'worker',
+  describe: 'Joins a coordinator and computes for it; one process a device',
+  builder: (parser) =>
+    parser
+      .option('url', { type: 'string', demandOption: true, describe: 'URL of the coordinator, ws://host:port' })
+      .option('token-file', { type: 'string', describe: 'File with the token of the run; default: $EXMIX_TOKEN' })
+      .option('id', {
+        type: 'string',
+        default: `${hostname()}-${process.pid}`,
+        describe: 'Name of this worker, unique in the run',
+      })
+      .option('engine', { type: 'string', describe: "Overrides the run's engine" })
+      .option('listen', { type: 'string', default: '127.0.0.1', describe: 'Address the data port binds' })
+      .option('port', { type: 'number', default: 0, describe: 'Data port; 0 takes a free one' })
+      .option('advertise', {
+        type: 'string',
+        describe: 'Address the other workers reach this one by; default: --listen',
+      })
+      .example(
+        'EXMIX_TOKEN=$(cat token) $0 worker --url ws://coordinator:7070 --listen 0.0.0.0 --advertise $(hostname)',
+        'on each GPU of a cluster',
+      ),
+  handler: async (args) => {
+    const token = await readToken(args['token-file']);
+    const log = createLogger({
+      fields: { workerId: args.id, pid: process.pid },
+      onRecord: (record) => process.stdout.write(`${JSON.stringify(record)}\n`),
+    });
+    const interrupt = new AbortController();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));
+    const worker = new Worker({
+      coordinatorUrl: args.url,
+      token,
+      workerId: args.id,
+      listenHost: args.listen,
+      listenPort: args.port,
+      advertiseHost: args.advertise ?? args.listen,
+      ...(args.engine === undefined ? {} : { engine: args.engine }),
+      clock: systemClock,
+      log,
+    });
+    await worker.run(interrupt.signal);
+  },
+};

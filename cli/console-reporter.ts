@@ -1,0 +1,78 @@
+/**
+ * What a person sees of a run: the log's records as short lines, and on a terminal one line of progress that stays at the bottom.
+ */
+import type { LogRecord } from '../shared/logger.ts';
+
+const CLEAR_LINE = '\r\u001b[2K';
+const BAR_CELLS = 24;
+/** Where nobody watches: a line for each n-th step is enough, besides the first and the last. */
+const PLAIN_EVERY_STEPS = 10;
+
+export interface ReporterOutput {
+  readonly isTTY?: boolean;
+  write(text: string): unknown;
+}
+
+export class ConsoleReporter {
+  readonly #output: ReporterOutput;
+  readonly #isTerminal: boolean;
+  #progress = '';
+
+  constructor(output: ReporterOutput) {
+    this.#output = output;
+    this.#isTerminal = output.isTTY === true;
+  }
+
+  /** A record of the coordinator's log. */
+  record(record: LogRecord): void {
+    if (record.msg === 'step committed') this.#step(record);
+    else this.line(`${time(record)} ${formatRecord(record)}`);
+  }
+
+  /** A line above the progress. */
+  line(text: string): void {
+    if (this.#progress !== '') this.#output.write(CLEAR_LINE);
+    this.#output.write(`${text}\n`);
+    if (this.#progress !== '') this.#output.write(this.#progress);
+  }
+
+  /** The progress is over: what follows starts on a line of its own. */
+  end(): void {
+    if (this.#progress !== '') this.#output.write('\n');
+    this.#progress = '';
+  }
+
+  #step(record: LogRecord): void {
+    const step = Number(record['step']);
+    const steps = Number(record['steps']);
+    const facts =
+      `step ${step}/${steps} · loss ${Number(record['loss']).toFixed(3)} · ` +
+      `${String(record['tokensPerSecond'])} tokens/s · ETA ${formatSeconds(Number(record['etaSeconds']))}`;
+    if (this.#isTerminal) {
+      const filled = Math.round((BAR_CELLS * step) / steps);
+      this.#progress = `${'█'.repeat(filled)}${'░'.repeat(BAR_CELLS - filled)} ${facts}`;
+      this.#output.write(CLEAR_LINE + this.#progress);
+    } else if (step === 1 || step === steps || step % PLAIN_EVERY_STEPS === 0) this.line(`${time(record)} ${facts}`);
+  }
+}
+
+/** 3725 → `1 h 02 min`, 65 → `1 min 05 s`, 7 → `7 s`. */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.round(seconds);
+  const pad = (value: number) => String(value).padStart(2, '0');
+  if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+  if (whole >= 60) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  return `${whole} s`;
+}
+
+function time(record: LogRecord): string {
+  return record.time.slice(11, 19);
+}
+
+/** `msg key=value …`, with the level where it is a warning or worse. */
+function formatRecord({ level, msg, time: _time, ...fields }: LogRecord): string {
+  const shown = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  const pairs = shown.map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const prefix = level === 'info' || level === 'debug' ? '' : `${level.toUpperCase()} `;
+  return [`${prefix}${msg}`, ...pairs].join(' ');
+}

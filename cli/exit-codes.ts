@@ -1,0 +1,21 @@
+/** Exit statuses of the command (docs/protocol.md, README): what a script around exmix can rely on. */
+import type { Reaction, TrainerError } from '../shared/errors.ts';
+
+export const EXIT_DONE = 0;
+export const EXIT_USAGE = 2;
+export const EXIT_DATA = 3;
+export const EXIT_RUN_FAILED = 4;
+/** As a shell reports a process that SIGINT ended; also for a run that SIGTERM ended after it had saved. */
+export const EXIT_INTERRUPTED = 130;
+
+const BY_REACTION: Readonly<Record<Reaction, number>> = {
+  usage: EXIT_USAGE,
+  data: EXIT_DATA,
+  protocol: EXIT_RUN_FAILED,
+  transport: EXIT_RUN_FAILED,
+  run: EXIT_RUN_FAILED,
+};
+
+export function exitCodeOf(error: TrainerError): number {
+  return error.code === 'ABORTED' ? EXIT_INTERRUPTED : BY_REACTION[error.reaction];
+}

@@ -1,0 +1,75 @@
+/** The exmix command: one file a subcommand under commands/; here they are put together and errors become exit statuses. */
+import yargs, { type CommandModule } from 'yargs';
+import { toTrainerError, TrainerError } from '../shared/errors.ts';
+import { nearestNames } from '../shared/nearest-names.ts';
+import { VERSION } from '../shared/version.ts';
+import { checkpointCommand } from './commands/checkpoint.ts';
+import { coordinatorCommand } from './commands/coordinator.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { mixtureCommand } from './commands/mixture.ts';
+import { prepareCommand } from './commands/prepare.ts';
+import { statusCommand } from './commands/status.ts';
+import { tasksCommand } from './commands/tasks.ts';
+import { tokenizerCommand } from './commands/tokenizer.ts';
+import { trainCommand } from './commands/train.ts';
+import { workerCommand } from './commands/worker.ts';
+import { exitCodeOf } from './exit-codes.ts';
+
+const COMMANDS = [
+  trainCommand,
+  coordinatorCommand,
+  workerCommand,
+  prepareCommand,
+  tasksCommand,
+  mixtureCommand,
+  checkpointCommand,
+  tokenizerCommand,
+  doctorCommand,
+  statusCommand,
+] as unknown as CommandModule[]; // each is typed by its own options; yargs takes them one by one
+
+/** @returns the exit status; a command that ended well but not with 0 has set process.exitCode itself */
+export async function main(argv: readonly string[]): Promise<number> {
+  const parser = yargs([...argv])
+    .scriptName('exmix')
+    .usage('$0 <command>: pre-trains ExT5 by data-parallel steps over any number of workers')
+    .command(COMMANDS)
+    .demandCommand(1, 'expected a command; exmix --help lists them')
+    .recommendCommands()
+    .strict()
+    .version(VERSION)
+    .alias('help', 'h')
+    .wrap(Math.min(120, process.stdout.columns))
+    .epilogue('Exit status: 0 done, 2 usage or config, 3 data, 4 run failed, 130 interrupted.')
+    .exitProcess(false)
+    .fail((message: string | null, error: Error | undefined, instance) => {
+      throw error ?? new TrainerError('CONFIG_INVALID', withNearestFlags(message ?? 'bad usage', knownFlags(instance)));
+    });
+  try {
+    await parser.parseAsync();
+    return Number(process.exitCode ?? 0);
+  } catch (thrown) {
+    const error = toTrainerError(thrown);
+    process.stderr.write(`exmix: ${error.code}: ${error.message}\n`);
+    if (error.code === 'INTERNAL' && error.cause instanceof Error) process.stderr.write(`${error.cause.stack ?? ''}\n`);
+    return exitCodeOf(error);
+  }
+}
+
+/** Adds "did you mean" to yargs' message about unknown arguments. */
+function withNearestFlags(message: string, known: readonly string[]): string {
+  const unknown = /^Unknown arguments?: (.+)$/u.exec(message)?.[1];
+  if (unknown === undefined) return message;
+  const hints = unknown.split(', ').map((name) => {
+    const near = nearestNames(name, known).map((flag) => `--${flag}`);
+    return near.length > 0 ? `--${name} (did you mean ${near.join(' or ')}?)` : `--${name}`;
+  });
+  return `unknown flag ${hints.join(', ')}; --help lists the flags`;
+}
+
+function knownFlags(instance: unknown): string[] {
+  const options = (instance as { getInternalMethods(): { getOptions?(): { key?: object } } })
+    .getInternalMethods()
+    .getOptions?.();
+  return Object.keys(options?.key ?? {}).filter((name) => name.length > 1);
+}

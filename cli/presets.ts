@@ -1,0 +1,24 @@
+/** The run presets that ship with exmix: deploy/presets/<name>.yaml. */
+import { readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { TrainerError } from '../shared/errors.ts';
+import { nearestNames } from '../shared/nearest-names.ts';
+
+const FOLDER = fileURLToPath(new URL('../deploy/presets/', import.meta.url));
+
+export function presetNames(): string[] {
+  return readdirSync(FOLDER)
+    .filter((file) => file.endsWith('.yaml'))
+    .map((file) => basename(file, '.yaml'))
+    .sort();
+}
+
+/** @returns the preset's file @throws NAME_UNKNOWN with the nearest names */
+export function presetFile(name: string): string {
+  const known = presetNames();
+  if (known.includes(name)) return join(FOLDER, `${name}.yaml`);
+  const near = nearestNames(name, known);
+  const hint = near.length > 0 ? `did you mean ${near.join(' or ')}?` : `known: ${known.join(', ')}`;
+  throw new TrainerError('NAME_UNKNOWN', `no preset is called ${JSON.stringify(name)}; ${hint}`);
+}

@@ -1,0 +1,41 @@
+/** The token of a run: from a file or the environment, never from the command line, which every user of a host can read. */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { TrainerError } from '../shared/errors.ts';
+
+const MIN_CHARACTERS = 16;
+
+/** @throws CONFIG_INVALID when there is none or it is too short */
+export async function readToken(file: string | undefined): Promise<string> {
+  const token = await givenToken(file);
+  if (token !== undefined) return token;
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    "expected the run's token in $EXMIX_TOKEN or --token-file; the coordinator's run folder holds it in coordinator.json",
+  );
+}
+
+/** The given token, or a new one of 256 bits. */
+export async function readOrMakeToken(file: string | undefined): Promise<string> {
+  return (await givenToken(file)) ?? randomBytes(32).toString('base64url');
+}
+
+async function givenToken(file: string | undefined): Promise<string | undefined> {
+  let token = process.env['EXMIX_TOKEN'];
+  if (file !== undefined) {
+    try {
+      token = (await readFile(file, 'utf8')).trim();
+    } catch (error) {
+      throw new TrainerError('PATH_UNUSABLE', `cannot read the token file ${file}: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+  if (token === undefined || token === '') return undefined;
+  if (token.length < MIN_CHARACTERS || !/^[\x21-\x7e]+$/u.test(token))
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `expected a token of at least ${MIN_CHARACTERS} visible ASCII characters, got ${token.length}`,
+    );
+  return token;
+}

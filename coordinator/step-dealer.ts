@@ -1,0 +1,66 @@
+/**
+ * Deals steps: the next rows of the mixture plan, cut into lanes, with what a worker must know to apply the update.
+ * Nothing here depends on the workers, so the deal is the same for every world size.
+ */
+import { assertInvariant } from '../shared/errors.ts';
+import { learningRate as learningRateOf, type Schedule } from '../shared/learning-rate.ts';
+import { encodeRows, type PlannedRow } from '../mixture/plan/planned-rows.ts';
+import { Planner, type PlanConfig, type PlanCursor, type TaskLengths } from '../mixture/plan/planner.ts';
+import type { DealtStep } from './step-ledger.ts';
+
+export interface StepDeal extends DealtStep {
+  /** Encoded rows of each lane. */
+  readonly lanes: readonly Uint8Array<ArrayBuffer>[];
+  /** Where the plan goes on after this step. */
+  readonly cursor: PlanCursor;
+}
+
+export interface StepDealerInit {
+  readonly plan: PlanConfig;
+  readonly tasks: readonly TaskLengths[];
+  readonly schedule: Schedule;
+  readonly rowsPerStep: number;
+  readonly numLanes: number;
+  /** Updates already applied. */
+  readonly step: number;
+  readonly cursor?: PlanCursor;
+}
+
+export class StepDealer {
+  readonly #init: StepDealerInit;
+  readonly #planner: Planner;
+  #step: number;
+
+  /** @throws what the Planner throws: CONFIG_INVALID, MIXTURE_MISMATCH */
+  constructor(init: StepDealerInit) {
+    this.#init = init;
+    this.#planner = new Planner(init.plan, init.tasks, init.cursor);
+    this.#step = init.step;
+  }
+
+  /** The last step dealt, or the step training starts from. */
+  get step(): number {
+    return this.#step;
+  }
+
+  deal(): StepDeal {
+    const { rowsPerStep, numLanes, schedule } = this.#init;
+    const rows = this.#planner.nextRows(rowsPerStep);
+    const rowsPerLane = rowsPerStep / numLanes;
+    const lanes = Array.from({ length: numLanes }, (_, lane) =>
+      encodeRows(rows.slice(lane * rowsPerLane, (lane + 1) * rowsPerLane)),
+    );
+    const targetTokens = this.#countTargets(rows);
+    assertInvariant(targetTokens > 0, 'every planned row has a target');
+    // Schedules count the updates before this one, as T5 does.
+    const learningRate = learningRateOf(schedule, this.#step);
+    this.#step += 1;
+    return { step: this.#step, learningRate, targetTokens, lanes, cursor: this.#planner.cursor() };
+  }
+
+  #countTargets(rows: readonly PlannedRow[]): number {
+    let total = 0;
+    for (const row of rows) for (const { task, index } of row) total += this.#init.tasks[task]!.targetsLength(index);
+    return total;
+  }
+}

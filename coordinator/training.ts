@@ -1,0 +1,276 @@
+/**
+ * One generation at work: deals steps a few ahead, commits each when all ranks have reported it, saves on schedule, and ends
+ * when the last step is committed and saved, when it is asked to stop, or with the first failure. It decides nothing about
+ * membership: whoever runs it does.
+ */
+import type { Clock } from '../shared/clock.ts';
+import type { RunConfig } from '../shared/config/schema.ts';
+import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
+import type { LaneRun } from '../shared/lane-tree.ts';
+import type { Logger } from '../shared/logger.ts';
+import type { Mailbox } from '../shared/mailbox.ts';
+import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
+import type { ControlEvent, WorkerEventMessage, WorkerHandle } from './control-server.ts';
+import type { Journal } from './journal.ts';
+import { Progress } from './progress.ts';
+import type { PublishedCheckpoint, Saver } from './saver.ts';
+import type { StepDeal, StepDealer } from './step-dealer.ts';
+import { StepLedger, type StepSummary } from './step-ledger.ts';
+
+/** How often deadlines are looked at when nothing happens, ms. */
+const TICK_MS = 200;
+
+export interface Generation {
+  readonly epoch: number;
+  readonly generation: number;
+  /** In rank order. */
+  readonly members: readonly WorkerHandle[];
+  /** Lanes of each rank. */
+  readonly runs: readonly LaneRun[];
+}
+
+export interface TrainingInit {
+  readonly config: RunConfig;
+  readonly generation: Generation;
+  readonly events: Mailbox<ControlEvent>;
+  readonly dealer: StepDealer;
+  readonly journal: Journal;
+  readonly saver: Saver;
+  readonly taskNames: readonly string[];
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Step of the checkpoint the run starts from; 0 where it starts from the seed. */
+  readonly savedStep: number;
+  readonly onCommit: (summary: StepSummary, tokensPerSecond: number) => void;
+  readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
+  /** Why the run is to stop, once it is. */
+  readonly stopReason: () => string | undefined;
+}
+
+export class Training {
+  readonly #init: TrainingInit;
+  readonly #ledger: StepLedger;
+  readonly #deals = new Map<number, StepDeal>();
+  readonly #progress: Progress;
+  readonly #schedule: ScheduleOptions;
+  #committedStep: number;
+  #committedMs: number;
+  #savedStep: number;
+  #savedAtMs: number;
+
+  constructor(init: TrainingInit) {
+    this.#init = init;
+    const { config, taskNames, generation, clock, dealer, savedStep } = init;
+    const { everySteps, everyMinutes } = config.checkpoint;
+    this.#ledger = new StepLedger({
+      taskNames,
+      numLanes: config.training.numLanes,
+      worldSize: generation.members.length,
+    });
+    const nowMs = clock.monotonicMs();
+    this.#progress = new Progress(nowMs);
+    this.#schedule = {
+      ...(everySteps === undefined ? {} : { everySteps }),
+      ...(everyMinutes === undefined ? {} : { everyMs: everyMinutes * 60_000 }),
+      atEnd: true,
+    };
+    this.#committedStep = dealer.step;
+    this.#committedMs = nowMs;
+    this.#savedStep = savedStep;
+    this.#savedAtMs = nowMs;
+  }
+
+  get committedStep(): number {
+    return this.#committedStep;
+  }
+
+  get savedStep(): number {
+    return this.#savedStep;
+  }
+
+  /**
+   * Trains to the end, or to where `stopReason` ends it.
+   * @throws the first failure: WORKER_LOST, GRADIENT_DIVERGED, STATE_DIVERGED, what a worker failed with, DISK_FULL, ABORTED
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.#dealAhead();
+      if (this.#isDone()) return;
+      const event = await this.#init.events.next(TICK_MS, signal);
+      if (event !== undefined) await this.#handle(event);
+      this.#checkDeadlines();
+    }
+  }
+
+  /**
+   * Commits a step that a survivor has applied but not all ranks could report; its gradient is the canonical one, for no rank
+   * applies any other. Losses are those of the lanes that were reported.
+   */
+  async settle(step: number): Promise<void> {
+    const summary = this.#ledger.settle(step);
+    if (summary !== undefined) await this.#commit(summary);
+  }
+
+  /** The plan's place after a step that is dealt and not yet committed, or committed last. */
+  cursorAfter(step: number): StepDeal['cursor'] | undefined {
+    return this.#deals.get(step)?.cursor;
+  }
+
+  #isEnd(): boolean {
+    const { dealer, config, stopReason } = this.#init;
+    return dealer.step >= config.training.steps || stopReason() !== undefined;
+  }
+
+  #isDone(): boolean {
+    return (
+      this.#isEnd() &&
+      this.#ledger.numOpen === 0 &&
+      this.#init.saver.writingStep === undefined &&
+      this.#savedStep === this.#init.dealer.step
+    );
+  }
+
+  async #dealAhead(): Promise<void> {
+    const { dealer, config } = this.#init;
+    await this.#saveIfDue();
+    while (!this.#isEnd() && this.#ledger.numOpen < config.cluster.plansAhead) {
+      const deal = dealer.deal();
+      if (this.#ledger.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
+      this.#ledger.deal(deal);
+      this.#deals.set(deal.step, deal);
+      this.#send(deal);
+      await this.#saveIfDue();
+    }
+  }
+
+  #send({ step, learningRate, targetTokens, lanes }: StepDeal): void {
+    const { epoch, generation, members, runs } = this.#init.generation;
+    for (const [rank, member] of members.entries()) {
+      const { first, end } = runs[rank]!;
+      const own = lanes.slice(first, end).map((rows, i) => ({ lane: first + i, rows }));
+      member.send({ kind: 'deal', epoch, generation, step, learningRate, targetTokens, lanes: own });
+    }
+  }
+
+  async #saveIfDue(): Promise<void> {
+    const { dealer, saver, clock, generation, stopReason } = this.#init;
+    const { writingStep } = saver;
+    const state = {
+      step: dealer.step,
+      isEnd: this.#isEnd(),
+      savedStep: this.#savedStep,
+      savedAtMs: this.#savedAtMs,
+      ...(writingStep === undefined ? {} : { writingStep }),
+    };
+    const { save, reason } = decideCheckpoint(clock.monotonicMs(), state, this.#schedule);
+    if (save) await saver.start(dealer.step, generation.generation, generation.members, stopReason() ?? reason);
+  }
+
+  async #handle(event: ControlEvent): Promise<void> {
+    const { members, epoch, generation } = this.#init.generation;
+    const { worker } = event;
+    const rank = members.indexOf(worker);
+    if (event.kind === 'joined') {
+      worker.close('this run has its workers; a late worker is not admitted');
+      return;
+    }
+    if (rank < 0) return;
+    if (event.kind === 'lost')
+      throw new TrainerError(
+        'WORKER_LOST',
+        `rank ${rank}, ${worker.toString()}, was lost in step ${this.#committedStep + 1}: ${event.error.message}`,
+      );
+    const { message } = event;
+    if (message.kind === 'failed') throw describeFailure(rank, worker, message, this.#committedStep);
+    if (message.epoch !== epoch || ('generation' in message && message.generation !== generation))
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `${worker.workerId} sent ${message.kind} of another epoch or generation`,
+      );
+    if (message.kind === 'report') {
+      const summary = this.#ledger.report(rank, message);
+      if (summary !== undefined) await this.#commit(summary);
+    } else if (message.kind === 'saved') {
+      const published = await this.#init.saver.saved(worker, message);
+      if (published !== undefined) await this.#published(published);
+    } else throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
+  }
+
+  async #commit(summary: StepSummary): Promise<void> {
+    const { journal, clock, log, config, generation } = this.#init;
+    const { step, loss, gradDigest } = summary;
+    const { cursor } = this.#deals.get(step)!;
+    const ids = { epoch: generation.epoch, generation: generation.generation };
+    await journal.append({ kind: 'step-committed', ...ids, step, cursor, gradDigest, loss });
+    const previous = this.#committedStep;
+    this.#committedStep = step;
+    this.#committedMs = clock.monotonicMs();
+    const wallMs = this.#progress.commit(this.#committedMs);
+    const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
+    this.#deals.delete(previous);
+    const fields = {
+      step,
+      loss,
+      taskLoss: summary.taskLoss,
+      taskTokens: summary.taskTokens,
+      zLoss: summary.zLoss,
+      gradNorm: summary.gradNorm,
+      lr: summary.learningRate,
+      inputTokens: summary.inputTokens,
+      targetTokens: summary.targetTokens,
+      tokensPerSecond: Math.round(tokensPerSecond),
+      worldSize: generation.members.length,
+      generation: ids.generation,
+      gradDigest,
+      ms: Object.fromEntries(
+        Object.entries({ ...summary.ms, wall: wallMs }).map(([name, ms]) => [name, Math.round(ms * 10) / 10]),
+      ),
+      slowestRank: summary.slowestRank,
+      etaSeconds: Math.round(this.#progress.etaSeconds(config.training.steps - step)),
+      steps: config.training.steps,
+    };
+    log.info(fields, 'step committed');
+    this.#init.onCommit(summary, tokensPerSecond);
+  }
+
+  async #published(checkpoint: PublishedCheckpoint): Promise<void> {
+    this.#savedStep = checkpoint.step;
+    this.#savedAtMs = this.#init.clock.monotonicMs();
+    await this.#init.onPublish(checkpoint);
+  }
+
+  /** Alive (heartbeats) and progressing (commits) are two clocks, each with its deadline. */
+  #checkDeadlines(): void {
+    const { clock, config, generation } = this.#init;
+    const { heartbeatTimeoutMs, stepTimeoutMs } = config.cluster;
+    const nowMs = clock.monotonicMs();
+    for (const [rank, member] of generation.members.entries()) {
+      const silentMs = nowMs - member.lastHeardMs;
+      if (silentMs > heartbeatTimeoutMs)
+        throw new TrainerError(
+          'WORKER_LOST',
+          `rank ${rank}, ${member.toString()}, has been silent for ${Math.round(silentMs)} ms (limit ${heartbeatTimeoutMs})`,
+        );
+    }
+    const step = this.#committedStep + 1;
+    const ageMs = nowMs - this.#committedMs;
+    if (this.#ledger.numOpen === 0 || ageMs <= stepTimeoutMs) return;
+    const late = this.#ledger.missingRanks(step).map((rank) => `rank ${rank} (${generation.members[rank]!.phase})`);
+    throw new TrainerError(
+      'COLLECTIVE_TIMEOUT',
+      `step ${step} is open for ${Math.round(ageMs)} ms (limit ${stepTimeoutMs}): waiting for ${late.join(', ')}`,
+    );
+  }
+}
+
+function describeFailure(
+  rank: number,
+  worker: WorkerHandle,
+  message: Extract<WorkerEventMessage, { kind: 'failed' }>,
+  committed: number,
+): TrainerError {
+  const cause = fromErrorRecord(message.error);
+  return new TrainerError(cause.code, `rank ${rank}, ${worker.toString()}, after step ${committed}: ${cause.message}`, {
+    cause,
+  });
+}

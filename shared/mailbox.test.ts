@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Mailbox } from './mailbox.ts';
+
+describe('mailbox', () => {
+  test('events come out in the order they went in', async () => {
+    const mailbox = new Mailbox<number>(4);
+    mailbox.put(1);
+    mailbox.put(2);
+    assert.deepEqual([await mailbox.next(0), await mailbox.next(0)], [1, 2]);
+  });
+
+  test('a waiting reader is woken by an event', async () => {
+    const mailbox = new Mailbox<string>(1);
+    const waiting = mailbox.next(60_000);
+    mailbox.put('hello');
+    assert.equal(await waiting, 'hello');
+  });
+
+  test('a full mailbox refuses, and takes again after one was read', async () => {
+    const mailbox = new Mailbox<number>(1);
+    assert.equal(mailbox.put(1), true);
+    assert.equal(mailbox.put(2), false);
+    await mailbox.next(0);
+    assert.equal(mailbox.put(3), true);
+    assert.equal(mailbox.size, 1);
+  });
+
+  test('nothing within the time is undefined', async () => {
+    assert.equal(await new Mailbox<number>(1).next(1), undefined);
+  });
+
+  test('the signal ends a wait, and refuses a new one', async () => {
+    const controller = new AbortController();
+    const mailbox = new Mailbox<number>(1);
+    const waiting = mailbox.next(60_000, controller.signal);
+    controller.abort();
+    await assert.rejects(waiting, { code: 'ABORTED' });
+    await assert.rejects(mailbox.next(60_000, controller.signal), { code: 'ABORTED' });
+  });
+});

@@ -1,0 +1,57 @@
+/**
+ * A bounded queue between callbacks and one reader: sockets and threads put events in, a loop takes them out in order.
+ * The bound turns a flood into a typed error instead of memory.
+ */
+import { TrainerError } from './errors.ts';
+
+export class Mailbox<Event> {
+  readonly #events: Event[] = [];
+  readonly #capacity: number;
+  #wake: (() => void) | undefined;
+
+  /** @param capacity events that may wait at the same time */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#events.length;
+  }
+
+  /** @returns false when the mailbox is full: the event was not taken, and the sender must be cut off */
+  put(event: Event): boolean {
+    if (this.#events.length >= this.#capacity) return false;
+    this.#events.push(event);
+    this.#wake?.();
+    return true;
+  }
+
+  /**
+   * The next event, or undefined when none came within `timeoutMs`. One reader at a time.
+   * @throws ABORTED when the signal fires first
+   */
+  async next(timeoutMs: number, signal?: AbortSignal): Promise<Event | undefined> {
+    if (signal?.aborted === true)
+      throw new TrainerError('ABORTED', 'waiting for events was called off', { cause: signal.reason });
+    if (this.#events.length === 0) await this.#waitForEvent(timeoutMs, signal);
+    return this.#events.shift();
+  }
+
+  async #waitForEvent(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    let onAbort: (() => void) | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#wake = resolve;
+        timer = setTimeout(resolve, timeoutMs);
+        onAbort = () =>
+          reject(new TrainerError('ABORTED', 'waiting for events was called off', { cause: signal?.reason }));
+        signal?.addEventListener('abort', onAbort, { once: true });
+      });
+    } finally {
+      this.#wake = undefined;
+      clearTimeout(timer);
+      if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    }
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * Gradients on their way from the engine into the arena: microbatches are added up in the lane's slot, and with the last one
+ * each bucket is folded into the tree sums below it as soon as its gradients are there.
+ */
+import type { Arena } from '../collective/arena.ts';
+import type { BucketPlan } from '../collective/bucket-plan.ts';
+import type { FoldStep } from '../collective/lane-tree.ts';
+
+export class LaneGradient {
+  readonly #arena: Arena;
+  readonly #plan: BucketPlan;
+  readonly #slot: number;
+  readonly #fold: FoldStep;
+  readonly #numMicrobatches: number;
+  /** Called when a bucket of this lane is folded. */
+  readonly #onBucket: (bucket: number) => void;
+
+  constructor(init: {
+    arena: Arena;
+    plan: BucketPlan;
+    fold: FoldStep;
+    numMicrobatches: number;
+    onBucket: (bucket: number) => void;
+  }) {
+    this.#arena = init.arena;
+    this.#plan = init.plan;
+    this.#fold = init.fold;
+    this.#slot = init.fold.slot;
+    this.#numMicrobatches = init.numMicrobatches;
+    this.#onBucket = init.onBucket;
+  }
+
+  /**
+   * Takes one gradient of one microbatch.
+   * @param parameter number in forward order; gradients come last parameter first, which is the order of the plan
+   */
+  add(microbatch: number, parameter: number, gradient: Float32Array): void {
+    const position = this.#plan.parameters.length - 1 - parameter;
+    const { offsetBytes, numElements, bucket } = this.#plan.parameters[position]!;
+    const sum = this.#arena.floats(this.#slot, offsetBytes, numElements);
+    if (microbatch === 0) sum.set(gradient);
+    else for (let i = 0; i < numElements; i++) sum[i] = sum[i]! + gradient[i]!;
+    const isLastOfBucket = this.#plan.parameters[position + 1]?.bucket !== bucket;
+    if (!isLastOfBucket || microbatch !== this.#numMicrobatches - 1) return;
+    const { startBytes, endBytes } = this.#plan.buckets[bucket]!;
+    this.#arena.fold(this.#fold, startBytes, endBytes);
+    this.#onBucket(bucket);
+  }
+}

@@ -1,0 +1,135 @@
+/**
+ * One training step on this worker: its lanes one after the other, each in microbatches, gradients leaving bucket by bucket;
+ * then the update from the reduced gradient. Everything that decides bits is in the order of lanes and microbatches.
+ */
+import type { Clock } from '../../shared/clock.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
+import type { Arena } from '../collective/arena.ts';
+import type { BucketPlan } from '../collective/bucket-plan.ts';
+import type { LaneTree } from '../collective/lane-tree.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Feed } from '../feed/feed.ts';
+import type { LaneRows } from '../feed/feed-messages.ts';
+import type { LinkEvent } from '../link/link-messages.ts';
+import { LaneGradient } from './lane-gradient.ts';
+import { LaneLoss } from './lane-loss.ts';
+import type { ProgressCell } from './progress-cell.ts';
+
+export type Deal = Extract<LinkEvent, { kind: 'deal' }>;
+export type Reduced = Extract<LinkEvent, { kind: 'reduced' }>;
+
+/** What the runner needs of the link. */
+export interface Reducer {
+  beginStep(step: number): void;
+  bucketReady(bucket: number): void;
+  /** @throws what broke the collective, ABORTED */
+  reduced(step: number, signal: AbortSignal): Promise<Reduced>;
+}
+
+export interface StepRunnerInit {
+  readonly engine: Engine;
+  readonly feed: Feed;
+  readonly arena: Arena;
+  readonly plan: BucketPlan;
+  readonly laneTree: LaneTree;
+  readonly rank: number;
+  readonly microbatchesPerLane: number;
+  readonly reducer: Reducer;
+  readonly progress: ProgressCell;
+  readonly clock: Clock;
+}
+
+export interface StepOutcome {
+  readonly lanes: LaneSums[];
+  readonly ms: StepTimes;
+}
+
+export class StepRunner {
+  readonly #init: StepRunnerInit;
+  /** Views of the reduced gradient in slot 0, one a parameter, in the engine's order. */
+  readonly #gradients: readonly Float32Array[];
+  #feedMs = 0;
+
+  constructor(init: StepRunnerInit) {
+    this.#init = init;
+    const { arena, plan } = init;
+    this.#gradients = plan.parameters
+      .map(({ offsetBytes, numElements }) => arena.floats(0, offsetBytes, numElements))
+      .reverse();
+  }
+
+  /**
+   * Computes, reduces, checks and applies.
+   * @throws GRADIENT_NOT_FINITE before anything is applied; what the feed or the collective failed with; ABORTED
+   */
+  async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
+    const { engine, reducer, progress, clock } = this.#init;
+    const { step, learningRate, targetTokens } = deal;
+    const startMs = clock.monotonicMs();
+    this.#feedMs = 0;
+    reducer.beginStep(step);
+    const lanes: LaneSums[] = [];
+    for (const [index, lane] of deal.lanes.entries()) lanes.push(await this.#computeLane(step, lane, index, signal));
+    const computedMs = clock.monotonicMs();
+    progress.advance('communicate', step - 1);
+    const reduced = await reducer.reduced(step, signal);
+    this.#checkFinite(step, reduced, lanes);
+    const reducedMs = clock.monotonicMs();
+    progress.advance('update', step - 1);
+    await engine.apply(this.#gradients, { step: step - 1, learningRate, gradientScale: 1 / targetTokens });
+    const endMs = clock.monotonicMs();
+    progress.advance('waiting', step);
+    const ms = {
+      feed: this.#feedMs,
+      compute: computedMs - startMs - this.#feedMs,
+      communicate: reducedMs - computedMs,
+      update: endMs - reducedMs,
+      total: endMs - startMs,
+    };
+    return { lanes, ms };
+  }
+
+  async #computeLane(step: number, { lane }: LaneRows, index: number, signal: AbortSignal): Promise<LaneSums> {
+    const { engine, feed, arena, plan, laneTree, rank, microbatchesPerLane, reducer, progress, clock } = this.#init;
+    const { steps } = laneTree.folds[rank]!;
+    const isLastLane = index === steps.length - 1;
+    const gradient = new LaneGradient({
+      arena,
+      plan,
+      fold: steps[index]!,
+      numMicrobatches: microbatchesPerLane,
+      onBucket: (bucket) => {
+        if (isLastLane) reducer.bucketReady(bucket);
+      },
+    });
+    const loss = new LaneLoss(lane);
+    for (let microbatch = 0; microbatch < microbatchesPerLane; microbatch++) {
+      const waitingMs = clock.monotonicMs();
+      progress.advance('feed', step - 1);
+      const batch = await feed.next({ step, lane, microbatch }, signal);
+      this.#feedMs += clock.monotonicMs() - waitingMs;
+      progress.advance('compute', step - 1);
+      const output = await engine.step(batch.arrays, (parameter, values) =>
+        gradient.add(microbatch, parameter, values),
+      );
+      loss.add(output, batch.arrays, batch.inputTokens);
+      feed.release(batch);
+      // The engine may not have let the event loop run; commands and an abort must get through.
+      await new Promise(setImmediate);
+    }
+    return loss.sums();
+  }
+
+  /** The reduced gradient is the same on every rank, so every rank stops here alike, before the update. */
+  #checkFinite(step: number, { firstNonFiniteBytes }: Reduced, lanes: readonly LaneSums[]): void {
+    if (firstNonFiniteBytes === null) return;
+    const { plan } = this.#init;
+    const parameter = plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= firstNonFiniteBytes);
+    const lane = lanes.find(({ tasks }) => tasks.some(({ loss }) => !Number.isFinite(loss)));
+    const place =
+      lane === undefined ? 'no lane of this rank has a non-finite loss' : `lane ${lane.lane} has a non-finite loss`;
+    const message = `step ${step}: the gradient of ${parameter?.name ?? 'an unknown parameter'} is not finite; ${place}; nothing was applied`;
+    throw new TrainerError('GRADIENT_NOT_FINITE', message);
+  }
+}

@@ -1,0 +1,40 @@
+/** What the compute thread and the feed thread say to each other. */
+import type { ErrorRecord } from '../../shared/errors.ts';
+import type { BatchShape } from './batch-ring.ts';
+
+/** What the feed thread is started with. */
+export interface FeedData {
+  readonly preparedFolder: string;
+  /** The prepared mixture the run was started with. */
+  readonly mixtureHash: string;
+  readonly seed: number;
+  readonly shape: BatchShape;
+  readonly numSlots: number;
+  readonly ring: SharedArrayBuffer;
+}
+
+/** One lane of a dealt step: its rows as mixture/plan encodes them. */
+export interface LaneRows {
+  readonly lane: number;
+  readonly rows: Uint8Array;
+}
+
+/** Compute → feed. */
+export type FeedRequest =
+  | { readonly kind: 'deal'; readonly step: number; readonly lanes: readonly LaneRows[] }
+  | { readonly kind: 'free'; readonly slot: number }
+  /** Forget what is dealt and not yet handed over. */
+  | { readonly kind: 'drop' };
+
+/** Place of a microbatch in the run. */
+export interface BatchPlace {
+  readonly step: number;
+  readonly lane: number;
+  readonly microbatch: number;
+}
+
+/** Feed → compute. */
+export type FeedReply =
+  | { readonly kind: 'opened' }
+  | ({ readonly kind: 'batch'; readonly slot: number; readonly inputTokens: number } & BatchPlace)
+  | { readonly kind: 'failed'; readonly error: ErrorRecord };
