@@ -1,0 +1,4 @@
+import { testTransport } from './compliance.ts';
+import { MemoryTransport } from './memory-transport.ts';
+
+testTransport('memory', () => new MemoryTransport());

@@ -1,0 +1,194 @@
+/** A Transport inside one process, for tests and simulation: the same rules and codes, no sockets. Messages are copied. */
+import { TrainerError, type ErrorCode } from '../errors.ts';
+import { createBearerCheck, formatBearer } from './bearer-token.ts';
+import { toCloseCode, toCloseInfo, toCloseReason } from './close-codes.ts';
+import {
+  DEFAULT_CONNECTION_LIMITS,
+  type CloseInfo,
+  type Connection,
+  type ConnectionLimits,
+  type DialInit,
+  type Listener,
+  type ListenInit,
+  type SendOptions,
+  type Transport,
+} from './transport.ts';
+
+/** Each instance is a network of its own. */
+export class MemoryTransport implements Transport {
+  readonly #ports = new Map<string, { init: ListenInit; connections: Set<MemoryConnection> }>();
+  #nextPort = 1;
+
+  listen(init: ListenInit): Promise<Listener> {
+    const port = init.port === 0 ? this.#nextPort++ : init.port;
+    const url = `memory://${init.host}:${port}`;
+    if (this.#ports.has(url)) return Promise.reject(new TrainerError('PORT_IN_USE', `cannot listen on ${url}: taken`));
+    const connections = new Set<MemoryConnection>();
+    this.#ports.set(url, { init, connections });
+    const close = async (): Promise<void> => {
+      this.#ports.delete(url);
+      for (const connection of connections) connection.close('NORMAL', 'the listener closes');
+      await Promise.all([...connections].map(({ closed }) => closed));
+    };
+    return Promise.resolve({ port, url, close });
+  }
+
+  async dial(url: string, { token, timeoutMs, signal, limits }: DialInit): Promise<Connection> {
+    if (signal?.aborted === true) throw new TrainerError('ABORTED', `connecting to ${url} was called off`);
+    const parsed = URL.canParse(url) ? new URL(url) : null;
+    if (parsed?.protocol !== 'memory:')
+      throw new TrainerError('CONFIG_INVALID', `address: expected memory://host:port/path, found ${url}`);
+    await nextTurn();
+    const listening = this.#ports.get(`memory://${parsed.host}`);
+    if (listening === undefined)
+      throw new TrainerError('CONNECT_FAILED', `cannot connect to ${url} within ${timeoutMs} ms: nobody listens`, {
+        retryable: true,
+      });
+    const { init, connections } = listening;
+    const path = parsed.pathname + parsed.search;
+    const remote = 'memory';
+    if (!createBearerCheck(init.token)(formatBearer(token))) {
+      init.onRefused?.({ remote, code: 'AUTH_FAILED', reason: `${path} without the token of the run` });
+      throw new TrainerError('AUTH_FAILED', `${url} refused the token; use the token of that run`);
+    }
+    const refused = init.admit?.(path) ?? null;
+    if (refused !== null) {
+      init.onRefused?.({ remote, code: 'JOIN_REFUSED', reason: refused });
+      throw new TrainerError('CONNECT_FAILED', `${url} refused the connection: ${refused}`, { retryable: true });
+    }
+    const near = new MemoryConnection(url, path, { ...DEFAULT_CONNECTION_LIMITS, ...limits });
+    const far = new MemoryConnection(remote, path, { ...DEFAULT_CONNECTION_LIMITS, ...init.limits });
+    near.join(far);
+    far.join(near);
+    connections.add(far);
+    void far.closed.then(() => connections.delete(far));
+    init.onConnection(far);
+    return near;
+  }
+}
+
+interface QueuedMessage {
+  readonly parts: readonly Uint8Array[];
+  readonly numBytes: number;
+  readonly settle: (error: TrainerError | null) => void;
+}
+
+class MemoryConnection implements Connection {
+  readonly peer: string;
+  readonly path: string;
+  readonly closed: Promise<CloseInfo>;
+  readonly #limits: ConnectionLimits;
+  #other!: MemoryConnection;
+  /** Sent by this side, not yet taken by the other. */
+  #queue: QueuedMessage[] = [];
+  #queuedBytes = 0;
+  #isPumping = false;
+  #handler: ((data: Uint8Array) => void) | null = null;
+  #isOpen = true;
+  #end!: (info: CloseInfo) => void;
+
+  constructor(peer: string, path: string, limits: ConnectionLimits) {
+    this.peer = peer;
+    this.path = path;
+    this.#limits = limits;
+    this.closed = new Promise((resolve) => (this.#end = resolve));
+  }
+
+  join(other: MemoryConnection): void {
+    this.#other = other;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(new TrainerError('ABORTED', 'sending was called off'));
+    if (!this.#isOpen) return Promise.reject(this.#lost());
+    const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+    const { maxQueuedBytes, maxQueuedMessages } = this.#limits;
+    if (this.#queue.length >= maxQueuedMessages || this.#queuedBytes + numBytes > maxQueuedBytes)
+      return Promise.reject(
+        new TrainerError(
+          'SEND_OVERFLOW',
+          `connection to ${this.peer}: more than ${maxQueuedMessages} messages or ${maxQueuedBytes} B would wait; the peer reads too slowly`,
+        ),
+      );
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(new TrainerError('ABORTED', 'sending was called off'));
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const settle = (error: TrainerError | null): void => {
+        signal?.removeEventListener('abort', onAbort);
+        if (error === null) resolve();
+        else reject(error);
+      };
+      this.#queuedBytes += numBytes;
+      this.#queue.push({ parts, numBytes, settle });
+      void this.#pump();
+    });
+  }
+
+  onMessage(handler: (data: Uint8Array) => void): void {
+    if (this.#handler !== null)
+      throw new TrainerError('INTERNAL', `connection to ${this.peer}: onMessage was set twice`);
+    this.#handler = handler;
+    void this.#other.#pump();
+  }
+
+  async ping(timeoutMs: number): Promise<number> {
+    const startMs = performance.now();
+    await nextTurn();
+    if (!this.#isOpen) throw this.#lost();
+    return Math.min(performance.now() - startMs, timeoutMs);
+  }
+
+  close(code: ErrorCode | 'NORMAL', reason: string): void {
+    if (!this.#isOpen) return;
+    const number = toCloseCode(code);
+    const error = new TrainerError(
+      code === 'NORMAL' ? 'ABORTED' : code,
+      `connection to ${this.peer} closed here: ${reason}`,
+    );
+    const info = { code: number, reason: toCloseReason(reason) };
+    this.#finish(code === 'NORMAL' ? info : { ...info, error });
+    this.#other.#finish(toCloseInfo(number, info.reason, this.#other.peer));
+  }
+
+  #finish(info: CloseInfo): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    for (const { settle } of this.#queue) settle(this.#lost());
+    this.#queue = [];
+    this.#end(info);
+  }
+
+  /** Hands queued messages to the other side's handler, one a turn of the event loop. */
+  async #pump(): Promise<void> {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    while (this.#queue.length > 0 && this.#other.#handler !== null) {
+      await nextTurn();
+      const message = this.#queue.shift();
+      if (message === undefined) break;
+      this.#queuedBytes -= message.numBytes;
+      const limit = this.#other.#limits.maxMessageBytes;
+      if (message.numBytes > limit) {
+        message.settle(null);
+        this.#other.close('MESSAGE_TOO_LARGE', `expected at most ${limit} B, got ${message.numBytes} B`);
+        break;
+      }
+      const data = new Uint8Array(Buffer.concat(message.parts));
+      message.settle(null);
+      this.#other.#handler(data);
+    }
+    this.#isPumping = false;
+  }
+
+  #lost(): TrainerError {
+    return new TrainerError('CONNECTION_LOST', `connection to ${this.peer} is closed`);
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,167 @@
+/** A Connection over an open `ws` WebSocket. The only buffers are ws's receive buffer (bounded by maxPayload) and the socket's send queue (bounded here). */
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { TrainerError, type ErrorCode } from '../errors.ts';
+import { toCloseCode, toCloseInfo, toCloseReason } from './close-codes.ts';
+import {
+  CLOSE_TIMEOUT_MS,
+  type CloseInfo,
+  type Connection,
+  type ConnectionLimits,
+  type SendOptions,
+} from './transport.ts';
+
+export interface WebSocketConnectionInit {
+  readonly webSocket: WebSocket;
+  /** The stream below the WebSocket: corked, so that the parts of a message leave in one system call. */
+  readonly socket: Duplex;
+  readonly peer: string;
+  readonly path: string;
+  readonly limits: ConnectionLimits;
+}
+
+export class WebSocketConnection implements Connection {
+  readonly peer: string;
+  readonly path: string;
+  readonly closed: Promise<CloseInfo>;
+  readonly #webSocket: WebSocket;
+  readonly #socket: Duplex;
+  readonly #limits: ConnectionLimits;
+  readonly #early: Uint8Array[] = [];
+  readonly #pings = new Map<string, () => void>();
+  #handler: ((data: Uint8Array) => void) | null = null;
+  #queuedBytes = 0;
+  #queuedMessages = 0;
+  #numPings = 0;
+  #isClosing = false;
+  /** What went wrong on this side; tells more than the close code. */
+  #error: TrainerError | null = null;
+
+  constructor({ webSocket, socket, peer, path, limits }: WebSocketConnectionInit) {
+    this.peer = peer;
+    this.path = path;
+    this.#webSocket = webSocket;
+    this.#socket = socket;
+    this.#limits = limits;
+    webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    webSocket.on('pong', (payload) => this.#pings.get(payload.toString())?.());
+    webSocket.on('error', (error: Error & { code?: string }) => {
+      const code = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' ? 'MESSAGE_TOO_LARGE' : 'CONNECTION_LOST';
+      const limit = code === 'MESSAGE_TOO_LARGE' ? `; expected at most ${limits.maxMessageBytes} B` : '';
+      this.#error ??= new TrainerError(code, `connection to ${peer}: ${error.message}${limit}`, { cause: error });
+      this.#terminateLater();
+    });
+    this.closed = new Promise((resolve) => {
+      webSocket.once('close', (code, reason) => {
+        this.#isClosing = true;
+        const info = toCloseInfo(code, reason.toString(), peer);
+        resolve(this.#error === null ? info : { ...info, error: this.#error });
+        for (const settle of this.#pings.values()) settle();
+      });
+    });
+  }
+
+  get isOpen(): boolean {
+    return !this.#isClosing && this.#webSocket.readyState === this.#webSocket.OPEN;
+  }
+
+  send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(aborted());
+    if (!this.isOpen) return Promise.reject(this.#lost());
+    const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+    const { maxQueuedBytes, maxQueuedMessages } = this.#limits;
+    if (this.#queuedMessages >= maxQueuedMessages || this.#queuedBytes + numBytes > maxQueuedBytes)
+      return Promise.reject(
+        new TrainerError(
+          'SEND_OVERFLOW',
+          `connection to ${this.peer}: ${this.#queuedMessages} messages with ${this.#queuedBytes} B wait already, ` +
+            `${numBytes} B more pass the bound of ${maxQueuedMessages} messages, ${maxQueuedBytes} B; the peer reads too slowly`,
+        ),
+      );
+    this.#queuedBytes += numBytes;
+    this.#queuedMessages++;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(aborted());
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const sent = (error?: Error | null): void => {
+        this.#queuedBytes -= numBytes;
+        this.#queuedMessages--;
+        signal?.removeEventListener('abort', onAbort);
+        if (error === undefined || error === null) resolve();
+        else reject(this.#lost(error));
+      };
+      this.#write(parts, sent);
+    });
+  }
+
+  #write(parts: readonly Uint8Array[], sent: (error?: Error | null) => void): void {
+    const last = parts.at(-1) ?? new Uint8Array(0);
+    this.#socket.cork();
+    for (const part of parts.slice(0, -1)) this.#webSocket.send(part, { binary: true, fin: false });
+    this.#webSocket.send(last, { binary: true, fin: true }, sent);
+    this.#socket.uncork();
+  }
+
+  onMessage(handler: (data: Uint8Array) => void): void {
+    if (this.#handler !== null)
+      throw new TrainerError('INTERNAL', `connection to ${this.peer}: onMessage was set twice`);
+    this.#handler = handler;
+    for (const data of this.#early.splice(0)) handler(data);
+    this.#webSocket.resume();
+  }
+
+  #receive(data: unknown, isBinary: boolean): void {
+    if (this.#isClosing) return;
+    if (!isBinary || !(data instanceof Uint8Array)) {
+      this.close('MESSAGE_INVALID', 'expected a binary message, got text');
+      return;
+    }
+    if (this.#handler !== null) this.#handler(data);
+    else {
+      // At most what was in one read of the socket comes after this.
+      this.#early.push(data);
+      this.#webSocket.pause();
+    }
+  }
+
+  ping(timeoutMs: number): Promise<number> {
+    if (!this.isOpen) return Promise.reject(this.#lost());
+    const startMs = performance.now();
+    const name = `${this.#numPings++}`;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#pings.delete(name);
+        reject(new TrainerError('CONNECT_FAILED', `${this.peer} did not answer a ping within ${timeoutMs} ms`));
+      }, timeoutMs);
+      this.#pings.set(name, () => {
+        clearTimeout(timer);
+        this.#pings.delete(name);
+        if (this.isOpen) resolve(performance.now() - startMs);
+        else reject(this.#lost());
+      });
+      this.#webSocket.ping(name);
+    });
+  }
+
+  close(code: ErrorCode | 'NORMAL', reason: string): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    if (code !== 'NORMAL') this.#error ??= new TrainerError(code, `connection to ${this.peer} closed here: ${reason}`);
+    this.#webSocket.resume(); // a paused socket would never read the peer's close frame
+    this.#webSocket.close(toCloseCode(code), toCloseReason(reason));
+    this.#terminateLater();
+  }
+
+  #terminateLater(): void {
+    const timer = setTimeout(() => this.#webSocket.terminate(), CLOSE_TIMEOUT_MS);
+    this.#webSocket.once('close', () => clearTimeout(timer));
+  }
+
+  #lost(cause?: Error): TrainerError {
+    return new TrainerError('CONNECTION_LOST', `connection to ${this.peer} is closed`, { cause: this.#error ?? cause });
+  }
+}
+
+function aborted(): TrainerError {
+  return new TrainerError('ABORTED', 'sending was called off');
+}

@@ -1,0 +1,184 @@
+/**
+ * A listening WebSocket (and plain HTTP) port that strangers may reach.
+ *
+ * Order for every new socket: bound on sockets without token → deadline → token in the HTTP header → admission by path → upgrade.
+ * Nothing of a message is read before. Whatever fails there ends that socket, is told to `onRefused`, and touches no other.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { Socket, type AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { TrainerError, type ErrorCode } from '../errors.ts';
+import { createBearerCheck } from './bearer-token.ts';
+import { DEFAULT_CONNECTION_LIMITS, type ListenInit, type Listener } from './transport.ts';
+import { WebSocketConnection } from './websocket-connection.ts';
+
+const MAX_HEADER_BYTES = 8192;
+/** Why a dialling side was refused, for its error message. */
+export const REFUSAL_HEADER = 'exmix-refusal';
+
+/** @throws PORT_IN_USE */
+export async function listenWebSocket(init: ListenInit): Promise<Listener> {
+  const handshakeTimeoutMs = init.handshakeTimeoutMs ?? 5000;
+  const server = createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: handshakeTimeoutMs,
+    requestTimeout: handshakeTimeoutMs,
+    keepAlive: false,
+  });
+  const door = new Door(init, handshakeTimeoutMs);
+  server.on('connection', (socket) => door.knock(socket));
+  server.on('request', (request, response) => door.request(request, response));
+  server.on('upgrade', (request, socket, head) => door.upgrade(request, socket, head));
+  server.on('clientError', (error, socket) =>
+    door.refuse(socket, 'MESSAGE_INVALID', `no HTTP request: ${error.message}`),
+  );
+  await listen(server, init);
+  const { port } = server.address() as AddressInfo;
+  let closing: Promise<void> | null = null;
+  return {
+    port,
+    url: `ws://${init.host.includes(':') ? `[${init.host}]` : init.host}:${port}`,
+    close: () => (closing ??= close(server, door)),
+  };
+}
+
+async function listen(server: Server, { host, port }: ListenInit): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: Error & { code?: string }) =>
+      reject(
+        new TrainerError(
+          'PORT_IN_USE',
+          `cannot listen on ${host}:${port} (${error.code ?? error.message}); choose another port, or 0 for any`,
+          {
+            cause: error,
+          },
+        ),
+      ),
+    );
+    server.listen(port, host, resolve);
+  });
+  server.removeAllListeners('error');
+  server.on('error', () => undefined); // accept(2) failures concern one socket
+}
+
+async function close(server: Server, door: Door): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  await door.close();
+  server.closeAllConnections();
+  await closed;
+}
+
+class Door {
+  readonly #init: ListenInit;
+  readonly #handshakeTimeoutMs: number;
+  readonly #isAuthorized: (header: string | undefined) => boolean;
+  readonly #webSocketServer: WebSocketServer;
+  /** Sockets that have not shown the token yet, with their deadlines. */
+  readonly #waiting = new Map<Duplex, NodeJS.Timeout>();
+  readonly #connections = new Set<WebSocketConnection>();
+  #isClosed = false;
+
+  constructor(init: ListenInit, handshakeTimeoutMs: number) {
+    this.#init = init;
+    this.#handshakeTimeoutMs = handshakeTimeoutMs;
+    this.#isAuthorized = createBearerCheck(init.token);
+    this.#webSocketServer = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      skipUTF8Validation: true,
+      maxPayload: { ...DEFAULT_CONNECTION_LIMITS, ...init.limits }.maxMessageBytes,
+    });
+  }
+
+  knock(socket: Socket): void {
+    socket.on('error', () => undefined);
+    const limit = this.#init.maxUnauthenticated ?? 64;
+    if (this.#isClosed || this.#waiting.size >= limit) {
+      this.refuse(socket, 'AUTH_FAILED', `more than ${limit} sockets without token`);
+      return;
+    }
+    socket.setNoDelay(true);
+    const timer = setTimeout(
+      () => this.refuse(socket, 'AUTH_FAILED', `no request with a token within ${this.#handshakeTimeoutMs} ms`),
+      this.#handshakeTimeoutMs,
+    );
+    this.#waiting.set(socket, timer);
+    socket.once('close', () => this.#endWaiting(socket));
+  }
+
+  request(request: IncomingMessage, response: ServerResponse): void {
+    const { onRequest } = this.#init;
+    response.setHeader('connection', 'close');
+    if (!this.#isAuthorized(request.headers.authorization)) {
+      this.#report(request.socket, 'AUTH_FAILED', `HTTP ${request.url ?? ''} without the token of the run`);
+      response.once('finish', () => request.socket.destroy());
+      response.writeHead(401).end();
+      return;
+    }
+    this.#endWaiting(request.socket);
+    if (onRequest === undefined) response.writeHead(426).end('a WebSocket is expected here\n');
+    else onRequest(request, response);
+  }
+
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const path = request.url ?? '/';
+    if (!this.#isAuthorized(request.headers.authorization)) {
+      this.refuse(socket, 'AUTH_FAILED', `WebSocket ${path.slice(0, 100)} without the token of the run`, 401);
+      return;
+    }
+    const refused = this.#init.admit?.(path) ?? null;
+    if (refused !== null) {
+      this.refuse(socket, 'JOIN_REFUSED', refused, 409);
+      return;
+    }
+    const peer = describe(request.socket);
+    this.#webSocketServer.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#endWaiting(socket);
+      const limits = { ...DEFAULT_CONNECTION_LIMITS, ...this.#init.limits };
+      const connection = new WebSocketConnection({ webSocket, socket, peer, path, limits });
+      this.#connections.add(connection);
+      void connection.closed.then(() => this.#connections.delete(connection));
+      this.#init.onConnection(connection);
+    });
+  }
+
+  /** Ends a socket; with a status, the answer is sent first. */
+  refuse(socket: Duplex, code: ErrorCode, reason: string, status?: number): void {
+    this.#report(socket, code, reason);
+    if (status === undefined || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const sentence = reason.replace(/[^\x20-\x7e]/g, '?');
+    socket.on('error', () => undefined);
+    socket.once('finish', () => socket.destroy());
+    socket.end(
+      `HTTP/1.1 ${status} Refused\r\nconnection: close\r\ncontent-length: 0\r\n${REFUSAL_HEADER}: ${sentence}\r\n\r\n`,
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const socket of this.#waiting.keys()) socket.destroy();
+    const connections = [...this.#connections];
+    for (const connection of connections) connection.close('NORMAL', 'the listener closes');
+    await Promise.all(connections.map(({ closed }) => closed));
+    this.#webSocketServer.close();
+  }
+
+  #endWaiting(socket: Duplex): void {
+    clearTimeout(this.#waiting.get(socket));
+    this.#waiting.delete(socket);
+  }
+
+  #report(socket: Duplex, code: ErrorCode, reason: string): void {
+    this.#init.onRefused?.({ remote: describe(socket), code, reason });
+  }
+}
+
+function describe(socket: Duplex): string {
+  if (!(socket instanceof Socket)) return 'unknown';
+  return `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+}

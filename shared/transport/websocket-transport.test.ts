@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { describe, test } from 'node:test';
+import { RandomStream } from '../random.ts';
+import { testTransport } from './compliance.ts';
+import type { Connection, Listener, ListenInit, Refusal } from './transport.ts';
+import { webSocketTransport as transport } from './websocket-transport.ts';
+
+const TOKEN = 'secret';
+const HANDSHAKE_TIMEOUT_MS = 200;
+
+testTransport('websocket', () => transport);
+
+async function listen(
+  init: Partial<ListenInit> = {},
+): Promise<{ listener: Listener; refusals: Refusal[]; accepted: Connection[] }> {
+  const refusals: Refusal[] = [];
+  const accepted: Connection[] = [];
+  const listener = await transport.listen({
+    host: '127.0.0.1',
+    port: 0,
+    token: TOKEN,
+    handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS,
+    onConnection: (connection) => accepted.push(connection),
+    onRefused: (refusal) => refusals.push(refusal),
+    ...init,
+  });
+  return { listener, refusals, accepted };
+}
+
+async function knock(port: number): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** Reads a raw socket to its end. */
+async function readAll(socket: Socket): Promise<string> {
+  let text = '';
+  socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+  await once(socket, 'close');
+  return text;
+}
+
+/** The listener still serves somebody with the token. */
+async function expectServing(listener: Listener): Promise<void> {
+  const connection = await transport.dial(listener.url, { token: TOKEN, timeoutMs: 2000 });
+  assert.ok((await connection.ping(2000)) >= 0);
+  connection.close('NORMAL', '');
+  await connection.closed;
+}
+
+const UPGRADE = (token: string): string =>
+  `GET / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\nconnection: upgrade\r\nupgrade: websocket\r\n` +
+  'sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
+
+describe('hostile sockets', () => {
+  test('random bytes are dropped and reported', async () => {
+    const { listener, refusals } = await listen();
+    const random = new RandomStream([5]);
+    for (let i = 0; i < 20; i++) {
+      const socket = await knock(listener.port);
+      const done = readAll(socket);
+      socket.write(Buffer.from(Array.from({ length: 500 }, () => random.nextBelow(256))));
+      await done;
+    }
+    assert.equal(refusals.length, 20);
+    await expectServing(listener);
+    await listener.close();
+  });
+
+  test('a wrong token gets a 401 and no further byte is read', async () => {
+    const { listener, accepted } = await listen();
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(UPGRADE('wrong') + '\x82\x05hello');
+    assert.match(await done, /^HTTP\/1.1 401 /);
+    assert.equal(accepted.length, 0);
+    await listener.close();
+  });
+
+  test('a half-open request and a slow header sender end at the deadline', async () => {
+    const { listener, refusals } = await listen();
+    const startMs = performance.now();
+    const silent = await knock(listener.port);
+    const slow = await knock(listener.port);
+    slow.write('GET / HTTP/1.1\r\n');
+    const drip = setInterval(() => slow.write('x-a: b\r\n'), 20);
+    await Promise.all([readAll(silent), readAll(slow)]);
+    clearInterval(drip);
+    assert.ok(performance.now() - startMs < 10 * HANDSHAKE_TIMEOUT_MS);
+    assert.deepEqual(new Set(refusals.map(({ code }) => code)), new Set(['AUTH_FAILED']));
+    await expectServing(listener);
+    await listener.close();
+  });
+
+  test('headers without end are cut off', async () => {
+    const { listener } = await listen({ handshakeTimeoutMs: 60_000 });
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(`GET / HTTP/1.1\r\n${'x-a: bbbbbbbbbbbbbbbbbbbbbb\r\n'.repeat(2000)}`);
+    await done;
+    await expectServing(listener);
+    await listener.close();
+  });
+
+  test('a frame header that promises a terabyte closes that socket only, and allocates nothing', async () => {
+    const { listener, accepted } = await listen();
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(UPGRADE(TOKEN));
+    await once(socket, 'data');
+    const before = process.memoryUsage().arrayBuffers;
+    socket.write(Buffer.from('82ff' + '0000010000000000' + '00000000', 'hex'));
+    await done;
+    assert.equal((await accepted[0]!.closed).error?.code, 'MESSAGE_TOO_LARGE');
+    assert.ok(process.memoryUsage().arrayBuffers - before < 4 << 20);
+    await expectServing(listener);
+    await listener.close();
+  });
+
+  test('many small fragments of one message are bounded too', async () => {
+    const { listener, accepted } = await listen({ limits: { maxMessageBytes: 1000 } });
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(UPGRADE(TOKEN));
+    await once(socket, 'data');
+    socket.write(Buffer.from('028100000000' + '61', 'hex'));
+    socket.write(Buffer.concat(Array.from({ length: 1100 }, () => Buffer.from('0081' + '00000000' + '61', 'hex'))));
+    await done;
+    assert.equal((await accepted[0]!.closed).error?.code, 'MESSAGE_TOO_LARGE');
+    await listener.close();
+  });
+
+  test('200 silent sockets: those over the bound are dropped at once, the rest at the deadline', async () => {
+    const { listener, refusals } = await listen({ maxUnauthenticated: 16 });
+    const sockets = await Promise.all(Array.from({ length: 200 }, () => knock(listener.port)));
+    await Promise.all(sockets.map(readAll));
+    const atOnce = refusals.filter(({ reason }) => reason.startsWith('more than 16 sockets'));
+    assert.equal(refusals.length, 200);
+    assert.ok(atOnce.length >= 184 - 16, `${atOnce.length} dropped at once`);
+    await expectServing(listener);
+    await listener.close();
+  });
+
+  test('a text message is MESSAGE_INVALID', async () => {
+    const { listener, accepted } = await listen();
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(UPGRADE(TOKEN));
+    await once(socket, 'data');
+    accepted[0]!.onMessage(() => assert.fail('text was handed on'));
+    socket.write(Buffer.from('8185' + '00000000', 'hex').toString('latin1') + 'hello', 'latin1');
+    assert.equal((await accepted[0]!.closed).error?.code, 'MESSAGE_INVALID');
+    socket.destroy();
+    await done;
+    await listener.close();
+  });
+});
+
+describe('dialling', () => {
+  test('a peer that accepts and says nothing is CONNECT_FAILED at the deadline', async () => {
+    const server = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await assert.rejects(transport.dial(`ws://127.0.0.1:${port}`, { token: TOKEN, timeoutMs: 50 }), {
+      code: 'CONNECT_FAILED',
+      message: /within 50 ms/,
+    });
+    const controller = new AbortController();
+    const dialling = transport.dial(`ws://127.0.0.1:${port}`, {
+      token: TOKEN,
+      timeoutMs: 5000,
+      signal: controller.signal,
+    });
+    controller.abort();
+    await assert.rejects(dialling, { code: 'ABORTED' });
+    server.close();
+  });
+
+  test('a peer that is no WebSocket server is CONNECT_FAILED', async () => {
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.end('SSH-2.0-OpenSSH\r\n');
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await assert.rejects(transport.dial(`ws://127.0.0.1:${port}`, { token: TOKEN, timeoutMs: 2000 }), {
+      code: 'CONNECT_FAILED',
+    });
+    server.close();
+  });
+});
+
+describe('plain HTTP', () => {
+  const get = (port: number, token: string): Promise<{ status: number; body: string }> =>
+    new Promise((resolve, reject) => {
+      const call = request({ port, host: '127.0.0.1', path: '/status', headers: { authorization: `Bearer ${token}` } });
+      call.on('response', (response) => {
+        let body = '';
+        response.on('data', (chunk: Buffer) => (body += chunk.toString()));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      });
+      call.on('error', reject);
+      call.end();
+    });
+
+  test('requests with the token reach the hook, others get a 401', async () => {
+    const { listener, refusals } = await listen({
+      onRequest: (incoming, response) => response.end(`you asked for ${incoming.url ?? ''}`),
+    });
+    assert.deepEqual(await get(listener.port, TOKEN), { status: 200, body: 'you asked for /status' });
+    assert.equal((await get(listener.port, 'wrong')).status, 401);
+    assert.deepEqual(
+      refusals.map(({ code }) => code),
+      ['AUTH_FAILED'],
+    );
+    await expectServing(listener);
+    await listener.close();
+  });
+
+  test('without the hook a request is told to speak WebSocket', async () => {
+    const { listener } = await listen();
+    assert.equal((await get(listener.port, TOKEN)).status, 426);
+    await listener.close();
+  });
+});
