@@ -40,7 +40,7 @@ function supervisedLengths(numExamples: number): [Int32Array, Int32Array] {
 /** The same rule by brute force, over all open rows. */
 function packSlowly(lengths: readonly (readonly [number, number])[], limits: typeof LIMITS): number[][] {
   const size = ([inputs, targets]: readonly [number, number]) =>
-    Math.max(inputs * limits.targetsLimit, targets * limits.inputsLimit);
+    inputs * limits.targetsLimit + targets * limits.inputsLimit;
   const order = lengths.map((_, i) => i).sort((a, b) => size(lengths[b]!) - size(lengths[a]!) || a - b);
   const rows: { inputs: number; targets: number; members: number[]; touched: number }[] = [];
   order.forEach((position, turn) => {
@@ -107,7 +107,7 @@ describe('packing', () => {
 
   test('a full denoising example stands alone and one that is not full takes a filler', () => {
     assert.deepEqual(rowsOf(pack([[512, 114], [3, 1]])), [[0], [1]]); // prettier-ignore
-    assert.deepEqual(rowsOf(pack([[511, 113], [512, 1], [1, 1]])), [[1], [0, 2]]); // prettier-ignore
+    assert.deepEqual(rowsOf(pack([[511, 113], [512, 1], [1, 1]])), [[0, 2], [1]]); // prettier-ignore
   });
 
   test('realistic supervised examples fill rows to 0.95 and more, from small windows on', () => {
@@ -123,6 +123,13 @@ describe('packing', () => {
       );
       assert.ok(fills.length <= 1.06 * least, `${fills.length} rows where the tokens need ${least}`);
     }
+  });
+
+  test('rows that share a cell of the search grid are never overfilled', () => {
+    const limits = { inputsLimit: 5000, targetsLimit: 1000 };
+    assert.deepEqual(rowsOf(pack([[4988, 1], [13, 1]], limits)), [[0], [1]]); // prettier-ignore
+    assert.deepEqual(rowsOf(pack([[1, 990], [1, 11]], limits)), [[0], [1]]); // prettier-ignore
+    assert.deepEqual(rowsOf(pack([[4985, 1], [15, 1]], limits)), [[0, 1]]); // prettier-ignore
   });
 
   test('the fill of a row is its fuller side', () => {

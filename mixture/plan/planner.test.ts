@@ -153,6 +153,37 @@ describe('planner', () => {
     assert.notDeepEqual(pairs[0], pairs[1]);
   });
 
+  test('tasks of equal lengths are not packed in the order of the schedule', () => {
+    const half = (name: string): TaskLengths => ({
+      name,
+      numExamples: 99,
+      inputsLength: () => 32,
+      targetsLength: () => 5,
+    });
+    const rows = new Planner({ ...CONFIG, shares: [0.5, 0.5] }, [half('a'), half('b')]).nextRows(30);
+    const kinds = new Set(rows.map((row) => row.map(({ task }) => task).join()));
+    assert.deepEqual([...kinds].sort(), ['0,0', '0,1', '1,0', '1,1']);
+  });
+
+  test('the one sparse row of a window stands in another place in each', () => {
+    const third: TaskLengths = { name: 'third', numExamples: 99, inputsLength: () => 20, targetsLength: () => 5 };
+    const windows = takeWindows(new Planner({ ...CONFIG, shares: [1], windowDraws: 31 }, [third]), 12);
+    const places = windows.map((rows) => rows.findIndex((row) => row.length === 1));
+    assert.ok(new Set(places).size > 4, `places ${places.join()}`);
+  });
+
+  test('the seed changes which examples come first', () => {
+    const first = (seed: number) => {
+      const planner = new Planner({ ...CONFIG, seed, windowDraws: 20, shares: [1] }, [taskOf('only', 1000)]);
+      return new Set(
+        takeWindows(planner, 1)
+          .flat(2)
+          .map(({ index }) => index),
+      );
+    };
+    assert.notDeepEqual(first(1), first(2));
+  });
+
   test('examples that share a window change from one epoch to the next', () => {
     const config = { ...CONFIG, windowDraws: 20, shares: [1] };
     const windows = takeWindows(new Planner(config, [taskOf('only', 40)]), 4);
@@ -181,10 +212,13 @@ describe('planner', () => {
   });
 
   test('a plan continues with other shares from a window boundary, each example still once in its epoch', () => {
-    const before = new Planner(CONFIG, TASKS);
+    const before = new Planner({ ...CONFIG, windowDraws: 50 }, TASKS);
     const drawn = takeWindows(before, 3).flat(2);
     const changed = { ...CONFIG, shares: [0.5, 0.25, 0, 0.25], windowDraws: 64 };
-    const after = new Planner(changed, TASKS, rebaseCursor(before.cursor(), changed, TASKS));
+    assert.notDeepEqual(before.cursor().credits, [0, 0, 0, 0]);
+    const rebased = rebaseCursor(before.cursor(), changed, TASKS);
+    assert.deepEqual(rebased.credits, [0, 0, 0, 0]);
+    const after = new Planner(changed, TASKS, rebased);
     const later = takeWindows(after, 4).flat(2);
     assert.equal(later.filter(({ task }) => task === 0).length, 128);
     const small = [...drawn, ...later].filter(({ task }) => task === 1);

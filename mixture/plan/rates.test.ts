@@ -127,6 +127,11 @@ describe('mixing rates', () => {
     const rates = computeRates([supervised('a', 10), denoising('c4', 3e6), denoising('wiki', 1e6)], PAPER_RATES);
     near(rates[1]!.share, 0.5, 'c4');
     near(rates[2]!.share, 1 / 6, 'wiki');
+    const flattened = computeRates([supervised('a', 10), denoising('c4', 3e6), denoising('wiki', 1e6)], {
+      ...PAPER_RATES,
+      temperature: 2,
+    });
+    near(flattened[1]!.share, 0.5, 'c4: the temperature is for ExMix');
   });
 
   test('without supervised tasks every draw is denoising', () => {

@@ -211,6 +211,7 @@ describe('span corruption', () => {
     const refusal = { code: 'CONFIG_INVALID', message: /114 spans but the vocabulary 100 sentinels/ };
     assert.throws(() => computeSegmentLength({ inputsLimit: 2048, targetsLimit: 2048 }), refusal);
     assert.throws(() => corruptSpans(text(2275), streamOf(0), { firstSentinel }), refusal);
+    assert.throws(() => corruptSpans(text(2014), streamOf(0), { firstSentinel }), { message: /101 spans/ });
     assert.equal(corruptSpans(text(2000), streamOf(0), { firstSentinel }).inputs.includes(firstSentinel - 99), true);
   });
 

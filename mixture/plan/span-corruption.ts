@@ -139,7 +139,7 @@ export function applySplits(
   for (let span = 0; span < splits.noise.length; span++) {
     const sentinel = firstSentinel - span;
     const noiseAt = Math.min(numTokens, at + splits.nonNoise[span]!);
-    if (at < noiseAt) targets.push(sentinel);
+    targets.push(sentinel);
     for (; at < noiseAt; at++) inputs.push(tokens[at]!);
     const textAt = Math.min(numTokens, at + splits.noise[span]!);
     if (at < textAt) inputs.push(sentinel);
