@@ -14,7 +14,7 @@
 import { z } from 'zod';
 
 const counter = z.int().nonnegative();
-const digest = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
+const hex = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
 
 const runOpened = z.strictObject({
   kind: z.literal('run-opened'),
@@ -32,8 +32,8 @@ const generationFormed = z.strictObject({
   kind: z.literal('generation-formed'),
   epoch: z.int().positive(),
   generation: counter,
-  /** The first step this generation computes. */
-  firstStep: z.int().positive(),
+  /** As in the `form` message. */
+  firstStep: counter,
   /** Worker identities in rank order. */
   members: z.array(z.string()).min(1),
   /** Lanes of each rank: [first, end). */
@@ -47,7 +47,8 @@ const stepCommitted = z.strictObject({
   step: z.int().positive(),
   /** Where the mixture goes on after this step. */
   cursor: z.json(),
-  gradDigest: digest,
+  /** Checksum of the summed gradient, uint32, as the ranks reported it. */
+  gradDigest: counter.max(0xffff_ffff),
   /** Mean loss per target token, nats. */
   loss: z.number(),
   /** Ledger: what was trained on in this step. */
@@ -59,7 +60,7 @@ const checkpointPublished = z.strictObject({
   step: counter,
   /** Relative to the run folder. */
   path: z.string(),
-  paramDigest: digest,
+  paramDigest: hex,
 });
 
 const runFinished = z.strictObject({ kind: z.literal('run-finished'), epoch: z.int().positive(), step: counter });
@@ -120,8 +121,8 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
 
   switch (record.kind) {
     case 'generation-formed':
-      if (record.firstStep !== state.step + 1)
-        return `generation ${record.generation} starts at step ${record.firstStep}, expected ${state.step + 1}`;
+      if (state.generation?.epoch === record.epoch && record.generation <= state.generation.generation)
+        return `generation ${record.generation} formed after generation ${state.generation.generation}`;
       return { ...state, generation: record };
     case 'step-committed': {
       if (record.step !== state.step + 1) return `step ${record.step} committed after step ${state.step}`;

@@ -40,7 +40,7 @@ const committed = (epoch: number, step: number): JournalRecord => ({
   generation: 1,
   step,
   cursor: { window: step, credits: [0.25, -0.25], note: 'façade' },
-  gradDigest: 'ab12',
+  gradDigest: 0xab12,
   loss: 6.5 - step / 10,
 });
 const published = (step: number): JournalRecord => ({
@@ -239,7 +239,7 @@ describe('journal state', () => {
     ['an epoch opened ahead of the commits', [...RUN, opened(2, 4)], /opened at step 4.*last committed step is 3/],
     ['a record of an old epoch', [...RUN, opened(2, 3), committed(1, 4)], /epoch 1 while epoch 2/],
     ['a step committed twice', [...RUN, committed(1, 3)], /step 3 committed after step 3/],
-    ['a generation that would skip a step', [...RUN, formed(1, 2, 5)], /starts at step 5, expected 4/],
+    ['a generation formed twice', [...RUN, formed(1, 1, 4)], /generation 1 formed after generation 1/],
     ['a checkpoint of the future', [...RUN, published(4)], /checkpoint of step 4/],
     [
       'a commit after the end',

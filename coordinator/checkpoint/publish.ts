@@ -1,0 +1,221 @@
+/**
+ * Publishing a checkpoint: the workers have written their shards into a folder that no reader sees; here the rest is added,
+ * everything is made durable, the manifest is written last, and one rename makes the whole of it appear.
+ */
+import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import {
+  hashFile,
+  syncFolder,
+  systemCode,
+  throwIfAborted,
+  toStorageError,
+  writeNewFile,
+} from '../../shared/atomic-file.ts';
+import {
+  checkpointName,
+  MANIFEST_FILE,
+  MODEL_INDEX_FILE,
+  removingName,
+  RUN_FILE,
+  writingName,
+} from '../../shared/checkpoint/layout.ts';
+import { encodeManifest, type FileEntry } from '../../shared/checkpoint/manifest.ts';
+import { readRunRecord } from '../../shared/checkpoint/read.ts';
+import { runRecordSchema, type RunRecord } from '../../shared/checkpoint/run-record.ts';
+import type { ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
+import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
+import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+
+/** What one worker reports of its part. */
+export interface WorkerFiles {
+  readonly workerId: string;
+  readonly files: readonly FileEntry[];
+  /** Of all its parameters; the same on every worker. */
+  readonly paramDigest: string;
+}
+
+export interface PublishInit {
+  /** From `makeWritingFolder`; holds the shards. */
+  readonly writingFolder: string;
+  /** `…/checkpoints/step-<n>`, beside the writing folder. */
+  readonly finalFolder: string;
+  readonly shardPlan: ShardPlan;
+  readonly workerFiles: readonly WorkerFiles[];
+  /** `config.json` for Transformers. */
+  readonly hfConfig: Readonly<Record<string, unknown>>;
+  /** Files copied as they are, e.g. `spiece.model`. */
+  readonly tokenizerFiles: readonly string[];
+  readonly run: RunRecord;
+  readonly signal: AbortSignal;
+}
+
+export interface PublishedCheckpoint {
+  readonly path: string;
+  readonly step: number;
+  readonly bytes: number;
+  readonly paramDigest: string;
+}
+
+/**
+ * Makes the folder that the workers write into; a leftover of the same name is removed.
+ * @returns its path @throws PATH_UNUSABLE, DISK_FULL
+ */
+export async function makeWritingFolder(
+  checkpointsFolder: string,
+  at: { readonly step: number; readonly epoch: number; readonly generation: number },
+): Promise<string> {
+  const path = join(checkpointsFolder, writingName(at.step, at.epoch, at.generation));
+  try {
+    await rm(path, { recursive: true, force: true });
+    await mkdir(path);
+    await syncFolder(checkpointsFolder);
+    return path;
+  } catch (error) {
+    throw toStorageError(error, 'make', path);
+  }
+}
+
+/**
+ * Publishes a checkpoint. On any failure the writing folder is removed and the older checkpoints are as they were.
+ * A step that is already published with the same parameters is left as it is; a damaged one is replaced.
+ * @throws STATE_DIVERGED where workers hold different parameters; CHECKPOINT_MISMATCH where another checkpoint of that step
+ *   is there; DISK_FULL, PATH_UNUSABLE, ABORTED; INTERNAL where the reports do not cover the plan
+ */
+export async function publishCheckpoint(init: PublishInit): Promise<PublishedCheckpoint> {
+  const { writingFolder, finalFolder, run } = init;
+  const { step, paramDigest } = run;
+  assertInvariant(dirname(writingFolder) === dirname(finalFolder), `${writingFolder} is not beside ${finalFolder}`);
+  assertInvariant(basename(finalFolder) === checkpointName(step), `${finalFolder} is not named after step ${step}`);
+  try {
+    const shards = await collectShards(init);
+    const rest = await writeRest(init);
+    const files = [...shards, ...rest];
+    await syncFolder(writingFolder);
+    await writeNewFile(join(writingFolder, MANIFEST_FILE), encodeManifest({ step, files }));
+    await syncFolder(writingFolder);
+    throwIfAborted(init.signal, `publishing ${finalFolder}`);
+    if (await makeWay(finalFolder, run)) await rename(writingFolder, finalFolder);
+    else await rm(writingFolder, { recursive: true, force: true });
+    await syncFolder(dirname(finalFolder));
+    return { path: finalFolder, step, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0), paramDigest };
+  } catch (error) {
+    await rm(writingFolder, { recursive: true, force: true }).catch(() => undefined); // the next start removes it
+    throw toStorageError(error, 'publish', finalFolder);
+  }
+}
+
+/** The shard files, each reported once and there with that size. */
+async function collectShards(init: PublishInit): Promise<FileEntry[]> {
+  const { shardPlan, workerFiles, writingFolder, run } = init;
+  const reported = new Map<string, FileEntry>();
+  for (const { workerId, files, paramDigest } of workerFiles) {
+    if (paramDigest !== run.paramDigest)
+      throw new TrainerError(
+        'STATE_DIVERGED',
+        `step ${run.step}: expected parameters with digest ${run.paramDigest}, worker ${workerId} holds ${paramDigest}; ` +
+          'nothing was saved; resume from the last checkpoint',
+      );
+    for (const entry of files) {
+      assertInvariant(!reported.has(entry.file), `${entry.file} was reported twice, also by worker ${workerId}`);
+      reported.set(entry.file, entry);
+    }
+  }
+  const shards = shardPlan.map(({ file }) => {
+    const entry = reported.get(file);
+    assertInvariant(entry !== undefined, `no worker reported ${file}`);
+    return entry;
+  });
+  assertInvariant(reported.size === shards.length, 'workers reported files that are not in the shard plan');
+  for (const { file, bytes } of shards) {
+    const { size } = await stat(join(writingFolder, file));
+    if (size !== bytes)
+      throw new TrainerError(
+        'PATH_UNUSABLE',
+        `${join(writingFolder, file)}: a worker wrote ${bytes} B, ${size} B are there`,
+      );
+  }
+  const extra = (await readdir(writingFolder)).filter((name) => !reported.has(name));
+  assertInvariant(extra.length === 0, `${writingFolder} holds files nobody reported: ${extra.join(', ')}`);
+  return shards;
+}
+
+/** Everything but shards and manifest. */
+async function writeRest(init: PublishInit): Promise<FileEntry[]> {
+  const { writingFolder, hfConfig, shardPlan, tokenizerFiles, signal } = init;
+  const run = runRecordSchema.safeParse(init.run);
+  assertInvariant(run.success, `run record: ${run.success ? '' : z.prettifyError(run.error)}`);
+  const texts = new Map<string, unknown>([
+    ['config.json', hfConfig],
+    ['generation_config.json', generationConfig(hfConfig)],
+    [RUN_FILE, init.run],
+  ]);
+  const index = modelIndex(shardPlan);
+  if (index !== undefined) texts.set(MODEL_INDEX_FILE, index);
+
+  for (const [file, content] of texts)
+    await writeNewFile(join(writingFolder, file), `${JSON.stringify(content, null, 2)}\n`);
+  for (const source of tokenizerFiles) await copyDurably(source, join(writingFolder, basename(source)));
+  const files = [...texts.keys(), ...tokenizerFiles.map((source) => basename(source))];
+  const entries: FileEntry[] = [];
+  for (const file of files) entries.push({ file, ...(await hashFile(join(writingFolder, file), signal)) });
+  return entries;
+}
+
+/** What `generate` needs of the model's configuration. */
+function generationConfig(hfConfig: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const names = ['decoder_start_token_id', 'eos_token_id', 'pad_token_id'];
+  return Object.fromEntries(names.flatMap((name) => (name in hfConfig ? [[name, hfConfig[name]]] : [])));
+}
+
+/** Which file holds which parameter, as Transformers wants to know where there are several. */
+function modelIndex(shardPlan: ShardPlan): unknown {
+  const shards = shardPlan.filter(({ kind }) => kind === 'model');
+  if (shards.length < 2) return undefined;
+  const entries = shards.flatMap(({ file, tensors }) => tensors.map(({ name }) => [name, file] as const));
+  const totalBytes = shards.reduce((sum, { bytes }) => sum + bytes, 0);
+  return { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(entries) };
+}
+
+/**
+ * Frees the final name.
+ * @returns false where the step is already published with the same parameters
+ */
+async function makeWay(finalFolder: string, run: RunRecord): Promise<boolean> {
+  try {
+    await stat(finalFolder);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return true;
+    throw toStorageError(error, 'look at', finalFolder);
+  }
+  const { problems } = await verifyCheckpoint(finalFolder);
+  if (problems.length > 0) {
+    const aside = join(dirname(finalFolder), removingName(run.step));
+    await rm(aside, { recursive: true, force: true });
+    await rename(finalFolder, aside);
+    await rm(aside, { recursive: true, force: true });
+    return true;
+  }
+  const existing = await readRunRecord(finalFolder);
+  if (existing.paramDigest === run.paramDigest && existing.configHash === run.configHash) return false;
+  throw new TrainerError(
+    'CHECKPOINT_MISMATCH',
+    `${finalFolder} holds another checkpoint of that step: expected parameters with digest ${run.paramDigest} and ` +
+      `configuration ${run.configHash}, found ${existing.paramDigest} and ${existing.configHash}; it was left as it is`,
+  );
+}
+
+async function copyDurably(source: string, target: string): Promise<void> {
+  try {
+    await copyFile(source, target);
+    const file = await open(target, 'r+');
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw toStorageError(error, `copy ${source} to`, target);
+  }
+}

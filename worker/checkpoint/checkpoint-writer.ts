@@ -1,0 +1,64 @@
+/** Saves the engine's state: a snapshot at the step boundary, then the shards in a thread of their own while training goes on. */
+import { planCheckpoint } from '../../shared/checkpoint/shard-plan.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { WrittenShards } from './shard-writer.ts';
+import { TensorSnapshot } from './snapshot.ts';
+import { writeCheckpointShards } from './write-shards.ts';
+
+export interface SaveRequest {
+  readonly folder: string;
+  /** This worker's place among the writers. */
+  readonly writer: number;
+  readonly numWriters: number;
+  readonly maxShardBytes: number;
+}
+
+export class CheckpointWriter {
+  readonly #engine: Engine;
+  /** As much memory again as the state takes; made at the first save and used again. */
+  #snapshot: { readonly parameters: TensorSnapshot; readonly optimizer: TensorSnapshot } | undefined;
+  #writing: Promise<unknown> = Promise.resolve();
+  readonly #stop = new AbortController();
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /**
+   * Resolves once the snapshot is taken: the engine may go on. One save at a time: a second one waits for the first.
+   * @returns what was written, when it is on disk. @throws (then) DISK_FULL, PATH_UNUSABLE, ABORTED
+   */
+  async save({
+    folder,
+    writer,
+    numWriters,
+    maxShardBytes,
+  }: SaveRequest): Promise<{ readonly written: Promise<WrittenShards> }> {
+    const { parameters, optimizerSlots } = this.#engine;
+    await this.#writing;
+    this.#snapshot ??= { parameters: new TensorSnapshot(parameters), optimizer: new TensorSnapshot(optimizerSlots) };
+    const held = { parameters: this.#snapshot.parameters.tensors, optimizerSlots: this.#snapshot.optimizer.tensors };
+    await this.#engine.readBack(held.parameters, held.optimizerSlots);
+    const written = writeCheckpointShards({
+      folder,
+      rank: writer,
+      worldSize: numWriters,
+      shardPlan: planCheckpoint({ parameters, optimizerSlots, maxShardBytes }),
+      tensors: held,
+      signal: this.#stop.signal,
+    });
+    this.#writing = written.catch(() => undefined);
+    return { written };
+  }
+
+  /** Resolves when nothing is being written. */
+  async idle(): Promise<void> {
+    await this.#writing;
+  }
+
+  /** Calls a write off that is still under way. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#writing;
+  }
+}

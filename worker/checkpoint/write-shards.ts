@@ -1,0 +1,72 @@
+/**
+ * Writes this worker's part of a checkpoint in a thread of its own, from shared memory, while training goes on.
+ */
+import { shardsOfRank, type ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
+import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { assertInvariant, fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { Thread } from '../../shared/thread/thread.ts';
+import type { WriteOutcome, WriteTask, WrittenShards } from './shard-writer.ts';
+
+const MODULE = new URL('./shard-writer.ts', import.meta.url);
+
+export interface WriteShardsInit {
+  /** Where the coordinator gathers the checkpoint; exists already. */
+  readonly folder: string;
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly shardPlan: ShardPlan;
+  /** In SharedArrayBuffers, and left alone until this resolves: snapshots. */
+  readonly tensors: {
+    readonly parameters: ReadonlyMap<string, Float32Array>;
+    readonly optimizerSlots: ReadonlyMap<string, Float32Array>;
+  };
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Writes and fsyncs the shards of `rank`. What an aborted or failed call leaves is in `folder` only, which is never
+ * published then.
+ * @returns the files written and the digest of all parameters
+ * @throws DISK_FULL, PATH_UNUSABLE, ABORTED; INTERNAL for a tensor that is missing or not in shared memory
+ */
+export async function writeCheckpointShards(init: WriteShardsInit): Promise<WrittenShards> {
+  const { folder, rank, worldSize, shardPlan, tensors, signal } = init;
+  const doing = `writing checkpoint shards to ${folder}`;
+  throwIfAborted(signal, doing);
+  const shards = shardsOfRank(shardPlan, rank, worldSize);
+  const slotNames = shards
+    .filter(({ kind }) => kind === 'optimizer')
+    .flatMap((shard) => shard.tensors.map((t) => t.name));
+  const task: WriteTask = {
+    folder,
+    shards,
+    parameters: tensors.parameters,
+    optimizerSlots: new Map(slotNames.map((name) => [name, sharedTensor(tensors.optimizerSlots, name)])),
+  };
+  for (const name of tensors.parameters.keys()) sharedTensor(tensors.parameters, name);
+
+  return new Promise((resolve, reject) => {
+    const thread = new Thread<never, WriteOutcome>({
+      module: MODULE,
+      data: task,
+      onMessage: (message) => {
+        signal.removeEventListener('abort', stop);
+        if (message.kind === 'written') resolve(message.written);
+        else reject(fromErrorRecord(message.error));
+      },
+      onFailed: reject,
+    });
+    function stop(): void {
+      const aborted = new TrainerError('ABORTED', `${doing} was called off`, { cause: signal.reason });
+      void thread.stop().then(() => reject(aborted));
+    }
+    signal.addEventListener('abort', stop, { once: true });
+  });
+}
+
+function sharedTensor(tensors: ReadonlyMap<string, Float32Array>, name: string): Float32Array {
+  const values = tensors.get(name);
+  assertInvariant(values !== undefined, `no tensor ${name} to save`);
+  assertInvariant(values.buffer instanceof SharedArrayBuffer, `tensor ${name} to save is not in shared memory`);
+  return values;
+}
