@@ -1,0 +1,46 @@
+"""Loads an exmix checkpoint with Hugging Face Transformers, as any user would, and prints its loss on a fixed batch.
+
+    python check_transformers.py CHECKPOINT BATCH.json
+
+BATCH.json: {"input_ids": [[...]], "attention_mask": [[...]], "labels": [[...]]}; label -100 carries no loss.
+Prints one JSON object: loss (mean cross-entropy per target token, float32), parameters, tensors, versions.
+Fails where Transformers misses a weight, finds one it does not know, or had to make one up.
+"""
+
+import json
+import sys
+
+import torch
+import transformers
+from transformers import T5ForConditionalGeneration
+
+
+def main(checkpoint: str, batch_path: str) -> None:
+    model, info = T5ForConditionalGeneration.from_pretrained(checkpoint, output_loading_info=True)
+    problems = {name: sorted(map(str, found)) for name, found in info.items() if found}
+    if problems:
+        sys.exit(f"{checkpoint}: Transformers did not take the weights as they are: {json.dumps(problems)}")
+    with open(batch_path, encoding="utf-8") as file:
+        batch = {name: torch.tensor(rows, dtype=torch.long) for name, rows in json.load(file).items()}
+
+    model.eval()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        loss = model(**batch).loss
+    print(
+        json.dumps(
+            {
+                "loss": loss.item(),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "tensors": sum(1 for _ in model.parameters()),
+                "transformers": transformers.__version__,
+                "torch": torch.__version__,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2])

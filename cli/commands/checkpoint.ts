@@ -1,0 +1,111 @@
+/** `exmix checkpoint`: lists, shows and verifies the checkpoints of a run. */
+import type { Argv, CommandModule } from 'yargs';
+import { readRunRecord } from '../../shared/checkpoint/read.ts';
+import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
+import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
+import { systemClock } from '../../shared/clock.ts';
+
+interface PathArguments {
+  path: string;
+}
+
+interface ListArguments extends PathArguments {
+  json: boolean;
+}
+
+const withPath = (describe: string) => (parser: Argv<object>) =>
+  parser.positional('path', { type: 'string', demandOption: true, describe });
+
+const listCommand: CommandModule<object, ListArguments> = {
+  command: 'ls <path>',
+  aliases: ['list'],
+  describe: 'Lists the checkpoints of a run: names and sizes are checked, not hashes',
+  builder: (parser) =>
+    withPath('Run folder, or the checkpoints folder in it')(parser)
+      .option('json', { type: 'boolean', default: false, describe: 'Print a JSON array' })
+      .example('$0 checkpoint ls runs/base-20261123-050548', 'step, size, age, digest and state of each')
+      .example("$0 checkpoint ls runs/base-20261123-050548 --json | jq '.[-1].path'", 'where the newest one is'),
+  handler: async ({ path, json }) => {
+    const summaries = await summariseCheckpoints(path);
+    process.stdout.write(
+      json ? `${JSON.stringify(summaries, null, 2)}\n` : formatTable(summaries, systemClock.wallMs()),
+    );
+  },
+};
+
+const showCommand: CommandModule<object, PathArguments> = {
+  command: 'show <path>',
+  describe: 'Prints the record of a checkpoint: step, cursor, seeds, configuration, digests',
+  builder: (parser) =>
+    withPath('Checkpoint folder')(parser).example(
+      '$0 checkpoint show runs/base-20261123-050548/checkpoints/step-1000',
+      'run.json and the files of a checkpoint',
+    ),
+  handler: async ({ path }) => {
+    const report = await verifyCheckpoint(path, { depth: 'size' });
+    if (report.problems.length > 0) throw toCorruptError(report);
+    const record = { path, bytes: report.bytes, files: report.manifest?.files, run: await readRunRecord(path) };
+    process.stdout.write(`${JSON.stringify(record, null, 2)}\n`);
+  },
+};
+
+const verifyCommand: CommandModule<object, PathArguments> = {
+  command: 'verify <path>',
+  describe: 'Reads every byte of a checkpoint and compares it with the manifest; fails listing all problems',
+  builder: (parser) =>
+    withPath('Checkpoint folder')(parser).example(
+      '$0 checkpoint verify runs/base-20261123-050548/checkpoints/step-1000',
+      'exit status 3 where a file is missing, extra, truncated or changed',
+    ),
+  handler: async ({ path }) => {
+    const report = await verifyCheckpoint(path);
+    if (report.problems.length > 0) throw toCorruptError(report);
+    const numFiles = report.manifest?.files.length ?? 0;
+    process.stdout.write(`${path}: whole, ${numFiles} files and the manifest, ${report.bytes} B\n`);
+  },
+};
+
+export const checkpointCommand: CommandModule = {
+  command: 'checkpoint',
+  describe: 'Lists, shows and verifies checkpoints',
+  builder: (parser) =>
+    parser
+      .command(listCommand)
+      .command(showCommand)
+      .command(verifyCommand)
+      .demandCommand(1, 'expected ls, show or verify')
+      .example('$0 checkpoint ls runs/base-20261123-050548', 'the checkpoints of a run')
+      .example('$0 checkpoint verify runs/base-20261123-050548/checkpoints/step-1000', 'whether one is whole'),
+  handler: () => undefined, // yargs asks for a subcommand before it comes here
+};
+
+function formatTable(summaries: readonly CheckpointSummary[], nowMs: number): string {
+  if (summaries.length === 0) return 'no checkpoints\n';
+  const rows = summaries.map(({ step, bytes, savedAt, paramDigest, problems }) => [
+    String(step),
+    formatBytes(bytes),
+    savedAt === null ? '?' : formatAge(nowMs - Date.parse(savedAt)),
+    paramDigest?.slice(0, 12) ?? '?',
+    problems.length === 0 ? 'whole' : `damaged: ${problems.join('; ')}`,
+  ]);
+  const table = [['STEP', 'SIZE', 'AGE', 'DIGEST', 'STATE'], ...rows];
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
+  const format = (row: readonly string[]) =>
+    row.map((cell, i) => (i < 3 ? cell.padStart(widths[i]!) : i === 3 ? cell.padEnd(widths[i]!) : cell)).join('  ');
+  return `${table.map(format).join('\n')}\n`;
+}
+
+function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const power = bytes === 0 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power] ?? ''}`;
+}
+
+/** `45 s`, `12 min`, `3 h`, `9 d`. */
+function formatAge(ageMs: number): string {
+  const seconds = Math.max(0, Math.round(ageMs / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 48 * 3600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}
