@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import papa from 'papaparse';
 import type { SourceFormat, SourceSpec } from '../tasks/task.ts';
-import { identifySource, measureSources, readSource, type ReadOptions } from './read-source.ts';
+import { identifyFile, measureSources, readSource, type ReadOptions } from './read-source.ts';
 import { LineSplitter } from './text-lines.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'exmix-sources-'));
@@ -195,7 +195,7 @@ describe('source files', () => {
       [1, { text: 'a' }],
       [1, { text: 'b' }],
     ]);
-    const identities = await identifySource(source);
+    const identities = await Promise.all(source.files.map((file) => identifyFile(file)));
     assert.deepEqual(
       identities.map(({ sha256 }) => sha256),
       ended,
@@ -216,7 +216,7 @@ describe('source files', () => {
     const source: SourceSpec = { format: 'text', quotes: true, files };
     await assert.rejects(measureSources([source]), { code: 'SOURCE_UNREADABLE', message: /x\.txt[^]*y\.txt/ });
     await assert.rejects(read(source), { code: 'SOURCE_UNREADABLE', message: /x\.txt/ });
-    await assert.rejects(identifySource(source), { code: 'SOURCE_UNREADABLE', message: /x\.txt/ });
+    await assert.rejects(identifyFile(files[0]!), { code: 'SOURCE_UNREADABLE', message: /x\.txt/ });
   });
 
   test('truncated or fake gzip is SOURCE_UNREADABLE, with the name of the file', async () => {

@@ -7,6 +7,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { pipeline, Transform, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { hashFile } from '../../shared/atomic-file.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { SourceFile, SourceSpec } from '../tasks/task.ts';
 import { DelimitedReader } from './delimited-records.ts';
@@ -48,24 +49,16 @@ export async function* readSource(source: SourceSpec, options: ReadOptions = {})
   }
 }
 
-/** Sizes and hashes of the files of a source. @throws SOURCE_UNREADABLE, ABORTED */
-export async function identifySource(source: SourceSpec, signal?: AbortSignal): Promise<SourceFileIdentity[]> {
-  const identities: SourceFileIdentity[] = [];
-  for (const { path, relativePath } of source.files) {
-    const hash = createHash('sha256');
-    let bytes = 0;
-    try {
-      const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) });
-      for await (const chunk of stream as AsyncIterable<Buffer>) {
-        hash.update(chunk);
-        bytes += chunk.length;
-      }
-    } catch (error) {
-      throw unreadable(relativePath, path, error);
-    }
-    identities.push({ path: relativePath, bytes, sha256: hash.digest('hex') });
+/** Size and hash of a file. @throws SOURCE_UNREADABLE, ABORTED */
+export async function identifyFile(
+  { path, relativePath }: SourceFile,
+  signal?: AbortSignal,
+): Promise<SourceFileIdentity> {
+  try {
+    return { path: relativePath, ...(await hashFile(path, signal)) };
+  } catch (error) {
+    throw unreadable(relativePath, path, error);
   }
-  return identities;
 }
 
 /** Sizes of the files, without reading them. @throws SOURCE_UNREADABLE naming all that are missing */

@@ -1,0 +1,54 @@
+/** Where prepared mixtures lie by default: `<home>/prepared/<mixture name>-<short identity hash>`, the same for prepare and train. */
+import { readFileSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
+import { sha256Of } from './manifest.ts';
+
+/** `$EXMIX_HOME`, or `~/.cache/exmix`. */
+export function exmixHome(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+  const given = environment['EXMIX_HOME'];
+  return given === undefined || given === '' ? join(homedir(), '.cache', 'exmix') : resolve(given);
+}
+
+export interface PreparedFolderInit {
+  readonly mixture: Mixture;
+  readonly featureLengths: FeatureLengths;
+  /** Default: exmixHome(). */
+  readonly home?: string;
+}
+
+/**
+ * The folder of a mixture. Another template, tokenizer, length or size of a source file gives another folder, so a run that reads
+ * the old one is not disturbed; a source that changes and keeps its size is noticed by prepareMixture, by its hash.
+ */
+export function preparedFolder({ mixture, featureLengths, home = exmixHome() }: PreparedFolderInit): string {
+  const identity = {
+    featureLengths: { inputs: featureLengths.inputs, targets: featureLengths.targets },
+    tokenizer: sha256OfFile(mixture.tokenizerPath),
+    tasks: mixture.tasks.map(({ name, source, preprocessor }) => [name, sourceIdentity(source), preprocessor.identity]),
+    denoising: mixture.denoising && [
+      mixture.denoising.name,
+      sourceIdentity(mixture.denoising.source),
+      mixture.denoising.text,
+    ],
+  };
+  return join(home, 'prepared', `${mixture.name}-${sha256Of(JSON.stringify(identity)).slice(0, 12)}`);
+}
+
+function sourceIdentity({ format, quotes, files }: SourceSpec): unknown {
+  return { format, quotes, files: files.map(({ path, relativePath }) => [relativePath, sizeOf(path)]) };
+}
+
+/** A missing file is told by prepareMixture, together with all others. */
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? -1;
+}
+
+function sha256OfFile(path: string): string {
+  try {
+    return sha256Of(readFileSync(path));
+  } catch {
+    return 'missing';
+  }
+}
