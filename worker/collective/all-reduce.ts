@@ -42,6 +42,8 @@ export interface CollectiveInit {
 export class Collective {
   /** Resolves with the reason when the collective has failed or was closed; never rejects. */
   readonly failed: Promise<TrainerError>;
+  /** Resolves when after that all sockets are gone as well: nothing is read into the arena any more. */
+  readonly closed: Promise<void>;
   readonly #init: CollectiveInit;
   readonly #options: CollectiveOptions;
   readonly #clock: Clock;
@@ -78,6 +80,9 @@ export class Collective {
     this.#current = new StepExchange(this.#shape, init.firstStep);
     this.#next = new StepExchange(this.#shape, init.firstStep + 1);
     this.failed = new Promise((resolve) => (this.#reportFailure = resolve));
+    this.closed = this.failed.then(async () => {
+      await Promise.all(links.map((link) => link.closed));
+    });
     for (const link of links) this.#links.set(link.peerRank, link);
     for (let peer = 0; peer < laneTree.worldSize; peer++)
       if (this.#links.has(peer) === (peer === rank))

@@ -19,6 +19,8 @@ export interface FrameSink {
 
 export interface Link {
   readonly peerRank: number;
+  /** Resolves when all sockets of the link are gone: from then on nothing is read into the arena. */
+  readonly closed: Promise<void>;
   /** Starts reading; called once, before anything else. */
   start(sink: FrameSink): void;
   /**

@@ -18,6 +18,7 @@ interface SentFrame {
 
 class SimulatedLink implements Link {
   readonly peerRank: number;
+  readonly closed: Promise<void>;
   readonly outbox: SentFrame[] = [];
   readonly wire: SentFrame[] = [];
   sink: FrameSink | null = null;
@@ -26,8 +27,11 @@ class SimulatedLink implements Link {
   open = true;
   isReady = false;
 
+  #gone!: () => void;
+
   constructor(peerRank: number) {
     this.peerRank = peerRank;
+    this.closed = new Promise((resolve) => (this.#gone = resolve));
   }
 
   start(sink: FrameSink): void {
@@ -42,10 +46,12 @@ class SimulatedLink implements Link {
   close(code: string, reason: string): void {
     if (!this.open) return;
     this.open = false;
+    this.#gone();
     this.sink?.closed(new TrainerError('CONNECTION_LOST', `link to rank ${this.peerRank} closed here`));
     const peer = this.peer!;
     if (!peer.open) return;
     peer.open = false;
+    peer.#gone();
     peer.sink?.closed(
       new TrainerError('CONNECTION_LOST', `connection to rank ${peer.peerRank} closed: ${code} ${reason}`),
     );

@@ -1,0 +1,125 @@
+/** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
+import { systemClock, type Clock } from '../../shared/clock.ts';
+import { TrainerError, toTrainerError } from '../../shared/errors.ts';
+import type { DialInit, Transport } from '../../shared/transport/transport.ts';
+import { formatDataPath, type DataPort, type ExpectedPeers, type MeshIdentity } from './data-port.ts';
+import { dialDirect, dialMessages, type Inbound, type LinkKind } from './inbound.ts';
+import type { Link } from './link.ts';
+import { PeerLink } from './peer-link.ts';
+
+const FIRST_RETRY_MS = 10;
+const LONGEST_RETRY_MS = 250;
+
+export interface ConnectMeshInit {
+  readonly rank: number;
+  /** All ranks but the own one, with the addresses of their data ports. */
+  readonly peers: readonly { readonly rank: number; readonly url: string }[];
+  readonly port: DataPort;
+  readonly transport: Transport;
+  readonly token: string;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly linkKind: LinkKind;
+  /** As in CollectiveOptions. */
+  readonly frameBytes: number;
+  /** For the whole mesh; peers that are not yet there are dialled again until then. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+  readonly clock?: Clock;
+}
+
+/**
+ * @returns links in the order of `peers`, not yet started
+ * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; ABORTED. Nothing stays open then.
+ */
+export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
+  const { rank, peers, port, epoch, generation, timeoutMs, signal } = init;
+  const clock = init.clock ?? systemClock;
+  const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
+  const expected = port.expect(identity);
+  const inbounds = new Map<number, Inbound>();
+  const failures = new Map<number, TrainerError>();
+  const over = new AbortController();
+  const giveUp = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
+  /** Ends the dialling when there is nothing more to do. */
+  const check = (): void => {
+    if (inbounds.size === peers.length && expected.missing.length === 0) over.abort();
+  };
+  expected.onChange = check;
+  clock.sleep(timeoutMs, giveUp).then(
+    () => over.abort(),
+    () => undefined,
+  );
+
+  /** Keeps one connection to the peer until the mesh is over: a peer may give up and begin again meanwhile. */
+  const keepDialled = async (peer: { rank: number; url: string }): Promise<void> => {
+    const url = peer.url + formatDataPath(identity, peer.rank, rank);
+    let waitMs = FIRST_RETRY_MS;
+    while (!giveUp.aborted) {
+      try {
+        const inbound = await dialInbound(init, url, { token: init.token, timeoutMs, signal: giveUp });
+        inbounds.set(peer.rank, inbound);
+        check();
+        await Promise.race([inbound.connection.closed, fired(giveUp)]);
+        if (!inbound.connection.isOpen) inbounds.delete(peer.rank);
+      } catch (error) {
+        const failure = toTrainerError(error);
+        if (failure.code === 'ABORTED') return;
+        failures.set(peer.rank, failure);
+        if (!failure.retryable) over.abort();
+      }
+      await clock.sleep(waitMs, giveUp).catch(() => undefined);
+      waitMs = Math.min(2 * waitMs, LONGEST_RETRY_MS);
+    }
+  };
+  check();
+  await Promise.all(peers.map(keepDialled));
+  port.stopExpecting(expected);
+  const links = peers.flatMap((peer) => {
+    const inbound = inbounds.get(peer.rank);
+    const outbound = expected.connections.get(peer.rank);
+    return inbound === undefined || outbound === undefined ? [] : [new PeerLink(peer.rank, outbound, inbound)];
+  });
+  if (links.length === peers.length && signal?.aborted !== true) return links;
+  const error = describeFailure(init, expected, inbounds, failures);
+  const opened = [...expected.connections.values(), ...[...inbounds.values()].map(({ connection }) => connection)];
+  for (const connection of opened) connection.close(error.code, error.message);
+  throw error;
+}
+
+/** Resolves when the signal fires. */
+function fired(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+function dialInbound(init: ConnectMeshInit, url: string, dialInit: DialInit): Promise<Inbound> {
+  return init.linkKind === 'direct'
+    ? dialDirect(url, dialInit)
+    : dialMessages(init.transport, url, dialInit, init.frameBytes);
+}
+
+function describeFailure(
+  { rank, peers, generation, timeoutMs, signal }: ConnectMeshInit,
+  expected: ExpectedPeers,
+  inbounds: ReadonlyMap<number, Inbound>,
+  failures: ReadonlyMap<number, TrainerError>,
+): TrainerError {
+  const where = `data mesh of generation ${generation}, rank ${rank}`;
+  if (signal?.aborted === true) return new TrainerError('ABORTED', `${where}: connecting was called off`);
+  const final = [...failures.values()].find(({ retryable }) => !retryable);
+  if (final !== undefined) return new TrainerError(final.code, `${where}: ${final.message}`, { cause: final });
+  const unreached = peers
+    .filter((peer) => !inbounds.has(peer.rank))
+    .map((peer) => `rank ${peer.rank} at ${peer.url} (${failures.get(peer.rank)?.message ?? 'no answer'})`);
+  const silent = expected.missing.map((peer) => `rank ${peer}`);
+  const parts = [
+    ...(unreached.length > 0 ? [`could not reach ${unreached.join(', ')}`] : []),
+    ...(silent.length > 0 ? [`no connection came from ${silent.join(', ')}`] : []),
+  ];
+  return new TrainerError('CONNECT_FAILED', `${where}: within ${timeoutMs} ms ${parts.join('; ')}`, {
+    retryable: true,
+  });
+}

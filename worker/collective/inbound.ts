@@ -1,0 +1,76 @@
+/** The receiving half of a link: frames from one peer, in order. Dialled by the receiver, so that bulk data is not masked. */
+import { TrainerError } from '../../shared/errors.ts';
+import type { Connection, DialInit, Transport } from '../../shared/transport/transport.ts';
+import { dialPlaced } from '../../shared/transport/websocket-placed.ts';
+import { decodeFrameHeader, FRAME_HEADER_BYTES, type FrameHeader } from './frame-header.ts';
+import type { FrameSink } from './link.ts';
+
+/**
+ * `direct`: the kernel writes payloads straight to their place in the arena (WebSockets only).
+ * `message`: over any Transport; each payload is copied once more.
+ */
+export type LinkKind = 'direct' | 'message';
+
+export interface Inbound {
+  readonly connection: Connection;
+  /** Called once; before it any frame is FRAME_INVALID, because the peer sends none before it is asked to. */
+  start(sink: FrameSink): void;
+}
+
+type FrameHandlers = Pick<FrameSink, 'place' | 'received'>;
+
+const NOT_STARTED: FrameHandlers = {
+  place: () => {
+    throw new TrainerError('FRAME_INVALID', 'expected no frame before this side was ready, got one');
+  },
+  received: () => undefined,
+};
+
+/** @throws what the transport's `dial` throws */
+export async function dialDirect(url: string, init: DialInit): Promise<Inbound> {
+  let sink = NOT_STARTED;
+  let header: FrameHeader | null = null;
+  const connection = await dialPlaced(url, init, {
+    headerBytes: FRAME_HEADER_BYTES,
+    place: (bytes) => {
+      header = decodeFrameHeader(bytes);
+      return sink.place(header);
+    },
+    received: () => sink.received(header!),
+  });
+  return { connection, start: (started) => (sink = started) };
+}
+
+/** @param maxFrameBytes most payload bytes of one frame @throws what the transport's `dial` throws */
+export async function dialMessages(
+  transport: Transport,
+  url: string,
+  init: DialInit,
+  maxFrameBytes: number,
+): Promise<Inbound> {
+  const limits = { ...init.limits, maxMessageBytes: FRAME_HEADER_BYTES + maxFrameBytes };
+  const connection = await transport.dial(url, { ...init, limits });
+  const receive = (sink: FrameHandlers, message: Uint8Array): void => {
+    try {
+      const header = decodeFrameHeader(message.subarray(0, FRAME_HEADER_BYTES));
+      const target = sink.place(header);
+      const payload = message.subarray(FRAME_HEADER_BYTES);
+      if (payload.byteLength !== target.byteLength)
+        throw new TrainerError(
+          'FRAME_INVALID',
+          `frame payload: expected ${target.byteLength} B, got ${payload.byteLength} B`,
+        );
+      target.set(payload);
+      sink.received(header);
+    } catch (error) {
+      if (!(error instanceof TrainerError)) throw error;
+      connection.close(error.code, error.message);
+    }
+  };
+  return {
+    connection,
+    start: (sink) => {
+      if (connection.isOpen) connection.onMessage((message) => receive(sink, message));
+    },
+  };
+}
