@@ -18,7 +18,7 @@ const FORMAT_VERSION = 1;
 const count = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/u);
 const featureLengths = z.strictObject({ inputs: count, targets: count });
-const fileDigest = z.strictObject({ file: z.string(), bytes: count, sha256 });
+const fileDigest = z.strictObject({ file: z.string().regex(/^shard-\d{5,}\.(tokens|index)$/u), bytes: count, sha256 });
 const jsonValue: z.ZodType<JsonValue> = z.json();
 
 /** All that the shards of a task are a function of. */
@@ -68,7 +68,8 @@ const mixtureManifestSchema = z.strictObject({
   featureLengths,
   tasks: z.array(
     z.strictObject({
-      name: z.string(),
+      /** Also the name of its folder. */
+      name: z.string().regex(/^[a-z0-9][a-z0-9_.-]*$/u),
       kind: z.enum(['supervised', 'denoising']),
       numExamples: count,
       /** Of the task's manifest.json. */

@@ -1,0 +1,36 @@
+/** A planned example → its ids: read from the shards, and for denoising corrupted at once, by a stream named after the example. */
+import { hashName, RandomStream } from '../../shared/random.ts';
+import type { PlannedExample } from '../plan/planned-rows.ts';
+import { corruptSpans } from '../plan/span-corruption.ts';
+import type { PreparedMixture } from './prepared-mixture.ts';
+
+/** What fills one segment of a row; both end with EOS. */
+export interface RowExample {
+  /** Number of the task in the mixture. */
+  readonly task: number;
+  readonly inputs: Int32Array;
+  readonly targets: Int32Array;
+}
+
+const SPAN_CORRUPTION = hashName('span-corruption');
+
+/**
+ * A pure function of its arguments and of the mixture's bytes. The same (seed, task name, epoch, example) gives the same spans.
+ * @param seed of the run @throws INTERNAL for an example that does not exist, SHARD_CORRUPT, PATH_UNUSABLE
+ */
+export function readPlannedExample(
+  mixture: PreparedMixture,
+  { task: taskNumber, index, epoch }: PlannedExample,
+  seed: number,
+): RowExample {
+  const task = mixture.tasks[taskNumber]!;
+  const tokens = task.readTokens(index);
+  if (task.kind === 'supervised') {
+    const inputsLength = task.inputsLength(index);
+    return { task: taskNumber, inputs: tokens.subarray(0, inputsLength), targets: tokens.subarray(inputsLength) };
+  }
+  const { vocabSize, numExtraIds } = mixture.tokenizer;
+  const random = new RandomStream([seed, SPAN_CORRUPTION, hashName(task.name), epoch, index]);
+  const corrupted = corruptSpans(tokens, random, { firstSentinel: vocabSize - 1, numSentinels: numExtraIds });
+  return { task: taskNumber, ...corrupted };
+}
