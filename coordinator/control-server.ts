@@ -64,6 +64,11 @@ export class WorkerHandle {
     this.#connection.close('NORMAL', reason);
   }
 
+  /** Turns a worker away that came when the run already had its workers. */
+  refuse(): void {
+    this.#connection.close('JOIN_REFUSED', 'this run has its workers already; a late worker is not admitted');
+  }
+
   /** Resolves when the socket is gone. */
   get closed(): Promise<unknown> {
     return this.#connection.closed;

@@ -3,39 +3,30 @@
  * Control plane only: no tensor comes here. The decisions are in rendezvous, step-ledger, schedule and retention; this file
  * puts them in order.
  */
-import { rm } from 'node:fs/promises';
+import { dirname, relative } from 'node:path';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
-import type { PlanCursor } from '../mixture/plan/planner.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { toTrainerError, TrainerError } from '../shared/errors.ts';
-import { assignLanes } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { Transport } from '../shared/transport/transport.ts';
 import { pruneCheckpoints } from './checkpoint/prune.ts';
+import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { ControlServer, type ControlEvent, type WorkerHandle } from './control-server.ts';
+import { checkAlike, formGeneration, type ReadyMessage } from './form-generation.ts';
 import type { Journal } from './journal.ts';
+import type { StartingPoint } from './open-run.ts';
 import { planConfigOf } from './plan-config.ts';
 import { decideRendezvous } from './rendezvous.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { salvage } from './salvage.ts';
-import { Saver, type WrittenShards } from './saver.ts';
+import { Saver, type WrittenCheckpoint } from './saver.ts';
 import { StepDealer } from './step-dealer.ts';
 import { Training, type Generation } from './training.ts';
 
 const TICK_MS = 200;
 /** Time for the workers to leave after `finish`, ms. */
 const FINISH_DEADLINE_MS = 10_000;
-
-type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;
-
-export interface StartingPoint {
-  /** Updates already applied. */
-  readonly step: number;
-  readonly cursor?: PlanCursor;
-  readonly checkpoint?: { readonly path: string; readonly paramDigest: string };
-}
 
 export interface CoordinatorInit {
   readonly config: RunConfig;
@@ -48,8 +39,7 @@ export interface CoordinatorInit {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly begin: (writingFolder: string) => Promise<void>;
-  readonly publish: (written: WrittenShards) => Promise<{ bytes: number }>;
+  readonly publish: (written: WrittenCheckpoint) => Promise<PublishedCheckpoint>;
 }
 
 export class Coordinator {
@@ -61,6 +51,7 @@ export class Coordinator {
   #waitingFor = '';
   #stopReason: string | undefined;
   #generation: Generation | undefined;
+  #workerFailure: string | undefined;
 
   constructor(init: CoordinatorInit) {
     this.#init = init;
@@ -82,6 +73,11 @@ export class Coordinator {
     if (this.#stopReason !== undefined) return;
     this.#stopReason = reason;
     this.#init.log.info({ reason }, 'run is to stop');
+  }
+
+  /** A worker process that was started for this run has failed; before the first step nobody else would know. */
+  workerFailed(reason: string): void {
+    this.#workerFailure ??= reason;
   }
 
   /**
@@ -126,6 +122,7 @@ export class Coordinator {
     this.#phase = 'rendezvous';
     const startedMs = clock.monotonicMs();
     while (this.#stopReason === undefined) {
+      if (this.#workerFailure !== undefined) throw new TrainerError('WORKER_LOST', this.#workerFailure);
       const candidates = this.#server.workers().map((worker) => {
         const state = this.#ready.has(worker) ? ('ready' as const) : ('joined' as const);
         return { workerId: worker.workerId, host: worker.host, state };
@@ -137,7 +134,12 @@ export class Coordinator {
       if (decision.kind === 'form') {
         const workers = this.#server.workers();
         const members = decision.workerIds.map((id) => workers.find(({ workerId }) => workerId === id)!);
-        this.#checkReady(members);
+        const { mixture, start } = this.#init;
+        checkAlike(
+          new Map(members.map((member) => [member, this.#ready.get(member)!])),
+          mixture.hash,
+          start.checkpoint?.paramDigest,
+        );
         return members;
       }
       const event = await this.#server.events.next(TICK_MS, signal);
@@ -177,31 +179,24 @@ export class Coordinator {
       );
   }
 
-  /** All must hold the same parameters, engine and mixture. @throws STATE_DIVERGED, MIXTURE_MISMATCH, CHECKPOINT_CORRUPT */
-  #checkReady(members: readonly WorkerHandle[]): void {
-    const { mixture, start } = this.#init;
-    const [first, ...others] = members;
-    const reference = this.#ready.get(first!)!;
-    const expectedDigest = start.checkpoint?.paramDigest ?? reference.paramDigest;
-    for (const worker of [first!, ...others]) {
-      const ready = this.#ready.get(worker)!;
-      const differs = (what: string, expected: string, found: string) =>
-        `${worker.toString()}: expected ${what} ${expected}, got ${found}; all workers must be alike`;
-      if (ready.mixtureHash !== mixture.hash)
-        throw new TrainerError('MIXTURE_MISMATCH', differs('mixture', mixture.hash, ready.mixtureHash));
-      if (ready.engineFingerprint !== reference.engineFingerprint)
-        throw new TrainerError(
-          'STATE_DIVERGED',
-          differs('engine', reference.engineFingerprint, ready.engineFingerprint),
-        );
-      if (ready.paramDigest !== expectedDigest)
-        throw new TrainerError('STATE_DIVERGED', differs('parameters', expectedDigest, ready.paramDigest));
-    }
-  }
-
   async #train(members: readonly WorkerHandle[], signal: AbortSignal): Promise<void> {
-    const { config, clock, log, journal, mixture, start } = this.#init;
-    const generation = await this.#form(members, signal);
+    const { config, epoch, clock, log, journal, mixture, start, checkpointsFolder, publish } = this.#init;
+    this.#phase = 'forming';
+    const explain = (reason: string): void => this.#explain(reason);
+    const ids = { epoch, generation: 1, firstStep: start.step + 1 };
+    const generation = await formGeneration({
+      ...ids,
+      members,
+      config,
+      server: this.#server,
+      journal,
+      clock,
+      log,
+      explain,
+      signal,
+    });
+    this.#generation = generation;
+    this.#summary.formed(members.length);
     const dealer = new StepDealer({
       plan: planConfigOf(config, mixture),
       tasks: mixture.tasks,
@@ -211,11 +206,8 @@ export class Coordinator {
       step: start.step,
       ...(start.cursor === undefined ? {} : { cursor: start.cursor }),
     });
-    let training: Training | undefined = undefined;
-    const publish = (written: WrittenShards) => this.#init.publish(written);
-    const { epoch, checkpointsFolder, begin } = this.#init;
-    const saver = new Saver({ checkpointsFolder, epoch, clock, log, begin, publish });
-    training = new Training({
+    const saver = new Saver({ checkpointsFolder, epoch, clock, log, publish });
+    const training = new Training({
       config,
       generation,
       events: this.#server.events,
@@ -225,18 +217,9 @@ export class Coordinator {
       taskNames: mixture.taskNames,
       clock,
       log,
-      savedStep: start.checkpoint === undefined ? -1 : start.step,
+      savedStep: start.step,
       onCommit: (summary, tokensPerSecond) => this.#summary.commit(summary, tokensPerSecond),
-      onPublish: async (checkpoint) => {
-        this.#summary.publish(checkpoint);
-        await journal.append({
-          kind: 'checkpoint-published',
-          step: checkpoint.step,
-          path: `checkpoints/step-${checkpoint.step}`,
-          paramDigest: checkpoint.paramDigest,
-        });
-        await pruneCheckpoints(checkpointsFolder, config.checkpoint, checkpoint.step, log);
-      },
+      onPublish: (checkpoint) => this.#published(checkpoint),
       stopReason: () => this.#stopReason,
     });
     this.#phase = 'training';
@@ -262,36 +245,21 @@ export class Coordinator {
     }
   }
 
-  async #form(members: readonly WorkerHandle[], signal: AbortSignal): Promise<Generation> {
-    const { epoch, config, journal, log, start } = this.#init;
-    this.#phase = 'forming';
-    const { runs, reason } = assignLanes(config.training.numLanes, members.length);
-    const generation: Generation = { epoch, generation: 1, members, runs };
-    this.#generation = generation;
-    const firstStep = start.step + 1;
-    const memberIds = members.map(({ workerId }) => workerId);
-    const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
-    await journal.append({ kind: 'generation-formed', epoch, generation: 1, firstStep, members: memberIds, lanes });
-    const views = members.map(({ workerId, host, dataUrl }, rank) => ({ workerId, rank, host, dataUrl }));
-    for (const [rank, member] of members.entries())
-      member.send({ kind: 'form', epoch, generation: 1, rank, members: views, firstStep });
-    log.info({ epoch, generation: 1, worldSize: members.length, members: memberIds, reason }, 'generation formed');
-    const waiting = new Set(members);
-    const deadline = this.#init.clock.monotonicMs() + config.cluster.heartbeatTimeoutMs;
-    while (waiting.size > 0) {
-      this.#explain(`waiting for the data links of ${[...waiting].map(({ workerId }) => workerId).join(', ')}`);
-      const leftMs = deadline - this.#init.clock.monotonicMs();
-      const event = leftMs > 0 ? await this.#server.events.next(leftMs, signal) : undefined;
-      if (event === undefined) throw new TrainerError('RENDEZVOUS_TIMEOUT', this.#waitingFor);
-      if (event.kind === 'message' && event.message.kind === 'formed') waiting.delete(event.worker);
-      else if (event.kind === 'message' && event.message.kind === 'failed')
-        throw new TrainerError(
-          'WORKER_LOST',
-          `${event.worker.toString()} could not link up: ${event.message.error.message}`,
-        );
-      else if (event.kind === 'lost' && members.includes(event.worker)) throw event.error;
-    }
-    return generation;
+  async #published(checkpoint: PublishedCheckpoint): Promise<void> {
+    const { journal, checkpointsFolder, config, log } = this.#init;
+    const { step, path, paramDigest } = checkpoint;
+    this.#summary.publish(checkpoint);
+    await journal.append({
+      kind: 'checkpoint-published',
+      step,
+      path: relative(dirname(checkpointsFolder), path),
+      paramDigest,
+    });
+    const { keepLast, keepEverySteps } = config.checkpoint;
+    const retention = { keepLast, ...(keepEverySteps === undefined ? {} : { keepEvery: keepEverySteps }) };
+    const inUse = new Map([[step, 'it was just published']]);
+    for (const removed of await pruneCheckpoints(checkpointsFolder, retention, inUse))
+      log.info({ ...removed }, 'checkpoint removed');
   }
 
   async #finish(): Promise<void> {
@@ -328,9 +296,4 @@ export class Coordinator {
     this.#waitingFor = reason;
     if (reason !== '') this.#init.log.info({ reason }, 'waiting');
   }
-}
-
-/** Removes a folder that a crash or an abandoned save left. */
-export async function discardFolder(folder: string): Promise<void> {
-  await rm(folder, { recursive: true, force: true });
 }

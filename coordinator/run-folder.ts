@@ -9,7 +9,7 @@
  * | `checkpoints/`      | `step-<n>` folders                                    |
  * | `lock`              | who coordinates the run now (run-lock.ts)             |
  */
-import { mkdir, open, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { removeLeftovers, replaceFile, syncFolder, systemCode, toStorageError } from '../shared/atomic-file.ts';
 import { stepOfFolder, UNFINISHED_PREFIXES } from '../shared/checkpoint/layout.ts';
@@ -43,6 +43,8 @@ export function runPaths(folder: string): RunPaths {
 }
 
 export interface CreateRunInit {
+  /** The folder to make; by default one named after run and time in `runsFolder`. */
+  readonly folder?: string;
   /** Where run folders live, e.g. `runs`; made if missing. */
   readonly runsFolder: string;
   readonly name: string;
@@ -55,8 +57,8 @@ export interface CreateRunInit {
 }
 
 /**
- * Makes `<runsFolder>/<name>-<time>`, locks it and checks that the run can live there.
- * @throws PATH_UNUSABLE, DISK_FULL
+ * Makes the folder of a new run (by default `<runsFolder>/<name>-<time>`), locks it and checks that the run can live there.
+ * @throws PATH_UNUSABLE, also where the given folder holds something already; DISK_FULL
  */
 export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
   const { runsFolder, name, wallMs, configText, requiredBytes } = init;
@@ -65,8 +67,10 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
       'PATH_UNUSABLE',
       `run name ${JSON.stringify(name)}: expected letters, digits, '.', '_' and '-' only, as it names a folder`,
     );
-  const base = join(runsFolder, `${name}-${timestamp(wallMs)}`);
-  const folder = await makeNewFolder(runsFolder, base);
+  const folder =
+    init.folder === undefined
+      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(wallMs)}`))
+      : await takeEmptyFolder(init.folder);
   const run = await claim(runPaths(folder), wallMs, requiredBytes);
   try {
     await replaceFile(run.config, configText);
@@ -187,6 +191,16 @@ async function makeNewFolder(parent: string, base: string): Promise<string> {
       if (systemCode(error) !== 'EEXIST') throw toStorageError(error, 'make', path);
     }
   }
+}
+
+async function takeEmptyFolder(path: string): Promise<string> {
+  await makeFolder(path);
+  const [found] = await readdir(path);
+  if (found === undefined) return path;
+  throw new TrainerError(
+    'PATH_UNUSABLE',
+    `run folder ${path}: expected a new or empty folder, found ${found} in it; go on with that run by --resume, or give another folder`,
+  );
 }
 
 async function makeFolder(path: string): Promise<void> {

@@ -1,5 +1,5 @@
 /** What a run says of itself at the end and in its status: first and last losses, speed, last checkpoint. */
-import type { PublishedCheckpoint } from './saver.ts';
+import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { StepSummary } from './step-ledger.ts';
 
 export interface LossSpan {
@@ -15,6 +15,7 @@ export interface RunSummaryView {
   readonly taskLoss: Readonly<Record<string, LossSpan>>;
   /** Median over the steps of this session. */
   readonly tokensPerSecond: number;
+  readonly worldSize: number;
   readonly paramDigest: string | null;
   readonly checkpoint?: string;
 }
@@ -24,6 +25,7 @@ export class RunSummary {
   readonly #taskLoss = new Map<string, LossSpan>();
   #step: number;
   #stepsTrained = 0;
+  #worldSize = 0;
   #loss: LossSpan | undefined;
   #checkpoint: string | undefined;
   #paramDigest: string | null;
@@ -43,6 +45,10 @@ export class RunSummary {
     this.#speeds.push(tokensPerSecond);
   }
 
+  formed(worldSize: number): void {
+    this.#worldSize = worldSize;
+  }
+
   publish({ path, paramDigest }: PublishedCheckpoint): void {
     this.#checkpoint = path;
     this.#paramDigest = paramDigest;
@@ -56,6 +62,7 @@ export class RunSummary {
       ...(this.#loss === undefined ? {} : { loss: this.#loss }),
       taskLoss: Object.fromEntries([...this.#taskLoss].sort(([a], [b]) => (a < b ? -1 : 1))),
       tokensPerSecond: Math.round(sorted[sorted.length >> 1] ?? 0),
+      worldSize: this.#worldSize,
       paramDigest: this.#paramDigest,
       ...(this.#checkpoint === undefined ? {} : { checkpoint: this.#checkpoint }),
     };

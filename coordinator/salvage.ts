@@ -5,7 +5,8 @@
 import { TrainerError, type ErrorCode } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';
-import type { PublishedCheckpoint, Saver } from './saver.ts';
+import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import type { Saver } from './saver.ts';
 import type { Generation, Training } from './training.ts';
 
 /** Time for the survivors to drop their step, ms. */
@@ -52,7 +53,7 @@ export async function salvage(init: SalvageInit): Promise<Salvage> {
     if (training.committedStep !== step)
       return { reason: `the survivors are at step ${step}, the journal at ${training.committedStep}` };
     if (step === training.savedStep) return { reason: `step ${step} was saved already` };
-    const checkpoint = await saveFrom(init, step, holders);
+    const checkpoint = await saveFrom(init, holders);
     return {
       checkpoint,
       reason: `step ${step} was saved by ${holders.length} of ${generation.members.length} workers`,
@@ -88,11 +89,10 @@ async function abortStep(
 
 /** @throws WORKER_LOST when a writer dies or is late, and what Saver.saved throws */
 async function saveFrom(
-  { server, generation, saver, clock }: SalvageInit,
-  step: number,
+  { server, training, saver, clock }: SalvageInit,
   holders: readonly WorkerHandle[],
 ): Promise<PublishedCheckpoint> {
-  await saver.start(step, generation.generation, holders, 'the run ends');
+  await saver.start(training.savePoint, holders, 'the run ends');
   const deadlineMs = clock.monotonicMs() + SAVE_DEADLINE_MS;
   for (;;) {
     const event = await server.events.next(deadlineMs - clock.monotonicMs());

@@ -3,30 +3,28 @@
  * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
  */
 import { join } from 'node:path';
+import type { PlanCursor } from '../mixture/plan/planner.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Clock } from '../shared/clock.ts';
+import { checkpointName } from '../shared/checkpoint/layout.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import { makeWritingFolder, type PublishedCheckpoint, type WorkerFiles } from './checkpoint/publish.ts';
 import type { WorkerHandle } from './control-server.ts';
 
 export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
 
-export interface PublishedCheckpoint {
-  readonly step: number;
-  readonly path: string;
-  readonly bytes: number;
-  readonly paramDigest: string;
-}
-
 /** What the writers of one checkpoint have delivered. */
-export interface WrittenShards {
+export interface WrittenCheckpoint {
   readonly step: number;
+  /** Where the mixture goes on after the step. */
+  readonly cursor: PlanCursor;
+  readonly generation: number;
+  readonly worldSize: number;
   readonly writingFolder: string;
   readonly finalFolder: string;
-  readonly files: SavedMessage['files'];
+  readonly workerFiles: readonly WorkerFiles[];
   readonly paramDigest: string;
-  readonly worldSize: number;
-  readonly generation: number;
 }
 
 export interface SaverInit {
@@ -34,15 +32,20 @@ export interface SaverInit {
   readonly epoch: number;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Makes the folder that the members write into. */
-  readonly begin: (writingFolder: string) => Promise<void>;
-  /** Adds what only the coordinator knows, makes the folder whole and visible. @returns bytes of all files */
-  readonly publish: (written: WrittenShards) => Promise<{ bytes: number }>;
+  /** Adds what only the coordinator knows, makes the folder whole and visible. */
+  readonly publish: (written: WrittenCheckpoint) => Promise<PublishedCheckpoint>;
 }
 
-interface Writing {
+/** A state to save. */
+export interface SavePoint {
+  /** Updates applied: what the writers will be at after the steps dealt so far. */
   readonly step: number;
+  readonly cursor: PlanCursor;
   readonly generation: number;
+  readonly worldSize: number;
+}
+
+interface Writing extends SavePoint {
   readonly writingFolder: string;
   readonly startedMs: number;
   readonly writers: readonly WorkerHandle[];
@@ -67,15 +70,12 @@ export class Saver {
     return this.#writing?.writers.filter((writer) => !this.#writing?.saved.has(writer)) ?? [];
   }
 
-  /**
-   * @param step what the writers will be at after the steps dealt so far
-   * @throws DISK_FULL, PATH_UNUSABLE
-   */
-  async start(step: number, generation: number, writers: readonly WorkerHandle[], reason: string): Promise<void> {
-    const { checkpointsFolder, epoch, clock, log, begin } = this.#init;
-    const writingFolder = join(checkpointsFolder, `.writing-step-${step}`);
-    this.#writing = { step, generation, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
-    await begin(writingFolder);
+  /** Asks the writers for their shards; number i of the shards belongs to writer i mod their number. @throws DISK_FULL, PATH_UNUSABLE */
+  async start(point: SavePoint, writers: readonly WorkerHandle[], reason: string): Promise<void> {
+    const { step, generation } = point;
+    const { checkpointsFolder, epoch, clock, log } = this.#init;
+    const writingFolder = await makeWritingFolder(checkpointsFolder, { step, epoch, generation });
+    this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
     for (const [writer, handle] of writers.entries())
       handle.send({ kind: 'save', epoch, generation, folder: writingFolder, writer, numWriters: writers.length });
     log.debug({ step, reason }, 'checkpoint started');
@@ -110,23 +110,27 @@ export class Saver {
         );
     writing.saved.set(worker, message);
     if (writing.saved.size < writing.writers.length) return undefined;
-    const { step, generation, writingFolder } = writing;
+    const { step, cursor, generation, worldSize, writingFolder } = writing;
     const { paramDigest } = message;
-    const finalFolder = join(this.#init.checkpointsFolder, `step-${step}`);
-    const files = [...writing.saved.values()].flatMap((entry) => entry.files);
-    const worldSize = writing.writers.length;
-    const { bytes } = await this.#init.publish({
+    const finalFolder = join(this.#init.checkpointsFolder, checkpointName(step));
+    const workerFiles = [...writing.saved].map(([{ workerId }, entry]) => ({
+      workerId,
+      files: entry.files,
+      paramDigest: entry.paramDigest,
+    }));
+    const published = await this.#init.publish({
       step,
+      cursor,
       generation,
+      worldSize,
       writingFolder,
       finalFolder,
-      files,
+      workerFiles,
       paramDigest,
-      worldSize,
     });
     this.#writing = undefined;
     const ms = Math.round(this.#init.clock.monotonicMs() - writing.startedMs);
-    this.#init.log.info({ step, path: finalFolder, bytes, ms, paramDigest }, 'checkpoint published');
-    return { step, path: finalFolder, bytes, paramDigest };
+    this.#init.log.info({ ...published, ms }, 'checkpoint published');
+    return published;
   }
 }

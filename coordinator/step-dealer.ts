@@ -43,6 +43,11 @@ export class StepDealer {
     return this.#step;
   }
 
+  /** Where the plan goes on after the last step dealt. */
+  get cursor(): PlanCursor {
+    return this.#planner.cursor();
+  }
+
   deal(): StepDeal {
     const { rowsPerStep, numLanes, schedule } = this.#init;
     const rows = this.#planner.nextRows(rowsPerStep);

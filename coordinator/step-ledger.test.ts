@@ -45,7 +45,7 @@ describe('step ledger', () => {
     assert.deepEqual(summary.taskTokens, { a: 4, b: 4 });
     assert.equal(summary.zLoss, 1 / 8);
     assert.equal(summary.gradNorm, 1);
-    assert.equal(summary.gradDigest, '00000007');
+    assert.equal(summary.gradDigest, 7);
     assert.equal(summary.inputTokens, 40);
     assert.equal(summary.slowestRank, 1);
     assert.equal(steps.numOpen, 0);

@@ -26,7 +26,8 @@ export interface StepSummary extends DealtStep {
   readonly taskTokens: Readonly<Record<string, number>>;
   /** L2 norm of the mean gradient. */
   readonly gradNorm: number;
-  readonly gradDigest: string;
+  /** CRC-32 of the summed gradient. */
+  readonly gradDigest: number;
   readonly inputTokens: number;
   /** Times of the rank that computed longest. */
   readonly ms: StepTimes;
@@ -142,7 +143,7 @@ export class StepLedger {
       taskLoss: Object.fromEntries(present.map(({ name, task }) => [name, losses[task]! / tokens[task]!])),
       taskTokens: Object.fromEntries(present.map(({ name, task }) => [name, tokens[task]!])),
       gradNorm: Math.sqrt(reports[0]!.gradSumOfSquares) / dealt.targetTokens,
-      gradDigest: formatDigest(reports[0]!.gradDigest),
+      gradDigest: reports[0]!.gradDigest,
       inputTokens: sum(complete.map(({ inputTokens }) => inputTokens)),
       ms: slowest.ms,
       slowestRank: reports.indexOf(slowest),
@@ -186,7 +187,7 @@ function sortLanes(reports: readonly StepReport[], numLanes: number, step: numbe
 }
 
 /** CRC-32 as eight hex digits, the form of the log. */
-function formatDigest(digest: number): string {
+export function formatDigest(digest: number): string {
   return digest.toString(16).padStart(8, '0');
 }
 

@@ -9,13 +9,15 @@ import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Mailbox } from '../shared/mailbox.ts';
+import type { PlanCursor } from '../mixture/plan/planner.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
 import type { ControlEvent, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
 import { Progress } from './progress.ts';
-import type { PublishedCheckpoint, Saver } from './saver.ts';
+import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
-import { StepLedger, type StepSummary } from './step-ledger.ts';
+import { formatDigest, StepLedger, type StepSummary } from './step-ledger.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
@@ -39,7 +41,7 @@ export interface TrainingInit {
   readonly taskNames: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
-  /** Step of the checkpoint the run starts from; 0 where it starts from the seed. */
+  /** Step the run starts from: a checkpoint's, or 0 where it starts from the seed and there is nothing to save. */
   readonly savedStep: number;
   readonly onCommit: (summary: StepSummary, tokensPerSecond: number) => void;
   readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
@@ -54,6 +56,7 @@ export class Training {
   readonly #progress: Progress;
   readonly #schedule: ScheduleOptions;
   #committedStep: number;
+  #committedCursor: PlanCursor;
   #committedMs: number;
   #savedStep: number;
   #savedAtMs: number;
@@ -75,6 +78,7 @@ export class Training {
       atEnd: true,
     };
     this.#committedStep = dealer.step;
+    this.#committedCursor = dealer.cursor;
     this.#committedMs = nowMs;
     this.#savedStep = savedStep;
     this.#savedAtMs = nowMs;
@@ -111,9 +115,10 @@ export class Training {
     if (summary !== undefined) await this.#commit(summary);
   }
 
-  /** The plan's place after a step that is dealt and not yet committed, or committed last. */
-  cursorAfter(step: number): StepDeal['cursor'] | undefined {
-    return this.#deals.get(step)?.cursor;
+  /** The state at the last committed step, to be saved. */
+  get savePoint(): SavePoint {
+    const { generation, members } = this.#init.generation;
+    return { step: this.#committedStep, cursor: this.#committedCursor, generation, worldSize: members.length };
   }
 
   #isEnd(): boolean {
@@ -163,7 +168,15 @@ export class Training {
       ...(writingStep === undefined ? {} : { writingStep }),
     };
     const { save, reason } = decideCheckpoint(clock.monotonicMs(), state, this.#schedule);
-    if (save) await saver.start(dealer.step, generation.generation, generation.members, stopReason() ?? reason);
+    if (!save) return;
+    const { members } = generation;
+    const point = {
+      step: dealer.step,
+      cursor: dealer.cursor,
+      generation: generation.generation,
+      worldSize: members.length,
+    };
+    await saver.start(point, members, stopReason() ?? reason);
   }
 
   async #handle(event: ControlEvent): Promise<void> {
@@ -171,7 +184,7 @@ export class Training {
     const { worker } = event;
     const rank = members.indexOf(worker);
     if (event.kind === 'joined') {
-      worker.close('this run has its workers; a late worker is not admitted');
+      worker.refuse();
       return;
     }
     if (rank < 0) return;
@@ -201,13 +214,13 @@ export class Training {
     const { step, loss, gradDigest } = summary;
     const { cursor } = this.#deals.get(step)!;
     const ids = { epoch: generation.epoch, generation: generation.generation };
-    await journal.append({ kind: 'step-committed', ...ids, step, cursor, gradDigest, loss });
-    const previous = this.#committedStep;
+    await journal.append({ kind: 'step-committed', ...ids, step, cursor: { ...cursor }, gradDigest, loss });
+    this.#deals.delete(step);
     this.#committedStep = step;
+    this.#committedCursor = cursor;
     this.#committedMs = clock.monotonicMs();
     const wallMs = this.#progress.commit(this.#committedMs);
     const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
-    this.#deals.delete(previous);
     const fields = {
       step,
       loss,
@@ -221,7 +234,7 @@ export class Training {
       tokensPerSecond: Math.round(tokensPerSecond),
       worldSize: generation.members.length,
       generation: ids.generation,
-      gradDigest,
+      gradDigest: formatDigest(gradDigest),
       ms: Object.fromEntries(
         Object.entries({ ...summary.ms, wall: wallMs }).map(([name, ms]) => [name, Math.round(ms * 10) / 10]),
       ),

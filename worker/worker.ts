@@ -66,6 +66,7 @@ export class Worker {
       listenPort,
       advertiseHost,
       progress: this.#progress.memory,
+      onRefused: (refusal) => this.#init.log.warn({ ...refusal }, 'connection refused'),
       onDeal: ({ step, lanes }) => this.#training?.feed.deal(step, lanes),
     });
   }
@@ -137,8 +138,8 @@ export class Worker {
     const name = this.#init.engine ?? compute.engine;
     const { engine, reason } = await createEngine({ name, config: config.model, zLoss: training.zLoss });
     log.info({ engine: engine.description.name, device: engine.description.device, reason }, 'engine ready');
-    this.#training = { config, engine, feed, writer: new CheckpointWriter(engine, log) };
-    const state = await loadState(engine, seed, welcome.checkpoint);
+    this.#training = { config, engine, feed, writer: new CheckpointWriter(engine) };
+    const state = await loadState(engine, seed, welcome.checkpoint, this.#link.stepSignal);
     await engine.load(state.parameters, state.optimizer);
     this.#step = welcome.step;
     await feed.opened;
@@ -202,14 +203,14 @@ export class Worker {
     assertInvariant(this.#training !== undefined, 'save follows welcome');
     const step = this.#step;
     this.#progress.advance('save', step);
-    const written = await this.#training.writer.save({
+    const { written } = await this.#training.writer.save({
       folder,
       writer,
       numWriters,
       maxShardBytes: this.#training.config.checkpoint.maxShardBytes,
     });
     written.then(
-      ({ files, paramDigest }) => this.#link.post({ kind: 'saved', step, files, paramDigest }),
+      ({ files, paramDigest }) => this.#link.post({ kind: 'saved', step, files: [...files], paramDigest }),
       (error: unknown) => this.#link.post({ kind: 'failed', error: toErrorRecord(error) }),
     );
   }

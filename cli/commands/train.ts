@@ -31,9 +31,9 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
     await runCoordinator({
       args,
       config,
-      startWorkers: ({ url, token, logFolder, log }) => {
-        const local = new LocalWorkers({ count: workers, url, token, logFolder, log });
-        return { stop: () => local.stop(WORKER_GRACE_MS), died: local.died };
+      startWorkers: (init) => {
+        const local = new LocalWorkers({ ...init, count: workers });
+        return { stop: () => local.stop(WORKER_GRACE_MS) };
       },
     });
   },

@@ -21,6 +21,7 @@ import {
   RUN_FILE,
   writingName,
 } from '../../shared/checkpoint/layout.ts';
+import { encodeHuggingFaceJson } from '../../shared/checkpoint/hugging-face-json.ts';
 import { encodeManifest, type FileEntry } from '../../shared/checkpoint/manifest.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { runRecordSchema, type RunRecord } from '../../shared/checkpoint/run-record.ts';
@@ -154,8 +155,7 @@ async function writeRest(init: PublishInit): Promise<FileEntry[]> {
   const index = modelIndex(shardPlan);
   if (index !== undefined) texts.set(MODEL_INDEX_FILE, index);
 
-  for (const [file, content] of texts)
-    await writeNewFile(join(writingFolder, file), `${JSON.stringify(content, null, 2)}\n`);
+  for (const [file, content] of texts) await writeNewFile(join(writingFolder, file), encodeHuggingFaceJson(content));
   for (const source of tokenizerFiles) await copyDurably(source, join(writingFolder, basename(source)));
   const files = [...texts.keys(), ...tokenizerFiles.map((source) => basename(source))];
   const entries: FileEntry[] = [];

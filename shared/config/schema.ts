@@ -10,7 +10,10 @@ const count = z.int().positive();
 const milliseconds = z.int().positive();
 
 const mixtureSchema = z.strictObject({
-  path: z.string().min(1).describe('The mixture.yaml; in a config file relative to that file.'),
+  path: z
+    .string({ error: 'expected the path of a mixture.yaml; the preset brings none: --set mixture.path=FILE' })
+    .min(1)
+    .describe('The mixture.yaml; in a config file relative to that file.'),
   prepared: z
     .string()
     .min(1)

@@ -1,6 +1,7 @@
 /** What the compute thread and the link thread say to each other. The link owns all sockets; compute owns the engine. */
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../collective/arena.ts';
 
 /** What the link thread is started with. */
@@ -55,6 +56,8 @@ export type LinkEvent =
     }
   /** The collective broke; the coordinator has been told and decides. */
   | { readonly kind: 'collective-failed'; readonly error: ErrorRecord }
+  /** The data port turned somebody away. */
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
   /** The coordinator calls the step under way off. */
   | { readonly kind: 'abort'; readonly reason: string }
   /** The coordinator is gone, or the link cannot go on. */

@@ -14,7 +14,7 @@ import {
   type CoordinatorMessage,
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
-import type { Connection, Transport } from '../../shared/transport/transport.ts';
+import type { Connection, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import type { Collective } from '../collective/all-reduce.ts';
 import type { StepResult } from '../collective/step-tally.ts';
@@ -51,7 +51,8 @@ export class LinkSession {
   constructor(init: LinkSessionInit) {
     this.#init = init;
     this.#progress = new ProgressCell(init.data.progress);
-    this.#dataPlane = new DataPlane(init.data, init.transport, init.clock);
+    const onRefused = (refusal: Refusal): void => init.emit({ kind: 'refused', refusal });
+    this.#dataPlane = new DataPlane({ data: init.data, transport: init.transport, clock: init.clock, onRefused });
   }
 
   /** Listens, dials, joins. A failure is emitted as `lost`. */
@@ -60,7 +61,11 @@ export class LinkSession {
     try {
       const dataUrl = await this.#dataPlane.listen();
       const { coordinatorUrl, token, workerId } = data;
-      const connection = await transport.dial(coordinatorUrl, { token, timeoutMs: JOIN_DEADLINE_MS, signal: this.#end.signal });
+      const connection = await transport.dial(coordinatorUrl, {
+        token,
+        timeoutMs: JOIN_DEADLINE_MS,
+        signal: this.#end.signal,
+      });
       this.#connection = connection;
       this.#lastHeardMs = this.#init.clock.monotonicMs();
       connection.onMessage((bytes) => this.#receive(bytes));

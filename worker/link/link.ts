@@ -6,6 +6,7 @@ import { assertInvariant, fromErrorRecord, toErrorRecord, TrainerError } from '.
 import { Mailbox } from '../../shared/mailbox.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import type { Deal, Reduced, Reducer } from '../compute/step-runner.ts';
+import type { Refusal } from '../../shared/transport/transport.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
 
 /** Deals, saves and the like that may wait; the coordinator deals only a few steps ahead. */
@@ -15,11 +16,12 @@ const POLL_MS = 1_000;
 /** Time for the link thread to say good-bye, ms. */
 const LEAVE_DEADLINE_MS = 2_000;
 
-export type Command = Exclude<LinkEvent, { kind: 'reduced' | 'collective-failed' }>;
+export type Command = Exclude<LinkEvent, { kind: 'reduced' | 'collective-failed' | 'refused' }>;
 
 export interface LinkInit extends LinkData {
   /** Sees each deal when it arrives, ahead of its turn among the commands: the feed reads ahead. */
   readonly onDeal: (deal: Deal) => void;
+  readonly onRefused: (refusal: Refusal) => void;
 }
 
 export class Link implements Reducer {
@@ -30,9 +32,11 @@ export class Link implements Reducer {
   #collectiveError: TrainerError | undefined;
 
   readonly #onDeal: (deal: Deal) => void;
+  readonly #onRefused: (refusal: Refusal) => void;
 
-  constructor({ onDeal, ...data }: LinkInit) {
+  constructor({ onDeal, onRefused, ...data }: LinkInit) {
     this.#onDeal = onDeal;
+    this.#onRefused = onRefused;
     this.#thread = new Thread({
       module: new URL('./link-thread.ts', import.meta.url),
       data,
@@ -91,6 +95,10 @@ export class Link implements Reducer {
   #take(event: LinkEvent): void {
     if (event.kind === 'reduced') {
       assertInvariant(this.#sums.put(event), 'one sum at a time');
+      return;
+    }
+    if (event.kind === 'refused') {
+      this.#onRefused(event.refusal);
       return;
     }
     if (event.kind === 'collective-failed') {

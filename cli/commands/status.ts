@@ -1,0 +1,73 @@
+/** `exmix status`: what a run is doing, from its coordinator where it lives, else from its journal. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CommandModule } from 'yargs';
+import { z } from 'zod';
+import { replayJournal } from '../../coordinator/journal.ts';
+import { runPaths } from '../../coordinator/run-folder.ts';
+import { TrainerError } from '../../shared/errors.ts';
+
+const QUERY_DEADLINE_MS = 3_000;
+const announcementSchema = z.object({ url: z.string(), token: z.string(), pid: z.number(), epoch: z.number() });
+
+interface StatusArguments {
+  run: string;
+  json: boolean;
+}
+
+export const statusCommand: CommandModule<object, StatusArguments> = {
+  command: 'status <run>',
+  describe: 'What a run is doing or how it ended',
+  builder: (parser) =>
+    parser
+      .positional('run', { type: 'string', demandOption: true, describe: 'Run folder' })
+      .option('json', { type: 'boolean', default: false, describe: 'Print JSON' })
+      .example('$0 status runs/demo-20261123-120000', 'phase, step, loss, workers'),
+  handler: async ({ run, json }) => {
+    const view = (await queryCoordinator(run)) ?? (await readEnding(run));
+    process.stdout.write(json ? `${JSON.stringify(view)}\n` : formatStatus(view));
+  },
+};
+
+/** @returns undefined where no coordinator answers */
+async function queryCoordinator(run: string): Promise<Record<string, unknown> | undefined> {
+  try {
+    const { url, token } = announcementSchema.parse(JSON.parse(await readFile(join(run, 'coordinator.json'), 'utf8')));
+    const address = new URL('/status', url.replace(/^ws/u, 'http'));
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(address, { headers, signal: AbortSignal.timeout(QUERY_DEADLINE_MS) });
+    return response.ok ? z.record(z.string(), z.unknown()).parse(await response.json()) : undefined;
+  } catch {
+    return undefined; // it is not there: the journal tells how far it came
+  }
+}
+
+/** @throws PATH_UNUSABLE, JOURNAL_CORRUPT */
+async function readEnding(run: string): Promise<Record<string, unknown>> {
+  const { state } = await replayJournal(runPaths(run).journal);
+  if (state.epoch === 0) throw new TrainerError('PATH_UNUSABLE', `${run}: its journal is empty; the run never started`);
+  const { step, epoch, ending, lastCommit, lastCheckpoint, generation } = state;
+  return {
+    phase: ending === 'open' ? 'not running (ended without a word)' : ending,
+    step,
+    epoch,
+    loss: lastCommit?.loss,
+    gradDigest: lastCommit?.gradDigest,
+    workers: generation?.members,
+    checkpoint: lastCheckpoint?.path,
+    paramDigest: lastCheckpoint?.paramDigest,
+  };
+}
+
+function formatStatus(view: Record<string, unknown>): string {
+  const entries = Object.entries(view).filter(([, value]) => value !== undefined && value !== '');
+  const width = Math.max(...entries.map(([name]) => name.length));
+  const lines = entries.flatMap(([name, value]) => {
+    if (!Array.isArray(value))
+      return [`${name.padEnd(width)}  ${typeof value === 'string' ? value : JSON.stringify(value)}`];
+    return value.map(
+      (item, i) => `${(i === 0 ? name : '').padEnd(width)}  ${typeof item === 'string' ? item : JSON.stringify(item)}`,
+    );
+  });
+  return `${lines.join('\n')}\n`;
+}

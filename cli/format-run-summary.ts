@@ -1,0 +1,30 @@
+/** The last words of a run: what was trained, how fast, where it lies, and how to go on. Pure. */
+import type { LossSpan, RunSummaryView } from '../coordinator/run-summary.ts';
+
+export interface RunFacts {
+  readonly runFolder: string;
+  /** Steps of the whole run. */
+  readonly steps: number;
+  /** The signal that ended it early. */
+  readonly interrupted: string | undefined;
+}
+
+export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, interrupted }: RunFacts): string {
+  const { step, stepsTrained, loss, taskLoss, tokensPerSecond, worldSize, paramDigest, checkpoint } = summary;
+  const width = Math.max(4, ...Object.keys(taskLoss).map((name) => name.length));
+  const span = ({ first, last }: LossSpan) => `${first.toFixed(3).padStart(8)} → ${last.toFixed(3).padStart(7)}`;
+  const target = step >= steps ? String(steps + Math.max(1, stepsTrained)) : String(steps);
+  const lines = [
+    '',
+    interrupted === undefined ? 'Run finished' : `Run interrupted by ${interrupted}; everything is saved`,
+    `  steps       ${step} of ${steps} (${stepsTrained} in this session)`,
+    ...(loss === undefined ? [] : [`  loss        ${span(loss).trim()}`]),
+    `  speed       ${tokensPerSecond} tokens/s (median), ${worldSize} worker${worldSize === 1 ? '' : 's'}`,
+    `  parameters  ${paramDigest ?? 'not saved'}`,
+    `  checkpoint  ${checkpoint ?? 'none'}`,
+    `  go on       npx exmix train --resume ${runFolder} --steps ${target}`,
+    ...(Object.keys(taskLoss).length === 0 ? [] : ['', `  ${'task'.padEnd(width)}     first →    last loss`]),
+    ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}

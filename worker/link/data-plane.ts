@@ -1,0 +1,98 @@
+/** The data side of a worker: its one listening port, and for each generation the mesh of links, the arena and the collective on them. */
+import type { Clock } from '../../shared/clock.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import type { Member } from '../../shared/protocol/messages.ts';
+import type { Refusal, Transport } from '../../shared/transport/transport.ts';
+import { Collective } from '../collective/all-reduce.ts';
+import { Arena, planArena } from '../collective/arena.ts';
+import { connectMesh } from '../collective/connect-mesh.ts';
+import { DataPort } from '../collective/data-port.ts';
+import { planLaneTree } from '../collective/lane-tree.ts';
+import { planGradient } from '../compute/plan-gradient.ts';
+import type { LinkData } from './link-messages.ts';
+
+export interface FormInit {
+  readonly config: RunConfig;
+  readonly rank: number;
+  readonly members: readonly Member[];
+  readonly epoch: number;
+  readonly generation: number;
+  readonly firstStep: number;
+  readonly signal: AbortSignal;
+}
+
+export interface Formed {
+  readonly arena: Arena;
+  readonly collective: Collective;
+}
+
+export class DataPlane {
+  readonly #data: LinkData;
+  readonly #transport: Transport;
+  readonly #clock: Clock;
+  readonly #onRefused: (refusal: Refusal) => void;
+  #port: DataPort | undefined;
+
+  constructor(init: { data: LinkData; transport: Transport; clock: Clock; onRefused: (refusal: Refusal) => void }) {
+    this.#data = init.data;
+    this.#transport = init.transport;
+    this.#clock = init.clock;
+    this.#onRefused = init.onRefused;
+  }
+
+  /** @returns the URL other workers reach the port by @throws PORT_IN_USE */
+  async listen(): Promise<string> {
+    const { listenHost: host, listenPort: port, advertiseHost, token } = this.#data;
+    this.#port = await DataPort.open({ transport: this.#transport, host, port, token, onRefused: this.#onRefused });
+    const url = new URL(this.#port.url);
+    url.hostname = advertiseHost;
+    return url.href.replace(/\/$/u, '');
+  }
+
+  /**
+   * Connects to every other member and starts the collective on the links.
+   * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit), ABORTED
+   */
+  async form({ config, rank, members, epoch, generation, firstStep, signal }: FormInit): Promise<Formed> {
+    const { frameBytes, windowFrames: window, link: linkKind } = config.collective;
+    const { heartbeatTimeoutMs, stepTimeoutMs } = config.cluster;
+    const plan = planGradient(config);
+    const laneTree = planLaneTree(config.training.numLanes, members.length);
+    const arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window }));
+    const peers = members
+      .filter((member) => member.rank !== rank)
+      .map((member) => ({ rank: member.rank, url: member.dataUrl }));
+    const links = await connectMesh({
+      rank,
+      peers,
+      port: this.#port!,
+      transport: this.#transport,
+      token: this.#data.token,
+      epoch,
+      generation,
+      linkKind,
+      frameBytes,
+      timeoutMs: heartbeatTimeoutMs,
+      signal,
+      clock: this.#clock,
+    });
+    const options = { frameBytes, window, timeoutMs: stepTimeoutMs };
+    const collective = new Collective({
+      arena,
+      plan,
+      laneTree,
+      rank,
+      epoch,
+      generation,
+      firstStep,
+      links,
+      options,
+      clock: this.#clock,
+    });
+    return { arena, collective };
+  }
+
+  close(): void {
+    void this.#port?.close();
+  }
+}
