@@ -86,7 +86,8 @@ describe('demo mixture', () => {
       const found: unknown[] = [];
       for await (const batch of readProductSource(source))
         for (const record of batch) found.push(record.ok ? { ...record.fields } : record.reason);
-      assert.deepEqual(found, readSource(source), name);
+      // deepEqual takes seconds on 180,000 rows
+      assert.ok(JSON.stringify(found) === JSON.stringify(readSource(source)), name);
     }
   });
 

@@ -2,7 +2,8 @@
 
 /** @returns the number of words, 0 for blank text */
 export function countWords(text: string): number {
-  return text.match(/\S+/g)?.length ?? 0;
+  const trimmed = text.trim();
+  return trimmed === '' ? 0 : trimmed.split(/\s+/).length;
 }
 
 export function collapseSpaces(text: string): string {
