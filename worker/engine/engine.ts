@@ -5,6 +5,7 @@
  * Assumptions of every implementation: one call at a time; shapes of batches are static (few different ones in a run); the same calls
  * give the same bits wherever `description.fingerprint` is the same.
  */
+import type { OptimizerSlot } from '../model/optimizer-slots.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
 
 /** One microbatch of packed rows. Segment ids are 1, 2, … within a row and 0 at padding. */
@@ -39,12 +40,6 @@ export interface ForwardOutput {
   readonly encoderOutput: Float32Array;
   /** [numRows, targetsLength, vocabSize] */
   readonly logits: Float32Array;
-}
-
-export interface OptimizerSlot {
-  /** The parameter's name with `.vr`, `.vc` or `.v`. */
-  readonly name: string;
-  readonly shape: readonly number[];
 }
 
 export interface EngineDescription {

@@ -6,9 +6,10 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
-import { slotSpecs, updateParameter, updateScalars } from '../model/adafactor.ts';
+import { updateParameter, updateScalars } from '../model/adafactor.ts';
 import { crossEntropy, type Labels } from '../model/cross-entropy.ts';
 import { greedyDecode } from '../model/greedy-decode.ts';
+import { optimizerSlots, slotSpecs, type OptimizerSlot } from '../model/optimizer-slots.ts';
 import { numElements, parameterSpecs, type ParameterSpec } from '../model/parameters.ts';
 import { runT5, type Tokens } from '../model/t5.ts';
 import { checkBatch } from './batch-check.ts';
@@ -19,7 +20,6 @@ import type {
   EngineDescription,
   ForwardOutput,
   GenerationInputs,
-  OptimizerSlot,
   StepOutput,
 } from './engine.ts';
 import { enterBackend, openBackend, type TfjsBackend } from './tfjs-backend.ts';
@@ -54,9 +54,7 @@ class TfjsEngine implements Engine {
     this.#config = init.config;
     this.#zLoss = init.zLoss;
     this.parameters = parameterSpecs(init.config);
-    this.optimizerSlots = this.parameters.flatMap(({ name, shape }) =>
-      slotSpecs(shape).map((slot) => ({ name: `${name}.${slot.kind}`, shape: slot.shape })),
-    );
+    this.optimizerSlots = optimizerSlots(this.parameters);
   }
 
   async load(

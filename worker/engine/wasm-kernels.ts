@@ -4,7 +4,8 @@
  * - BatchMatMul: the stock kernel uses the fast XNNPACK product only for one untransposed pair of matrices (20–25 GFLOP/s on one 3 GHz core),
  *   and plain loops for batches and transposes (1.3–2.2). Here every product is made of untransposed XNNPACK products: sides are transposed
  *   first, and each matrix of a batch is given to the stock kernel as a view into the batch's memory.
- * - Sum over an axis that is not the last: stock transposes first; here it is a product with a row of ones.
+ * - Sum over an axis that is not the last: stock transposes first; here rows are added up in float64.
+ * - Identity copies, and tfjs saves every tensor for the backward pass through it; here memory is shared, as on other backends.
  * - UnsortedSegmentSum does not exist; GatherV2 of rows goes element by element. Here both move whole rows.
  * - OneHot writes integers whatever its dtype; here float32 is written as such.
  *
@@ -21,6 +22,7 @@ interface WasmInternals {
   readonly dataIdMap: { get(dataId: object): { readonly id: number; readonly memoryOffset: number } };
   makeOutput(shape: number[], dtype: DataType): TensorInfo;
   disposeData(dataId: object): boolean;
+  incRef(dataId: object): void;
   readonly wasm: {
     readonly tfjs: {
       registerTensor(id: number, size: number, memoryOffset: number): void;
@@ -53,7 +55,12 @@ export function installWasmKernels(): void {
     const { axis, keepDims } = attrs as { axis: number | number[]; keepDims: boolean };
     const axes = tf.util.parseAxisParam(axis, x.shape);
     if (axes.length !== 1 || axes[0] === x.shape.length - 1 || x.dtype !== 'float32') return stock();
-    return sumOverAxis(internals, machine, x, axes[0]!, keepDims);
+    return sumOverAxis(internals, x, axes[0]!, keepDims);
+  });
+  replaceKernel('Identity', ({ inputs }) => {
+    const { dataId, shape, dtype } = inputs['x']!;
+    internals.incRef(dataId);
+    return { dataId, shape, dtype };
   });
   replaceKernel('GatherV2', ({ inputs, attrs }, stock) => {
     const { x, indices } = inputs as { x: TensorInfo; indices: TensorInfo };
@@ -99,6 +106,8 @@ function openInternals(backend: unknown): WasmInternals {
   const candidate = backend as Partial<WasmInternals>;
   const isExpected =
     typeof candidate.makeOutput === 'function' &&
+    typeof candidate.incRef === 'function' &&
+    typeof candidate.disposeData === 'function' &&
     typeof candidate.dataIdMap?.get === 'function' &&
     typeof candidate.wasm?.cwrap === 'function' &&
     typeof candidate.wasm.tfjs.registerTensor === 'function' &&
@@ -171,26 +180,23 @@ function batchMatMul(
   return out;
 }
 
-function sumOverAxis(
-  internals: WasmInternals,
-  machine: ProductMachine,
-  x: TensorInfo,
-  axis: number,
-  keepDims: boolean,
-): TensorInfo {
+function sumOverAxis(internals: WasmInternals, x: TensorInfo, axis: number, keepDims: boolean): TensorInfo {
   const outer = tf.util.sizeFromShape(x.shape.slice(0, axis));
   const size = x.shape[axis]!;
   const inner = tf.util.sizeFromShape(x.shape.slice(axis + 1));
-  const out = internals.makeOutput(
-    x.shape.flatMap((length, i) => (i !== axis ? [length] : keepDims ? [1] : [])),
-    'float32',
-  );
-  machine.withScratch(size, (ones) => {
-    internals.wasm.HEAPF32.fill(1, ones / 4, ones / 4 + size);
-    const [from, to] = [addressOf(internals, x), addressOf(internals, out)];
-    for (let i = 0; i < outer; i++)
-      machine.multiply(ones, from + i * size * inner * 4, to + i * inner * 4, 1, size, inner);
-  });
+  const kept = x.shape.flatMap((length, i) => (i !== axis ? [length] : keepDims ? [1] : []));
+  const out = internals.makeOutput(kept, 'float32');
+  const [from, to] = [addressOf(internals, x) / 4, addressOf(internals, out) / 4];
+  const { HEAPF32: heap } = internals.wasm;
+  const sums = new Float64Array(inner);
+  for (let i = 0; i < outer; i++) {
+    sums.fill(0);
+    for (let row = 0; row < size; row++) {
+      const source = from + (i * size + row) * inner;
+      for (let j = 0; j < inner; j++) sums[j]! += heap[source + j]!;
+    }
+    heap.set(sums, to + i * inner);
+  }
   return out;
 }
 

@@ -13,19 +13,13 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
+import { factoredAxes } from './optimizer-slots.ts';
 import { numElements } from './parameters.ts';
 
 const EPSILON_1 = 1e-30;
 const EPSILON_2 = 1e-3;
 const CLIP_THRESHOLD = 1;
-const MIN_SIDE_TO_FACTOR = 128;
 const DECAY_EXPONENT = -0.8;
-
-/** Part of the optimizer's state of one parameter. */
-export interface SlotSpec {
-  readonly kind: 'vr' | 'vc' | 'v';
-  readonly shape: readonly number[];
-}
 
 /** The numbers of one update, as tensors: a recorded graph feeds them anew in each step. */
 export interface UpdateScalars {
@@ -42,17 +36,6 @@ export interface Updated {
   readonly parameter: Tensor;
   /** In the order of slotSpecs. */
   readonly slots: readonly Tensor[];
-}
-
-/** The state Adafactor keeps for a parameter of that shape; it starts at zero. */
-export function slotSpecs(shape: readonly number[]): SlotSpec[] {
-  const axes = factoredAxes(shape);
-  if (axes === undefined) return [{ kind: 'v', shape }];
-  const without = (axis: number) => shape.filter((_, i) => i !== axis);
-  return [
-    { kind: 'vr', shape: without(axes.longer) },
-    { kind: 'vc', shape: without(axes.shorter) },
-  ];
 }
 
 /** The tensors of one update; the caller disposes them. */
@@ -73,6 +56,7 @@ export function updateParameter(
   slots: readonly Tensor[],
   scalars: UpdateScalars,
 ): Updated {
+  assertInvariant(parameter.rank === 1 || parameter.rank === 2, `Adafactor of a tensor of rank ${parameter.rank}`);
   const gradient = tf.mul(gradientSum, scalars.gradientScale);
   const square = tf.add(tf.square(gradient), EPSILON_1);
   const average = (old: Tensor, value: Tensor) => tf.add(tf.mul(old, scalars.decay), tf.mul(value, scalars.newShare));
@@ -95,14 +79,6 @@ export function updateParameter(
   const size = tf.maximum(rootMeanSquare(parameter), EPSILON_2);
   const factor = tf.div(tf.mul(scalars.learningRate, size), clip);
   return { parameter: tf.sub(parameter, tf.mul(direction, factor)), slots: newSlots };
-}
-
-/** The axes of a factored matrix, or undefined; of two equal sides the last counts as the longer. */
-function factoredAxes(shape: readonly number[]): { longer: 0 | 1; shorter: 0 | 1 } | undefined {
-  assertInvariant(shape.length === 1 || shape.length === 2, `Adafactor of a tensor of rank ${shape.length}`);
-  const [rows, columns] = shape;
-  if (rows === undefined || columns === undefined || Math.min(rows, columns) < MIN_SIDE_TO_FACTOR) return undefined;
-  return rows > columns ? { longer: 0, shorter: 1 } : { longer: 1, shorter: 0 };
 }
 
 function rootMeanSquare(x: Tensor): Tensor {

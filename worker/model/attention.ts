@@ -20,13 +20,16 @@ export interface AttentionWeights {
   readonly o: Tensor2D;
 }
 
-/** Queries see keys of the same segment: 0 where they do, MASKED elsewhere. Padding is segment 0 and sees padding. @returns [B, 1, Q, K] */
+/**
+ * Queries see keys of the same segment. The mask is MASKED times the squared difference of the segment ids: 0 where they are equal, MASKED
+ * or below elsewhere. Padding is segment 0 and sees padding; nothing reads what comes out there.
+ * @returns [B, 1, Q, K]
+ */
 export function segmentMask(querySegments_BQ: Tensor2D, keySegments_BK: Tensor2D): Tensor4D {
-  const isSame_B1QK = tf.equal(
-    tf.expandDims(tf.expandDims(querySegments_BQ, 1), 3),
-    tf.expandDims(tf.expandDims(keySegments_BK, 1), 2),
-  );
-  return tf.mul(tf.sub(1, tf.cast(isSame_B1QK, 'float32')), MASKED);
+  const [numRows, numQueries] = querySegments_BQ.shape;
+  const query_B1Q1 = tf.reshape(tf.cast(querySegments_BQ, 'float32'), [numRows, 1, numQueries, 1]);
+  const key_B11K = tf.reshape(tf.cast(keySegments_BK, 'float32'), [numRows, 1, 1, keySegments_BK.shape[1]]);
+  return tf.mul(tf.squaredDifference(query_B1Q1, key_B11K), MASKED);
 }
 
 /** Queries see keys at their own place and before. @returns [L, L], 0 or MASKED */

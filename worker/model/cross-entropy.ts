@@ -29,13 +29,10 @@ export function crossEntropy(logits_MV: Tensor2D, labels: Labels, zLoss: number)
     const terms_M2 = tf.concat([tf.sub(logZ_M1, labelLogit_M1), tf.mul(tf.square(logZ_M1), zLoss)], 1);
     return {
       value: tf.mul<Tensor2D>(terms_M2, hasLoss_M1),
-      saved: [p_MV, logZ_M1, oneHot_MV],
+      saved: [p_MV, logZ_M1, oneHot_MV, hasLoss_M1],
       gradient: (dTerms_M2, saved) => {
-        const [p, logZ, oneHot] = saved as [Tensor2D, Tensor2D, Tensor2D];
-        const [dCe_M1, dZ_M1] = tf.split(tf.mul<Tensor2D>(dTerms_M2, tf.expandDims(labels.hasLoss_M, 1)), 2, 1) as [
-          Tensor2D,
-          Tensor2D,
-        ];
+        const [p, logZ, oneHot, hasLoss] = saved as [Tensor2D, Tensor2D, Tensor2D, Tensor2D];
+        const [dCe_M1, dZ_M1] = tf.split(tf.mul<Tensor2D>(dTerms_M2, hasLoss), 2, 1) as [Tensor2D, Tensor2D];
         const onSoftmax_M1 = tf.add(dCe_M1, tf.mul(tf.mul(dZ_M1, logZ), 2 * zLoss));
         return [tf.sub(tf.mul(p, onSoftmax_M1), tf.mul(oneHot, dCe_M1))];
       },

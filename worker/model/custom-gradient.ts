@@ -4,7 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs';
 
 export interface ClosedForm<Output extends Tensor> {
   readonly value: Output;
-  /** What the gradient needs of the forward pass besides its inputs; kept until the backward pass has run. */
+  /** Every tensor the gradient uses besides dValue; tfjs keeps these until the backward pass has run, and frees all others before. */
   readonly saved: readonly Tensor[];
   /** Gradients of the inputs, in their order, from the gradient of the value. */
   readonly gradient: (dValue: Output, saved: readonly Tensor[]) => Tensor[];

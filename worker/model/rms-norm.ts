@@ -4,7 +4,7 @@
  * With r = 1/sqrt(mean(x²) + epsilon), n = x·r and g = dy·weight:  dweight = Σ_M dy·n,  dx = r·(g − n·mean(g·n)).
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
 
 export function rmsNorm(x_MD: Tensor2D, weight_D: Tensor1D, epsilon: number): Tensor2D {
@@ -13,12 +13,12 @@ export function rmsNorm(x_MD: Tensor2D, weight_D: Tensor1D, epsilon: number): Te
     const normal_MD = tf.mul(x_MD, scale_M1);
     return {
       value: tf.mul<Tensor2D>(normal_MD, weight_D),
-      saved: [normal_MD, scale_M1],
-      gradient: (dy_MD, [kept_MD, keptScale_M1]) => {
-        const normal = kept_MD as Tensor;
-        const dNormal_MD = tf.mul(dy_MD, weight_D);
+      saved: [normal_MD, scale_M1, weight_D],
+      gradient: (dy_MD, saved) => {
+        const [normal, scale, weight] = saved as [Tensor2D, Tensor2D, Tensor1D];
+        const dNormal_MD = tf.mul(dy_MD, weight);
         const along_M1 = tf.mean(tf.mul(dNormal_MD, normal), -1, true);
-        const dx_MD = tf.mul(tf.sub(dNormal_MD, tf.mul(normal, along_M1)), keptScale_M1 as Tensor);
+        const dx_MD = tf.mul(tf.sub(dNormal_MD, tf.mul(normal, along_M1)), scale);
         return [dx_MD, tf.sum(tf.mul(dy_MD, normal), 0)];
       },
     };

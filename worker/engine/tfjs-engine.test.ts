@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { modelConfigSchema } from '../../shared/model-config.ts';
+import { initialiseParameters } from '../model/initialise.ts';
+import { createEngine } from './create-engine.ts';
+import type { Batch, Engine } from './engine.ts';
+
+const BACKENDS = ['wasm', 'cpu'] as const;
+const config = modelConfigSchema.parse({
+  vocabSize: 160,
+  dModel: 128,
+  dKv: 8,
+  dFf: 130,
+  numLayers: 2,
+  numDecoderLayers: 1,
+  numHeads: 2,
+});
+
+/** Two packed rows with padding; ids by arithmetic. */
+function exampleBatch(salt = 0): Batch {
+  const [numRows, inputsLength, targetsLength] = [2, 10, 6];
+  const ids = (length: number, factor: number) => Int32Array.from({ length }, (_, i) => (i * factor + salt * 13) % 160);
+  return {
+    numRows,
+    inputsLength,
+    targetsLength,
+    encoderInputIds: ids(20, 37),
+    encoderSegmentIds: Int32Array.of(1, 1, 1, 1, 2, 2, 2, 3, 3, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0),
+    decoderInputIds: ids(12, 53),
+    decoderSegmentIds: Int32Array.of(1, 1, 2, 2, 3, 0, 1, 1, 1, 0, 0, 0),
+    labels: ids(12, 71).map((label, i) => (i === 7 ? -100 : label)),
+  };
+}
+
+async function loadedEngine(name: string): Promise<Engine> {
+  const { engine } = await createEngine({ name, config, zLoss: 1e-4 });
+  await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
+  return engine;
+}
+
+async function gradientsOf(engine: Engine, batch: Batch): Promise<Float32Array[]> {
+  const gradients: Float32Array[] = [];
+  await engine.step(batch, (parameter, gradient) => {
+    gradients[parameter] = gradient.slice();
+  });
+  return gradients;
+}
+
+function sha256(arrays: Iterable<Float32Array>): string {
+  const hash = createHash('sha256');
+  for (const array of arrays) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  return hash.digest('hex');
+}
+
+function emptyState(engine: Engine): [Map<string, Float32Array>, Map<string, Float32Array>] {
+  const arrays = (specs: readonly { name: string; shape: readonly number[] }[]) =>
+    new Map(specs.map(({ name, shape }) => [name, new Float32Array(shape.reduce((a, b) => a * b, 1))]));
+  return [arrays(engine.parameters), arrays(engine.optimizerSlots)];
+}
+
+async function stateOf(engine: Engine): Promise<[Map<string, Float32Array>, Map<string, Float32Array>]> {
+  const state = emptyState(engine);
+  await engine.readBack(...state);
+  return state;
+}
+
+/** What a test child process prints: the hash of gradients, and of parameters after two updates. */
+async function trainAndHash(name: string): Promise<string> {
+  const engine = await loadedEngine(name);
+  const hashes: string[] = [];
+  for (let step = 0; step < 2; step++) {
+    const gradients = await gradientsOf(engine, exampleBatch(step));
+    hashes.push(sha256(gradients));
+    await engine.apply(gradients, { step, learningRate: 0.01, gradientScale: 1 / 7 });
+  }
+  const [parameters, optimizer] = await stateOf(engine);
+  await engine.dispose();
+  return [...hashes, sha256(parameters.values()), sha256(optimizer.values())].join(' ');
+}
+
+const [, , child] = process.argv;
+if (child?.startsWith('hash:') === true) {
+  process.stdout.write(await trainAndHash(child.slice('hash:'.length)));
+  process.exit(0);
+}
+
+for (const name of BACKENDS)
+  describe(`engine ${name}`, () => {
+    test('gives every gradient once, last parameter first, of the sum of the losses', async () => {
+      const engine = await loadedEngine(name);
+      const order: number[] = [];
+      const output = await engine.step(exampleBatch(), (parameter, gradient) => {
+        order.push(parameter);
+        const size = engine.parameters[parameter]!.shape.reduce((a, b) => a * b, 1);
+        assert.equal(gradient.length, size);
+        assert.ok(gradient.some((value) => value !== 0));
+      });
+      assert.deepEqual(
+        order,
+        engine.parameters.map((_, i) => engine.parameters.length - 1 - i),
+      );
+      assert.equal(output.crossEntropy.length, 12);
+      const { decoderSegmentIds, labels } = exampleBatch();
+      for (let i = 0; i < 12; i++) {
+        const hasLoss = decoderSegmentIds[i]! > 0 && labels[i]! >= 0;
+        assert.equal(output.crossEntropy[i]! > 0, hasLoss);
+        assert.equal(output.zLoss[i]! > 0, hasLoss);
+      }
+      await engine.dispose();
+    });
+
+    test('a gradient is the slope of the loss', async () => {
+      const engine = await loadedEngine(name);
+      const batch = exampleBatch();
+      const gradients = await gradientsOf(engine, batch);
+      const parameters = initialiseParameters(engine.parameters, 3);
+      const lossAt = async (step: number) => {
+        const moved = new Map(
+          engine.parameters.map(({ name: key }, i) => [
+            key,
+            parameters.get(key)!.map((value, j) => value - step * gradients[i]![j]!),
+          ]),
+        );
+        await engine.load(moved, 'zero');
+        const { crossEntropy, zLoss } = await engine.step(batch, () => undefined);
+        return [...crossEntropy, ...zLoss].reduce((sum, value) => sum + value, 0);
+      };
+      const slope = ((await lossAt(-2e-5)) - (await lossAt(2e-5))) / 4e-5;
+      const expected = gradients.flat().reduce((sum, g) => sum + g.reduce((s, value) => s + value * value, 0), 0);
+      assert.ok(Math.abs(slope - expected) < 0.02 * expected, `slope ${slope}, |gradient|² ${expected}`);
+      await engine.dispose();
+    });
+
+    test('padding and other segments change nothing', async () => {
+      const engine = await loadedEngine(name);
+      const batch = exampleBatch();
+      const reference = await engine.step(batch, () => undefined);
+      const encoderInputIds = batch.encoderInputIds.map((id, i) => (batch.encoderSegmentIds[i] === 0 ? 99 : id));
+      // Segment 3 of row 0 becomes other text; segments 1 and 2 must not see it.
+      for (const i of [7, 8]) encoderInputIds[i] = 5;
+      const changed = await engine.step({ ...batch, encoderInputIds }, () => undefined);
+      for (const i of [0, 1, 2, 3, 6, 8]) assert.equal(changed.crossEntropy[i], reference.crossEntropy[i]);
+      assert.notEqual(changed.crossEntropy[4], reference.crossEntropy[4]);
+      await engine.dispose();
+    });
+
+    test('holds as many tensors after step 20 as after step 3, and none after dispose', async () => {
+      const { engine } = await createEngine({ name, config, zLoss: 1e-4 });
+      const atStart = engine.memory();
+      await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
+      const numSteps = name === 'wasm' ? 20 : 6;
+      let afterThree = engine.memory();
+      for (let step = 1; step <= numSteps; step++) {
+        const gradients = await gradientsOf(engine, exampleBatch(step));
+        await engine.apply(gradients, { step: step - 1, learningRate: 0.01, gradientScale: 1 / 7 });
+        if (step === 3) afterThree = engine.memory();
+      }
+      await engine.forward(exampleBatch());
+      assert.deepEqual(engine.memory(), afterThree);
+      await engine.dispose();
+      assert.deepEqual(engine.memory(), atStart);
+    });
+
+    test('gives the same bytes for the same step, and in another process', async () => {
+      const here = await trainAndHash(name);
+      assert.equal(await trainAndHash(name), here);
+      const file = fileURLToPath(import.meta.url);
+      const there = execFileSync(process.execPath, ['--import', 'tsx', file, `hash:${name}`], { encoding: 'utf8' });
+      assert.equal(there, here);
+    });
+
+    test('goes on bit for bit from what readBack gave', async () => {
+      const one = await loadedEngine(name);
+      const update = { step: 0, learningRate: 0.01, gradientScale: 1 / 7 };
+      await one.apply(await gradientsOf(one, exampleBatch(1)), update);
+      const [parameters, optimizer] = await stateOf(one);
+      const { engine: other } = await createEngine({ name, config, zLoss: 1e-4 });
+      await other.load(parameters, optimizer);
+      for (const engine of [one, other])
+        await engine.apply(await gradientsOf(engine, exampleBatch(2)), { ...update, step: 1 });
+      assert.deepEqual(await stateOf(other), await stateOf(one));
+      await one.dispose();
+      await other.dispose();
+    });
+
+    test('training lowers the loss', async () => {
+      const engine = await loadedEngine(name);
+      const losses: number[] = [];
+      for (let step = 0; step < 8; step++) {
+        const gradients: Float32Array[] = [];
+        const { crossEntropy } = await engine.step(exampleBatch(), (i, gradient) => {
+          gradients[i] = gradient.slice();
+        });
+        losses.push(crossEntropy.reduce((sum, value) => sum + value, 0));
+        await engine.apply(gradients, { step, learningRate: 0.02, gradientScale: 1 / 7 });
+      }
+      assert.ok(losses.at(-1)! < 0.7 * losses[0]!, losses.join(' '));
+      await engine.dispose();
+    });
+
+    test('refuses ids beyond the vocabulary, arrays of wrong size and wrong names, and stays usable', async () => {
+      const engine = await loadedEngine(name);
+      const batch = exampleBatch();
+      const encoderInputIds = batch.encoderInputIds.with(3, 160);
+      const noop = () => undefined;
+      await assert.rejects(engine.step({ ...batch, encoderInputIds }, noop), {
+        code: 'CONFIG_INVALID',
+        message: /encoderInputIds\[3\] is token 160/,
+      });
+      await assert.rejects(engine.step({ ...batch, labels: new Int32Array(3) }, noop), { code: 'INTERNAL' });
+      const parameters = initialiseParameters(engine.parameters, 3);
+      const { name: firstName } = engine.parameters[0]!;
+      const broken: Map<string, Float32Array>[] = [
+        new Map([...parameters].slice(1)),
+        new Map([...parameters, ['odd', new Float32Array(1)]]),
+        new Map([...parameters, [firstName, new Float32Array(1)]]),
+      ];
+      for (const wrong of broken) await assert.rejects(engine.load(wrong, 'zero'), { code: 'CHECKPOINT_MISMATCH' });
+      await assert.rejects(engine.load(parameters, new Map()), { code: 'CHECKPOINT_MISMATCH' });
+      await engine.step(batch, noop);
+      await engine.dispose();
+      await assert.rejects(engine.step(batch, noop), { code: 'INTERNAL' });
+    });
+
+    test('keeps its own copy of what was loaded', async () => {
+      const { engine } = await createEngine({ name, config, zLoss: 1e-4 });
+      const parameters = initialiseParameters(engine.parameters, 3);
+      await engine.load(parameters, 'zero');
+      for (const values of parameters.values()) values.fill(Number.NaN);
+      const { crossEntropy } = await engine.step(exampleBatch(), () => undefined);
+      assert.ok(crossEntropy.every(Number.isFinite));
+      await engine.dispose();
+    });
+
+    test('describes itself', async () => {
+      const { engine, reason } = await createEngine({ name, config, zLoss: 0 });
+      assert.equal(engine.description.name, name);
+      assert.match(engine.description.fingerprint, /^tfjs 4\.22\.0; .+; V8 \d+\.\d+$/);
+      assert.match(reason, new RegExp(name));
+      assert.deepEqual(engine.optimizerSlots.slice(0, 3), [
+        { name: 'shared.weight.vr', shape: [128] },
+        { name: 'shared.weight.vc', shape: [160] },
+        { name: 'encoder.block.0.layer.0.layer_norm.weight.v', shape: [128] },
+      ]);
+    });
+  });
+
+test('opening the engines leaves the console and the listeners of the process alone', () => {
+  const script = `
+    const listeners = () => ['uncaughtException', 'unhandledRejection'].map((event) => process.listenerCount(event)).join();
+    const before = listeners();
+    const { createEngine } = await import(${JSON.stringify(new URL('./create-engine.ts', import.meta.url).href)});
+    const config = JSON.parse(${JSON.stringify(JSON.stringify({ ...config, vocabSize: 8 }))});
+    for (const name of ['wasm', 'cpu']) {
+      const { engine } = await createEngine({ name, config, zLoss: 0 });
+      await engine.load(new Map(engine.parameters.map(({ name, shape }) => [name, new Float32Array(shape.reduce((a, b) => a * b))])), 'zero');
+    }
+    if (listeners() !== before) process.stdout.write('listeners ' + before + ' became ' + listeners());
+  `;
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', script];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  assert.deepEqual({ status, stdout, stderr }, { status: 0, stdout: '', stderr: '' });
+});
