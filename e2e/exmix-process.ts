@@ -1,0 +1,92 @@
+/** Runs the real command in a real process, and reads what it leaves in its run folder. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after } from 'node:test';
+import { assertInvariant } from '../shared/errors.ts';
+import type { LogRecord } from '../shared/logger.ts';
+
+const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
+export const TINY = fileURLToPath(new URL('./tiny.yaml', import.meta.url));
+/** No command of the tests takes longer, ms. */
+const DEADLINE_MS = 240_000;
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunningExmix {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+  /** Resolves when what was printed so far matches. */
+  printed(pattern: RegExp): Promise<void>;
+}
+
+/** A folder that goes when the test file is done. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'exmix-e2e-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Starts `exmix` with the given arguments. @param home $EXMIX_HOME: where prepared mixtures lie */
+export function startExmix(args: readonly string[], home: string): RunningExmix {
+  const child = spawn(process.execPath, [EXMIX, ...args], {
+    env: { ...process.env, EXMIX_HOME: home },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: DEADLINE_MS,
+    killSignal: 'SIGKILL',
+  });
+  let stdout = '';
+  let stderr = '';
+  const watchers = new Set<() => void>();
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    for (const watcher of watchers) watcher();
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const ended = new Promise<Ended>((resolve) => child.once('close', (code) => resolve({ code, stdout, stderr })));
+  const printed = async (pattern: RegExp): Promise<void> => {
+    let watcher!: () => void;
+    const seen = new Promise<void>((resolve) => {
+      watcher = () => {
+        if (pattern.test(stdout)) resolve();
+      };
+      watchers.add(watcher);
+      watcher();
+    });
+    const early = ended.then(({ code }) =>
+      assertInvariant(
+        pattern.test(stdout),
+        `exmix ended with ${String(code)} before it printed ${String(pattern)}:\n${stdout}${stderr}`,
+      ),
+    );
+    await Promise.race([seen, early]);
+    watchers.delete(watcher);
+  };
+  return { child, ended, printed };
+}
+
+/** Runs `exmix` to its end. */
+export function exmix(args: readonly string[], home: string): Promise<Ended> {
+  return startExmix(args, home).ended;
+}
+
+/** The records of a run's log. */
+export function readLog(runFolder: string): LogRecord[] {
+  const lines = readFileSync(join(runFolder, 'coordinator.jsonl'), 'utf8').trimEnd().split('\n');
+  return lines.map((line) => JSON.parse(line) as LogRecord);
+}
+
+/** `paramDigest` of the run's last record that has one. */
+export function finalDigest(runFolder: string): string {
+  const digest = readLog(runFolder).findLast((record) => typeof record['paramDigest'] === 'string')?.['paramDigest'];
+  assertInvariant(typeof digest === 'string', `${runFolder} has a digest in its log`);
+  return digest;
+}

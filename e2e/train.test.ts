@@ -1,0 +1,165 @@
+/** Whole runs of the tiny model: the promises about bits, resuming and losing workers, kept by real processes. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, describe, test } from 'node:test';
+import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY, type Ended } from './exmix-process.ts';
+
+const folder = temporaryFolder();
+const home = join(folder, 'home');
+const runFolder = (name: string): string => join(folder, name);
+
+/** Trains the tiny model into the folder of that name. */
+async function train(name: string, ...args: string[]): Promise<Ended> {
+  const ended = await exmix(['train', '--config', TINY, '--run-dir', runFolder(name), ...args], home);
+  assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+  return ended;
+}
+
+describe('a run of real processes', () => {
+  let straight = '';
+
+  before(async () => {
+    const { stdout } = await train('straight', '--workers', '1');
+    straight = finalDigest(runFolder('straight'));
+    assert.ok(stdout.includes(straight), 'the summary shows the digest');
+  });
+
+  for (const workers of [2, 3, 4]) {
+    test(`${workers} workers train the same bits as one`, async () => {
+      await train(`w${workers}`, '--workers', String(workers));
+      assert.equal(finalDigest(runFolder(`w${workers}`)), straight);
+      const digests = (name: string) =>
+        readLog(runFolder(name)).flatMap((record) =>
+          record.msg === 'step committed' ? [record['gradDigest'], record['loss']] : [],
+        );
+      assert.deepEqual(digests(`w${workers}`), digests('straight'));
+    });
+  }
+
+  test('the same run again has the same bits, another seed has others', async () => {
+    await train('again', '--workers', '2');
+    await train('seed', '--workers', '2', '--seed', '8');
+    assert.equal(finalDigest(runFolder('again')), straight);
+    assert.notEqual(finalDigest(runFolder('seed')), straight);
+  });
+
+  test('stock ws links train the same bits as direct ones', async () => {
+    await train('message', '--workers', '2', '--set', 'collective.link=message');
+    assert.equal(finalDigest(runFolder('message')), straight);
+  });
+
+  test('a run resumed with another number of workers ends with the bits of the run that did not stop, in the same folder', async () => {
+    await train('halves', '--workers', '2', '--steps', '5');
+    const ended = await exmix(['train', '--resume', runFolder('halves'), '--steps', '8', '--workers', '3'], home);
+    assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+    assert.equal(finalDigest(runFolder('halves')), straight);
+    const steps = readLog(runFolder('halves')).flatMap((record) =>
+      record.msg === 'step committed' ? [record['step']] : [],
+    );
+    assert.deepEqual(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
+  });
+
+  test('a single checkpoint is resumed in a new run folder, and the old one stays as it was', async () => {
+    const before = readdirSync(join(runFolder('straight'), 'checkpoints'));
+    const checkpoint = join(runFolder('straight'), 'checkpoints', 'step-4');
+    await train('fork', '--workers', '1', '--resume', checkpoint);
+    assert.equal(finalDigest(runFolder('fork')), straight);
+    assert.equal(readLog(runFolder('fork')).find((record) => record.msg === 'step committed')?.['step'], 5);
+    assert.deepEqual(readdirSync(join(runFolder('straight'), 'checkpoints')), before);
+  });
+
+  test('SIGTERM finishes the step, saves, and exits with 130; resumed, the bits are those of the run that did not stop', async () => {
+    const args = [
+      'train',
+      '--config',
+      TINY,
+      '--run-dir',
+      runFolder('terminated'),
+      '--workers',
+      '2',
+      '--steps',
+      '100000',
+    ];
+    const run = startExmix(args, home);
+    await run.printed(/step 1\//u);
+    run.child.kill('SIGTERM');
+    const { code, stdout, stderr } = await run.ended;
+    assert.equal(code, 130, stdout + stderr);
+    const interrupted = readLog(runFolder('terminated')).at(-1);
+    assert.equal(interrupted?.msg, 'run interrupted');
+    const step = Number(interrupted['step']);
+    assert.ok(existsSync(join(runFolder('terminated'), 'checkpoints', `step-${step}`)));
+    const steps = String(step + 2);
+    await train('terminated-straight', '--workers', '1', '--steps', steps);
+    const resumed = await exmix(
+      ['train', '--resume', runFolder('terminated'), '--steps', steps, '--workers', '1'],
+      home,
+    );
+    assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
+    assert.equal(finalDigest(runFolder('terminated')), finalDigest(runFolder('terminated-straight')));
+  });
+
+  test('a killed worker ends the run with its name, what the others hold is saved, and resumed the bits are the same', async () => {
+    const args = [
+      'train',
+      '--config',
+      TINY,
+      '--run-dir',
+      runFolder('killed'),
+      '--workers',
+      '3',
+      '--steps',
+      '100000',
+      '--set',
+      'checkpoint.everySteps=100000',
+    ];
+    const run = startExmix(args, home);
+    await run.printed(/step 10\//u);
+    const victim = readLog(runFolder('killed')).find(
+      (record) => record.msg === 'worker started' && record['workerId'] === 'local-1',
+    );
+    process.kill(Number(victim?.['pid']), 'SIGKILL');
+    const { code, stdout, stderr } = await run.ended;
+    assert.equal(code, 4, stdout + stderr);
+    assert.match(stderr, /WORKER_LOST: rank 1, worker local-1/u);
+    assert.match(stderr, /exmix train --resume/u);
+    const published = readLog(runFolder('killed')).findLast((record) => record.msg === 'checkpoint published');
+    const step = Number(published?.['step']);
+    assert.ok(step >= 10, `saved at step ${step}`);
+    const steps = String(step + 2);
+    await train('killed-straight', '--workers', '2', '--steps', steps);
+    const resumed = await exmix(['train', '--resume', runFolder('killed'), '--steps', steps, '--workers', '2'], home);
+    assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
+    assert.equal(finalDigest(runFolder('killed')), finalDigest(runFolder('killed-straight')));
+  });
+
+  test('the log keeps its contract', () => {
+    const records = readLog(runFolder('straight'));
+    const committed = records.find((record) => record.msg === 'step committed');
+    const numbers = [
+      'step',
+      'loss',
+      'gradNorm',
+      'lr',
+      'inputTokens',
+      'targetTokens',
+      'tokensPerSecond',
+      'worldSize',
+      'generation',
+      'etaSeconds',
+    ];
+    for (const field of numbers) assert.equal(typeof committed?.[field], 'number', field);
+    assert.match(String(committed?.['gradDigest']), /^[0-9a-f]{8}$/u);
+    for (const phase of ['feed', 'compute', 'communicate', 'update', 'total'])
+      assert.equal(typeof (committed?.['ms'] as Record<string, unknown>)[phase], 'number', phase);
+    assert.ok(Object.keys(committed?.['taskLoss'] as object).length > 5);
+    const published = records.find((record) => record.msg === 'checkpoint published');
+    for (const field of ['step', 'bytes', 'ms']) assert.equal(typeof published?.[field], 'number', field);
+    const finished = records.at(-1);
+    assert.equal(finished?.msg, 'run finished');
+    assert.equal(finished['step'], 8);
+    assert.equal(finished['checkpoint'], join(runFolder('straight'), 'checkpoints', 'step-8'));
+    assert.equal(finished['paramDigest'], straight);
+  });
+});
