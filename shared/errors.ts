@@ -31,6 +31,10 @@ export const ERROR_CODES = {
   RUN_LOCKED: { reaction: 'usage', meaning: 'Another live coordinator holds the run folder.' },
   PORT_IN_USE: { reaction: 'usage', meaning: 'The address to listen on is taken or not ours.' },
   ENGINE_UNAVAILABLE: { reaction: 'usage', meaning: 'The engine asked for cannot run on this machine.' },
+  ENGINE_OUT_OF_MEMORY: {
+    reaction: 'usage',
+    meaning: 'The model and one microbatch do not fit into the memory the engine can have.',
+  },
   DISK_FULL: { reaction: 'run', meaning: 'The file system has no room for what must be written.' },
 
   SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import { enterBackend, openBackend } from './tfjs-backend.ts';
+import { guardAllocator } from './wasm-internals.ts';
 
 await openBackend('cpu');
 await openBackend('wasm');
@@ -96,6 +97,30 @@ describe('kernels put into the wasm backend', () => {
     await assertSameOnBoth(() => tf.oneHot(indices(), 4, 1, 0, 'float32'));
     await assertSameOnBoth(() => tf.oneHot(indices(), 4, 5, -2, 'float32'));
     await assertSameOnBoth(() => tf.oneHot(tf.tensor1d([0, 3], 'int32'), 4));
+  });
+
+  test('an allocation beyond the memory fails, gives back what it got, and signed addresses are understood', () => {
+    const freed: number[] = [];
+    const answering = (address: number) =>
+      guardAllocator(
+        () => address,
+        (given) => void freed.push(given),
+      );
+    const isOutOfMemory = { code: 'ENGINE_OUT_OF_MEMORY', message: /no room for 4096 B/ };
+    assert.equal(answering(65_536)(4096), 65_536);
+    assert.equal(answering(-(2 ** 31))(4096), 2 ** 31);
+    assert.throws(() => answering(0)(4096), isOutOfMemory);
+    assert.deepEqual(freed, []);
+    assert.throws(() => answering(-(2 ** 27))(4096), isOutOfMemory);
+    assert.deepEqual(freed, [2 ** 32 - 2 ** 27]);
+  });
+
+  test('the backend allocates through the guard', async () => {
+    await enterBackend('wasm');
+    const tooLarge = { dataId: {}, shape: [2 ** 30], dtype: 'float32' } as const;
+    assert.throws(() => tf.backend().move(tooLarge.dataId, null as never, [...tooLarge.shape], tooLarge.dtype, 1), {
+      code: 'ENGINE_OUT_OF_MEMORY',
+    });
   });
 
   test('a clone shares memory and outlives its original', async () => {

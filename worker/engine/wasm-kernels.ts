@@ -9,31 +9,13 @@
  * - UnsortedSegmentSum does not exist; GatherV2 of rows goes element by element. Here both move whole rows.
  * - OneHot writes integers whatever its dtype; here float32 is written as such.
  *
- * Leans on internals of @tensorflow/tfjs-backend-wasm 4.22.0 (`dataIdMap`, `makeOutput`, `wasm.tfjs.registerTensor`), which
- * `openInternals` checks. Everything runs on one thread in a fixed order: the same bits each time.
+ * Everything runs on one thread in a fixed order: the same bits each time.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { DataType, KernelConfig, TensorInfo } from '@tensorflow/tfjs';
+import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
+import { addressOf, openInternals, type WasmInternals } from './wasm-internals.ts';
 import { multiplyBatches, type MatrixBatch, type ProductMachine } from './matrix-product.ts';
-
-/** What is used of BackendWasm beyond its public face. */
-interface WasmInternals {
-  readonly dataIdMap: { get(dataId: object): { readonly id: number; readonly memoryOffset: number } };
-  makeOutput(shape: number[], dtype: DataType): TensorInfo;
-  disposeData(dataId: object): boolean;
-  incRef(dataId: object): void;
-  readonly wasm: {
-    readonly tfjs: {
-      registerTensor(id: number, size: number, memoryOffset: number): void;
-      disposeData(id: number): void;
-    };
-    /** Replaced when the memory grows: never keep it across an allocation. */
-    readonly HEAPF32: Float32Array;
-    readonly HEAP32: Int32Array;
-    cwrap(name: string, result: null, parameters: readonly string[]): (...args: (number | Uint8Array)[]) => void;
-  };
-}
 
 /** Tensor ids of views; the backend counts its own from 1. */
 const VIEW_IDS = { a: 2 ** 30, b: 2 ** 30 + 1, out: 2 ** 30 + 2 } as const;
@@ -43,7 +25,7 @@ const VIEW_IDS = { a: 2 ** 30, b: 2 ** 30 + 1, out: 2 ** 30 + 2 } as const;
  * @throws ENGINE_UNAVAILABLE where the installed backend is not the one these kernels were written for
  */
 export function installWasmKernels(): void {
-  const internals = openInternals(tf.backend());
+  const internals = openInternals();
   const machine = createMachine(internals);
   replaceKernel('BatchMatMul', ({ inputs, attrs }) => {
     const { a, b } = inputs as { a: TensorInfo; b: TensorInfo };
@@ -100,25 +82,6 @@ function replaceKernel(
         return before.kernelFunc(args) as TensorInfo;
       }),
   });
-}
-
-function openInternals(backend: unknown): WasmInternals {
-  const candidate = backend as Partial<WasmInternals>;
-  const isExpected =
-    typeof candidate.makeOutput === 'function' &&
-    typeof candidate.incRef === 'function' &&
-    typeof candidate.disposeData === 'function' &&
-    typeof candidate.dataIdMap?.get === 'function' &&
-    typeof candidate.wasm?.cwrap === 'function' &&
-    typeof candidate.wasm.tfjs.registerTensor === 'function' &&
-    candidate.wasm.HEAPF32 instanceof Float32Array;
-  if (!isExpected)
-    throw new TrainerError(
-      'ENGINE_UNAVAILABLE',
-      `the wasm kernels are written for the wasm backend of tfjs 4.22.0, found tfjs ${tf.version_core} with other internals; ` +
-        'run npm ci to install the pinned version',
-    );
-  return candidate as WasmInternals;
 }
 
 /** The two basic operations, on addresses in the wasm memory. */
@@ -253,11 +216,6 @@ function readIndices(internals: WasmInternals, indices: TensorInfo, bound: numbe
     if (value >= bound || value < lowest)
       throw new TrainerError('INTERNAL', `index ${value} is not in [0, ${bound}) of the tensor`);
   return values;
-}
-
-/** Byte address in the wasm memory. */
-function addressOf(internals: WasmInternals, tensor: TensorInfo): number {
-  return internals.dataIdMap.get(tensor.dataId).memoryOffset;
 }
 
 function shapeBytes(shape: readonly number[]): Uint8Array {
