@@ -110,7 +110,7 @@ describe('a damaged spiece.model', () => {
           }
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 30 },
     );
   });
 
