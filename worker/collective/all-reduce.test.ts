@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import type { TrainerError, ErrorCode } from '../../shared/errors.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -13,7 +12,7 @@ import { planBuckets, type BucketPlan } from './bucket-plan.ts';
 import { FRAME_PART, FRAME_SUM } from './frame-header.ts';
 import { planLaneTree } from './lane-tree.ts';
 import { SimulatedNetwork } from './simulated-links.ts';
-import { makeLaneGradient, sumNaively } from './lane-gradients.ts';
+import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.ts';
 import type { StepResult } from './step-tally.ts';
 
 interface Setup {
@@ -185,7 +184,7 @@ describe('the bits', () => {
         const results = await world.run([10]);
         const { plan } = world;
         const gradient = world.arenas[0]!.bytes(world.arenas[0]!.slotAddress(0, 0), plan.totalBytes);
-        assert.equal(results[0]![0]!.digest, crc32(gradient));
+        assert.equal(results[0]![0]!.digest, checksumNaively(gradient));
         for (const [result] of results) seen.add(`${result!.digest}/${result!.sumOfSquares}`);
       }
     assert.equal(seen.size, 1);
@@ -239,7 +238,7 @@ describe('faults', () => {
       world,
       victim,
       'FRAME_INVALID',
-      /rank 1: payload of bucket \d+ chunk \d+ part \d+: expected crc32/,
+      /rank 1: payload of bucket \d+ chunk \d+ part \d+: expected checksum/,
     );
   });
 

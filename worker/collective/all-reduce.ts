@@ -9,35 +9,18 @@
  * that it has not announced yet, and nothing else touches slot 0. Steps of a generation are numbered without gaps. After a
  * failure the object is dead: all links are closed and the step is repeated by another generation.
  */
-import { crc32 } from 'node:zlib';
 import type { Clock } from '../../shared/clock.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
-import type { Arena } from './arena.ts';
-import { planPieces, type BucketPlan } from './bucket-plan.ts';
-import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveOptions } from './collective-options.ts';
+import { planPieces } from './bucket-plan.ts';
+import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveInit, type CollectiveOptions } from './collective-options.ts';
 import { finishTree } from './finish-tree.ts';
 import { FRAME_PART, FRAME_SUM, type FrameHeader } from './frame-header.ts';
-import type { LaneTree } from './lane-tree.ts';
+import { finishChecksum, type ChecksumState } from './line-checksum.ts';
 import type { Link } from './link.ts';
 import { StepExchange, type ExchangeShape } from './step-exchange.ts';
 import { RunningStep } from './running-step.ts';
 import { StepTally, type StepResult } from './step-tally.ts';
-
-export interface CollectiveInit {
-  readonly arena: Arena;
-  readonly plan: BucketPlan;
-  readonly laneTree: LaneTree;
-  readonly rank: number;
-  readonly epoch: number;
-  readonly generation: number;
-  /** Number of the generation's first step. */
-  readonly firstStep: number;
-  /** One per peer, not yet started. */
-  readonly links: readonly Link[];
-  readonly options?: Partial<CollectiveOptions>;
-  readonly clock?: Clock;
-}
 
 export class Collective {
   /** Resolves with the reason when the collective has failed or was closed; never rejects. */
@@ -105,7 +88,7 @@ export class Collective {
           `startStep: expected step ${this.#current.step}${this.#running === null ? '' : ' to finish first'}, found ${step}`,
         ),
       );
-    const running = new RunningStep(new StepTally(this.#init, this.#shape, this.#options.verify, this.#clock));
+    const running = new RunningStep(new StepTally(this.#init, this.#shape, this.#clock));
     this.#running = running;
     const onAbort = (): void => this.#fail(new TrainerError('ABORTED', `all-reduce of step ${step} was called off`));
     if (signal?.aborted === true) onAbort();
@@ -180,37 +163,37 @@ export class Collective {
     const exchange = this.#exchangeFor(header);
     if (header.type === FRAME_PART) {
       const { ordinal, node } = exchange.checkPart(peer, header);
-      this.#verify(peer, header, arena.bytes(arena.receiveAddress(peer, ordinal, node), header.byteLength));
+      if (this.#options.verify)
+        this.#verify(peer, header, this.#checksum(arena.receiveAddress(peer, ordinal, node), header.byteLength));
       exchange.partReceived(peer);
       if (exchange === this.#current) this.#advance(peer);
     } else {
       const { ordinal } = exchange.checkSum(peer, header);
-      this.#verify(peer, header, arena.bytes(arena.slotAddress(0, header.offsetBytes), header.byteLength));
+      const checksum = this.#checksum(arena.slotAddress(0, header.offsetBytes), header.byteLength);
+      if (this.#options.verify) this.#verify(peer, header, checksum);
       exchange.sumReceived(peer);
-      this.#running?.tally.pieceDone(this.#shape.pieces[peer]![ordinal]!, header.payloadCrc32);
+      this.#running?.tally.pieceDone(this.#shape.pieces[peer]![ordinal]!, checksum);
       this.#sendParts(peer);
     }
     this.#running?.tally.received(header.byteLength);
     this.#finishIfDone();
   }
 
-  #verify(peer: number, header: FrameHeader, payload: Uint8Array): void {
-    if (!this.#options.verify) return;
-    const found = this.#checksum(payload);
-    if (found !== header.payloadCrc32)
+  #verify(peer: number, header: FrameHeader, checksum: ChecksumState): void {
+    const found = finishChecksum(checksum);
+    if (found !== header.payloadChecksum)
       throw new TrainerError(
         'FRAME_INVALID',
         `rank ${peer}: payload of bucket ${header.bucket} chunk ${header.chunk} part ${header.part}: ` +
-          `expected crc32 ${header.payloadCrc32}, got ${found}; bytes were changed on the way (step ${header.step})`,
+          `expected checksum ${header.payloadChecksum}, got ${found}; bytes were changed on the way (step ${header.step})`,
       );
   }
 
-  #checksum(payload: Uint8Array): number {
-    if (!this.#options.verify) return 0;
+  #checksum(address: number, byteLength: number): ChecksumState {
     const startMs = this.#clock.monotonicMs();
-    const value = crc32(payload);
-    this.#running?.tally.verified(this.#clock.monotonicMs() - startMs);
-    return value;
+    const state = this.#init.arena.checksum(address, byteLength);
+    this.#running?.tally.checksummed(this.#clock.monotonicMs() - startMs);
+    return state;
   }
 
   /** Reduces whatever is complete. @param cause the rank whose data came last */
@@ -224,13 +207,15 @@ export class Collective {
       const startMs = this.#clock.monotonicMs();
       finishTree(this.#init, piece, ordinal);
       running.tally.reduced(cause, this.#clock.monotonicMs() - startMs);
-      const payload = this.#init.arena.bytes(this.#init.arena.slotAddress(0, piece.offsetBytes), piece.byteLength);
-      const payloadCrc32 = this.#checksum(payload);
-      const header = { ...this.#current.place(FRAME_SUM, piece, 0), payloadCrc32 };
+      const address = this.#init.arena.slotAddress(0, piece.offsetBytes);
+      const checksum = this.#checksum(address, piece.byteLength);
+      const payloadChecksum = this.#options.verify ? finishChecksum(checksum) : 0;
+      const payload = this.#init.arena.bytes(address, piece.byteLength);
+      const header = { ...this.#current.place(FRAME_SUM, piece, 0), payloadChecksum };
       // Starting behind the own rank spreads the first frames over the mesh.
       const { rank, worldSize } = this.#shape;
       for (let i = 1; i < worldSize; i++) this.#send((rank + i) % worldSize, header, payload);
-      running.tally.pieceDone(piece, payloadCrc32);
+      running.tally.pieceDone(piece, checksum);
     }
   }
 
@@ -241,9 +226,10 @@ export class Collective {
       const piece = this.#current.takePieceToSend(peer);
       if (piece === null) return;
       for (let node = 0; node < this.#shape.numCoverNodes[this.#shape.rank]!; node++) {
-        const payload = arena.bytes(arena.slotAddress(node, piece.offsetBytes), piece.byteLength);
-        const payloadCrc32 = this.#checksum(payload);
-        this.#send(peer, { ...this.#current.place(FRAME_PART, piece, node), payloadCrc32 }, payload);
+        const address = arena.slotAddress(node, piece.offsetBytes);
+        const payloadChecksum = this.#options.verify ? finishChecksum(this.#checksum(address, piece.byteLength)) : 0;
+        const header = { ...this.#current.place(FRAME_PART, piece, node), payloadChecksum };
+        this.#send(peer, header, arena.bytes(address, piece.byteLength));
       }
     }
   }

@@ -3,7 +3,7 @@
  *
  * | from | bytes | what |
  * |---|---|---|
- * | 0 | 65536 | unused, so that no address is 0 |
+ * | 0 | 65536 | the link thread's checksum state, else unused, so that no place has address 0 |
  * | `slotsAt` | numSlots × slotBytes | stack of lane partials; slot 0 ends up as the reduced gradient |
  * | `receiveAt[peer]` | window × cover nodes of the peer × receiveStride | pieces that wait for their sum |
  *
@@ -14,9 +14,11 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { BucketPlan } from './bucket-plan.ts';
 import { bindKernels, type Kernels } from './kernels.ts';
 import type { FoldStep, LaneTree } from './lane-tree.ts';
+import { CHECKSUM_STATE_BYTES, type ChecksumState } from './line-checksum.ts';
 
 const PAGE_BYTES = 65536;
 const MAX_BYTES = 2 ** 32;
+const CHECKSUM_STATE_AT = 1024;
 /** Keeps equal offsets of different receive slots out of the same cache sets. */
 const STRIDE_SKEW_BYTES = 4160;
 
@@ -119,6 +121,12 @@ export class Arena {
   /** Elements [offsetBytes / 4, …) of a slot, not a copy. [numElements] */
   floats(slot: number, offsetBytes: number, numElements: number): Float32Array {
     return new Float32Array(this.memory.buffer, this.slotAddress(slot, offsetBytes), numElements);
+  }
+
+  /** State of whole 64-byte lines; called by one thread only. */
+  checksum(address: number, byteLength: number): ChecksumState {
+    this.kernels.lineChecksum(CHECKSUM_STATE_AT, address, byteLength);
+    return new Uint32Array(Uint8Array.from(this.bytes(CHECKSUM_STATE_AT, CHECKSUM_STATE_BYTES)).buffer);
   }
 
   /**

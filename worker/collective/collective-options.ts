@@ -1,4 +1,10 @@
-/** What can be chosen about the all-reduce; the values are the ones that were fastest beside gloo (bench/RESULTS.md). */
+/** What a Collective is made of, and what can be chosen about the all-reduce; the values are the ones that were fastest beside gloo (bench/RESULTS.md). */
+
+import type { Clock } from '../../shared/clock.ts';
+import type { Arena } from './arena.ts';
+import type { BucketPlan } from './bucket-plan.ts';
+import type { LaneTree } from './lane-tree.ts';
+import type { Link } from './link.ts';
 
 export interface CollectiveOptions {
   /** Most bytes of one piece, a multiple of 64. */
@@ -17,3 +23,18 @@ export const DEFAULT_COLLECTIVE_OPTIONS: CollectiveOptions = {
   verify: true,
   timeoutMs: 60_000,
 };
+
+export interface CollectiveInit {
+  readonly arena: Arena;
+  readonly plan: BucketPlan;
+  readonly laneTree: LaneTree;
+  readonly rank: number;
+  readonly epoch: number;
+  readonly generation: number;
+  /** Number of the generation's first step. */
+  readonly firstStep: number;
+  /** One per peer, not yet started. */
+  readonly links: readonly Link[];
+  readonly options?: Partial<CollectiveOptions>;
+  readonly clock?: Clock;
+}

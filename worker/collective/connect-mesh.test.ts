@@ -266,7 +266,7 @@ for (const kind of kinds)
       part: 0,
       byteLength: 100_032,
       offsetBytes: 0,
-      payloadCrc32: 12345,
+      payloadChecksum: 12345,
     };
 
     const attacks: [string, Uint8Array[], string][] = [

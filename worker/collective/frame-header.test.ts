@@ -22,7 +22,7 @@ const example: FrameHeader = {
   part: 2,
   byteLength: 65536,
   offsetBytes: 0x1_0002_0000,
-  payloadCrc32: 0xcbf43926,
+  payloadChecksum: 0xcbf43926,
 };
 
 const HEX =
@@ -42,7 +42,7 @@ const headers: fc.Arbitrary<FrameHeader> = fc.record(
     part: u32,
     byteLength: u32,
     offsetBytes: fc.maxSafeNat(),
-    payloadCrc32: u32,
+    payloadChecksum: u32,
   },
   { noNullPrototype: true },
 );

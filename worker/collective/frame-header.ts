@@ -15,7 +15,7 @@
  * | 24 | u32 | part: piece of the chunk |
  * | 28 | u32 | byteLength of the payload |
  * | 32 | u64 | offset of the payload in the flat gradient, bytes |
- * | 40 | u32 | crc32 of the payload, or 0 where verification is off |
+ * | 40 | u32 | checksum of the payload (line-checksum.ts), or 0 where verification is off |
  * | 44 | u32 | crc32 of bytes 0 … 43 |
  */
 import { crc32 } from 'node:zlib';
@@ -44,7 +44,7 @@ export interface FramePlace {
 }
 
 export interface FrameHeader extends FramePlace {
-  readonly payloadCrc32: number;
+  readonly payloadChecksum: number;
 }
 
 export function encodeFrameHeader(header: FrameHeader): Buffer {
@@ -60,7 +60,7 @@ export function encodeFrameHeader(header: FrameHeader): Buffer {
   bytes.writeUInt32LE(header.part, 24);
   bytes.writeUInt32LE(header.byteLength, 28);
   bytes.writeBigUInt64LE(BigInt(header.offsetBytes), 32);
-  bytes.writeUInt32LE(header.payloadCrc32, 40);
+  bytes.writeUInt32LE(header.payloadChecksum, 40);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, CHECKED_BYTES)), 44);
   return bytes;
 }
@@ -100,7 +100,7 @@ export function decodeFrameHeader(data: Uint8Array): FrameHeader {
     part: bytes.readUInt32LE(24),
     byteLength: bytes.readUInt32LE(28),
     offsetBytes: Number(bytes.readBigUInt64LE(32)),
-    payloadCrc32: bytes.readUInt32LE(40),
+    payloadChecksum: bytes.readUInt32LE(40),
   };
 }
 

@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { RandomStream } from '../../shared/random.ts';
 import { Arena, planArena } from './arena.ts';
 import { planBuckets } from './bucket-plan.ts';
-import { combineCrc32 } from './crc32-combine.ts';
 import { generateKernels } from './generate-kernels.ts';
 import { bindKernels } from './kernels.ts';
 import { planLaneTree } from './lane-tree.ts';
@@ -122,14 +120,4 @@ describe('arena', () => {
       code: 'CONFIG_INVALID',
     });
   });
-});
-
-test('combineCrc32 is the checksum of the two strings put together', () => {
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), fc.uint8Array({ maxLength: 300 }), (a, b) => {
-      assert.equal(combineCrc32(crc32(a), crc32(b), b.length), crc32(Buffer.concat([a, b])));
-    }),
-  );
-  const long = Buffer.alloc(1_500_007, 'exmix');
-  assert.equal(combineCrc32(crc32(long), crc32(long), long.length), crc32(Buffer.concat([long, long])));
 });

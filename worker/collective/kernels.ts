@@ -12,6 +12,8 @@ export interface Kernels {
   add4(target: number, a: number, b: number, c: number, d: number, length: number): void;
   /** Σ x² in float64; element i goes to accumulator i mod 8, the eight are added pairwise. Finite exactly if all x are. */
   sumOfSquares(at: number, length: number): number;
+  /** Writes the 192-byte checksum state of whole 64-byte lines to `state`; line-checksum.ts says what it is. */
+  lineChecksum(state: number, at: number, length: number): void;
   /** Address of the first 16-byte group that holds a NaN or an infinity, or null. */
   findNonFinite(at: number, length: number): number | null;
 }
@@ -32,6 +34,7 @@ export function bindKernels(memory: WebAssembly.Memory): Kernels {
     add2: take('add2'),
     add4: take('add4'),
     sumOfSquares: take('sumOfSquares'),
+    lineChecksum: take('lineChecksum'),
     findNonFinite(at, length) {
       const found = findNonFinite(at, length) >>> 0;
       return found === (at + length) % 2 ** 32 ? null : found;

@@ -1,4 +1,5 @@
-/** Made-up lane gradients and the slow, obvious sum of them: the oracle of the all-reduce's tests and benchmark checks. */
+/** Made-up lane gradients, and the slow, obvious sum and checksum of them: the oracle of the all-reduce's tests and benchmark checks. */
+import { crc32 } from 'node:zlib';
 import { RandomStream } from '../../shared/random.ts';
 import type { BucketPlan } from './bucket-plan.ts';
 
@@ -28,4 +29,17 @@ export function sumNaively(lanes: readonly Float32Array<ArrayBuffer>[]): Float32
   const left = sumNaively(lanes.slice(0, lanes.length / 2));
   const right = sumNaively(lanes.slice(lanes.length / 2));
   return left.map((x, i) => x + right[i]!);
+}
+
+/** line-checksum.ts by its definition, word by word. @param bytes whole 64-byte lines */
+export function checksumNaively(bytes: Buffer): number {
+  const [sums, weighted, remainders] = [new Uint32Array(16), new Uint32Array(16), new Uint32Array(16)];
+  for (let at = 0; at < bytes.length; at += 4) {
+    const column = (at / 4) % 16;
+    const x = bytes.readUInt32LE(at);
+    sums[column]! += x;
+    weighted[column]! += sums[column]!;
+    remainders[column] = (remainders[column]! << 1) ^ (remainders[column]! >>> 31 === 1 ? 0x04c11db7 : 0) ^ x;
+  }
+  return crc32(Buffer.concat([sums, weighted, remainders].map(({ buffer }) => Buffer.from(buffer))));
 }

@@ -2,18 +2,19 @@
  * What one step's all-reduce leaves behind: digest, sum of squares, timings. Digest and sum of squares are taken over the fixed
  * flat layout in a fixed order, so they are the same on every rank and for every world size.
  *
- * Digest: CRC-32 of the whole reduced flat gradient (scalars included), put together from the checksums of the pieces.
+ * Digest: line checksum of the whole reduced flat gradient (scalars included), put together from those of the pieces; it is
+ * taken over the bytes that lie in this rank's memory, also where frames are not verified.
  * Sum of squares: float64, per bucket in the kernel's fixed order, then over the buckets from first to last.
  */
-import { crc32 } from 'node:zlib';
 import type { Clock } from '../../shared/clock.ts';
+import { assertInvariant } from '../../shared/errors.ts';
 import type { Arena } from './arena.ts';
 import type { BucketPlan, Piece } from './bucket-plan.ts';
-import { combineCrc32 } from './crc32-combine.ts';
+import { combineChecksums, emptyChecksum, finishChecksum, type ChecksumState } from './line-checksum.ts';
 import type { ExchangeShape } from './step-exchange.ts';
 
 export interface StepResult {
-  /** CRC-32 of the reduced flat gradient, equal on all ranks and for all world sizes. */
+  /** uint32 checksum of the reduced flat gradient, equal on all ranks and for all world sizes. */
   readonly digest: number;
   /** Σ g² over the flat gradient without the scalars; finite exactly if every gradient element is. */
   readonly sumOfSquares: number;
@@ -24,7 +25,8 @@ export interface StepResult {
   /** From the last own bucket's readiness to the end: what communication added to the step. */
   readonly exposedMs: number;
   readonly addMs: number;
-  readonly verifyMs: number;
+  /** All checksums: of frames (where verified) and for the digest. */
+  readonly checksumMs: number;
   readonly normMs: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
@@ -41,27 +43,26 @@ export class StepTally {
   readonly #arena: Arena;
   readonly #plan: BucketPlan;
   readonly #shape: ExchangeShape;
-  readonly #verify: boolean;
   readonly #clock: Clock;
   readonly #startMs: number;
   readonly #lastArrivals: number[];
   /** Pieces of each bucket that are not final yet. */
   readonly #openPieces: number[];
   readonly #bucketSquares: number[];
-  readonly #pieceCrcs = new Map<number, number>();
+  /** By offset. */
+  readonly #checksums = new Map<number, ChecksumState>();
   #readyMs: number;
   #progressMs: number;
   #addMs = 0;
-  #verifyMs = 0;
+  #checksumMs = 0;
   #normMs = 0;
   #sentBytes = 0;
   #receivedBytes = 0;
 
-  constructor({ arena, plan }: TallyComponents, shape: ExchangeShape, verify: boolean, clock: Clock) {
+  constructor({ arena, plan }: TallyComponents, shape: ExchangeShape, clock: Clock) {
     this.#arena = arena;
     this.#plan = plan;
     this.#shape = shape;
-    this.#verify = verify;
     this.#clock = clock;
     this.#startMs = clock.monotonicMs();
     this.#readyMs = this.#startMs;
@@ -94,8 +95,8 @@ export class StepTally {
     this.progress();
   }
 
-  verified(ms: number): void {
-    this.#verifyMs += ms;
+  checksummed(ms: number): void {
+    this.#checksumMs += ms;
   }
 
   reduced(lastRank: number, ms: number): void {
@@ -103,9 +104,9 @@ export class StepTally {
     this.#addMs += ms;
   }
 
-  /** The final bytes of a piece lie in slot 0. @param pieceCrc32 ignored where verification is off */
-  pieceDone(piece: Piece, pieceCrc32: number): void {
-    this.#pieceCrcs.set(piece.offsetBytes, pieceCrc32);
+  /** The final bytes of a piece lie in slot 0. */
+  pieceDone(piece: Piece, checksum: ChecksumState): void {
+    this.#checksums.set(piece.offsetBytes, checksum);
     if (--this.#openPieces[piece.bucket]! > 0) return;
     const { startBytes, endBytes } = this.#plan.buckets[piece.bucket]!;
     if (startBytes >= this.#plan.gradientBytes) return; // the scalars
@@ -127,7 +128,7 @@ export class StepTally {
       totalMs: nowMs - this.#startMs,
       exposedMs: nowMs - this.#readyMs,
       addMs: this.#addMs,
-      verifyMs: this.#verifyMs,
+      checksumMs: this.#checksumMs,
       normMs: this.#normMs,
       sentBytes: this.#sentBytes,
       receivedBytes: this.#receivedBytes,
@@ -136,12 +137,13 @@ export class StepTally {
   }
 
   #computeDigest(): number {
-    if (!this.#verify) return crc32(this.#arena.bytes(this.#arena.slotAddress(0, 0), this.#plan.totalBytes));
-    const pieces = this.#shape.pieces.flat().sort((a, b) => a.offsetBytes - b.offsetBytes);
-    return pieces.reduce(
-      (digest, { offsetBytes, byteLength }) => combineCrc32(digest, this.#pieceCrcs.get(offsetBytes) ?? 0, byteLength),
-      0,
-    );
+    let state = emptyChecksum();
+    for (const { offsetBytes, byteLength } of this.#shape.pieces.flat().sort((a, b) => a.offsetBytes - b.offsetBytes)) {
+      const piece = this.#checksums.get(offsetBytes);
+      assertInvariant(piece !== undefined, `the piece at ${offsetBytes} is done`);
+      state = combineChecksums(state, piece, byteLength);
+    }
+    return finishChecksum(state);
   }
 
   #findNonFinite(): number | null {
