@@ -30,7 +30,7 @@ import { prepareTask, type PreparableTask, type TaskProgress } from './prepare-t
 import { checkRows } from './row-tally.ts';
 
 /** A shard ends before it would be larger. */
-export const SHARD_BYTES = 64 * 1024 * 1024;
+const SHARD_BYTES = 64 * 1024 * 1024;
 /** Share of malformed rows that a task may have. */
 export const BAD_ROW_THRESHOLD = 0.001;
 /** Lengths are stored in 16 bits. */

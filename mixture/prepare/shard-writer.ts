@@ -17,7 +17,7 @@ import type { ShardEntry } from './manifest.ts';
 /** Bytes gathered before a write. */
 const BUFFER_BYTES = 1 << 20;
 
-export type ShardFile = Pick<FileHandle, 'write' | 'sync' | 'close'>;
+type ShardFile = Pick<FileHandle, 'write' | 'sync' | 'close'>;
 
 export interface ShardWriterInit {
   /** Exists and is empty. */

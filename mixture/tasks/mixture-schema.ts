@@ -11,13 +11,13 @@ const name = z
   );
 const text = z.string().min(1, 'must not be empty');
 
-export const sourceSchema = z.strictObject({
+const sourceSchema = z.strictObject({
   path: z.union([text, z.array(text).min(1, 'must name at least one file')]),
   format: z.enum(SOURCE_FORMATS),
   quotes: z.boolean().optional(),
 });
 
-export const taskSchema = z.strictObject({
+const taskSchema = z.strictObject({
   name,
   family: text,
   metrics: z.array(text).optional(),
@@ -27,7 +27,7 @@ export const taskSchema = z.strictObject({
   labels: z.array(text).min(2, 'must hold at least two labels').optional(),
 });
 
-export const denoisingSchema = z.strictObject({
+const denoisingSchema = z.strictObject({
   name,
   source: sourceSchema,
   text: text.optional(),
