@@ -238,7 +238,7 @@ export class Coordinator {
         saver,
         clock,
       });
-      if (checkpoint !== undefined) this.#summary.publish(checkpoint);
+      if (checkpoint !== undefined) await this.#published(checkpoint);
       log.warn({ reason, checkpoint: checkpoint?.path }, 'survivors saved');
       await this.#dismiss(failure.message);
       throw failure;

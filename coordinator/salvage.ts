@@ -63,11 +63,9 @@ export async function salvage(init: SalvageInit): Promise<Salvage> {
   }
 }
 
-/** @returns how far each survivor that answered is */
-async function abortStep(
-  { failure, server, generation, clock }: SalvageInit,
-  survivors: readonly WorkerHandle[],
-): Promise<Map<WorkerHandle, number>> {
+/** @returns how far each survivor that answered is; what they reported before is taken into the ledger */
+async function abortStep(init: SalvageInit, survivors: readonly WorkerHandle[]): Promise<Map<WorkerHandle, number>> {
+  const { failure, server, generation, training, clock } = init;
   const { epoch } = generation;
   for (const worker of survivors)
     worker.send({ kind: 'abort', epoch, generation: generation.generation, reason: failure.message });
@@ -81,6 +79,8 @@ async function abortStep(
       pending.delete(event.worker);
       steps.delete(event.worker);
     }
+    if (event.kind === 'message' && event.message.kind === 'report')
+      await training.takeLateReport(event.worker, event.message);
     if (event.kind === 'message' && event.message.kind === 'aborted' && pending.delete(event.worker))
       steps.set(event.worker, event.message.step);
   }

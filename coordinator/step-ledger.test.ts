@@ -91,6 +91,10 @@ describe('step ledger', () => {
       'a second report of a rank',
       (steps: StepLedger) => (steps.report(0, report(0, 2)), steps.report(0, report(0, 2))),
     ],
+    [
+      'a step before an earlier one',
+      (steps: StepLedger) => (steps.deal({ ...DEALT, step: 6 }), steps.report(0, { ...report(0, 2), step: 6 })),
+    ],
     ['a lane reported twice', (steps: StepLedger) => (steps.report(0, report(0, 3)), steps.report(1, report(2, 4)))],
     ['a lane nobody reported', (steps: StepLedger) => (steps.report(0, report(0, 1)), steps.report(1, report(2, 4)))],
     [

@@ -85,9 +85,13 @@ export class StepLedger {
       );
     if (open.reports[rank] !== undefined)
       throw new TrainerError('MESSAGE_INVALID', `rank ${rank} reports step ${report.step} a second time`);
-    const other = open.reports.findIndex(
-      (earlier) => earlier !== undefined && earlier.gradDigest !== report.gradDigest,
-    );
+    const earlier = [...this.#open].find(([step, { reports }]) => step < report.step && reports[rank] === undefined);
+    if (earlier !== undefined)
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `rank ${rank} reports step ${report.step} before step ${earlier[0]}; reports come in order`,
+      );
+    const other = open.reports.findIndex((known) => known !== undefined && known.gradDigest !== report.gradDigest);
     if (other >= 0) {
       const [a, b] = [open.reports[other]!.gradDigest, report.gradDigest].map(formatDigest);
       const message = `step ${report.step}: rank ${other} has gradient ${a}, rank ${rank} has ${b}; nothing of this step is kept`;

@@ -17,7 +17,7 @@ import { Progress } from './progress.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
-import { formatDigest, StepLedger, type StepSummary } from './step-ledger.ts';
+import { formatDigest, StepLedger, type StepReport, type StepSummary } from './step-ledger.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
@@ -113,6 +113,16 @@ export class Training {
   async settle(step: number): Promise<void> {
     const summary = this.#ledger.settle(step);
     if (summary !== undefined) await this.#commit(summary);
+  }
+
+  /** A report that came after the failure: it may be all that is left of a step. */
+  async takeLateReport(worker: WorkerHandle, message: StepReport): Promise<void> {
+    try {
+      const summary = this.#ledger.report(this.#init.generation.members.indexOf(worker), message);
+      if (summary !== undefined) await this.#commit(summary);
+    } catch (error) {
+      this.#init.log.warn({ workerId: worker.workerId, reason: (error as Error).message }, 'late report not taken');
+    }
   }
 
   /** The state at the last committed step, to be saved. */
