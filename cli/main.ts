@@ -42,8 +42,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .wrap(Math.min(120, process.stdout.columns))
     .epilogue('Exit status: 0 done, 2 usage or config, 3 data, 4 run failed, 130 interrupted.')
     .exitProcess(false)
-    .fail((message: string | null, error: Error | undefined, instance) => {
-      throw error ?? new TrainerError('CONFIG_INVALID', withNearestFlags(message ?? 'bad usage', knownFlags(instance)));
+    .fail((message: string | null, error: Error | undefined) => {
+      throw error ?? new TrainerError('CONFIG_INVALID', withNearestFlags(message ?? 'bad usage', knownFlags(parser)));
     });
   try {
     await parser.parseAsync();
@@ -67,9 +67,9 @@ function withNearestFlags(message: string, known: readonly string[]): string {
   return `unknown flag ${hints.join(', ')}; --help lists the flags`;
 }
 
-function knownFlags(instance: unknown): string[] {
-  const options = (instance as { getInternalMethods(): { getOptions?(): { key?: object } } })
-    .getInternalMethods()
-    .getOptions?.();
-  return Object.keys(options?.key ?? {}).filter((name) => name.length > 1);
+/** The flags of the command that is being parsed. */
+function knownFlags(parser: object): string[] {
+  // yargs has getOptions but does not declare it.
+  const { getOptions } = parser as { getOptions?: () => { key?: object } };
+  return Object.keys(getOptions?.call(parser).key ?? {}).filter((name) => name.length > 1);
 }

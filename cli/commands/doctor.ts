@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url';
 import type { CommandModule } from 'yargs';
 import { toTrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../mixture/prepare/prepared-folder.ts';
-import { formatFixtureReport, runDoctorFixture } from './doctor-fixture.ts';
 
 const GIB = 2 ** 30;
 const MIN_FREE_MEMORY_BYTES = GIB;
@@ -40,6 +39,7 @@ export const doctorCommand: CommandModule<object, DoctorArguments> = {
       .example('$0 doctor --fixture golden/t5-tiny-v1_0 --engine cpu', 'largest differences from Transformers'),
   handler: async ({ fixture, engine, json }) => {
     if (fixture !== undefined) {
+      const { formatFixtureReport, runDoctorFixture } = await import('./doctor-fixture.ts');
       const report = await runDoctorFixture(fixture, engine);
       process.stdout.write(json ? `${JSON.stringify(report)}\n` : formatFixtureReport(report));
       if (!report.passed) process.exitCode = 1;
@@ -87,6 +87,7 @@ async function checkDisk(folder: string): Promise<Finding> {
 /** Runs the reference model that ships with exmix. */
 async function checkEngine(engine: string): Promise<Finding> {
   try {
+    const { runDoctorFixture } = await import('./doctor-fixture.ts');
     const report = await runDoctorFixture(SELF_TEST, engine);
     const failed = report.checks.filter(({ passed }) => !passed).map(({ name }) => name);
     if (failed.length === 0)

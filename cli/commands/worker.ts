@@ -3,7 +3,6 @@ import { hostname } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { systemClock } from '../../shared/clock.ts';
 import { createLogger } from '../../shared/logger.ts';
-import { Worker } from '../../worker/worker.ts';
 import { readToken } from '../token.ts';
 
 interface WorkerArguments {
@@ -47,6 +46,8 @@ export const workerCommand: CommandModule<object, WorkerArguments> = {
     });
     const interrupt = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));
+    // Loaded here: no other command needs an engine.
+    const { Worker } = await import('../../worker/worker.ts');
     const worker = new Worker({
       coordinatorUrl: args.url,
       token,
