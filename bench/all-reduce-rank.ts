@@ -21,6 +21,7 @@ export type Ask =
   | { readonly kind: 'listen' }
   | { readonly kind: 'meet'; readonly rank: number; readonly urls: readonly string[] }
   | ConnectAsk
+  | { readonly kind: 'fill' }
   | { readonly kind: 'run'; readonly verify: boolean };
 
 export interface Reply {
@@ -74,7 +75,6 @@ async function connect({ numBytes, linkKind, frameBytes, window, bucketBytes }: 
 }
 
 async function run(verify: boolean): Promise<Reply> {
-  arena.floats(0, 0, plan.totalBytes / 4).fill(1);
   const which = verify ? 'on' : 'off';
   const collective = collectives![which];
   const startMs = performance.now();
@@ -96,6 +96,9 @@ async function answer(ask: Ask): Promise<Reply> {
       return nothing;
     case 'connect':
       await connect(ask);
+      return nothing;
+    case 'fill':
+      arena.floats(0, 0, plan.totalBytes / 4).fill(1);
       return nothing;
     case 'run':
       return run(ask.verify);

@@ -138,9 +138,17 @@ for (const worldSize of numbers(args.worlds)) {
     const costs: Record<'gloo' | 'on' | 'off', Cost[]> = { gloo: [], on: [], off: [] };
     const split: Reply[] = [];
     for (let round = -1; round < numRounds; round++) {
-      const glooCost = gloo === null ? null : await gloo.run(numBytes);
-      const on = await exmix.ask({ kind: 'run', verify: true });
-      const off = await exmix.ask({ kind: 'run', verify: false });
+      const replies: Record<'on' | 'off', Reply[]> = { on: [], off: [] };
+      let glooCost: Cost | null = null;
+      // The order turns, so that no contender always comes after the same one.
+      for (let turn = 0; turn < 3; turn++) {
+        const contender = (['gloo', 'on', 'off'] as const)[(round + 1 + turn) % 3]!;
+        if (contender !== 'gloo') {
+          await exmix.ask({ kind: 'fill' }); // an answer from all is the barrier, as gloo's rank has one
+          replies[contender] = await exmix.ask({ kind: 'run', verify: contender === 'on' });
+        } else if (gloo !== null) glooCost = await gloo.run(numBytes);
+      }
+      const { on, off } = replies;
       if (new Set([...on, ...off].map(({ digest }) => digest)).size !== 1)
         throw new Error('the ranks hold different sums');
       if (round < 0) continue; // first touch of the memory

@@ -1,4 +1,4 @@
-/** What a Collective is made of, and what can be chosen about the all-reduce; the values are the ones that were fastest beside gloo (bench/RESULTS.md). */
+/** What a Collective is made of, and what can be chosen about the all-reduce; costs are in bench/RESULTS.md. */
 
 import type { Clock } from '../../shared/clock.ts';
 import type { Arena } from './arena.ts';
