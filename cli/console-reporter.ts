@@ -70,8 +70,10 @@ function time(record: LogRecord): string {
 }
 
 /** `msg key=value …`, with the level where it is a warning or worse. */
-function formatRecord({ level, msg, time: _time, ...fields }: LogRecord): string {
-  const shown = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== '');
+function formatRecord({ level, msg, ...fields }: LogRecord): string {
+  const shown = Object.entries(fields).filter(
+    ([name, value]) => name !== 'time' && value !== undefined && value !== null && value !== '',
+  );
   const pairs = shown.map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const prefix = level === 'info' || level === 'debug' ? '' : `${level.toUpperCase()} `;
   return [`${prefix}${msg}`, ...pairs].join(' ');

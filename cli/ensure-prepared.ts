@@ -20,7 +20,7 @@ export async function ensurePrepared(
   signal: AbortSignal,
 ): Promise<MixtureOfRun> {
   const { featureLengths } = config;
-  const mixture = await loadMixture(config.mixture.path);
+  const mixture = loadMixture(config.mixture.path);
   const outDir = config.mixture.prepared ?? preparedFolder({ mixture, featureLengths });
   const { folder, hash, tasks } = await prepareMixture({
     mixture,

@@ -14,6 +14,7 @@ import {
   type WorkerMessage,
   type WorkerPhase,
 } from '../shared/protocol/messages.ts';
+import { RefusalLog } from '../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../shared/transport/transport.ts';
 
 /** Events of all workers that may wait for the coordinator's loop. */
@@ -102,13 +103,14 @@ export class ControlServer {
 
   /** @returns the URL that workers dial @throws PORT_IN_USE */
   async listen(): Promise<string> {
-    const { transport, host, port, token, log, status } = this.#init;
+    const { transport, host, port, token, log, clock, status } = this.#init;
+    const refusals = new RefusalLog(log, clock);
     this.#listener = await transport.listen({
       host,
       port,
       token,
       onConnection: (connection) => this.#accept(connection),
-      onRefused: (refusal) => log.warn({ ...refusal }, 'connection refused'),
+      onRefused: (refusal) => refusals.refused(refusal),
       onRequest: (request, response) => {
         const isStatus = request.method === 'GET' && request.url === '/status';
         response.writeHead(isStatus ? 200 : 404, { 'content-type': 'application/json' });

@@ -17,10 +17,13 @@ import { Progress } from './progress.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
-import { formatDigest, StepLedger, type StepReport, type StepSummary } from './step-ledger.ts';
+import { stepLogFields } from './step-log.ts';
+import { StepLedger, type StepReport, type StepSummary } from './step-ledger.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
+/** A broken link is the effect of something: this long its cause, a worker that is gone, may show itself, ms. */
+const CAUSE_GRACE_MS = 2_000;
 
 export interface Generation {
   readonly epoch: number;
@@ -60,6 +63,7 @@ export class Training {
   #committedMs: number;
   #savedStep: number;
   #savedAtMs: number;
+  #symptom: { readonly error: TrainerError; readonly sinceMs: number } | undefined;
 
   constructor(init: TrainingInit) {
     this.#init = init;
@@ -204,7 +208,10 @@ export class Training {
         `rank ${rank}, ${worker.toString()}, was lost in step ${this.#committedStep + 1}: ${event.error.message}`,
       );
     const { message } = event;
-    if (message.kind === 'failed') throw describeFailure(rank, worker, message, this.#committedStep);
+    if (message.kind === 'failed') {
+      this.#takeFailure(describeFailure(rank, worker, message, this.#committedStep));
+      return;
+    }
     if (message.epoch !== epoch || ('generation' in message && message.generation !== generation))
       throw new TrainerError(
         'MESSAGE_INVALID',
@@ -219,6 +226,13 @@ export class Training {
     } else throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
   }
 
+  /** Members whose peer has died fail too, and are often heard first: the run ends with the cause, if there is one. */
+  #takeFailure(error: TrainerError): void {
+    const isSymptom = error.reaction === 'transport' || error.reaction === 'protocol';
+    if (!isSymptom) throw error;
+    this.#symptom ??= { error, sinceMs: this.#init.clock.monotonicMs() };
+  }
+
   async #commit(summary: StepSummary): Promise<void> {
     const { journal, clock, log, config, generation } = this.#init;
     const { step, loss, gradDigest } = summary;
@@ -231,27 +245,14 @@ export class Training {
     this.#committedMs = clock.monotonicMs();
     const wallMs = this.#progress.commit(this.#committedMs);
     const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
-    const fields = {
-      step,
-      loss,
-      taskLoss: summary.taskLoss,
-      taskTokens: summary.taskTokens,
-      zLoss: summary.zLoss,
-      gradNorm: summary.gradNorm,
-      lr: summary.learningRate,
-      inputTokens: summary.inputTokens,
-      targetTokens: summary.targetTokens,
-      tokensPerSecond: Math.round(tokensPerSecond),
+    const fields = stepLogFields(summary, {
+      wallMs,
+      tokensPerSecond,
       worldSize: generation.members.length,
       generation: ids.generation,
-      gradDigest: formatDigest(gradDigest),
-      ms: Object.fromEntries(
-        Object.entries({ ...summary.ms, wall: wallMs }).map(([name, ms]) => [name, Math.round(ms * 10) / 10]),
-      ),
-      slowestRank: summary.slowestRank,
-      etaSeconds: Math.round(this.#progress.etaSeconds(config.training.steps - step)),
       steps: config.training.steps,
-    };
+      etaSeconds: this.#progress.etaSeconds(config.training.steps - step),
+    });
     log.info(fields, 'step committed');
     this.#init.onCommit(summary, tokensPerSecond);
   }
@@ -267,6 +268,7 @@ export class Training {
     const { clock, config, generation } = this.#init;
     const { heartbeatTimeoutMs, stepTimeoutMs } = config.cluster;
     const nowMs = clock.monotonicMs();
+    if (this.#symptom !== undefined && nowMs - this.#symptom.sinceMs >= CAUSE_GRACE_MS) throw this.#symptom.error;
     for (const [rank, member] of generation.members.entries()) {
       const silentMs = nowMs - member.lastHeardMs;
       if (silentMs > heartbeatTimeoutMs)

@@ -2,7 +2,7 @@
  * A worker thread that runs one TypeScript module and talks in typed messages. The module's side is `threadPort()`.
  * A thread that throws ends with a TrainerError on `failed`; nothing is lost in a dangling 'error' event.
  */
-import { parentPort, Worker, workerData, type TransferListItem } from 'node:worker_threads';
+import { parentPort, Worker, workerData, type Transferable } from 'node:worker_threads';
 import { assertInvariant, toTrainerError, TrainerError } from '../errors.ts';
 
 const BOOTSTRAP = new URL('./bootstrap.mjs', import.meta.url);
@@ -41,7 +41,7 @@ export class Thread<In, Out> {
     });
   }
 
-  post(message: In, transfer: TransferListItem[] = []): void {
+  post(message: In, transfer: Transferable[] = []): void {
     this.#worker.postMessage(message, transfer);
   }
 
@@ -54,7 +54,7 @@ export class Thread<In, Out> {
 
 export interface ThreadPort<In, Out> {
   readonly data: unknown;
-  post(message: Out, transfer?: TransferListItem[]): void;
+  post(message: Out, transfer?: Transferable[]): void;
   onMessage(handler: (message: In) => void): void;
   /** No more messages are taken; the thread ends when its work does. */
   close(): void;

@@ -84,7 +84,7 @@ export interface ListenInit {
   readonly limits?: Partial<ConnectionLimits>;
   /** Time for a new socket to show the token (default 5 s). */
   readonly handshakeTimeoutMs?: number;
-  /** Most sockets that have not shown the token yet (default 64); further ones are dropped. */
+  /** Most sockets that have not shown the token yet (default 64); with one more, the oldest is dropped. */
   readonly maxUnauthenticated?: number;
 }
 

@@ -95,10 +95,13 @@ class Door {
   knock(socket: Socket): void {
     socket.on('error', () => undefined);
     const limit = this.#init.maxUnauthenticated ?? 64;
-    if (this.#isClosed || this.#waiting.size >= limit) {
-      this.refuse(socket, 'AUTH_FAILED', `more than ${limit} sockets without token`);
+    if (this.#isClosed) {
+      socket.destroy();
       return;
     }
+    // The oldest goes: who has the token shows it at once, so a crowd of silent strangers cannot keep it out.
+    const [oldest] = this.#waiting.size >= limit ? this.#waiting.keys() : [];
+    if (oldest !== undefined) this.refuse(oldest, 'AUTH_FAILED', `more than ${limit} sockets without token`);
     socket.setNoDelay(true);
     const timer = setTimeout(
       () => this.refuse(socket, 'AUTH_FAILED', `no request with a token within ${this.#handshakeTimeoutMs} ms`),
@@ -146,6 +149,7 @@ class Door {
 
   /** Ends a socket; with a status, the answer is sent first. */
   refuse(socket: Duplex, code: ErrorCode, reason: string, status?: number): void {
+    this.#endWaiting(socket);
     this.#report(socket, code, reason);
     if (status === undefined || !socket.writable) {
       socket.destroy();
