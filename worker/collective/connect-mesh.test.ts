@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { toTrainerError } from '../../shared/errors.ts';
@@ -351,7 +350,7 @@ describe('connectMesh', () => {
     const stranger = connect(ports[0]!.port, '127.0.0.1');
     stranger.on('error', () => undefined).resume();
     stranger.write(Buffer.alloc(300, 7));
-    await once(stranger, 'close');
+    await new Promise((resolve) => stranger.once('close', resolve));
     const connecting = connectMesh(meshInit(kind, transport, ports, 0, 7));
     await assert.rejects(dial('/data/1/6/0/1'), { code: 'CONNECT_FAILED', message: /expected epoch 1 generation 7/ });
     await assert.rejects(dial('/data/2/7/0/1'), { code: 'CONNECT_FAILED', message: /expected epoch 1 generation 7/ });
