@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { RunSummaryView } from '../coordinator/run-summary.ts';
+import { formatRunSummary } from './format-run-summary.ts';
+
+const SUMMARY: RunSummaryView = {
+  step: 40,
+  stepsTrained: 10,
+  loss: { first: 8.7812, last: 5.5 },
+  taskLoss: { wn_define: { first: 9, last: 6 } },
+  tokensPerSecond: 1234,
+  worldSize: 2,
+  paramDigest: 'abc',
+  checkpoint: '/runs/x/checkpoints/step-40',
+};
+
+describe('run summary', () => {
+  test('says steps, losses in all and per task, speed, workers, digest, checkpoint and the command to go on', () => {
+    const text = formatRunSummary(SUMMARY, { runFolder: '/runs/x', steps: 40, interrupted: undefined });
+    for (const part of [
+      'Run finished',
+      '40 of 40 (10 in this session)',
+      '8.781 →   5.500',
+      '1234 tokens/s (median), 2 workers',
+      'parameters  abc',
+      '/runs/x/checkpoints/step-40',
+      'npx exmix train --resume /runs/x --steps 50',
+    ])
+      assert.ok(text.includes(part), `${part} in ${text}`);
+    assert.match(text, /wn_define\s+9\.000 →\s+6\.000/u);
+  });
+
+  test('an interrupted run says by what, and goes on to its own end', () => {
+    const text = formatRunSummary(
+      { ...SUMMARY, step: 20, worldSize: 1 },
+      { runFolder: '/runs/x', steps: 40, interrupted: 'SIGINT' },
+    );
+    assert.ok(text.includes('Run interrupted by SIGINT'));
+    assert.ok(text.includes('--resume /runs/x --steps 40'));
+    assert.ok(text.includes(', 1 worker\n'));
+  });
+
+  test('a run that never trained says so without losses', () => {
+    const summary = { step: 0, stepsTrained: 0, taskLoss: {}, tokensPerSecond: 0, worldSize: 0, paramDigest: null };
+    const text = formatRunSummary(summary, { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' });
+    assert.ok(!text.includes('loss '), text);
+    assert.ok(text.includes('not saved') && text.includes('checkpoint  none'));
+  });
+});
