@@ -7,8 +7,11 @@ import { checkConfig } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { assertInvariant, fromErrorRecord, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
+import { RefusalLog } from '../shared/refusal-log.ts';
 import { parameterDigest } from '../shared/checkpoint/parameter-digest.ts';
+import { abortable } from './abortable.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
+import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { Arena } from './collective/arena.ts';
 import { planLaneTree } from './collective/lane-tree.ts';
 import { loadState } from './compute/load-state.ts';
@@ -41,8 +44,15 @@ interface Training {
   readonly config: RunConfig;
   readonly engine: Engine;
   readonly feed: Feed;
+  readonly taskNames: readonly string[];
   readonly writer: CheckpointWriter;
 }
+
+/**
+ * `stopped`: a step could not be finished, and what was dealt or asked to be saved behind it cannot be done either; the
+ * coordinator decides. `aborted`: it has decided; what is applied stays, and may be saved.
+ */
+type Phase = 'training' | 'stopped' | 'aborted';
 
 export class Worker {
   readonly #init: WorkerInit;
@@ -52,11 +62,13 @@ export class Worker {
   #runner: StepRunner | undefined;
   /** Updates applied. */
   #step = 0;
-  /** A step could not be finished: no further one is begun until the coordinator decides. */
-  #isStopped = false;
+  #phase: Phase = 'training';
+  /** End what has been brought up, the newest first. */
+  readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(init: WorkerInit) {
     this.#init = init;
+    const refusals = new RefusalLog(init.log, init.clock);
     const { coordinatorUrl, token, workerId, listenHost, listenPort, advertiseHost } = init;
     this.#link = new Link({
       coordinatorUrl,
@@ -66,53 +78,70 @@ export class Worker {
       listenPort,
       advertiseHost,
       progress: this.#progress.memory,
-      onRefused: (refusal) => this.#init.log.warn({ ...refusal }, 'connection refused'),
-      onDeal: ({ step, lanes }) => this.#training?.feed.deal(step, lanes),
+      onRefused: (refusal) => refusals.refused(refusal),
+      onWaiting: (reason) => this.#init.log.info({ reason }, 'waiting for the coordinator'),
+      onDeal: ({ step, lanes }) => {
+        assertInvariant(this.#training !== undefined, 'a deal comes after `ready`');
+        this.#training.feed.deal(step, lanes);
+      },
     });
   }
 
   /**
-   * Joins and works until the coordinator says `finish`.
-   * @throws what ended it otherwise: CONNECTION_LOST, an engine's or the feed's failure, ABORTED
+   * Joins and works until the coordinator says `finish`. Call it once.
+   * @throws what ended it otherwise: CONNECTION_LOST, an engine's or the feed's failure, ABORTED by the signal
    */
   async run(signal: AbortSignal): Promise<void> {
+    const stop = AbortSignal.any([signal, this.#link.stepSignal]);
+    let reason = 'the run is over';
     try {
       for (;;) {
         const command = await this.#link.nextCommand(signal);
         if (command.kind === 'finish') break;
-        await this.#obey(command);
+        await this.#obey(command, signal, stop);
       }
-      await this.#training?.writer.idle();
+      await abortable(this.#training?.writer.idle() ?? Promise.resolve(), signal, 'writing the last checkpoint');
     } catch (thrown) {
       const error = toTrainerError(thrown);
+      reason = error.message;
+      if (signal.aborted) {
+        // To the coordinator this worker has left; it has not failed.
+        reason = `the worker was told to stop (${String(signal.reason)})`;
+        throw new TrainerError('ABORTED', reason, { cause: error });
+      }
       this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
       throw error;
     } finally {
-      await this.#link.leave();
-      await this.#training?.feed.stop();
-      await this.#training?.writer.stop();
-      await this.#training?.engine.dispose();
+      await this.#close(reason);
     }
   }
 
-  async #obey(command: Exclude<Command, { kind: 'finish' }>): Promise<void> {
+  async #close(reason: string): Promise<void> {
+    for (const close of [() => this.#link.leave(reason), ...this.#closers.reverse()])
+      try {
+        await close();
+      } catch (error) {
+        this.#init.log.warn({ reason: toTrainerError(error).message }, 'not closed in order');
+      }
+  }
+
+  /** @param signal of the process @param stop of the step as well: also fires when the coordinator calls it off or is gone */
+  async #obey(command: Exclude<Command, { kind: 'finish' }>, signal: AbortSignal, stop: AbortSignal): Promise<void> {
     switch (command.kind) {
       case 'welcome':
-        await this.#prepare(command);
+        await this.#prepare(command, stop);
         break;
       case 'formed':
         this.#form(command);
         break;
       case 'deal':
-        await this.#train(command);
+        await this.#train(command, stop);
         break;
       case 'save':
-        await this.#save(command);
+        await this.#save(command, signal);
         break;
       case 'abort':
-        await this.#training?.feed.drop();
-        this.#isStopped = true;
-        this.#link.post({ kind: 'aborted', step: this.#step });
+        await this.#abort();
         break;
       case 'lost':
         throw fromErrorRecord(command.error);
@@ -120,7 +149,7 @@ export class Worker {
   }
 
   /** Brings up engine, feed and state, while the others do the same. */
-  async #prepare(welcome: Extract<Command, { kind: 'welcome' }>): Promise<void> {
+  async #prepare(welcome: Extract<Command, { kind: 'welcome' }>, stop: AbortSignal): Promise<void> {
     const { log } = this.#init;
     const config = checkConfig(welcome.config, 'the config from the coordinator');
     const { featureLengths, training, seed, compute } = config;
@@ -133,16 +162,22 @@ export class Worker {
         inputsLength: featureLengths.inputs,
         targetsLength: featureLengths.targets,
       },
+      microbatchesPerLane: microbatchesPerLane(config),
       numSlots: FEED_SLOTS,
     });
+    this.#closers.push(() => feed.stop());
     const name = this.#init.engine ?? compute.engine;
     const { engine, reason } = await createEngine({ name, config: config.model, zLoss: training.zLoss });
+    this.#closers.push(() => engine.dispose());
+    const writer = new CheckpointWriter(engine);
+    this.#closers.push(() => writer.callOff());
     log.info({ engine: engine.description.name, device: engine.description.device, reason }, 'engine ready');
-    this.#training = { config, engine, feed, writer: new CheckpointWriter(engine) };
-    const state = await loadState(engine, seed, welcome.checkpoint, this.#link.stepSignal);
+    const { checkpoint, step } = welcome;
+    const state = await loadState({ engine, seed, checkpoint, step, signal: stop });
     await engine.load(state.parameters, state.optimizer);
-    this.#step = welcome.step;
-    await feed.opened;
+    this.#step = step;
+    const taskNames = await abortable(feed.opened, stop, `opening ${welcome.preparedFolder}`);
+    this.#training = { config, engine, feed, taskNames, writer };
     this.#progress.advance('waiting', this.#step);
     this.#link.post({
       kind: 'ready',
@@ -157,16 +192,16 @@ export class Worker {
 
   #form({ rank, worldSize, memory, layout }: Extract<Command, { kind: 'formed' }>): void {
     assertInvariant(this.#training !== undefined, 'a generation is formed after welcome');
-    const { config, engine, feed } = this.#training;
-    const { rowsPerStep, numLanes, microbatchRows } = config.training;
+    const { config, engine, feed, taskNames } = this.#training;
     this.#runner = new StepRunner({
       engine,
       feed,
       arena: new Arena(layout, memory),
       plan: planGradient(config),
-      laneTree: planLaneTree(numLanes, worldSize),
+      laneTree: planLaneTree(config.training.numLanes, worldSize),
       rank,
-      microbatchesPerLane: rowsPerStep / numLanes / microbatchRows,
+      microbatchesPerLane: microbatchesPerLane(config),
+      taskNames,
       reducer: this.#link,
       progress: this.#progress,
       clock: this.#init.clock,
@@ -174,44 +209,63 @@ export class Worker {
     this.#init.log.info({ rank, worldSize }, 'generation formed');
   }
 
-  async #train(deal: Deal): Promise<void> {
-    assertInvariant(this.#training !== undefined && this.#runner !== undefined, 'a deal follows formed');
-    if (this.#isStopped) return;
+  async #train(deal: Deal, stop: AbortSignal): Promise<void> {
+    assertInvariant(this.#runner !== undefined, 'a deal follows formed');
+    if (this.#phase !== 'training') return;
     try {
-      const { lanes, ms } = await this.#runner.run(deal, this.#link.stepSignal);
+      const { lanes, ms } = await this.#runner.run(deal, stop);
       this.#step = deal.step;
       this.#link.post({ kind: 'report', step: deal.step, lanes, ms });
     } catch (thrown) {
-      this.#stopAfter(toTrainerError(thrown));
+      const error = toTrainerError(thrown);
+      if (!this.#runner.isStateWhole) throw error;
+      this.#stopAfter(error, deal.step);
     }
   }
 
-  /** The state is whole at the last applied step after these; anything else is fatal. */
-  #stopAfter(error: TrainerError): void {
-    const { log } = this.#init;
-    this.#isStopped = true;
-    log.warn({ code: error.code, reason: error.message, step: this.#step }, 'step not finished');
-    const isCollective =
-      error.reaction === 'transport' || error.reaction === 'protocol' || error.code === 'COLLECTIVE_TIMEOUT';
-    if (error.code === 'ABORTED' || isCollective) return; // the link has told the coordinator, or was told by it
-    if (error.code !== 'GRADIENT_NOT_FINITE') throw error;
+  /** Nothing of the step was applied: this worker still holds the state of the last one, which may be saved. */
+  #stopAfter(error: TrainerError, step: number): void {
+    this.#phase = 'stopped';
+    this.#progress.advance('waiting', this.#step);
+    this.#init.log.warn({ code: error.code, reason: error.message, step }, 'step not finished');
+    // Of these the link has told the coordinator, or was told by it.
+    if (error.code === 'ABORTED' || error === this.#link.collectiveError) return;
     this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
   }
 
-  /** Takes a snapshot now and writes it in a thread of its own while training goes on. */
-  async #save({ folder, writer, numWriters }: Extract<Command, { kind: 'save' }>): Promise<void> {
-    assertInvariant(this.#training !== undefined, 'save follows welcome');
-    const step = this.#step;
-    this.#progress.advance('save', step);
-    const { written } = await this.#training.writer.save({
-      folder,
-      writer,
-      numWriters,
-      maxShardBytes: this.#training.config.checkpoint.maxShardBytes,
-    });
-    written.then(
-      ({ files, paramDigest }) => this.#link.post({ kind: 'saved', step, files: [...files], paramDigest }),
-      (error: unknown) => this.#link.post({ kind: 'failed', error: toErrorRecord(error) }),
-    );
+  /** Drops the step and the checkpoint under way: nothing of either is sent after `aborted`. */
+  async #abort(): Promise<void> {
+    this.#phase = 'aborted';
+    await this.#training?.feed.drop();
+    await this.#training?.writer.callOff();
+    this.#progress.advance('waiting', this.#step);
+    this.#link.post({ kind: 'aborted', step: this.#step });
   }
+
+  /** Takes a snapshot now and writes it in a thread of its own while training goes on. */
+  async #save(command: Extract<Command, { kind: 'save' }>, signal: AbortSignal): Promise<void> {
+    assertInvariant(this.#training !== undefined, 'save follows welcome');
+    if (this.#phase === 'stopped') return; // the step it asks for was not reached
+    const { folder, writer, numWriters } = command;
+    const { maxShardBytes } = this.#training.config.checkpoint;
+    this.#progress.advance('save', this.#step);
+    const { written } = await this.#training.writer.save({ folder, writer, numWriters, maxShardBytes }, signal);
+    this.#progress.advance('waiting', this.#step);
+    void this.#reportWritten(written, this.#step);
+  }
+
+  async #reportWritten(written: Promise<WrittenShards>, step: number): Promise<void> {
+    try {
+      const { files, paramDigest } = await written;
+      this.#link.post({ kind: 'saved', step, files: [...files], paramDigest });
+    } catch (thrown) {
+      const error = toTrainerError(thrown);
+      this.#init.log.warn({ code: error.code, reason: error.message, step }, 'checkpoint not written');
+      if (error.code !== 'ABORTED') this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
+    }
+  }
+}
+
+function microbatchesPerLane({ training }: RunConfig): number {
+  return training.rowsPerStep / training.numLanes / training.microbatchRows;
 }

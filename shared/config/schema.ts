@@ -51,7 +51,6 @@ const trainingSchema = z.strictObject({
 
 const computeSchema = z.strictObject({
   engine: z.string().default('auto').describe('auto, wasm, cpu or tensorflow.'),
-  checkLeaks: z.boolean().default(false).describe('Count live tensors after each step and fail when they grow.'),
 });
 
 const clusterSchema = z.strictObject({

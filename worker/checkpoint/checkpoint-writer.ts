@@ -1,5 +1,6 @@
 /** Saves the engine's state: a snapshot at the step boundary, then the shards in a thread of their own while training goes on. */
 import { planCheckpoint } from '../../shared/checkpoint/shard-plan.ts';
+import { abortable } from '../abortable.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { WrittenShards } from './shard-writer.ts';
 import { TensorSnapshot } from './snapshot.ts';
@@ -18,7 +19,7 @@ export class CheckpointWriter {
   /** As much memory again as the state takes; made at the first save and used again. */
   #snapshot: { readonly parameters: TensorSnapshot; readonly optimizer: TensorSnapshot } | undefined;
   #writing: Promise<unknown> = Promise.resolve();
-  readonly #stop = new AbortController();
+  #calledOff = new AbortController();
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -26,16 +27,17 @@ export class CheckpointWriter {
 
   /**
    * Resolves once the snapshot is taken: the engine may go on. One save at a time: a second one waits for the first.
-   * @returns what was written, when it is on disk. @throws (then) DISK_FULL, PATH_UNUSABLE, ABORTED
+   * @param signal ends the wait for an earlier save
+   * @returns what was written, when it is on disk; rejects with DISK_FULL, PATH_UNUSABLE, ABORTED (called off)
+   * @throws ABORTED
    */
-  async save({
-    folder,
-    writer,
-    numWriters,
-    maxShardBytes,
-  }: SaveRequest): Promise<{ readonly written: Promise<WrittenShards> }> {
+  async save(
+    { folder, writer, numWriters, maxShardBytes }: SaveRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly written: Promise<WrittenShards> }> {
     const { parameters, optimizerSlots } = this.#engine;
-    await this.#writing;
+    await abortable(this.#writing, signal, `saving to ${folder}`);
+    this.#calledOff = new AbortController();
     this.#snapshot ??= { parameters: new TensorSnapshot(parameters), optimizer: new TensorSnapshot(optimizerSlots) };
     const held = { parameters: this.#snapshot.parameters.tensors, optimizerSlots: this.#snapshot.optimizer.tensors };
     await this.#engine.readBack(held.parameters, held.optimizerSlots);
@@ -45,9 +47,9 @@ export class CheckpointWriter {
       worldSize: numWriters,
       shardPlan: planCheckpoint({ parameters, optimizerSlots, maxShardBytes }),
       tensors: held,
-      signal: this.#stop.signal,
+      signal: this.#calledOff.signal,
     });
-    this.#writing = written.catch(() => undefined);
+    this.#writing = written.catch(() => undefined); // the caller has the promise
     return { written };
   }
 
@@ -56,9 +58,9 @@ export class CheckpointWriter {
     await this.#writing;
   }
 
-  /** Calls a write off that is still under way. */
-  async stop(): Promise<void> {
-    this.#stop.abort();
+  /** Calls a write off that is still under way; resolves when its thread is gone. */
+  async callOff(): Promise<void> {
+    this.#calledOff.abort();
     await this.#writing;
   }
 }

@@ -1,7 +1,10 @@
 /**
  * Gradients on their way from the engine into the arena: microbatches are added up in the lane's slot, and with the last one
  * each bucket is folded into the tree sums below it as soon as its gradients are there.
+ *
+ * Assumption: every microbatch brings each parameter once, last parameter first, which is the order of the plan.
  */
+import { assertInvariant } from '../../shared/errors.ts';
 import type { Arena } from '../collective/arena.ts';
 import type { BucketPlan } from '../collective/bucket-plan.ts';
 import type { FoldStep } from '../collective/lane-tree.ts';
@@ -14,6 +17,8 @@ export class LaneGradient {
   readonly #numMicrobatches: number;
   /** Called when a bucket of this lane is folded. */
   readonly #onBucket: (bucket: number) => void;
+  /** Place in the plan of the gradient that comes next. */
+  #position = 0;
 
   constructor(init: {
     arena: Arena;
@@ -31,16 +36,23 @@ export class LaneGradient {
   }
 
   /**
-   * Takes one gradient of one microbatch.
-   * @param parameter number in forward order; gradients come last parameter first, which is the order of the plan
+   * Takes one gradient of one microbatch. @param parameter number in forward order
+   * @throws INTERNAL for a gradient out of its order or of another size
    */
   add(microbatch: number, parameter: number, gradient: Float32Array): void {
-    const position = this.#plan.parameters.length - 1 - parameter;
-    const { offsetBytes, numElements, bucket } = this.#plan.parameters[position]!;
+    const { parameters } = this.#plan;
+    const position = parameters.length - 1 - parameter;
+    assertInvariant(
+      position === this.#position,
+      `gradient ${parameters.length - 1 - this.#position} comes next, got ${parameter}`,
+    );
+    this.#position = (position + 1) % parameters.length;
+    const { name, offsetBytes, numElements, bucket } = parameters[position]!;
+    assertInvariant(gradient.length === numElements, `${name} has ${numElements} elements, got ${gradient.length}`);
     const sum = this.#arena.floats(this.#slot, offsetBytes, numElements);
     if (microbatch === 0) sum.set(gradient);
     else for (let i = 0; i < numElements; i++) sum[i] = sum[i]! + gradient[i]!;
-    const isLastOfBucket = this.#plan.parameters[position + 1]?.bucket !== bucket;
+    const isLastOfBucket = parameters[position + 1]?.bucket !== bucket;
     if (!isLastOfBucket || microbatch !== this.#numMicrobatches - 1) return;
     const { startBytes, endBytes } = this.#plan.buckets[bucket]!;
     this.#arena.fold(this.#fold, startBytes, endBytes);

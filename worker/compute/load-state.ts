@@ -1,5 +1,6 @@
 /** The state a worker starts from: made from the seed, or read from a checkpoint, which every worker verifies for itself. */
 import { readCheckpoint } from '../../shared/checkpoint/read.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import { initialiseParameters } from '../model/initialise.ts';
 
@@ -8,18 +9,25 @@ export interface StartingState {
   readonly optimizer: ReadonlyMap<string, Float32Array> | 'zero';
 }
 
-/**
- * @param checkpoint folder of a checkpoint; null: initialise from the seed
- * @throws CHECKPOINT_CORRUPT, CHECKPOINT_MISMATCH, PATH_UNUSABLE, ABORTED
- */
-export async function loadState(
-  engine: Engine,
-  seed: number,
-  checkpoint: string | null,
-  signal: AbortSignal,
-): Promise<StartingState> {
+export interface LoadStateInit {
+  readonly engine: Pick<Engine, 'parameters' | 'optimizerSlots'>;
+  readonly seed: number;
+  /** Folder of a checkpoint; null: initialise from the seed. */
+  readonly checkpoint: string | null;
+  /** Updates that the state has behind it. */
+  readonly step: number;
+  readonly signal: AbortSignal;
+}
+
+/** @throws CHECKPOINT_CORRUPT, CHECKPOINT_MISMATCH (also where it is of another step), PATH_UNUSABLE, ABORTED */
+export async function loadState({ engine, seed, checkpoint, step, signal }: LoadStateInit): Promise<StartingState> {
   if (checkpoint === null) return { parameters: initialiseParameters(engine.parameters, seed), optimizer: 'zero' };
   const saved = await readCheckpoint(checkpoint, signal);
+  if (saved.run.step !== step)
+    throw new TrainerError(
+      'CHECKPOINT_MISMATCH',
+      `${checkpoint}: the run goes on from step ${step}, the checkpoint is of step ${saved.run.step}`,
+    );
   const parameters = await saved.loadParameters(engine.parameters, signal);
   const optimizer = await saved.loadOptimizerSlots(engine.optimizerSlots, signal);
   return { parameters, optimizer };

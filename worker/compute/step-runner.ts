@@ -3,6 +3,7 @@
  * then the update from the reduced gradient. Everything that decides bits is in the order of lanes and microbatches.
  */
 import type { Clock } from '../../shared/clock.ts';
+import { throwIfAborted } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
 import type { Arena } from '../collective/arena.ts';
@@ -29,12 +30,14 @@ export interface Reducer {
 
 export interface StepRunnerInit {
   readonly engine: Engine;
-  readonly feed: Feed;
+  readonly feed: Pick<Feed, 'next' | 'release'>;
   readonly arena: Arena;
   readonly plan: BucketPlan;
   readonly laneTree: LaneTree;
   readonly rank: number;
   readonly microbatchesPerLane: number;
+  /** By task number, for messages. */
+  readonly taskNames: readonly string[];
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
@@ -50,6 +53,7 @@ export class StepRunner {
   /** Views of the reduced gradient in slot 0, one a parameter, in the engine's order. */
   readonly #gradients: readonly Float32Array[];
   #feedMs = 0;
+  #isStateWhole = true;
 
   constructor(init: StepRunnerInit) {
     this.#init = init;
@@ -59,13 +63,21 @@ export class StepRunner {
       .reverse();
   }
 
+  /** False where an update has begun and not ended: the engine's state is neither of the step before nor of the one after. */
+  get isStateWhole(): boolean {
+    return this.#isStateWhole;
+  }
+
   /**
    * Computes, reduces, checks and applies.
-   * @throws GRADIENT_NOT_FINITE before anything is applied; what the feed or the collective failed with; ABORTED
+   * @throws GRADIENT_NOT_FINITE before anything is applied; MESSAGE_INVALID for a deal of other lanes than this rank's;
+   *   what the feed or the collective failed with; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
     const { engine, reducer, progress, clock } = this.#init;
     const { step, learningRate, targetTokens } = deal;
+    throwIfAborted(signal, `step ${step}`);
+    this.#checkLanes(deal);
     const startMs = clock.monotonicMs();
     this.#feedMs = 0;
     reducer.beginStep(step);
@@ -77,7 +89,9 @@ export class StepRunner {
     this.#checkFinite(step, reduced, lanes);
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);
+    this.#isStateWhole = false;
     await engine.apply(this.#gradients, { step: step - 1, learningRate, gradientScale: 1 / targetTokens });
+    this.#isStateWhole = true;
     const endMs = clock.monotonicMs();
     progress.advance('waiting', step);
     const ms = {
@@ -110,26 +124,51 @@ export class StepRunner {
       const batch = await feed.next({ step, lane, microbatch }, signal);
       this.#feedMs += clock.monotonicMs() - waitingMs;
       progress.advance('compute', step - 1);
-      const output = await engine.step(batch.arrays, (parameter, values) =>
-        gradient.add(microbatch, parameter, values),
-      );
-      loss.add(output, batch.arrays, batch.inputTokens);
-      feed.release(batch);
+      try {
+        const output = await engine.step(batch.arrays, (parameter, values) =>
+          gradient.add(microbatch, parameter, values),
+        );
+        loss.add(output, batch.arrays, batch.inputTokens);
+      } finally {
+        feed.release(batch);
+      }
       // The engine may not have let the event loop run; commands and an abort must get through.
       await new Promise(setImmediate);
     }
     return loss.sums();
   }
 
-  /** The reduced gradient is the same on every rank, so every rank stops here alike, before the update. */
+  /** Lane by lane in the order of the tree, or the sum would not be the canonical one. */
+  #checkLanes({ step, lanes }: Deal): void {
+    const { laneTree, rank } = this.#init;
+    const expected = laneTree.folds[rank]!.steps.map(({ lane }) => lane).join(', ');
+    const found = lanes.map(({ lane }) => lane).join(', ');
+    if (found !== expected)
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `step ${step}: expected the lanes ${expected} of rank ${rank}, was dealt ${found === '' ? 'none' : found}`,
+      );
+  }
+
+  /**
+   * The reduced gradient is the same on every rank, so every rank stops here alike, before the update. A loss that is not
+   * finite while the gradient is shows on the rank of its lane alone, which is enough to end the step.
+   */
   #checkFinite(step: number, { firstNonFiniteBytes }: Reduced, lanes: readonly LaneSums[]): void {
-    if (firstNonFiniteBytes === null) return;
-    const { plan } = this.#init;
-    const parameter = plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= firstNonFiniteBytes);
-    const lane = lanes.find(({ tasks }) => tasks.some(({ loss }) => !Number.isFinite(loss)));
-    const place =
-      lane === undefined ? 'no lane of this rank has a non-finite loss' : `lane ${lane.lane} has a non-finite loss`;
-    const message = `step ${step}: the gradient of ${parameter?.name ?? 'an unknown parameter'} is not finite; ${place}; nothing was applied`;
-    throw new TrainerError('GRADIENT_NOT_FINITE', message);
+    const losses = lanes.flatMap((lane) => this.#describeLoss(lane));
+    if (firstNonFiniteBytes === null && losses.length === 0) return;
+    const { plan, rank } = this.#init;
+    const parameter = plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= (firstNonFiniteBytes ?? -1));
+    const gradient =
+      parameter === undefined ? 'every gradient is finite' : `the gradient of ${parameter.name} is not finite`;
+    const loss = losses.length === 0 ? `all losses of rank ${rank} are finite` : losses.join(', ');
+    throw new TrainerError('GRADIENT_NOT_FINITE', `step ${step}: ${gradient}; ${loss}; nothing was applied`);
+  }
+
+  #describeLoss({ lane, tasks, zLoss }: LaneSums): string[] {
+    const bad = tasks.filter(({ loss }) => !Number.isFinite(loss));
+    if (bad.length === 0) return Number.isFinite(zLoss) ? [] : [`lane ${lane} has a z-loss of ${zLoss}`];
+    const names = bad.map(({ task, loss }) => `${this.#init.taskNames[task] ?? `task ${task}`} (${loss})`);
+    return [`lane ${lane} has non-finite losses of ${names.join(' and ')}`];
   }
 }

@@ -9,6 +9,7 @@ export interface FeedData {
   readonly mixtureHash: string;
   readonly seed: number;
   readonly shape: BatchShape;
+  readonly microbatchesPerLane: number;
   readonly numSlots: number;
   readonly ring: SharedArrayBuffer;
 }
@@ -19,9 +20,9 @@ export interface LaneRows {
   readonly rows: Uint8Array;
 }
 
-/** Compute → feed. */
+/** Compute → feed. A batch carries the `numDrops` of its deal: one of before the last drop is not taken for a new one. */
 export type FeedRequest =
-  | { readonly kind: 'deal'; readonly step: number; readonly lanes: readonly LaneRows[] }
+  | { readonly kind: 'deal'; readonly step: number; readonly lanes: readonly LaneRows[]; readonly numDrops: number }
   | { readonly kind: 'free'; readonly slot: number }
   /** Forget what is dealt and not yet handed over. */
   | { readonly kind: 'drop' };
@@ -35,6 +36,12 @@ export interface BatchPlace {
 
 /** Feed → compute. */
 export type FeedReply =
-  | { readonly kind: 'opened' }
-  | ({ readonly kind: 'batch'; readonly slot: number; readonly inputTokens: number } & BatchPlace)
+  | { readonly kind: 'opened'; readonly taskNames: readonly string[] }
+  | ({
+      readonly kind: 'batch';
+      readonly slot: number;
+      readonly inputTokens: number;
+      readonly numDrops: number;
+    } & BatchPlace)
+  /** Nothing comes after it. */
   | { readonly kind: 'failed'; readonly error: ErrorRecord };

@@ -3,14 +3,16 @@
  * At most `numSlots` microbatches exist at a time: the ring is the bound of prefetching.
  */
 import type { BatchArrays } from '../../mixture/feed/batch.ts';
-import { assertInvariant, fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import { createBatchRing, viewSlot, type BatchShape } from './batch-ring.ts';
 import type { BatchPlace, FeedData, FeedReply, FeedRequest, LaneRows } from './feed-messages.ts';
 
-/** How often a wait for a microbatch looks whether the feed has failed, ms; it has no other deadline than the step's. */
-const POLL_MS = 1_000;
+/** A wait for a microbatch has no other deadline than the step's, which its signal brings; it is renewed so often, ms. */
+const WAIT_MS = 60_000;
+
+type Delivery = Extract<FeedReply, { kind: 'batch' }> | { readonly kind: 'failed'; readonly error: TrainerError };
 
 export interface FilledBatch extends BatchPlace {
   readonly slot: number;
@@ -23,51 +25,61 @@ export interface FeedInit {
   readonly mixtureHash: string;
   readonly seed: number;
   readonly shape: BatchShape;
+  readonly microbatchesPerLane: number;
   readonly numSlots: number;
 }
 
 export class Feed {
   readonly #thread: Thread<FeedRequest, FeedReply>;
   readonly #slots: readonly BatchArrays[];
-  readonly #batches: Mailbox<Extract<FeedReply, { kind: 'batch' }>>;
+  /** One place more than there are slots: for the failure, which waits behind the microbatches that came before it. */
+  readonly #deliveries: Mailbox<Delivery>;
+  readonly #rejectOpened: (error: TrainerError) => void;
+  #numDrops = 0;
+  #hasFailed = false;
+  /** The failure, once it has been taken out. */
   #failure: TrainerError | undefined;
-  /** Resolves when the prepared mixture is open and verified. @throws SHARD_CORRUPT, MIXTURE_MISMATCH */
-  readonly opened: Promise<void>;
+  /** Resolves with the tasks' names when the prepared mixture is open and verified. @throws SHARD_CORRUPT, MIXTURE_MISMATCH, PATH_UNUSABLE */
+  readonly opened: Promise<readonly string[]>;
 
   constructor(init: FeedInit) {
     const { shape, numSlots } = init;
     const ring = createBatchRing(shape, numSlots);
     const data: FeedData = { ...init, ring };
     this.#slots = Array.from({ length: numSlots }, (_, slot) => viewSlot(ring, shape, slot));
-    this.#batches = new Mailbox(numSlots);
-    const { promise, resolve, reject } = withResolvers();
-    this.opened = promise;
-    const fail = (error: TrainerError): void => {
-      this.#failure ??= error;
-      reject(error);
-    };
+    this.#deliveries = new Mailbox(numSlots + 1);
+    let resolveOpened!: (taskNames: readonly string[]) => void;
+    let rejectOpened!: (error: TrainerError) => void;
+    this.opened = new Promise((resolve, reject) => {
+      resolveOpened = resolve;
+      rejectOpened = reject;
+    });
+    this.opened.catch(() => undefined); // who waits for it sees the error, and so does `next`; nobody need wait
+    this.#rejectOpened = rejectOpened;
     this.#thread = new Thread({
       module: new URL('./feed-thread.ts', import.meta.url),
       data,
-      onFailed: fail,
+      onFailed: (error) => this.#fail(error),
       onMessage: (reply: FeedReply) => {
-        if (reply.kind === 'opened') resolve();
-        else if (reply.kind === 'failed') fail(fromErrorRecord(reply.error));
-        else assertInvariant(this.#batches.put(reply), 'the feed hands over no more microbatches than there are slots');
+        if (reply.kind === 'opened') resolveOpened(reply.taskNames);
+        else if (reply.kind === 'failed') this.#fail(fromErrorRecord(reply.error));
+        else this.#take(reply);
       },
     });
   }
 
   deal(step: number, lanes: readonly LaneRows[]): void {
-    this.#thread.post({ kind: 'deal', step, lanes });
+    this.#thread.post({ kind: 'deal', step, lanes, numDrops: this.#numDrops });
   }
 
-  /** Forgets what was dealt; microbatches that are ready are given back. */
+  /** Forgets what was dealt; microbatches of it that are ready or still come are given back. */
   async drop(): Promise<void> {
+    this.#numDrops += 1;
     this.#thread.post({ kind: 'drop' });
-    while (this.#batches.size > 0) {
-      const batch = await this.#batches.next(0);
-      if (batch !== undefined) this.#thread.post({ kind: 'free', slot: batch.slot });
+    while (this.#deliveries.size > 0) {
+      const delivery = await this.#deliveries.next(0);
+      if (delivery?.kind === 'batch') this.release(delivery);
+      else if (delivery !== undefined) this.#failure = delivery.error;
     }
   }
 
@@ -78,9 +90,13 @@ export class Feed {
   async next(expected: BatchPlace, signal: AbortSignal): Promise<FilledBatch> {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure;
-      const batch = await this.#batches.next(POLL_MS, signal);
-      if (batch === undefined) continue;
-      const { step, lane, microbatch, slot, inputTokens } = batch;
+      const delivery = await this.#deliveries.next(WAIT_MS, signal);
+      if (delivery === undefined) continue;
+      if (delivery.kind === 'failed') {
+        this.#failure = delivery.error;
+        continue;
+      }
+      const { step, lane, microbatch, slot, inputTokens } = delivery;
       if (step !== expected.step || lane !== expected.lane || microbatch !== expected.microbatch)
         throw new TrainerError(
           'INTERNAL',
@@ -91,22 +107,34 @@ export class Feed {
   }
 
   /** Gives a slot back to be filled again. */
-  release({ slot }: FilledBatch): void {
+  release({ slot }: Pick<FilledBatch, 'slot'>): void {
     this.#thread.post({ kind: 'free', slot });
   }
 
+  /** Ends the thread; a wait for it that is still under way gets ABORTED. */
   async stop(): Promise<void> {
+    this.#fail(new TrainerError('ABORTED', 'the feed was stopped'));
     await this.#thread.stop();
   }
-}
 
-function withResolvers(): { promise: Promise<void>; resolve: () => void; reject: (error: Error) => void } {
-  let resolve!: () => void;
-  let reject!: (error: Error) => void;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  promise.catch(() => undefined); // who waits for it sees the error; nobody need wait
-  return { promise, resolve, reject };
+  #take(batch: Extract<FeedReply, { kind: 'batch' }>): void {
+    // Posted before the thread saw the drop.
+    if (batch.numDrops !== this.#numDrops) {
+      this.release(batch);
+      return;
+    }
+    try {
+      assertInvariant(this.#deliveries.put(batch), 'the feed hands over no more microbatches than there are slots');
+    } catch (error) {
+      this.#fail(toTrainerError(error));
+    }
+  }
+
+  #fail(error: TrainerError): void {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
+    this.#rejectOpened(error);
+    // Where even the place for the failure is taken, `next` need not be woken.
+    if (!this.#deliveries.put({ kind: 'failed', error })) this.#failure = error;
+  }
 }

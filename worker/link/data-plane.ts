@@ -1,6 +1,8 @@
 /** The data side of a worker: its one listening port, and for each generation the mesh of links, the arena and the collective on them. */
+import { isIPv6 } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import type { Member } from '../../shared/protocol/messages.ts';
 import type { Refusal, Transport } from '../../shared/transport/transport.ts';
 import { Collective } from '../collective/all-reduce.ts';
@@ -40,18 +42,18 @@ export class DataPlane {
     this.#onRefused = init.onRefused;
   }
 
-  /** @returns the URL other workers reach the port by @throws PORT_IN_USE */
+  /** @returns the URL other workers reach the port by @throws PORT_IN_USE, CONFIG_INVALID for an address nobody can dial */
   async listen(): Promise<string> {
     const { listenHost: host, listenPort: port, advertiseHost, token } = this.#data;
+    checkAdvertised(advertiseHost);
     this.#port = await DataPort.open({ transport: this.#transport, host, port, token, onRefused: this.#onRefused });
-    const url = new URL(this.#port.url);
-    url.hostname = advertiseHost;
-    return url.href.replace(/\/$/u, '');
+    const { protocol } = new URL(this.#port.url);
+    return `${protocol}//${isIPv6(advertiseHost) ? `[${advertiseHost}]` : advertiseHost}:${this.#port.port}`;
   }
 
   /**
    * Connects to every other member and starts the collective on the links.
-   * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit), ABORTED
+   * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
    */
   async form({ config, rank, members, epoch, generation, firstStep, signal }: FormInit): Promise<Formed> {
     const { frameBytes, windowFrames: window, link: linkKind } = config.collective;
@@ -77,22 +79,30 @@ export class DataPlane {
       clock: this.#clock,
     });
     const options = { frameBytes, window, timeoutMs: stepTimeoutMs };
-    const collective = new Collective({
-      arena,
-      plan,
-      laneTree,
-      rank,
-      epoch,
-      generation,
-      firstStep,
-      links,
-      options,
-      clock: this.#clock,
-    });
-    return { arena, collective };
+    const ids = { rank, epoch, generation, firstStep };
+    try {
+      return {
+        arena,
+        collective: new Collective({ arena, plan, laneTree, ...ids, links, options, clock: this.#clock }),
+      };
+    } catch (error) {
+      for (const link of links) link.close('INTERNAL', 'the collective could not be made');
+      throw error;
+    }
   }
 
-  close(): void {
-    void this.#port?.close();
+  /** Resolves when nobody is listened to any more and the connections that came here are gone. */
+  async close(): Promise<void> {
+    await this.#port?.close();
   }
+}
+
+function checkAdvertised(host: string): void {
+  const isWildcard = host === '0.0.0.0' || host === '::';
+  if (!isWildcard && (isIPv6(host) || URL.canParse(`ws://${host}:1`))) return;
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `address of the data port for other workers: expected a host name or address they can dial, got ${JSON.stringify(host)}` +
+      (isWildcard ? '; give --advertise with --listen on all addresses' : ''),
+  );
 }

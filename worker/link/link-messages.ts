@@ -34,8 +34,8 @@ export type LinkRequest =
   /** The gradient was checked and applied; digest and norm are the link's own. */
   | Pick<OwnMessage<'report'>, 'kind' | 'step' | 'lanes' | 'ms'>
   | OwnMessage<'aborted'>
-  /** Close everything; the process is about to end. */
-  | { readonly kind: 'leave' };
+  /** Close everything; the process is about to end. The coordinator is told the reason. */
+  | { readonly kind: 'leave'; readonly reason: string };
 
 /** Link → compute: commands of the coordinator in their order, and what the collective did. */
 export type LinkEvent =
@@ -58,6 +58,8 @@ export type LinkEvent =
   | { readonly kind: 'collective-failed'; readonly error: ErrorRecord }
   /** The data port turned somebody away. */
   | { readonly kind: 'refused'; readonly refusal: Refusal }
+  /** The coordinator is not there yet and is dialled again. */
+  | { readonly kind: 'waiting'; readonly reason: string }
   /** The coordinator calls the step under way off. */
   | { readonly kind: 'abort'; readonly reason: string }
   /** The coordinator is gone, or the link cannot go on. */
