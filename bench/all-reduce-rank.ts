@@ -5,7 +5,7 @@ import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.t
 import { connectMesh } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
-import { planLaneTree } from '../worker/collective/lane-tree.ts';
+import { planLaneTree } from '../shared/lane-tree.ts';
 import { webSocketTransport as transport } from '../shared/transport/websocket-transport.ts';
 
 interface ConnectAsk {

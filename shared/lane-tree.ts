@@ -1,4 +1,211 @@
-export * from '../worker/collective/lane-tree.ts';
+/**
+ * The canonical tree of a step: which lanes a rank owns, which tree sums it can form alone, and how the rest is added.
+ *
+ * Definition. `numLanes` is a power of two; lane gradients are the leaves of one balanced binary tree, and node
+ * (level, index) is the sum of lanes [index·2^level, (index+1)·2^level) formed as left child + right child.
+ * Float addition is commutative but not associative, so this tree fixes the bits of the root for every world size.
+ * A rank owns a contiguous run of lanes; its *cover* is the fewest nodes whose lanes are exactly that run.
+ *
+ * Pure: no sockets, no memory, no clock.
+ */
+import { TrainerError } from './errors.ts';
+
+/** Lanes [first, end). */
+export interface LaneRun {
+  readonly first: number;
+  readonly end: number;
+}
+
+export interface TreeNode {
+  readonly level: number;
+  readonly index: number;
+}
+
+export interface LaneAssignment {
+  /** One run per rank, in rank order; together they are lanes 0 … numLanes−1. */
+  readonly runs: readonly LaneRun[];
+  /** One sentence for the log. */
+  readonly reason: string;
+}
+
+/** What to do with one lane's gradient: write it to `slot`, then `merges` times add the top slot to the one below it. */
+export interface FoldStep {
+  readonly lane: number;
+  readonly slot: number;
+  readonly merges: number;
+}
+
+/** How a rank adds its own lanes one after another, as a binary counter, with a stack of `numSlots` gradients. */
+export interface FoldPlan {
+  readonly steps: readonly FoldStep[];
+  readonly numSlots: number;
+  /** Node `i` of the cover lies in slot `i` after the last step. */
+  readonly cover: readonly TreeNode[];
+}
+
+/** A leaf of the finishing tree: cover node number `node` of `rank`. */
+export interface CoverLeaf {
+  readonly rank: number;
+  readonly node: number;
+}
+
+/**
+ * One addition: two operands a+b, or four (a+b)+(c+d). Operands are leaf ordinals; each operation overwrites the place of
+ * its first operand, except the last one of a plan, which writes the result.
+ */
+export interface FinishOperation {
+  readonly operands: readonly [number, number] | readonly [number, number, number, number];
+}
+
+export interface LaneTree {
+  readonly numLanes: number;
+  readonly worldSize: number;
+  readonly runs: readonly LaneRun[];
+  readonly reason: string;
+  /** folds[rank] */
+  readonly folds: readonly FoldPlan[];
+  /** All cover nodes of all ranks in lane order. */
+  readonly leaves: readonly CoverLeaf[];
+  /** Empty where one leaf is the root already. */
+  readonly finish: readonly FinishOperation[];
+}
+
+/** Every table about lanes for one generation. @throws CONFIG_INVALID */
+export function planLaneTree(numLanes: number, worldSize: number): LaneTree {
+  const { runs, reason } = assignLanes(numLanes, worldSize);
+  const folds = runs.map(planFold);
+  const covers = folds.map((fold) => fold.cover);
+  return { numLanes, worldSize, runs, reason, folds, ...planFinish(numLanes, covers) };
+}
+
+/**
+ * Contiguous runs whose lengths differ by at most one; of those, the ones whose covers have the fewest nodes in total
+ * (each node is a frame on the wire), longer runs first where that is equal.
+ * @throws CONFIG_INVALID when numLanes is no power of two, or worldSize is not in 1 … numLanes
+ */
+export function assignLanes(numLanes: number, worldSize: number): LaneAssignment {
+  if (!Number.isInteger(numLanes) || numLanes < 1 || numLanes > 65536 || (numLanes & (numLanes - 1)) !== 0)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `numLanes: expected a power of two from 1 to 65536, found ${numLanes}; the canonical tree needs it`,
+    );
+  if (!Number.isInteger(worldSize) || worldSize < 1 || worldSize > numLanes)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `worldSize: expected 1 to ${numLanes} (one lane a worker at least), found ${worldSize}; ` +
+        'run fewer workers or start the run with more lanes',
+    );
+  const shorter = Math.floor(numLanes / worldSize);
+  const numLonger = numLanes % worldSize;
+  const runs = placeLongerRuns(worldSize, shorter, numLonger);
+  const lengths = numLonger === 0 ? `${shorter}` : `${shorter} or ${shorter + 1}`;
+  const numNodes = runs.reduce((sum, run) => sum + coverRun(run).length, 0);
+  const reason =
+    `${numLanes} lanes over ${worldSize} workers: ${lengths} lanes each, ` +
+    `${numNodes} tree nodes to exchange (the fewest for such an even split)`;
+  return { runs, reason };
+}
+
+/** best[l] = fewest cover nodes of the ranks so far when l of them took the longer run. */
+function placeLongerRuns(worldSize: number, shorter: number, numLonger: number): LaneRun[] {
+  // Backwards over ranks, so that reading the choices forwards takes the longer run as early as possible.
+  let best = new Map<number, { cost: number; longer: boolean[] }>([[numLonger, { cost: 0, longer: [] }]]);
+  for (let rank = worldSize - 1; rank >= 0; rank--) {
+    const next = new Map<number, { cost: number; longer: boolean[] }>();
+    for (const [usedAfter, { cost, longer }] of best) {
+      for (const isLonger of [true, false]) {
+        const used = usedAfter - (isLonger ? 1 : 0); // longer runs among the ranks before this one
+        if (used < 0 || used > rank) continue;
+        const first = rank * shorter + used;
+        const total = cost + coverRun({ first, end: first + shorter + (isLonger ? 1 : 0) }).length;
+        const known = next.get(used);
+        if (known === undefined || total < known.cost || (total === known.cost && isLonger))
+          next.set(used, { cost: total, longer: [isLonger, ...longer] });
+      }
+    }
+    best = next;
+  }
+  const { longer } = best.get(0)!;
+  let first = 0;
+  return longer.map((isLonger) => {
+    const run = { first, end: first + shorter + (isLonger ? 1 : 0) };
+    first = run.end;
+    return run;
+  });
+}
+
+/** The fewest tree nodes that cover exactly the run, left to right. */
+export function coverRun(run: LaneRun): TreeNode[] {
+  const nodes: TreeNode[] = [];
+  let lane = run.first;
+  while (lane < run.end) {
+    let level = 0;
+    // The largest node that starts here and ends inside the run.
+    while (lane % 2 ** (level + 1) === 0 && lane + 2 ** (level + 1) <= run.end) level++;
+    nodes.push({ level, index: lane / 2 ** level });
+    lane += 2 ** level;
+  }
+  return nodes;
+}
+
+/** Folding of one rank's lanes, in lane order. Each merge joins two siblings, so every sum formed is a tree node. */
+export function planFold(run: LaneRun): FoldPlan {
+  const stack: TreeNode[] = [];
+  const steps: FoldStep[] = [];
+  let numSlots = 0;
+  for (let lane = run.first; lane < run.end; lane++) {
+    const slot = stack.length;
+    stack.push({ level: 0, index: lane });
+    numSlots = Math.max(numSlots, stack.length);
+    let merges = 0;
+    for (;;) {
+      const right = stack.at(-1);
+      const left = stack.at(-2);
+      if (left?.level !== right!.level || right!.index % 2 === 0) break;
+      stack.splice(-2, 2, { level: left.level + 1, index: left.index / 2 });
+      merges++;
+    }
+    steps.push({ lane, slot, merges });
+  }
+  return { steps, numSlots, cover: stack };
+}
+
+/** The additions that finish the tree from everybody's cover nodes: depth first, left to right, fused in fours where the shape allows. */
+export function planFinish(
+  numLanes: number,
+  covers: readonly (readonly TreeNode[])[],
+): { leaves: CoverLeaf[]; finish: FinishOperation[] } {
+  const leaves: CoverLeaf[] = [];
+  const ordinals = new Map<string, number>();
+  for (const [rank, cover] of covers.entries())
+    for (const [node, { level, index }] of cover.entries()) {
+      ordinals.set(`${level}/${index}`, leaves.length);
+      leaves.push({ rank, node });
+    }
+  const finish: FinishOperation[] = [];
+  const isLeaf = (level: number, index: number): boolean => ordinals.has(`${level}/${index}`);
+  const visit = (level: number, index: number): number => {
+    const ordinal = ordinals.get(`${level}/${index}`);
+    if (ordinal !== undefined) return ordinal;
+    if (level === 0) throw new TrainerError('INTERNAL', `invariant broken: no rank covers lane ${index}`);
+    const left = 2 * index;
+    if (!isLeaf(level - 1, left) && !isLeaf(level - 1, left + 1)) {
+      const a = visit(level - 2, 2 * left);
+      const b = visit(level - 2, 2 * left + 1);
+      const c = visit(level - 2, 2 * left + 2);
+      const d = visit(level - 2, 2 * left + 3);
+      finish.push({ operands: [a, b, c, d] });
+      return a;
+    }
+    const a = visit(level - 1, left);
+    const b = visit(level - 1, left + 1);
+    finish.push({ operands: [a, b] });
+    return a;
+  };
+  visit(Math.log2(numLanes), 0);
+  return { leaves, finish };
+}
+
 /** Sum of one number per lane in the canonical tree (float64), so that logged losses have the same bits for every world size. */
 export function treeSum(values: readonly number[]): number {
   let level = [...values];

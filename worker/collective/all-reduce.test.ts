@@ -10,7 +10,7 @@ import type { CollectiveOptions } from './collective-options.ts';
 import { Arena, planArena } from './arena.ts';
 import { planBuckets, type BucketPlan } from './bucket-plan.ts';
 import { FRAME_PART, FRAME_SUM } from './frame-header.ts';
-import { planLaneTree } from './lane-tree.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
 import { SimulatedNetwork } from './simulated-links.ts';
 import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.ts';
 import type { StepResult } from './step-tally.ts';

@@ -13,7 +13,7 @@
 import { TrainerError } from '../../shared/errors.ts';
 import type { BucketPlan } from './bucket-plan.ts';
 import { bindKernels, type Kernels } from './kernels.ts';
-import type { FoldStep, LaneTree } from './lane-tree.ts';
+import type { FoldStep, LaneTree } from '../../shared/lane-tree.ts';
 import { CHECKSUM_STATE_BYTES, type ChecksumState } from './line-checksum.ts';
 
 const PAGE_BYTES = 65536;

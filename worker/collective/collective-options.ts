@@ -3,7 +3,7 @@
 import type { Clock } from '../../shared/clock.ts';
 import type { Arena } from './arena.ts';
 import type { BucketPlan } from './bucket-plan.ts';
-import type { LaneTree } from './lane-tree.ts';
+import type { LaneTree } from '../../shared/lane-tree.ts';
 import type { Link } from './link.ts';
 
 export interface CollectiveOptions {

@@ -14,7 +14,7 @@ import { DataPort } from './data-port.ts';
 import { encodeFrameHeader, FRAME_PART, type FrameHeader } from './frame-header.ts';
 import type { LinkKind } from './inbound.ts';
 import { makeLaneGradient, sumNaively } from './lane-gradients.ts';
-import { planLaneTree } from './lane-tree.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
 import { READY } from './peer-link.ts';
 
 const TOKEN = 'mesh-token';

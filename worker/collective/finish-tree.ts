@@ -1,7 +1,7 @@
 /** Adds everybody's cover nodes of one piece up to the root of the canonical tree, in place, with the SIMD kernels. */
 import type { Arena } from './arena.ts';
 import type { Piece } from './bucket-plan.ts';
-import type { LaneTree } from './lane-tree.ts';
+import type { LaneTree } from '../../shared/lane-tree.ts';
 
 interface TreePlace {
   readonly arena: Arena;

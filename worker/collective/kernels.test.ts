@@ -7,7 +7,7 @@ import { Arena, planArena } from './arena.ts';
 import { planBuckets } from './bucket-plan.ts';
 import { generateKernels } from './generate-kernels.ts';
 import { bindKernels } from './kernels.ts';
-import { planLaneTree } from './lane-tree.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
 
 const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
 const kernels = bindKernels(memory);

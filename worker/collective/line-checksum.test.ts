@@ -5,7 +5,7 @@ import { RandomStream } from '../../shared/random.ts';
 import { Arena, planArena } from './arena.ts';
 import { planBuckets } from './bucket-plan.ts';
 import { checksumNaively } from './lane-gradients.ts';
-import { planLaneTree } from './lane-tree.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
 import { combineChecksums, emptyChecksum, finishChecksum } from './line-checksum.ts';
 
 const plan = planBuckets([{ name: 'w', numElements: 16384 }], 65536);

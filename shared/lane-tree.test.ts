@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { assignLanes, coverRun, planFinish, planFold, planLaneTree, type LaneRun, type TreeNode } from './lane-tree.ts';
+import {
+  assignLanes,
+  coverRun,
+  planFinish,
+  planFold,
+  planLaneTree,
+  treeSum,
+  type LaneRun,
+  type TreeNode,
+} from './lane-tree.ts';
 
 const worlds = fc
   .record({ levels: fc.integer({ min: 0, max: 5 }), share: fc.double({ min: 0, max: 1, noNaN: true }) })
@@ -145,5 +154,14 @@ describe('planFinish', () => {
 
   test('rejects covers with a hole', () => {
     assert.throws(() => planFinish(4, [[{ level: 1, index: 0 }], [{ level: 0, index: 3 }]]), { code: 'INTERNAL' });
+  });
+});
+
+describe('sums over lanes', () => {
+  test('numbers are added in the canonical tree, not from left to right', () => {
+    const [a, b, c, d] = [1e16, 1, -1e16, 1];
+    assert.equal(treeSum([a, b, c, d]), a + b + (c + d));
+    assert.notEqual(treeSum([a, b, c, d]), a + b + c + d);
+    assert.equal(treeSum([5]), 5);
   });
 });

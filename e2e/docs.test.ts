@@ -1,0 +1,184 @@
+/** The documentation says what the code does: codes, messages, bounds, dependencies, presets, links. The log has docs-logs.test.ts. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, test } from 'node:test';
+import { z } from 'zod';
+import { exitCodeOf } from '../cli/exit-codes.ts';
+import { presetFile, presetNames } from '../cli/presets.ts';
+import { checkConfig, loadConfig } from '../shared/config/load-config.ts';
+import { ERROR_CODES, TrainerError, type ErrorCode } from '../shared/errors.ts';
+import { coordinatorMessageSchema, workerMessageSchema, workerPhaseSchema } from '../shared/protocol/messages.ts';
+import { CLOSE_CODES } from '../shared/transport/close-codes.ts';
+import { FRAME_HEADER_BYTES } from '../worker/collective/frame-header.ts';
+import { numElements, parameterSpecs } from '../worker/model/parameters.ts';
+import { anchors, codeSpans, listFiles, readText, relativeLinks, ROOT, tableRows } from './markdown.ts';
+
+const PROTOCOL = 'docs/protocol.md';
+const ROOMS = ['shared', 'mixture', 'coordinator', 'worker', 'cli', 'deploy', 'e2e', 'bench', 'docs'];
+
+describe('docs/protocol.md', () => {
+  test('the table of codes is that of shared/errors.ts, with close codes and exit statuses', () => {
+    const expected = Object.entries(ERROR_CODES).map(([name, { reaction, meaning }]) => {
+      const code = name as ErrorCode;
+      const status = String(exitCodeOf(new TrainerError(code, '')));
+      return [`\`${code}\``, reaction, status, String(CLOSE_CODES[code] ?? ''), meaning];
+    });
+    assert.deepEqual(tableRows(PROTOCOL, 'Errors'), expected);
+  });
+
+  for (const [heading, schema] of [
+    ['Worker to coordinator', workerMessageSchema],
+    ['Coordinator to worker', coordinatorMessageSchema],
+  ] as const)
+    test(`${heading.toLowerCase()}: every message with all its fields`, () => {
+      const expected = schema.options.map(({ shape }) => [
+        shape.kind.value,
+        ...Object.keys(shape).filter((field) => field !== 'kind'),
+      ]);
+      const found = tableRows(PROTOCOL, heading).map(([kind, fields]) => codeSpans(`${kind!} ${fields!}`));
+      assert.deepEqual(found.sort(), expected.sort());
+    });
+
+  test('every phase, and every exit status, is there', () => {
+    const text = readText(PROTOCOL);
+    for (const phase of workerPhaseSchema.options) assert.ok(text.includes(`\`${phase}\``), phase);
+    const statuses = tableRows(PROTOCOL, 'Exit status of `exmix`').map(([status]) => Number(status));
+    const codes = Object.keys(ERROR_CODES).map((code) => exitCodeOf(new TrainerError(code as ErrorCode, '')));
+    assert.deepEqual(
+      statuses,
+      [...new Set([0, 1, ...codes])].sort((a, b) => a - b),
+    );
+  });
+
+  test('the frame header has no gap and its length', () => {
+    let end = 0;
+    for (const [offset, type] of tableRows(PROTOCOL, 'Tensor frame')) {
+      assert.equal(Number(offset), end);
+      end += Number(type!.slice(1)) / 8;
+    }
+    assert.equal(end, FRAME_HEADER_BYTES);
+  });
+});
+
+describe('docs/limits.md', () => {
+  const defaults: unknown = checkConfig(
+    {
+      name: 'defaults',
+      model: {},
+      mixture: { path: '/mixture.yaml' },
+      training: { steps: 1 },
+      schedule: { kind: 'constant' },
+    },
+    'the test',
+  );
+
+  for (const [bound, value, place] of tableRows('docs/limits.md'))
+    test(bound, () => {
+      const number = Number(/^[\d,.]+/u.exec(value!)?.[0].replaceAll(',', ''));
+      const file = /\]\(\.\.\/([^)]+)\)/u.exec(place!)![1]!;
+      const name = codeSpans(place!)[0];
+      if (file === 'shared/config/schema.ts') assert.equal(settingAt(defaults, name!), number);
+      else if (file.endsWith('.ts')) {
+        const lines = readText(file).split('\n');
+        const values = lines.filter((line) => name === undefined || defines(line, name)).flatMap(numbersIn);
+        assert.ok(values.includes(number), `${file} ${name ?? ''} has ${values.join(', ')}, the page has ${number}`);
+      }
+    });
+});
+
+describe('docs/dependencies.md', () => {
+  const packages = z
+    .object({ dependencies: z.record(z.string(), z.string()), devDependencies: z.record(z.string(), z.string()) })
+    .parse(JSON.parse(readText('package.json')));
+
+  for (const [heading, listed] of [
+    ['At run time', packages.dependencies],
+    ['For development', packages.devDependencies],
+  ] as const)
+    test(`${heading.toLowerCase()}: one line of reason for each package, and no other`, () => {
+      const rows = tableRows('docs/dependencies.md', heading);
+      assert.deepEqual(
+        rows.map(([name]) => codeSpans(name!)[0]),
+        Object.keys(listed),
+      );
+      for (const [name, reason] of rows) assert.ok(reason!.length > 4, name);
+    });
+});
+
+describe('every page', () => {
+  const files = listFiles();
+  const pages = files.filter((file) => file.endsWith('.md'));
+
+  test('the presets are those of the folder, with the parameters of their models', async () => {
+    const rows = tableRows('deploy/presets/README.md');
+    assert.deepEqual(rows.map(([name]) => codeSpans(name!)[0]).sort(), presetNames());
+    for (const [name, model, rowsPerStep] of rows) {
+      const preset = codeSpans(name!)[0]!;
+      const given = { path: ['mixture', 'path'], value: '/mixture.yaml', origin: 'the test' };
+      const config = await loadConfig(presetFile(preset), [given]);
+      const count = parameterSpecs(config.model).reduce((sum, { shape }) => sum + numElements(shape), 0);
+      assert.ok(model!.includes(count.toLocaleString('en-US')), `${preset} has ${count} parameters`);
+      assert.equal(rowsPerStep, config.training.rowsPerStep.toLocaleString('en-US'));
+    }
+  });
+
+  test('relative links lead to files and headings that are there', () => {
+    const broken = pages.flatMap((page) =>
+      relativeLinks(page)
+        .filter((link) => {
+          const [path = '', anchor] = link.split('#');
+          const target = path === '' ? page : join(dirname(page), path);
+          if (!existsSync(join(ROOT, target))) return true;
+          return anchor !== undefined && target.endsWith('.md') && !anchors(target).includes(anchor);
+        })
+        .map((link) => `${page}: ${link}`),
+    );
+    assert.deepEqual(broken, []);
+  });
+
+  test('every folder of a room has a README, or is named in that of its parent', () => {
+    const folders = new Set(
+      files.map((file) => dirname(file)).filter((folder) => ROOMS.includes(folder.split('/')[0]!)),
+    );
+    const silent = [...folders].filter((folder) => {
+      if (existsSync(join(ROOT, folder, 'README.md'))) return false;
+      const parent = join(dirname(folder), 'README.md');
+      const name = folder.split('/').at(-1)!;
+      return !existsSync(join(ROOT, parent)) || !readText(parent).includes(`${name}/`);
+    });
+    assert.deepEqual(silent, []);
+  });
+});
+
+/** The value at `a.b` of a tree. */
+function settingAt(tree: unknown, path: string): unknown {
+  return path.split('.').reduce<unknown>((at, part) => z.record(z.string(), z.unknown()).parse(at)[part], tree);
+}
+
+/** Whether a line of source gives the name its value: `NAME = 5`, `name: 5`, `name ?? 5`, `name: z.string().max(5)`. */
+function defines(line: string, name: string): boolean {
+  return new RegExp(`\\b${name}\\b\\s*(?:=|:|\\?\\?)`, 'u').test(line);
+}
+
+/** Values of the numbers, products, powers, shifts and differences of a line, e.g. `16 * 1024`, `2 ** 31 - 1`, `1 << 20`. */
+function numbersIn(line: string): number[] {
+  const terms = line.matchAll(/\d[\d_.]*(?:\s*(?:\*\*|<<|\*|-)\s*\d[\d_]*)*/gu);
+  return [...terms].map(([term]) =>
+    term
+      .split(/\s+-\s+/u)
+      .map(productOf)
+      .reduce((a, b) => a - b),
+  );
+}
+
+function productOf(text: string): number {
+  const toNumber = (digits: string): number => Number(digits.replaceAll('_', ''));
+  const [base, shift] = text.split('<<').map((part) => part.trim());
+  if (shift !== undefined) return toNumber(base!) * 2 ** toNumber(shift);
+  return text
+    .split(/(?<!\*)\*(?!\*)/u)
+    .map((factor) => factor.split('**').map((part) => toNumber(part.trim())))
+    .map(([value, exponent]) => (exponent === undefined ? value! : value! ** exponent))
+    .reduce((a, b) => a * b);
+}
