@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { exitCodeOf } from '../cli/exit-codes.ts';
 import { presetFile, presetNames } from '../cli/presets.ts';
 import { checkConfig, loadConfig } from '../shared/config/load-config.ts';
+import { runConfigSchema } from '../shared/config/schema.ts';
 import { ERROR_CODES, TrainerError, type ErrorCode } from '../shared/errors.ts';
 import { coordinatorMessageSchema, workerMessageSchema, workerPhaseSchema } from '../shared/protocol/messages.ts';
 import { CLOSE_CODES } from '../shared/transport/close-codes.ts';
@@ -15,6 +16,7 @@ import { numElements, parameterSpecs } from '../worker/model/parameters.ts';
 import { anchors, codeSpans, listFiles, readText, relativeLinks, ROOT, tableRows } from './markdown.ts';
 
 const PROTOCOL = 'docs/protocol.md';
+const PRESETS = 'deploy/presets/README.md';
 const ROOMS = ['shared', 'mixture', 'coordinator', 'worker', 'cli', 'deploy', 'e2e', 'bench', 'docs'];
 
 describe('docs/protocol.md', () => {
@@ -87,6 +89,37 @@ describe('docs/limits.md', () => {
     });
 });
 
+describe('deploy/presets/README.md', () => {
+  test('every setting with its default and its description, and no other', () => {
+    const settings = settingsOf(z.toJSONSchema(runConfigSchema, { io: 'input', unrepresentable: 'any' }) as Section);
+    const rows = tableRows(PRESETS, 'Settings').map(([name, value, meaning]) => ({ name, value, meaning }));
+    const names = new Set(settings.map(({ path }) => path));
+    assert.deepEqual(
+      rows.map(({ name }) => codeSpans(name!)[0]),
+      [...names],
+    );
+    for (const { path, value, description } of settings) {
+      const row = rows.find(({ name }) => name === `\`${path}\``)!;
+      if (value === undefined) assert.match(row.value!, /^(none|required)$/u, path);
+      else assert.equal(row.value, `\`${JSON.stringify(value)}\``, path);
+      if (description !== undefined) assert.equal(row.meaning, description, path);
+    }
+  });
+
+  test('the presets are those of the folder, with the parameters of their models', async () => {
+    const rows = tableRows(PRESETS, 'Presets').filter((cells) => cells.length === 5);
+    assert.deepEqual(rows.map(([name]) => codeSpans(name!)[0]).sort(), presetNames());
+    for (const [name, model, rowsPerStep] of rows) {
+      const preset = codeSpans(name!)[0]!;
+      const given = { path: ['mixture', 'path'], value: '/mixture.yaml', origin: 'the test' };
+      const config = await loadConfig(presetFile(preset), [given]);
+      const count = parameterSpecs(config.model).reduce((sum, { shape }) => sum + numElements(shape), 0);
+      assert.ok(model!.includes(count.toLocaleString('en-US')), `${preset} has ${count} parameters`);
+      assert.equal(rowsPerStep, config.training.rowsPerStep.toLocaleString('en-US'));
+    }
+  });
+});
+
 describe('docs/dependencies.md', () => {
   const packages = z
     .object({ dependencies: z.record(z.string(), z.string()), devDependencies: z.record(z.string(), z.string()) })
@@ -109,19 +142,6 @@ describe('docs/dependencies.md', () => {
 describe('every page', () => {
   const files = listFiles();
   const pages = files.filter((file) => file.endsWith('.md'));
-
-  test('the presets are those of the folder, with the parameters of their models', async () => {
-    const rows = tableRows('deploy/presets/README.md');
-    assert.deepEqual(rows.map(([name]) => codeSpans(name!)[0]).sort(), presetNames());
-    for (const [name, model, rowsPerStep] of rows) {
-      const preset = codeSpans(name!)[0]!;
-      const given = { path: ['mixture', 'path'], value: '/mixture.yaml', origin: 'the test' };
-      const config = await loadConfig(presetFile(preset), [given]);
-      const count = parameterSpecs(config.model).reduce((sum, { shape }) => sum + numElements(shape), 0);
-      assert.ok(model!.includes(count.toLocaleString('en-US')), `${preset} has ${count} parameters`);
-      assert.equal(rowsPerStep, config.training.rowsPerStep.toLocaleString('en-US'));
-    }
-  });
 
   test('relative links lead to files and headings that are there', () => {
     const broken = pages.flatMap((page) =>
@@ -150,6 +170,31 @@ describe('every page', () => {
     assert.deepEqual(silent, []);
   });
 });
+
+/** A JSON schema, as far as it is read here. */
+interface Section {
+  readonly properties?: Readonly<Record<string, Section>>;
+  readonly anyOf?: readonly Section[];
+  readonly oneOf?: readonly Section[];
+  readonly default?: unknown;
+  readonly description?: string;
+}
+
+interface Setting {
+  readonly path: string;
+  /** The default; undefined where there is none. */
+  readonly value: unknown;
+  readonly description: string | undefined;
+}
+
+/** The leaves of the tree, in its order; one that several alternatives have comes once for each. */
+function settingsOf(section: Section, path: readonly string[] = []): Setting[] {
+  if (section.properties !== undefined)
+    return Object.entries(section.properties).flatMap(([name, child]) => settingsOf(child, [...path, name]));
+  const alternatives = section.anyOf ?? section.oneOf;
+  if (alternatives !== undefined) return alternatives.flatMap((alternative) => settingsOf(alternative, path));
+  return [{ path: path.join('.'), value: section.default, description: section.description }];
+}
 
 /** The value at `a.b` of a tree. */
 function settingAt(tree: unknown, path: string): unknown {
