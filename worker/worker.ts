@@ -13,7 +13,7 @@ import { abortable } from './abortable.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { Arena } from './collective/arena.ts';
-import { planLaneTree } from './collective/lane-tree.ts';
+import { planLaneTree } from '../shared/lane-tree.ts';
 import { loadState } from './compute/load-state.ts';
 import { planGradient } from './compute/plan-gradient.ts';
 import { ProgressCell } from './compute/progress-cell.ts';

@@ -7,7 +7,7 @@
 import { assertInvariant } from '../../shared/errors.ts';
 import type { Arena } from '../collective/arena.ts';
 import type { BucketPlan } from '../collective/bucket-plan.ts';
-import type { FoldStep } from '../collective/lane-tree.ts';
+import type { FoldStep } from '../../shared/lane-tree.ts';
 
 export class LaneGradient {
   readonly #arena: Arena;

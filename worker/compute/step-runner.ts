@@ -8,7 +8,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
 import type { Arena } from '../collective/arena.ts';
 import type { BucketPlan } from '../collective/bucket-plan.ts';
-import type { LaneTree } from '../collective/lane-tree.ts';
+import type { LaneTree } from '../../shared/lane-tree.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { LaneRows } from '../feed/feed-messages.ts';

@@ -9,7 +9,7 @@ import { Collective } from '../collective/all-reduce.ts';
 import { Arena, planArena } from '../collective/arena.ts';
 import { connectMesh } from '../collective/connect-mesh.ts';
 import { DataPort } from '../collective/data-port.ts';
-import { planLaneTree } from '../collective/lane-tree.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
 import type { LinkData } from './link-messages.ts';
 

@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createBatchArrays } from '../../mixture/feed/batch.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
+import { Arena, planArena } from '../collective/arena.ts';
+import { planBuckets } from '../collective/bucket-plan.ts';
+import { sumNaively } from '../collective/lane-gradients.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { FilledBatch } from '../feed/feed.ts';
+import { ProgressCell } from './progress-cell.ts';
+import { StepRunner, type Deal, type Reduced, type StepRunnerInit } from './step-runner.ts';
+
+const NAMES = ['shared.weight', 'encoder.weight', 'lm_head.weight'];
+const SIZES = [5, 40, 3];
+// Backward order: two buckets, the second one with two parameters.
+const plan = planBuckets(
+  [2, 1, 0].map((i) => ({ name: NAMES[i]!, numElements: SIZES[i]! })),
+  160,
+);
+const NUM_LANES = 4;
+const MICROBATCHES = 2;
+const never = new AbortController().signal;
+
+/** Gradient of a parameter in a microbatch: of many magnitudes, so that the order of additions shows. */
+const gradientOf = (lane: number, microbatch: number, parameter: number) =>
+  Float32Array.from({ length: SIZES[parameter]! }, (_, i) => (i + 1.7) * 3 ** (lane * 5 - microbatch * 7 + parameter));
+
+const dealOf = (step: number, lanes: readonly number[]): Deal => ({
+  kind: 'deal',
+  epoch: 1,
+  generation: 1,
+  step,
+  learningRate: 0.25,
+  targetTokens: 8,
+  lanes: lanes.map((lane) => ({ lane, rows: new Uint8Array(0) })),
+});
+
+interface Fakes {
+  readonly worldSize?: number;
+  readonly rank?: number;
+  readonly crossEntropy?: number;
+  readonly zLoss?: number;
+  readonly reduced?: Partial<Reduced>;
+  /** Called with each line of the record before it is written; may abort or throw. */
+  readonly onCall?: (line: string) => void;
+}
+
+/** A runner between fakes, the record of what it asked of them, and what it applied. */
+function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, reduced, onCall }: Fakes = {}) {
+  const calls: string[] = [];
+  const phases: string[] = [];
+  const released: number[] = [];
+  let applied: { gradients: Float32Array[]; update: unknown } | undefined;
+  let nowMs = 0;
+  const laneTree = planLaneTree(NUM_LANES, worldSize);
+  const arena = new Arena(planArena({ plan, laneTree, rank, frameBytes: 64, window: 1 }));
+  const progress = new ProgressCell();
+  const record = (line: string, ms: number): void => {
+    const { phase, step } = progress.read();
+    phases.push(`${phase} ${step}`);
+    onCall?.(line);
+    calls.push(line);
+    nowMs += ms;
+  };
+  let place = { lane: 0, microbatch: 0 };
+  const engine = {
+    step: (_batch: unknown, onGradient: (parameter: number, gradient: Float32Array) => void) => {
+      const { lane, microbatch } = place;
+      record(`step ${lane}.${microbatch}`, 10);
+      for (const parameter of [2, 1, 0]) onGradient(parameter, gradientOf(lane, microbatch, parameter));
+      return Promise.resolve({ crossEntropy: Float32Array.of(crossEntropy), zLoss: Float32Array.of(zLoss) });
+    },
+    apply: (gradients: readonly Float32Array[], update: unknown) => {
+      record('apply', 1000);
+      applied = { gradients: gradients.map((gradient) => gradient.slice()), update };
+      return Promise.resolve();
+    },
+  } as unknown as Engine;
+  const feed = {
+    next: (expected: { step: number; lane: number; microbatch: number }, signal: AbortSignal): Promise<FilledBatch> => {
+      record(`feed ${expected.lane}.${expected.microbatch}`, 1);
+      if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the feed was called off'));
+      place = expected;
+      const arrays = createBatchArrays(1, 1, 1);
+      arrays.taskOfTarget[0] = 1;
+      return Promise.resolve({ ...expected, slot: calls.length, arrays, inputTokens: 3 });
+    },
+    release: ({ slot }: { slot: number }) => void released.push(slot),
+  };
+  const sums = { kind: 'reduced' as const, sumOfSquares: 1, firstNonFiniteBytes: null, exposedMs: 0 };
+  const init: StepRunnerInit = {
+    engine,
+    feed,
+    arena,
+    plan,
+    laneTree,
+    rank,
+    microbatchesPerLane: MICROBATCHES,
+    taskNames: ['zero', 'one'],
+    reducer: {
+      beginStep: (step) => record(`begin ${step}`, 0),
+      bucketReady: (bucket) => record(`bucket ${bucket}`, 0),
+      reduced: (step, signal) => {
+        record(`reduced ${step}`, 100);
+        if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the sum was called off'));
+        return Promise.resolve({ ...sums, step, ...reduced });
+      },
+    },
+    progress,
+    clock: { monotonicMs: () => nowMs, wallMs: () => 0, sleep: () => Promise.resolve() },
+  };
+  return { runner: new StepRunner(init), calls, phases, released, progress, applied: () => applied };
+}
+
+describe('step runner', () => {
+  test('feeds and computes lane by lane, announces each bucket once from the last lane, then reduces and applies', async () => {
+    const { runner, calls, phases, released, progress } = makeRunner();
+    await runner.run(dealOf(7, [0, 1, 2, 3]), never);
+    const lane = (index: number) => [0, 1].flatMap((m) => [`feed ${index}.${m}`, `step ${index}.${m}`]);
+    assert.deepEqual(calls, ['begin 7', ...[0, 1, 2, 3].flatMap(lane), 'bucket 0', 'bucket 1', 'reduced 7', 'apply']);
+    assert.equal(released.length, 8);
+    assert.deepEqual([...new Set(phases.slice(1))], ['feed 6', 'compute 6', 'communicate 6', 'update 6']);
+    assert.deepEqual([progress.read().phase, progress.read().step], ['waiting', 7]);
+  });
+
+  test('applies the canonical sum of all lanes over the target tokens, with the step counted from 0', async () => {
+    const { runner, applied } = makeRunner();
+    await runner.run(dealOf(7, [0, 1, 2, 3]), never);
+    const expected = [0, 1, 2].map((parameter) =>
+      sumNaively(
+        [0, 1, 2, 3].map((lane) => {
+          const second = gradientOf(lane, 1, parameter);
+          return gradientOf(lane, 0, parameter).map((x, i) => x + second[i]!);
+        }),
+      ),
+    );
+    assert.deepEqual(applied(), {
+      gradients: expected,
+      update: { step: 6, learningRate: 0.25, gradientScale: 1 / 8 },
+    });
+  });
+
+  test('reports the loss sums of its lanes and where the time went', async () => {
+    const { runner } = makeRunner({ worldSize: 2, rank: 1, crossEntropy: 1.5, zLoss: 0.25 });
+    const { lanes, ms } = await runner.run(dealOf(1, [2, 3]), never);
+    assert.deepEqual(
+      lanes,
+      [2, 3].map((lane) => ({ lane, tasks: [{ task: 1, loss: 3, targetTokens: 2 }], zLoss: 0.5, inputTokens: 6 })),
+    );
+    assert.deepEqual(ms, { feed: 4, compute: 40, communicate: 100, update: 1000, total: 1144 });
+  });
+
+  const notFinite: readonly [string, Fakes, RegExp][] = [
+    [
+      'a gradient on another rank',
+      { reduced: { firstNonFiniteBytes: plan.parameters[1]!.offsetBytes } },
+      /step 2: the gradient of encoder\.weight is not finite; all losses of rank 0 are finite; nothing was applied/u,
+    ],
+    [
+      'a gradient and the loss it came from',
+      { reduced: { firstNonFiniteBytes: 0 }, crossEntropy: NaN },
+      /gradient of lm_head\.weight is not finite; lane 0 has non-finite losses of one \(NaN\), lane 1 /u,
+    ],
+    [
+      'a loss alone',
+      { crossEntropy: Infinity },
+      /every gradient is finite; lane 0 has non-finite losses of one \(Infinity\)/u,
+    ],
+    ['a z-loss alone', { zLoss: Infinity }, /every gradient is finite; lane 0 has a z-loss of Infinity/u],
+  ];
+  for (const [what, fakes, message] of notFinite)
+    test(`${what} that is not finite ends the step before anything is applied`, async () => {
+      const { runner, calls } = makeRunner(fakes);
+      await assert.rejects(runner.run(dealOf(2, [0, 1, 2, 3]), never), { code: 'GRADIENT_NOT_FINITE', message });
+      assert.equal(calls.at(-1), 'reduced 2');
+      assert.ok(runner.isStateWhole);
+    });
+
+  test('a deal of other lanes than the rank has, or in another order, is refused before the step begins', async () => {
+    for (const lanes of [[0, 1, 2], [1, 0, 2, 3], [0, 1, 2, 3, 4], []]) {
+      const { runner, calls } = makeRunner();
+      await assert.rejects(runner.run(dealOf(1, lanes), never), {
+        code: 'MESSAGE_INVALID',
+        message: /expected the lanes 0, 1, 2, 3 of rank 0, was dealt/u,
+      });
+      assert.deepEqual(calls, []);
+    }
+  });
+
+  for (const during of ['begin 1', 'feed 0.0', 'step 0.1', 'step 3.1', 'bucket 1', 'reduced 1'])
+    test(`an abort at "${during}" ends the step, and nothing is applied`, async () => {
+      const stop = new AbortController();
+      const onCall = (line: string): void => {
+        if (line === during) stop.abort();
+      };
+      const { runner, calls, released } = makeRunner({ onCall });
+      await assert.rejects(runner.run(dealOf(1, [0, 1, 2, 3]), stop.signal), { code: 'ABORTED' });
+      assert.ok(!calls.includes('apply'));
+      assert.ok(runner.isStateWhole);
+      assert.equal(released.length, calls.filter((line) => line.startsWith('step')).length, 'every slot is given back');
+    });
+
+  test('a signal that has fired already lets nothing begin', async () => {
+    const { runner, calls } = makeRunner();
+    await assert.rejects(runner.run(dealOf(1, [0, 1, 2, 3]), AbortSignal.abort()), { code: 'ABORTED' });
+    assert.deepEqual(calls, []);
+  });
+
+  test('what the feed, the engine or the collective fails with comes out, and slots are given back', async () => {
+    for (const [during, code] of [
+      ['feed 2.1', 'SHARD_CORRUPT'],
+      ['step 2.1', 'TENSOR_LEAK'],
+      ['reduced 1', 'CONNECTION_LOST'],
+    ] as const) {
+      const onCall = (line: string): void => {
+        if (line === during) throw new TrainerError(code, 'as the test wants');
+      };
+      const { runner, released, calls } = makeRunner({ onCall });
+      await assert.rejects(runner.run(dealOf(1, [0, 1, 2, 3]), never), { code });
+      assert.ok(runner.isStateWhole);
+      assert.equal(released.length, calls.filter((line) => line.startsWith('feed')).length);
+    }
+  });
+
+  test('a failure in the update leaves a state that is not whole', async () => {
+    const onCall = (line: string): void => {
+      if (line === 'apply') throw new TrainerError('ENGINE_OUT_OF_MEMORY', 'as the test wants');
+    };
+    const { runner } = makeRunner({ onCall });
+    await assert.rejects(runner.run(dealOf(1, [0, 1, 2, 3]), never), { code: 'ENGINE_OUT_OF_MEMORY' });
+    assert.ok(!runner.isStateWhole);
+  });
+});
