@@ -14,6 +14,7 @@ import { TrainerError } from '../shared/errors.ts';
 import { createLogger, type Logger } from '../shared/logger.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { tensorBytes } from '../shared/checkpoint/shard-plan.ts';
+import { chooseEngine } from '../worker/engine/choose-engine.ts';
 import { optimizerSlots } from '../worker/model/optimizer-slots.ts';
 import { parameterSpecs } from '../worker/model/parameters.ts';
 import { VERSION } from '../shared/version.ts';
@@ -42,6 +43,7 @@ export interface RunCoordinatorInit {
 }
 
 export async function runCoordinator({ args, config, tokenFile, startWorkers }: RunCoordinatorInit): Promise<void> {
+  chooseEngine(config.compute.engine); // a wrong name is told now, not by every worker
   const reporter = new ConsoleReporter(process.stdout);
   const token = await readOrMakeToken(tokenFile);
   const interruption = listenForSignals();
@@ -119,6 +121,7 @@ async function runToEnd({
   });
   const url = await coordinator.listen();
   await announce(folder.folder, { url, token, pid: process.pid, epoch });
+  log.info({ url }, 'coordinator listens');
   const logFolder = join(folder.folder, 'workers');
   await mkdir(logFolder, { recursive: true });
   interruption.onFirst((signal) => coordinator.requestStop(signal));

@@ -1,8 +1,10 @@
 /** The flags that `train` and `coordinator` share, and how they become a RunConfig. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Argv } from 'yargs';
-import { loadConfig, parseSetting, type ConfigOverride } from '../shared/config/load-config.ts';
+import { resolveResume, runPaths } from '../coordinator/run-folder.ts';
+import { RUN_FILE } from '../shared/checkpoint/layout.ts';
+import { readRunRecord } from '../shared/checkpoint/read.ts';
+import { loadConfig, overrideConfig, parseSetting, type ConfigOverride } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { presetFile, presetNames } from './presets.ts';
@@ -41,26 +43,22 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
 
 /**
  * The config of a run: of the preset or file, else of the run or checkpoint that is resumed, with settings and flags on top.
- * @throws CONFIG_INVALID, NAME_UNKNOWN, PATH_UNUSABLE
+ * @throws CONFIG_INVALID, NAME_UNKNOWN, PATH_UNUSABLE, CHECKPOINT_CORRUPT
  */
 export async function resolveConfig(args: RunArguments, extra: readonly ConfigOverride[] = []): Promise<RunConfig> {
-  return loadConfig(configFile(args), [...args.set.map(parseSetting), ...flagOverrides(args), ...extra]);
-}
-
-function configFile({ preset, config, resume }: RunArguments): string {
-  if (preset !== undefined) return presetFile(preset);
-  if (config !== undefined) return config;
+  const { preset, config, resume } = args;
+  const overrides = [...args.set.map(parseSetting), ...flagOverrides(args), ...extra];
+  if (preset !== undefined) return loadConfig(presetFile(preset), overrides);
+  if (config !== undefined) return loadConfig(config, overrides);
   if (resume === undefined)
     throw new TrainerError(
       'CONFIG_INVALID',
       `expected --preset NAME (${presetNames().join(', ')}), --config FILE or --resume PATH`,
     );
-  const found = ['config.yaml', 'exmix-config.yaml'].map((file) => join(resume, file)).find(existsSync);
-  if (found !== undefined) return found;
-  throw new TrainerError(
-    'PATH_UNUSABLE',
-    `--resume ${resume}: expected a run folder or a checkpoint folder of exmix, found no config in it`,
-  );
+  const target = await resolveResume(resume);
+  if (target.kind === 'run') return loadConfig(runPaths(target.runFolder).config, overrides);
+  const { config: resolved } = await readRunRecord(target.checkpointFolder);
+  return overrideConfig(resolved, join(target.checkpointFolder, RUN_FILE), overrides);
 }
 
 function flagOverrides({ steps, seed, engine }: RunArguments): ConfigOverride[] {

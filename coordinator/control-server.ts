@@ -7,6 +7,7 @@ import type { Clock } from '../shared/clock.ts';
 import type { Logger } from '../shared/logger.ts';
 import { Mailbox } from '../shared/mailbox.ts';
 import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
+import { CONTROL_LIMITS } from '../shared/protocol/control-limits.ts';
 import {
   PROTOCOL_VERSION,
   workerMessageSchema,
@@ -21,6 +22,8 @@ import type { Connection, Listener, Transport } from '../shared/transport/transp
 const MAILBOX_CAPACITY = 65_536;
 /** A connection that has not joined by then is closed, ms. */
 const JOIN_DEADLINE_MS = 10_000;
+/** Time for the workers to leave after `finish`, ms. */
+const FINISH_DEADLINE_MS = 10_000;
 
 type JoinMessage = Extract<WorkerMessage, { kind: 'join' }>;
 /** Messages that the loop handles; joins and heartbeats end here. */
@@ -109,6 +112,7 @@ export class ControlServer {
       host,
       port,
       token,
+      limits: CONTROL_LIMITS,
       onConnection: (connection) => this.#accept(connection),
       onRefused: (refusal) => refusals.refused(refusal),
       onRequest: (request, response) => {
@@ -123,6 +127,17 @@ export class ControlServer {
   /** Workers whose sockets live, in the order of their ids. */
   workers(): WorkerHandle[] {
     return [...this.#workers.values()].sort((a, b) => (a.workerId < b.workerId ? -1 : 1));
+  }
+
+  /** Tells every worker to leave, waits for them a while, and closes what is left. */
+  async dismiss(reason: string): Promise<void> {
+    const workers = this.workers();
+    for (const worker of workers) worker.send({ kind: 'finish', reason });
+    const timer = new AbortController();
+    const late = this.#init.clock.sleep(FINISH_DEADLINE_MS, timer.signal).catch(() => undefined);
+    await Promise.race([Promise.all(workers.map(({ closed }) => closed)), late]);
+    timer.abort();
+    for (const worker of this.workers()) worker.close(reason);
   }
 
   async close(): Promise<void> {

@@ -7,26 +7,23 @@ import { dirname, relative } from 'node:path';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
-import { toTrainerError, TrainerError } from '../shared/errors.ts';
+import type { TrainerError } from '../shared/errors.ts';
+import { toTrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Transport } from '../shared/transport/transport.ts';
 import { pruneCheckpoints } from './checkpoint/prune.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import { ControlServer, type ControlEvent, type WorkerHandle } from './control-server.ts';
+import { ControlServer, type WorkerHandle } from './control-server.ts';
 import { checkAlike, formGeneration, type ReadyMessage } from './form-generation.ts';
+import { gatherWorkers } from './gather-workers.ts';
 import type { Journal } from './journal.ts';
 import type { StartingPoint } from './open-run.ts';
 import { planConfigOf } from './plan-config.ts';
-import { decideRendezvous } from './rendezvous.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { salvage } from './salvage.ts';
 import { Saver, type WrittenCheckpoint } from './saver.ts';
 import { StepDealer } from './step-dealer.ts';
 import { Training, type Generation } from './training.ts';
-
-const TICK_MS = 200;
-/** Time for the workers to leave after `finish`, ms. */
-const FINISH_DEADLINE_MS = 10_000;
 
 export interface CoordinatorInit {
   readonly config: RunConfig;
@@ -39,19 +36,21 @@ export interface CoordinatorInit {
   readonly transport: Transport;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly publish: (written: WrittenCheckpoint) => Promise<PublishedCheckpoint>;
+  readonly publish: (
+    written: WrittenCheckpoint & { readonly engineFingerprint: string },
+  ) => Promise<PublishedCheckpoint>;
 }
 
 export class Coordinator {
   readonly #init: CoordinatorInit;
   readonly #server: ControlServer;
   readonly #summary: RunSummary;
-  readonly #ready = new Map<WorkerHandle, ReadyMessage>();
   #phase: 'starting' | 'rendezvous' | 'forming' | 'training' | 'ending' = 'starting';
   #waitingFor = '';
   #stopReason: string | undefined;
   #generation: Generation | undefined;
   #workerFailure: string | undefined;
+  #working: { readonly training: Training; readonly saver: Saver; readonly generation: Generation } | undefined;
 
   constructor(init: CoordinatorInit) {
     this.#init = init;
@@ -62,10 +61,8 @@ export class Coordinator {
   }
 
   /** @returns the URL for workers @throws PORT_IN_USE */
-  async listen(): Promise<string> {
-    const url = await this.#server.listen();
-    this.#init.log.info({ url }, 'coordinator listens');
-    return url;
+  listen(): Promise<string> {
+    return this.#server.listen();
   }
 
   /** Finish the steps that are dealt, save, and end; idempotent. */
@@ -86,10 +83,22 @@ export class Coordinator {
    */
   async run(signal: AbortSignal): Promise<RunSummaryView> {
     try {
-      const members = await this.#rendezvous(signal);
-      if (members.length > 0) await this.#train(members, signal);
+      this.#phase = 'rendezvous';
+      const ready = await gatherWorkers({
+        ...this.#init,
+        server: this.#server,
+        explain: (reason) => this.#explain(reason),
+        stopReason: () => this.#stopReason,
+        workerFailure: () => this.#workerFailure,
+        signal,
+      });
+      if (ready.size > 0) await this.#train(ready, signal);
       await this.#finish();
       return this.#summary.view();
+    } catch (thrown) {
+      const failure = toTrainerError(thrown);
+      await this.#fail(failure);
+      throw failure;
     } finally {
       await this.#server.close();
     }
@@ -115,72 +124,12 @@ export class Coordinator {
     };
   }
 
-  /** @returns the ready workers in rank order; none when the run was stopped before it began */
-  async #rendezvous(signal: AbortSignal): Promise<WorkerHandle[]> {
-    const { clock, config } = this.#init;
-    const { minWorkers, rendezvousTimeoutMs: timeoutMs } = config.cluster;
-    this.#phase = 'rendezvous';
-    const startedMs = clock.monotonicMs();
-    while (this.#stopReason === undefined) {
-      if (this.#workerFailure !== undefined) throw new TrainerError('WORKER_LOST', this.#workerFailure);
-      const candidates = this.#server.workers().map((worker) => {
-        const state = this.#ready.has(worker) ? ('ready' as const) : ('joined' as const);
-        return { workerId: worker.workerId, host: worker.host, state };
-      });
-      const options = { minWorkers, maxWorkers: config.training.numLanes, timeoutMs };
-      const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, options);
-      this.#explain(decision.reason);
-      if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason);
-      if (decision.kind === 'form') {
-        const workers = this.#server.workers();
-        const members = decision.workerIds.map((id) => workers.find(({ workerId }) => workerId === id)!);
-        const { mixture, start } = this.#init;
-        checkAlike(
-          new Map(members.map((member) => [member, this.#ready.get(member)!])),
-          mixture.hash,
-          start.checkpoint?.paramDigest,
-        );
-        return members;
-      }
-      const event = await this.#server.events.next(TICK_MS, signal);
-      if (event !== undefined) this.#welcome(event);
-    }
-    return [];
-  }
-
-  #welcome(event: ControlEvent): void {
-    const { config, epoch, mixture, start, log } = this.#init;
-    const { worker } = event;
-    if (event.kind === 'joined') {
-      log.info({ workerId: worker.workerId, host: worker.host, pid: worker.pid }, 'worker joined');
-      worker.send({
-        kind: 'welcome',
-        epoch,
-        config,
-        preparedFolder: mixture.folder,
-        mixtureHash: mixture.hash,
-        checkpoint: start.checkpoint?.path ?? null,
-        step: start.step,
-      });
-    } else if (event.kind === 'lost') {
-      this.#ready.delete(worker);
-      log.warn({ workerId: worker.workerId, reason: event.error.message }, 'worker left before the first step');
-    } else if (event.message.kind === 'failed') {
-      const { code, message } = event.message.error;
-      throw new TrainerError('WORKER_LOST', `${worker.toString()} could not get ready: ${code}: ${message}`);
-    } else if (event.message.kind === 'ready') {
-      this.#ready.set(worker, event.message);
-      const { engine, engineFingerprint, numParameters } = event.message;
-      log.info({ workerId: worker.workerId, engine, engineFingerprint, numParameters }, 'worker ready');
-    } else
-      throw new TrainerError(
-        'MESSAGE_INVALID',
-        `${worker.workerId} sent ${event.message.kind} before the generation was formed`,
-      );
-  }
-
-  async #train(members: readonly WorkerHandle[], signal: AbortSignal): Promise<void> {
+  async #train(ready: ReadonlyMap<WorkerHandle, ReadyMessage>, signal: AbortSignal): Promise<void> {
     const { config, epoch, clock, log, journal, mixture, start, checkpointsFolder, publish } = this.#init;
+    const members = [...ready.keys()];
+    const { engineFingerprint } = ready.get(members[0]!)!;
+    checkAlike(ready, mixture.hash, start.checkpoint?.paramDigest);
+    this.#compareEngine(engineFingerprint);
     this.#phase = 'forming';
     const explain = (reason: string): void => this.#explain(reason);
     const ids = { epoch, generation: 1, firstStep: start.step + 1 };
@@ -206,7 +155,13 @@ export class Coordinator {
       step: start.step,
       ...(start.cursor === undefined ? {} : { cursor: start.cursor }),
     });
-    const saver = new Saver({ checkpointsFolder, epoch, clock, log, publish });
+    const saver = new Saver({
+      checkpointsFolder,
+      epoch,
+      clock,
+      log,
+      publish: (written) => publish({ ...written, engineFingerprint }),
+    });
     const training = new Training({
       config,
       generation,
@@ -224,25 +179,37 @@ export class Coordinator {
     });
     this.#phase = 'training';
     this.#explain('');
-    try {
-      await training.run(signal);
-    } catch (thrown) {
-      const failure = toTrainerError(thrown);
-      this.#phase = 'ending';
-      log.error({ code: failure.code, reason: failure.message, step: training.committedStep }, 'run failed');
-      const { checkpoint, reason } = await salvage({
-        failure,
-        server: this.#server,
-        generation,
-        training,
-        saver,
-        clock,
-      });
-      if (checkpoint !== undefined) await this.#published(checkpoint);
-      log.warn({ reason, checkpoint: checkpoint?.path }, 'survivors saved');
-      await this.#dismiss(failure.message);
-      throw failure;
+    this.#working = { training, saver, generation };
+    await training.run(signal);
+  }
+
+  /** Another engine goes on from the same numbers, but not with the same bits: that must not go unsaid. */
+  #compareEngine(found: string): void {
+    const expected = this.#init.start.checkpoint?.engineFingerprint;
+    if (expected === undefined || expected === found) return;
+    const reason =
+      'the checkpoint was made by another engine: from here on the bits are not those of the run that did not stop';
+    this.#init.log.warn({ reason, expected, found }, 'engine changed');
+  }
+
+  /** The run ends with a failure: it is told once, what the survivors hold is saved, and everybody leaves. */
+  async #fail(failure: TrainerError): Promise<void> {
+    const { log, journal, epoch, clock } = this.#init;
+    this.#phase = 'ending';
+    const { code, message: reason } = failure;
+    log.error({ code, reason, step: this.#summary.view().step }, 'run failed');
+    if (this.#working !== undefined) {
+      const saved = await salvage({ ...this.#working, failure, server: this.#server, clock });
+      if (saved.checkpoint !== undefined) await this.#published(saved.checkpoint);
+      log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
     }
+    const { step } = this.#summary.view();
+    await journal
+      .append({ kind: 'run-interrupted', epoch, step, reason: `${code}: ${reason}` })
+      .catch((error: unknown) => {
+        log.error({ reason: toTrainerError(error).message }, 'journal not written');
+      });
+    await this.#server.dismiss(reason);
   }
 
   async #published(checkpoint: PublishedCheckpoint): Promise<void> {
@@ -276,18 +243,7 @@ export class Coordinator {
       interrupted: this.#stopReason,
     };
     log.info(fields, this.#stopReason === undefined ? 'run finished' : 'run interrupted');
-    await this.#dismiss(this.#stopReason ?? 'the run is finished');
-  }
-
-  /** Tells every worker to leave and waits for them a while. */
-  async #dismiss(reason: string): Promise<void> {
-    const workers = this.#server.workers();
-    for (const worker of workers) worker.send({ kind: 'finish', reason });
-    const timer = new AbortController();
-    const late = this.#init.clock.sleep(FINISH_DEADLINE_MS, timer.signal).catch(() => undefined);
-    await Promise.race([Promise.all(workers.map(({ closed }) => closed)), late]);
-    timer.abort();
-    for (const worker of this.#server.workers()) worker.close(reason);
+    await this.#server.dismiss(this.#stopReason ?? 'the run is finished');
   }
 
   /** What the run waits for: logged when it changes. */

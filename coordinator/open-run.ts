@@ -9,6 +9,7 @@ import { findLatestCheckpoint, readCheckpoint } from '../shared/checkpoint/read.
 import type { RunRecord } from '../shared/checkpoint/run-record.ts';
 import { numericsHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
+import { replaceFile } from '../shared/atomic-file.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { Journal } from './journal.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
@@ -31,7 +32,7 @@ export interface StartingPoint {
   /** Updates already applied. */
   readonly step: number;
   readonly cursor?: PlanCursor;
-  readonly checkpoint?: { readonly path: string; readonly paramDigest: string };
+  readonly checkpoint?: { readonly path: string; readonly paramDigest: string; readonly engineFingerprint: string };
 }
 
 export interface OpenRun {
@@ -75,6 +76,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     const { torn } = opened.replay;
     if (torn !== undefined)
       notes.push(`cut ${torn.bytes} torn bytes off line ${torn.line} of the journal: ${torn.reason}`);
+    if (target?.kind === 'run') await replaceFile(folder.config, configText);
     const start = fromCheckpoint ?? (await startInFolder(folder, config, mixture, notes));
     const epoch = journal.state.epoch + 1;
     await journal.append({
@@ -119,7 +121,11 @@ async function startFrom(path: string, config: RunConfig, mixture: PreparedMixtu
     throw new TrainerError('CHECKPOINT_CORRUPT', `${path}: run.json holds no cursor of a mixture plan`, {
       cause: cursor.error,
     });
-  return { step: run.step, cursor: cursor.data, checkpoint: { path, paramDigest: run.paramDigest } };
+  return {
+    step: run.step,
+    cursor: cursor.data,
+    checkpoint: { path, paramDigest: run.paramDigest, engineFingerprint: run.engineFingerprint },
+  };
 }
 
 function checkFits(path: string, run: RunRecord, config: RunConfig, mixture: PreparedMixture): void {

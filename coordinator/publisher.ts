@@ -34,11 +34,23 @@ export function createPublisher({
   epoch,
   clock,
   signal,
-}: PublisherInit): (written: WrittenCheckpoint) => Promise<PublishedCheckpoint> {
+}: PublisherInit): (
+  written: WrittenCheckpoint & { readonly engineFingerprint: string },
+) => Promise<PublishedCheckpoint> {
   const { maxShardBytes } = config.checkpoint;
   const shardPlan = planCheckpoint({ ...tensors, maxShardBytes });
   const plainConfig = JSON.parse(JSON.stringify(config)) as Record<string, never>;
-  return async ({ step, cursor, generation, worldSize, writingFolder, finalFolder, workerFiles, paramDigest }) =>
+  return async ({
+    step,
+    cursor,
+    generation,
+    worldSize,
+    writingFolder,
+    finalFolder,
+    workerFiles,
+    paramDigest,
+    engineFingerprint,
+  }) =>
     publishCheckpoint({
       writingFolder,
       finalFolder,
@@ -54,6 +66,7 @@ export function createPublisher({
         config: plainConfig,
         configHash: numericsHash(config),
         mixtureHash,
+        engineFingerprint,
         epoch,
         generation,
         worldSize,

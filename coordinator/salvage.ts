@@ -13,13 +13,14 @@ import type { Generation, Training } from './training.ts';
 const ABORT_DEADLINE_MS = 20_000;
 /** Time for them to write, ms. */
 const SAVE_DEADLINE_MS = 120_000;
-/** After these the parameters of the survivors are not to be trusted, or nothing can be written. */
-const UNTRUSTED: readonly ErrorCode[] = [
+/** After these the parameters of the survivors are not to be trusted, nothing can be written, or nobody wants to wait. */
+const NOT_SALVAGED: readonly ErrorCode[] = [
   'GRADIENT_DIVERGED',
   'STATE_DIVERGED',
   'DISK_FULL',
   'JOURNAL_CORRUPT',
   'INTERNAL',
+  'ABORTED',
 ];
 
 export interface Salvage {
@@ -40,7 +41,7 @@ export interface SalvageInit {
 /** Never throws: a failure to save becomes the reason. */
 export async function salvage(init: SalvageInit): Promise<Salvage> {
   const { failure, server, generation, training } = init;
-  if (UNTRUSTED.includes(failure.code)) return { reason: `nothing was saved after ${failure.code}` };
+  if (NOT_SALVAGED.includes(failure.code)) return { reason: `nothing was saved after ${failure.code}` };
   const survivors = server.workers().filter((worker) => generation.members.includes(worker));
   if (survivors.length === 0) return { reason: 'no worker survived to save from' };
   try {

@@ -41,7 +41,10 @@ export class ScriptedWorker {
     const connection = await transport.dial(url, { token, timeoutMs: 5_000 });
     const worker = new ScriptedWorker(connection, script);
     connection.onMessage((bytes) => worker.#receive(decodeMessage(coordinatorMessageSchema, bytes)));
-    const beat = setInterval(() => worker.say({ kind: 'heartbeat', progress: 0, phase: 'waiting', step: 0 }), HEARTBEAT_MS);
+    const beat = setInterval(
+      () => worker.say({ kind: 'heartbeat', progress: 0, phase: 'waiting', step: 0 }),
+      HEARTBEAT_MS,
+    );
     void connection.closed.then(() => clearInterval(beat));
     const { workerId } = script;
     worker.say({

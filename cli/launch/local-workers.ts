@@ -19,16 +19,19 @@ export interface LocalWorkersInit {
   /** Folder for what the workers print. */
   readonly logFolder: string;
   readonly log: Logger;
+  /** A worker ended with a failure; the sentence says which, and where it wrote why. */
+  readonly onFailed: (reason: string) => void;
 }
 
 export class LocalWorkers {
   readonly #children: { readonly workerId: string; readonly child: ChildProcess; readonly exited: Promise<void> }[] =
     [];
 
-  constructor({ count, url, token, logFolder, log }: LocalWorkersInit) {
+  constructor({ count, url, token, logFolder, log, onFailed }: LocalWorkersInit) {
     for (let index = 0; index < count; index++) {
       const workerId = `local-${index}`;
-      const output = openSync(join(logFolder, `${workerId}.log`), 'a');
+      const logFile = join(logFolder, `${workerId}.log`);
+      const output = openSync(logFile, 'a');
       const child = spawn(process.execPath, [EXMIX, 'worker', '--url', url, '--id', workerId], {
         env: { ...process.env, EXMIX_TOKEN: token },
         stdio: ['ignore', output, output],
@@ -37,12 +40,16 @@ export class LocalWorkers {
       closeSync(output);
       const exited = new Promise<void>((resolve) => {
         child.once('error', (error) => {
-          log.error({ workerId, reason: error.message }, 'worker could not be started');
+          onFailed(`worker ${workerId} could not be started: ${error.message}`);
           resolve();
         });
         child.once('exit', (code, signal) => {
           const level = code === 0 ? 'debug' : 'warn';
           log[level]({ workerId, pid: child.pid, exitCode: code, signal }, 'worker exited');
+          if (code !== 0)
+            onFailed(
+              `worker ${workerId} (pid ${child.pid}) ended with ${signal ?? `status ${code}`}; its log is ${logFile}`,
+            );
           resolve();
         });
       });

@@ -45,6 +45,7 @@ export function runRecord(step: number, parameters: ReadonlyMap<string, Float32A
     config: { name: 'tiny' },
     configHash: 'c0ffee',
     mixtureHash: 'abcd',
+    engineFingerprint: 'scripted 1',
     epoch: 1,
     generation: 2,
     worldSize: 3,

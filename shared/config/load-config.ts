@@ -58,12 +58,22 @@ export async function loadConfig(file: string, overrides: readonly ConfigOverrid
   const tree: unknown = document.toJS();
   if (!isTree(tree)) throw new TrainerError('CONFIG_INVALID', `${file}: expected a mapping at the top`);
   resolveFiles(tree, dirname(resolve(file)));
+  return overrideConfig(tree, file, overrides);
+}
+
+/**
+ * A config that was resolved before, e.g. that of a checkpoint, with overrides on top.
+ * @param origin for messages
+ * @throws CONFIG_INVALID with all problems
+ */
+export function overrideConfig(resolved: Tree, origin: string, overrides: readonly ConfigOverride[]): RunConfig {
+  const tree = structuredClone(resolved);
   const typed = overrides.map((override) => {
     const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
     return isFile && typeof override.value === 'string' ? { ...override, value: resolve(override.value) } : override;
   });
   for (const override of typed) applyOverride(tree, override);
-  return checkConfig(tree, file);
+  return checkConfig(tree, origin);
 }
 
 /** @throws CONFIG_INVALID with every problem, one a line */
@@ -91,7 +101,8 @@ export function numericsHash(config: RunConfig): string {
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
 }
 
-type Tree = Record<string, unknown>;
+/** A mapping as YAML or JSON gives it. */
+export type Tree = Record<string, unknown>;
 
 function isTree(value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

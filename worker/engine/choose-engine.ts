@@ -1,9 +1,7 @@
 /** Which engine a name means, and why: without loading any, so that a coordinator can check a name. */
 import { TrainerError } from '../../shared/errors.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
-
-/** Backends of tfjs that the engines of this version run on. */
-export type TfjsBackend = 'wasm' | 'cpu';
+import type { TfjsBackend } from './tfjs-backend.ts';
 
 export const ENGINE_NAMES = ['auto', 'wasm', 'cpu', 'tensorflow'] as const;
 

@@ -1,9 +1,7 @@
-/** Which engine a worker gets, and why. */
-import { TrainerError } from '../../shared/errors.ts';
+/** From an engine's name to the engine. */
 import type { ModelConfig } from '../../shared/model-config.ts';
-import { nearestNames } from '../../shared/nearest-names.ts';
+import { chooseEngine } from './choose-engine.ts';
 import type { Engine } from './engine.ts';
-import type { TfjsBackend } from './tfjs-backend.ts';
 import { createTfjsEngine } from './tfjs-engine.ts';
 
 export interface EngineInit {

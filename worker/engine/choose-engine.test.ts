@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { chooseEngine } from './create-engine.ts';
+import { chooseEngine } from './choose-engine.ts';
 
 describe('choice of the engine', () => {
   test('auto and wasm are wasm, cpu is cpu, each with a reason', () => {
