@@ -10,7 +10,6 @@ import {
   writeFixtureCheckpoint,
 } from '../../shared/checkpoint/checkpoint.fixture.ts';
 import { initialiseParameters } from '../model/initialise.ts';
-import type { OptimizerSlot } from '../model/optimizer-slots.ts';
 import { loadState, type LoadStateInit } from './load-state.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-load-state-'));

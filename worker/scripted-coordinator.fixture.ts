@@ -1,0 +1,137 @@
+/** A coordinator without a run, for tests of the worker: hears what workers say, and says what the test wants. */
+import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
+import {
+  workerMessageSchema,
+  type CoordinatorMessage,
+  type Member,
+  type WorkerMessage,
+} from '../shared/protocol/messages.ts';
+import { TrainerError } from '../shared/errors.ts';
+import type { CloseInfo, Connection, Listener, Transport } from '../shared/transport/transport.ts';
+
+/** Longest wait for a message of a worker, ms: a test that would wait longer has failed. */
+const HEARD_DEADLINE_MS = 20_000;
+
+type Kind = WorkerMessage['kind'];
+type MessageOf<K extends Kind> = Extract<WorkerMessage, { kind: K }>;
+
+/** One connection of a worker. */
+export class ScriptedPeer {
+  /** All messages in their order, heartbeats left out. */
+  readonly said: Exclude<WorkerMessage, { kind: 'heartbeat' }>[] = [];
+  readonly heartbeats: MessageOf<'heartbeat'>[] = [];
+  /** Answers heartbeats as a coordinator does. */
+  answersHeartbeats = true;
+  readonly #connection: Connection;
+  readonly #taken = new Map<Kind, number>();
+  #wake = new Set<() => void>();
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+    connection.onMessage((bytes) => {
+      const message = decodeMessage(workerMessageSchema, bytes);
+      if (message.kind === 'heartbeat') {
+        this.heartbeats.push(message);
+        if (this.answersHeartbeats) this.say({ kind: 'heartbeat' });
+      } else this.said.push(message);
+      for (const wake of this.#wake) wake();
+    });
+  }
+
+  get closed(): Promise<CloseInfo> {
+    return this.#connection.closed;
+  }
+
+  /** The next message of that kind which has not been asked for; fails where the worker leaves without it. */
+  async heard<K extends Exclude<Kind, 'heartbeat'>>(kind: K): Promise<MessageOf<K>> {
+    const index = this.#taken.get(kind) ?? 0;
+    this.#taken.set(kind, index + 1);
+    let timer: NodeJS.Timeout | undefined;
+    let look: (() => void) | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        const fail = (why: string): void => {
+          const said = this.said.map((message) => JSON.stringify(message).slice(0, 300)).join('\n');
+          reject(new TrainerError('INTERNAL', `waited for ${kind}: ${why}; the worker said\n${said}`));
+        };
+        look = () => {
+          const message = this.said.filter((said) => said.kind === kind)[index];
+          if (message !== undefined) resolve(message as MessageOf<K>);
+        };
+        this.#wake.add(look);
+        look();
+        timer = setTimeout(() => fail('none came in time'), HEARD_DEADLINE_MS);
+        void this.closed.then(({ code, reason }) => fail(`closed with ${code} ${reason}`));
+      });
+    } finally {
+      clearTimeout(timer);
+      if (look !== undefined) this.#wake.delete(look);
+    }
+  }
+
+  say(message: CoordinatorMessage): void {
+    this.sayBytes(encodeMessage(message));
+  }
+
+  sayBytes(bytes: Uint8Array): void {
+    this.#connection.send([bytes]).catch(() => undefined); // a test may have closed it
+  }
+
+  close(code: Parameters<Connection['close']>[0], reason: string): void {
+    this.#connection.close(code, reason);
+  }
+}
+
+export class ScriptedCoordinator {
+  readonly url: string;
+  readonly #listener: Listener;
+  readonly #peers: ScriptedPeer[];
+  #numTaken = 0;
+  readonly #onPeer: Set<() => void>;
+
+  private constructor(listener: Listener, peers: ScriptedPeer[], onPeer: Set<() => void>) {
+    this.url = listener.url;
+    this.#listener = listener;
+    this.#peers = peers;
+    this.#onPeer = onPeer;
+  }
+
+  static async listen(transport: Transport, token: string): Promise<ScriptedCoordinator> {
+    const peers: ScriptedPeer[] = [];
+    const onPeer = new Set<() => void>();
+    const listener = await transport.listen({
+      host: '127.0.0.1',
+      port: 0,
+      token,
+      onConnection: (connection) => {
+        peers.push(new ScriptedPeer(connection));
+        for (const look of onPeer) look();
+      },
+    });
+    return new ScriptedCoordinator(listener, peers, onPeer);
+  }
+
+  /** The next worker that dials. */
+  async peer(): Promise<ScriptedPeer> {
+    const index = this.#numTaken++;
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const peer = this.#peers[index];
+        if (peer === undefined) return;
+        this.#onPeer.delete(look);
+        resolve(peer);
+      };
+      this.#onPeer.add(look);
+      look();
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#listener.close();
+  }
+}
+
+/** The members of a generation from their joins, ranks in that order. */
+export function membersOf(joins: readonly MessageOf<'join'>[]): Member[] {
+  return joins.map(({ workerId, host, dataUrl }, rank) => ({ workerId, host, dataUrl, rank }));
+}
