@@ -7,7 +7,6 @@ import type { Clock } from '../shared/clock.ts';
 import type { Logger } from '../shared/logger.ts';
 import { Mailbox } from '../shared/mailbox.ts';
 import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
-import { CONTROL_LIMITS } from '../shared/protocol/control-limits.ts';
 import {
   PROTOCOL_VERSION,
   workerMessageSchema,
@@ -112,7 +111,7 @@ export class ControlServer {
       host,
       port,
       token,
-      limits: CONTROL_LIMITS,
+
       onConnection: (connection) => this.#accept(connection),
       onRefused: (refusal) => refusals.refused(refusal),
       onRequest: (request, response) => {

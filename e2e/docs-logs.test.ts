@@ -130,7 +130,7 @@ describe('docs/logs.md', () => {
     });
 
   test('no record of a finished, an interrupted or a failed run has a field that is not there', () => {
-    for (const msg of ['run interrupted', 'run failed', 'survivors saved', 'run is to stop'])
+    for (const msg of ['run interrupted', 'run failed', 'survivors asked to save', 'run is to stop'])
       assert.ok(
         records.some((record) => record.msg === msg),
         msg,

@@ -26,10 +26,10 @@ export interface ConnectionLimits {
   readonly maxQueuedMessages: number;
 }
 
-/** For control messages. */
+/** For control messages: a deal or report costs some 5 B an example and 40 B a pair of lane and task. */
 export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
-  maxMessageBytes: 1 << 20,
-  maxQueuedBytes: 8 << 20,
+  maxMessageBytes: 16 << 20,
+  maxQueuedBytes: 64 << 20,
   maxQueuedMessages: 1024,
 };
 

@@ -2,7 +2,6 @@
 import type { Clock } from '../../shared/clock.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import type { Connection, Transport } from '../../shared/transport/transport.ts';
-import { CONTROL_LIMITS } from '../../shared/protocol/control-limits.ts';
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
@@ -27,7 +26,7 @@ export async function dialCoordinator(init: DialCoordinatorInit): Promise<Connec
   for (;;) {
     try {
       const leftMs = Math.max(1, Math.ceil(deadlineMs - clock.monotonicMs()));
-      return await transport.dial(url, { limits: CONTROL_LIMITS, token, timeoutMs: leftMs, signal });
+      return await transport.dial(url, { token, timeoutMs: leftMs, signal });
     } catch (thrown) {
       const error = toTrainerError(thrown);
       const isLate = clock.monotonicMs() + pauseMs >= deadlineMs;
