@@ -2,10 +2,30 @@
 module.exports = {
   forbidden: [
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
-    { name: 'coordinator-not-worker', severity: 'error', from: { path: '^coordinator/' }, to: { path: '^(worker|cli)/' } },
-    { name: 'worker-not-coordinator', severity: 'error', from: { path: '^worker/' }, to: { path: '^(coordinator|cli)/' } },
-    { name: 'mixture-is-below', severity: 'error', from: { path: '^mixture/' }, to: { path: '^(worker|coordinator|cli)/' } },
-    { name: 'shared-is-the-ground', severity: 'error', from: { path: '^shared/' }, to: { path: '^(worker|coordinator|cli|mixture)/' } },
+    {
+      name: 'coordinator-not-worker',
+      severity: 'error',
+      from: { path: '^coordinator/' },
+      to: { path: '^(worker|cli)/' },
+    },
+    {
+      name: 'worker-not-coordinator',
+      severity: 'error',
+      from: { path: '^worker/' },
+      to: { path: '^(coordinator|cli)/' },
+    },
+    {
+      name: 'mixture-is-below',
+      severity: 'error',
+      from: { path: '^mixture/' },
+      to: { path: '^(worker|coordinator|cli)/' },
+    },
+    {
+      name: 'shared-is-the-ground',
+      severity: 'error',
+      from: { path: '^shared/' },
+      to: { path: '^(worker|coordinator|cli|mixture)/' },
+    },
     {
       name: 'tfjs-only-in-compute',
       severity: 'error',
@@ -30,6 +50,10 @@ module.exports = {
     exclude: { path: '^(node_modules|runs|golden)' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { extensions: ['.ts', '.mts', '.js', '.mjs', '.cjs', '.json'], exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.mts', '.js', '.mjs', '.cjs', '.json'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default'],
+    },
   },
 };

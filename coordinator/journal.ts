@@ -27,7 +27,7 @@ const PREFIX_CHARS = 9;
 /** Found inside a line, it says that a newline was damaged: the line holds two records, and is not merely torn. */
 const RECORD_START = /[0-9a-f]{8} \{"kind":/;
 /** A longer line is damage, or a ledger that belongs elsewhere. */
-export const MAX_LINE_BYTES = 16 * 1024 * 1024;
+const MAX_LINE_BYTES = 16 * 1024 * 1024;
 /** Appends that may wait for the disk at a time; a coordinator awaits its commits, so this many is a bug. */
 export const MAX_PENDING_RECORDS = 1024;
 

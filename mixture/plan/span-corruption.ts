@@ -23,7 +23,7 @@ export interface SpanCorruptionRates {
   readonly meanSpanLength: number;
 }
 
-export const PAPER_CORRUPTION: SpanCorruptionRates = { noiseDensity: 0.15, meanSpanLength: 3 };
+const PAPER_CORRUPTION: SpanCorruptionRates = { noiseDensity: 0.15, meanSpanLength: 3 };
 
 export interface DenoisingLengths {
   /** Raw tokens of a full segment. */

@@ -14,7 +14,7 @@ const milliseconds = z.number().nonnegative();
 const shortText = z.string().max(256);
 const longText = z.string().max(16_384);
 
-export const errorRecordSchema = z.object({ code: shortText, message: longText });
+const errorRecordSchema = z.object({ code: shortText, message: longText });
 
 /** Where a worker is in its step; for heartbeats and the status page. */
 export const workerPhaseSchema = z.enum(['starting', 'waiting', 'feed', 'compute', 'communicate', 'update', 'save']);
@@ -41,7 +41,7 @@ export const stepTimesSchema = z.object({
 });
 export type StepTimes = z.output<typeof stepTimesSchema>;
 
-export const checkpointFileSchema = z.object({ file: shortText, bytes: count, sha256: hexDigest });
+const checkpointFileSchema = z.object({ file: shortText, bytes: count, sha256: hexDigest });
 
 const memberSchema = z.object({ workerId: shortText, rank: count, host: shortText, dataUrl: shortText });
 export type Member = z.output<typeof memberSchema>;

@@ -5,7 +5,7 @@
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import type { CloseInfo } from './transport.ts';
 
-export const NORMAL_CLOSE = 1000;
+const NORMAL_CLOSE = 1000;
 const NO_CLOSE_FRAME = 1006;
 const MESSAGE_TOO_BIG = 1009;
 const OTHER = 4000;

@@ -3,9 +3,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
 import type { TfjsBackend } from './tfjs-backend.ts';
 
-export const ENGINE_NAMES = ['auto', 'wasm', 'cpu', 'tensorflow'] as const;
-
-export type EngineName = (typeof ENGINE_NAMES)[number];
+const ENGINE_NAMES = ['auto', 'wasm', 'cpu', 'tensorflow'] as const;
 
 export interface EngineChoice {
   readonly backend: TfjsBackend;

@@ -13,7 +13,7 @@ import type { Batch, Engine } from './engine.ts';
 import { largestDifference, meanLoss, relativeNorm } from './fixture-differences.ts';
 
 /** float32; stated in golden/README.md together with the noise that was measured. */
-export const FIXTURE_TOLERANCES = {
+const FIXTURE_TOLERANCES = {
   activations: 2e-5,
   loss: 3e-6,
   /** Of a gradient tensor, relative to its largest entry. */

@@ -12,7 +12,7 @@ import type { NormalizerSpec } from '../unigram-model.ts';
 export const UNKNOWN_BYTE = 0xff;
 
 /** Distinct words held in memory; about 100 B each. */
-export const MAX_DISTINCT_WORDS = 2_000_000;
+const MAX_DISTINCT_WORDS = 2_000_000;
 
 /** Words one behind the other: word w is bytes[offsets[w], offsets[w+1]) and occurs counts[w] times. Most frequent first. */
 export interface TrainingWords {
