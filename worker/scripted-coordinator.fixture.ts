@@ -46,17 +46,29 @@ export class ScriptedPeer {
   async heard<K extends Exclude<Kind, 'heartbeat'>>(kind: K): Promise<MessageOf<K>> {
     const index = this.#taken.get(kind) ?? 0;
     this.#taken.set(kind, index + 1);
+    const find = () => this.said.filter((said) => said.kind === kind)[index] as MessageOf<K> | undefined;
+    return this.#wait(kind, find);
+  }
+
+  /** Resolves after `count` more heartbeats. */
+  async beats(count: number): Promise<void> {
+    const wanted = this.heartbeats.length + count;
+    await this.#wait('heartbeat', () => this.heartbeats[wanted - 1]);
+  }
+
+  /** What `find` gives, once it gives something; it is asked again at each message. */
+  async #wait<T>(what: string, find: () => T | undefined): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     let look: (() => void) | undefined;
     try {
       return await new Promise((resolve, reject) => {
         const fail = (why: string): void => {
           const said = this.said.map((message) => JSON.stringify(message).slice(0, 300)).join('\n');
-          reject(new TrainerError('INTERNAL', `waited for ${kind}: ${why}; the worker said\n${said}`));
+          reject(new TrainerError('INTERNAL', `waited for ${what}: ${why}; the worker said\n${said}`));
         };
         look = () => {
-          const message = this.said.filter((said) => said.kind === kind)[index];
-          if (message !== undefined) resolve(message as MessageOf<K>);
+          const found = find();
+          if (found !== undefined) resolve(found);
         };
         this.#wake.add(look);
         look();

@@ -155,7 +155,7 @@ function save(peer: ScriptedPeer): string {
 
 /** Resolves when the worker's heartbeats show it in that phase. */
 async function inPhase(peer: ScriptedPeer, phase: string): Promise<void> {
-  while (peer.heartbeats.at(-1)?.phase !== phase) await new Promise(setImmediate);
+  while (peer.heartbeats.at(-1)?.phase !== phase) await peer.beats(1);
 }
 
 describe('worker', { timeout: 60_000 }, () => {
@@ -237,6 +237,22 @@ describe('worker', { timeout: 60_000 }, () => {
     const { code, reason } = await running.peer.closed;
     assert.deepEqual([code, reason], [1000, 'the worker was told to stop (SIGTERM)']);
     assert.ok(!running.peer.said.some(({ kind }) => kind === 'failed'));
+  });
+
+  test('a coordinator that says more than is ever dealt ahead is SEND_OVERFLOW, in the middle of a step too', async (t) => {
+    const running = await start(t);
+    await formWithIdlePeer(t, running, 1);
+    deal(running.peer, 1, [0]);
+    await inPhase(running.peer, 'communicate');
+    const ask = (): void => {
+      for (let i = 0; i <= 512; i++)
+        running.peer.say({ ...ids, kind: 'save', folder: '/nowhere', writer: 0, numWriters: 1 });
+    };
+    ask();
+    await running.peer.beats(2); // the first half has left: more would not fit into the sender's queue
+    ask();
+    assert.equal((await running.peer.heard('failed')).error.code, 'SEND_OVERFLOW');
+    assert.equal(await running.ended, 'SEND_OVERFLOW');
   });
 
   test('a gradient that is not finite is told, and the state before it can still be saved', async (t) => {

@@ -117,10 +117,10 @@ async function open(t: TestContext, numWorkers = 1, clock: Clock = systemClock) 
   return { transport, coordinator, subjects, peers, subject: subjects[0]!, peer: peers[0]! };
 }
 
-const welcome = (epoch = EPOCH): CoordinatorMessage => ({
+const welcome = (epoch = EPOCH, config: object = RAW_CONFIG): CoordinatorMessage => ({
   kind: 'welcome',
   epoch,
-  config: RAW_CONFIG,
+  config,
   preparedFolder: '/prepared',
   mixtureHash: 'ab'.repeat(32),
   checkpoint: null,
@@ -244,13 +244,15 @@ describe('link session', { timeout: 30_000 }, () => {
   });
 
   test('an abort while the links are being made calls that off', async (t) => {
-    const { peer, subject } = await open(t);
+    const clock = new ManualClock();
+    const { peer, subject } = await open(t, 1, clock);
     const join = await peer.heard('join');
     peer.say(welcome());
     const nobody = { workerId: 'x', rank: 1, host: 'h', dataUrl: 'memory://127.0.0.1:999' };
     peer.say({ ...ids, kind: 'form', rank: 0, members: [...membersOf([join]), nobody], firstStep: 1 });
     peer.say(abort);
     await subject.emitted('abort');
+    for (let i = 0; i < 20; i++) await clock.advance(100); // past the deadline of the links
     subject.session.take({ kind: 'aborted', step: 0 });
     await peer.heard('aborted');
     assert.deepEqual(subject.kinds(), ['welcome', 'abort']);
@@ -272,6 +274,20 @@ describe('link session', { timeout: 30_000 }, () => {
     const { error } = await peer.heard('failed');
     assert.equal(error.code, 'CONNECT_FAILED');
     assert.match(error.message, /could not reach rank 1 at memory:\/\/127\.0\.0\.1:999/u);
+  });
+
+  test('a collective that cannot be made on the links is told to the coordinator', async (t) => {
+    const { peers } = await open(t, 2);
+    const members = membersOf(await Promise.all(peers.map((peer) => peer.heard('join'))));
+    const config = { ...RAW_CONFIG, collective: { ...RAW_CONFIG.collective, frameBytes: 100 } };
+    for (const [rank, peer] of peers.entries()) {
+      peer.say(welcome(EPOCH, config));
+      peer.say({ ...ids, kind: 'form', rank, members, firstStep: 1 });
+    }
+    // The first one closes its links; the other may see that or the same failure.
+    const failures = await Promise.all(peers.map((peer) => peer.heard('failed')));
+    const found = failures.find(({ error }) => error.code === 'CONFIG_INVALID');
+    assert.match(found?.error.message ?? '', /frameBytes: expected a positive multiple of 64 B, found 100/u);
   });
 
   test('a peer that dies in mid-step is told to the coordinator once, with its rank, and to the compute thread once', async (t) => {
@@ -344,7 +360,7 @@ describe('link session', { timeout: 30_000 }, () => {
     peer.say(welcome());
     await subject.emitted('welcome');
     await clock.advance(0);
-    for (let i = 0; i < 30; i++) await clock.advance(100);
+    for (let ms = 0; ms <= JOIN_DEADLINE_MS; ms += 100) await clock.advance(100);
     assert.deepEqual(subject.kinds(), ['welcome'], 'answers keep it alive');
     peer.answersHeartbeats = false;
     for (let i = 0; i < 10; i++) await clock.advance(100);
