@@ -30,14 +30,13 @@ export interface Reply {
   readonly totalMs: number;
   /** User and system time of this process. */
   readonly cpuMs: number;
-  readonly checksumMs: number;
-  readonly normMs: number;
-  readonly addMs: number;
+  readonly reduceMs: number;
+  readonly checkMs: number;
 }
 
 const TOKEN = 'bench';
 const PARAMETER_BYTES = 4 << 20;
-const nothing: Reply = { url: '', digest: 0, totalMs: 0, cpuMs: 0, checksumMs: 0, normMs: 0, addMs: 0 };
+const nothing: Reply = { url: '', digest: 0, totalMs: 0, cpuMs: 0, reduceMs: 0, checkMs: 0 };
 const port = await DataPort.open({ transport, host: '127.0.0.1', port: 0, token: TOKEN });
 
 let rank = 0;

@@ -14,10 +14,10 @@ import { systemClock } from '../../shared/clock.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { planPieces } from './bucket-plan.ts';
 import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveInit, type CollectiveOptions } from './collective-options.ts';
-import { finishTree } from './finish-tree.ts';
 import { FRAME_PART, FRAME_SUM, type FrameHeader } from './frame-header.ts';
-import { finishChecksum, type ChecksumState } from './line-checksum.ts';
+import { finishChecksum } from './line-checksum.ts';
 import type { Link } from './link.ts';
+import { PiecePasses } from './piece-passes.ts';
 import { StepExchange, type ExchangeShape } from './step-exchange.ts';
 import { RunningStep } from './running-step.ts';
 import { StepTally, type StepResult } from './step-tally.ts';
@@ -31,6 +31,7 @@ export class Collective {
   readonly #options: CollectiveOptions;
   readonly #clock: Clock;
   readonly #shape: ExchangeShape;
+  readonly #passes: PiecePasses;
   readonly #links = new Map<number, Link>();
   readonly #readyPeers = new Set<number>();
   /** The step under way or, between steps, the one that is expected: parts of it may arrive before `startStep`. */
@@ -60,6 +61,7 @@ export class Collective {
     };
     if (arena.layout.window < window || arena.layout.receiveStride < frameBytes)
       throw new TrainerError('INTERNAL', 'the arena was planned for a smaller window or smaller frames');
+    this.#passes = new PiecePasses({ arena, laneTree, rank, verify: this.#options.verify });
     this.#current = new StepExchange(this.#shape, init.firstStep);
     this.#next = new StepExchange(this.#shape, init.firstStep + 1);
     this.failed = new Promise((resolve) => (this.#reportFailure = resolve));
@@ -159,41 +161,33 @@ export class Collective {
 
   #received(peer: number, header: FrameHeader): void {
     if (this.#error !== null) return;
-    const { arena } = this.#init;
     const exchange = this.#exchangeFor(header);
     if (header.type === FRAME_PART) {
-      const { ordinal, node } = exchange.checkPart(peer, header);
-      if (this.#options.verify)
-        this.#verify(peer, header, this.#checksum(arena.receiveAddress(peer, ordinal, node), header.byteLength));
+      const { ordinal } = exchange.checkPart(peer, header);
+      this.#timed(() => this.#passes.checkPart(peer, ordinal, header));
       exchange.partReceived(peer);
       if (exchange === this.#current) this.#advance(peer);
-    } else {
-      const { ordinal } = exchange.checkSum(peer, header);
-      const checksum = this.#checksum(arena.slotAddress(0, header.offsetBytes), header.byteLength);
-      if (this.#options.verify) this.#verify(peer, header, checksum);
-      exchange.sumReceived(peer);
-      this.#running?.tally.pieceDone(this.#shape.pieces[peer]![ordinal]!, checksum);
-      this.#sendParts(peer);
-    }
+    } else this.#takeSum(peer, header, exchange);
     this.#running?.tally.received(header.byteLength);
     this.#finishIfDone();
   }
 
-  #verify(peer: number, header: FrameHeader, checksum: ChecksumState): void {
-    const found = finishChecksum(checksum);
-    if (found !== header.payloadChecksum)
-      throw new TrainerError(
-        'FRAME_INVALID',
-        `rank ${peer}: payload of bucket ${header.bucket} chunk ${header.chunk} part ${header.part}: ` +
-          `expected checksum ${header.payloadChecksum}, got ${found}; bytes were changed on the way (step ${header.step})`,
-      );
+  #takeSum(peer: number, header: FrameHeader, exchange: StepExchange): void {
+    const { ordinal } = exchange.checkSum(peer, header);
+    const { tally } = this.#running!; // before `startStep` no sum is acceptable
+    const piece = this.#shape.pieces[peer]![ordinal]!;
+    const checksum = this.#timed(() => this.#passes.takeSum(peer, piece, header, tally.norm));
+    exchange.sumReceived(peer);
+    tally.pieceDone(piece, checksum);
+    this.#sendParts(peer);
   }
 
-  #checksum(address: number, byteLength: number): ChecksumState {
+  /** Counts the time of a pass as the running step's. */
+  #timed<T>(pass: () => T): T {
     const startMs = this.#clock.monotonicMs();
-    const state = this.#init.arena.checksum(address, byteLength);
-    this.#running?.tally.checksummed(this.#clock.monotonicMs() - startMs);
-    return state;
+    const result = pass();
+    this.#running?.tally.checked(this.#clock.monotonicMs() - startMs);
+    return result;
   }
 
   /** Reduces whatever is complete. @param cause the rank whose data came last */
@@ -205,12 +199,10 @@ export class Collective {
       const piece = this.#current.takePieceToReduce();
       if (piece === null) return;
       const startMs = this.#clock.monotonicMs();
-      finishTree(this.#init, piece, ordinal);
+      const checksum = this.#passes.reduce(piece, ordinal, running.tally.norm);
       running.tally.reduced(cause, this.#clock.monotonicMs() - startMs);
-      const address = this.#init.arena.slotAddress(0, piece.offsetBytes);
-      const checksum = this.#checksum(address, piece.byteLength);
+      const payload = this.#init.arena.bytes(this.#init.arena.slotAddress(0, piece.offsetBytes), piece.byteLength);
       const payloadChecksum = this.#options.verify ? finishChecksum(checksum) : 0;
-      const payload = this.#init.arena.bytes(address, piece.byteLength);
       const header = { ...this.#current.place(FRAME_SUM, piece, 0), payloadChecksum };
       // Starting behind the own rank spreads the first frames over the mesh.
       const { rank, worldSize } = this.#shape;
@@ -227,7 +219,7 @@ export class Collective {
       if (piece === null) return;
       for (let node = 0; node < this.#shape.numCoverNodes[this.#shape.rank]!; node++) {
         const address = arena.slotAddress(node, piece.offsetBytes);
-        const payloadChecksum = this.#options.verify ? finishChecksum(this.#checksum(address, piece.byteLength)) : 0;
+        const payloadChecksum = this.#timed(() => this.#passes.checksum(address, piece.byteLength));
         const header = { ...this.#current.place(FRAME_PART, piece, node), payloadChecksum };
         this.#send(peer, header, arena.bytes(address, piece.byteLength));
       }

@@ -64,7 +64,7 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
       'CONFIG_INVALID',
       `gradient arena of rank ${rank}: expected at most 4 GiB, needs ${(totalBytes / 2 ** 30).toFixed(2)} GiB = ` +
         `${fold.numSlots} lane partials × ${(plan.totalBytes / 2 ** 30).toFixed(2)} GiB + receive slots; ` +
-        'use fewer lanes per worker (more workers or fewer lanes), or a smaller collective.frameBytes or collective.window',
+        'use fewer lanes per worker (more workers or fewer lanes), or a smaller collective.frameBytes or collective.windowFrames',
     );
   const { numSlots } = fold;
   return {
@@ -123,9 +123,25 @@ export class Arena {
     return new Float32Array(this.memory.buffer, this.slotAddress(slot, offsetBytes), numElements);
   }
 
-  /** State of whole 64-byte lines; called by one thread only. */
+  /** State of whole 64-byte lines. Checksums are one thread's alone. */
   checksum(address: number, byteLength: number): ChecksumState {
+    this.beginChecksum();
+    this.continueChecksum(address, byteLength);
+    return this.endChecksum();
+  }
+
+  /** Begins a checksum that is taken range by range. */
+  beginChecksum(): void {
+    this.#bytes.fill(0, CHECKSUM_STATE_AT, CHECKSUM_STATE_AT + CHECKSUM_STATE_BYTES);
+  }
+
+  /** Takes the next whole 64-byte lines. */
+  continueChecksum(address: number, byteLength: number): void {
     this.kernels.lineChecksum(CHECKSUM_STATE_AT, address, byteLength);
+  }
+
+  /** State of all lines since `beginChecksum`. */
+  endChecksum(): ChecksumState {
     return new Uint32Array(Uint8Array.from(this.bytes(CHECKSUM_STATE_AT, CHECKSUM_STATE_BYTES)).buffer);
   }
 

@@ -12,7 +12,7 @@ export interface Kernels {
   add4(target: number, a: number, b: number, c: number, d: number, length: number): void;
   /** Σ x² in float64; element i goes to accumulator i mod 8, the eight are added pairwise. Finite exactly if all x are. */
   sumOfSquares(at: number, length: number): number;
-  /** Writes the 192-byte checksum state of whole 64-byte lines to `state`; line-checksum.ts says what it is. */
+  /** Continues the 144-byte checksum state at `state` with whole 64-byte lines; line-checksum.ts says what it is. */
   lineChecksum(state: number, at: number, length: number): void;
   /** Address of the first 16-byte group that holds a NaN or an infinity, or null. */
   findNonFinite(at: number, length: number): number | null;

@@ -64,46 +64,49 @@
         (f64.add (f64x2.extract_lane 0 (local.get $s2)) (f64x2.extract_lane 1 (local.get $s2)))
         (f64.add (f64x2.extract_lane 0 (local.get $s3)) (f64x2.extract_lane 1 (local.get $s3))))))
 
-  ;; Checksum state of whole 64-byte lines, written as three times 16 uint32 to $state: for each column (word of the line)
-  ;; sum ← sum + x, weighted ← weighted + sum, remainder ← remainder·X + x in GF(2^32), over the lines in order.
+  ;; Continues the checksum state (36 uint32 at $state: 16 sums, 16 weighted, 4 remainders) with whole 64-byte lines in order:
+  ;; for each column (word of the line) sum ← sum + x, weighted ← weighted + sum; for each of the four words of the line's quarters
+  ;; xored together remainder ← remainder·X + x in GF(2^32). Doubling is an addition, the carry a comparison: both have more
+  ;; execution units than a shift.
   (func (export "lineChecksum") (param $state i32) (param $at i32) (param $length i32)
-    (local $x v128) (local $polynomial v128)
-    (local $s0 v128) (local $w0 v128) (local $r0 v128)
-    (local $s1 v128) (local $w1 v128) (local $r1 v128)
-    (local $s2 v128) (local $w2 v128) (local $r2 v128)
-    (local $s3 v128) (local $w3 v128) (local $r3 v128)
+    (local $polynomial v128) (local $zero v128) (local $r v128)
+    (local $x0 v128) (local $s0 v128) (local $w0 v128)
+    (local $x1 v128) (local $s1 v128) (local $w1 v128)
+    (local $x2 v128) (local $s2 v128) (local $w2 v128)
+    (local $x3 v128) (local $s3 v128) (local $w3 v128)
     (local.set $polynomial (v128.const i32x4 0x04c11db7 0x04c11db7 0x04c11db7 0x04c11db7))
+    (local.set $s0 (v128.load (local.get $state)))
+    (local.set $s1 (v128.load offset=16 (local.get $state)))
+    (local.set $s2 (v128.load offset=32 (local.get $state)))
+    (local.set $s3 (v128.load offset=48 (local.get $state)))
+    (local.set $w0 (v128.load offset=64 (local.get $state)))
+    (local.set $w1 (v128.load offset=80 (local.get $state)))
+    (local.set $w2 (v128.load offset=96 (local.get $state)))
+    (local.set $w3 (v128.load offset=112 (local.get $state)))
+    (local.set $r (v128.load offset=128 (local.get $state)))
     (if (local.get $length)
       (then
         (loop $next
-          (local.set $x (v128.load (local.get $at)))
-          (local.set $s0 (i32x4.add (local.get $s0) (local.get $x)))
+          (local.set $x0 (v128.load (local.get $at)))
+          (local.set $s0 (i32x4.add (local.get $s0) (local.get $x0)))
           (local.set $w0 (i32x4.add (local.get $w0) (local.get $s0)))
-          (local.set $r0
-            (v128.xor
-              (v128.xor (local.get $x) (i32x4.shl (local.get $r0) (i32.const 1)))
-              (v128.and (i32x4.shr_s (local.get $r0) (i32.const 31)) (local.get $polynomial))))
-          (local.set $x (v128.load offset=16 (local.get $at)))
-          (local.set $s1 (i32x4.add (local.get $s1) (local.get $x)))
+          (local.set $x1 (v128.load offset=16 (local.get $at)))
+          (local.set $s1 (i32x4.add (local.get $s1) (local.get $x1)))
           (local.set $w1 (i32x4.add (local.get $w1) (local.get $s1)))
-          (local.set $r1
-            (v128.xor
-              (v128.xor (local.get $x) (i32x4.shl (local.get $r1) (i32.const 1)))
-              (v128.and (i32x4.shr_s (local.get $r1) (i32.const 31)) (local.get $polynomial))))
-          (local.set $x (v128.load offset=32 (local.get $at)))
-          (local.set $s2 (i32x4.add (local.get $s2) (local.get $x)))
+          (local.set $x2 (v128.load offset=32 (local.get $at)))
+          (local.set $s2 (i32x4.add (local.get $s2) (local.get $x2)))
           (local.set $w2 (i32x4.add (local.get $w2) (local.get $s2)))
-          (local.set $r2
-            (v128.xor
-              (v128.xor (local.get $x) (i32x4.shl (local.get $r2) (i32.const 1)))
-              (v128.and (i32x4.shr_s (local.get $r2) (i32.const 31)) (local.get $polynomial))))
-          (local.set $x (v128.load offset=48 (local.get $at)))
-          (local.set $s3 (i32x4.add (local.get $s3) (local.get $x)))
+          (local.set $x3 (v128.load offset=48 (local.get $at)))
+          (local.set $s3 (i32x4.add (local.get $s3) (local.get $x3)))
           (local.set $w3 (i32x4.add (local.get $w3) (local.get $s3)))
-          (local.set $r3
+          (local.set $r
             (v128.xor
-              (v128.xor (local.get $x) (i32x4.shl (local.get $r3) (i32.const 1)))
-              (v128.and (i32x4.shr_s (local.get $r3) (i32.const 31)) (local.get $polynomial))))
+              (v128.xor
+                (v128.xor
+                  (v128.xor (local.get $x0) (local.get $x1))
+                  (v128.xor (local.get $x2) (local.get $x3)))
+                (i32x4.add (local.get $r) (local.get $r)))
+              (v128.and (i32x4.lt_s (local.get $r) (local.get $zero)) (local.get $polynomial))))
           (local.set $at (i32.add (local.get $at) (i32.const 64)))
           (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 64)))))))
     (v128.store (local.get $state) (local.get $s0))
@@ -114,10 +117,7 @@
     (v128.store offset=80 (local.get $state) (local.get $w1))
     (v128.store offset=96 (local.get $state) (local.get $w2))
     (v128.store offset=112 (local.get $state) (local.get $w3))
-    (v128.store offset=128 (local.get $state) (local.get $r0))
-    (v128.store offset=144 (local.get $state) (local.get $r1))
-    (v128.store offset=160 (local.get $state) (local.get $r2))
-    (v128.store offset=176 (local.get $state) (local.get $r3)))
+    (v128.store offset=128 (local.get $state) (local.get $r)))
 
   ;; Address of the first 16-byte group that holds a NaN or an infinity (exponent all ones), or $at + $length.
   (func (export "findNonFinite") (param $at i32) (param $length i32) (result i32)

@@ -33,13 +33,18 @@ export function sumNaively(lanes: readonly Float32Array<ArrayBuffer>[]): Float32
 
 /** line-checksum.ts by its definition, word by word. @param bytes whole 64-byte lines */
 export function checksumNaively(bytes: Buffer): number {
-  const [sums, weighted, remainders] = [new Uint32Array(16), new Uint32Array(16), new Uint32Array(16)];
-  for (let at = 0; at < bytes.length; at += 4) {
-    const column = (at / 4) % 16;
-    const x = bytes.readUInt32LE(at);
-    sums[column]! += x;
-    weighted[column]! += sums[column]!;
-    remainders[column] = (remainders[column]! << 1) ^ (remainders[column]! >>> 31 === 1 ? 0x04c11db7 : 0) ^ x;
+  const [sums, weighted, remainders] = [new Uint32Array(16), new Uint32Array(16), new Uint32Array(4)];
+  for (let at = 0; at < bytes.length; at += 64) {
+    const folded = new Uint32Array(4);
+    for (let column = 0; column < 16; column++) {
+      const x = bytes.readUInt32LE(at + 4 * column);
+      sums[column]! += x;
+      weighted[column]! += sums[column]!;
+      folded[column % 4]! ^= x;
+    }
+    folded.forEach((x, j) => {
+      remainders[j] = (remainders[j]! << 1) ^ (remainders[j]! >>> 31 === 1 ? 0x04c11db7 : 0) ^ x;
+    });
   }
   return crc32(Buffer.concat([sums, weighted, remainders].map(({ buffer }) => Buffer.from(buffer))));
 }

@@ -4,12 +4,13 @@
  *
  * Digest: line checksum of the whole reduced flat gradient (scalars included), put together from those of the pieces; it is
  * taken over the bytes that lie in this rank's memory, also where frames are not verified.
- * Sum of squares: float64, per bucket in the kernel's fixed order, then over the buckets from first to last.
+ * Sum of squares: gradient-norm.ts.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { Arena } from './arena.ts';
 import type { BucketPlan, Piece } from './bucket-plan.ts';
+import { GradientNorm } from './gradient-norm.ts';
 import { combineChecksums, emptyChecksum, finishChecksum, type ChecksumState } from './line-checksum.ts';
 import type { ExchangeShape } from './step-exchange.ts';
 
@@ -24,10 +25,10 @@ export interface StepResult {
   readonly totalMs: number;
   /** From the last own bucket's readiness to the end: what communication added to the step. */
   readonly exposedMs: number;
-  readonly addMs: number;
-  /** All checksums: of frames (where verified) and for the digest. */
-  readonly checksumMs: number;
-  readonly normMs: number;
+  /** Additions, with checksum and squares of the sums. */
+  readonly reduceMs: number;
+  /** Checksums of parts sent and received, and of sums received with their squares. */
+  readonly checkMs: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;
   /** lastArrivals[rank]: how many pieces of the own chunk waited for this rank last; the slowest rank has the most. */
@@ -40,6 +41,7 @@ interface TallyComponents {
 }
 
 export class StepTally {
+  readonly norm: GradientNorm;
   readonly #arena: Arena;
   readonly #plan: BucketPlan;
   readonly #shape: ExchangeShape;
@@ -48,18 +50,17 @@ export class StepTally {
   readonly #lastArrivals: number[];
   /** Pieces of each bucket that are not final yet. */
   readonly #openPieces: number[];
-  readonly #bucketSquares: number[];
   /** By offset. */
   readonly #checksums = new Map<number, ChecksumState>();
   #readyMs: number;
   #progressMs: number;
-  #addMs = 0;
-  #checksumMs = 0;
-  #normMs = 0;
+  #reduceMs = 0;
+  #checkMs = 0;
   #sentBytes = 0;
   #receivedBytes = 0;
 
   constructor({ arena, plan }: TallyComponents, shape: ExchangeShape, clock: Clock) {
+    this.norm = new GradientNorm({ arena, plan });
     this.#arena = arena;
     this.#plan = plan;
     this.#shape = shape;
@@ -68,7 +69,6 @@ export class StepTally {
     this.#readyMs = this.#startMs;
     this.#progressMs = this.#startMs;
     this.#lastArrivals = new Array<number>(shape.worldSize).fill(0);
-    this.#bucketSquares = new Array<number>(shape.numBuckets).fill(0);
     this.#openPieces = new Array<number>(shape.numBuckets).fill(0);
     for (const { bucket } of shape.pieces.flat()) this.#openPieces[bucket]!++;
   }
@@ -95,31 +95,25 @@ export class StepTally {
     this.progress();
   }
 
-  checksummed(ms: number): void {
-    this.#checksumMs += ms;
+  checked(ms: number): void {
+    this.#checkMs += ms;
   }
 
   reduced(lastRank: number, ms: number): void {
     this.#lastArrivals[lastRank]!++;
-    this.#addMs += ms;
+    this.#reduceMs += ms;
   }
 
   /** The final bytes of a piece lie in slot 0. */
   pieceDone(piece: Piece, checksum: ChecksumState): void {
     this.#checksums.set(piece.offsetBytes, checksum);
-    if (--this.#openPieces[piece.bucket]! > 0) return;
-    const { startBytes, endBytes } = this.#plan.buckets[piece.bucket]!;
-    if (startBytes >= this.#plan.gradientBytes) return; // the scalars
-    const startMs = this.#clock.monotonicMs();
-    const at = this.#arena.slotAddress(0, startBytes);
-    this.#bucketSquares[piece.bucket] = this.#arena.kernels.sumOfSquares(at, endBytes - startBytes);
-    this.#normMs += this.#clock.monotonicMs() - startMs;
+    if (--this.#openPieces[piece.bucket]! === 0) this.norm.endBucket(piece.bucket);
   }
 
   /** After every piece is done. */
   finish(): StepResult {
     const digest = this.#computeDigest();
-    const sumOfSquares = this.#bucketSquares.reduce((sum, squares) => sum + squares, 0);
+    const sumOfSquares = this.norm.computeSum();
     const nowMs = this.#clock.monotonicMs();
     return {
       digest,
@@ -127,9 +121,8 @@ export class StepTally {
       firstNonFiniteBytes: Number.isFinite(sumOfSquares) ? null : this.#findNonFinite(),
       totalMs: nowMs - this.#startMs,
       exposedMs: nowMs - this.#readyMs,
-      addMs: this.#addMs,
-      checksumMs: this.#checksumMs,
-      normMs: this.#normMs,
+      reduceMs: this.#reduceMs,
+      checkMs: this.#checkMs,
       sentBytes: this.#sentBytes,
       receivedBytes: this.#receivedBytes,
       lastArrivals: this.#lastArrivals,
