@@ -215,6 +215,13 @@ describe('coordinator', () => {
       /step 50, which is not open/u,
     ],
     [
+      'a worker that never saves what it was asked for',
+      { edit: changing('saved', () => undefined) },
+      'WORKER_LOST',
+      /w1 did not write the checkpoint of step 2 within 80 ms/u,
+      { stepTimeoutMs: 80 },
+    ],
+    [
       'a worker that cannot compute',
       { edit: changing('report', () => ({ kind: 'failed', error: { code: 'GRADIENT_NOT_FINITE', message: 'NaN' } })) },
       'GRADIENT_NOT_FINITE',

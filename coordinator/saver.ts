@@ -65,6 +65,13 @@ export class Saver {
     return this.#writing?.step;
   }
 
+  /** The checkpoint that is being written: since when (ms of the clock), and whose shards are missing. */
+  get writing():
+    { readonly step: number; readonly sinceMs: number; readonly missing: readonly WorkerHandle[] } | undefined {
+    if (this.#writing === undefined) return undefined;
+    return { step: this.#writing.step, sinceMs: this.#writing.startedMs, missing: this.missing() };
+  }
+
   /** Members whose shards are still missing. */
   missing(): WorkerHandle[] {
     return this.#writing?.writers.filter((writer) => !this.#writing?.saved.has(writer)) ?? [];

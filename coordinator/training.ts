@@ -13,6 +13,7 @@ import type { PlanCursor } from '../mixture/plan/planner.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
 import type { ControlEvent, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
+import { findOverdue, type Symptom } from './deadlines.ts';
 import { Progress } from './progress.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { SavePoint, Saver } from './saver.ts';
@@ -22,8 +23,6 @@ import { StepLedger, type StepReport, type StepSummary } from './step-ledger.ts'
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
-/** A broken link is the effect of something: this long its cause, a worker that is gone, may show itself, ms. */
-const CAUSE_GRACE_MS = 2_000;
 
 export interface Generation {
   readonly epoch: number;
@@ -63,7 +62,7 @@ export class Training {
   #committedMs: number;
   #savedStep: number;
   #savedAtMs: number;
-  #symptom: { readonly error: TrainerError; readonly sinceMs: number } | undefined;
+  #symptom: Symptom | undefined;
 
   constructor(init: TrainingInit) {
     this.#init = init;
@@ -263,28 +262,17 @@ export class Training {
     await this.#init.onPublish(checkpoint);
   }
 
-  /** Alive (heartbeats) and progressing (commits) are two clocks, each with its deadline. */
   #checkDeadlines(): void {
-    const { clock, config, generation } = this.#init;
-    const { heartbeatTimeoutMs, stepTimeoutMs } = config.cluster;
-    const nowMs = clock.monotonicMs();
-    if (this.#symptom !== undefined && nowMs - this.#symptom.sinceMs >= CAUSE_GRACE_MS) throw this.#symptom.error;
-    for (const [rank, member] of generation.members.entries()) {
-      const silentMs = nowMs - member.lastHeardMs;
-      if (silentMs > heartbeatTimeoutMs)
-        throw new TrainerError(
-          'WORKER_LOST',
-          `rank ${rank}, ${member.toString()}, has been silent for ${Math.round(silentMs)} ms (limit ${heartbeatTimeoutMs})`,
-        );
-    }
+    const { clock, config, generation, saver } = this.#init;
     const step = this.#committedStep + 1;
-    const ageMs = nowMs - this.#committedMs;
-    if (this.#ledger.numOpen === 0 || ageMs <= stepTimeoutMs) return;
-    const late = this.#ledger.missingRanks(step).map((rank) => `rank ${rank} (${generation.members[rank]!.phase})`);
-    throw new TrainerError(
-      'COLLECTIVE_TIMEOUT',
-      `step ${step} is open for ${Math.round(ageMs)} ms (limit ${stepTimeoutMs}): waiting for ${late.join(', ')}`,
-    );
+    const isOpen = this.#ledger.numOpen > 0;
+    const overdue = findOverdue(clock.monotonicMs(), config.cluster, {
+      members: generation.members,
+      ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
+      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing: this.#ledger.missingRanks(step) } } : {}),
+      ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
+    });
+    if (overdue !== undefined) throw overdue;
   }
 }
 

@@ -60,7 +60,9 @@ const clusterSchema = z.strictObject({
   rendezvousTimeoutMs: milliseconds.default(600_000).describe('How long to wait for minWorkers.'),
   heartbeatIntervalMs: milliseconds.default(1_000).describe('Pause between two signs of life of a worker.'),
   heartbeatTimeoutMs: milliseconds.default(30_000).describe('A peer silent for this long counts as lost.'),
-  stepTimeoutMs: milliseconds.default(600_000).describe('A step not finished by then ends the run.'),
+  stepTimeoutMs: milliseconds
+    .default(600_000)
+    .describe('A step not finished, or a checkpoint not written, by then ends the run.'),
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
 });
 
@@ -69,8 +71,14 @@ const collectiveSchema = z.strictObject({
     .enum(['direct', 'message'])
     .default('direct')
     .describe('direct: payloads received in place; message: stock ws.'),
-  bucketBytes: count.default(25 * 1024 * 1024).describe('Gradients reduced together.'),
-  frameBytes: count.default(1024 * 1024).describe('Payload of one tensor frame.'),
+  bucketBytes: count
+    .min(64)
+    .default(25 * 1024 * 1024)
+    .describe('Gradients reduced together.'),
+  frameBytes: count
+    .multipleOf(64)
+    .default(1024 * 1024)
+    .describe('Payload of one tensor frame.'),
   windowFrames: count.default(8).describe('Frames of one peer that may be under way for one chunk.'),
 });
 

@@ -1,0 +1,68 @@
+/**
+ * What is overdue: a pure rule over clocks. Alive (heartbeats) and progressing (commits, checkpoints) are different clocks, each with
+ * its deadline; a broken link waits a little for its cause.
+ */
+import { TrainerError } from '../shared/errors.ts';
+
+/** A broken link is the effect of something: this long its cause, a worker that is gone, may show itself, ms. */
+const CAUSE_GRACE_MS = 2_000;
+
+/** A member as the deadlines see it. */
+interface Watched {
+  readonly workerId: string;
+  readonly phase: string;
+  readonly lastHeardMs: number;
+  toString(): string;
+}
+
+/** A failure that may be the effect of another one. */
+export interface Symptom {
+  readonly error: TrainerError;
+  readonly sinceMs: number;
+}
+
+export interface DeadlineState {
+  /** In rank order. */
+  readonly members: readonly Watched[];
+  readonly symptom?: Symptom;
+  /** The oldest step that is dealt and not committed, and the ranks whose report is missing. */
+  readonly step?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly number[] };
+  /** The checkpoint under way, and the members whose shards are missing. */
+  readonly checkpoint?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly Watched[] };
+}
+
+export interface DeadlineOptions {
+  readonly heartbeatTimeoutMs: number;
+  readonly stepTimeoutMs: number;
+}
+
+/** @returns the error that ends the run, or undefined while everything is in time */
+export function findOverdue(nowMs: number, options: DeadlineOptions, state: DeadlineState): TrainerError | undefined {
+  const { heartbeatTimeoutMs, stepTimeoutMs } = options;
+  const { members, symptom, step, checkpoint } = state;
+  if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS) return symptom.error;
+  for (const [rank, member] of members.entries()) {
+    const silentMs = Math.round(nowMs - member.lastHeardMs);
+    if (silentMs > heartbeatTimeoutMs)
+      return new TrainerError(
+        'WORKER_LOST',
+        `rank ${rank}, ${member.toString()}, has been silent for ${silentMs} ms (limit ${heartbeatTimeoutMs})`,
+      );
+  }
+  if (checkpoint !== undefined && nowMs - checkpoint.sinceMs > stepTimeoutMs) {
+    const late = checkpoint.missing.map(({ workerId }) => workerId).join(', ');
+    return new TrainerError(
+      'WORKER_LOST',
+      `${late} did not write the checkpoint of step ${checkpoint.step} within ${stepTimeoutMs} ms`,
+    );
+  }
+  if (step !== undefined && nowMs - step.sinceMs > stepTimeoutMs) {
+    const late = step.missing.map((rank) => `rank ${rank} (${members[rank]!.phase})`).join(', ');
+    const openMs = Math.round(nowMs - step.sinceMs);
+    return new TrainerError(
+      'COLLECTIVE_TIMEOUT',
+      `step ${step.step} is open for ${openMs} ms (limit ${stepTimeoutMs}): waiting for ${late}`,
+    );
+  }
+  return undefined;
+}
