@@ -2,7 +2,7 @@
 import { Collective } from '../worker/collective/all-reduce.ts';
 import { Arena, planArena } from '../worker/collective/arena.ts';
 import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.ts';
-import { connectMesh } from '../worker/collective/connect-mesh.ts';
+import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
@@ -12,6 +12,7 @@ interface ConnectAsk {
   readonly kind: 'connect';
   readonly numBytes: number;
   readonly linkKind: LinkKind;
+  readonly socket: SocketKind;
   readonly frameBytes: number;
   readonly window: number;
   readonly bucketBytes: number;
@@ -48,7 +49,7 @@ let arena: Arena;
 let collectives: { on: Collective; off: Collective } | null = null;
 const steps = { on: 0, off: 0 };
 
-async function connect({ numBytes, linkKind, frameBytes, window, bucketBytes }: ConnectAsk): Promise<void> {
+async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketBytes }: ConnectAsk): Promise<void> {
   for (const collective of Object.values(collectives ?? {})) {
     collective.close();
     await collective.closed;
@@ -63,7 +64,7 @@ async function connect({ numBytes, linkKind, frameBytes, window, bucketBytes }: 
   const open = async (verify: boolean): Promise<Collective> => {
     generation++;
     const peers = urls.map((url, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
-    const mesh = { rank, peers, port, transport, token: TOKEN, epoch: 1, generation, linkKind, frameBytes };
+    const mesh = { rank, peers, port, transport, token: TOKEN, epoch: 1, generation, linkKind, socket, frameBytes };
     const links = await connectMesh({ ...mesh, timeoutMs: 20_000 });
     const options = { frameBytes, window, verify };
     return new Collective({ arena, plan, laneTree, rank, epoch: 1, generation, firstStep: 0, links, options });
@@ -89,7 +90,7 @@ async function run(verify: boolean): Promise<Reply> {
 async function answer(ask: Ask): Promise<Reply> {
   switch (ask.kind) {
     case 'listen':
-      return { ...nothing, url: port.url };
+      return { ...nothing, url: port.announce(port.url) };
     case 'meet':
       ({ rank, urls } = ask);
       return nothing;

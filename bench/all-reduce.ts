@@ -1,7 +1,7 @@
 /**
- * The all-reduce beside torch.distributed's gloo: processes on one host over loopback, alternating rounds in one run.
+ * The all-reduce beside torch.distributed's gloo: processes on one host over loopback TCP (or local sockets: `--socket auto`), alternating rounds in one run.
  *
- * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 7] [--link direct]`
+ * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 7] [--link direct] [--socket tcp]`
  * (PATH is a Python with torch; without it only exmix is measured). A round is one all-reduce of each contender; its time is
  * the slowest rank's. Medians over rounds (best rounds and CPU time beside them: read those on a busy machine). exmix's time includes the digest and the sum of squares that gloo does not compute;
  * `verify off` leaves out the checksum of each frame.
@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import type { LinkKind } from '../worker/collective/inbound.ts';
+import type { SocketKind } from '../worker/collective/connect-mesh.ts';
 import type { Ask, Reply } from './all-reduce-rank.ts';
 
 const { values: args } = parseArgs({
@@ -23,6 +24,7 @@ const { values: args } = parseArgs({
     sizes: { type: 'string', default: '25,100,300' },
     rounds: { type: 'string', default: '7' },
     link: { type: 'string', default: 'direct' },
+    socket: { type: 'string', default: 'tcp' },
     frame: { type: 'string', default: '1024' },
     window: { type: 'string', default: '8' },
     bucket: { type: 'string', default: '25' },
@@ -30,6 +32,7 @@ const { values: args } = parseArgs({
 });
 const numbers = (list: string): number[] => list.split(',').map(Number);
 const linkKind: LinkKind = args.link === 'message' ? 'message' : 'direct';
+const socket: SocketKind = args.socket === 'auto' ? 'auto' : 'tcp';
 const numRounds = Number(args.rounds);
 
 /** Of one all-reduce: the slowest rank's milliseconds, and the CPU milliseconds of all ranks together. */
@@ -134,7 +137,7 @@ for (const worldSize of numbers(args.worlds)) {
       Number(args.window),
       Number(args.bucket) * 2 ** 20,
     ];
-    await exmix.ask({ kind: 'connect', numBytes, linkKind, frameBytes, window, bucketBytes });
+    await exmix.ask({ kind: 'connect', numBytes, linkKind, socket, frameBytes, window, bucketBytes });
     const costs: Record<'gloo' | 'on' | 'off', Cost[]> = { gloo: [], on: [], off: [] };
     const split: Reply[] = [];
     for (let round = -1; round < numRounds; round++) {

@@ -71,6 +71,10 @@ const collectiveSchema = z.strictObject({
     .enum(['direct', 'message'])
     .default('direct')
     .describe('direct: payloads received in place; message: stock ws.'),
+  socket: z
+    .enum(['auto', 'tcp'])
+    .default('auto')
+    .describe('auto: workers of one host use local sockets; tcp: always the data port.'),
   bucketBytes: count
     .min(64)
     .default(25 * 1024 * 1024)

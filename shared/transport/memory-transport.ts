@@ -30,7 +30,7 @@ export class MemoryTransport implements Transport {
       for (const connection of connections) connection.close('NORMAL', 'the listener closes');
       await Promise.all([...connections].map(({ closed }) => closed));
     };
-    return Promise.resolve({ port, url, close });
+    return Promise.resolve({ port, url, localUrl: null, close });
   }
 
   async dial(url: string, { token, timeoutMs, signal, limits }: DialInit): Promise<Connection> {

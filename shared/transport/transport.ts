@@ -86,12 +86,16 @@ export interface ListenInit {
   readonly handshakeTimeoutMs?: number;
   /** Most sockets that have not shown the token yet (default 64); with one more, the oldest is dropped. */
   readonly maxUnauthenticated?: number;
+  /** Listen for processes of this host on a local socket as well, where there is such a thing; the token is asked for alike. */
+  readonly localSocket?: boolean;
 }
 
 export interface Listener {
   readonly port: number;
   /** To dial it from the same host; append a path. */
   readonly url: string;
+  /** To dial it through its local socket; append a path. Null where it has none. */
+  readonly localUrl: string | null;
   /** Ends listening and all its connections. Idempotent. */
   close(): Promise<void>;
 }

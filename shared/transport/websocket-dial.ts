@@ -3,6 +3,7 @@ import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { TrainerError } from '../errors.ts';
 import { formatBearer } from './bearer-token.ts';
+import { LOCAL_PROTOCOL, toSocketPath } from './local-socket.ts';
 import { DEFAULT_CONNECTION_LIMITS, type DialInit } from './transport.ts';
 import { WebSocketConnection } from './websocket-connection.ts';
 import { REFUSAL_HEADER } from './websocket-listener.ts';
@@ -25,14 +26,14 @@ export function dialWebSocket(
   if (signal?.aborted === true) return Promise.reject(aborted(url));
   return new Promise((resolve, reject) => {
     let socket: Socket | null = null;
-    const webSocket = new WebSocket(url, {
+    const webSocket = new WebSocket(address.requestUrl, {
       perMessageDeflate: false,
       skipUTF8Validation: true,
       followRedirects: false,
       maxPayload: limits.maxMessageBytes,
       headers: { authorization: formatBearer(token) },
       createConnection: () => {
-        socket = connect({ host: address.host, port: address.port, noDelay: true, ...(onread && { onread }) });
+        socket = connect({ ...address.target, noDelay: true, ...(onread && { onread }) });
         onSocket?.(socket);
         return socket;
       },
@@ -73,18 +74,36 @@ export function dialWebSocket(
     });
     webSocket.once('open', () => {
       stopWaiting();
-      const peer = `${address.host}:${address.port}`;
-      resolve(new WebSocketConnection({ webSocket, socket: socket!, peer, path: address.path, limits }));
+      const { peer, path } = address;
+      resolve(new WebSocketConnection({ webSocket, socket: socket!, peer, path, limits }));
     });
   });
 }
 
-function parseAddress(url: string): { host: string; port: number; path: string } | TrainerError {
+interface Address {
+  /** Where the socket goes. */
+  readonly target: { readonly path: string } | { readonly host: string; readonly port: number };
+  /** What the HTTP request asks for. */
+  readonly requestUrl: string;
+  readonly path: string;
+  readonly peer: string;
+}
+
+function parseAddress(url: string): Address | TrainerError {
   const parsed = URL.canParse(url) ? new URL(url) : null;
+  const path = parsed === null ? '' : (parsed.pathname === '' ? '/' : parsed.pathname) + parsed.search;
+  if (parsed?.protocol === LOCAL_PROTOCOL && parsed.hostname !== '')
+    return {
+      target: { path: toSocketPath(parsed.hostname) },
+      requestUrl: `ws://localhost${path}`,
+      path,
+      peer: `local socket ${parsed.hostname}`,
+    };
   if (parsed?.protocol !== 'ws:')
     return new TrainerError('CONFIG_INVALID', `address: expected ws://host:port/path, found ${url}`);
   const host = parsed.hostname.replace(/^\[(.*)\]$/, '$1');
-  return { host, port: parsed.port === '' ? 80 : Number(parsed.port), path: parsed.pathname + parsed.search };
+  const port = parsed.port === '' ? 80 : Number(parsed.port);
+  return { target: { host, port }, requestUrl: url, path, peer: `${host}:${port}` };
 }
 
 function aborted(url: string): TrainerError {

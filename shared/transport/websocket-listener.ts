@@ -4,12 +4,14 @@
  * Order for every new socket: bound on sockets without token → deadline → token in the HTTP header → admission by path → upgrade.
  * Nothing of a message is read before. Whatever fails there ends that socket, is told to `onRefused`, and touches no other.
  */
+import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { Socket, type AddressInfo } from 'node:net';
+import { Socket, type AddressInfo, type ListenOptions } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import { createBearerCheck } from './bearer-token.ts';
+import { formatLocalUrl, readLocality, toSocketPath } from './local-socket.ts';
 import { DEFAULT_CONNECTION_LIMITS, type ListenInit, type Listener } from './transport.ts';
 import { WebSocketConnection } from './websocket-connection.ts';
 
@@ -20,53 +22,74 @@ export const REFUSAL_HEADER = 'exmix-refusal';
 /** @throws PORT_IN_USE */
 export async function listenWebSocket(init: ListenInit): Promise<Listener> {
   const handshakeTimeoutMs = init.handshakeTimeoutMs ?? 5000;
+  const door = new Door(init, handshakeTimeoutMs);
+  const server = createDoorServer(door, handshakeTimeoutMs);
+  await listen(server, { host: init.host, port: init.port }, `${init.host}:${init.port}`);
+  const servers = [server];
+  const localServer = createDoorServer(door, handshakeTimeoutMs);
+  const localUrl = init.localSocket === true ? await listenLocally(localServer) : null;
+  if (localUrl !== null) servers.push(localServer);
+  const { port } = server.address() as AddressInfo;
+  let closing: Promise<void> | null = null;
+  return {
+    port,
+    url: `ws://${init.host.includes(':') ? `[${init.host}]` : init.host}:${port}`,
+    localUrl,
+    close: () => (closing ??= close(servers, door)),
+  };
+}
+
+/** A server whose sockets all come to the door. */
+function createDoorServer(door: Door, handshakeTimeoutMs: number): Server {
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: handshakeTimeoutMs,
     requestTimeout: handshakeTimeoutMs,
     keepAlive: false,
   });
-  const door = new Door(init, handshakeTimeoutMs);
   server.on('connection', (socket) => door.knock(socket));
   server.on('request', (request, response) => door.request(request, response));
   server.on('upgrade', (request, socket, head) => door.upgrade(request, socket, head));
   server.on('clientError', (error, socket) =>
     door.refuse(socket, 'MESSAGE_INVALID', `no HTTP request: ${error.message}`),
   );
-  await listen(server, init);
-  const { port } = server.address() as AddressInfo;
-  let closing: Promise<void> | null = null;
-  return {
-    port,
-    url: `ws://${init.host.includes(':') ? `[${init.host}]` : init.host}:${port}`,
-    close: () => (closing ??= close(server, door)),
-  };
+  return server;
 }
 
-async function listen(server: Server, { host, port }: ListenInit): Promise<void> {
+/** @returns the address, or null on a system that has or allows no local sockets: the port is there all the same */
+async function listenLocally(server: Server): Promise<string | null> {
+  if (readLocality() === null) return null;
+  const name = `exmix-${randomBytes(16).toString('hex')}`;
+  try {
+    await listen(server, { path: toSocketPath(name) }, name);
+    return formatLocalUrl(name);
+  } catch {
+    return null;
+  }
+}
+
+async function listen(server: Server, address: ListenOptions, name: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: Error & { code?: string }) =>
       reject(
         new TrainerError(
           'PORT_IN_USE',
-          `cannot listen on ${host}:${port} (${error.code ?? error.message}); choose another port, or 0 for any`,
-          {
-            cause: error,
-          },
+          `cannot listen on ${name} (${error.code ?? error.message}); choose another port, or 0 for any`,
+          { cause: error },
         ),
       ),
     );
-    server.listen(port, host, resolve);
+    server.listen(address, resolve);
   });
   server.removeAllListeners('error');
   server.on('error', () => undefined); // accept(2) failures concern one socket
 }
 
-async function close(server: Server, door: Door): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+async function close(servers: readonly Server[], door: Door): Promise<void> {
+  const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
   await door.close();
-  server.closeAllConnections();
-  await closed;
+  for (const server of servers) server.closeAllConnections();
+  await Promise.all(closed);
 }
 
 class Door {
@@ -184,5 +207,6 @@ class Door {
 
 function describe(socket: Duplex): string {
   if (!(socket instanceof Socket)) return 'unknown';
+  if (socket.remoteAddress === undefined && !socket.destroyed) return 'this host';
   return `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
 }

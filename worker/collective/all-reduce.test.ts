@@ -12,6 +12,7 @@ import { planBuckets, type BucketPlan } from './bucket-plan.ts';
 import { FRAME_PART, FRAME_SUM } from './frame-header.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { SimulatedNetwork } from './simulated-links.ts';
+import { NORM_BLOCK_BYTES } from './gradient-norm.ts';
 import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.ts';
 import type { StepResult } from './step-tally.ts';
 
@@ -187,6 +188,31 @@ describe('the bits', () => {
         assert.equal(results[0]![0]!.digest, checksumNaively(gradient));
         for (const [result] of results) seen.add(`${result!.digest}/${result!.sumOfSquares}`);
       }
+    assert.equal(seen.size, 1);
+  });
+
+  test('the sum of squares is that of the blocks of each bucket, whatever pieces they came in', async () => {
+    const sizes = [3 * 4096 + 100, 5000, 40_000, 17];
+    const seen = new Set<string>();
+    for (const worldSize of [1, 3, 4]) {
+      const world = new World({ ...small, numLanes: 4, sizes, bucketBytes: 60_000, frameBytes: 8128, worldSize });
+      const results = await world.run([10]);
+      const { plan } = world;
+      let expected = 0;
+      for (const { startBytes, endBytes } of plan.buckets.filter((bucket) => bucket.startBytes < plan.gradientBytes)) {
+        let ofBucket = 0;
+        for (let at = startBytes; at < endBytes; at += NORM_BLOCK_BYTES) {
+          const s = new Float64Array(8);
+          const length = Math.min(NORM_BLOCK_BYTES, endBytes - at) / 4;
+          world.arenas[0]!.floats(0, at, length).forEach((x, i) => (s[i % 8]! += x * x));
+          ofBucket += s[0]! + s[1]! + (s[2]! + s[3]!) + (s[4]! + s[5]! + (s[6]! + s[7]!));
+        }
+        expected += ofBucket;
+      }
+      assert.ok(plan.buckets.length > 2);
+      for (const [result] of results) assert.ok(Object.is(result!.sumOfSquares, expected));
+      seen.add(`${results[0]![0]!.digest}/${expected}`);
+    }
     assert.equal(seen.size, 1);
   });
 

@@ -12,7 +12,7 @@
 import { TrainerError } from '../../shared/errors.ts';
 
 /** One cache line; the SIMD kernels work on whole ones. */
-export const ALIGNMENT_BYTES = 64;
+const ALIGNMENT_BYTES = 64;
 const FLOAT_BYTES = 4;
 
 export interface ParameterSize {

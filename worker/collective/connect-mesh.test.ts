@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { toTrainerError } from '../../shared/errors.ts';
+import { readLocality } from '../../shared/transport/local-socket.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import type { Connection, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
@@ -9,7 +10,7 @@ import { Collective } from './all-reduce.ts';
 import { Arena, planArena } from './arena.ts';
 import { planBuckets } from './bucket-plan.ts';
 import type { CollectiveOptions } from './collective-options.ts';
-import { connectMesh } from './connect-mesh.ts';
+import { connectMesh, type SocketKind } from './connect-mesh.ts';
 import { DataPort } from './data-port.ts';
 import { encodeFrameHeader, FRAME_PART, type FrameHeader } from './frame-header.ts';
 import type { LinkKind } from './inbound.ts';
@@ -24,13 +25,15 @@ const OPTIONS = { frameBytes: FRAME_BYTES, window: 2, timeoutMs: 10_000 };
 interface Kind {
   readonly name: string;
   readonly linkKind: LinkKind;
+  readonly socket: SocketKind;
   readonly makeTransport: () => Transport;
 }
 
 const kinds: Kind[] = [
-  { name: 'direct', linkKind: 'direct', makeTransport: () => webSocketTransport },
-  { name: 'stock ws', linkKind: 'message', makeTransport: () => webSocketTransport },
-  { name: 'memory', linkKind: 'message', makeTransport: () => new MemoryTransport() },
+  { name: 'direct', linkKind: 'direct', socket: 'tcp', makeTransport: () => webSocketTransport },
+  { name: 'direct local', linkKind: 'direct', socket: 'auto', makeTransport: () => webSocketTransport },
+  { name: 'stock ws', linkKind: 'message', socket: 'tcp', makeTransport: () => webSocketTransport },
+  { name: 'memory', linkKind: 'message', socket: 'auto', makeTransport: () => new MemoryTransport() },
 ];
 
 // One bucket with frames above 64 KiB, one with tiny ones, so that every WebSocket length form occurs.
@@ -60,13 +63,14 @@ async function openPorts(
 
 const meshInit = (kind: Kind, transport: Transport, ports: readonly DataPort[], rank: number, generation: number) => ({
   rank,
-  peers: ports.map(({ url }, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank),
+  peers: ports.map((port, peer) => ({ rank: peer, url: port.announce(port.url) })).filter((peer) => peer.rank !== rank),
   port: ports[rank]!,
   transport,
   token: TOKEN,
   epoch: 1,
   generation,
   linkKind: kind.linkKind,
+  socket: kind.socket,
   frameBytes: FRAME_BYTES,
   timeoutMs: 10_000,
 });
@@ -325,6 +329,53 @@ describe('connectMesh', () => {
       for (const link of links) link.close('NORMAL', '');
     }
     await Promise.all(ports.map((port) => port.close()));
+  });
+
+  describe('local sockets', { skip: readLocality() === null && 'this system has none' }, () => {
+    const local = kinds.find(({ name }) => name === 'direct local')!;
+
+    /** Both ranks connect to addresses made from the announced ones. */
+    async function connectBoth(change: (address: string) => string, socket: SocketKind): Promise<void> {
+      const { transport, ports } = await openPorts(local, 2);
+      const links = await Promise.all(
+        [0, 1].map((rank) => {
+          const init = meshInit(local, transport, ports, rank, 7);
+          const peers = init.peers.map((peer) => ({ ...peer, url: change(peer.url) }));
+          return connectMesh({ ...init, peers, socket, timeoutMs: 1000 });
+        }),
+      ).finally(() => Promise.all(ports.map((port) => port.close())));
+      assert.equal(links.flat().length, 2);
+      await Promise.all(links.flat().map(({ closed }) => closed));
+    }
+    const withoutTcp = (address: string): string => address.replace(/^[^#]*/, 'ws://127.0.0.1:1');
+
+    test('are dialled by members of the same host, unless tcp is asked for', async () => {
+      await connectBoth(withoutTcp, 'auto');
+      await assert.rejects(connectBoth(withoutTcp, 'tcp'), { code: 'CONNECT_FAILED' });
+    });
+
+    test('are left for TCP where nobody answers', async () => {
+      await connectBoth((address) => address.replace(/exmix-\w+$/, 'exmix-nobody'), 'auto');
+    });
+
+    test('of another host are not dialled', async () => {
+      await connectBoth((address) => address.replace(/#.*/, '#elsewhere/ws+local://exmix-nobody'), 'auto');
+    });
+
+    test('a peer that is not ready yet is awaited at its local socket', async () => {
+      const { transport, ports } = await openPorts(local, 2);
+      const meshes = [0, 1].map((rank) => {
+        const init = meshInit(local, transport, ports, rank, 7);
+        return { ...init, peers: init.peers.map((peer) => ({ ...peer, url: withoutTcp(peer.url) })) };
+      });
+      await assert.rejects(connectMesh({ ...meshes[0]!, timeoutMs: 50 }), {
+        message: /no generation is being connected here now/,
+      });
+      const early = connectMesh(meshes[0]!);
+      const links = (await Promise.all([early, connectMesh(meshes[1]!)])).flat();
+      for (const link of links) link.close('NORMAL', '');
+      await Promise.all(ports.map((port) => port.close()));
+    });
   });
 
   test('a wrong token is AUTH_FAILED at once; an abort is ABORTED', async () => {

@@ -1,7 +1,9 @@
 /** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
+import { readLocality } from '../../shared/transport/local-socket.ts';
 import type { DialInit, Transport } from '../../shared/transport/transport.ts';
+import { planRoutes } from './data-address.ts';
 import { formatDataPath, type DataPort, type ExpectedPeers, type MeshIdentity } from './data-port.ts';
 import { dialDirect, dialMessages, type Inbound, type LinkKind } from './inbound.ts';
 import type { Link } from './link.ts';
@@ -10,9 +12,11 @@ import { PeerLink } from './peer-link.ts';
 const FIRST_RETRY_MS = 10;
 const LONGEST_RETRY_MS = 250;
 
+export type SocketKind = 'auto' | 'tcp';
+
 export interface ConnectMeshInit {
   readonly rank: number;
-  /** All ranks but the own one, with the addresses of their data ports. */
+  /** All ranks but the own one, with the announced addresses of their data ports. */
   readonly peers: readonly { readonly rank: number; readonly url: string }[];
   readonly port: DataPort;
   readonly transport: Transport;
@@ -20,6 +24,8 @@ export interface ConnectMeshInit {
   readonly epoch: number;
   readonly generation: number;
   readonly linkKind: LinkKind;
+  /** `auto`: a peer of the same host is dialled through its local socket, by TCP where nobody answers there. */
+  readonly socket: SocketKind;
   /** As in CollectiveOptions. */
   readonly frameBytes: number;
   /** For the whole mesh; peers that are not yet there are dialled again until then. */
@@ -37,6 +43,7 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
   const clock = init.clock ?? systemClock;
   const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
   const expected = port.expect(identity);
+  const locality = init.socket === 'auto' ? readLocality() : null;
   const inbounds = new Map<number, Inbound>();
   const failures = new Map<number, TrainerError>();
   const over = new AbortController();
@@ -53,10 +60,11 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
 
   /** Keeps one connection to the peer until the mesh is over: a peer may give up and begin again meanwhile. */
   const keepDialled = async (peer: { rank: number; url: string }): Promise<void> => {
-    const url = peer.url + formatDataPath(identity, peer.rank, rank);
+    const routes = planRoutes(peer.url, locality);
     let waitMs = FIRST_RETRY_MS;
     while (!giveUp.aborted) {
       try {
+        const url = routes[0]! + formatDataPath(identity, peer.rank, rank);
         const inbound = await dialInbound(init, url, { token: init.token, timeoutMs, signal: giveUp });
         inbounds.set(peer.rank, inbound);
         check();
@@ -67,6 +75,8 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
         if (failure.code === 'ABORTED') return;
         failures.set(peer.rank, failure);
         if (!failure.retryable) over.abort();
+        // A cause: nobody answered. Without one the peer did, and is not ready yet.
+        if (failure.cause !== undefined && routes.length > 1) routes.shift();
       }
       await clock.sleep(waitMs, giveUp).catch(() => undefined);
       waitMs = Math.min(2 * waitMs, LONGEST_RETRY_MS);

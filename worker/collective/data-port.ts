@@ -1,11 +1,13 @@
 /**
- * The one listening data port of a worker: opened before it joins, kept over generations.
+ * The one listening data port of a worker, with a local socket beside it: opened before it joins, kept over generations.
  *
  * Path of a data connection: `/data/<epoch>/<generation>/<sender>/<receiver>` (ranks); the receiver dials, the sender listens.
  * Only the generation that is expected gets in, one connection for each receiver; all else is refused before a byte is read.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
+import { readLocality } from '../../shared/transport/local-socket.ts';
+import { formatDataAddress } from './data-address.ts';
 import { READY } from './peer-link.ts';
 
 export interface DataPortInit {
@@ -74,6 +76,7 @@ export class DataPort {
       host,
       port,
       token,
+      localSocket: true,
       limits: { maxMessageBytes: READY.length, maxQueuedBytes: MAX_QUEUED_BYTES, maxQueuedMessages: MAX_QUEUED_FRAMES },
       admit: (path) => (self === null ? 'not open yet' : self.#admit(path)),
       onConnection: (connection) => {
@@ -92,6 +95,11 @@ export class DataPort {
   /** To dial it from the same host. */
   get url(): string {
     return this.#listener.url;
+  }
+
+  /** What to tell the other members. @param url by which they reach the port over the network */
+  announce(url: string): string {
+    return formatDataAddress(url, readLocality(), this.#listener.localUrl);
   }
 
   /** From now on admits the peers of this generation only. Connections of earlier ones stay until their links close them. */

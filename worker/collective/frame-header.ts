@@ -59,7 +59,8 @@ export function encodeFrameHeader(header: FrameHeader): Buffer {
   bytes.writeUInt32LE(header.bucket, 20);
   bytes.writeUInt32LE(header.part, 24);
   bytes.writeUInt32LE(header.byteLength, 28);
-  bytes.writeBigUInt64LE(BigInt(header.offsetBytes), 32);
+  bytes.writeUInt32LE(header.offsetBytes % 2 ** 32, 32);
+  bytes.writeUInt32LE(Math.floor(header.offsetBytes / 2 ** 32), 36);
   bytes.writeUInt32LE(header.payloadChecksum, 40);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, CHECKED_BYTES)), 44);
   return bytes;
@@ -99,7 +100,7 @@ export function decodeFrameHeader(data: Uint8Array): FrameHeader {
     bucket: bytes.readUInt32LE(20),
     part: bytes.readUInt32LE(24),
     byteLength: bytes.readUInt32LE(28),
-    offsetBytes: Number(bytes.readBigUInt64LE(32)),
+    offsetBytes: bytes.readUInt32LE(36) * 2 ** 32 + bytes.readUInt32LE(32),
     payloadChecksum: bytes.readUInt32LE(40),
   };
 }

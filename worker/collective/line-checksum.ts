@@ -14,7 +14,7 @@
  */
 import { crc32 } from 'node:zlib';
 
-export const LINE_BYTES = 64;
+const LINE_BYTES = 64;
 const COLUMNS = 16;
 const REMAINDERS = 4;
 const STATE_WORDS = 2 * COLUMNS + REMAINDERS;

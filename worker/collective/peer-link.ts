@@ -43,15 +43,13 @@ export class PeerLink implements Link {
     this.#inbound.connection.send([READY]).catch(() => undefined); // a connection that ends tells by `closed`
   }
 
-  async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
-    try {
-      await this.#outbound.send([encodeFrameHeader(header), payload]);
-    } catch (error) {
+  send(header: FrameHeader, payload: Uint8Array): Promise<void> {
+    return this.#outbound.send([encodeFrameHeader(header), payload]).catch(async (error: unknown) => {
       // What ended the connection says more than that it has ended.
       if (error instanceof TrainerError && error.code === 'CONNECTION_LOST')
         throw this.#describeEnd(await this.#outbound.closed);
       throw error;
-    }
+    });
   }
 
   close(code: ErrorCode | 'NORMAL', reason: string): void {

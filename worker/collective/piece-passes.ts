@@ -79,10 +79,11 @@ export class PiecePasses {
     const { finish } = this.#init.laneTree;
     for (let i = 0; i < finish.length; i++) {
       const [a, b, c, d] = finish[i]!.operands;
-      const at = (leaf: number): number => addresses[leaf]! + skip;
-      const to = i === finish.length - 1 ? target : at(a);
-      if (c === undefined) kernels.add2(to, at(a), at(b), byteLength);
-      else kernels.add4(to, at(a), at(b), at(c), at(d!), byteLength);
+      const atA = addresses[a]! + skip;
+      const atB = addresses[b]! + skip;
+      const to = i === finish.length - 1 ? target : atA;
+      if (c === undefined) kernels.add2(to, atA, atB, byteLength);
+      else kernels.add4(to, atA, atB, addresses[c]! + skip, addresses[d!]! + skip, byteLength);
     }
   }
 }

@@ -42,13 +42,14 @@ export class DataPlane {
     this.#onRefused = init.onRefused;
   }
 
-  /** @returns the URL other workers reach the port by @throws PORT_IN_USE, CONFIG_INVALID for an address nobody can dial */
+  /** @returns the address to announce to the other workers @throws PORT_IN_USE, CONFIG_INVALID for an address nobody can dial */
   async listen(): Promise<string> {
     const { listenHost: host, listenPort: port, advertiseHost, token } = this.#data;
     checkAdvertised(advertiseHost);
     this.#port = await DataPort.open({ transport: this.#transport, host, port, token, onRefused: this.#onRefused });
     const { protocol } = new URL(this.#port.url);
-    return `${protocol}//${isIPv6(advertiseHost) ? `[${advertiseHost}]` : advertiseHost}:${this.#port.port}`;
+    const reached = isIPv6(advertiseHost) ? `[${advertiseHost}]` : advertiseHost;
+    return this.#port.announce(`${protocol}//${reached}:${this.#port.port}`);
   }
 
   /**
@@ -56,7 +57,7 @@ export class DataPlane {
    * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
    */
   async form({ config, rank, members, epoch, generation, firstStep, signal }: FormInit): Promise<Formed> {
-    const { frameBytes, windowFrames: window, link: linkKind } = config.collective;
+    const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
     const { heartbeatTimeoutMs, stepTimeoutMs } = config.cluster;
     const plan = planGradient(config);
     const laneTree = planLaneTree(config.training.numLanes, members.length);
@@ -73,6 +74,7 @@ export class DataPlane {
       epoch,
       generation,
       linkKind,
+      socket,
       frameBytes,
       timeoutMs: heartbeatTimeoutMs,
       signal,
