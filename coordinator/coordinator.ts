@@ -194,12 +194,13 @@ export class Coordinator {
 
   /** The run ends with a failure: it is told once, what the survivors hold is saved, and everybody leaves. */
   async #fail(failure: TrainerError): Promise<void> {
-    const { log, journal, epoch, clock } = this.#init;
+    const { log, journal, epoch, clock, config } = this.#init;
     this.#phase = 'ending';
     const { code, message: reason } = failure;
     log.error({ code, reason, step: this.#summary.view().step }, 'run failed');
     if (this.#working !== undefined) {
-      const saved = await salvage({ ...this.#working, failure, server: this.#server, clock });
+      const { stepTimeoutMs } = config.cluster;
+      const saved = await salvage({ ...this.#working, failure, server: this.#server, clock, stepTimeoutMs });
       if (saved.checkpoint !== undefined) await this.#published(saved.checkpoint);
       log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
     }

@@ -11,7 +11,7 @@ import type { Generation, Training } from './training.ts';
 
 /** Time for the survivors to drop their step, ms. */
 const ABORT_DEADLINE_MS = 20_000;
-/** Time for them to write, ms. */
+/** Longest time for them to write, ms. */
 const SAVE_DEADLINE_MS = 120_000;
 /** After these the parameters of the survivors are not to be trusted, nothing can be written, or nobody wants to wait. */
 const NOT_SALVAGED: readonly ErrorCode[] = [
@@ -36,6 +36,8 @@ export interface SalvageInit {
   readonly training: Training;
   readonly saver: Saver;
   readonly clock: Clock;
+  /** Time for a checkpoint in this run, ms. */
+  readonly stepTimeoutMs: number;
 }
 
 /** Never throws: a failure to save becomes the reason. */
@@ -90,16 +92,17 @@ async function abortStep(init: SalvageInit, survivors: readonly WorkerHandle[]):
 
 /** @throws WORKER_LOST when a writer dies or is late, and what Saver.saved throws */
 async function saveFrom(
-  { server, training, saver, clock }: SalvageInit,
+  { server, training, saver, clock, stepTimeoutMs }: SalvageInit,
   holders: readonly WorkerHandle[],
 ): Promise<PublishedCheckpoint> {
   await saver.start(training.savePoint, holders, 'the run ends');
-  const deadlineMs = clock.monotonicMs() + SAVE_DEADLINE_MS;
+  const limitMs = Math.min(SAVE_DEADLINE_MS, stepTimeoutMs);
+  const deadlineMs = clock.monotonicMs() + limitMs;
   for (;;) {
     const event = await server.events.next(deadlineMs - clock.monotonicMs());
     if (event === undefined) {
       const late = saver.missing().map(({ workerId }) => workerId);
-      throw new TrainerError('WORKER_LOST', `${late.join(', ')} did not write within ${SAVE_DEADLINE_MS} ms`);
+      throw new TrainerError('WORKER_LOST', `${late.join(', ')} did not write within ${limitMs} ms`);
     }
     if (event.kind === 'lost' && holders.includes(event.worker)) throw event.error;
     if (event.kind !== 'message' || event.message.kind !== 'saved') continue;

@@ -81,7 +81,7 @@ describe('bad input', () => {
     [
       'a folder that is no run',
       ['train', '--resume', '/tmp'],
-      [/PATH_UNUSABLE/u, /expected a run folder or a checkpoint folder/u],
+      [/PATH_UNUSABLE/u, /expected a run folder \(with config\.yaml\) or a checkpoint folder/u],
     ],
     ['a worker without a token', ['worker', '--url', 'ws://127.0.0.1:1'], [/\$EXMIX_TOKEN or --token-file/u]],
   ] as const) {

@@ -78,12 +78,15 @@ export async function writeNewFile(path: string, content: string | Uint8Array): 
   }
 }
 
+/** Tells the temporary files of this process apart: two calls may replace the same file at the same time. */
+let numReplaced = 0;
+
 /**
  * Replaces a file: after a crash at any moment a reader sees the old content or the new one, never a mix.
  * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
  */
 export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.new-${process.pid}`;
+  const temporary = `${path}.new-${process.pid}-${numReplaced++}`;
   try {
     await rm(temporary, { force: true });
     await writeNewFile(temporary, content);

@@ -276,18 +276,19 @@ describe('link session', { timeout: 30_000 }, () => {
     assert.match(error.message, /could not reach rank 1 at memory:\/\/127\.0\.0\.1:999/u);
   });
 
-  test('a collective that cannot be made on the links is told to the coordinator', async (t) => {
+  test('an arena that no memory can hold is told to the coordinator by everyone', async (t) => {
     const { peers } = await open(t, 2);
     const members = membersOf(await Promise.all(peers.map((peer) => peer.heard('join'))));
-    const config = { ...RAW_CONFIG, collective: { ...RAW_CONFIG.collective, frameBytes: 100 } };
+    const config = { ...RAW_CONFIG, collective: { ...RAW_CONFIG.collective, windowFrames: 10 ** 9 } };
     for (const [rank, peer] of peers.entries()) {
       peer.say(welcome(EPOCH, config));
       peer.say({ ...ids, kind: 'form', rank, members, firstStep: 1 });
     }
-    // The first one closes its links; the other may see that or the same failure.
-    const failures = await Promise.all(peers.map((peer) => peer.heard('failed')));
-    const found = failures.find(({ error }) => error.code === 'CONFIG_INVALID');
-    assert.match(found?.error.message ?? '', /frameBytes: expected a positive multiple of 64 B, found 100/u);
+    for (const peer of peers) {
+      const { error } = await peer.heard('failed');
+      assert.equal(error.code, 'CONFIG_INVALID');
+      assert.match(error.message, /gradient arena of rank \d: expected at most 4 GiB/u);
+    }
   });
 
   test('a peer that dies in mid-step is told to the coordinator once, with its rank, and to the compute thread once', async (t) => {
