@@ -21,7 +21,7 @@ export default tseslint.config(
   },
   {
     // node:test's describe and test return promises that its runner awaits by itself.
-    files: ['**/*.test.ts'],
+    files: ['**/*.test.ts', 'shared/transport/compliance.ts'],
     rules: {
       '@typescript-eslint/no-floating-promises': [
         'error',

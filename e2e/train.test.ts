@@ -83,6 +83,14 @@ describe('a run of real processes', () => {
     ];
     const run = startExmix(args, home);
     await run.printed(/step 1\//u);
+    const status = await exmix(['status', runFolder('terminated'), '--json'], home);
+    const view = JSON.parse(status.stdout) as { phase: string; step: number; workers: { rank: number }[] };
+    assert.equal(view.phase, 'training', status.stderr);
+    assert.ok(view.step >= 1);
+    assert.deepEqual(
+      view.workers.map(({ rank }) => rank),
+      [0, 1],
+    );
     run.child.kill('SIGTERM');
     const { code, stdout, stderr } = await run.ended;
     assert.equal(code, 130, stdout + stderr);
@@ -132,6 +140,13 @@ describe('a run of real processes', () => {
     const resumed = await exmix(['train', '--resume', runFolder('killed'), '--steps', steps, '--workers', '2'], home);
     assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
     assert.equal(finalDigest(runFolder('killed')), finalDigest(runFolder('killed-straight')));
+  });
+
+  test('status of a run that is over comes from its journal', async () => {
+    const { stdout, code } = await exmix(['status', runFolder('straight'), '--json'], home);
+    assert.equal(code, 0);
+    const view = JSON.parse(stdout) as Record<string, unknown>;
+    assert.deepEqual([view['phase'], view['step'], view['paramDigest']], ['finished', 8, straight]);
   });
 
   test('the log keeps its contract', () => {

@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-floating-promises -- node:test's describe and test return promises that its runner awaits */
 /**
  * The contract of Transport as one test suite; every implementation's test file runs it.
  * `makeTransport` gives a fresh transport; all ports are chosen by it.
