@@ -25,8 +25,8 @@ const { values: args } = parseArgs({
     rounds: { type: 'string', default: '7' },
     link: { type: 'string', default: 'direct' },
     socket: { type: 'string', default: 'tcp' },
-    frame: { type: 'string', default: '1024' },
-    window: { type: 'string', default: '8' },
+    frame: { type: 'string', default: '2048' },
+    window: { type: 'string', default: '4' },
     bucket: { type: 'string', default: '25' },
   },
 });

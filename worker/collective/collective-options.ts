@@ -18,8 +18,8 @@ export interface CollectiveOptions {
 }
 
 export const DEFAULT_COLLECTIVE_OPTIONS: CollectiveOptions = {
-  frameBytes: 1 << 20,
-  window: 8,
+  frameBytes: 2 << 20,
+  window: 4,
   verify: true,
   timeoutMs: 60_000,
 };
