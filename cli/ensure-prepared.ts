@@ -35,7 +35,8 @@ export async function ensurePrepared(
   reporter.line(
     `mixture ${mixture.name}: ${tasks.length} tasks in ${folder}${reused === tasks.length ? ' (prepared before)' : ''}`,
   );
-  const prepared = await openPreparedMixture(folder, { expectedHash: hash });
+  // Every shard was hashed a moment ago, when it was made or found again.
+  const prepared = await openPreparedMixture(folder, { expectedHash: hash, verify: false });
   const { vocabSize } = prepared.tokenizer;
   if (vocabSize > config.model.vocabSize)
     throw new TrainerError(

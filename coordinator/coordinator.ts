@@ -198,18 +198,18 @@ export class Coordinator {
     this.#phase = 'ending';
     const { code, message: reason } = failure;
     log.error({ code, reason, step: this.#summary.view().step }, 'run failed');
+    // A second failure is told, and does not hide the first one nor keep the workers waiting.
+    const onUnwritten = (error: unknown): void => {
+      log.error({ reason: toTrainerError(error).message }, 'journal not written');
+    };
     if (this.#working !== undefined) {
       const { stepTimeoutMs } = config.cluster;
       const saved = await salvage({ ...this.#working, failure, server: this.#server, clock, stepTimeoutMs });
-      if (saved.checkpoint !== undefined) await this.#published(saved.checkpoint);
+      if (saved.checkpoint !== undefined) await this.#published(saved.checkpoint).catch(onUnwritten);
       log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
     }
     const { step } = this.#summary.view();
-    await journal
-      .append({ kind: 'run-interrupted', epoch, step, reason: `${code}: ${reason}` })
-      .catch((error: unknown) => {
-        log.error({ reason: toTrainerError(error).message }, 'journal not written');
-      });
+    await journal.append({ kind: 'run-interrupted', epoch, step, reason: `${code}: ${reason}` }).catch(onUnwritten);
     await this.#server.dismiss(reason);
   }
 

@@ -40,22 +40,10 @@ export function createPublisher({
   const { maxShardBytes } = config.checkpoint;
   const shardPlan = planCheckpoint({ ...tensors, maxShardBytes });
   const plainConfig = JSON.parse(JSON.stringify(config)) as Record<string, never>;
-  return async ({
-    step,
-    cursor,
-    generation,
-    worldSize,
-    writingFolder,
-    finalFolder,
-    workerFiles,
-    paramDigest,
-    engineFingerprint,
-  }) =>
+  return async ({ step, cursor, generation, worldSize, paramDigest, engineFingerprint, ...written }) =>
     publishCheckpoint({
-      writingFolder,
-      finalFolder,
+      ...written,
       shardPlan,
-      workerFiles,
       hfConfig: toHuggingFace(config.model),
       tokenizerFiles,
       run: {

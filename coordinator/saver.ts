@@ -117,26 +117,16 @@ export class Saver {
         );
     writing.saved.set(worker, message);
     if (writing.saved.size < writing.writers.length) return undefined;
-    const { step, cursor, generation, worldSize, writingFolder } = writing;
+    const { startedMs, writers, saved, ...point } = writing;
     const { paramDigest } = message;
-    const finalFolder = join(this.#init.checkpointsFolder, checkpointName(step));
-    const workerFiles = [...writing.saved].map(([{ workerId }, entry]) => ({
-      workerId,
-      files: entry.files,
-      paramDigest: entry.paramDigest,
-    }));
-    const published = await this.#init.publish({
-      step,
-      cursor,
-      generation,
-      worldSize,
-      writingFolder,
-      finalFolder,
-      workerFiles,
-      paramDigest,
+    const finalFolder = join(this.#init.checkpointsFolder, checkpointName(point.step));
+    const workerFiles = writers.map((writer) => {
+      const { files, paramDigest: digest } = saved.get(writer)!;
+      return { workerId: writer.workerId, files, paramDigest: digest };
     });
+    const published = await this.#init.publish({ ...point, finalFolder, workerFiles, paramDigest });
     this.#writing = undefined;
-    const ms = Math.round(this.#init.clock.monotonicMs() - writing.startedMs);
+    const ms = Math.round(this.#init.clock.monotonicMs() - startedMs);
     this.#init.log.info({ ...published, ms }, 'checkpoint published');
     return published;
   }

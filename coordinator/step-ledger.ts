@@ -60,11 +60,6 @@ export class StepLedger {
     this.#open.set(dealt.step, { dealt, reports: Array.from({ length: this.#worldSize }, () => undefined) });
   }
 
-  /** What an open step was dealt with; undefined when it is not open. */
-  dealt(step: number): DealtStep | undefined {
-    return this.#open.get(step)?.dealt;
-  }
-
   /** Ranks whose report of an open step is missing. */
   missingRanks(step: number): number[] {
     const reports = this.#open.get(step)?.reports ?? [];
