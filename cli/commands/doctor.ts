@@ -4,7 +4,7 @@ import { freemem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { CommandModule } from 'yargs';
 import { toTrainerError } from '../../shared/errors.ts';
-import { exmixHome } from '../../mixture/prepare/prepared-folder.ts';
+import { exmixHome } from '../../shared/exmix-home.ts';
 
 const GIB = 2 ** 30;
 const MIN_FREE_MEMORY_BYTES = GIB;

@@ -9,6 +9,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashFile, replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { computeSegmentLength, denoisingLengths } from '../plan/span-corruption.ts';
 import { identifyFile, measureSources, type SourceFileIdentity } from '../sources/read-source.ts';
 import type { FeatureLengths, Mixture } from '../tasks/task.ts';
@@ -25,7 +26,6 @@ import {
   type TaskIdentity,
   type TaskManifest,
 } from './manifest.ts';
-import { removeAbandoned } from './partial-folders.ts';
 import { prepareTask, type PreparableTask, type TaskProgress } from './prepare-task.ts';
 import { checkRows } from './row-tally.ts';
 

@@ -8,12 +8,12 @@ import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncFolder, systemCode, throwIfAborted, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
 import { readSource } from '../sources/read-source.ts';
 import type { RecordBatch } from '../sources/source-record.ts';
 import type { Denoising, SourceSpec, Task } from '../tasks/task.ts';
 import { parseTemplate, renderTemplate } from '../tasks/template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { dropPartialFolder, makePartialFolder } from './partial-folders.ts';
 import { ExampleEncoder, SegmentCutter } from './example-encoder.ts';
 import {
   createTaskManifest,

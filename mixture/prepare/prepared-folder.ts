@@ -1,15 +1,9 @@
 /** Where prepared mixtures lie by default: `<home>/prepared/<mixture name>-<short identity hash>`, the same for prepare and train. */
 import { readFileSync, statSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
+import { exmixHome } from '../../shared/exmix-home.ts';
 import type { FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
 import { sha256Of } from './manifest.ts';
-
-/** `$EXMIX_HOME`, or `~/.cache/exmix`. */
-export function exmixHome(environment: Readonly<Record<string, string | undefined>> = process.env): string {
-  const given = environment['EXMIX_HOME'];
-  return given === undefined || given === '' ? join(homedir(), '.cache', 'exmix') : resolve(given);
-}
 
 export interface PreparedFolderInit {
   readonly mixture: Mixture;

@@ -5,7 +5,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { systemCode, toStorageError } from './atomic-file.ts';
 
 const PREFIX = '.partial-';
 

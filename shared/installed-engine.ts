@@ -1,0 +1,207 @@
+/**
+ * Native engines that `exmix engine install` has put under exmix's home: what their manifest says, and whether the folder is sound.
+ *
+ * An engine is a folder `<home>/engines/<id>` with `engine.json`, written last: a folder without it does not exist for a reader.
+ * The id names the content (libraries, sources of the addon, platform), so a folder is never changed once it is there.
+ * Assumes a file system where rename within a folder is atomic.
+ *
+ *     engine.json                        the manifest
+ *     lib/napi-v8/tfjs_binding.node      the addon; its RUNPATH is $ORIGIN/../../deps/lib
+ *     deps/lib/libtensorflow_cc.so.2     and libtensorflow_framework.so.2
+ *     deps/include/                      the C headers, for addons built later
+ *     deps/nvidia/<package>/lib/         CUDA's libraries; only where the flavour is cuda
+ */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { hashFile, systemCode, toStorageError } from './atomic-file.ts';
+import { TrainerError } from './errors.ts';
+
+export const ENGINE_FLAVOURS = ['cpu', 'cuda'] as const;
+export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
+
+/** Raised with every change of the layout or of the manifest that an older exmix cannot read. */
+export const ENGINE_FORMAT = 1;
+export const ENGINE_MANIFEST = 'engine.json';
+/** The addon of tfjs-node within an engine. */
+export const TFJS_ADDON = 'lib/napi-v8/tfjs_binding.node';
+
+const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/u);
+const relativePathSchema = z.string().refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), {
+  error: 'expected a path within the engine',
+});
+
+export const engineManifestSchema = z.strictObject({
+  format: z.literal(ENGINE_FORMAT),
+  id: z.string().min(1),
+  flavour: z.enum(ENGINE_FLAVOURS),
+  /** Of TensorFlow, such as 2.21.0. */
+  tensorflowVersion: z.string(),
+  /** `<process.platform>-<process.arch>`. */
+  platform: z.string(),
+  /** Version of Node-API the addons are built for. */
+  napiVersion: z.int(),
+  /** File names of the wheels. */
+  wheels: z.array(z.string()).min(1),
+  /** First line of `g++ --version`. */
+  compiler: z.string(),
+  /** ISO 8601, UTC. */
+  installedAt: z.iso.datetime(),
+  /** Regular files, manifest excluded; symbolic links are not listed. */
+  files: z.array(z.strictObject({ path: relativePathSchema, bytes: z.int().nonnegative(), sha256: sha256Schema })),
+});
+
+export type EngineManifest = z.output<typeof engineManifestSchema>;
+
+export interface InstalledEngine {
+  readonly id: string;
+  readonly folder: string;
+  readonly flavour: EngineFlavour;
+  readonly tensorflowVersion: string;
+  /** Of tfjs-node's addon, absolute. */
+  readonly addonPath: string;
+  readonly manifest: EngineManifest;
+}
+
+/** What lies under an id: an engine, or a folder that is not to be used and why. */
+export interface EngineFolder {
+  readonly id: string;
+  readonly folder: string;
+  /** Undefined where there is no manifest that can be read. */
+  readonly engine: InstalledEngine | undefined;
+  /** Sentences; an engine is sound where there are none. */
+  readonly problems: readonly string[];
+}
+
+export type EngineCheck = 'sizes' | 'hashes';
+
+export function enginesFolder(home: string): string {
+  return join(home, 'engines');
+}
+
+/**
+ * Every engine folder, sorted by id; with `sizes` every file is looked at, with `hashes` every byte read.
+ * @throws PATH_UNUSABLE where the home cannot be read, ABORTED
+ */
+export async function listInstalledEngines(
+  home: string,
+  check: EngineCheck = 'sizes',
+  signal?: AbortSignal,
+): Promise<EngineFolder[]> {
+  const parent = enginesFolder(home);
+  let names: string[];
+  try {
+    names = (await readdir(parent, { withFileTypes: true }))
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map((entry) => entry.name)
+      .sort();
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw toStorageError(error, 'list', parent);
+  }
+  const folders: EngineFolder[] = [];
+  for (const name of names) folders.push(await inspectEngine(home, name, check, signal));
+  return folders;
+}
+
+/** One engine folder; see listInstalledEngines. @throws PATH_UNUSABLE, ABORTED */
+export async function inspectEngine(
+  home: string,
+  id: string,
+  check: EngineCheck = 'sizes',
+  signal?: AbortSignal,
+): Promise<EngineFolder> {
+  const folder = join(enginesFolder(home), id);
+  const read = await readManifest(folder);
+  if (typeof read === 'string') return { id, folder, engine: undefined, problems: [read] };
+  const problems: string[] = [];
+  if (read.id !== id) problems.push(`${ENGINE_MANIFEST} is that of ${read.id}`);
+  const platform = `${process.platform}-${process.arch}`;
+  if (read.platform !== platform) problems.push(`made for ${read.platform}, this is ${platform}`);
+  if (!read.files.some(({ path }) => path === TFJS_ADDON)) problems.push(`${ENGINE_MANIFEST} lists no ${TFJS_ADDON}`);
+  for (const file of read.files) problems.push(...(await problemsOfFile(folder, file, check, signal)));
+  const { flavour, tensorflowVersion } = read;
+  const addonPath = join(folder, TFJS_ADDON);
+  return { id, folder, engine: { id, folder, flavour, tensorflowVersion, addonPath, manifest: read }, problems };
+}
+
+export interface EngineSearch {
+  /** The one to use: newest TensorFlow first, cuda before cpu, then the one installed last. */
+  readonly found: InstalledEngine | undefined;
+  /** Folders that were passed over because they are damaged: to be logged, never silent. */
+  readonly damaged: readonly EngineFolder[];
+}
+
+/** The engine to use, and what was passed over. @throws PATH_UNUSABLE */
+export async function searchInstalledEngine(home: string): Promise<EngineSearch> {
+  const folders = await listInstalledEngines(home);
+  const sound = folders.filter(({ problems }) => problems.length === 0).flatMap(({ engine }) => engine ?? []);
+  return {
+    found: sound.sort(byPreference)[0],
+    damaged: folders.filter(({ problems }) => problems.length > 0),
+  };
+}
+
+/**
+ * The engine to use; undefined where none is installed.
+ * @throws ENGINE_UNAVAILABLE where all that are installed are damaged, listing why; PATH_UNUSABLE
+ */
+export async function findInstalledEngine(home: string): Promise<InstalledEngine | undefined> {
+  const { found, damaged } = await searchInstalledEngine(home);
+  if (found !== undefined || damaged.length === 0) return found;
+  const all = damaged.map(describeDamage).join('; ');
+  throw new TrainerError(
+    'ENGINE_UNAVAILABLE',
+    `no sound native engine in ${enginesFolder(home)}: ${all}; remove it (exmix engine remove ID) and install it anew`,
+  );
+}
+
+/** `ID: problem, problem and 3 more`. */
+export function describeDamage({ id, problems }: EngineFolder): string {
+  const shown = problems.slice(0, 2).join(', ');
+  return `${id}: ${shown}${problems.length > 2 ? ` and ${problems.length - 2} more` : ''}`;
+}
+
+/** @returns the manifest, or the sentence that says why there is none */
+async function readManifest(folder: string): Promise<EngineManifest | string> {
+  let text: string;
+  try {
+    text = await readFile(join(folder, ENGINE_MANIFEST), 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    return code === 'ENOENT' ? `${ENGINE_MANIFEST} is missing` : `${ENGINE_MANIFEST} cannot be read (${code ?? '?'})`;
+  }
+  try {
+    return engineManifestSchema.parse(JSON.parse(text));
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? (error.issues[0]?.message ?? '?') : String(error);
+    return `${ENGINE_MANIFEST} is not a manifest of this version of exmix: ${reason}`;
+  }
+}
+
+async function problemsOfFile(
+  folder: string,
+  { path, bytes, sha256 }: EngineManifest['files'][number],
+  check: EngineCheck,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const full = join(folder, path);
+  try {
+    const facts = await stat(full);
+    if (!facts.isFile()) return [`${path} is not a file`];
+    if (facts.size !== bytes) return [`${path}: expected ${bytes} B, got ${facts.size} B`];
+  } catch (error) {
+    const code = systemCode(error);
+    return [code === 'ENOENT' ? `${path} is missing` : `${path} cannot be read (${code ?? String(error)})`];
+  }
+  if (check === 'sizes') return [];
+  return (await hashFile(full, signal)).sha256 === sha256 ? [] : [`${path} has another SHA-256`];
+}
+
+function byPreference(a: InstalledEngine, b: InstalledEngine): number {
+  return (
+    b.tensorflowVersion.localeCompare(a.tensorflowVersion, 'en', { numeric: true }) ||
+    Number(b.flavour === 'cuda') - Number(a.flavour === 'cuda') ||
+    b.manifest.installedAt.localeCompare(a.manifest.installedAt)
+  );
+}
