@@ -14,7 +14,7 @@ import { TrainerError } from '../shared/errors.ts';
 import { createLogger, type Logger } from '../shared/logger.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { tensorBytes } from '../shared/checkpoint/shard-plan.ts';
-import { chooseEngine } from '../worker/engine/choose-engine.ts';
+import { checkEngineName } from '../worker/engine/choose-engine.ts';
 import { optimizerSlots } from '../worker/model/optimizer-slots.ts';
 import { parameterSpecs } from '../worker/model/parameters.ts';
 import { VERSION } from '../shared/version.ts';
@@ -22,6 +22,7 @@ import { ConsoleReporter } from './console-reporter.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { formatRunSummary } from './format-run-summary.ts';
+import type { SettledCompute } from './launch/settle-compute.ts';
 import { readOrMakeToken } from './token.ts';
 import type { RunArguments } from './run-options.ts';
 
@@ -38,12 +39,20 @@ export interface RunCoordinatorInit {
   readonly args: Pick<RunArguments, 'run-dir' | 'resume'>;
   readonly config: RunConfig;
   readonly tokenFile?: string;
+  /** How the engine was chosen, where the workers are on this host. */
+  readonly settled?: SettledCompute;
   /** Starts workers once the coordinator listens; left out where they come by themselves. */
   readonly startWorkers?: (start: WorkerStart) => { stop(): Promise<void> };
 }
 
-export async function runCoordinator({ args, config, tokenFile, startWorkers }: RunCoordinatorInit): Promise<void> {
-  chooseEngine(config.compute.engine); // a wrong name is told now, not by every worker
+export async function runCoordinator({
+  args,
+  config,
+  tokenFile,
+  settled,
+  startWorkers,
+}: RunCoordinatorInit): Promise<void> {
+  checkEngineName(config.compute.engine); // a wrong name is told now, not by every worker
   const reporter = new ConsoleReporter(process.stdout);
   const token = await readOrMakeToken(tokenFile);
   const interruption = listenForSignals();
@@ -60,6 +69,10 @@ export async function runCoordinator({ args, config, tokenFile, startWorkers }: 
   });
   const log = createLogger({ file: run.folder.log, onRecord: (record) => reporter.record(record) });
   try {
+    if (settled !== undefined) {
+      log.info({ engine: config.compute.engine, reason: settled.reason }, 'engine chosen');
+      for (const reason of settled.notes) log.warn({ reason }, 'engine not as it could be');
+    }
     await runToEnd({
       run,
       config,

@@ -15,6 +15,7 @@ export interface RunArguments {
   steps?: number | undefined;
   seed?: number | undefined;
   engine?: string | undefined;
+  device?: string | undefined;
   'run-dir'?: string | undefined;
   resume?: string | undefined;
   set: string[];
@@ -27,7 +28,8 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
     .conflicts('preset', 'config')
     .option('steps', { type: 'number', describe: 'Optimizer updates of the whole run' })
     .option('seed', { type: 'number', describe: 'Seed of every random choice' })
-    .option('engine', { type: 'string', describe: 'auto, wasm, cpu or tensorflow' })
+    .option('engine', { type: 'string', describe: 'auto, native, wasm or cpu' })
+    .option('device', { type: 'string', describe: 'auto, cpu or gpu; gpu is an error where there is none' })
     .option('run-dir', { type: 'string', describe: 'Run folder; default runs/<name>-<time>' })
     .option('resume', {
       type: 'string',
@@ -61,11 +63,12 @@ export async function resolveConfig(args: RunArguments, extra: readonly ConfigOv
   return overrideConfig(resolved, join(target.checkpointFolder, RUN_FILE), overrides);
 }
 
-function flagOverrides({ steps, seed, engine }: RunArguments): ConfigOverride[] {
+function flagOverrides({ steps, seed, engine, device }: RunArguments): ConfigOverride[] {
   const flags: [string[], unknown, string][] = [
     [['training', 'steps'], steps, '--steps'],
     [['seed'], seed, '--seed'],
     [['compute', 'engine'], engine, '--engine'],
+    [['compute', 'device'], device, '--device'],
   ];
   return flags.filter(([, value]) => value !== undefined).map(([path, value, origin]) => ({ path, value, origin }));
 }

@@ -81,8 +81,13 @@ function take(init: GatherInit, ready: Map<WorkerHandle, ReadyMessage>, event: C
     return `; ${worker.toString()} said ${code}: ${message}`;
   } else if (event.message.kind === 'ready') {
     ready.set(worker, event.message);
-    const { engine, engineFingerprint, numParameters } = event.message;
+    const { engine, engineFingerprint, engineNotes, numParameters } = event.message;
     log.info({ workerId, engine, engineFingerprint, numParameters }, 'worker ready');
+    const said = new Set(
+      [...ready].flatMap(([other, { engineNotes }]) => (other === worker ? [] : (engineNotes ?? []))),
+    );
+    for (const reason of engineNotes ?? [])
+      if (!said.has(reason)) log.warn({ workerId, reason }, 'engine not as it could be');
   } else
     throw new TrainerError(
       'MESSAGE_INVALID',

@@ -42,7 +42,16 @@ describe('bad input', () => {
     ['an unknown flag', ['train', '--preset', 'demo', '--stepps', '3'], [/--stepps \(did you mean --steps\?\)/u]],
     ['an unknown preset', ['train', '--preset', 'dmeo'], [/NAME_UNKNOWN/u, /did you mean demo\?/u]],
     ['an unknown engine', ['train', '--config', TINY, '--engine', 'wsam'], [/NAME_UNKNOWN/u, /did you mean wasm/u]],
-    ['an engine that is not there', ['train', '--config', TINY, '--engine', 'tensorflow'], [/ENGINE_UNAVAILABLE/u]],
+    [
+      'an engine that is not there',
+      ['train', '--config', TINY, '--engine', 'native'],
+      [/ENGINE_UNAVAILABLE/u, /exmix engine install/u],
+    ],
+    [
+      'a GPU that is not there',
+      ['train', '--config', TINY, '--device', 'gpu'],
+      [/ENGINE_UNAVAILABLE/u, /--device gpu/u],
+    ],
     ['an unknown task', ['tasks', 'wn_defin'], [/NAME_UNKNOWN/u, /wn_define/u]],
     ['neither preset nor config', ['train'], [/expected --preset NAME/u]],
     [

@@ -2,6 +2,7 @@
  * The worker process: one device, three threads. This one computes; sockets live in the link thread, batches come from the feed
  * thread. It does what the coordinator says, in the order it says it, and decides nothing about the run.
  */
+import { availableParallelism } from 'node:os';
 import type { Clock } from '../shared/clock.ts';
 import { checkConfig } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -35,6 +36,10 @@ export interface WorkerInit {
   readonly advertiseHost: string;
   /** Overrides the run's compute.engine. */
   readonly engine?: string;
+  /** Overrides the run's compute.device. */
+  readonly device?: RunConfig['compute']['device'];
+  /** Place among the workers of its host, from 0: which GPU is its own. */
+  readonly localRank?: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -166,12 +171,24 @@ export class Worker {
       numSlots: FEED_SLOTS,
     });
     this.#closers.push(() => feed.stop());
-    const name = this.#init.engine ?? compute.engine;
-    const { engine, reason } = await createEngine({ name, config: config.model, zLoss: training.zLoss });
+    const { engine, reason, notes } = await createEngine({
+      name: this.#init.engine ?? compute.engine,
+      device: this.#init.device ?? compute.device,
+      // 0 is settled by `exmix train` for its workers; a worker of its own on a host takes all of it.
+      numThreads: compute.threads === 0 ? availableParallelism() : compute.threads,
+      precision: compute.precision,
+      xla: compute.xla,
+      allowTf32: compute.allowTf32,
+      localRank: this.#init.localRank ?? 0,
+      config: config.model,
+      zLoss: training.zLoss,
+    });
     this.#closers.push(() => engine.dispose());
     const writer = new CheckpointWriter(engine);
     this.#closers.push(() => writer.callOff());
-    log.info({ engine: engine.description.name, device: engine.description.device, reason }, 'engine ready');
+    const { name, device, fingerprint } = engine.description;
+    log.info({ engine: name, device, fingerprint, reason }, 'engine ready');
+    for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
     const { checkpoint, step } = welcome;
     const state = await loadState({ engine, seed, checkpoint, step, signal: stop });
     await engine.load(state.parameters, state.optimizer);
@@ -182,8 +199,9 @@ export class Worker {
     this.#link.post({
       kind: 'ready',
       step: this.#step,
-      engine: engine.description.name,
-      engineFingerprint: engine.description.fingerprint,
+      engine: name,
+      engineFingerprint: fingerprint,
+      engineNotes: [...notes],
       mixtureHash: welcome.mixtureHash,
       paramDigest: parameterDigest(state.parameters),
       numParameters: [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0),

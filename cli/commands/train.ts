@@ -1,7 +1,10 @@
 /** `exmix train`: a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
+import { availableParallelism } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { TrainerError } from '../../shared/errors.ts';
+import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
+import { settleCompute } from '../launch/settle-compute.ts';
 import { runCoordinator } from '../run-coordinator.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
@@ -28,9 +31,12 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
     const config = await resolveConfig(args, [
       { path: ['cluster', 'minWorkers'], value: workers, origin: '--workers' },
     ]);
+    const host = { facts: await readEngineFacts(), numWorkers: workers, numCores: availableParallelism() };
+    const settled = settleCompute(config.compute, host);
     await runCoordinator({
       args,
-      config,
+      config: { ...config, compute: settled.compute },
+      settled,
       startWorkers: (init) => {
         const local = new LocalWorkers({ ...init, count: workers });
         return { stop: () => local.stop(WORKER_GRACE_MS) };

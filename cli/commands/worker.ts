@@ -2,14 +2,20 @@
 import { hostname } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { systemClock } from '../../shared/clock.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
+import { localRankOf } from '../../worker/machine/visible-device.ts';
 import { readToken } from '../token.ts';
+
+const DEVICES = ['auto', 'cpu', 'gpu'] as const;
 
 interface WorkerArguments {
   url: string;
   id: string;
   'token-file'?: string | undefined;
   engine?: string | undefined;
+  device?: (typeof DEVICES)[number] | undefined;
+  'local-rank'?: number | undefined;
   listen: string;
   port: number;
   advertise?: string | undefined;
@@ -28,6 +34,11 @@ export const workerCommand: CommandModule<object, WorkerArguments> = {
         describe: 'Name of this worker, unique in the run',
       })
       .option('engine', { type: 'string', describe: "Overrides the run's engine" })
+      .option('device', { type: 'string', choices: DEVICES, describe: "Overrides the run's device" })
+      .option('local-rank', {
+        type: 'number',
+        describe: 'Which GPU of this host is its own, from 0; default: $LOCAL_RANK, $SLURM_LOCALID or 0',
+      })
       .option('listen', { type: 'string', default: '127.0.0.1', describe: 'Address the data port binds' })
       .option('port', { type: 'number', default: 0, describe: 'Data port; 0 takes a free one' })
       .option('advertise', {
@@ -56,9 +67,16 @@ export const workerCommand: CommandModule<object, WorkerArguments> = {
       listenPort: args.port,
       advertiseHost: args.advertise ?? args.listen,
       ...(args.engine === undefined ? {} : { engine: args.engine }),
+      ...(args.device === undefined ? {} : { device: args.device }),
+      localRank: checkLocalRank(args['local-rank'] ?? localRankOf(process.env)),
       clock: systemClock,
       log,
     });
     await worker.run(interrupt.signal);
   },
 };
+
+function checkLocalRank(rank: number): number {
+  if (Number.isInteger(rank) && rank >= 0) return rank;
+  throw new TrainerError('CONFIG_INVALID', `--local-rank: expected a whole number from 0, got ${rank}`);
+}

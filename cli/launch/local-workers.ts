@@ -32,7 +32,8 @@ export class LocalWorkers {
       const workerId = `local-${index}`;
       const logFile = join(logFolder, `${workerId}.log`);
       const output = openSync(logFile, 'a');
-      const child = spawn(process.execPath, [EXMIX, 'worker', '--url', url, '--id', workerId], {
+      const place = ['--id', workerId, '--local-rank', String(index)];
+      const child = spawn(process.execPath, [EXMIX, 'worker', '--url', url, ...place], {
         env: { ...process.env, EXMIX_TOKEN: token },
         stdio: ['ignore', output, output],
         detached: true,

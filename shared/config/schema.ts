@@ -50,7 +50,29 @@ const trainingSchema = z.strictObject({
 });
 
 const computeSchema = z.strictObject({
-  engine: z.string().default('auto').describe('auto, wasm, cpu or tensorflow.'),
+  engine: z
+    .string()
+    .default('auto')
+    .describe('auto (native where it is installed, else wasm), native, wasm or cpu (plain JavaScript).'),
+  device: z
+    .enum(['auto', 'cpu', 'gpu'])
+    .default('auto')
+    .describe('gpu: an error where there is none; auto: a GPU where the native engine can use one.'),
+  threads: z
+    .int()
+    .nonnegative()
+    .max(4096)
+    .default(1)
+    .describe('CPU threads of one native engine; other bits with another number. 0: cores by workers, then fixed.'),
+  precision: z
+    .enum(['float32', 'bfloat16'])
+    .default('float32')
+    .describe('Of the factors of matrix products; sums and all else stay float32. Native engine.'),
+  xla: z.boolean().default(false).describe('Compile the step by XLA. Native engine.'),
+  allowTf32: z
+    .boolean()
+    .default(false)
+    .describe('Matrix products of a GPU in TF32: faster, 10 bits of mantissa. Native engine.'),
 });
 
 const clusterSchema = z.strictObject({

@@ -64,6 +64,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     step: count,
     engine: shortText,
     engineFingerprint: shortText,
+    /** Warnings of the worker about its engine; for the log. */
+    engineNotes: z.array(longText).max(16).optional(),
     mixtureHash: hexDigest,
     paramDigest: hexDigest,
     numParameters: count,

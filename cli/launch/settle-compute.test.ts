@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import type { InstalledEngine } from '../../shared/installed-engine.ts';
+import type { EngineFacts } from '../../worker/engine/choose-engine.ts';
+import { settleCompute } from './settle-compute.ts';
+
+const COMPUTE: RunConfig['compute'] = {
+  engine: 'auto',
+  device: 'auto',
+  threads: 1,
+  precision: 'float32',
+  xla: false,
+  allowTf32: false,
+};
+const WITHOUT: EngineFacts = { installed: undefined, damaged: [], numGpus: 0, gpuEvidence: 'none' };
+const INSTALLED = { id: 'x', flavour: 'cpu', tensorflowVersion: '2.21.0' } as InstalledEngine;
+const WITH: EngineFacts = { ...WITHOUT, installed: INSTALLED };
+
+describe('settled compute', () => {
+  test('the engine that auto means is fixed, and the default thread count does not depend on the workers', () => {
+    for (const numWorkers of [1, 2, 3]) {
+      const { compute, reason } = settleCompute(COMPUTE, { facts: WITH, numWorkers, numCores: 16 });
+      assert.deepEqual([compute.engine, compute.threads], ['native', 1]);
+      assert.match(reason, /engine native .*; 1 thread a worker$/u);
+    }
+    assert.equal(settleCompute(COMPUTE, { facts: WITHOUT, numWorkers: 2, numCores: 2 }).compute.engine, 'wasm');
+  });
+
+  test('0 threads become the share of one worker, at least 1', () => {
+    for (const [numWorkers, numCores, expected] of [
+      [3, 16, 5],
+      [1, 16, 16],
+      [8, 2, 1],
+    ] as const) {
+      const { compute } = settleCompute({ ...COMPUTE, threads: 0 }, { facts: WITH, numWorkers, numCores });
+      assert.equal(compute.threads, expected);
+    }
+  });
+
+  test('idle cores are told with what would use them, and full ones not', () => {
+    const notes = (compute: RunConfig['compute'], facts: EngineFacts, numWorkers: number) =>
+      settleCompute(compute, { facts, numWorkers, numCores: 16 }).notes.join();
+    assert.match(notes(COMPUTE, WITH, 2), /2 of 16 cores compute: --workers 16 .* compute\.threads=8 \(other bits\)/u);
+    assert.match(notes({ ...COMPUTE, engine: 'wasm' }, WITH, 2), /2 of 16 cores compute: --workers 16 [^,]*$/u);
+    assert.equal(notes({ ...COMPUTE, threads: 8 }, WITH, 2), '');
+    assert.equal(notes({ ...COMPUTE, engine: 'wasm' }, WITH, 16), '');
+  });
+
+  test('a warning that every worker gives for itself is not given twice, the advice to install is given here', () => {
+    const facts = { ...WITHOUT, numGpus: 1, damaged: ['x: broken'] };
+    const { notes } = settleCompute(COMPUTE, { facts, numWorkers: 2, numCores: 2 });
+    assert.equal(notes.filter((note) => note.includes('THE GPU IS NOT USED')).length, 0);
+    assert.equal(notes.filter((note) => note.includes('exmix engine install')).length, 1);
+    assert.equal(notes.filter((note) => note.includes('x: broken')).length, 1);
+  });
+
+  test('a GPU asked for and not there ends the command before anything is started', () => {
+    const host = { facts: WITHOUT, numWorkers: 1, numCores: 1 };
+    assert.throws(() => settleCompute({ ...COMPUTE, device: 'gpu' }, host), { code: 'ENGINE_UNAVAILABLE' });
+  });
+});
