@@ -2,7 +2,7 @@
 import type { Reaction, TrainerError } from '../shared/errors.ts';
 
 const EXIT_USAGE = 2;
-const EXIT_DATA = 3;
+export const EXIT_DATA = 3;
 const EXIT_RUN_FAILED = 4;
 /** As a shell reports a process that SIGINT ended; also for a run that SIGTERM ended after it had saved. */
 export const EXIT_INTERRUPTED = 130;

@@ -6,6 +6,7 @@ import { VERSION } from '../shared/version.ts';
 import { checkpointCommand } from './commands/checkpoint.ts';
 import { coordinatorCommand } from './commands/coordinator.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { engineCommand } from './commands/engine.ts';
 import { mixtureCommand } from './commands/mixture.ts';
 import { prepareCommand } from './commands/prepare.ts';
 import { statusCommand } from './commands/status.ts';
@@ -24,6 +25,7 @@ const COMMANDS = [
   mixtureCommand,
   checkpointCommand,
   tokenizerCommand,
+  engineCommand,
   doctorCommand,
   statusCommand,
 ] as unknown as CommandModule[]; // each is typed by its own options; yargs takes them one by one

@@ -35,6 +35,22 @@ export const ERROR_CODES = {
     reaction: 'usage',
     meaning: 'The model and one microbatch do not fit into the memory the engine can have.',
   },
+  GRAPH_UNRECORDABLE: {
+    reaction: 'run',
+    meaning: 'An operation of the model cannot become part of a recorded graph; the place in the code is given.',
+  },
+  PREREQUISITE_MISSING: {
+    reaction: 'usage',
+    meaning: 'Programs that an installation needs are not there; all are listed, with what brings them.',
+  },
+  ENGINE_INSTALL_FAILED: {
+    reaction: 'run',
+    meaning: 'A download, the build or the self-test of the native engine failed; nothing was installed.',
+  },
+  WHEEL_INVALID: {
+    reaction: 'data',
+    meaning: 'A wheel is truncated, altered, or of another package, version or platform than expected.',
+  },
   DISK_FULL: { reaction: 'run', meaning: 'The file system has no room for what must be written.' },
 
   SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },

@@ -6,7 +6,8 @@
  * Assumes a file system where rename within a folder is atomic.
  *
  *     engine.json                        the manifest
- *     lib/napi-v8/tfjs_binding.node      the addon; its RUNPATH is $ORIGIN/../../deps/lib
+ *     lib/napi-v8/tfjs_binding.node      tfjs-node's addon; its RUNPATH is $ORIGIN/../../deps/lib
+ *     lib/napi-v8/session_addon.node     ours (worker/engine/native/session), likewise
  *     deps/lib/libtensorflow_cc.so.2     and libtensorflow_framework.so.2
  *     deps/include/                      the C headers, for addons built later
  *     deps/nvidia/<package>/lib/         CUDA's libraries; only where the flavour is cuda
@@ -20,11 +21,15 @@ import { TrainerError } from './errors.ts';
 export const ENGINE_FLAVOURS = ['cpu', 'cuda'] as const;
 export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
 
-/** Raised with every change of the layout or of the manifest that an older exmix cannot read. */
+/**
+ * Raised with every change of the layout, of the manifest, or of the functions of session-addon.cc: an engine of another format is not
+ * used, and installed anew without a download.
+ */
 export const ENGINE_FORMAT = 1;
 export const ENGINE_MANIFEST = 'engine.json';
-/** The addon of tfjs-node within an engine. */
+/** The addons within an engine. */
 export const TFJS_ADDON = 'lib/napi-v8/tfjs_binding.node';
+export const SESSION_ADDON = 'lib/napi-v8/session_addon.node';
 
 const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/u);
 const relativePathSchema = z.string().refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), {
@@ -41,8 +46,10 @@ export const engineManifestSchema = z.strictObject({
   platform: z.string(),
   /** Version of Node-API the addons are built for. */
   napiVersion: z.int(),
-  /** File names of the wheels. */
-  wheels: z.array(z.string()).min(1),
+  /** What the libraries were taken from, and the SHA-256 of each wheel's RECORD. */
+  wheels: z.array(z.strictObject({ file: z.string(), recordSha256: sha256Schema })).min(1),
+  /** SHA-256 over sources, headers and flags of the addons. */
+  recipe: sha256Schema,
   /** First line of `g++ --version`. */
   compiler: z.string(),
   /** ISO 8601, UTC. */
@@ -60,6 +67,8 @@ export interface InstalledEngine {
   readonly tensorflowVersion: string;
   /** Of tfjs-node's addon, absolute. */
   readonly addonPath: string;
+  /** Of our own addon, absolute. */
+  readonly sessionAddonPath: string;
   readonly manifest: EngineManifest;
 }
 
@@ -118,11 +127,19 @@ export async function inspectEngine(
   if (read.id !== id) problems.push(`${ENGINE_MANIFEST} is that of ${read.id}`);
   const platform = `${process.platform}-${process.arch}`;
   if (read.platform !== platform) problems.push(`made for ${read.platform}, this is ${platform}`);
-  if (!read.files.some(({ path }) => path === TFJS_ADDON)) problems.push(`${ENGINE_MANIFEST} lists no ${TFJS_ADDON}`);
+  for (const addon of [TFJS_ADDON, SESSION_ADDON])
+    if (!read.files.some(({ path }) => path === addon)) problems.push(`${ENGINE_MANIFEST} lists no ${addon}`);
   for (const file of read.files) problems.push(...(await problemsOfFile(folder, file, check, signal)));
-  const { flavour, tensorflowVersion } = read;
-  const addonPath = join(folder, TFJS_ADDON);
-  return { id, folder, engine: { id, folder, flavour, tensorflowVersion, addonPath, manifest: read }, problems };
+  const engine = {
+    id,
+    folder,
+    flavour: read.flavour,
+    tensorflowVersion: read.tensorflowVersion,
+    addonPath: join(folder, TFJS_ADDON),
+    sessionAddonPath: join(folder, SESSION_ADDON),
+    manifest: read,
+  };
+  return { id, folder, engine, problems };
 }
 
 export interface EngineSearch {
@@ -135,11 +152,13 @@ export interface EngineSearch {
 /** The engine to use, and what was passed over. @throws PATH_UNUSABLE */
 export async function searchInstalledEngine(home: string): Promise<EngineSearch> {
   const folders = await listInstalledEngines(home);
+  return { found: preferredEngine(folders), damaged: folders.filter(({ problems }) => problems.length > 0) };
+}
+
+/** Of the sound ones the one to use. */
+export function preferredEngine(folders: readonly EngineFolder[]): InstalledEngine | undefined {
   const sound = folders.filter(({ problems }) => problems.length === 0).flatMap(({ engine }) => engine ?? []);
-  return {
-    found: sound.sort(byPreference)[0],
-    damaged: folders.filter(({ problems }) => problems.length > 0),
-  };
+  return sound.sort(byPreference)[0];
 }
 
 /**
@@ -171,12 +190,19 @@ async function readManifest(folder: string): Promise<EngineManifest | string> {
     const code = systemCode(error);
     return code === 'ENOENT' ? `${ENGINE_MANIFEST} is missing` : `${ENGINE_MANIFEST} cannot be read (${code ?? '?'})`;
   }
+  let value: unknown;
   try {
-    return engineManifestSchema.parse(JSON.parse(text));
+    value = JSON.parse(text);
   } catch (error) {
-    const reason = error instanceof z.ZodError ? (error.issues[0]?.message ?? '?') : String(error);
-    return `${ENGINE_MANIFEST} is not a manifest of this version of exmix: ${reason}`;
+    return `${ENGINE_MANIFEST} is not JSON: ${error instanceof Error ? error.message : String(error)}`;
   }
+  const { data } = z.object({ format: z.number() }).safeParse(value);
+  if (data !== undefined && data.format !== ENGINE_FORMAT)
+    return `of format ${data.format}, this version of exmix uses ${ENGINE_FORMAT}: exmix engine install`;
+  const parsed = engineManifestSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  return `${ENGINE_MANIFEST} is not a manifest: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? '?'}`;
 }
 
 async function problemsOfFile(

@@ -1,0 +1,199 @@
+/** `exmix engine`: installs, lists and removes the native engine (TensorFlow). */
+import { fileURLToPath } from 'node:url';
+import type { Argv, CommandModule } from 'yargs';
+import { formatBytes } from '../../deploy/engine/format-bytes.ts';
+import { readHost } from '../../deploy/engine/host.ts';
+import { installEngine, type InstallOutcome } from '../../deploy/engine/install-engine.ts';
+import { ProgressLine } from '../../deploy/engine/progress-line.ts';
+import { removeEngine } from '../../deploy/engine/remove-engine.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { exmixHome } from '../../shared/exmix-home.ts';
+import {
+  ENGINE_FLAVOURS,
+  listInstalledEngines,
+  preferredEngine,
+  type EngineFlavour,
+  type EngineFolder,
+} from '../../shared/installed-engine.ts';
+import { EXIT_DATA } from '../exit-codes.ts';
+import { formatTable } from '../text-table.ts';
+
+/** The TensorFlow that exmix is tested with. */
+const TENSORFLOW_VERSION = '2.21.0';
+const PROBE = fileURLToPath(new URL('../../worker/engine/native/addon/probe-addon.ts', import.meta.url));
+
+interface InstallArguments {
+  flavour: EngineFlavour | 'auto';
+  wheel: string[];
+  'tensorflow-version'?: string | undefined;
+}
+
+const installCommand: CommandModule<object, InstallArguments> = {
+  command: 'install',
+  describe: 'Gets TensorFlow, builds the addon, tries it; leaves nothing where it fails',
+  builder: (parser) =>
+    parser
+      .version(false) // --version is that of TensorFlow here
+      .option('flavour', {
+        choices: ['auto', ...ENGINE_FLAVOURS] as const,
+        default: 'auto' as const,
+        describe: 'auto: cuda where an NVIDIA driver is loaded, else cpu',
+      })
+      .option('wheel', {
+        type: 'string',
+        array: true,
+        default: [] as string[],
+        describe: 'A wheel of TensorFlow instead of a download; for cuda also those of nvidia',
+      })
+      .option('tensorflow-version', {
+        alias: 'version',
+        type: 'string',
+        describe: `Version of TensorFlow; default: ${TENSORFLOW_VERSION}`,
+      })
+      .example('$0 engine install', 'downloads with pip what fits this machine')
+      .example('$0 engine install --wheel tensorflow_cpu-*.whl', 'without a network'),
+  handler: async (args) => {
+    const version = checkVersion(args['tensorflow-version'] ?? TENSORFLOW_VERSION);
+    const progress = new ProgressLine(process.stdout, () => performance.now());
+    const interrupt = new AbortController();
+    const stop = (signal: NodeJS.Signals): void => interrupt.abort(signal);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
+    try {
+      const outcome = await installEngine(
+        { home: exmixHome(), flavour: args.flavour, version, wheels: args.wheel },
+        {
+          host: readHost(),
+          environment: process.env,
+          probe: [process.execPath, '--import', import.meta.resolve('tsx'), PROBE],
+          now: () => new Date(systemClock.wallMs()).toISOString(),
+          onLine: (text) => progress.line(text),
+          onProgress: (text) => progress.progress(text),
+          signal: interrupt.signal,
+        },
+      );
+      progress.line(describeOutcome(outcome));
+    } finally {
+      progress.end();
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.removeListener(signal, stop);
+    }
+  },
+};
+
+interface ListArguments {
+  json: boolean;
+  verify: boolean;
+}
+
+const listCommand: CommandModule<object, ListArguments> = {
+  command: 'list',
+  aliases: ['ls'],
+  describe: 'Lists the installed engines; names and sizes of their files are checked',
+  builder: (parser) =>
+    parser
+      .option('json', { type: 'boolean', default: false, describe: 'Print a JSON array' })
+      .option('verify', {
+        type: 'boolean',
+        default: false,
+        describe: 'Read every byte; exit status 3 if one is damaged',
+      })
+      .example('$0 engine list --verify', 'whether the libraries still are what was installed'),
+  handler: async ({ json, verify }) => {
+    const folders = await listInstalledEngines(exmixHome(), verify ? 'hashes' : 'sizes');
+    const inUse = preferredEngine(folders)?.id;
+    process.stdout.write(
+      json
+        ? `${JSON.stringify(
+            folders.map((f) => toJson(f, inUse)),
+            null,
+            2,
+          )}\n`
+        : toTable(folders, inUse),
+    );
+    if (verify && folders.some(({ problems }) => problems.length > 0)) process.exitCode = EXIT_DATA;
+  },
+};
+
+const removeCommand: CommandModule<object, { id: string }> = {
+  command: 'remove <id>',
+  aliases: ['rm'],
+  describe: 'Removes an installed engine',
+  builder: (parser: Argv<object>) =>
+    parser
+      .positional('id', { type: 'string', demandOption: true, describe: 'As exmix engine list names it' })
+      .example('$0 engine remove cpu-2.21.0-3f29c0a1b2d4', 'frees its room'),
+  handler: async ({ id }) => {
+    const bytes = await removeEngine(exmixHome(), id);
+    process.stdout.write(`removed ${id}, ${formatBytes(bytes)}\n`);
+  },
+};
+
+export const engineCommand: CommandModule = {
+  command: 'engine',
+  describe: 'Installs, lists and removes the native engine',
+  builder: (parser) =>
+    parser
+      .command(installCommand)
+      .command(listCommand)
+      .command(removeCommand)
+      .demandCommand(1, 'expected install, list or remove')
+      .example('$0 engine install', 'TensorFlow for this machine')
+      .example('$0 engine list', 'what is installed, and whether it is sound'),
+  handler: () => undefined, // yargs asks for a subcommand before it comes here
+};
+
+function checkVersion(version: string): string {
+  if (/^\d+\.\d+\.\d+(?:rc\d+)?$/u.test(version)) return version;
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `--version: expected a version of TensorFlow such as ${TENSORFLOW_VERSION}, got ${version}`,
+  );
+}
+
+function describeOutcome({ engine, selfTest }: InstallOutcome): string {
+  const what = `engine ${engine.id} (TensorFlow ${engine.tensorflowVersion}, ${engine.flavour}) in ${engine.folder}`;
+  if (selfTest === undefined) return `already installed: ${what}`;
+  const sound = `loads and multiplies right (error ${selfTest.worstError.toExponential(1)})`;
+  if (engine.flavour === 'cpu') return `installed ${what}: ${sound}`;
+  if (selfTest.isUsingGpu) return `installed ${what}: ${sound}, on the GPU`;
+  const why = selfTest.gpuProblems.map((line) => `\n  ${line}`).join('');
+  return (
+    `installed ${what}: ${sound}\n` +
+    `WARNING no GPU here that TensorFlow can use: this engine computes on the CPU until there is one.${why}`
+  );
+}
+
+function sizeOf({ engine }: EngineFolder): number | undefined {
+  return engine?.manifest.files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+function toJson(folder: EngineFolder, inUse: string | undefined): unknown {
+  const { id, engine, problems } = folder;
+  return {
+    id,
+    folder: folder.folder,
+    flavour: engine?.flavour ?? null,
+    tensorflowVersion: engine?.tensorflowVersion ?? null,
+    bytes: sizeOf(folder) ?? null,
+    installedAt: engine?.manifest.installedAt ?? null,
+    isDefault: id === inUse,
+    problems,
+  };
+}
+
+function toTable(folders: readonly EngineFolder[], inUse: string | undefined): string {
+  if (folders.length === 0) return 'no engines; exmix engine install gets one\n';
+  const rows = folders.map((folder) => {
+    const { id, engine, problems } = folder;
+    const bytes = sizeOf(folder);
+    return [
+      id,
+      engine?.flavour ?? '?',
+      engine?.tensorflowVersion ?? '?',
+      bytes === undefined ? '?' : formatBytes(bytes),
+      engine?.manifest.installedAt.slice(0, 10) ?? '?',
+      problems.length > 0 ? `damaged: ${problems.join('; ')}` : id === inUse ? 'sound, the default' : 'sound',
+    ];
+  });
+  return formatTable(['ID', 'FLAVOUR', 'TENSORFLOW', 'SIZE', 'INSTALLED', 'STATE'], rows);
+}

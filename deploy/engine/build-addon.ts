@@ -1,0 +1,103 @@
+/**
+ * Native addons, from C++ sources to `.node` files, by one call of the compiler: no node-gyp, no make and no headers of Node, for the
+ * addons use Node-API alone, whose headers are the npm package `node-api-headers` (docs/decisions/0007-one-compiler-call.md).
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { toStorageError } from '../../shared/atomic-file.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { SESSION_ADDON, TFJS_ADDON } from '../../shared/installed-engine.ts';
+import { LIBRARIES } from './engine-layout.ts';
+import { describeEnd, outputTail, runProgram } from './run-program.ts';
+
+/** Version 8 is in Node 12.22 and every later one. */
+export const NAPI_VERSION = 8;
+const BUILD_DEADLINE_MS = 15 * 60_000;
+const FLAGS = ['-std=c++17', '-O2', '-shared', '-fPIC', `-DNAPI_VERSION=${NAPI_VERSION}`];
+
+const resolve = createRequire(import.meta.url).resolve;
+
+export interface AddonRecipe {
+  /** Within the engine; two folders deep, since the RUNPATH is $ORIGIN/../../deps/lib. */
+  readonly output: string;
+  /** Absolute paths of the C++ files. */
+  readonly sources: readonly string[];
+}
+
+/** The addons of an engine. @throws INTERNAL where the npm package with the sources is not installed */
+export function addonRecipes(): AddonRecipe[] {
+  const binding = join(dirname(resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding');
+  const session = fileURLToPath(new URL('../../worker/engine/native/session/session-addon.cc', import.meta.url));
+  return [
+    { output: TFJS_ADDON, sources: [join(binding, 'tfjs_backend.cc'), join(binding, 'tfjs_binding.cc')] },
+    { output: SESSION_ADDON, sources: [session] },
+  ];
+}
+
+/** A hash of all that decides what the addons become, TensorFlow and the compiler aside. @throws PATH_UNUSABLE */
+export async function hashRecipes(recipes: readonly AddonRecipe[]): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify([FLAGS, process.platform, process.arch]));
+  for (const folder of new Set([
+    napiHeaders(),
+    ...recipes.flatMap(({ sources }) => sources.map((path) => dirname(path))),
+  ]))
+    for (const path of await sourceFiles(folder)) {
+      hash.update(`\n${relative(folder, path)}\n`);
+      hash.update(await readFile(path));
+    }
+  return hash.update(JSON.stringify(recipes.map(({ output }) => output))).digest('hex');
+}
+
+export interface BuildInit {
+  readonly recipe: AddonRecipe;
+  /** Has deps/lib and deps/include; the addon comes to `recipe.output` in it. */
+  readonly engineFolder: string;
+  readonly compiler: string;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+}
+
+/** @throws ENGINE_INSTALL_FAILED with the end of what the compiler said; DISK_FULL, ABORTED */
+export async function buildAddon({ recipe, engineFolder, compiler, environment, signal }: BuildInit): Promise<void> {
+  const output = join(engineFolder, recipe.output);
+  try {
+    await mkdir(dirname(output), { recursive: true });
+  } catch (error) {
+    throw toStorageError(error, 'create', dirname(output));
+  }
+  const includes = ['-I', join(engineFolder, 'deps/include'), '-I', napiHeaders()];
+  const libraries = ['-L', join(engineFolder, 'deps/lib'), ...LIBRARIES.map((name) => `-l:${name}`)];
+  const command = [compiler, ...FLAGS, ...includes, ...recipe.sources, '-o', output, ...libraries];
+  const outcome = await runProgram({
+    // Not through a shell: $ORIGIN is for the dynamic linker.
+    command: [...command, '-Wl,-rpath,$ORIGIN/../../deps/lib'],
+    // The compiler's temporary files stay with the engine.
+    environment: { ...environment, TMPDIR: dirname(output) },
+    deadlineMs: BUILD_DEADLINE_MS,
+    signal,
+  });
+  if (outcome.status === 0) return;
+  const tail = outputTail(outcome);
+  if (tail.includes('No space left on device'))
+    throw new TrainerError('DISK_FULL', `no room to build ${basename(output)} in ${dirname(output)}:\n${tail}`);
+  throw new TrainerError(
+    'ENGINE_INSTALL_FAILED',
+    `${compiler} could not build ${basename(output)} (${describeEnd(outcome)}):\n${tail}`,
+  );
+}
+
+function napiHeaders(): string {
+  return join(dirname(resolve('node-api-headers/package.json')), 'include');
+}
+
+async function sourceFiles(folder: string): Promise<string[]> {
+  try {
+    const names = (await readdir(folder)).filter((name) => /\.(?:cc|h)$/u.test(name)).sort();
+    return names.map((name) => join(folder, name));
+  } catch (error) {
+    throw toStorageError(error, 'read', folder);
+  }
+}

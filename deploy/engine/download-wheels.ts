@@ -1,0 +1,137 @@
+/**
+ * Wheels from a package index, by pip. The platform is said to pip, so any pip on any Python will do; the index, mirrors and proxies
+ * are those of the user's own pip configuration.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { TrainerError } from '../../shared/errors.ts';
+import { formatBytes } from './format-bytes.ts';
+import { wheelMachine, type Host } from './host.ts';
+import { describeEnd, outputTail, runProgram, type ProgramOutcome } from './run-program.ts';
+
+/** The whole of one download; a slow line takes an hour for the 3 GB of CUDA. */
+const DOWNLOAD_DEADLINE_MS = 4 * 3_600_000;
+/** pip is ended when no byte has come and nothing was said for this long. */
+const SILENCE_MS = 180_000;
+const POLL_MS = 500;
+/** The Python whose wheels are taken; only C libraries and headers are used, which are the same in all. */
+const PYTHON_VERSION = '3.12';
+const OLDEST_GLIBC_MINOR = 5;
+
+const NETWORK_SIGNS =
+  /NewConnectionError|name resolution|Connection refused|ConnectTimeout|Read timed out|ProxyError|Network is unreachable|SSLError|Max retries/u;
+const DISK_SIGNS = /No space left on device|Errno 28|Disk quota exceeded/u;
+
+export interface DownloadInit {
+  readonly pip: readonly string[];
+  /** Such as `tensorflow-cpu==2.21.0`. */
+  readonly requirements: readonly string[];
+  readonly host: Host;
+  /** Existing and empty: the wheels come here, pip's temporary files into `temporaryFolder`. */
+  readonly folder: string;
+  readonly temporaryFolder: string;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+  /** What pip does now and how much has come, on one line. */
+  readonly onProgress: (text: string) => void;
+}
+
+/** @returns the paths of the wheels @throws ENGINE_INSTALL_FAILED with what pip said last; DISK_FULL, ABORTED */
+export async function downloadWheels(init: DownloadInit): Promise<string[]> {
+  const { folder, temporaryFolder } = init;
+  const stop = new AbortController();
+  let heard = '';
+  let bytes = 0;
+  let lastSignMs = performance.now();
+  const poll = async (): Promise<void> => {
+    const now = (await folderBytes(folder)) + (await folderBytes(temporaryFolder));
+    if (now !== bytes) lastSignMs = performance.now();
+    bytes = now;
+    const silentMs = performance.now() - lastSignMs;
+    if (silentMs > SILENCE_MS) stop.abort(`no byte for ${SILENCE_MS / 1000} s`);
+    init.onProgress(`${heard === '' ? 'asking the package index' : heard} · ${formatBytes(bytes)} here`);
+  };
+  const timer = setInterval(() => void poll(), POLL_MS);
+  let outcome: ProgramOutcome;
+  try {
+    outcome = await runProgram({
+      command: pipCommand(init),
+      // pip unpacks into TMPDIR first: beside the engine, so that it is counted, and removed with it.
+      environment: { ...init.environment, TMPDIR: temporaryFolder, PYTHONUNBUFFERED: '1' },
+      deadlineMs: DOWNLOAD_DEADLINE_MS,
+      signal: init.signal,
+      stop: stop.signal,
+      onOutput: (text) => {
+        lastSignMs = performance.now();
+        const lines = [...text.matchAll(/^\s*(?:Downloading|Using cached) (\S+)(?: \(([^)]*)\))?/gmu)];
+        const last = lines.at(-1);
+        if (last !== undefined) heard = `${last[1]!.split('/').at(-1)!}${last[2] === undefined ? '' : ` (${last[2]})`}`;
+      },
+    });
+  } finally {
+    clearInterval(timer);
+  }
+  if (outcome.status !== 0) throw pipFailure(init, outcome);
+  return (await readdir(folder))
+    .filter((name) => name.endsWith('.whl'))
+    .sort()
+    .map((name) => join(folder, name));
+}
+
+/** pip's command line for wheels of this host. */
+export function pipCommand({
+  pip,
+  requirements,
+  host,
+  folder,
+}: Omit<DownloadInit, 'environment' | 'signal'>): string[] {
+  const platforms = platformTags(host).flatMap((tag) => ['--platform', tag]);
+  const quiet = ['--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
+  const what = ['--no-deps', '--only-binary=:all:', '--python-version', PYTHON_VERSION, '--implementation', 'cp'];
+  return [...pip, 'download', ...quiet, ...what, ...platforms, '--dest', folder, ...requirements];
+}
+
+/** Every platform whose wheels run here, newest first: a pip that is told one takes no other. */
+export function platformTags({ arch, glibcMinor = 0 }: Host): string[] {
+  const machine = wheelMachine(arch) ?? arch;
+  const minors = Array.from({ length: Math.max(0, glibcMinor - OLDEST_GLIBC_MINOR + 1) }, (_, i) => glibcMinor - i);
+  const legacy = [
+    ['manylinux2014', 17],
+    ['manylinux2010', 12],
+    ['manylinux1', 5],
+  ] as const;
+  return [
+    ...minors.map((minor) => `manylinux_2_${minor}_${machine}`),
+    ...legacy.filter(([, minor]) => minor <= glibcMinor).map(([name]) => `${name}_${machine}`),
+  ];
+}
+
+function pipFailure(init: DownloadInit, outcome: ProgramOutcome): TrainerError {
+  const said = `${outcome.stdout}\n${outcome.stderr}`;
+  const wanted = init.requirements.join(' ');
+  const tail = `pip said:\n${outputTail(outcome)}`;
+  if (DISK_SIGNS.test(said))
+    return new TrainerError('DISK_FULL', `no room for the download of ${wanted} in ${init.temporaryFolder}; ${tail}`);
+  const isNetwork = outcome.stopped !== undefined || NETWORK_SIGNS.test(said);
+  const advice = isNetwork
+    ? 'The package index was not reached: check network and proxy, or get the wheel on another machine ' +
+      `(pip download --no-deps ${init.requirements[0]!}) and give it by --wheel FILE`
+    : 'Check the version, or give a wheel that you have by --wheel FILE';
+  return new TrainerError(
+    'ENGINE_INSTALL_FAILED',
+    `pip could not download ${wanted} (${describeEnd(outcome)}); ${tail}\n${advice}`,
+    { retryable: isNetwork },
+  );
+}
+
+/** Bytes of all files below; what vanishes meanwhile does not count. */
+async function folderBytes(folder: string): Promise<number> {
+  let bytes = 0;
+  try {
+    for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
+      if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size;
+  } catch {
+    return bytes; // pip moves its files about
+  }
+  return bytes;
+}

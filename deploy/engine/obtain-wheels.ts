@@ -1,0 +1,122 @@
+/** The wheels of an engine: those given, or those pip gets, opened and checked. */
+import { mkdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { toStorageError } from '../../shared/atomic-file.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import type { EngineFlavour } from '../../shared/installed-engine.ts';
+import { downloadWheels } from './download-wheels.ts';
+import { formatBytes, formatElapsed } from './format-bytes.ts';
+import type { Host } from './host.ts';
+import type { Tools } from './prerequisites.ts';
+import { Wheel } from './wheel.ts';
+import { checkWheels, missingCuda, tensorflowPackage } from './wheel-selection.ts';
+
+/** What a download and its unpacking take at most, TensorFlow 2.21: wheels and files together, measured and rounded up. */
+const ROOM_FOR_DOWNLOAD: Readonly<Record<EngineFlavour, number>> = { cpu: 1.5 * 2 ** 30, cuda: 12 * 2 ** 30 };
+
+export interface ObtainInit {
+  readonly flavour: EngineFlavour;
+  readonly version: string;
+  /** Opened; they stay the caller's to close. */
+  readonly given: readonly Wheel[];
+  readonly tools: Tools;
+}
+
+export interface ObtainComponents {
+  readonly host: Host;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly onLine: (text: string) => void;
+  readonly onProgress: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** @throws PATH_UNUSABLE, WHEEL_INVALID; those opened before are closed then */
+export async function openWheels(paths: readonly string[]): Promise<Wheel[]> {
+  const wheels: Wheel[] = [];
+  try {
+    for (const path of paths) wheels.push(await Wheel.open(path));
+    return wheels;
+  } catch (error) {
+    for (const wheel of wheels) wheel.close();
+    throw error;
+  }
+}
+
+/**
+ * @param partial the folder of the installation; downloads come to `download` in it
+ * @returns the wheels, TensorFlow's first; those not given are the caller's to close
+ * @throws WHEEL_INVALID, ENGINE_INSTALL_FAILED, DISK_FULL, PATH_UNUSABLE, ABORTED
+ */
+export async function obtainWheels(partial: string, init: ObtainInit, components: ObtainComponents): Promise<Wheel[]> {
+  const { given, flavour, version, tools } = init;
+  const { host } = components;
+  if (given.length > 0) {
+    checkWheels(given, version, host);
+    refuseMissingCuda(missingCuda(flavour, given));
+    return [...given];
+  }
+  if (tools.pip === undefined) throw new TrainerError('INTERNAL', 'no wheels were given and pip was not looked for');
+  const { pip } = tools;
+  await requireRoom(partial, ROOM_FOR_DOWNLOAD[flavour], 'to download and unpack the wheels');
+  const opened: Wheel[] = [];
+  const get = async (name: string, requirements: readonly string[]): Promise<void> => {
+    const folder = join(partial, 'download', name);
+    const temporaryFolder = join(partial, 'download', `${name}-temporary`);
+    await makeFolders([folder, temporaryFolder]);
+    const startMs = performance.now();
+    const wheels = await openWheels(
+      await downloadWheels({ ...components, pip, requirements, folder, temporaryFolder }),
+    );
+    opened.push(...wheels);
+    components.onLine(`got ${requirements.join(' ')} in ${formatElapsed(performance.now() - startMs)}`);
+  };
+  try {
+    await get('tensorflow', [`${tensorflowPackage(flavour, host)}==${version}`]);
+    checkWheels(opened, version, host);
+    const requirements = missingCuda(flavour, opened);
+    if (requirements.length > 0) await get('cuda', requirements);
+    checkWheels(opened, version, host);
+    refuseMissingCuda(missingCuda(flavour, opened));
+    return opened;
+  } catch (error) {
+    for (const wheel of opened) wheel.close();
+    throw error;
+  }
+}
+
+/** @throws DISK_FULL where the file system of `folder` has less than `bytes` free; PATH_UNUSABLE */
+export async function requireRoom(folder: string, bytes: number, purpose: string): Promise<void> {
+  let free: number;
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    free = bavail * bsize;
+  } catch (error) {
+    throw toStorageError(error, 'look at', folder);
+  }
+  if (free >= bytes) return;
+  throw new TrainerError(
+    'DISK_FULL',
+    `expected ${formatBytes(bytes)} free ${purpose}, got ${formatBytes(free)} at ${folder}; ` +
+      'free space there, or set EXMIX_HOME to a folder on another disk',
+    { retryable: true },
+  );
+}
+
+function refuseMissingCuda(requirements: readonly string[]): void {
+  if (requirements.length === 0) return;
+  throw new TrainerError(
+    'WHEEL_INVALID',
+    `flavour cuda needs these wheels as well, each by --wheel: ${requirements.join(' ')}; get them with\n` +
+      `  pip download --no-deps ${requirements.map((requirement) => `'${requirement}'`).join(' ')}\n` +
+      'or install --flavour cpu',
+  );
+}
+
+async function makeFolders(paths: readonly string[]): Promise<void> {
+  for (const path of paths)
+    try {
+      await mkdir(path, { recursive: true });
+    } catch (error) {
+      throw toStorageError(error, 'create', path);
+    }
+}
