@@ -9,22 +9,24 @@ import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { TrainerError } from '../../shared/errors.ts';
 import { installWasmKernels } from './wasm-kernels.ts';
 
-export type TfjsBackend = 'wasm' | 'cpu';
+/** `tensorflow` is registered by the addon's loader (native/addon). */
+export type TfjsBackend = 'wasm' | 'cpu' | 'tensorflow';
+export type PackagedBackend = Exclude<TfjsBackend, 'tensorflow'>;
 
 /** Raised with every change of wasm-kernels.ts or matrix-product.ts that may change bits. */
 const KERNELS_REVISION = 1;
 
 export interface BackendDescription {
-  readonly name: TfjsBackend;
+  readonly name: PackagedBackend;
   readonly version: string;
   readonly device: string;
   readonly fingerprint: string;
 }
 
-const opened = new Map<TfjsBackend, Promise<BackendDescription>>();
+const opened = new Map<PackagedBackend, Promise<BackendDescription>>();
 
 /** Makes a backend ready; the second call gives the first's answer. @throws ENGINE_UNAVAILABLE */
-export function openBackend(name: TfjsBackend): Promise<BackendDescription> {
+export function openBackend(name: PackagedBackend): Promise<BackendDescription> {
   const known = opened.get(name);
   if (known !== undefined) return known;
   const opening = name === 'wasm' ? openWasm() : openCpu();
@@ -64,7 +66,7 @@ async function openWasm(): Promise<BackendDescription> {
 }
 
 /** V8 is part of it: it does the arithmetic of the cpu backend, and the powers and logarithms beside every backend. */
-function describe(name: TfjsBackend, device: string): BackendDescription {
+function describe(name: PackagedBackend, device: string): BackendDescription {
   const version = tf.version_core;
   const v8 = process.versions.v8.split('.').slice(0, 2).join('.');
   return { name, version, device, fingerprint: `tfjs ${version}; ${device}; kernels ${KERNELS_REVISION}; V8 ${v8}` };

@@ -38,14 +38,25 @@ export interface Updated {
   readonly slots: readonly Tensor[];
 }
 
-/** The tensors of one update; the caller disposes them. */
-export function updateScalars(update: { step: number; learningRate: number; gradientScale: number }): UpdateScalars {
+/** The numbers of one update. @param update `step` from 0 */
+export function updateNumbers(update: {
+  step: number;
+  learningRate: number;
+  gradientScale: number;
+}): Record<keyof UpdateScalars, number> {
   const newShare = (update.step + 1) ** DECAY_EXPONENT;
+  const { learningRate, gradientScale } = update;
+  return { learningRate, decay: 1 - newShare, newShare, gradientScale };
+}
+
+/** The same as tensors; the caller disposes them. */
+export function updateScalars(update: Parameters<typeof updateNumbers>[0]): UpdateScalars {
+  const { learningRate, decay, newShare, gradientScale } = updateNumbers(update);
   return {
-    learningRate: tf.scalar(update.learningRate, 'float32'),
-    decay: tf.scalar(1 - newShare, 'float32'),
+    learningRate: tf.scalar(learningRate, 'float32'),
+    decay: tf.scalar(decay, 'float32'),
     newShare: tf.scalar(newShare, 'float32'),
-    gradientScale: tf.scalar(update.gradientScale, 'float32'),
+    gradientScale: tf.scalar(gradientScale, 'float32'),
   };
 }
 

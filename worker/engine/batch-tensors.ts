@@ -1,0 +1,59 @@
+/** A batch in the form in which the model takes it: named arrays, and the tfjs tensors of them. */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
+import { assertInvariant } from '../../shared/errors.ts';
+import type { Labels } from '../model/cross-entropy.ts';
+import type { Tokens } from '../model/t5.ts';
+import type { Batch } from './engine.ts';
+
+/** M = all positions of a side. */
+export interface BatchPart {
+  readonly name: 'inputIds' | 'inputSegments' | 'targetIds' | 'targetSegments' | 'labels' | 'hasLoss';
+  readonly shape: readonly number[];
+  readonly values: Int32Array | Float32Array;
+}
+
+/** Always in the same order. */
+export function batchParts(batch: Batch): readonly BatchPart[] {
+  const { numRows, inputsLength, targetsLength } = batch;
+  const hasLoss = Float32Array.from(batch.labels, (label, i) =>
+    label >= 0 && batch.decoderSegmentIds[i]! > 0 ? 1 : 0,
+  );
+  const labels = batch.labels.map((label, i) => (hasLoss[i] === 1 ? label : -1));
+  const [numInputs, numTargets] = [numRows * inputsLength, numRows * targetsLength];
+  return [
+    { name: 'inputIds', shape: [numInputs], values: batch.encoderInputIds },
+    { name: 'inputSegments', shape: [numRows, inputsLength], values: batch.encoderSegmentIds },
+    { name: 'targetIds', shape: [numTargets], values: batch.decoderInputIds },
+    { name: 'targetSegments', shape: [numRows, targetsLength], values: batch.decoderSegmentIds },
+    { name: 'labels', shape: [numTargets], values: labels },
+    { name: 'hasLoss', shape: [numTargets], values: hasLoss },
+  ];
+}
+
+export interface BatchTensors {
+  readonly inputs: Tokens;
+  readonly targets: Tokens;
+  readonly labels: Labels;
+  /** Every tensor of the above, in the order of batchParts. */
+  readonly all: readonly Tensor[];
+}
+
+/** The caller disposes `all`. */
+export function uploadBatch(parts: readonly BatchPart[]): BatchTensors {
+  const all = parts.map(({ shape, values }) =>
+    tf.tensor(values, [...shape], values instanceof Int32Array ? 'int32' : 'float32'),
+  );
+  const named = new Map(parts.map(({ name }, i) => [name, all[i]!]));
+  const take = (name: BatchPart['name'], rank: number) => {
+    const tensor = named.get(name);
+    assertInvariant(tensor?.rank === rank, `part ${name} of a batch`);
+    return tensor;
+  };
+  return {
+    inputs: { ids_M: take('inputIds', 1) as Tensor1D, segmentIds: take('inputSegments', 2) as Tensor2D },
+    targets: { ids_M: take('targetIds', 1) as Tensor1D, segmentIds: take('targetSegments', 2) as Tensor2D },
+    labels: { ids_M: take('labels', 1) as Tensor1D, hasLoss_M: take('hasLoss', 1) as Tensor1D },
+    all,
+  };
+}

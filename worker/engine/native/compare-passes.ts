@@ -1,0 +1,40 @@
+/** Whether a recorded graph computes what tfjs computed eagerly. Pure; sums in float64. */
+import { largestDifference, relativeNorm } from '../fixture-differences.ts';
+
+/**
+ * Of all outputs of a kind together, relative in the L2 norm; and of one output, its largest difference relative to its largest value.
+ * float32: both sum in another order, which at T5 small moves gradients by 1e-6. bfloat16 has 8 bits of mantissa.
+ */
+export const PASS_TOLERANCES = {
+  float32: { together: 1e-4, single: 1e-3 },
+  bfloat16: { together: 5e-2, single: 2.5e-1 },
+} as const;
+
+/**
+ * @param kind of a step the first output are the losses and the others gradients; of a forward pass all are activations
+ * @returns a sentence where a tolerance is exceeded or a value is not finite, else undefined
+ */
+export function differenceOf(
+  kind: 'step' | 'forward',
+  found: readonly Float32Array[],
+  expected: readonly Float32Array[],
+  precision: keyof typeof PASS_TOLERANCES,
+): string | undefined {
+  const tolerance = PASS_TOLERANCES[precision];
+  const pairs = found.map((values, i) => ({ found: values, expected: expected[i]! }));
+  const numLosses = kind === 'step' ? 1 : 0;
+  const together = [pairs.slice(0, numLosses), pairs.slice(numLosses)].filter(({ length }) => length > 0);
+  for (const part of together) {
+    const difference = relativeNorm(part);
+    // Not `>`: NaN must be refused. Where everything expected is 0, there is nothing to be relative to.
+    if (!(difference <= tolerance.together) && part.some((pair) => pair.expected.some((value) => value !== 0)))
+      return `relative L2 difference ${difference} from eager, at most ${tolerance.together} is allowed`;
+  }
+  for (const [i, pair] of pairs.entries()) {
+    const largest = pair.expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const difference = largestDifference(pair.found, pair.expected);
+    if (!(difference <= tolerance.single * largest))
+      return `output ${i} differs by ${difference} from eager where the largest value is ${largest}`;
+  }
+  return undefined;
+}

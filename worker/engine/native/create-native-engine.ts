@@ -1,0 +1,75 @@
+/** From an installed engine to a running one: loads its two addons, opens a session, describes what computes. */
+import { TrainerError } from '../../../shared/errors.ts';
+import type { InstalledEngine } from '../../../shared/installed-engine.ts';
+import type { ModelConfig } from '../../../shared/model-config.ts';
+import type { Engine, EngineDescription } from '../engine.ts';
+import { TfjsEngine } from '../tfjs-engine.ts';
+import { loadAddon, NATIVE_BACKEND, type LoadedAddon } from './addon/load-addon.ts';
+import { NativeEngine } from './native-engine.ts';
+import { installNativeKernels } from './native-kernels.ts';
+import { GraphSession } from './session/graph-session.ts';
+import { loadSessionBinding } from './session/session-binding.ts';
+import { sessionConfig } from './session/session-config.ts';
+
+/** Raised with every change of the recorded graphs or of native-kernels.ts that may change bits. */
+const GRAPHS_REVISION = 1;
+
+export interface CreateNativeEngineInit {
+  readonly installed: InstalledEngine;
+  readonly config: ModelConfig;
+  /** Coefficient of the z-loss; 0 for none. */
+  readonly zLoss: number;
+  /** Threads of one operation, and operations at a time; decides bits. */
+  readonly numThreads: number;
+  /** With `gpu` an engine that finds none is an error. */
+  readonly device: 'cpu' | 'gpu';
+  /** Of the matrix products; sums stay float32. */
+  readonly precision: 'float32' | 'bfloat16';
+  readonly xla: boolean;
+  readonly allowTf32: boolean;
+  /** `eager` is the reference: every operation by itself, from JavaScript. */
+  readonly mode?: 'recorded' | 'eager';
+  /** Gets a sentence when a recorded graph is refused and the engine goes on eagerly. */
+  readonly onWarning: (sentence: string) => void;
+}
+
+/** Once per process with one set of options. @throws ENGINE_UNAVAILABLE */
+export function createNativeEngine(init: CreateNativeEngineInit): Engine {
+  const { installed, config, zLoss, numThreads, device, precision, xla, allowTf32, mode = 'recorded' } = init;
+  const { addonPath } = installed;
+  const addon = loadAddon({ addonPath, numThreads, device, allowTf32, xla });
+  if (device === 'gpu' && !addon.isUsingGpu)
+    throw new TrainerError(
+      'ENGINE_UNAVAILABLE',
+      'device gpu was asked for, but TensorFlow found no GPU it can use; exmix doctor says what is missing, --device cpu goes on without',
+    );
+  installNativeKernels(addon.backend);
+  const description = describe(init, addon, mode);
+  if (mode === 'eager') return new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
+  const binding = loadSessionBinding(installed.sessionAddonPath);
+  const session = new GraphSession(binding, sessionConfig({ numThreads, xla }));
+  const backend = recordable(addon);
+  const { onWarning } = init;
+  return new NativeEngine({ description, backend, session, config, zLoss, precision, onWarning });
+}
+
+function describe(init: CreateNativeEngineInit, addon: LoadedAddon, mode: string): EngineDescription {
+  const { numThreads, precision, xla, allowTf32 } = init;
+  const threads = `${numThreads} ${numThreads === 1 ? 'thread' : 'threads'}`;
+  const device = addon.isUsingGpu ? 'GPU' : `CPU with ${threads}`;
+  const facts = [
+    `TensorFlow ${addon.version}`,
+    device,
+    `${mode} graphs ${GRAPHS_REVISION}`,
+    `oneDNN ${addon.environment['TF_ENABLE_ONEDNN_OPTS'] ?? 'default'}`,
+    precision,
+    ...(xla ? ['XLA'] : []),
+    ...(addon.isUsingGpu && allowTf32 ? ['TF32'] : []),
+  ];
+  return { name: 'native', version: addon.version, device, fingerprint: facts.join('; ') };
+}
+
+/** The backend's class declares as private what the recorder leans on; recorder.ts says what, and is tested for it. */
+function recordable({ backend }: LoadedAddon): ConstructorParameters<typeof NativeEngine>[0]['backend'] {
+  return backend as unknown as ConstructorParameters<typeof NativeEngine>[0]['backend'];
+}

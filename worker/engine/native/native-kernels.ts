@@ -1,0 +1,73 @@
+/**
+ * Kernels of the native backend that are replaced or added, in one place.
+ *
+ * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product.
+ * - ExpandDims is a reshape: tfjs-node names its type wrongly, which eager TensorFlow mends and a graph does not.
+ * - GatherV2 does not read its indices back to check their range: checkBatch has done that, and a recorded graph cannot.
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { KernelConfig, NamedAttrMap, Tensor, TensorInfo } from '@tensorflow/tfjs';
+import {
+  createTensorsTypeOpAttr,
+  type NodeJSKernelBackend,
+} from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
+import type { TFEOpAttr } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
+import { NATIVE_BACKEND } from './addon/load-addon.ts';
+import { DATA_TYPE } from './recording/graph-def.ts';
+
+type Run = (inputs: Record<string, Tensor>, attrs: NamedAttrMap) => TensorInfo;
+type AttributeType = 'TF_ATTR_BOOL' | 'TF_ATTR_INT' | 'TF_ATTR_TYPE';
+
+let isInstalled = false;
+
+/** Once per process, after loadAddon. */
+export function installNativeKernels(backend: NodeJSKernelBackend): void {
+  if (isInstalled) return;
+  isInstalled = true;
+  const attribute = (type: AttributeType, name: string, value: boolean | number): TFEOpAttr =>
+    Object.assign(createTensorsTypeOpAttr(name, 'float32'), { type: backend.binding[type], value });
+  const flag = (name: string, value: unknown) => attribute('TF_ATTR_BOOL', name, value === true);
+  const type = (name: string, value: number) => attribute('TF_ATTR_TYPE', name, value);
+
+  replaceKernel('BatchMatMul', ({ a, b }, { transposeA, transposeB }) => {
+    const inputs = [a!, b!];
+    const T = type('T', DATA_TYPE.float32);
+    if (inputs.some(({ shape }) => shape.length !== 2))
+      return backend.executeSingleOutput(
+        'BatchMatMulV2',
+        [T, flag('adj_x', transposeA), flag('adj_y', transposeB)],
+        inputs,
+      );
+    const attributes = [T, flag('transpose_a', transposeA), flag('transpose_b', transposeB)];
+    return backend.executeSingleOutput('MatMul', attributes, inputs);
+  });
+  replaceKernel('ExpandDims', ({ input }, { dim }) => {
+    const shape = [...input!.shape];
+    const axis = Number(dim);
+    shape.splice(axis < 0 ? shape.length + 1 + axis : axis, 0, 1);
+    return tf.reshape(input!, shape);
+  });
+  replaceKernel('GatherV2', ({ x, indices }, { axis }) => {
+    const axisTensor = tf.scalar(Number(axis), 'int32');
+    const attributes = [
+      attribute('TF_ATTR_INT', 'batch_dims', 0),
+      type('Tparams', backend.getDTypeInteger(x!.dtype)),
+      type('Tindices', DATA_TYPE.int32),
+      type('Taxis', DATA_TYPE.int32),
+    ];
+    const rows = backend.executeSingleOutput('GatherV2', attributes, [x!, indices!, axisTensor]);
+    axisTensor.dispose();
+    return rows;
+  });
+}
+
+/** Or adds one where there is none. */
+function replaceKernel(kernelName: string, run: Run): void {
+  const before = tf.getKernel(kernelName, NATIVE_BACKEND) as KernelConfig | undefined;
+  if (before !== undefined) tf.unregisterKernel(kernelName, NATIVE_BACKEND);
+  tf.registerKernel({
+    kernelName,
+    backendName: NATIVE_BACKEND,
+    kernelFunc: ({ inputs, attrs }) => run(inputs as Record<string, Tensor>, attrs ?? {}),
+  });
+}

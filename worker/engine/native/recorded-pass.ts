@@ -1,0 +1,73 @@
+/**
+ * The passes of one batch shape as nodes of the session's graph: recorded from the tfjs code that every engine runs, on real values, so
+ * that what tfjs computed eagerly stands beside what the graph must give.
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
+import type { ModelConfig } from '../../../shared/model-config.ts';
+import type { ParameterSpec } from '../../model/parameters.ts';
+import { uploadBatch, type BatchPart } from '../batch-tensors.ts';
+import { activations, lossAndGradients, type PassInit } from '../tfjs-passes.ts';
+import { DATA_TYPE, placeholderNode, type GraphNode } from './recording/graph-def.ts';
+import { record, type RecordableBackend } from './recording/recorder.ts';
+import { readName, type Variable } from './recording/variables.ts';
+import type { FeedSpec } from './session/session-binding.ts';
+
+export interface RecordedPass {
+  readonly nodes: readonly GraphNode[];
+  /** The parts of a batch, in the order of batchParts. */
+  readonly feeds: readonly FeedSpec[];
+  /** `node:0` of each result. */
+  readonly outputs: readonly string[];
+  /** What eager tfjs computed for the recorded batch, in the order of the outputs. */
+  readonly eager: readonly Float32Array[];
+}
+
+export interface RecordPassInit {
+  readonly backend: RecordableBackend;
+  readonly config: ModelConfig;
+  readonly specs: readonly ParameterSpec[];
+  readonly variables: readonly Variable[];
+  /** Values of the parameters, by number. */
+  readonly weights: readonly Float32Array[];
+  readonly parts: readonly BatchPart[];
+  /** Of the names of all nodes, ending in `/`. */
+  readonly prefix: string;
+}
+
+/** Outputs: the terms of the loss [M, 2], then the gradients by the parameter's number. @throws GRAPH_UNRECORDABLE */
+export function recordStep(init: RecordPassInit, zLoss: number): RecordedPass {
+  return recordPass(init, (pass) => {
+    const { terms_M2, gradients } = lossAndGradients(pass, zLoss);
+    return [terms_M2, ...gradients];
+  });
+}
+
+/** Outputs: the encoder's output [B·S, D] and the logits [B·T, V]. @throws GRAPH_UNRECORDABLE */
+export function recordForward(init: RecordPassInit): RecordedPass {
+  return recordPass(init, (pass) => {
+    const { encoderOutput_MD, logits_MV } = activations(pass);
+    return [encoderOutput_MD, logits_MV];
+  });
+}
+
+function recordPass(init: RecordPassInit, run: (pass: PassInit) => readonly Tensor[]): RecordedPass {
+  const { backend, config, specs, variables, parts, prefix } = init;
+  const feeds = parts.map(({ name, shape, values }) => ({
+    name: `${prefix}${name}:0`,
+    dtype: values instanceof Int32Array ? DATA_TYPE.int32 : DATA_TYPE.float32,
+    shape,
+  }));
+  const placeholders = feeds.map(({ name, dtype, shape }) => placeholderNode(name.slice(0, -2), dtype, shape));
+  const batch = uploadBatch(parts);
+  const weights = init.weights.map((values, i) => tf.tensor(values, [...specs[i]!.shape]));
+  const names = new Map<Tensor, string>([
+    ...batch.all.map((tensor, i) => [tensor, feeds[i]!.name] as const),
+    ...weights.map((tensor, i) => [tensor, readName(variables[i]!)] as const),
+  ]);
+  const recording = record(backend, names, prefix, () => run({ config, specs, weights, batch }));
+  const outputs = recording.result.map((tensor) => recording.nameOf(tensor));
+  const eager = recording.result.map((tensor) => tensor.dataSync<'float32'>());
+  tf.dispose([...recording.result, ...batch.all, ...weights]);
+  return { nodes: [...placeholders, ...recording.nodes], feeds, outputs, eager };
+}

@@ -1,0 +1,56 @@
+/**
+ * The passes over the model as tfjs code, used by every engine: run as they are, or recorded once and run as a graph.
+ * M = positions of the targets.
+ */
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
+import { assertInvariant } from '../../shared/errors.ts';
+import type { ModelConfig } from '../../shared/model-config.ts';
+import { crossEntropy } from '../model/cross-entropy.ts';
+import type { ParameterSpec } from '../model/parameters.ts';
+import { runT5, type Activations } from '../model/t5.ts';
+import type { BatchTensors } from './batch-tensors.ts';
+import type { StepOutput } from './engine.ts';
+
+export interface PassInit {
+  readonly config: ModelConfig;
+  readonly specs: readonly ParameterSpec[];
+  /** By the parameter's number. */
+  readonly weights: readonly Tensor[];
+  readonly batch: BatchTensors;
+}
+
+/**
+ * Forward and backward pass. The caller disposes what it gets.
+ * @returns cross-entropy and z-loss of each position, and the gradient of the sum of both by the parameter's number
+ */
+export function lossAndGradients(
+  { config, specs, weights, batch }: PassInit,
+  zLoss: number,
+): { readonly terms_M2: Tensor2D; readonly gradients: readonly Tensor[] } {
+  let terms_M2: Tensor2D | undefined;
+  const { value, grads } = tf.valueAndGrads((...taped) => {
+    const { logits_MV } = runT5(byName(specs, taped), config, batch.inputs, batch.targets);
+    terms_M2 = tf.keep(crossEntropy(logits_MV, batch.labels, zLoss));
+    return tf.sum(terms_M2);
+  })([...weights]);
+  value.dispose();
+  assertInvariant(terms_M2 !== undefined, 'tfjs did not run the loss');
+  return { terms_M2, gradients: grads };
+}
+
+/** Forward pass alone; the caller disposes what it gets. */
+export function activations({ config, specs, weights, batch }: PassInit): Activations {
+  return tf.tidy(() => ({ ...runT5(byName(specs, weights), config, batch.inputs, batch.targets) }));
+}
+
+/** @param terms [M, 2] */
+export function stepOutput(terms: Float32Array): StepOutput {
+  const column = (offset: number) => Float32Array.from({ length: terms.length / 2 }, (_, i) => terms[2 * i + offset]!);
+  return { crossEntropy: column(0), zLoss: column(1) };
+}
+
+/** On the tape weights are other tensors than the engine's, so they are named anew in each pass. */
+function byName(specs: readonly ParameterSpec[], weights: readonly Tensor[]): ReadonlyMap<string, Tensor> {
+  return new Map(specs.map(({ name }, i) => [name, weights[i]!]));
+}
