@@ -182,6 +182,7 @@ export class Worker {
       localRank: this.#init.localRank ?? 0,
       config: config.model,
       zLoss: training.zLoss,
+      onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
     });
     this.#closers.push(() => engine.dispose());
     const writer = new CheckpointWriter(engine);

@@ -5,8 +5,10 @@ import { formatFixtureReport, runDoctorFixture, type FixtureReport } from './doc
 const report: FixtureReport = {
   folder: 'golden/x',
   engine: 'wasm',
+  device: 'd',
   fingerprint: 'f',
   reason: 'engine wasm: asked for by name',
+  notes: ['the GPU sleeps'],
   checks: [
     { name: 'loss', difference: 3.44e-7, tolerance: 3e-6, passed: true },
     { name: 'worst gradient', difference: Number.NaN, tolerance: 2e-5, passed: false, where: 'shared.weight' },
@@ -22,6 +24,7 @@ describe('doctor --fixture', () => {
       [
         'fixture golden/x',
         'engine wasm: asked for by name (f)',
+        'warning: the GPU sleeps',
         '  ok    loss                      3.4e-7  (tolerance 3.0e-6)',
         '  FAIL  worst gradient               NaN  (tolerance 2.0e-5)  shared.weight',
         '  ok    greedy ids that differ         0  (tolerance 0)',

@@ -2,7 +2,7 @@
  * `exmix doctor --fixture DIR`: does an engine compute on this machine what Transformers computes? Runs the comparison of worker/engine/fixture.ts
  * and puts its report into words (as JSON it is `JSON.stringify(report)`); the caller prints, and exits with 1 where it did not pass.
  */
-import { runFixture, type FixtureCheck, type FixtureReport } from '../../worker/engine/fixture.ts';
+import { runFixture, type EngineSettings, type FixtureCheck, type FixtureReport } from '../../worker/engine/fixture.ts';
 
 export type { FixtureReport } from '../../worker/engine/fixture.ts';
 
@@ -11,8 +11,12 @@ export type { FixtureReport } from '../../worker/engine/fixture.ts';
  * @param engineName auto, wasm, cpu, …
  * @throws PATH_UNUSABLE, SAFETENSORS_INVALID, CONFIG_INVALID, CHECKPOINT_MISMATCH, NAME_UNKNOWN, ENGINE_UNAVAILABLE
  */
-export function runDoctorFixture(dir: string, engineName: string): Promise<FixtureReport> {
-  return runFixture(dir, engineName);
+export function runDoctorFixture(
+  dir: string,
+  engineName: string,
+  settings: EngineSettings = {},
+): Promise<FixtureReport> {
+  return runFixture(dir, engineName, settings);
 }
 
 /** Lines for a terminal. */
@@ -22,6 +26,7 @@ export function formatFixtureReport(report: FixtureReport): string {
   const lines = [
     `fixture ${report.folder}`,
     `${report.reason} (${report.fingerprint})`,
+    ...report.notes.map((note) => `warning: ${note}`),
     ...report.checks.map((check) => formatCheck(check, width)),
     failures === 0
       ? `passed: all ${report.checks.length} checks within tolerance`

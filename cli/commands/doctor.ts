@@ -1,112 +1,113 @@
-/** `exmix doctor`: whether this machine can train, and with `--fixture` whether an engine computes what the reference does. */
-import { statfs } from 'node:fs/promises';
-import { freemem } from 'node:os';
-import { fileURLToPath } from 'node:url';
+/** `exmix doctor`: whether this machine can train, how fast, and with `--fixture` whether an engine computes what the reference does. */
 import type { CommandModule } from 'yargs';
-import { toTrainerError } from '../../shared/errors.ts';
+import { loadConfig, parseSetting } from '../../shared/config/load-config.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
+import { formatFindings } from '../doctor/finding.ts';
+import { presetFile, presetNames } from '../presets.ts';
 
-const GIB = 2 ** 30;
-const MIN_FREE_MEMORY_BYTES = GIB;
-const MIN_FREE_DISK_BYTES = GIB;
-const SELF_TEST = fileURLToPath(new URL('../../golden/t5-tiny-v1_1', import.meta.url));
+const DEVICES = ['auto', 'cpu', 'gpu'] as const;
 
 interface DoctorArguments {
   fixture?: string | undefined;
-  engine: string;
+  preset?: string | undefined;
+  set: string[];
+  workers: number;
+  engine?: string | undefined;
+  device?: (typeof DEVICES)[number] | undefined;
   json: boolean;
-}
-
-interface Finding {
-  readonly check: string;
-  readonly status: 'ok' | 'warn' | 'fail';
-  /** What was found and, unless it is fine, what to do. */
-  readonly detail: string;
+  'probe-engine'?: string | undefined;
 }
 
 export const doctorCommand: CommandModule<object, DoctorArguments> = {
   command: 'doctor',
-  describe: 'Checks this machine and the engine',
+  describe: 'Checks this machine and the engine, and predicts a run',
   builder: (parser) =>
     parser
+      .option('preset', {
+        type: 'string',
+        describe: `Predict step time, memory and checkpoint time of a preset: ${presetNames().join(', ')}`,
+      })
+      .option('set', { type: 'string', array: true, default: [] as string[], describe: 'Setting of that preset' })
+      .option('workers', { type: 'number', default: 2, describe: 'Worker processes to predict for' })
+      .option('engine', { type: 'string', describe: "Engine to check; default: the preset's, or auto" })
+      .option('device', { choices: DEVICES, describe: "Device to check; default: the preset's, or auto" })
       .option('fixture', {
         type: 'string',
         describe: 'Folder with reference numbers of a T5, as golden/t5-tiny-v1_1; exit 1 beyond tolerance',
       })
-      .option('engine', { type: 'string', default: 'auto', describe: 'Engine to check' })
       .option('json', { type: 'boolean', default: false, describe: 'Print JSON' })
+      .option('probe-engine', { type: 'string', hidden: true })
+      .conflicts('fixture', 'preset')
       .example('$0 doctor', 'is this machine fit to train?')
+      .example('$0 doctor --preset ext5-base --workers 8', 'how long would a step take here?')
       .example('$0 doctor --fixture golden/t5-tiny-v1_0 --engine cpu', 'largest differences from Transformers'),
-  handler: async ({ fixture, engine, json }) => {
-    if (fixture !== undefined) {
-      const { formatFixtureReport, runDoctorFixture } = await import('./doctor-fixture.ts');
-      const report = await runDoctorFixture(fixture, engine);
-      process.stdout.write(json ? `${JSON.stringify(report)}\n` : formatFixtureReport(report));
-      if (!report.passed) process.exitCode = 1;
-      return;
-    }
-    const findings = [checkNode(), checkMemory(), await checkDisk(process.cwd()), await checkEngine(engine)];
-    process.stdout.write(json ? `${JSON.stringify(findings)}\n` : format(findings));
+  handler: async (args) => {
+    const { fixture, preset, workers, engine, device, json } = args;
+    if (args['probe-engine'] !== undefined) return probeEngine(args['probe-engine']);
+    if (fixture !== undefined)
+      return checkFixture(fixture, { engine: engine ?? 'auto', device: device ?? 'auto', json });
+    if (!Number.isInteger(workers) || workers < 1)
+      throw new TrainerError('CONFIG_INVALID', `--workers: expected a whole number of at least 1, got ${workers}`);
+    const config = preset === undefined ? undefined : await loadPreset(preset, args.set);
+    const { runDoctor } = await import('../doctor/run-doctor.ts');
+    const findings = await runDoctor({
+      context: { root: '/', folder: process.cwd(), home: exmixHome(), environment: process.env },
+      engine: engineRequest(config, engine, device),
+      ...(config === undefined ? {} : { planned: { config, numWorkers: workers } }),
+      onFindings: (found) => {
+        if (!json) process.stdout.write(formatFindings(found));
+      },
+    });
+    if (json) process.stdout.write(`${JSON.stringify(findings)}\n`);
     if (findings.some(({ status }) => status === 'fail')) process.exitCode = 1;
   },
 };
 
-function checkNode(): Finding {
-  const { node } = process.versions;
-  const [major = 0, minor = 0] = node.split('.').map(Number);
-  const isFit = major > 20 || (major === 20 && minor >= 19);
+/** The preset with a place for the mixture, which a prediction does not need. */
+async function loadPreset(name: string, settings: readonly string[]): Promise<RunConfig> {
+  const overrides = settings.map(parseSetting);
+  const hasMixture = name === 'demo' || overrides.some(({ path }) => path.join('.') === 'mixture.path');
+  const mixture = { path: ['mixture', 'path'], value: '/mixture.yaml', origin: 'exmix doctor' };
+  return loadConfig(presetFile(name), hasMixture ? overrides : [mixture, ...overrides]);
+}
+
+function engineRequest(config: RunConfig | undefined, engine?: string, device?: (typeof DEVICES)[number]) {
+  const { compute, model, training, featureLengths } = config ?? {};
   return {
-    check: 'node',
-    status: isFit ? 'ok' : 'fail',
-    detail: isFit ? node : `${node}: install Node 20.19 or later`,
+    engine: engine ?? compute?.engine ?? 'auto',
+    device: device ?? compute?.device ?? ('auto' as const),
+    numThreads: Math.max(1, compute?.threads ?? 1),
+    precision: compute?.precision ?? ('float32' as const),
+    xla: compute?.xla ?? false,
+    allowTf32: compute?.allowTf32 ?? false,
+    ...(model === undefined || training === undefined || featureLengths === undefined
+      ? {}
+      : {
+          model,
+          shape: {
+            numRows: training.microbatchRows,
+            inputsLength: featureLengths.inputs,
+            targetsLength: featureLengths.targets,
+          },
+        }),
   };
 }
 
-function checkMemory(): Finding {
-  const free = freemem();
-  const detail = `${(free / GIB).toFixed(1)} GiB free`;
-  const isEnough = free >= MIN_FREE_MEMORY_BYTES;
-  return {
-    check: 'memory',
-    status: isEnough ? 'ok' : 'warn',
-    detail: isEnough ? detail : `${detail}: end other programs or take a smaller preset`,
-  };
+/** What `exmix doctor` runs in a process of its own. */
+async function probeEngine(request: string): Promise<void> {
+  const { engineRequestSchema, reportEngine } = await import('../doctor/engine-report.ts');
+  const report = await reportEngine(engineRequestSchema.parse(JSON.parse(request)));
+  process.stdout.write(`${JSON.stringify(report)}\n`);
 }
 
-async function checkDisk(folder: string): Promise<Finding> {
-  const { bavail, bsize } = await statfs(folder);
-  const detail = `${((bavail * bsize) / GIB).toFixed(1)} GiB free in ${folder}; prepared mixtures go to ${exmixHome()}`;
-  const isEnough = bavail * bsize >= MIN_FREE_DISK_BYTES;
-  return {
-    check: 'disk',
-    status: isEnough ? 'ok' : 'warn',
-    detail: isEnough ? detail : `${detail}: free some, or set --run-dir and $EXMIX_HOME`,
-  };
-}
-
-/** Runs the reference model that ships with exmix. */
-async function checkEngine(engine: string): Promise<Finding> {
-  try {
-    const { runDoctorFixture } = await import('./doctor-fixture.ts');
-    const report = await runDoctorFixture(SELF_TEST, engine);
-    const failed = report.checks.filter(({ passed }) => !passed).map(({ name }) => name);
-    if (failed.length === 0)
-      return {
-        check: 'engine',
-        status: 'ok',
-        detail: `${report.engine}: ${report.checks.length} reference checks passed`,
-      };
-    return {
-      check: 'engine',
-      status: 'fail',
-      detail: `${report.engine}: beyond tolerance in ${failed.join(', ')}; do not train with it`,
-    };
-  } catch (thrown) {
-    const { code, message } = toTrainerError(thrown);
-    return { check: 'engine', status: 'fail', detail: `${code}: ${message}` };
-  }
-}
-
-function format(findings: readonly Finding[]): string {
-  return findings.map(({ check, status, detail }) => `${status.padEnd(5)}${check.padEnd(8)}${detail}\n`).join('');
+async function checkFixture(
+  folder: string,
+  { engine, device, json }: { engine: string; device: (typeof DEVICES)[number]; json: boolean },
+): Promise<void> {
+  const { formatFixtureReport, runDoctorFixture } = await import('./doctor-fixture.ts');
+  const report = await runDoctorFixture(folder, engine, { device });
+  process.stdout.write(json ? `${JSON.stringify(report)}\n` : formatFixtureReport(report));
+  if (!report.passed) process.exitCode = 1;
 }

@@ -7,7 +7,8 @@ const NOTHING: EngineFacts = { installed: undefined, damaged: [], numGpus: 0, gp
 
 function installed(flavour: 'cpu' | 'cuda'): InstalledEngine {
   const manifest = { flavour, tensorflowVersion: '2.21.0' } as InstalledEngine['manifest'];
-  return { id: 'x', folder: '/e/x', flavour, tensorflowVersion: '2.21.0', addonPath: '/e/x/a.node', manifest };
+  const files = { addonPath: '/e/x/a.node', sessionAddonPath: '/e/x/s.node' };
+  return { id: 'x', folder: '/e/x', flavour, tensorflowVersion: '2.21.0', ...files, manifest };
 }
 
 const CPU_ONLY: EngineFacts = { ...NOTHING, installed: installed('cpu') };

@@ -1,10 +1,14 @@
 /** From a run's settings to the engine on this machine; what chooseEngine decides is done here. */
-import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
-import { chooseEngine } from './choose-engine.ts';
+import { gpuMemoryBytes } from '../machine/device-memory.ts';
+import { readMemory } from '../machine/memory-info.ts';
+import { deviceOfWorker } from '../machine/visible-device.ts';
+import { chooseEngine, type EngineChoice, type EngineFacts } from './choose-engine.ts';
 import type { Engine } from './engine.ts';
+import { withMemoryAdvice } from './memory-advice.ts';
 import { readEngineFacts } from './read-engine-facts.ts';
 import { createTfjsEngine } from './tfjs-engine.ts';
+import { MAX_ADDRESS } from './wasm-internals.ts';
 
 export interface EngineInit {
   /** auto, native, wasm or cpu. */
@@ -20,6 +24,8 @@ export interface EngineInit {
   readonly allowTf32?: boolean;
   /** Place of this process among the workers of its host: which GPU is its own. */
   readonly localRank?: number;
+  /** Gets a sentence where the engine finds something out later: a recorded graph that is refused. */
+  readonly onWarning?: (sentence: string) => void;
 }
 
 export interface CreatedEngine {
@@ -35,14 +41,61 @@ export async function createEngine(init: EngineInit): Promise<CreatedEngine> {
   const { name, device = 'auto', config, zLoss } = init;
   const facts = await readEngineFacts();
   const choice = chooseEngine({ name, device }, facts);
-  if (choice.engine === 'native')
-    throw new TrainerError(
-      'ENGINE_UNAVAILABLE',
-      'the native engine does not train yet in this version; take --engine wasm',
-    );
-  const engine = await createTfjsEngine({ backend: choice.engine, config, zLoss });
-  const notes = [...choice.notes, ...settingsWithoutEffect(init, choice.engine)];
-  return { engine, reason: choice.reason, notes };
+  if (choice.engine === 'native') return createNative(init, choice, facts);
+  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss });
+  const isWasm = choice.engine === 'wasm';
+  const availableBytes = () => (isWasm ? Promise.resolve(MAX_ADDRESS) : availableMemory());
+  return {
+    engine: withMemoryAdvice(plain, { config, retention: 'eager', availableBytes }),
+    reason: choice.reason,
+    notes: [...choice.notes, ...settingsWithoutEffect(init, choice.engine)],
+  };
+}
+
+/** This process's GPU, once it has been dealt: CUDA_VISIBLE_DEVICES then names it alone. */
+let ownDevice: string | undefined;
+
+async function createNative(
+  init: EngineInit,
+  choice: Extract<EngineChoice, { engine: 'native' }>,
+  facts: EngineFacts,
+): Promise<CreatedEngine> {
+  const { config, zLoss, numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
+  const { installed, device, isGpuRequired } = choice;
+  if (device === 'gpu') {
+    ownDevice ??= deviceOfWorker({
+      visible: process.env['CUDA_VISIBLE_DEVICES'],
+      numGpus: facts.numGpus,
+      localRank: init.localRank ?? 0,
+    });
+    // CUDA reads it when the library is loaded.
+    process.env['CUDA_VISIBLE_DEVICES'] = ownDevice;
+  }
+  // Loaded here: no other engine needs a library of hundreds of megabytes.
+  const { createNativeEngine } = await import('./native/create-native-engine.ts');
+  const settings = { numThreads, device, isGpuRequired, precision, xla, allowTf32 };
+  const onWarning = init.onWarning ?? (() => undefined);
+  const native = createNativeEngine({ installed, config, zLoss, ...settings, onWarning });
+  const isOnGpu = native.description.device.startsWith('GPU');
+  const availableBytes = async () =>
+    (isOnGpu && ownDevice !== undefined ? await gpuMemoryBytes(ownDevice) : undefined) ?? availableMemory();
+  return {
+    engine: withMemoryAdvice(native, { config, retention: 'recorded', availableBytes }),
+    reason: isOnGpu ? `${choice.reason}; device ${ownDevice ?? '?'}` : choice.reason,
+    notes: [...choice.notes, ...(device === 'gpu' && !isOnGpu ? [gpuOfNoUse(facts)] : [])],
+  };
+}
+
+async function availableMemory(): Promise<number> {
+  const { totalBytes, limitBytes } = await readMemory();
+  return limitBytes ?? totalBytes;
+}
+
+function gpuOfNoUse({ numGpus, gpuEvidence }: EngineFacts): string {
+  return (
+    `THE GPU IS NOT USED: this host shows ${numGpus} (${gpuEvidence}), but TensorFlow found none that it can use; the driver is too old ` +
+    'for the installed CUDA, or a library of it is missing: exmix doctor, or say --device cpu'
+  );
 }
 
 /** A setting that the engine does not have is told, not dropped in silence. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
 import { fromHuggingFace } from '../../shared/model-config.ts';
 import { asFloat32, asInt32, readSafetensors, type SafeTensor } from '../../shared/safetensors.ts';
-import { createEngine } from './create-engine.ts';
+import { createEngine, type CreatedEngine, type EngineInit } from './create-engine.ts';
 import type { Batch, Engine } from './engine.ts';
 import { largestDifference, meanLoss, relativeNorm } from './fixture-differences.ts';
 
@@ -38,13 +38,20 @@ export interface FixtureCheck {
 export interface FixtureReport {
   readonly folder: string;
   readonly engine: string;
+  /** What computed, in words. */
+  readonly device: string;
   /** Equal fingerprints give equal bits. */
   readonly fingerprint: string;
   /** Why this engine. */
   readonly reason: string;
+  /** Warnings about it. */
+  readonly notes: readonly string[];
   readonly checks: readonly FixtureCheck[];
   readonly passed: boolean;
 }
+
+/** Device, threads, precision; the defaults of createEngine where left out. */
+export type EngineSettings = Omit<EngineInit, 'name' | 'config' | 'zLoss'>;
 
 type Tensors = ReadonlyMap<string, SafeTensor>;
 
@@ -61,9 +68,13 @@ interface Fixture {
  * Runs every check that the folder has files for.
  * @throws PATH_UNUSABLE, SAFETENSORS_INVALID, CONFIG_INVALID, CHECKPOINT_MISMATCH for a folder that is not a fixture; what createEngine throws
  */
-export async function runFixture(folder: string, engineName: string): Promise<FixtureReport> {
+export async function runFixture(
+  folder: string,
+  engineName: string,
+  settings: EngineSettings = {},
+): Promise<FixtureReport> {
   const fixture = await readFixture(folder);
-  const { engine, reason } = await openEngine(fixture, engineName, 0);
+  const { engine, reason, notes } = await openEngine(fixture, { ...settings, name: engineName }, 0);
   const { description } = engine;
   const checks: FixtureCheck[] = [];
   try {
@@ -73,7 +84,7 @@ export async function runFixture(folder: string, engineName: string): Promise<Fi
     await engine.dispose();
   }
   if (fixture.zLoss !== undefined) {
-    const { engine: withZLoss } = await openEngine(fixture, engineName, FIXTURE_Z_LOSS);
+    const { engine: withZLoss } = await openEngine(fixture, { ...settings, name: engineName }, FIXTURE_Z_LOSS);
     try {
       checks.push(...(await checkZLoss(withZLoss, fixture.reference, fixture.zLoss)));
     } finally {
@@ -83,8 +94,10 @@ export async function runFixture(folder: string, engineName: string): Promise<Fi
   return {
     folder,
     engine: description.name,
+    device: description.device,
     fingerprint: description.fingerprint,
     reason,
+    notes,
     checks,
     passed: checks.every(({ passed }) => passed),
   };
@@ -116,9 +129,13 @@ async function readConfig(folder: string): Promise<unknown> {
   throw new TrainerError('PATH_UNUSABLE', `${folder}: expected config.json or config.classic.json, found neither`);
 }
 
-async function openEngine(fixture: Fixture, name: string, zLoss: number): Promise<{ engine: Engine; reason: string }> {
+async function openEngine(
+  fixture: Fixture,
+  settings: EngineSettings & { readonly name: string },
+  zLoss: number,
+): Promise<CreatedEngine> {
   const config = fromHuggingFace(fixture.config, fixture.weights.has('lm_head.weight'));
-  const opened = await createEngine({ name, config, zLoss });
+  const opened = await createEngine({ ...settings, config, zLoss });
   await opened.engine.load(new Map([...fixture.weights].map(([key, tensor]) => [key, asFloat32(tensor)])), 'zero');
   return opened;
 }

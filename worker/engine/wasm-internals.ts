@@ -26,7 +26,7 @@ export interface WasmInternals {
   };
 }
 
-const MAX_ADDRESS = 2 ** 32 - 2 ** 28;
+export const MAX_ADDRESS = 2 ** 32 - 2 ** 28;
 
 /**
  * The internals of the current backend, its allocator guarded.

@@ -21,8 +21,9 @@ export interface CreateNativeEngineInit {
   readonly zLoss: number;
   /** Threads of one operation, and operations at a time; decides bits. */
   readonly numThreads: number;
-  /** With `gpu` an engine that finds none is an error. */
   readonly device: 'cpu' | 'gpu';
+  /** False: where TensorFlow finds no GPU it can use, the engine goes on with the CPU, and its description says so. True unless given. */
+  readonly isGpuRequired?: boolean;
   /** Of the matrix products; sums stay float32. */
   readonly precision: 'float32' | 'bfloat16';
   readonly xla: boolean;
@@ -36,9 +37,10 @@ export interface CreateNativeEngineInit {
 /** Once per process with one set of options. @throws ENGINE_UNAVAILABLE */
 export function createNativeEngine(init: CreateNativeEngineInit): Engine {
   const { installed, config, zLoss, numThreads, device, precision, xla, allowTf32, mode = 'recorded' } = init;
+  const { isGpuRequired = true } = init;
   const { addonPath } = installed;
   const addon = loadAddon({ addonPath, numThreads, device, allowTf32, xla });
-  if (device === 'gpu' && !addon.isUsingGpu)
+  if (device === 'gpu' && isGpuRequired && !addon.isUsingGpu)
     throw new TrainerError(
       'ENGINE_UNAVAILABLE',
       'device gpu was asked for, but TensorFlow found no GPU it can use; exmix doctor says what is missing, --device cpu goes on without',

@@ -1,0 +1,67 @@
+/**
+ * What an engine does on this machine, found in a process of its own (`exmix doctor --probe-engine`), which a library that does not fit the
+ * CPU may take down, and which loads the native engine with one set of options.
+ */
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { modelConfigSchema } from '../../shared/model-config.ts';
+
+const SELF_TEST = fileURLToPath(new URL('../../golden/t5-tiny-v1_1', import.meta.url));
+/** Side of the square product by which machines are compared. */
+const SQUARE = 1024;
+/** T5 v1.1 small's shapes, where no preset gives others. */
+const DEFAULT_SHAPE = { numRows: 4, inputsLength: 512, targetsLength: 114 };
+
+const batchShapeSchema = z.object({ numRows: z.int(), inputsLength: z.int(), targetsLength: z.int() });
+
+/** What is asked; travels as JSON on the command line. */
+export const engineRequestSchema = z.object({
+  engine: z.string(),
+  device: z.enum(['auto', 'cpu', 'gpu']),
+  numThreads: z.int().positive(),
+  precision: z.enum(['float32', 'bfloat16']),
+  xla: z.boolean(),
+  allowTf32: z.boolean(),
+  /** Whose shapes the kernels are timed in. */
+  model: modelConfigSchema.optional(),
+  shape: batchShapeSchema.optional(),
+});
+export type EngineProbeRequest = z.output<typeof engineRequestSchema>;
+
+export const engineReportSchema = z.object({
+  engine: z.string(),
+  device: z.string(),
+  fingerprint: z.string(),
+  reason: z.string(),
+  notes: z.array(z.string()),
+  numChecks: z.int(),
+  /** Names of the reference checks beyond tolerance. */
+  failedChecks: z.array(z.string()),
+  /** Of a product of two matrices of 1024 by 1024. */
+  squareFlopsPerSecond: z.number(),
+  /** Of float32 values to the engine's device and back. */
+  copyBytesPerSecond: z.number(),
+  /** The most its device can hold; null where the machine's memory is the limit. */
+  engineLimitBytes: z.number().nullable(),
+  rates: z.object({ flopsPerSecond: z.number(), elementsPerSecond: z.number(), operationSeconds: z.number() }),
+});
+export type EngineReport = z.output<typeof engineReportSchema>;
+
+/** @throws NAME_UNKNOWN, ENGINE_UNAVAILABLE */
+export async function reportEngine(request: EngineProbeRequest): Promise<EngineReport> {
+  const { engine: name, model = modelConfigSchema.parse({}), shape = DEFAULT_SHAPE, ...settings } = request;
+  // Loaded here: the rest of the doctor needs no engine.
+  const { runFixture } = await import('../../worker/engine/fixture.ts');
+  const { timeCopy, timeKernels, timeSquareProduct } = await import('../../worker/engine/time-kernels.ts');
+  const { MAX_ADDRESS } = await import('../../worker/engine/wasm-internals.ts');
+  const { engine, device, fingerprint, reason, notes, checks } = await runFixture(SELF_TEST, name, settings);
+  return {
+    ...{ engine, device, fingerprint, reason, notes: [...notes] },
+    numChecks: checks.length,
+    failedChecks: checks.filter(({ passed }) => !passed).map(({ name }) => name),
+    squareFlopsPerSecond: timeSquareProduct(SQUARE),
+    copyBytesPerSecond: timeCopy(),
+    engineLimitBytes: engine === 'wasm' ? MAX_ADDRESS : null,
+    rates: timeKernels(model, shape),
+  };
+}

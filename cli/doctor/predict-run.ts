@@ -1,0 +1,120 @@
+/**
+ * What a run of a config would take on this host, from measured rates. Pure. A prediction: the speed of a worker is taken from one process
+ * alone, and communication is counted in full though part of it hides behind the backward pass.
+ */
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { largestFittingMicrobatch, stepMemory, type Retention } from '../../worker/model/step-memory.ts';
+import { predictStep, type Rates } from '../../worker/model/predict-step.ts';
+import { formatBytes, formatDuration, type Finding } from './finding.ts';
+
+/** Node, threads, code; measured on a worker of a tiny model. */
+const PROCESS_BYTES = 250 * 2 ** 20;
+
+export interface HostFigures {
+  readonly rates: Rates;
+  readonly retention: Retention;
+  readonly numWorkers: number;
+  /** Busy at the same time when all workers compute. */
+  readonly numThreads: number;
+  readonly numCores: number;
+  readonly availableBytes: number;
+  /** The most one engine can have; undefined where only the machine limits it. */
+  readonly engineLimitBytes: number | undefined;
+  readonly diskBytesPerSecond: number;
+  readonly loopbackBytesPerSecond: number;
+}
+
+export interface RunPrediction {
+  readonly computeSeconds: number;
+  readonly communicateSeconds: number;
+  readonly updateSeconds: number;
+  readonly stepSeconds: number;
+  readonly tokensPerSecond: number;
+  readonly runSeconds: number;
+  /** Of one worker. */
+  readonly engineBytes: number;
+  readonly workerBytes: number;
+  readonly checkpointBytes: number;
+  readonly checkpointSeconds: number;
+}
+
+export function predictRun(config: RunConfig, host: HostFigures): RunPrediction {
+  const { model, training, featureLengths } = config;
+  const { numLanes, rowsPerStep, microbatchRows } = training;
+  const shape = { numRows: microbatchRows, inputsLength: featureLengths.inputs, targetsLength: featureLengths.targets };
+  const { microbatchMs, updateMs } = predictStep(model, shape, host.rates, host.retention);
+  const lanes = Math.ceil(numLanes / host.numWorkers);
+  const crowding = Math.max(1, host.numThreads / host.numCores);
+  const computeSeconds = (crowding * microbatchMs * lanes * (rowsPerStep / numLanes / microbatchRows)) / 1000;
+  const updateSeconds = (crowding * updateMs) / 1000;
+  const memory = stepMemory(model, shape, host.retention);
+  const others = host.numWorkers - 1;
+  // Every worker sends 2·(N−1)/N of the gradient, all over one loopback.
+  const communicateSeconds = (2 * others * memory.gradientBytes) / host.loopbackBytesPerSecond;
+  const stepSeconds = computeSeconds + communicateSeconds + updateSeconds;
+  const partials = 1 + Math.ceil(Math.log2(Math.max(1, lanes)));
+  const snapshotBytes = memory.parameterBytes + memory.optimizerBytes;
+  const workerBytes = PROCESS_BYTES + memory.totalBytes + partials * memory.gradientBytes + snapshotBytes;
+  return {
+    computeSeconds,
+    communicateSeconds,
+    updateSeconds,
+    stepSeconds,
+    tokensPerSecond: (rowsPerStep * (shape.inputsLength + shape.targetsLength)) / stepSeconds,
+    runSeconds: training.steps * stepSeconds,
+    engineBytes: memory.totalBytes,
+    workerBytes,
+    checkpointBytes: snapshotBytes,
+    checkpointSeconds: snapshotBytes / host.diskBytesPerSecond,
+  };
+}
+
+/** The prediction in words, with what to do where it does not fit. */
+export function judgePrediction(config: RunConfig, host: HostFigures): Finding[] {
+  const prediction = predictRun(config, host);
+  const { computeSeconds, communicateSeconds, updateSeconds, stepSeconds } = prediction;
+  const workers = `${host.numWorkers} worker${host.numWorkers === 1 ? '' : 's'}`;
+  const step: Finding = {
+    check: 'step',
+    status: 'ok',
+    detail:
+      `${config.name} with ${workers}: about ${formatDuration(stepSeconds)} a step ` +
+      `(compute ${formatDuration(computeSeconds)}, communicate at most ${formatDuration(communicateSeconds)}, update ${formatDuration(updateSeconds)}), ` +
+      `${Math.round(prediction.tokensPerSecond)} tokens/s padding included, ${config.training.steps} steps in ${formatDuration(prediction.runSeconds)}`,
+    figures: { stepSeconds, computeSeconds, communicateSeconds, updateSeconds, runSeconds: prediction.runSeconds },
+  };
+  const { checkpointBytes, checkpointSeconds } = prediction;
+  const checkpoint: Finding = {
+    check: 'checkpoint',
+    status: 'ok',
+    detail: `${formatBytes(checkpointBytes)}, about ${formatDuration(checkpointSeconds)}, while training goes on`,
+    figures: { checkpointBytes, checkpointSeconds },
+  };
+  return [step, judgeFit(config, host, prediction), checkpoint];
+}
+
+function judgeFit(config: RunConfig, host: HostFigures, { engineBytes, workerBytes }: RunPrediction): Finding {
+  const { numWorkers, availableBytes, engineLimitBytes = Infinity, retention } = host;
+  const limit = Number.isFinite(engineLimitBytes) ? ` (at most ${formatBytes(engineLimitBytes)})` : '';
+  const detail = `about ${formatBytes(workerBytes)} a worker, ${formatBytes(engineBytes)} of it in the engine${limit}; ${formatBytes(availableBytes)} available`;
+  const finding = { check: 'fit', detail, figures: { workerBytes, engineBytes } };
+  const fitsEngine = engineBytes <= engineLimitBytes;
+  if (fitsEngine && numWorkers * workerBytes <= availableBytes) return { ...finding, status: 'ok' };
+  const { inputs: inputsLength, targets: targetsLength } = config.featureLengths;
+  const besides = workerBytes - engineBytes;
+  const rows = largestFittingMicrobatch(
+    config.model,
+    { inputsLength, targetsLength },
+    {
+      availableBytes: Math.min(engineLimitBytes, availableBytes / numWorkers - besides),
+      rowsPerLane: config.training.rowsPerStep / config.training.numLanes,
+      retention,
+    },
+  );
+  const fewer = numWorkers > 1 ? 'fewer workers, ' : '';
+  const advice =
+    rows > 0
+      ? `--set training.microbatchRows=${rows} would fit (other bits, same batch)`
+      : `not even one row fits: ${fewer}a smaller preset, ${fitsEngine ? 'a machine with more memory' : 'the native engine (exmix engine install)'}`;
+  return { ...finding, status: 'fail', advice };
+}

@@ -1,0 +1,53 @@
+/**
+ * How long a step will take, from the speed of a few kernels and the shapes. Pure. A prediction to judge a machine and a run by, not a
+ * promise: a step is its matrix products at the measured rate, every tensor that the passes make written and read as an addition does, and
+ * the calls of its operations.
+ */
+import type { ModelConfig } from '../../shared/model-config.ts';
+import { numElements, parameterSpecs } from './parameters.ts';
+import { stepFlops, type BatchShape } from './step-flops.ts';
+import { activationElements, type Retention } from './step-memory.ts';
+
+/** Operations of a pass forward and backward, as tfjs counts them (tf.profile). */
+const OPERATIONS = { model: 165, encoderBlock: 150, decoderBlock: 236, updateOfParameter: 25 } as const;
+/** An operation inside a recorded graph: 3,900 tiny ones took 12 ms. */
+const RECORDED_OPERATION_SECONDS = 3e-6;
+/** What an update of one element by Adafactor costs, in additions; measured on the wasm engine. */
+const UPDATE_ADDITIONS = 6;
+
+export interface Rates {
+  /** Of matrix products in the model's shapes. */
+  readonly flopsPerSecond: number;
+  /** Of additions of two large float32 tensors. */
+  readonly elementsPerSecond: number;
+  /** Of one eager operation on a scalar, s. */
+  readonly operationSeconds: number;
+}
+
+export interface StepPrediction {
+  /** Forward and backward pass of one microbatch, ms. */
+  readonly microbatchMs: number;
+  /** One update of all parameters, ms. */
+  readonly updateMs: number;
+}
+
+/** @param retention whether the engine calls every operation by itself or runs a recorded graph */
+export function predictStep(
+  config: ModelConfig,
+  shape: BatchShape,
+  rates: Rates,
+  retention: Retention,
+): StepPrediction {
+  const specs = parameterSpecs(config);
+  const numParameters = specs.reduce((sum, { shape }) => sum + numElements(shape), 0);
+  const perOperation = retention === 'recorded' ? RECORDED_OPERATION_SECONDS : rates.operationSeconds;
+  const { model, encoderBlock, decoderBlock, updateOfParameter } = OPERATIONS;
+  const numOperations = model + encoderBlock * config.numLayers + decoderBlock * config.numDecoderLayers;
+  const passSeconds =
+    stepFlops(config, shape) / rates.flopsPerSecond +
+    activationElements(config, shape, 'eager') / rates.elementsPerSecond +
+    numOperations * perOperation;
+  const updateSeconds =
+    (UPDATE_ADDITIONS * numParameters) / rates.elementsPerSecond + specs.length * updateOfParameter * perOperation;
+  return { microbatchMs: 1000 * passSeconds, updateMs: 1000 * updateSeconds };
+}

@@ -1,0 +1,128 @@
+/**
+ * How much memory a step needs, and which microbatch fits: an estimate from shapes alone. Pure. Everything is float32.
+ *
+ * Held between steps: parameters, optimizer state. During a step also a gradient for each parameter and the tensors of one microbatch,
+ * counted in units of what one tensor of a kind holds (B, S, T, D, I, F, V as in step-flops.ts):
+ *
+ *     unit                        eager   recorded
+ *     positions · D, a sublayer      13        6     norm, residual, input and gradient
+ *     positions · I, an attention    26       10     q, k, v, context; split into heads and joined
+ *     B · N · queries · keys         10        3     scores, mask, softmax
+ *     positions · F                  20        8     both factors, gelu, product
+ *     B · T · V                       7        3     logits, softmax, gradient
+ *
+ * Eager: every tensor of both passes stays until the pass is over; measured as tfjs's peak, one dimension changed at a time (the test
+ * holds the sum to it). Recorded: a tensor is freed at its last use; what the backward pass reads, and one layer's work beside it.
+ */
+import type { ModelConfig } from '../../shared/model-config.ts';
+import { optimizerSlots } from './optimizer-slots.ts';
+import { numElements, parameterSpecs } from './parameters.ts';
+import type { BatchShape } from './step-flops.ts';
+
+const FLOAT_BYTES = 4;
+
+/** How an engine keeps the tensors of a pass. */
+export type Retention = 'eager' | 'recorded';
+
+interface Units {
+  readonly width: number;
+  readonly inner: number;
+  readonly scores: number;
+  readonly feedForward: number;
+  readonly logits: number;
+}
+
+const UNITS: Readonly<Record<Retention, Units>> = {
+  eager: { width: 13, inner: 26, scores: 10, feedForward: 20, logits: 7 },
+  recorded: { width: 6, inner: 10, scores: 3, feedForward: 8, logits: 3 },
+};
+
+/** Elements of all tensors of one microbatch, forward and backward, that are held at the same time. */
+export function activationElements(config: ModelConfig, shape: BatchShape, retention: Retention): number {
+  const { dModel, dKv, dFf, numHeads, numLayers, numDecoderLayers, vocabSize } = config;
+  const { numRows, inputsLength, targetsLength } = shape;
+  const units = UNITS[retention];
+  const inner = numHeads * dKv;
+  const attention = (queries: number, keys: number) =>
+    units.width * queries * dModel +
+    (units.inner / 2) * (queries + keys) * inner +
+    units.scores * numHeads * queries * keys;
+  const feedForward = (length: number) => units.width * length * dModel + units.feedForward * length * dFf;
+  const encoder = attention(inputsLength, inputsLength) + feedForward(inputsLength);
+  const decoder =
+    attention(targetsLength, targetsLength) + attention(targetsLength, inputsLength) + feedForward(targetsLength);
+  const logits = units.logits * targetsLength * vocabSize;
+  return numRows * (numLayers * encoder + numDecoderLayers * decoder + logits);
+}
+
+export interface StepMemory {
+  readonly parameterBytes: number;
+  readonly optimizerBytes: number;
+  readonly gradientBytes: number;
+  /** Of one microbatch. */
+  readonly activationBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What the engine's device holds at the peak of a step. */
+export function stepMemory(config: ModelConfig, shape: BatchShape, retention: Retention): StepMemory {
+  const specs = parameterSpecs(config);
+  const bytesOf = (tensors: readonly { readonly shape: readonly number[] }[]) =>
+    FLOAT_BYTES * tensors.reduce((sum, tensor) => sum + numElements(tensor.shape), 0);
+  const parameterBytes = bytesOf(specs);
+  const optimizerBytes = bytesOf(optimizerSlots(specs));
+  const activationBytes = FLOAT_BYTES * activationElements(config, shape, retention);
+  const gradientBytes = parameterBytes;
+  const totalBytes = parameterBytes + optimizerBytes + gradientBytes + activationBytes;
+  return { parameterBytes, optimizerBytes, gradientBytes, activationBytes, totalBytes };
+}
+
+/**
+ * The most rows of a microbatch whose step fits, a divisor of `rowsPerLane` so that the config takes it; 0 where not even one row does.
+ * @param availableBytes what the engine may have on its device
+ */
+export function largestFittingMicrobatch(
+  config: ModelConfig,
+  { inputsLength, targetsLength }: Omit<BatchShape, 'numRows'>,
+  {
+    availableBytes,
+    rowsPerLane,
+    retention,
+  }: {
+    readonly availableBytes: number;
+    readonly rowsPerLane: number;
+    readonly retention: Retention;
+  },
+): number {
+  for (let numRows = rowsPerLane; numRows >= 1; numRows--) {
+    if (rowsPerLane % numRows !== 0) continue;
+    if (stepMemory(config, { numRows, inputsLength, targetsLength }, retention).totalBytes <= availableBytes)
+      return numRows;
+  }
+  return 0;
+}
+
+/** What to do about a step that did not fit, for the message of ENGINE_OUT_OF_MEMORY. */
+export function adviseOnMemory(
+  config: ModelConfig,
+  shape: BatchShape,
+  { availableBytes, retention }: { readonly availableBytes: number; readonly retention: Retention },
+): string {
+  const { totalBytes, activationBytes } = stepMemory(config, shape, retention);
+  const facts = `the step needs about ${gib(totalBytes)} (${gib(activationBytes)} of it for ${shape.numRows} rows), ${gib(availableBytes)} can be had`;
+  // It did not fit at this size, whatever the estimate says.
+  const rows = largestFittingMicrobatch(config, shape, { availableBytes, rowsPerLane: shape.numRows, retention });
+  const fitting = rows === shape.numRows ? largestDivisorBelow(rows) : rows;
+  if (fitting >= 1) return `${facts}; --set training.microbatchRows=${fitting} should fit (other bits, same batch)`;
+  return `${facts}; not even one row fits: take a smaller model or preset, shorter featureLengths, or a device with more memory`;
+}
+
+/** 0 below 1. */
+function largestDivisorBelow(value: number): number {
+  for (let divisor = value - 1; divisor >= 1; divisor--) if (value % divisor === 0) return divisor;
+  return 0;
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(bytes < 2 ** 30 ? 2 : 1)} GiB`;
+}
