@@ -1,6 +1,7 @@
 /** `exmix engine`: installs, lists and removes the native engine (TensorFlow). */
 import { fileURLToPath } from 'node:url';
 import type { Argv, CommandModule } from 'yargs';
+import { freeBytes } from '../../deploy/engine/disk-room.ts';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
 import { readHost } from '../../deploy/engine/host.ts';
 import { installEngine, type InstallOutcome } from '../../deploy/engine/install-engine.ts';
@@ -64,6 +65,7 @@ const installCommand: CommandModule<object, InstallArguments> = {
         { home: exmixHome(), flavour: args.flavour, version, wheels: args.wheel },
         {
           host: readHost(),
+          freeBytes,
           environment: process.env,
           probe: [process.execPath, '--import', import.meta.resolve('tsx'), PROBE],
           now: () => new Date(systemClock.wallMs()).toISOString(),

@@ -10,7 +10,7 @@ import { wheelMachine, type Host } from './host.ts';
 import { describeEnd, outputTail, runProgram, type ProgramOutcome } from './run-program.ts';
 
 /** The whole of one download; a slow line takes an hour for the 3 GB of CUDA. */
-const DOWNLOAD_DEADLINE_MS = 4 * 3_600_000;
+const DOWNLOAD_DEADLINE_MS = 14_400_000;
 /** pip is ended when no byte has come and nothing was said for this long. */
 const SILENCE_MS = 180_000;
 const POLL_MS = 500;

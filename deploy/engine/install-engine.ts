@@ -12,12 +12,15 @@ import {
   enginesFolder,
   inspectEngine,
   listInstalledEngines,
+  SESSION_ADDON,
+  TFJS_ADDON,
   type EngineFlavour,
   type EngineManifest,
   type InstalledEngine,
 } from '../../shared/installed-engine.ts';
 import { dropPartialFolder, makePartialFolder, removeAbandoned } from '../../shared/partial-folders.ts';
 import { addonRecipes, buildAddon, hashRecipes, NAPI_VERSION } from './build-addon.ts';
+import type { DiskRoom } from './disk-room.ts';
 import { engineId } from './engine-id.ts';
 import { formatElapsed } from './format-bytes.ts';
 import type { Host } from './host.ts';
@@ -37,7 +40,7 @@ export interface InstallInit {
   readonly wheels: readonly string[];
 }
 
-export interface InstallComponents {
+export interface InstallComponents extends DiskRoom {
   readonly host: Host;
   readonly environment: NodeJS.ProcessEnv;
   /** The command that runs `worker/engine/native/addon/probe-addon.ts`. */
@@ -198,9 +201,15 @@ async function finish(partial: string, work: FinishWork, components: InstallComp
   onLine(`built the addons in ${formatElapsed(performance.now() - startMs)} (${tools.compiler.version})`);
 
   onProgress('self-test');
-  const addonPath = join(partial, addonRecipes()[0]!.output);
-  const { probe } = components;
-  const result = await selfTest({ addonPath, flavour, expectedVersion: version, probe, environment, signal });
+  const result = await selfTest({
+    addonPath: join(partial, TFJS_ADDON),
+    sessionAddonPath: join(partial, SESSION_ADDON),
+    flavour,
+    expectedVersion: version,
+    probe: components.probe,
+    environment,
+    signal,
+  });
 
   const id = engineId({ flavour, version, wheels: libraries.wheels, recipe, host });
   const manifest: EngineManifest = {

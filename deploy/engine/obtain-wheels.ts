@@ -1,18 +1,19 @@
 /** The wheels of an engine: those given, or those pip gets, opened and checked. */
-import { mkdir, statfs } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { EngineFlavour } from '../../shared/installed-engine.ts';
+import { requireRoom, type DiskRoom } from './disk-room.ts';
 import { downloadWheels } from './download-wheels.ts';
-import { formatBytes, formatElapsed } from './format-bytes.ts';
+import { formatElapsed } from './format-bytes.ts';
 import type { Host } from './host.ts';
 import type { Tools } from './prerequisites.ts';
 import { Wheel } from './wheel.ts';
 import { checkWheels, missingCuda, tensorflowPackage } from './wheel-selection.ts';
 
-/** What a download and its unpacking take at most, TensorFlow 2.21: wheels and files together, measured and rounded up. */
-const ROOM_FOR_DOWNLOAD: Readonly<Record<EngineFlavour, number>> = { cpu: 1.5 * 2 ** 30, cuda: 12 * 2 ** 30 };
+/** What a download and its unpacking take at most: wheels and files of TensorFlow 2.21 together (1.1 and 9.2 GiB), rounded up. */
+const ROOM_FOR_DOWNLOAD: Readonly<Record<EngineFlavour, number>> = { cpu: 1.5 * 2 ** 30, cuda: 10 * 2 ** 30 };
 
 export interface ObtainInit {
   readonly flavour: EngineFlavour;
@@ -22,7 +23,7 @@ export interface ObtainInit {
   readonly tools: Tools;
 }
 
-export interface ObtainComponents {
+export interface ObtainComponents extends DiskRoom {
   readonly host: Host;
   readonly environment: NodeJS.ProcessEnv;
   readonly onLine: (text: string) => void;
@@ -57,7 +58,7 @@ export async function obtainWheels(partial: string, init: ObtainInit, components
   }
   if (tools.pip === undefined) throw new TrainerError('INTERNAL', 'no wheels were given and pip was not looked for');
   const { pip } = tools;
-  await requireRoom(partial, ROOM_FOR_DOWNLOAD[flavour], 'to download and unpack the wheels');
+  await requireRoom(components, partial, ROOM_FOR_DOWNLOAD[flavour], 'to download and unpack the wheels');
   const opened: Wheel[] = [];
   const get = async (name: string, requirements: readonly string[]): Promise<void> => {
     const folder = join(partial, 'download', name);
@@ -82,24 +83,6 @@ export async function obtainWheels(partial: string, init: ObtainInit, components
     for (const wheel of opened) wheel.close();
     throw error;
   }
-}
-
-/** @throws DISK_FULL where the file system of `folder` has less than `bytes` free; PATH_UNUSABLE */
-export async function requireRoom(folder: string, bytes: number, purpose: string): Promise<void> {
-  let free: number;
-  try {
-    const { bavail, bsize } = await statfs(folder);
-    free = bavail * bsize;
-  } catch (error) {
-    throw toStorageError(error, 'look at', folder);
-  }
-  if (free >= bytes) return;
-  throw new TrainerError(
-    'DISK_FULL',
-    `expected ${formatBytes(bytes)} free ${purpose}, got ${formatBytes(free)} at ${folder}; ` +
-      'free space there, or set EXMIX_HOME to a folder on another disk',
-    { retryable: true },
-  );
 }
 
 function refuseMissingCuda(requirements: readonly string[]): void {

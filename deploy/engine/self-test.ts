@@ -20,6 +20,7 @@ export const probeResultSchema = z.strictObject({
 
 export interface SelfTestInit {
   readonly addonPath: string;
+  readonly sessionAddonPath: string;
   readonly flavour: EngineFlavour;
   readonly expectedVersion: string;
   /** The command that runs `worker/engine/native/addon/probe-addon.ts`, without its argument. */
@@ -43,9 +44,10 @@ const GPU_SIGNS =
 
 /** @throws ENGINE_INSTALL_FAILED where the engine does not load, crashes, has another version or computes wrong; ABORTED */
 export async function selfTest(init: SelfTestInit): Promise<SelfTestResult> {
+  const { addonPath, sessionAddonPath } = init;
   const device = init.flavour === 'cuda' ? 'gpu' : 'cpu';
   const outcome = await runProgram({
-    command: [...init.probe, JSON.stringify({ addonPath: init.addonPath, device })],
+    command: [...init.probe, JSON.stringify({ addonPath, sessionAddonPath, device })],
     environment: { ...init.environment, TF_CPP_MIN_LOG_LEVEL: '0' },
     deadlineMs: SELF_TEST_DEADLINE_MS,
     signal: init.signal,
@@ -68,6 +70,7 @@ export async function selfTest(init: SelfTestInit): Promise<SelfTestResult> {
 function whyCrashed({ endedBy, stderr }: ProgramOutcome): string {
   if (endedBy === 'SIGILL' || /compiled to use .* instructions/u.test(stderr))
     return ": this CPU lacks instructions that TensorFlow's wheels are compiled for (AVX); use --engine wasm here";
+  if (endedBy === 'SIGBUS') return ': a library is shorter than it says it is, or its disk cannot be read';
   return endedBy === 'SIGKILL' ? ': the system may have run out of memory' : '';
 }
 

@@ -2,9 +2,9 @@
 import { join } from 'node:path';
 import { syncFolder } from '../../shared/atomic-file.ts';
 import type { EngineManifest } from '../../shared/installed-engine.ts';
+import { requireRoom, type DiskRoom } from './disk-room.ts';
 import { checkPlaces, modeInEngine, placeInEngine } from './engine-layout.ts';
 import { formatBytes, formatElapsed } from './format-bytes.ts';
-import { requireRoom } from './obtain-wheels.ts';
 import type { Wheel, WheelFile } from './wheel.ts';
 
 /** For the addons, the manifest and the compiler's temporary files. */
@@ -12,7 +12,7 @@ const ROOM_TO_BUILD_BYTES = 64 * 2 ** 20;
 /** Progress is told about each time this much more is there. */
 const PROGRESS_BYTES = 16 * 2 ** 20;
 
-interface UnpackComponents {
+interface UnpackComponents extends DiskRoom {
   readonly onLine: (text: string) => void;
   readonly onProgress: (text: string) => void;
   readonly signal: AbortSignal;
@@ -32,8 +32,9 @@ interface Placed {
 export async function unpackWheels(
   wheels: readonly Wheel[],
   folder: string,
-  { onLine, onProgress, signal }: UnpackComponents,
+  components: UnpackComponents,
 ): Promise<EngineManifest['files']> {
+  const { onLine, onProgress, signal } = components;
   const placed = new Map<string, Placed>();
   for (const wheel of wheels)
     for (const file of wheel.files((path) => placeInEngine(path) !== undefined)) {
@@ -43,7 +44,7 @@ export async function unpackWheels(
     }
   checkPlaces(new Set(placed.keys()), wheels.map(({ path }) => path).join(', '));
   const totalBytes = [...placed.values()].reduce((sum, { file }) => sum + file.bytes, 0);
-  await requireRoom(folder, totalBytes + ROOM_TO_BUILD_BYTES, 'to unpack the libraries');
+  await requireRoom(components, folder, totalBytes + ROOM_TO_BUILD_BYTES, 'to unpack the libraries');
 
   const startMs = performance.now();
   let bytes = 0;

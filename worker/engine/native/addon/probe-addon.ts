@@ -1,13 +1,18 @@
 /**
- * A process that tries an addon: loads it, multiplies two matrices, compares with plain JavaScript, prints one line of JSON.
- * Argument: JSON of `addonPath` and `device`. Run by the installer and by `exmix doctor`, since a bad library can take its process down.
+ * A process that tries an engine: loads both addons, multiplies two matrices, compares with plain JavaScript, prints one line of JSON.
+ * Argument: JSON of `addonPath`, `sessionAddonPath` and `device`. A process of its own, since a bad library can take it down.
  */
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { toTrainerError } from '../../../../shared/errors.ts';
+import { loadSessionBinding } from '../session/session-binding.ts';
 import { loadAddon, NATIVE_BACKEND } from './load-addon.ts';
 
-const argumentSchema = z.strictObject({ addonPath: z.string(), device: z.enum(['cpu', 'gpu']) });
+const argumentSchema = z.strictObject({
+  addonPath: z.string(),
+  sessionAddonPath: z.string(),
+  device: z.enum(['cpu', 'gpu']),
+});
 
 // A and B are [M, K] and [K, N]; no dimension a multiple of a vector's width, so that remainders are tried too.
 const M = 61;
@@ -15,8 +20,9 @@ const K = 67;
 const N = 83;
 
 try {
-  const { addonPath, device } = argumentSchema.parse(JSON.parse(process.argv[2] ?? ''));
+  const { addonPath, sessionAddonPath, device } = argumentSchema.parse(JSON.parse(process.argv[2] ?? ''));
   const addon = loadAddon({ addonPath, device, numThreads: 2, allowTf32: false, xla: false });
+  loadSessionBinding(sessionAddonPath);
   await tf.setBackend(NATIVE_BACKEND);
   const a = fill(M * K, 12345);
   const b = fill(K * N, 54321);
