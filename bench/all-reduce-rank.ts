@@ -64,7 +64,20 @@ async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketB
   const open = async (verify: boolean): Promise<Collective> => {
     generation++;
     const peers = urls.map((url, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
-    const mesh = { rank, peers, port, transport, token: TOKEN, epoch: 1, generation, linkKind, socket, frameBytes };
+    const mesh = {
+      rank,
+      peers,
+      port,
+      transport,
+      token: TOKEN,
+      epoch: 1,
+      generation,
+      linkKind,
+      socket,
+      frameBytes,
+      window,
+      numCoverNodes: 1,
+    };
     const links = await connectMesh({ ...mesh, timeoutMs: 20_000 });
     const options = { frameBytes, window, verify };
     return new Collective({ arena, plan, laneTree, rank, epoch: 1, generation, firstStep: 0, links, options });

@@ -23,6 +23,7 @@ const { values: args } = parseArgs({
     worlds: { type: 'string', default: '2,4' },
     sizes: { type: 'string', default: '25,100,300' },
     rounds: { type: 'string', default: '7' },
+    'warm-up': { type: 'string', default: '20' },
     link: { type: 'string', default: 'direct' },
     socket: { type: 'string', default: 'tcp' },
     frame: { type: 'string', default: '2048' },
@@ -34,6 +35,7 @@ const numbers = (list: string): number[] => list.split(',').map(Number);
 const linkKind: LinkKind = args.link === 'message' ? 'message' : 'direct';
 const socket: SocketKind = args.socket === 'auto' ? 'auto' : 'tcp';
 const numRounds = Number(args.rounds);
+const numWarmUp = Number(args['warm-up']);
 
 /** Of one all-reduce: the slowest rank's milliseconds, and the CPU milliseconds of all ranks together. */
 interface Cost {
@@ -140,12 +142,12 @@ for (const worldSize of numbers(args.worlds)) {
     await exmix.ask({ kind: 'connect', numBytes, linkKind, socket, frameBytes, window, bucketBytes });
     const costs: Record<'gloo' | 'on' | 'off', Cost[]> = { gloo: [], on: [], off: [] };
     const split: Reply[] = [];
-    for (let round = -1; round < numRounds; round++) {
+    for (let round = -numWarmUp; round < numRounds; round++) {
       const replies: Record<'on' | 'off', Reply[]> = { on: [], off: [] };
       let glooCost: Cost | null = null;
       // The order turns, so that no contender always comes after the same one.
       for (let turn = 0; turn < 3; turn++) {
-        const contender = (['gloo', 'on', 'off'] as const)[(round + 1 + turn) % 3]!;
+        const contender = (['gloo', 'on', 'off'] as const)[(round + numWarmUp + turn) % 3]!;
         if (contender !== 'gloo') {
           await exmix.ask({ kind: 'fill' }); // an answer from all is the barrier, as gloo's rank has one
           replies[contender] = await exmix.ask({ kind: 'run', verify: contender === 'on' });

@@ -17,6 +17,12 @@ export function formatLocalUrl(name: string): string {
   return `${LOCAL_PROTOCOL}//${name}`;
 }
 
+/** The name in a local address, or null for another address. */
+export function parseLocalUrl(url: string): string | null {
+  const prefix = formatLocalUrl('');
+  return url.startsWith(prefix) ? url.slice(prefix.length) : null;
+}
+
 /** Equal for exactly the processes that can reach each other's local sockets; null where there are none. */
 export function readLocality(): string | null {
   try {
@@ -26,4 +32,10 @@ export function readLocality(): string | null {
   } catch {
     return null; // not Linux, or a sandbox without /proc
   }
+}
+
+/** Names of the local sockets that somebody listens on in this network name space. */
+export function listLocalSockets(): Set<string> {
+  const paths = readFileSync('/proc/net/unix', 'latin1').matchAll(/ @([^@\s]+)@*$/gm); // some versions of node pad the name with zeros, shown as @
+  return new Set(Array.from(paths, ([, name]) => name!));
 }

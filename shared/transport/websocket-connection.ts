@@ -11,6 +11,9 @@ import {
   type SendOptions,
 } from './transport.ts';
 
+const FIRST_PARTS = { binary: true, fin: false };
+const LAST_PART = { binary: true, fin: true };
+
 export interface WebSocketConnectionInit {
   readonly webSocket: WebSocket;
   /** The stream below the WebSocket: corked, so that the parts of a message leave in one system call. */
@@ -80,25 +83,25 @@ export class WebSocketConnection implements Connection {
       );
     this.#queuedBytes += numBytes;
     this.#queuedMessages++;
+    // No function gets a name here: this runs once a frame, and a named one costs more than all else in it.
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(aborted());
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const sent = (error?: Error | null): void => {
+      const abort = signal === undefined ? null : { onAbort: () => reject(aborted()) };
+      if (abort !== null) signal?.addEventListener('abort', abort.onAbort, { once: true });
+      this.#write(parts, (error?: Error | null) => {
         this.#queuedBytes -= numBytes;
         this.#queuedMessages--;
-        signal?.removeEventListener('abort', onAbort);
+        if (abort !== null) signal?.removeEventListener('abort', abort.onAbort);
         if (error === undefined || error === null) resolve();
         else reject(this.#lost(error));
-      };
-      this.#write(parts, sent);
+      });
     });
   }
 
   #write(parts: readonly Uint8Array[], sent: (error?: Error | null) => void): void {
     const last = parts.at(-1) ?? new Uint8Array(0);
     this.#socket.cork();
-    for (const part of parts.slice(0, -1)) this.#webSocket.send(part, { binary: true, fin: false });
-    this.#webSocket.send(last, { binary: true, fin: true }, sent);
+    for (let i = 0; i < parts.length - 1; i++) this.#webSocket.send(parts[i]!, FIRST_PARTS);
+    this.#webSocket.send(last, LAST_PART, sent);
     this.#socket.uncork();
   }
 

@@ -85,6 +85,7 @@ export class Arena {
   readonly memory: WebAssembly.Memory;
   readonly kernels: Kernels;
   readonly #bytes: Buffer;
+  readonly #checksum: Uint32Array;
 
   /**
    * @param memory of another thread's arena with the same layout; when left out, a new zeroed memory is made
@@ -100,6 +101,7 @@ export class Arena {
       );
     this.kernels = bindKernels(this.memory);
     this.#bytes = Buffer.from(this.memory.buffer);
+    this.#checksum = new Uint32Array(this.memory.buffer, CHECKSUM_STATE_AT, CHECKSUM_STATE_BYTES / 4);
   }
 
   /** Address of byte `offsetBytes` of the flat gradient in a lane-partial slot. */
@@ -132,7 +134,7 @@ export class Arena {
 
   /** Begins a checksum that is taken range by range. */
   beginChecksum(): void {
-    this.#bytes.fill(0, CHECKSUM_STATE_AT, CHECKSUM_STATE_AT + CHECKSUM_STATE_BYTES);
+    this.#checksum.fill(0);
   }
 
   /** Takes the next whole 64-byte lines. */
@@ -142,7 +144,7 @@ export class Arena {
 
   /** State of all lines since `beginChecksum`. */
   endChecksum(): ChecksumState {
-    return new Uint32Array(Uint8Array.from(this.bytes(CHECKSUM_STATE_AT, CHECKSUM_STATE_BYTES)).buffer);
+    return new Uint32Array(this.#checksum);
   }
 
   /**

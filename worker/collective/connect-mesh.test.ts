@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { toTrainerError } from '../../shared/errors.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
@@ -16,7 +19,7 @@ import { encodeFrameHeader, FRAME_PART, type FrameHeader } from './frame-header.
 import type { LinkKind } from './inbound.ts';
 import { makeLaneGradient, sumNaively } from './lane-gradients.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
-import { READY } from './peer-link.ts';
+import { OUTBOX_FOLDER } from './outbox.ts';
 
 const TOKEN = 'mesh-token';
 const FRAME_BYTES = 1 << 17;
@@ -26,12 +29,20 @@ interface Kind {
   readonly name: string;
   readonly linkKind: LinkKind;
   readonly socket: SocketKind;
+  readonly outboxFolder?: string;
   readonly makeTransport: () => Transport;
 }
 
 const kinds: Kind[] = [
   { name: 'direct', linkKind: 'direct', socket: 'tcp', makeTransport: () => webSocketTransport },
   { name: 'direct local', linkKind: 'direct', socket: 'auto', makeTransport: () => webSocketTransport },
+  {
+    name: 'direct local without outbox',
+    linkKind: 'direct',
+    socket: 'auto',
+    outboxFolder: '/nowhere',
+    makeTransport: () => webSocketTransport,
+  },
   { name: 'stock ws', linkKind: 'message', socket: 'tcp', makeTransport: () => webSocketTransport },
   { name: 'memory', linkKind: 'message', socket: 'auto', makeTransport: () => new MemoryTransport() },
 ];
@@ -61,7 +72,14 @@ async function openPorts(
   return { transport, ports, refusals };
 }
 
-const meshInit = (kind: Kind, transport: Transport, ports: readonly DataPort[], rank: number, generation: number) => ({
+const meshInit = (
+  kind: Kind,
+  transport: Transport,
+  ports: readonly DataPort[],
+  rank: number,
+  generation: number,
+  numLanes = 2 ** Math.ceil(Math.log2(ports.length)),
+) => ({
   rank,
   peers: ports.map((port, peer) => ({ rank: peer, url: port.announce(port.url) })).filter((peer) => peer.rank !== rank),
   port: ports[rank]!,
@@ -72,6 +90,9 @@ const meshInit = (kind: Kind, transport: Transport, ports: readonly DataPort[], 
   linkKind: kind.linkKind,
   socket: kind.socket,
   frameBytes: FRAME_BYTES,
+  window: OPTIONS.window,
+  numCoverNodes: planLaneTree(numLanes, ports.length).folds[rank]!.cover.length,
+  outboxFolder: kind.outboxFolder ?? OUTBOX_FOLDER,
   timeoutMs: 10_000,
 });
 
@@ -110,7 +131,7 @@ async function connectWorld(
 ): Promise<{ arenas: Arena[]; collectives: Collective[] }> {
   const laneTree = planLaneTree(numLanes, ports.length);
   const meshes = await Promise.all(
-    ports.map((_, rank) => connectMesh(meshInit(kind, transport, ports, rank, generation))),
+    ports.map((_, rank) => connectMesh(meshInit(kind, transport, ports, rank, generation, numLanes))),
   );
   const arenas = ports.map(
     (_, rank) => new Arena(planArena({ plan, laneTree, rank, frameBytes: FRAME_BYTES, window: OPTIONS.window })),
@@ -243,7 +264,7 @@ for (const kind of kinds)
       const init = { plan, laneTree, rank: 0, epoch: 1, generation: 7, firstStep: 0, links, options: OPTIONS };
       const ready = new Promise<void>((resolve) => {
         sendTo!.onMessage((message) => {
-          assert.ok(READY.equals(message));
+          assert.equal(Buffer.from(message).toString(), 'EXMIX-READY-1');
           resolve();
         });
       });
@@ -352,6 +373,30 @@ describe('connectMesh', () => {
     test('are dialled by members of the same host, unless tcp is asked for', async () => {
       await connectBoth(withoutTcp, 'auto');
       await assert.rejects(connectBoth(withoutTcp, 'tcp'), { code: 'CONNECT_FAILED' });
+    });
+
+    test('an outbox has a name only until it was opened, and a mesh without one says why', async () => {
+      const outboxFolder = mkdtempSync(join(tmpdir(), 'mesh-'));
+      const world = await openWorld({ ...local, outboxFolder }, 2, 4);
+      await runSteps(world, 4, 2);
+      assert.deepEqual(readdirSync(outboxFolder), []);
+      await world.close();
+      rmSync(outboxFolder, { recursive: true });
+
+      const codes: string[] = [];
+      const { transport, ports } = await openPorts(local, 2);
+      const meshes = await Promise.all(
+        [0, 1].map((rank) =>
+          connectMesh({
+            ...meshInit(local, transport, ports, rank, 7),
+            outboxFolder: join(outboxFolder, 'gone'),
+            onNoOutbox: ({ code }) => codes.push(code),
+          }),
+        ),
+      );
+      for (const link of meshes.flat()) link.close('NORMAL', 'over');
+      await Promise.all(ports.map((port) => port.close()));
+      assert.deepEqual(codes, ['PATH_UNUSABLE', 'PATH_UNUSABLE']);
     });
 
     test('are left for TCP where nobody answers', async () => {

@@ -1,12 +1,14 @@
 /** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
 import { systemClock, type Clock } from '../../shared/clock.ts';
+import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
-import { readLocality } from '../../shared/transport/local-socket.ts';
-import type { DialInit, Transport } from '../../shared/transport/transport.ts';
+import { parseLocalUrl, readLocality } from '../../shared/transport/local-socket.ts';
+import type { Transport } from '../../shared/transport/transport.ts';
 import { planRoutes } from './data-address.ts';
 import { formatDataPath, type DataPort, type ExpectedPeers, type MeshIdentity } from './data-port.ts';
 import { dialDirect, dialMessages, type Inbound, type LinkKind } from './inbound.ts';
 import type { Link } from './link.ts';
+import { Outbox, OUTBOX_FOLDER, outboxPath, OutboxReader, sweepOutboxes } from './outbox.ts';
 import { PeerLink } from './peer-link.ts';
 
 const FIRST_RETRY_MS = 10;
@@ -28,6 +30,14 @@ export interface ConnectMeshInit {
   readonly socket: SocketKind;
   /** As in CollectiveOptions. */
   readonly frameBytes: number;
+  /** As in CollectiveOptions. */
+  readonly window: number;
+  /** Of the own rank. */
+  readonly numCoverNodes: number;
+  /** For outboxes (outbox.ts). */
+  readonly outboxFolder?: string;
+  /** Without an outbox payloads go through the sockets. */
+  readonly onNoOutbox?: (error: TrainerError) => void;
   /** For the whole mesh; peers that are not yet there are dialled again until then. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -42,8 +52,10 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
   const { rank, peers, port, epoch, generation, timeoutMs, signal } = init;
   const clock = init.clock ?? systemClock;
   const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
-  const expected = port.expect(identity);
   const locality = init.socket === 'auto' ? readLocality() : null;
+  const routesTo = new Map(peers.map((peer) => [peer.rank, planRoutes(peer.url, locality)]));
+  const outbox = createOutbox(init, routesTo);
+  const expected = port.expect(identity);
   const inbounds = new Map<number, Inbound>();
   const failures = new Map<number, TrainerError>();
   const over = new AbortController();
@@ -60,12 +72,11 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
 
   /** Keeps one connection to the peer until the mesh is over: a peer may give up and begin again meanwhile. */
   const keepDialled = async (peer: { rank: number; url: string }): Promise<void> => {
-    const routes = planRoutes(peer.url, locality);
+    const routes = routesTo.get(peer.rank)!;
     let waitMs = FIRST_RETRY_MS;
     while (!giveUp.aborted) {
       try {
-        const url = routes[0]! + formatDataPath(identity, peer.rank, rank);
-        const inbound = await dialInbound(init, url, { token: init.token, timeoutMs, signal: giveUp });
+        const inbound = await dialInbound(init, peer.rank, routes[0]!, giveUp);
         inbounds.set(peer.rank, inbound);
         check();
         await Promise.race([inbound.connection.closed, fired(giveUp)]);
@@ -88,12 +99,13 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
   const links = peers.flatMap((peer) => {
     const inbound = inbounds.get(peer.rank);
     const outbound = expected.connections.get(peer.rank);
-    return inbound === undefined || outbound === undefined ? [] : [new PeerLink(peer.rank, outbound, inbound)];
+    return inbound === undefined || outbound === undefined ? [] : [new PeerLink(peer.rank, outbound, inbound, outbox)];
   });
   if (links.length === peers.length && signal?.aborted !== true) return links;
   const error = describeFailure(init, expected, inbounds, failures);
   const opened = [...expected.connections.values(), ...[...inbounds.values()].map(({ connection }) => connection)];
   for (const connection of opened) connection.close(error.code, error.message);
+  outbox?.close();
   throw error;
 }
 
@@ -105,10 +117,34 @@ function fired(signal: AbortSignal): Promise<void> {
   });
 }
 
-function dialInbound(init: ConnectMeshInit, url: string, dialInit: DialInit): Promise<Inbound> {
-  return init.linkKind === 'direct'
-    ? dialDirect(url, dialInit)
-    : dialMessages(init.transport, url, dialInit, init.frameBytes);
+function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal: AbortSignal): Promise<Inbound> {
+  const { linkKind, transport, token, epoch, generation, timeoutMs, frameBytes, outboxFolder = OUTBOX_FOLDER } = init;
+  const worldSize = init.peers.length + 1;
+  const url = route + formatDataPath({ epoch, generation, rank: init.rank, worldSize }, peer, init.rank);
+  const dial = { token, timeoutMs, signal };
+  if (linkKind === 'message') return dialMessages(transport, url, dial, frameBytes);
+  const socketName = parseLocalUrl(route);
+  return dialDirect(url, dial, () =>
+    socketName === null
+      ? null
+      : OutboxReader.open(outboxPath(outboxFolder, socketName, epoch, generation), `rank ${peer}`),
+  );
+}
+
+/** The own outbox for the peers of this host, or null: without it payloads go through the sockets. */
+function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, readonly string[]>): Outbox | null {
+  const { port, epoch, generation, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = init;
+  const socketName = port.localUrl === null ? null : parseLocalUrl(port.localUrl);
+  const readers = [...routesTo].filter(([, routes]) => parseLocalUrl(routes[0]!) !== null).map(([peer]) => peer);
+  if (init.linkKind === 'message' || socketName === null || readers.length === 0) return null;
+  const path = outboxPath(outboxFolder, socketName, epoch, generation);
+  try {
+    sweepOutboxes(outboxFolder);
+    return Outbox.create({ path, readers, frameBytes, window, numCoverNodes });
+  } catch (error) {
+    init.onNoOutbox?.(toStorageError(error, 'make', path));
+    return null;
+  }
 }
 
 function describeFailure(

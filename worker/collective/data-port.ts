@@ -8,7 +8,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
 import { formatDataAddress } from './data-address.ts';
-import { READY } from './peer-link.ts';
+import { MAX_READY_BYTES } from './peer-link.ts';
 
 export interface DataPortInit {
   readonly transport: Transport;
@@ -77,7 +77,11 @@ export class DataPort {
       port,
       token,
       localSocket: true,
-      limits: { maxMessageBytes: READY.length, maxQueuedBytes: MAX_QUEUED_BYTES, maxQueuedMessages: MAX_QUEUED_FRAMES },
+      limits: {
+        maxMessageBytes: MAX_READY_BYTES,
+        maxQueuedBytes: MAX_QUEUED_BYTES,
+        maxQueuedMessages: MAX_QUEUED_FRAMES,
+      },
       admit: (path) => (self === null ? 'not open yet' : self.#admit(path)),
       onConnection: (connection) => {
         if (self !== null) self.#accept(connection);
@@ -95,6 +99,11 @@ export class DataPort {
   /** To dial it from the same host. */
   get url(): string {
     return this.#listener.url;
+  }
+
+  /** Of its local socket, or null. */
+  get localUrl(): string | null {
+    return this.#listener.localUrl;
   }
 
   /** What to tell the other members. @param url by which they reach the port over the network */

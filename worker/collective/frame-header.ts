@@ -5,7 +5,7 @@
  * | offset | type | field |
  * |---|---|---|
  * | 0 | u32 | magic 0x314d5845, "EXM1" |
- * | 4 | u8 | type: 1 part (a cover node's partial sum, to the owner of the chunk), 2 sum (the finished chunk, from its owner) |
+ * | 4 | u8 | type, + 128 where the payload lies in the sender's outbox and its place (u64) follows instead of it: 1 part (a cover node's partial sum, to the owner of the chunk), 2 sum (the finished chunk, from its owner) |
  * | 5 | u8 | node: which cover node of the sender, in lane order; 0 for a sum |
  * | 6 | u16 | chunk: rank that owns and reduces it |
  * | 8 | u32 | epoch of the run |
@@ -25,6 +25,7 @@ export const FRAME_HEADER_BYTES = 48;
 const MAGIC = 0x314d5845;
 const CHECKED_BYTES = 44;
 
+const STORED = 128;
 export const FRAME_PART = 1;
 export const FRAME_SUM = 2;
 export type FrameType = typeof FRAME_PART | typeof FRAME_SUM;
@@ -47,10 +48,11 @@ export interface FrameHeader extends FramePlace {
   readonly payloadChecksum: number;
 }
 
-export function encodeFrameHeader(header: FrameHeader): Buffer {
+/** @param isStored what follows is the place of the payload in the sender's outbox */
+export function encodeFrameHeader(header: FrameHeader, isStored = false): Buffer {
   const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
   bytes.writeUInt32LE(MAGIC, 0);
-  bytes.writeUInt8(header.type, 4);
+  bytes.writeUInt8(header.type | (isStored ? STORED : 0), 4);
   bytes.writeUInt8(header.node, 5);
   bytes.writeUInt16LE(header.chunk, 6);
   bytes.writeUInt32LE(header.epoch, 8);
@@ -87,7 +89,7 @@ export function decodeFrameHeader(data: Uint8Array): FrameHeader {
       'FRAME_INVALID',
       `frame header: expected crc32 ${expected}, got ${found}; bytes were changed on the way`,
     );
-  const type = bytes.readUInt8(4);
+  const type = bytes.readUInt8(4) & ~STORED;
   if (type !== FRAME_PART && type !== FRAME_SUM)
     throw new TrainerError('FRAME_INVALID', `frame header: expected type 1 (part) or 2 (sum), got ${type}`);
   return {
@@ -103,6 +105,11 @@ export function decodeFrameHeader(data: Uint8Array): FrameHeader {
     offsetBytes: bytes.readUInt32LE(36) * 2 ** 32 + bytes.readUInt32LE(32),
     payloadChecksum: bytes.readUInt32LE(40),
   };
+}
+
+/** Of a header that `decodeFrameHeader` accepted: whether the place of the payload in the sender's outbox follows. */
+export function isStoredFrame(data: Uint8Array): boolean {
+  return (data[4]! & STORED) !== 0;
 }
 
 /** `part of bucket 3 chunk 1 part 0 node 0: 65536 B at 1048576 (epoch 1, generation 7, step 412)` */

@@ -2,8 +2,9 @@
 import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, DialInit, Transport } from '../../shared/transport/transport.ts';
 import { dialPlaced } from '../../shared/transport/websocket-placed.ts';
-import { decodeFrameHeader, FRAME_HEADER_BYTES, type FrameHeader } from './frame-header.ts';
+import { decodeFrameHeader, FRAME_HEADER_BYTES, isStoredFrame, type FrameHeader } from './frame-header.ts';
 import type { FrameSink } from './link.ts';
+import type { OutboxReader } from './outbox.ts';
 
 /**
  * `direct`: the kernel writes payloads straight to their place in the arena (WebSockets only).
@@ -13,6 +14,8 @@ export type LinkKind = 'direct' | 'message';
 
 export interface Inbound {
   readonly connection: Connection;
+  /** The peer may leave payloads in its outbox. */
+  readonly readsOutbox: boolean;
   /** Called once; before it any frame is FRAME_INVALID, because the peer sends none before it is asked to. */
   start(sink: FrameSink): void;
 }
@@ -26,19 +29,38 @@ const NOT_STARTED: FrameHandlers = {
   received: () => undefined,
 };
 
-/** @throws what the transport's `dial` throws */
-export async function dialDirect(url: string, init: DialInit): Promise<Inbound> {
+/**
+ * @param openOutbox called when the peer has accepted: its outbox, or null
+ * @throws what the transport's `dial` throws
+ */
+export async function dialDirect(url: string, init: DialInit, openOutbox: () => OutboxReader | null): Promise<Inbound> {
   let sink = NOT_STARTED;
   let header: FrameHeader | null = null;
+  let outbox: OutboxReader | null = null;
+  /** Where a payload that lies in the outbox belongs; null while the payload itself is on its way. */
+  let stored: Uint8Array | null = null;
+  const position = Buffer.alloc(8);
   const connection = await dialPlaced(url, init, {
     headerBytes: FRAME_HEADER_BYTES,
     place: (bytes) => {
       header = decodeFrameHeader(bytes);
-      return sink.place(header);
+      const target = sink.place(header);
+      stored = isStoredFrame(bytes) ? target : null;
+      return stored === null ? target : position;
     },
-    received: () => sink.received(header!),
+    received: () => {
+      if (stored !== null) readStored(outbox, Number(position.readBigUInt64LE()), stored);
+      sink.received(header!);
+    },
   });
-  return { connection, start: (started) => (sink = started) };
+  outbox = openOutbox();
+  void connection.closed.then(() => outbox?.close());
+  return { connection, readsOutbox: outbox !== null, start: (started) => (sink = started) };
+}
+
+function readStored(outbox: OutboxReader | null, position: number, target: Uint8Array): void {
+  if (outbox === null) throw new TrainerError('FRAME_INVALID', 'expected a payload, got its place in an outbox');
+  outbox.read(position, target);
 }
 
 /** @param maxFrameBytes most payload bytes of one frame @throws what the transport's `dial` throws */
@@ -69,6 +91,7 @@ export async function dialMessages(
   };
   return {
     connection,
+    readsOutbox: false,
     start: (sink) => {
       if (connection.isOpen) connection.onMessage((message) => receive(sink, message));
     },

@@ -9,22 +9,29 @@ import type { CloseInfo, Connection } from '../../shared/transport/transport.ts'
 import { encodeFrameHeader, type FrameHeader } from './frame-header.ts';
 import type { Inbound } from './inbound.ts';
 import type { FrameSink, Link } from './link.ts';
+import type { Outbox } from './outbox.ts';
 
-export const READY = Buffer.from('EXMIX-READY-1');
+const READY = Buffer.from('EXMIX-READY-1');
+/** READY from a peer that has opened our outbox. */
+const READY_WITH_OUTBOX = Buffer.from('EXMIX-READY-1 outbox');
+export const MAX_READY_BYTES = READY_WITH_OUTBOX.length;
 
 export class PeerLink implements Link {
   readonly peerRank: number;
   readonly closed: Promise<void>;
   readonly #outbound: Connection;
   readonly #inbound: Inbound;
+  readonly #outbox: Outbox | null;
   #isStarted = false;
+  #readsOutbox = false;
 
-  /** @param outbound accepted from the peer @param inbound dialled to the peer */
-  constructor(peerRank: number, outbound: Connection, inbound: Inbound) {
+  /** @param outbound accepted from the peer @param inbound dialled to the peer @param outbox that the peer may read */
+  constructor(peerRank: number, outbound: Connection, inbound: Inbound, outbox: Outbox | null) {
     this.peerRank = peerRank;
     this.#outbound = outbound;
     this.#inbound = inbound;
-    this.closed = Promise.all([outbound.closed, inbound.connection.closed]).then(() => undefined);
+    this.#outbox = outbox;
+    this.closed = Promise.all([outbound.closed, inbound.connection.closed]).then(() => outbox?.left(peerRank));
   }
 
   start(sink: FrameSink): void {
@@ -37,19 +44,34 @@ export class PeerLink implements Link {
     });
     this.#inbound.start(sink);
     this.#outbound.onMessage((message) => {
-      if (READY.equals(message)) sink.ready();
-      else this.close('MESSAGE_INVALID', 'expected READY');
+      this.#readsOutbox = this.#outbox !== null && READY_WITH_OUTBOX.equals(message);
+      if (!this.#readsOutbox && !READY.equals(message)) this.close('MESSAGE_INVALID', 'expected READY');
+      else {
+        this.#outbox?.opened(this.peerRank);
+        sink.ready();
+      }
     });
-    this.#inbound.connection.send([READY]).catch(() => undefined); // a connection that ends tells by `closed`
+    const ready = this.#inbound.readsOutbox ? READY_WITH_OUTBOX : READY;
+    this.#inbound.connection.send([ready]).catch(() => undefined); // a connection that ends tells by `closed`
   }
 
-  send(header: FrameHeader, payload: Uint8Array): Promise<void> {
-    return this.#outbound.send([encodeFrameHeader(header), payload]).catch(async (error: unknown) => {
+  async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
+    try {
+      await this.#outbound.send(this.#encode(header, payload));
+    } catch (error) {
       // What ended the connection says more than that it has ended.
       if (error instanceof TrainerError && error.code === 'CONNECTION_LOST')
         throw this.#describeEnd(await this.#outbound.closed);
       throw error;
-    });
+    }
+  }
+
+  #encode(header: FrameHeader, payload: Uint8Array): readonly Uint8Array[] {
+    if (this.#outbox === null || !this.#readsOutbox || !this.#outbound.isOpen)
+      return [encodeFrameHeader(header), payload];
+    const position = Buffer.alloc(8);
+    position.writeBigUInt64LE(BigInt(this.#outbox.store(this.peerRank, header, payload)));
+    return [encodeFrameHeader(header, true), position];
   }
 
   close(code: ErrorCode | 'NORMAL', reason: string): void {

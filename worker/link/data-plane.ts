@@ -28,18 +28,28 @@ export interface Formed {
   readonly collective: Collective;
 }
 
+export interface DataPlaneInit {
+  readonly data: LinkData;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly onRefused: (refusal: Refusal) => void;
+  readonly onNoOutbox: (error: TrainerError) => void;
+}
+
 export class DataPlane {
   readonly #data: LinkData;
   readonly #transport: Transport;
   readonly #clock: Clock;
   readonly #onRefused: (refusal: Refusal) => void;
+  readonly #onNoOutbox: (error: TrainerError) => void;
   #port: DataPort | undefined;
 
-  constructor(init: { data: LinkData; transport: Transport; clock: Clock; onRefused: (refusal: Refusal) => void }) {
+  constructor(init: DataPlaneInit) {
     this.#data = init.data;
     this.#transport = init.transport;
     this.#clock = init.clock;
     this.#onRefused = init.onRefused;
+    this.#onNoOutbox = init.onNoOutbox;
   }
 
   /** @returns the address to announce to the other workers @throws PORT_IN_USE, CONFIG_INVALID for an address nobody can dial */
@@ -76,6 +86,9 @@ export class DataPlane {
       linkKind,
       socket,
       frameBytes,
+      window,
+      numCoverNodes: laneTree.folds[rank]!.cover.length,
+      onNoOutbox: this.#onNoOutbox,
       timeoutMs: heartbeatTimeoutMs,
       signal,
       clock: this.#clock,

@@ -58,6 +58,8 @@ export type LinkEvent =
   | { readonly kind: 'collective-failed'; readonly error: ErrorRecord }
   /** The data port turned somebody away. */
   | { readonly kind: 'refused'; readonly refusal: Refusal }
+  /** Workers of this host are reached through sockets alone. */
+  | { readonly kind: 'no-outbox'; readonly error: ErrorRecord }
   /** The coordinator is not there yet and is dialled again. */
   | { readonly kind: 'waiting'; readonly reason: string }
   /** The coordinator calls the step under way off. */

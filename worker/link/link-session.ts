@@ -65,8 +65,10 @@ export class LinkSession {
   constructor(init: LinkSessionInit) {
     this.#init = init;
     this.#progress = new ProgressCell(init.data.progress);
-    const onRefused = (refusal: Refusal): void => init.emit({ kind: 'refused', refusal });
-    this.#dataPlane = new DataPlane({ data: init.data, transport: init.transport, clock: init.clock, onRefused });
+    const { data, transport, clock, emit } = init;
+    const onRefused = (refusal: Refusal): void => emit({ kind: 'refused', refusal });
+    const onNoOutbox = (error: TrainerError): void => emit({ kind: 'no-outbox', error: toErrorRecord(error) });
+    this.#dataPlane = new DataPlane({ data, transport, clock, onRefused, onNoOutbox });
   }
 
   /** Listens, dials, joins. A failure is emitted as `lost`. */
@@ -238,7 +240,7 @@ export class LinkSession {
     const { heartbeatIntervalMs, heartbeatTimeoutMs } = cluster;
     try {
       while (!this.#end.signal.aborted) {
-        this.#send({ kind: 'heartbeat', ...this.#progress.read() });
+        this.#send({ kind: 'heartbeat', ...this.#progress.read(), residentBytes: process.memoryUsage.rss() });
         await clock.sleep(heartbeatIntervalMs, this.#end.signal);
         const silentMs = clock.monotonicMs() - this.#lastHeardMs;
         const silent = `the coordinator has been silent for ${Math.round(silentMs)} ms (limit ${heartbeatTimeoutMs})`;

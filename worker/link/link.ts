@@ -17,12 +17,17 @@ const WAIT_MS = 60_000;
 const LEAVE_DEADLINE_MS = 2_000;
 
 type CollectiveFailure = Extract<LinkEvent, { kind: 'collective-failed' }>;
-export type Command = Exclude<LinkEvent, { kind: 'reduced' | 'collective-failed' | 'refused' | 'waiting' }>;
+export type Command = Exclude<
+  LinkEvent,
+  { kind: 'reduced' | 'collective-failed' | 'refused' | 'no-outbox' | 'waiting' }
+>;
 
 export interface LinkInit extends LinkData {
   /** Sees each deal when it arrives, ahead of its turn among the commands: the feed reads ahead. */
   readonly onDeal: (deal: Deal) => void;
   readonly onRefused: (refusal: Refusal) => void;
+  /** Gradients go to the workers of this host through sockets alone, which is slower. */
+  readonly onNoOutbox: (error: TrainerError) => void;
   /** The coordinator is not there yet. */
   readonly onWaiting: (reason: string) => void;
 }
@@ -39,11 +44,13 @@ export class Link implements Reducer {
   #broken: TrainerError | undefined;
   readonly #onDeal: (deal: Deal) => void;
   readonly #onRefused: (refusal: Refusal) => void;
+  readonly #onNoOutbox: (error: TrainerError) => void;
   readonly #onWaiting: (reason: string) => void;
 
-  constructor({ onDeal, onRefused, onWaiting, ...data }: LinkInit) {
+  constructor({ onDeal, onRefused, onNoOutbox, onWaiting, ...data }: LinkInit) {
     this.#onDeal = onDeal;
     this.#onRefused = onRefused;
+    this.#onNoOutbox = onNoOutbox;
     this.#onWaiting = onWaiting;
     this.#thread = new Thread({
       module: new URL('./link-thread.ts', import.meta.url),
@@ -126,6 +133,9 @@ export class Link implements Reducer {
         return;
       case 'refused':
         this.#onRefused(event.refusal);
+        return;
+      case 'no-outbox':
+        this.#onNoOutbox(fromErrorRecord(event.error));
         return;
       case 'waiting':
         this.#onWaiting(event.reason);
