@@ -13,8 +13,8 @@ import { installWasmKernels } from './wasm-kernels.ts';
 export type TfjsBackend = 'wasm' | 'cpu' | 'tensorflow';
 export type PackagedBackend = Exclude<TfjsBackend, 'tensorflow'>;
 
-/** Raised with every change of wasm-kernels.ts or matrix-product.ts that may change bits. */
-const KERNELS_REVISION = 1;
+/** Raised with every change of wasm-kernels.ts, matrix-product.ts or the model that may change bits. */
+const KERNELS_REVISION = 2;
 
 export interface BackendDescription {
   readonly name: PackagedBackend;

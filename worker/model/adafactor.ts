@@ -13,6 +13,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
+import { halfSumOfSquares, hasFusedKernels } from './fused-kernels.ts';
 import { factoredAxes } from './optimizer-slots.ts';
 import { numElements } from './parameters.ts';
 
@@ -67,33 +68,73 @@ export function updateParameter(
   slots: readonly Tensor[],
   scalars: UpdateScalars,
 ): Updated {
-  assertInvariant(parameter.rank === 1 || parameter.rank === 2, `Adafactor of a tensor of rank ${parameter.rank}`);
-  const gradient = tf.mul(gradientSum, scalars.gradientScale);
-  const square = tf.add(tf.square(gradient), EPSILON_1);
-  const average = (old: Tensor, value: Tensor) => tf.add(tf.mul(old, scalars.decay), tf.mul(value, scalars.newShare));
-
-  const axes = factoredAxes(parameter.shape);
-  let newSlots: Tensor[];
-  let direction: Tensor;
-  if (axes === undefined) {
-    const v = average(slots[0]!, square);
-    newSlots = [v];
-    direction = tf.mul(gradient, tf.rsqrt(v));
-  } else {
-    const vr = average(slots[0]!, meanOverAxis(square as Tensor2D, axes.longer));
-    const vc = average(slots[1]!, meanOverAxis(square as Tensor2D, axes.shorter));
-    newSlots = [vr, vc];
-    const alongShorter = tf.expandDims(tf.rsqrt(tf.div(vr, meanOfAll(vr))), axes.longer);
-    direction = tf.mul(tf.mul(gradient, alongShorter), tf.expandDims(tf.rsqrt(vc), axes.shorter));
-  }
-  const clip = tf.maximum(tf.div(rootMeanSquare(direction), CLIP_THRESHOLD), 1);
-  const size = tf.maximum(rootMeanSquare(parameter), EPSILON_2);
-  const factor = tf.div(tf.mul(scalars.learningRate, size), clip);
-  return { parameter: tf.sub(parameter, tf.mul(direction, factor)), slots: newSlots };
+  const { rank, shape } = parameter;
+  assertInvariant(rank === 1 || rank === 2, `Adafactor of a tensor of rank ${rank}`);
+  const axes = factoredAxes(shape);
+  if (axes === undefined) return updateWhole(parameter, gradientSum, slots, scalars);
+  return updateFactored(parameter as Tensor2D, gradientSum as Tensor2D, slots, scalars, axes);
 }
 
-function rootMeanSquare(x: Tensor): Tensor {
-  return tf.sqrt(meanOfAll(tf.square(x)));
+function updateWhole(
+  parameter: Tensor,
+  gradientSum: Tensor,
+  slots: readonly Tensor[],
+  scalars: UpdateScalars,
+): Updated {
+  const gradient = tf.mul(gradientSum, scalars.gradientScale);
+  const v = movingAverage(slots[0]!, tf.add(tf.square(gradient), EPSILON_1), scalars);
+  const direction = tf.mul(gradient, tf.rsqrt(v));
+  const factor = stepSize(parameter, meanSquare(direction), scalars);
+  return { parameter: tf.sub(parameter, tf.mul(direction, factor)), slots: [v] };
+}
+
+/**
+ * The same rule with few passes over the matrix. G = gradient of the sum, s = its scale, a = 1/sqrt(vr / mean(vr)) along the shorter side,
+ * b = 1/sqrt(vc) along the longer; then g² has the means s²·mean(G²) + 1e-30, u = s·G·a·b, and mean(u²) = s²·mean(G²·a²·b²), which is a product
+ * of G² with a² and a mean over the longer side.
+ */
+function updateFactored(
+  parameter: Tensor2D,
+  gradientSum: Tensor2D,
+  slots: readonly Tensor[],
+  scalars: UpdateScalars,
+  { longer, shorter }: { readonly longer: 0 | 1; readonly shorter: 0 | 1 },
+): Updated {
+  const scaleSquare = tf.square(scalars.gradientScale);
+  const square = tf.square(gradientSum);
+  const mean = (axis: 0 | 1) => tf.add(tf.mul(meanOverAxis(square, axis), scaleSquare), EPSILON_1);
+  const vr = movingAverage(slots[0]!, mean(longer), scalars);
+  const vc = movingAverage(slots[1]!, mean(shorter), scalars);
+
+  const aSquare = tf.div<Tensor1D>(meanOfAll(vr), vr);
+  const bSquare = tf.div<Tensor1D>(1, vc);
+  const numShorter = parameter.shape[shorter];
+  const weighted =
+    shorter === 1
+      ? tf.matMul(square, tf.reshape(aSquare, [numShorter, 1]))
+      : tf.matMul(tf.reshape(aSquare, [1, numShorter]), square);
+  const meanSquareOfU = meanOfAll(tf.mul(tf.mul(tf.reshape(weighted, bSquare.shape), bSquare), scaleSquare));
+  const factor = stepSize(parameter, tf.div(meanSquareOfU, numShorter), scalars);
+
+  const a = tf.expandDims(tf.sqrt(aSquare), longer);
+  const b = tf.expandDims(tf.mul(tf.rsqrt(vc), tf.mul(factor, scalars.gradientScale)), shorter);
+  return { parameter: tf.sub(parameter, tf.mul(tf.mul(gradientSum, a), b)), slots: [vr, vc] };
+}
+
+function movingAverage<T extends Tensor>(old: Tensor, value: T, scalars: UpdateScalars): T {
+  return tf.add<T>(tf.mul(old, scalars.decay), tf.mul(value, scalars.newShare));
+}
+
+/** What the update direction u is multiplied by: learningRate · max(RMS(p), 1e-3) / max(1, RMS(u)). */
+function stepSize(parameter: Tensor, meanSquareOfU: Tensor, scalars: UpdateScalars): Tensor {
+  const clip = tf.maximum(tf.div(tf.sqrt(meanSquareOfU), CLIP_THRESHOLD), 1);
+  const size = tf.maximum(tf.sqrt(meanSquare(parameter)), EPSILON_2);
+  return tf.div(tf.mul(scalars.learningRate, size), clip);
+}
+
+/** @returns a scalar */
+function meanSquare(x: Tensor): Tensor {
+  return hasFusedKernels() ? tf.mul(halfSumOfSquares(x), 2 / x.size) : meanOfAll(tf.square(x));
 }
 
 /** @returns a scalar */

@@ -5,10 +5,14 @@
  * Gradient on the logits: (dce + 2·c·log Z·dz)·p − dce·onehot(label); with both upstream gradients 1 that is the
  * (1 + 2·c·log Z)·softmax − onehot of Mesh TensorFlow.
  * log Z = max(logits) − log(max(p)): exact algebra, and no exponential over [M, V] besides that of the softmax.
+ *
+ * Where the backend has a fused kernel it gives ce and s = p − onehot in one pass; then log Z = ce + logit[label], and with
+ * a = dce + 2·c·log Z·dz the gradient is a·s + (a − dce)·onehot: s scaled by rows, and one value added in each row.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
+import { addAt, hasFusedKernels, softmaxCrossEntropy } from './fused-kernels.ts';
 
 /** What a position is to predict. */
 export interface Labels {
@@ -20,6 +24,38 @@ export interface Labels {
 
 /** @param zLoss c of above, e.g. 1e-4 @returns [M, 2]: cross-entropy and z-loss of each position, both 0 where it carries no loss */
 export function crossEntropy(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
+  return hasFusedKernels() ? fused(logits_MV, labels, zLoss) : plain(logits_MV, labels, zLoss);
+}
+
+function fused(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
+  const [numPositions, vocabSize] = logits_MV.shape;
+  return withGradient([logits_MV], () => {
+    const labels_M = tf.maximum<Tensor1D>(labels.ids_M, tf.scalar(0, 'int32'));
+    const rowStarts_M = tf.mul(tf.range(0, numPositions, 1, 'int32'), tf.scalar(vocabSize, 'int32'));
+    const places_M = tf.add<Tensor1D>(rowStarts_M, labels_M);
+    const { loss_M, difference_MV } = softmaxCrossEntropy(logits_MV, labels_M);
+    const logZ_M = tf.add<Tensor1D>(loss_M, tf.gather(tf.reshape(logits_MV, [numPositions * vocabSize]), places_M));
+    const hasLoss_M = tf.clone(labels.hasLoss_M);
+    const terms_M2 = tf.stack([loss_M, tf.mul(tf.square(logZ_M), zLoss)], 1) as Tensor2D;
+    return {
+      value: tf.mul<Tensor2D>(terms_M2, tf.expandDims(hasLoss_M, 1)),
+      saved: [difference_MV, logZ_M, places_M, hasLoss_M],
+      gradient: (dTerms_M2, saved) => {
+        const [difference, logZ, places, hasLoss] = saved as [Tensor2D, Tensor1D, Tensor1D, Tensor1D];
+        const [dCe, dZ] = tf.unstack(dTerms_M2, 1) as [Tensor1D, Tensor1D];
+        const dCe_M = tf.mul<Tensor1D>(dCe, hasLoss);
+        const fromZ_M = tf.mul<Tensor1D>(tf.mul(tf.mul(dZ, hasLoss), logZ), 2 * zLoss);
+        const scaled_MV = tf.mul(difference, tf.expandDims(tf.add(dCe_M, fromZ_M), 1));
+        // a − dce is what the z-loss adds.
+        return [
+          tf.reshape(addAt(tf.reshape(scaled_MV, [numPositions * vocabSize]), places, fromZ_M), difference.shape),
+        ];
+      },
+    };
+  });
+}
+
+function plain(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
   return withGradient([logits_MV], () => {
     const hasLoss_M1 = tf.expandDims(labels.hasLoss_M, 1);
     const oneHot_MV = tf.oneHot(labels.ids_M, logits_MV.shape[1], 1, 0, 'float32');

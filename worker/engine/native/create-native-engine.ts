@@ -11,7 +11,7 @@ import { GraphSession } from './session/graph-session.ts';
 import { loadSessionBinding } from './session/session-binding.ts';
 import { sessionConfig } from './session/session-config.ts';
 
-/** Raised with every change of the recorded graphs or of native-kernels.ts that may change bits. */
+/** Raised with every change of the model, the recorded graphs or native-kernels.ts that may change bits. */
 const GRAPHS_REVISION = 1;
 
 export interface CreateNativeEngineInit {

@@ -38,8 +38,8 @@ import { SessionState } from './session-state.ts';
 import type { GraphSession } from './session/graph-session.ts';
 import type { CallHandle } from './session/session-binding.ts';
 
-/** More groups, and earlier gradients, cost next to nothing. */
-const MAX_GRADIENT_GROUPS = 12;
+/** Each group costs TensorFlow a walk over the graph: about 1 ms. */
+const MAX_GRADIENT_GROUPS = 8;
 
 export interface NativeEngineInit {
   readonly description: EngineDescription;

@@ -3,6 +3,7 @@
  *
  * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product.
  * - ExpandDims is a reshape: tfjs-node names its type wrongly, which eager TensorFlow mends and a graph does not.
+ * - The fused kernels of the model (fused-kernels.ts).
  * - GatherV2 does not read its indices back to check their range: checkBatch has done that, and a recorded graph cannot.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -12,10 +13,11 @@ import {
   type NodeJSKernelBackend,
 } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { TFEOpAttr } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
+import { FUSED_KERNELS } from '../../model/fused-kernels.ts';
 import { NATIVE_BACKEND } from './addon/load-addon.ts';
 import { DATA_TYPE } from './recording/graph-def.ts';
 
-type Run = (inputs: Record<string, Tensor>, attrs: NamedAttrMap) => TensorInfo;
+type Run = (inputs: Record<string, Tensor>, attrs: NamedAttrMap) => TensorInfo | TensorInfo[];
 type AttributeType = 'TF_ATTR_BOOL' | 'TF_ATTR_INT' | 'TF_ATTR_TYPE';
 
 let isInstalled = false;
@@ -58,6 +60,28 @@ export function installNativeKernels(backend: NodeJSKernelBackend): void {
     const rows = backend.executeSingleOutput('GatherV2', attributes, [x!, indices!, axisTensor]);
     axisTensor.dispose();
     return rows;
+  });
+  addFusedKernels(backend, type);
+}
+
+/** One operation of TensorFlow each. */
+function addFusedKernels(backend: NodeJSKernelBackend, type: (name: string, value: number) => TFEOpAttr): void {
+  const T = type('T', DATA_TYPE.float32);
+  replaceKernel(FUSED_KERNELS.halfSumOfSquares, ({ x }) => backend.executeSingleOutput('L2Loss', [T], [x!]));
+  replaceKernel(FUSED_KERNELS.softmaxCrossEntropy, ({ logits, labels }) =>
+    backend.executeMultipleOutputs(
+      'SparseSoftmaxCrossEntropyWithLogits',
+      [T, type('Tlabels', DATA_TYPE.int32)],
+      [logits!, labels!],
+      2,
+    ),
+  );
+  replaceKernel(FUSED_KERNELS.addAt, ({ x, indices, values }) => {
+    const places_M1 = tf.reshape(indices!, [indices!.size, 1]);
+    const attributes = [T, type('Tindices', DATA_TYPE.int32)];
+    const sum = backend.executeSingleOutput('TensorScatterAdd', attributes, [x!, places_M1, values!]);
+    places_M1.dispose();
+    return sum;
   });
 }
 
