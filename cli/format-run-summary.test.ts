@@ -10,6 +10,8 @@ const SUMMARY: RunSummaryView = {
   taskLoss: { wn_define: { first: 9, last: 6 } },
   tokensPerSecond: 1234,
   worldSize: 2,
+  predicted: { stepMs: 400, workerBytes: 2 ** 30 },
+  measured: { stepMs: 500, workerBytes: 2 ** 29 },
   paramDigest: 'abc',
   checkpoint: '/runs/x/checkpoints/step-40',
 };
@@ -22,6 +24,8 @@ describe('run summary', () => {
       '40 of 40 (10 in this session)',
       '8.781 →   5.500',
       '1234 tokens/s (median), 2 workers',
+      'step        500 ms compute and update, 1.25 times the prediction of 400 ms',
+      'memory      512 MiB a worker, 0.50 times the prediction of 1.0 GiB',
       'parameters  abc',
       '/runs/x/checkpoints/step-40',
       'npx exmix train --resume /runs/x --steps 50',
@@ -43,7 +47,7 @@ describe('run summary', () => {
   test('a run that never trained says so without losses', () => {
     const summary = { step: 0, stepsTrained: 0, taskLoss: {}, tokensPerSecond: 0, worldSize: 0, paramDigest: null };
     const text = formatRunSummary(summary, { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' });
-    assert.ok(!text.includes('loss '), text);
+    assert.ok(!text.includes('loss ') && !text.includes('prediction'), text);
     assert.ok(text.includes('not saved') && text.includes('checkpoint  none'));
   });
 });

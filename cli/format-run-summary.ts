@@ -1,4 +1,5 @@
 /** The last words of a run: what was trained, how fast, where it lies, and how to go on. Pure. */
+import { formatBytes, formatDuration } from './doctor/finding.ts';
 import type { LossSpan, RunSummaryView } from '../coordinator/run-summary.ts';
 
 export interface RunFacts {
@@ -20,6 +21,7 @@ export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, in
     `  steps       ${step} of ${steps} (${stepsTrained} in this session)`,
     ...(loss === undefined ? [] : [`  loss        ${span(loss).trim()}`]),
     `  speed       ${tokensPerSecond} tokens/s (median), ${worldSize} worker${worldSize === 1 ? '' : 's'}`,
+    ...formatPrediction(summary),
     `  parameters  ${paramDigest ?? 'not saved'}`,
     `  checkpoint  ${checkpoint ?? 'none'}`,
     `  go on       npx exmix train --resume ${runFolder} --steps ${target}`,
@@ -27,4 +29,13 @@ export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, in
     ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** What the workers expected when their engines were up, and what came of it. */
+function formatPrediction({ predicted, measured }: RunSummaryView): string[] {
+  if (predicted === undefined || measured === undefined) return [];
+  const times = (ratio: number) => `${ratio.toFixed(2)} times the prediction`;
+  const step = `${formatDuration(measured.stepMs / 1000)} compute and update, ${times(measured.stepMs / predicted.stepMs)} of ${formatDuration(predicted.stepMs / 1000)}`;
+  const memory = `${formatBytes(measured.workerBytes)} a worker, ${times(measured.workerBytes / predicted.workerBytes)} of ${formatBytes(predicted.workerBytes)}`;
+  return [`  step        ${step}`, `  memory      ${memory}`];
 }

@@ -43,6 +43,8 @@ export class WorkerHandle {
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   phase: WorkerPhase = 'starting';
+  /** The most memory its process has reported, B. */
+  mostResidentBytes = 0;
   /** Updates it has applied, by its last heartbeat. */
   step = 0;
 
@@ -207,6 +209,7 @@ export class ControlServer {
       throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} joined twice on one socket`);
     if (message.kind === 'heartbeat') {
       worker.phase = message.phase;
+      worker.mostResidentBytes = Math.max(worker.mostResidentBytes, message.residentBytes ?? 0);
       worker.step = message.step;
       worker.send({ kind: 'heartbeat' });
     } else this.#put(worker, { kind: 'message', worker, message });

@@ -19,6 +19,7 @@ import { gatherWorkers } from './gather-workers.ts';
 import type { Journal } from './journal.ts';
 import type { StartingPoint } from './open-run.ts';
 import { planConfigOf } from './plan-config.ts';
+import { predictRunOf } from './predicted-run.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { salvage } from './salvage.ts';
 import { Saver, type WrittenCheckpoint } from './saver.ts';
@@ -94,7 +95,7 @@ export class Coordinator {
       });
       if (ready.size > 0) await this.#train(ready, signal);
       await this.#finish();
-      return this.#summary.view();
+      return this.#view();
     } catch (thrown) {
       const failure = toTrainerError(thrown);
       await this.#fail(failure);
@@ -120,8 +121,14 @@ export class Coordinator {
       steps: training.steps,
       ...ids,
       workers,
-      ...this.#summary.view(),
+      ...this.#view(),
     };
+  }
+
+  #view(): RunSummaryView {
+    return this.#summary.view(
+      Math.max(0, ...(this.#generation?.members ?? []).map((worker) => worker.mostResidentBytes)),
+    );
   }
 
   async #train(ready: ReadonlyMap<WorkerHandle, ReadyMessage>, signal: AbortSignal): Promise<void> {
@@ -146,6 +153,11 @@ export class Coordinator {
     });
     this.#generation = generation;
     this.#summary.formed(members.length);
+    const predicted = predictRunOf(generation, ready, config);
+    if (predicted !== undefined) {
+      this.#summary.predict(predicted);
+      log.info({ stepMs: Math.round(predicted.stepMs), workerBytes: predicted.workerBytes }, 'step predicted');
+    }
     const dealer = new StepDealer({
       plan: planConfigOf(config, mixture),
       tasks: mixture.tasks,

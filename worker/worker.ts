@@ -16,6 +16,7 @@ import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { Arena } from './collective/arena.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
 import { loadState } from './compute/load-state.ts';
+import { predictWorker } from './compute/predict-worker.ts';
 import { planGradient } from './compute/plan-gradient.ts';
 import { ProgressCell } from './compute/progress-cell.ts';
 import { StepRunner, type Deal } from './compute/step-runner.ts';
@@ -84,6 +85,7 @@ export class Worker {
       advertiseHost,
       progress: this.#progress.memory,
       onRefused: (refusal) => refusals.refused(refusal),
+      onNoOutbox: ({ code, message }) => this.#init.log.warn({ code, reason: message }, 'no outbox'),
       onWaiting: (reason) => this.#init.log.info({ reason }, 'waiting for the coordinator'),
       onDeal: ({ step, lanes }) => {
         assertInvariant(this.#training !== undefined, 'a deal comes after `ready`');
@@ -190,6 +192,7 @@ export class Worker {
     const { name, device, fingerprint } = engine.description;
     log.info({ engine: name, device, fingerprint, reason }, 'engine ready');
     for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
+    const predicted = await predictWorker(config, name);
     const { checkpoint, step } = welcome;
     const state = await loadState({ engine, seed, checkpoint, step, signal: stop });
     await engine.load(state.parameters, state.optimizer);
@@ -203,6 +206,7 @@ export class Worker {
       engine: name,
       engineFingerprint: fingerprint,
       engineNotes: [...notes],
+      predicted,
       mixtureHash: welcome.mixtureHash,
       paramDigest: parameterDigest(state.parameters),
       numParameters: [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0),

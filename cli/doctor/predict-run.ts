@@ -3,12 +3,9 @@
  * alone, and communication is counted in full though part of it hides behind the backward pass.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { largestFittingMicrobatch, stepMemory, type Retention } from '../../worker/model/step-memory.ts';
+import { largestFittingMicrobatch, stepMemory, workerMemory, type Retention } from '../../worker/model/step-memory.ts';
 import { predictStep, type Rates } from '../../worker/model/predict-step.ts';
 import { formatBytes, formatDuration, type Finding } from './finding.ts';
-
-/** Node, threads, code; measured on a worker of a tiny model. */
-const PROCESS_BYTES = 250 * 2 ** 20;
 
 export interface HostFigures {
   readonly rates: Rates;
@@ -52,9 +49,7 @@ export function predictRun(config: RunConfig, host: HostFigures): RunPrediction 
   // Every worker sends 2·(N−1)/N of the gradient, all over one loopback.
   const communicateSeconds = (2 * others * memory.gradientBytes) / host.loopbackBytesPerSecond;
   const stepSeconds = computeSeconds + communicateSeconds + updateSeconds;
-  const partials = 1 + Math.ceil(Math.log2(Math.max(1, lanes)));
   const snapshotBytes = memory.parameterBytes + memory.optimizerBytes;
-  const workerBytes = PROCESS_BYTES + memory.totalBytes + partials * memory.gradientBytes + snapshotBytes;
   return {
     computeSeconds,
     communicateSeconds,
@@ -63,7 +58,7 @@ export function predictRun(config: RunConfig, host: HostFigures): RunPrediction 
     tokensPerSecond: (rowsPerStep * (shape.inputsLength + shape.targetsLength)) / stepSeconds,
     runSeconds: training.steps * stepSeconds,
     engineBytes: memory.totalBytes,
-    workerBytes,
+    workerBytes: workerMemory(memory, lanes, host.retention),
     checkpointBytes: snapshotBytes,
     checkpointSeconds: snapshotBytes / host.diskBytesPerSecond,
   };

@@ -9,9 +9,9 @@ type Compute = RunConfig['compute'];
 
 export interface SettledCompute {
   readonly compute: Compute;
-  /** For the log: which engine, on what, and why. */
+  /** For the log: which engine, on what, why, and what would make it faster. */
   readonly reason: string;
-  /** Warnings and what would make it faster; what every worker finds for itself is left out. */
+  /** Warnings; what every worker finds for itself is left out. */
   readonly notes: readonly string[];
 }
 
@@ -30,10 +30,13 @@ export function settleCompute(compute: Compute, { facts, numWorkers, numCores }:
   const share = Math.max(1, Math.floor(numCores / numWorkers));
   const threads = compute.threads === 0 ? share : compute.threads;
   const used = numWorkers * (choice.engine === 'native' ? threads : 1);
-  const notes = choice.notes.filter((note) => !byWorkers.has(note));
-  if (choice.device === 'cpu' && used < numCores) notes.push(idleCores(choice.engine, used, numCores, share));
   const shown = choice.engine === 'native' ? `; ${threads} thread${threads === 1 ? '' : 's'} a worker` : '';
-  return { compute: { ...compute, engine: choice.engine, threads }, reason: choice.reason + shown, notes };
+  const idle = choice.device === 'cpu' && used < numCores ? `; ${idleCores(choice.engine, used, numCores, share)}` : '';
+  return {
+    compute: { ...compute, engine: choice.engine, threads },
+    reason: choice.reason + shown + idle,
+    notes: choice.notes.filter((note) => !byWorkers.has(note)),
+  };
 }
 
 function idleCores(engine: string, used: number, numCores: number, share: number): string {

@@ -41,6 +41,15 @@ export const stepTimesSchema = z.object({
 });
 export type StepTimes = z.output<typeof stepTimesSchema>;
 
+/** What a worker expects of itself, from a short measurement when its engine is up. */
+const predictedSchema = z.object({
+  /** Forward and backward pass of one microbatch. */
+  microbatchMs: milliseconds,
+  updateMs: milliseconds,
+  /** Memory of the process in training. */
+  workerBytes: count,
+});
+
 const checkpointFileSchema = z.object({ file: shortText, bytes: count, sha256: hexDigest });
 
 const memberSchema = z.object({ workerId: shortText, rank: count, host: shortText, dataUrl: shortText });
@@ -66,6 +75,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     engineFingerprint: shortText,
     /** Warnings of the worker about its engine; for the log. */
     engineNotes: z.array(longText).max(16).optional(),
+    predicted: predictedSchema.optional(),
     mixtureHash: hexDigest,
     paramDigest: hexDigest,
     numParameters: count,
@@ -93,7 +103,13 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
   }),
   /** Answer to `abort`: the collective is closed, and this many steps have been applied. */
   z.object({ kind: z.literal('aborted'), epoch: uint32, generation: uint32, step: count }),
-  z.object({ kind: z.literal('heartbeat'), progress: count, phase: workerPhaseSchema, step: count }),
+  z.object({
+    kind: z.literal('heartbeat'),
+    progress: count,
+    phase: workerPhaseSchema,
+    step: count,
+    residentBytes: count.optional(),
+  }),
   z.object({ kind: z.literal('failed'), error: errorRecordSchema }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;

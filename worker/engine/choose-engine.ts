@@ -28,9 +28,9 @@ export interface EngineFacts {
 }
 
 export type EngineChoice = {
-  /** A sentence for the log. */
+  /** A sentence for the log: why this one, and what would make it faster. */
   readonly reason: string;
-  /** Warnings: what is damaged, unused, or slower than it need be. */
+  /** Warnings: what is damaged or unused. */
   readonly notes: readonly string[];
 } & (
   | { readonly engine: 'wasm' | 'cpu'; readonly device: 'cpu' }
@@ -69,12 +69,8 @@ export function chooseEngine(request: EngineRequest, facts: EngineFacts): Engine
       return {
         engine: 'wasm',
         device: 'cpu',
-        reason: 'engine wasm: no native engine is installed',
-        notes: [
-          ...damage,
-          ...unusedGpu(device, facts, INSTALL_CUDA),
-          `${INSTALL} brings the native engine, which is several times faster`,
-        ],
+        reason: `engine wasm: no native engine is installed; ${INSTALL} brings it, several times as fast`,
+        notes: [...damage, ...unusedGpu(device, facts, INSTALL_CUDA)],
       };
     case 'wasm':
     case 'cpu':

@@ -30,9 +30,9 @@ export interface EngineInit {
 
 export interface CreatedEngine {
   readonly engine: Engine;
-  /** A sentence for the log: which engine, and why. */
+  /** A sentence for the log: which engine, why, and what would make it faster. */
   readonly reason: string;
-  /** Warnings: settings without effect, a GPU that is not used, what would make it faster. */
+  /** Warnings: settings without effect, a GPU that is not used, a damaged installation. */
   readonly notes: readonly string[];
 }
 

@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor2D } from '@tensorflow/tfjs';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import type { BatchShape } from '../model/step-flops.ts';
+import { enterBackend, type TfjsBackend } from './tfjs-backend.ts';
 
 export interface KernelRates {
   /** Of matrix products in the model's shapes, 2·m·k·n operations each. */
@@ -25,6 +26,12 @@ const FIRST_FLOPS = 2e7;
 const MOST_FLOPS = 4e9;
 const PRODUCT_SECONDS = 0.04;
 const ELEMENTS = 2 ** 22;
+
+/** Makes the backend of an opened engine the one that is timed. @param engineName as in its description */
+export function enterBackendOf(engineName: string): Promise<void> {
+  const backends: Readonly<Record<string, TfjsBackend>> = { native: 'tensorflow', wasm: 'wasm', cpu: 'cpu' };
+  return enterBackend(backends[engineName] ?? 'cpu');
+}
 
 /**
  * The product is that of the feed-forward layer, [positions, dModel] by [dModel, dFf]; positions are at most those of a microbatch, fewer

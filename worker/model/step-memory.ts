@@ -77,6 +77,19 @@ export function stepMemory(config: ModelConfig, shape: BatchShape, retention: Re
   return { parameterBytes, optimizerBytes, gradientBytes, activationBytes, totalBytes };
 }
 
+/** Node, threads, code and libraries; measured on workers of a tiny model, wasm and native. */
+const PROCESS_BYTES: Readonly<Record<Retention, number>> = { eager: 380 * 2 ** 20, recorded: 690 * 2 ** 20 };
+
+/**
+ * What a worker process takes: engine, lane partials (the fewest tree nodes that its lanes need at a time), and the snapshot of a checkpoint.
+ * @param numLanes of this worker
+ */
+export function workerMemory(memory: StepMemory, numLanes: number, retention: Retention): number {
+  const partials = 1 + Math.ceil(Math.log2(Math.max(1, numLanes)));
+  const snapshotBytes = memory.parameterBytes + memory.optimizerBytes;
+  return PROCESS_BYTES[retention] + memory.totalBytes + partials * memory.gradientBytes + snapshotBytes;
+}
+
 /**
  * The most rows of a microbatch whose step fits, a divisor of `rowsPerLane` so that the config takes it; 0 where not even one row does.
  * @param availableBytes what the engine may have on its device

@@ -1,0 +1,28 @@
+/** What this worker expects of itself, before its first step: from half a second of measuring its engine's kernels in the run's shapes. */
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { enterBackendOf, timeKernels } from '../engine/time-kernels.ts';
+import { predictStep } from '../model/predict-step.ts';
+import { stepMemory, workerMemory } from '../model/step-memory.ts';
+
+export interface WorkerPrediction {
+  /** Forward and backward pass of one microbatch. */
+  readonly microbatchMs: number;
+  readonly updateMs: number;
+  /** Of the process; assumes as many workers as the run waits for. */
+  readonly workerBytes: number;
+}
+
+/** @param engineName of an engine that is open and idle */
+export async function predictWorker(
+  { model, featureLengths, training, cluster }: RunConfig,
+  engineName: string,
+): Promise<WorkerPrediction> {
+  const { inputs: inputsLength, targets: targetsLength } = featureLengths;
+  const shape = { numRows: training.microbatchRows, inputsLength, targetsLength };
+  const retention = engineName === 'native' ? 'recorded' : 'eager';
+  await enterBackendOf(engineName);
+  const { microbatchMs, updateMs } = predictStep(model, shape, timeKernels(model, shape), retention);
+  const numLanes = Math.ceil(training.numLanes / cluster.minWorkers);
+  const workerBytes = Math.round(workerMemory(stepMemory(model, shape, retention), numLanes, retention));
+  return { microbatchMs, updateMs, workerBytes };
+}
