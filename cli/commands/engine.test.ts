@@ -82,6 +82,7 @@ describe('exmix engine', { concurrency: false }, () => {
         bytes,
         installedAt: '2026-11-23T08:00:00.000Z',
         isDefault: true,
+        isCurrent: true,
         problems: [],
       },
     ]);

@@ -1,6 +1,7 @@
 /** `exmix engine`: installs, lists and removes the native engine (TensorFlow). */
 import { fileURLToPath } from 'node:url';
 import type { Argv, CommandModule } from 'yargs';
+import { addonRecipes, hashRecipes } from '../../deploy/engine/build-addon.ts';
 import { freeBytes } from '../../deploy/engine/disk-room.ts';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
 import { readHost } from '../../deploy/engine/host.ts';
@@ -102,16 +103,10 @@ const listCommand: CommandModule<object, ListArguments> = {
       .example('$0 engine list --verify', 'whether the libraries still are what was installed'),
   handler: async ({ json, verify }) => {
     const folders = await listInstalledEngines(exmixHome(), verify ? 'hashes' : 'sizes');
-    const inUse = preferredEngine(folders)?.id;
-    process.stdout.write(
-      json
-        ? `${JSON.stringify(
-            folders.map((f) => toJson(f, inUse)),
-            null,
-            2,
-          )}\n`
-        : toTable(folders, inUse),
-    );
+    const defaultId = preferredEngine(folders)?.id;
+    const recipe = await hashRecipes(addonRecipes());
+    const listed = folders.map((folder) => describeEngine(folder, defaultId, recipe));
+    process.stdout.write(json ? `${JSON.stringify(listed, null, 2)}\n` : toTable(listed));
     if (verify && folders.some(({ problems }) => problems.length > 0)) process.exitCode = EXIT_DATA;
   },
 };
@@ -165,37 +160,54 @@ function describeOutcome({ engine, selfTest }: InstallOutcome): string {
   );
 }
 
-function sizeOf({ engine }: EngineFolder): number | undefined {
-  return engine?.manifest.files.reduce((sum, { bytes }) => sum + bytes, 0);
+/** What `list` says of an engine; null where its manifest cannot be read. */
+interface ListedEngine {
+  readonly id: string;
+  readonly folder: string;
+  readonly flavour: EngineFlavour | null;
+  readonly tensorflowVersion: string | null;
+  readonly bytes: number | null;
+  readonly installedAt: string | null;
+  /** Whether `--engine auto` takes it. */
+  readonly isDefault: boolean;
+  /** Whether its addons are built from the sources of this exmix. */
+  readonly isCurrent: boolean;
+  readonly problems: readonly string[];
 }
 
-function toJson(folder: EngineFolder, inUse: string | undefined): unknown {
-  const { id, engine, problems } = folder;
+function describeEngine(
+  { id, folder, engine, problems }: EngineFolder,
+  defaultId: string | undefined,
+  recipe: string,
+): ListedEngine {
   return {
     id,
-    folder: folder.folder,
+    folder,
     flavour: engine?.flavour ?? null,
     tensorflowVersion: engine?.tensorflowVersion ?? null,
-    bytes: sizeOf(folder) ?? null,
+    bytes: engine?.manifest.files.reduce((sum, { bytes }) => sum + bytes, 0) ?? null,
     installedAt: engine?.manifest.installedAt ?? null,
-    isDefault: id === inUse,
+    isDefault: id === defaultId,
+    isCurrent: engine?.manifest.recipe === recipe,
     problems,
   };
 }
 
-function toTable(folders: readonly EngineFolder[], inUse: string | undefined): string {
-  if (folders.length === 0) return 'no engines; exmix engine install gets one\n';
-  const rows = folders.map((folder) => {
-    const { id, engine, problems } = folder;
-    const bytes = sizeOf(folder);
-    return [
-      id,
-      engine?.flavour ?? '?',
-      engine?.tensorflowVersion ?? '?',
-      bytes === undefined ? '?' : formatBytes(bytes),
-      engine?.manifest.installedAt.slice(0, 10) ?? '?',
-      problems.length > 0 ? `damaged: ${problems.join('; ')}` : id === inUse ? 'sound, the default' : 'sound',
-    ];
-  });
+function toTable(engines: readonly ListedEngine[]): string {
+  if (engines.length === 0) return 'no engines; exmix engine install gets one\n';
+  const rows = engines.map((engine) => [
+    engine.id,
+    engine.flavour ?? '?',
+    engine.tensorflowVersion ?? '?',
+    engine.bytes === null ? '?' : formatBytes(engine.bytes),
+    engine.installedAt?.slice(0, 10) ?? '?',
+    stateOf(engine),
+  ]);
   return formatTable(['ID', 'FLAVOUR', 'TENSORFLOW', 'SIZE', 'INSTALLED', 'STATE'], rows);
+}
+
+function stateOf({ isDefault, isCurrent, problems }: ListedEngine): string {
+  if (problems.length > 0) return `damaged: ${problems.join('; ')}`;
+  const age = isCurrent ? '' : ', addons of another exmix: exmix engine install builds them anew';
+  return `sound${isDefault ? ', the default' : ''}${age}`;
 }

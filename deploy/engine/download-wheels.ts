@@ -91,6 +91,11 @@ export function pipCommand({
   return [...pip, 'download', ...quiet, ...what, ...platforms, '--dest', folder, ...requirements];
 }
 
+/** The command for a person on another machine of this kind. */
+export function pipDownload(requirements: readonly string[]): string {
+  return `pip download --no-deps ${requirements.map((line) => (/[<>]/u.test(line) ? `'${line}'` : line)).join(' ')}`;
+}
+
 /** Every platform whose wheels run here, newest first: a pip that is told one takes no other. */
 export function platformTags({ arch, glibcMinor = 0 }: Host): string[] {
   const machine = wheelMachine(arch) ?? arch;
@@ -115,7 +120,7 @@ function pipFailure(init: DownloadInit, outcome: ProgramOutcome): TrainerError {
   const isNetwork = outcome.stopped !== undefined || NETWORK_SIGNS.test(said);
   const advice = isNetwork
     ? 'The package index was not reached: check network and proxy, or get the wheel on another machine ' +
-      `(pip download --no-deps ${init.requirements[0]!}) and give it by --wheel FILE`
+      `(${pipDownload(init.requirements)}) and give it by --wheel FILE`
     : 'Check the version, or give a wheel that you have by --wheel FILE';
   return new TrainerError(
     'ENGINE_INSTALL_FAILED',

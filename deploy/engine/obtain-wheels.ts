@@ -5,7 +5,7 @@ import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { EngineFlavour } from '../../shared/installed-engine.ts';
 import { requireRoom, type DiskRoom } from './disk-room.ts';
-import { downloadWheels } from './download-wheels.ts';
+import { downloadWheels, pipDownload } from './download-wheels.ts';
 import { formatElapsed } from './format-bytes.ts';
 import type { Host } from './host.ts';
 import type { Tools } from './prerequisites.ts';
@@ -89,9 +89,8 @@ function refuseMissingCuda(requirements: readonly string[]): void {
   if (requirements.length === 0) return;
   throw new TrainerError(
     'WHEEL_INVALID',
-    `flavour cuda needs these wheels as well, each by --wheel: ${requirements.join(' ')}; get them with\n` +
-      `  pip download --no-deps ${requirements.map((requirement) => `'${requirement}'`).join(' ')}\n` +
-      'or install --flavour cpu',
+    `flavour cuda needs ${requirements.length} more wheels, each given by --wheel; get them with\n` +
+      `  ${pipDownload(requirements)}\nor install --flavour cpu`,
   );
 }
 

@@ -33,12 +33,14 @@ export interface SelfTestResult {
   readonly version: string;
   readonly isUsingGpu: boolean;
   readonly worstError: number;
-  /** What TensorFlow said about GPUs it could not use, line by line. */
+  /** What TensorFlow said first about GPUs it could not use, line by line. */
   readonly gpuProblems: readonly string[];
 }
 
 /** float32 sums of 64 products in any order stay far below. */
 const MAX_ERROR = 1e-5;
+/** Of what TensorFlow says about GPUs: the first lines name the cause. */
+const MAX_GPU_LINES = 6;
 const GPU_SIGNS =
   /cuInit|CUDA_ERROR|cannot dlopen|Could not load dynamic|libcud|libcublas|nvidia|driver version|compute capability/iu;
 
@@ -63,7 +65,12 @@ export async function selfTest(init: SelfTestInit): Promise<SelfTestResult> {
       `a matrix product is off by ${worstError ?? NaN}, allowed ${MAX_ERROR} of its largest element`,
       outcome,
     );
-  const gpuProblems = isUsingGpu ? [] : outcome.stderr.split('\n').filter((line) => GPU_SIGNS.test(line));
+  const gpuProblems = isUsingGpu
+    ? []
+    : outcome.stderr
+        .split('\n')
+        .filter((line) => GPU_SIGNS.test(line))
+        .slice(0, MAX_GPU_LINES);
   return { version, isUsingGpu, worstError, gpuProblems };
 }
 
