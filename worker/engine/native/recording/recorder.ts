@@ -191,7 +191,7 @@ function unrecordable(problem: string): TrainerError {
 
 /** The innermost line of our own code outside of this folder: the operation in the model. */
 function placeOf(stack: string): string | undefined {
-  const lines = stack.split('\n').filter((line) => line.includes('    at ') && !line.includes('node_modules'));
+  const lines = stack.split('\n').filter((line) => /^\s+at .*\.ts:\d+/.test(line) && !line.includes('node_modules'));
   const line = lines.find((one) => !one.includes('/native/recording/recorder.ts'));
   return line?.trim();
 }
