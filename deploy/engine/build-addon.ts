@@ -18,7 +18,7 @@ export const NAPI_VERSION = 8;
 const BUILD_DEADLINE_MS = 900_000;
 const FLAGS = ['-std=c++17', '-O2', '-shared', '-fPIC', `-DNAPI_VERSION=${NAPI_VERSION}`];
 
-const resolve = createRequire(import.meta.url).resolve;
+const require = createRequire(import.meta.url);
 
 export interface AddonRecipe {
   /** Within the engine; two folders deep, since the RUNPATH is $ORIGIN/../../deps/lib. */
@@ -29,7 +29,7 @@ export interface AddonRecipe {
 
 /** The addons of an engine. @throws INTERNAL where the npm package with the sources is not installed */
 export function addonRecipes(): AddonRecipe[] {
-  const binding = join(dirname(resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding');
+  const binding = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding');
   const session = fileURLToPath(new URL('../../worker/engine/native/session/session-addon.cc', import.meta.url));
   return [
     { output: TFJS_ADDON, sources: [join(binding, 'tfjs_backend.cc'), join(binding, 'tfjs_binding.cc')] },
@@ -90,7 +90,7 @@ export async function buildAddon({ recipe, engineFolder, compiler, environment, 
 }
 
 function napiHeaders(): string {
-  return join(dirname(resolve('node-api-headers/package.json')), 'include');
+  return join(dirname(require.resolve('node-api-headers/package.json')), 'include');
 }
 
 async function sourceFiles(folder: string): Promise<string[]> {

@@ -79,12 +79,7 @@ export async function downloadWheels(init: DownloadInit): Promise<string[]> {
 }
 
 /** pip's command line for wheels of this host. */
-export function pipCommand({
-  pip,
-  requirements,
-  host,
-  folder,
-}: Omit<DownloadInit, 'environment' | 'signal'>): string[] {
+function pipCommand({ pip, requirements, host, folder }: Omit<DownloadInit, 'environment' | 'signal'>): string[] {
   const platforms = platformTags(host).flatMap((tag) => ['--platform', tag]);
   const quiet = ['--no-input', '--disable-pip-version-check', '--progress-bar', 'off'];
   const what = ['--no-deps', '--only-binary=:all:', '--python-version', PYTHON_VERSION, '--implementation', 'cp'];

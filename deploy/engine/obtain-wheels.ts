@@ -12,7 +12,7 @@ import type { Tools } from './prerequisites.ts';
 import { Wheel } from './wheel.ts';
 import { checkWheels, missingCuda, tensorflowPackage } from './wheel-selection.ts';
 
-/** What a download and its unpacking take at most: wheels and files of TensorFlow 2.21 together (1.1 and 9.2 GiB), rounded up. */
+/** What a download and its unpacking take at most: wheels and files of TensorFlow 2.21 together (1.1 and 8.4 GiB), rounded up. */
 const ROOM_FOR_DOWNLOAD: Readonly<Record<EngineFlavour, number>> = { cpu: 1.5 * 2 ** 30, cuda: 10 * 2 ** 30 };
 
 export interface ObtainInit {

@@ -42,7 +42,7 @@ export function parseMetadata(text: string, where: string): WheelMetadata {
 }
 
 /** `nvidia_cublas.cu12` → `nvidia-cublas-cu12` (PEP 503). */
-export function normaliseName(name: string): string {
+function normaliseName(name: string): string {
   return name.toLowerCase().replaceAll(/[-_.]+/gu, '-');
 }
 

@@ -56,7 +56,7 @@ export function tensorflowPackage(flavour: EngineFlavour, host: Host): string {
 }
 
 /** The one wheel that holds TensorFlow. @throws WHEEL_INVALID where there is none, or several */
-export function findTensorflow<W extends WheelFacts>(wheels: readonly W[]): W {
+function findTensorflow<W extends WheelFacts>(wheels: readonly W[]): W {
   const found = wheels.filter(({ metadata }) => TENSORFLOW_PACKAGES.includes(metadata.name));
   if (found.length === 1) return found[0]!;
   const names = wheels.map(({ metadata }) => `${metadata.name} ${metadata.version}`).join(', ');
