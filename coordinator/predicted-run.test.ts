@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { WorkerHandle } from './control-server.ts';
 import { predictRunOf } from './predicted-run.ts';
 
-const [A, B] = ['a', 'b'].map((workerId) => ({ workerId }) as WorkerHandle) as [WorkerHandle, WorkerHandle];
+const A = 'a';
+const B = 'b';
 const TRAINING = { training: { rowsPerStep: 32, numLanes: 4, microbatchRows: 4 } } as Parameters<
   typeof predictRunOf
 >[2];

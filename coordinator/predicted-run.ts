@@ -1,13 +1,16 @@
 /** What a generation's workers expect together: the slowest rank's step, the largest process. Pure. */
 import type { RunConfig } from '../shared/config/schema.ts';
+import type { LaneRun } from '../shared/lane-tree.ts';
 import type { ReadyMessage } from './form-generation.ts';
 import type { PredictedRun } from './run-summary.ts';
-import type { Generation } from './training.ts';
 
-/** @returns undefined where a member did not say what it expects */
-export function predictRunOf(
-  { members, runs }: Pick<Generation, 'members' | 'runs'>,
-  ready: ReadonlyMap<Generation['members'][number], Pick<ReadyMessage, 'predicted'>>,
+/**
+ * @param members in rank order, runs beside them
+ * @returns undefined where a member did not say what it expects
+ */
+export function predictRunOf<Member>(
+  { members, runs }: { readonly members: readonly Member[]; readonly runs: readonly LaneRun[] },
+  ready: ReadonlyMap<Member, Pick<ReadyMessage, 'predicted'>>,
   { training }: Pick<RunConfig, 'training'>,
 ): PredictedRun | undefined {
   const microbatchesPerLane = training.rowsPerStep / training.numLanes / training.microbatchRows;
