@@ -4,9 +4,13 @@
  *
  * There is no 1/sqrt(H): T5 folds it into the initial values of q. Masks are added to the logits: a masked logit is so low that its
  * weight is exactly 0 in float32, so a packed example has the same result as one alone in its row.
+ *
+ * Closed form, with P = softmax(q kᵀ + bias) and O = P v:  dv = Pᵀ dO,  dP = dO vᵀ,  dS = P·(dP − Σ_K P·dP),  dq = dS k,  dk = dSᵀ q, and dbias = dS.
+ * Σ_K P·dP is Σ_H O·dO (Dao et al. 2022, FlashAttention, appendix B): a pass over [Q, H] instead of [Q, K].
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import { withGradient } from './custom-gradient.ts';
 
 /** Added to the logit of a key that a query must not see. */
 const MASKED = -1e9;
@@ -58,9 +62,33 @@ export function attention(
   const q_BNQH = project(queries_MD, weights.q);
   const k_BNKH = project(keys_MD, weights.k);
   const v_BNKH = project(keys_MD, weights.v);
-  const logits_BNQK = tf.add<Tensor>(tf.matMul<Tensor>(q_BNQH, k_BNKH, false, true), bias_BNQK);
-  const context_BNQH = tf.matMul<Tensor4D>(tf.softmax(logits_BNQK), v_BNKH);
+  const context_BNQH = attend(q_BNQH, k_BNKH, v_BNKH, bias_BNQK);
   return tf.matMul(joinHeads(context_BNQH), weights.o, false, true);
+}
+
+/** softmax(q kᵀ + bias) v. A bias that is broadcast is a mask and gets no gradient. */
+function attend(q_BNQH: Tensor4D, k_BNKH: Tensor4D, v_BNKH: Tensor4D, bias_BNQK: Tensor4D): Tensor4D {
+  const hasLearnedBias = bias_BNQK.shape[1] === q_BNQH.shape[1];
+  const inputs = [q_BNQH, k_BNKH, v_BNKH, ...(hasLearnedBias ? [bias_BNQK] : [])];
+  return withGradient(inputs, () => {
+    const logits_BNQK = tf.add<Tensor>(tf.matMul<Tensor>(q_BNQH, k_BNKH, false, true), bias_BNQK);
+    const p_BNQK = tf.softmax(logits_BNQK);
+    const context_BNQH = tf.matMul<Tensor4D>(p_BNQK, v_BNKH);
+    return {
+      value: context_BNQH,
+      saved: [q_BNQH, k_BNKH, v_BNKH, p_BNQK, context_BNQH],
+      gradient: (dContext_BNQH, saved) => {
+        const [q, k, v, p, context] = saved as [Tensor4D, Tensor4D, Tensor4D, Tensor4D, Tensor4D];
+        const dP_BNQK = tf.matMul<Tensor4D>(dContext_BNQH, v, false, true);
+        const along_BNQ1 = tf.sum(tf.mul(dContext_BNQH, context), -1, true);
+        const dLogits_BNQK = tf.mul<Tensor4D>(p, tf.sub(dP_BNQK, along_BNQ1));
+        const dQ = tf.matMul<Tensor4D>(dLogits_BNQK, k);
+        const dK = tf.matMul<Tensor4D>(dLogits_BNQK, q, true, false);
+        const dV = tf.matMul<Tensor4D>(p, dContext_BNQH, true, false);
+        return [dQ, dK, dV, ...(hasLearnedBias ? [dLogits_BNQK] : [])];
+      },
+    };
+  });
 }
 
 /** [B·L, N·H] → [B, N, L, H] */

@@ -1,6 +1,7 @@
 /**
  * One TensorFlow session: a graph that grows, variables that live in it, and calls that were prepared once.
  * What is fetched is float32. One call at a time; everything blocks the JavaScript thread until it is there.
+ * A view costs Node about 2 KiB until the next turn of its event loop, so a caller lets the loop turn now and then.
  */
 import { toTrainerError, TrainerError } from '../../../../shared/errors.ts';
 import { encodeGraph, type GraphNode } from '../recording/graph-def.ts';
