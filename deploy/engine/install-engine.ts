@@ -2,9 +2,17 @@
  * Installs a native engine: libraries and headers out of TensorFlow's wheel, the addons built against them, tried, and only then put
  * under its id, in one rename. All work is in a folder that the next installation removes if this process is killed.
  */
-import { link, mkdir, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { copyFile, link, mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { hashFile, syncFolder, throwIfAborted, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import {
+  hashFile,
+  syncFolder,
+  systemCode,
+  throwIfAborted,
+  toStorageError,
+  writeNewFile,
+} from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import {
   ENGINE_FORMAT,
@@ -30,6 +38,9 @@ import { selfTest, type SelfTestResult } from './self-test.ts';
 import { unpackWheels } from './unpack-wheels.ts';
 import type { Wheel } from './wheel.ts';
 import { checkHost, resolveFlavour } from './wheel-selection.ts';
+
+/** What a file system without hard links answers. */
+const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV']);
 
 export interface InstallInit {
   readonly home: string;
@@ -152,7 +163,7 @@ async function takeFromWheels(
   }
 }
 
-/** The libraries of an engine whose addons are of another exmix: linked, so that they need no room and no download. */
+/** The libraries of an engine whose addons are of another exmix: no download, and no room where the file system has hard links. */
 async function takeFromEngine(
   partial: string,
   { id, folder, manifest }: InstalledEngine,
@@ -168,14 +179,23 @@ async function takeFromEngine(
         'ENGINE_INSTALL_FAILED',
         `${folder}/${path} has another SHA-256 than when it was installed; remove that engine (exmix engine remove ${id}) and install again`,
       );
-    try {
-      await mkdir(dirname(join(partial, path)), { recursive: true });
-      await link(join(folder, path), join(partial, path));
-    } catch (error) {
-      throw toStorageError(error, 'link', join(partial, path));
-    }
+    await linkOrCopy(join(folder, path), join(partial, path));
   }
   return { files, wheels: manifest.wheels };
+}
+
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await mkdir(dirname(to), { recursive: true });
+    try {
+      await link(from, to);
+    } catch (error) {
+      if (!NO_HARD_LINKS.has(systemCode(error) ?? '')) throw error;
+      await copyFile(from, to, constants.COPYFILE_FICLONE);
+    }
+  } catch (error) {
+    throw toStorageError(error, 'link', to);
+  }
 }
 
 interface FinishWork {
@@ -237,19 +257,33 @@ async function finish(partial: string, work: FinishWork, components: InstallComp
   return { engine, selfTest: result };
 }
 
-/** Puts the folder under its id. What lies there is damaged, or the same from an installation at the same time: it makes way. */
+/**
+ * Puts the folder under its id. Where a sound engine of that id lies already, from an installation at the same time, that one stays:
+ * they are equal. A damaged one makes way.
+ */
 async function publish(partial: string, home: string, id: string): Promise<void> {
   const parent = enginesFolder(home);
   const target = join(parent, id);
   await syncFolder(partial);
-  const aside = await makePartialFolder(parent, 'replaced');
-  try {
-    await rename(target, aside).catch(() => undefined); // none there: the usual case
-    await rename(partial, target);
-  } catch (error) {
-    throw toStorageError(error, 'install', target);
-  } finally {
-    await dropPartialFolder(aside);
+  while (!(await tryRename(partial, target, ['ENOTEMPTY', 'EEXIST']))) {
+    if ((await inspectEngine(home, id)).problems.length === 0) return;
+    const aside = await makePartialFolder(parent, 'replaced');
+    try {
+      await tryRename(target, aside, ['ENOENT']);
+    } finally {
+      await dropPartialFolder(aside);
+    }
   }
   await syncFolder(parent);
+}
+
+/** @returns false where it failed with one of the codes: somebody else was faster @throws PATH_UNUSABLE for every other */
+async function tryRename(from: string, to: string, codes: readonly string[]): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (codes.includes(systemCode(error) ?? '')) return false;
+    throw toStorageError(error, 'install', to);
+  }
 }
