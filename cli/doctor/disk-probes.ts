@@ -38,7 +38,7 @@ export function judgeDiskSpeed(folder: string, { syncSeconds, bytesPerSecond }: 
 }
 
 /** Writes a file of 32 MiB beside the run folders, and removes it. @throws the file system's error */
-export async function measureDisk(folder: string, signal: AbortSignal): Promise<DiskSpeed> {
+async function measureDisk(folder: string, signal: AbortSignal): Promise<DiskSpeed> {
   const path = join(folder, `.exmix-doctor-${process.pid}`);
   const file = await open(path, 'wx');
   try {

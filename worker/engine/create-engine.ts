@@ -1,6 +1,9 @@
 /** From a run's settings to the engine on this machine; what chooseEngine decides is done here. */
+import { readFile } from 'node:fs/promises';
 import type { ModelConfig } from '../../shared/model-config.ts';
+import { parseCpuInfo } from '../machine/cpu-info.ts';
 import { gpuMemoryBytes } from '../machine/device-memory.ts';
+import { findGpus } from '../machine/gpus.ts';
 import { readMemory } from '../machine/memory-info.ts';
 import { deviceOfWorker } from '../machine/visible-device.ts';
 import { chooseEngine, type EngineChoice, type EngineFacts } from './choose-engine.ts';
@@ -77,13 +80,25 @@ async function createNative(
   const onWarning = init.onWarning ?? (() => undefined);
   const native = createNativeEngine({ installed, config, zLoss, ...settings, onWarning });
   const isOnGpu = native.description.device.startsWith('GPU');
+  const hardware = isOnGpu ? await gpuModel() : await cpuModel();
+  const description = { ...native.description, fingerprint: `${native.description.fingerprint}; ${hardware}` };
   const availableBytes = async () =>
     (isOnGpu && ownDevice !== undefined ? await gpuMemoryBytes(ownDevice) : undefined) ?? availableMemory();
   return {
-    engine: withMemoryAdvice(native, { config, retention: 'recorded', availableBytes }),
+    engine: withMemoryAdvice(native, { config, retention: 'recorded', availableBytes, description }),
     reason: isOnGpu ? `${choice.reason}; device ${ownDevice ?? '?'}` : choice.reason,
     notes: [...choice.notes, ...(device === 'gpu' && !isOnGpu ? [gpuOfNoUse(facts)] : [])],
   };
+}
+
+/** TensorFlow picks its kernels, and their order of additions, by the instructions and caches of the CPU: part of what decides bits. */
+async function cpuModel(): Promise<string> {
+  const { model, vectorFlags } = parseCpuInfo(await readFile('/proc/cpuinfo', 'utf8').catch(() => ''));
+  return `${model === '' ? process.arch : model} ${vectorFlags.at(-1) ?? ''}`.trim();
+}
+
+async function gpuModel(): Promise<string> {
+  return [...new Set((await findGpus()).models)].join(', ') || 'model not told';
 }
 
 async function availableMemory(): Promise<number> {

@@ -6,11 +6,13 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import type { BatchShape } from '../model/step-flops.ts';
 import { adviseOnMemory, type Retention } from '../model/step-memory.ts';
-import type { Engine } from './engine.ts';
+import type { Engine, EngineDescription } from './engine.ts';
 
 export interface MemoryAdviceInit {
   readonly config: ModelConfig;
   readonly retention: Retention;
+  /** In place of the engine's own. */
+  readonly description?: EngineDescription;
   /** What the engine may have on its device, B; asked only when memory ran out. */
   readonly availableBytes: () => Promise<number>;
 }
@@ -29,7 +31,7 @@ export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine
   /** Of calls before the first batch is known: one row of one token each, which only the parameters fill. */
   let shape: BatchShape = { numRows: 1, inputsLength: 1, targetsLength: 1 };
   return {
-    description: engine.description,
+    description: init.description ?? engine.description,
     parameters: engine.parameters,
     optimizerSlots: engine.optimizerSlots,
     load: (parameters, optimizer) => advise(engine.load(parameters, optimizer), shape),
