@@ -25,6 +25,8 @@ import type { Engine } from './engine/engine.ts';
 import { Feed } from './feed/feed.ts';
 import { Link, type Command } from './link/link.ts';
 
+/** The most that a `ready` carries (shared/protocol/messages.ts). */
+const MAX_ENGINE_NOTES = 16;
 /** Microbatches that the feed thread may have ready. */
 const FEED_SLOTS = 8;
 
@@ -205,7 +207,7 @@ export class Worker {
       step: this.#step,
       engine: name,
       engineFingerprint: fingerprint,
-      engineNotes: [...notes],
+      engineNotes: notes.slice(0, MAX_ENGINE_NOTES),
       predicted,
       mixtureHash: welcome.mixtureHash,
       paramDigest: parameterDigest(state.parameters),

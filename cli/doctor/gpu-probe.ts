@@ -2,6 +2,7 @@
 import { runProgram } from '../../deploy/engine/run-program.ts';
 import {
   findGpus,
+  NVIDIA_SMI,
   NVIDIA_SMI_QUERY,
   parseNvidiaSmi,
   type ListedGpu,
@@ -55,7 +56,7 @@ export const gpuProbe: Probe = {
   check: CHECK,
   deadlineMs: 30_000,
   run: async ({ root, environment }, signal) => {
-    const command = ['nvidia-smi', ...NVIDIA_SMI_QUERY];
+    const command = [NVIDIA_SMI, ...NVIDIA_SMI_QUERY];
     const run = { command, environment: { ...environment }, deadlineMs: NVIDIA_SMI_DEADLINE_MS, signal };
     const { status, stdout } = await runProgram(run);
     return judgeGpus(await findGpus(root), status === 0 ? parseNvidiaSmi(stdout) : []);

@@ -24,6 +24,8 @@ export interface ListedGpu {
   readonly usedBytes: number;
 }
 
+/** The driver's own program. */
+export const NVIDIA_SMI = 'nvidia-smi';
 /** Arguments of nvidia-smi whose answer parseNvidiaSmi reads. */
 export const NVIDIA_SMI_QUERY = [
   '--query-gpu=index,name,driver_version,memory.total,memory.used',
