@@ -70,7 +70,7 @@ export async function askEngine(
     const crash = outcome.endedBy === 'SIGILL' ? ': TensorFlow needs a CPU instruction (AVX) that is not here' : '';
     const said = outputTail(outcome, 3)
       .trim()
-      .replace(/^exmix: /u, '');
+      .replace(/^exmix: (?:ENGINE_UNAVAILABLE: )?/u, '');
     const how = outcome.status === undefined ? `${describeEnd(outcome)}${crash}; ` : '';
     throw new TrainerError('ENGINE_UNAVAILABLE', `${how}${said}`);
   }

@@ -30,9 +30,10 @@ export function judgeNoneInstalled(home: string, missing: string): Finding {
 
 export const installedEngineProbe: Probe = {
   check: CHECK,
-  deadlineMs: 60_000,
+  // Every byte is read: gigabytes for CUDA, perhaps over a network.
+  deadlineMs: 180_000,
   run: async ({ home, environment }, signal) => {
-    const folders = await listInstalledEngines(home, 'sizes', signal);
+    const folders = await listInstalledEngines(home, 'hashes', signal);
     if (folders.length > 0) return folders.map(judgeInstalled);
     const missing = await findTools({ needsPip: true, environment, signal }).then(
       () => '',
