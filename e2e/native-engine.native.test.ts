@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { exmixHome } from '../shared/exmix-home.ts';
 import { enginesFolder, findInstalledEngine } from '../shared/installed-engine.ts';
 import { findGpus } from '../worker/machine/gpus.ts';
-import { exmix, temporaryFolder, TINY } from './exmix-process.ts';
+import { exmix, readLog, temporaryFolder, TINY } from './exmix-process.ts';
 
 const findingsSchema = z.array(z.object({ check: z.string(), status: z.string(), detail: z.string() }));
 
@@ -24,18 +24,8 @@ describe('the native engine in whole runs', () => {
   });
 
   async function train(name: string, ...flags: string[]): Promise<{ digest: string; stdout: string }> {
-    const args = [
-      'train',
-      '--config',
-      TINY,
-      '--engine',
-      'auto',
-      '--device',
-      'cpu',
-      '--run-dir',
-      join(folder, name),
-      ...flags,
-    ];
+    const engine = flags.includes('--engine') ? [] : ['--engine', 'auto'];
+    const args = ['train', '--config', TINY, '--device', 'cpu', '--run-dir', join(folder, name), ...engine, ...flags];
     const { code, stdout, stderr } = await exmix(args, home);
     assert.equal(code, 0, stdout + stderr);
     return { digest: /^ {2}parameters {2}(\w{64})$/mu.exec(stdout)![1]!, stdout };
@@ -59,6 +49,17 @@ describe('the native engine in whole runs', () => {
     const config = readFileSync(join(folder, 'stopped/config.yaml'), 'utf8');
     assert.match(config, /engine: native/u);
     assert.match(config, /threads: 1/u);
+  });
+
+  test('its losses are those of wasm to four digits', async () => {
+    const losses = (name: string): number[] =>
+      readLog(join(folder, name)).flatMap(({ msg, loss }) => (msg === 'step committed' ? [Number(loss)] : []));
+    await train('native');
+    await train('wasm', '--engine', 'wasm');
+    const wasm = losses('wasm');
+    assert.equal(wasm.length, 8);
+    for (const [i, loss] of losses('native').entries())
+      assert.ok(Math.abs(loss - wasm[i]!) < 1e-4 * loss, `step ${i + 1}`);
   });
 
   test('a run begun on it is not gone on with by another engine, unless that is asked for', async () => {
