@@ -10,7 +10,6 @@
  * `executeOp` and `tensorDataSync` alone; `getInputTensorIds` uploads a tensor at its first use; `move` registers every upload.
  */
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs';
-import type { TFEOpAttr, TFJSBinding } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
 import { assertInvariant, TrainerError } from '../../../../shared/errors.ts';
 import { constantNode, DATA_TYPE, isUniform, type Attribute, type GraphNode, type Values } from './graph-def.ts';
 
@@ -24,11 +23,30 @@ export interface RecordableBackend {
   move(dataId: object, ...rest: unknown[]): void;
 }
 
-export type RecordableBinding = Pick<TFJSBinding, 'createTensor' | 'executeOp' | 'tensorDataSync'> &
-  Pick<
-    TFJSBinding,
-    'TF_ATTR_STRING' | 'TF_ATTR_INT' | 'TF_ATTR_FLOAT' | 'TF_ATTR_BOOL' | 'TF_ATTR_TYPE' | 'TF_ATTR_SHAPE'
-  >;
+export interface OperationAttribute {
+  readonly name: string;
+  /** One of the TF_ATTR_ numbers. */
+  readonly type: number;
+  readonly value: unknown;
+}
+
+/** The addon's functions through which kernels reach TensorFlow, and its numbers for kinds of attributes. */
+export interface RecordableBinding {
+  createTensor(shape: number[], dtype: number, values: unknown): number;
+  executeOp(
+    op: string,
+    attributes: readonly OperationAttribute[],
+    inputs: readonly number[],
+    numOutputs: number,
+  ): { readonly id: number }[];
+  tensorDataSync(id: number): Values;
+  readonly TF_ATTR_STRING: number;
+  readonly TF_ATTR_INT: number;
+  readonly TF_ATTR_FLOAT: number;
+  readonly TF_ATTR_BOOL: number;
+  readonly TF_ATTR_TYPE: number;
+  readonly TF_ATTR_SHAPE: number;
+}
 
 export interface Recording<T> {
   readonly result: T;
@@ -135,7 +153,7 @@ class Recorder {
     return id;
   }
 
-  #execute(op: string, attributes: TFEOpAttr[], ids: number[], numOutputs: number) {
+  #execute(op: string, attributes: readonly OperationAttribute[], ids: readonly number[], numOutputs: number) {
     const inputs = ids.map((id) => {
       const name = this.#names.get(id);
       if (name === undefined) throw captured(`in ${op}`);
@@ -149,7 +167,7 @@ class Recorder {
     return outputs;
   }
 
-  #attribute(op: string, { name, type, value }: TFEOpAttr): Attribute {
+  #attribute(op: string, { name, type, value }: OperationAttribute): Attribute {
     const b = this.#binding;
     if (type === b.TF_ATTR_BOOL && typeof value === 'boolean') return { kind: 'boolean', value };
     if (type === b.TF_ATTR_STRING && typeof value === 'string') return { kind: 'string', value };
