@@ -72,6 +72,6 @@ function describe(init: CreateNativeEngineInit, addon: LoadedAddon, mode: string
 }
 
 /** The backend's class declares as private what the recorder leans on; recorder.ts says what, and is tested for it. */
-function recordable({ backend }: LoadedAddon): ConstructorParameters<typeof NativeEngine>[0]['backend'] {
+export function recordable({ backend }: LoadedAddon): ConstructorParameters<typeof NativeEngine>[0]['backend'] {
   return backend as unknown as ConstructorParameters<typeof NativeEngine>[0]['backend'];
 }

@@ -13,7 +13,12 @@ import { createEngine } from '../create-engine.ts';
 import type { Batch, Engine, StepOutput } from '../engine.ts';
 import { relativeNorm } from '../fixture-differences.ts';
 import { runFixture } from '../fixture.ts';
-import { createNativeEngine, type CreateNativeEngineInit } from './create-native-engine.ts';
+import { loadAddon } from './addon/load-addon.ts';
+import { createNativeEngine, recordable, type CreateNativeEngineInit } from './create-native-engine.ts';
+import { NativeEngine } from './native-engine.ts';
+import { GraphSession } from './session/graph-session.ts';
+import { loadSessionBinding, type ResultHandle } from './session/session-binding.ts';
+import { sessionConfig } from './session/session-config.ts';
 
 const config = modelConfigSchema.parse({
   vocabSize: 320,
@@ -263,6 +268,42 @@ describe('the native engine', () => {
     assert.deepEqual(end.held, afterHundred.held);
     assert.ok(end.rss < 1.05 * afterHundred.rss, `${afterHundred.rss} B, then ${end.rss} B`);
     await engine.dispose();
+  });
+
+  test('a graph that computes something else is refused with a warning, and eager goes on', async () => {
+    const { sessionAddonPath, addonPath } = await installedEngine();
+    const addon = loadAddon({ addonPath, numThreads: 1, device: 'cpu', allowTf32: false, xla: false });
+    const binding = loadSessionBinding(sessionAddonPath);
+    const warnings: string[] = [];
+    const lying = {
+      ...binding,
+      view: (result: ResultHandle) => {
+        const copy = binding.view(result).slice(0);
+        if (warnings.length === 0) new Float32Array(copy)[0]! += 1;
+        return copy;
+      },
+    };
+    const reference = await engineWith({ mode: 'eager' });
+    const engine = new NativeEngine({
+      description: reference.description,
+      backend: recordable(addon),
+      session: new GraphSession(lying, sessionConfig({ numThreads: 1, xla: false })),
+      config,
+      zLoss: 1e-4,
+      precision: 'float32',
+      onWarning: (sentence) => warnings.push(sentence),
+    });
+    const before = engine.memory();
+    await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
+    const { gradients } = await stepOf(engine, exampleBatch());
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0]!, /step-4x24x12 is refused, the engine goes on eagerly: .* from eager/);
+    assert.deepEqual(gradients, (await stepOf(reference, exampleBatch())).gradients);
+    for (const one of [engine, reference]) await one.apply(gradients, updateAt(0));
+    assert.deepEqual(await stateOf(engine), await stateOf(reference));
+    await reference.dispose();
+    await engine.dispose();
+    assert.ok(engine.memory().numTensors < before.numTensors);
   });
 
   test('products in bfloat16 stay near float32', async () => {
