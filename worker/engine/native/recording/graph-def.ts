@@ -8,7 +8,6 @@ import { ProtobufWriter } from './protobuf-writer.ts';
 
 /** TensorFlow's numbers for types of elements. */
 export const DATA_TYPE = { float32: 1, int32: 3, bool: 10, bfloat16: 14, resource: 20 } as const;
-export type DataTypeName = keyof typeof DATA_TYPE;
 
 /** Version of the graph's meaning; any from TensorFlow's minimum to its own works. */
 const PRODUCER = 2000;
