@@ -9,7 +9,6 @@
 // Source: tensorflow/c/c_api.h of TensorFlow 2.21, Node-API version 8.
 
 #include <malloc.h>
-#include <node_api.h>
 
 #include <cstring>
 #include <memory>
@@ -17,20 +16,14 @@
 #include <utility>
 #include <vector>
 
-#include "tensorflow/c/c_api.h"
+#include "node-values.h"
+#include "tensors.h"
 
 namespace {
 
 struct Session {
   TF_Graph* graph = nullptr;
   TF_Session* session = nullptr;
-};
-
-struct Feed {
-  TF_Output output;
-  TF_DataType type;
-  std::vector<int64_t> shape;
-  size_t bytes;
 };
 
 // Feeds, groups of fetches, and targets: resolved once. A plain call has one group.
@@ -46,89 +39,6 @@ struct PartialRun {
   Call* call;
   const char* handle = nullptr;
 };
-
-struct Result {
-  TF_Tensor* tensor;
-  napi_ref view = nullptr;
-};
-
-// ---- errors: every function returns nullptr after throwing ----
-
-napi_value Fail(napi_env env, const char* code, const std::string& message) {
-  napi_throw_error(env, code, message.c_str());
-  return nullptr;
-}
-
-class Status {
- public:
-  Status() : status_(TF_NewStatus()) {}
-  ~Status() { TF_DeleteStatus(status_); }
-  TF_Status* get() { return status_; }
-  bool ok() const { return TF_GetCode(status_) == TF_OK; }
-  napi_value Throw(napi_env env) const {
-    const bool no_memory = TF_GetCode(status_) == TF_RESOURCE_EXHAUSTED;
-    return Fail(env, no_memory ? "RESOURCE_EXHAUSTED" : "TENSORFLOW", TF_Message(status_));
-  }
-
- private:
-  TF_Status* status_;
-};
-
-// ---- arguments ----
-
-std::vector<napi_value> Arguments(napi_env env, napi_callback_info info, size_t count) {
-  std::vector<napi_value> values(count);
-  napi_get_cb_info(env, info, &count, values.data(), nullptr, nullptr);
-  return values;
-}
-
-template <typename T>
-T* External(napi_env env, napi_value value) {
-  void* data = nullptr;
-  return napi_get_value_external(env, value, &data) == napi_ok ? static_cast<T*>(data) : nullptr;
-}
-
-uint32_t Length(napi_env env, napi_value array) {
-  uint32_t length = 0;
-  napi_get_array_length(env, array, &length);
-  return length;
-}
-
-napi_value At(napi_env env, napi_value array, uint32_t index) {
-  napi_value element = nullptr;
-  napi_get_element(env, array, index, &element);
-  return element;
-}
-
-napi_value Property(napi_env env, napi_value object, const char* name) {
-  napi_value value = nullptr;
-  napi_get_named_property(env, object, name, &value);
-  return value;
-}
-
-std::string Text(napi_env env, napi_value value) {
-  size_t length = 0;
-  napi_get_value_string_utf8(env, value, nullptr, 0, &length);
-  std::string text(length, '\0');
-  napi_get_value_string_utf8(env, value, text.data(), length + 1, &length);
-  return text;
-}
-
-bool Bytes(napi_env env, napi_value value, void** data, size_t* bytes) {
-  napi_typedarray_type type;
-  size_t length = 0;
-  if (napi_get_typedarray_info(env, value, &type, &length, data, nullptr, nullptr) != napi_ok) return false;
-  const bool wide = type == napi_float32_array || type == napi_int32_array;
-  if (!wide && type != napi_uint8_array) return false;
-  *bytes = length * (wide ? 4 : 1);
-  return true;
-}
-
-napi_value MakeExternal(napi_env env, void* data) {
-  napi_value value = nullptr;
-  napi_create_external(env, data, nullptr, nullptr, &value);
-  return value;
-}
 
 // "name:index"; index 0 where it is left out.
 bool Resolve(Session* session, const std::string& name, TF_Output* output) {
@@ -253,58 +163,11 @@ napi_value Prepare(napi_env env, napi_callback_info info) {
 
 // ---- runs ----
 
-void KeepAlive(void*, size_t, void*) {}
-
-class FedTensors {
- public:
-  ~FedTensors() {
-    for (TF_Tensor* tensor : tensors) TF_DeleteTensor(tensor);
-  }
-  // False after throwing.
-  bool Read(napi_env env, const Call& call, napi_value arrays) {
-    if (Length(env, arrays) != call.feeds.size()) {
-      Fail(env, "ARGUMENT", "expected " + std::to_string(call.feeds.size()) + " arrays to feed");
-      return false;
-    }
-    for (uint32_t i = 0; i < call.feeds.size(); i++) {
-      const Feed& feed = call.feeds[i];
-      void* data = nullptr;
-      size_t bytes = 0;
-      if (!Bytes(env, At(env, arrays, i), &data, &bytes) || bytes != feed.bytes) {
-        Fail(env, "ARGUMENT", std::string("feed of ") + TF_OperationName(feed.output.oper) + ": expected " +
-                                  std::to_string(feed.bytes) + " B, got " + std::to_string(bytes) + " B");
-        return false;
-      }
-      const int rank = static_cast<int>(feed.shape.size());
-      TF_Tensor* tensor = nullptr;
-      if (call.copies_feeds) {
-        tensor = TF_AllocateTensor(feed.type, feed.shape.data(), rank, bytes);
-        std::memcpy(TF_TensorData(tensor), data, bytes);
-      } else {
-        tensor = TF_NewTensor(feed.type, feed.shape.data(), rank, data, bytes, KeepAlive, nullptr);
-      }
-      outputs.push_back(feed.output);
-      tensors.push_back(tensor);
-    }
-    return true;
-  }
-  std::vector<TF_Output> outputs;
-  std::vector<TF_Tensor*> tensors;
-};
-
-napi_value ResultsOf(napi_env env, const std::vector<TF_Tensor*>& tensors) {
-  napi_value results = nullptr;
-  napi_create_array_with_length(env, tensors.size(), &results);
-  for (uint32_t i = 0; i < tensors.size(); i++)
-    napi_set_element(env, results, i, MakeExternal(env, new Result{tensors[i]}));
-  return results;
-}
-
 bool IsOpen(const Call* call) { return call != nullptr && call->owner->session != nullptr; }
 
 napi_value RunCall(napi_env env, const Call& call, napi_value arrays, TF_Buffer* options, TF_Buffer* metadata) {
   FedTensors fed;
-  if (!fed.Read(env, call, arrays)) return nullptr;
+  if (!fed.Read(env, call.feeds, call.copies_feeds, arrays)) return nullptr;
   const std::vector<TF_Output>& fetches = call.groups[0];
   std::vector<TF_Tensor*> fetched(fetches.size(), nullptr);
   Status status;
@@ -355,7 +218,7 @@ napi_value Start(napi_env env, napi_callback_info info) {
   Call* call = External<Call>(env, arguments[0]);
   if (!IsOpen(call) || !call->copies_feeds) return Fail(env, "ARGUMENT", "start: expected a call that copies its feeds");
   FedTensors fed;
-  if (!fed.Read(env, *call, arguments[1])) return nullptr;
+  if (!fed.Read(env, call->feeds, call->copies_feeds, arguments[1])) return nullptr;
   std::vector<TF_Output> fetches;
   for (const auto& group : call->groups) fetches.insert(fetches.end(), group.begin(), group.end());
   auto run = std::make_unique<PartialRun>();
@@ -396,43 +259,6 @@ napi_value End(napi_env env, napi_callback_info info) {
   if (run == nullptr) return Fail(env, "ARGUMENT", "end: expected a partial run");
   TF_DeletePRunHandle(run->handle);
   delete run;
-  return nullptr;
-}
-
-// ---- results ----
-
-// view(result): ArrayBuffer over TensorFlow's memory, until release
-napi_value View(napi_env env, napi_callback_info info) {
-  const auto arguments = Arguments(env, info, 1);
-  Result* result = External<Result>(env, arguments[0]);
-  if (result == nullptr) return Fail(env, "ARGUMENT", "view: expected a result");
-  napi_value buffer = nullptr;
-  if (result->view != nullptr) {
-    napi_get_reference_value(env, result->view, &buffer);
-    return buffer;
-  }
-  // The result is deleted by release alone, so that the garbage collector never decides when memory comes back.
-  const auto leave = [](napi_env, void*, void*) {};
-  if (napi_create_external_arraybuffer(env, TF_TensorData(result->tensor), TF_TensorByteSize(result->tensor), leave,
-                                       nullptr, &buffer) != napi_ok)
-    return Fail(env, "ARGUMENT", "this Node does not allow external array buffers");
-  napi_create_reference(env, buffer, 1, &result->view);
-  return buffer;
-}
-
-// release(result): detaches its view and frees it
-napi_value Release(napi_env env, napi_callback_info info) {
-  const auto arguments = Arguments(env, info, 1);
-  Result* result = External<Result>(env, arguments[0]);
-  if (result == nullptr) return Fail(env, "ARGUMENT", "release: expected a result");
-  if (result->view != nullptr) {
-    napi_value buffer = nullptr;
-    napi_get_reference_value(env, result->view, &buffer);
-    napi_detach_arraybuffer(env, buffer);
-    napi_delete_reference(env, result->view);
-  }
-  TF_DeleteTensor(result->tensor);
-  delete result;
   return nullptr;
 }
 
