@@ -1,7 +1,7 @@
 /**
  * The all-reduce beside torch.distributed's gloo: processes on one host over loopback TCP (or local sockets: `--socket auto`), alternating rounds in one run.
  *
- * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 7] [--link direct] [--socket tcp]`
+ * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 15] [--link direct] [--socket tcp]`
  * (PATH is a Python with torch; without it only exmix is measured). A round is one all-reduce of each contender; its time is
  * the slowest rank's. Medians over rounds (best rounds and CPU time beside them: read those on a busy machine). exmix's time includes the digest and the sum of squares that gloo does not compute;
  * `verify off` leaves out the checksum of each frame.
@@ -22,12 +22,12 @@ const { values: args } = parseArgs({
     python: { type: 'string' },
     worlds: { type: 'string', default: '2,4' },
     sizes: { type: 'string', default: '25,100,300' },
-    rounds: { type: 'string', default: '7' },
+    rounds: { type: 'string', default: '15' },
     'warm-up': { type: 'string', default: '20' },
     link: { type: 'string', default: 'direct' },
     socket: { type: 'string', default: 'tcp' },
-    frame: { type: 'string', default: '2048' },
-    window: { type: 'string', default: '4' },
+    frame: { type: 'string', default: '512' },
+    window: { type: 'string', default: '2' },
     bucket: { type: 'string', default: '25' },
   },
 });

@@ -3,13 +3,15 @@
  * out, Adafactor) of the same model on the same shapes with the same number of threads, in turns, in one run.
  *
  *   node --import tsx bench/native-engine.ts [--shape c1|c2|small512] [--rounds 9] [--threads 2] [--python PATH] [--eager]
- *       [--precision bfloat16] [--xla]
+ *       [--eager-from FOLDER] [--precision bfloat16] [--xla]
  *
  * Needs an installed engine (exmix engine install); --python names an interpreter with torch and transformers, else there is no peer.
+ * --eager-from names a checkout of an older commit (with this file copied in): its eager engine is measured too.
  * The eager engine runs in a process of its own (--answer eager), as it would in a run: the recorded one tunes the memory of its whole process.
  * Ratios are of medians, above 1 exmix is faster; CPU time is of the whole process and less troubled by what else runs on the machine.
  */
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -37,6 +39,7 @@ const { values: flags } = parseArgs({
     threads: { type: 'string', default: '2' },
     python: { type: 'string' },
     eager: { type: 'boolean', default: false },
+    'eager-from': { type: 'string' },
     answer: { type: 'string' },
     precision: { type: 'string', default: 'float32' },
     xla: { type: 'boolean', default: false },
@@ -163,10 +166,13 @@ const addPeer = async (name: string, command: string, args: readonly string[]) =
   peers.push(peer);
   contestants.set(name, peer.step);
 };
-if (flags.eager) {
+const checkouts = new Map<string, string>();
+if (flags.eager) checkouts.set('exmix eager', fileURLToPath(new URL('..', import.meta.url)));
+if (flags['eager-from'] !== undefined) checkouts.set('older exmix eager', flags['eager-from']);
+for (const [name, checkout] of checkouts) {
   const same = ['--shape', shapeName, '--threads', flags.threads, '--precision', flags.precision];
-  const self = ['--import', 'tsx', fileURLToPath(import.meta.url), ...same, '--answer', 'eager'];
-  await addPeer('exmix eager', process.execPath, self);
+  const file = join(checkout, 'bench/native-engine.ts');
+  await addPeer(name, process.execPath, ['--import', 'tsx', file, ...same, '--answer', 'eager']);
 }
 if (flags.python !== undefined) {
   const script = fileURLToPath(new URL('./peers/torch_step.py', import.meta.url));

@@ -103,9 +103,9 @@ const collectiveSchema = z.strictObject({
     .describe('Gradients reduced together.'),
   frameBytes: count
     .multipleOf(64)
-    .default(2 * 1024 * 1024)
+    .default(512 * 1024)
     .describe('Payload of one tensor frame.'),
-  windowFrames: count.default(4).describe('Frames of one peer that may be under way for one chunk.'),
+  windowFrames: count.default(2).describe('Frames of one peer that may be under way for one chunk.'),
 });
 
 const checkpointSchema = z.strictObject({

@@ -18,8 +18,8 @@ export interface CollectiveOptions {
 }
 
 export const DEFAULT_COLLECTIVE_OPTIONS: CollectiveOptions = {
-  frameBytes: 2 << 20,
-  window: 4,
+  frameBytes: 512 << 10,
+  window: 2,
   verify: true,
   timeoutMs: 60_000,
 };
