@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "../kernels/use-kernels.h"
 #include "node-values.h"
 #include "tensors.h"
 
@@ -276,6 +277,7 @@ napi_value Initialise(napi_env env, napi_value exports) {
   const std::pair<const char*, napi_callback> functions[] = {
       {"open", Open},   {"close", Close}, {"extend", Extend}, {"prepare", Prepare}, {"run", Run},          {"trace", Trace},
       {"start", Start}, {"take", Take},   {"end", End},       {"view", View},       {"release", Release}, {"tuneMalloc", TuneMalloc},
+      {"useKernels", UseKernels},
   };
   for (const auto& [name, function] : functions) {
     napi_value value = nullptr;
