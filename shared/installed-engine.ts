@@ -7,7 +7,7 @@
  *
  *     engine.json                        the manifest
  *     lib/napi-v8/tfjs_binding.node      tfjs-node's addon; its RUNPATH is $ORIGIN/../../deps/lib
- *     lib/napi-v8/session_addon.node     ours (worker/engine/native/session), likewise
+ *     lib/napi-v8/session_addon.node     ours (worker/engine/native/session and kernels), likewise
  *     deps/lib/libtensorflow_cc.so.2     and libtensorflow_framework.so.2
  *     deps/include/                      the C headers, for addons built later
  *     deps/nvidia/<package>/lib/         CUDA's libraries; only where the flavour is cuda
@@ -22,10 +22,10 @@ export const ENGINE_FLAVOURS = ['cpu', 'cuda'] as const;
 export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
 
 /**
- * Raised with every change of the layout, of the manifest, or of the functions of session-addon.cc: an engine of another format is not
+ * Raised with every change of the layout, of the manifest, or of the session addon's functions or kernels: an engine of another format is not
  * used, and installed anew without a download.
  */
-export const ENGINE_FORMAT = 1;
+export const ENGINE_FORMAT = 2;
 export const ENGINE_MANIFEST = 'engine.json';
 /** The addons within an engine. */
 export const TFJS_ADDON = 'lib/napi-v8/tfjs_binding.node';

@@ -16,7 +16,17 @@ import { describeEnd, outputTail, runProgram } from './run-program.ts';
 /** Version 8 is in Node 12.22 and every later one. */
 export const NAPI_VERSION = 8;
 const BUILD_DEADLINE_MS = 900_000;
-const FLAGS = ['-std=c++17', '-O2', '-shared', '-fPIC', `-DNAPI_VERSION=${NAPI_VERSION}`];
+const FLAGS = ['-std=c++17', '-O2', '-shared', '-fPIC', '-pthread', `-DNAPI_VERSION=${NAPI_VERSION}`];
+/** Sources of the session addon beside its own, in worker/engine/native/kernels. */
+const KERNELS = [
+  'adafactor',
+  'cross-entropy',
+  'gelu',
+  'register-kernels',
+  'rms-norm',
+  'row-threads',
+  'softmax',
+] as const;
 
 const require = createRequire(import.meta.url);
 
@@ -30,10 +40,11 @@ export interface AddonRecipe {
 /** The addons of an engine. @throws INTERNAL where the npm package with the sources is not installed */
 export function addonRecipes(): AddonRecipe[] {
   const binding = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding');
-  const session = fileURLToPath(new URL('../../worker/engine/native/session/session-addon.cc', import.meta.url));
+  const ours = (name: string) => fileURLToPath(new URL(`../../worker/engine/native/${name}.cc`, import.meta.url));
+  const session = ['session/session-addon', ...KERNELS.map((name) => `kernels/${name}`)].map(ours);
   return [
     { output: TFJS_ADDON, sources: [join(binding, 'tfjs_backend.cc'), join(binding, 'tfjs_binding.cc')] },
-    { output: SESSION_ADDON, sources: [session] },
+    { output: SESSION_ADDON, sources: session },
   ];
 }
 

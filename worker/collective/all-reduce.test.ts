@@ -235,6 +235,48 @@ describe('the bits', () => {
   });
 });
 
+describe('the times of buckets', () => {
+  test('each says when it was announced and when it was final, which may be before the last one is announced', async () => {
+    let nowMs = 1000;
+    const clock: Clock = {
+      monotonicMs: () => nowMs,
+      wallMs: () => nowMs,
+      sleep: () => new Promise(() => undefined),
+    };
+    const world = new World({ ...small, worldSize: 2, numLanes: 2, numScalars: 0 }, {}, clock);
+    const random = new RandomStream([5]);
+    const settle = async (): Promise<void> => {
+      for (let idle = 0; idle < 3; idle++) {
+        while (world.network.runEvent(random)) idle = 0;
+        await nextTurn();
+      }
+    };
+    const announce = async (rank: number, bucket: number, atMs: number): Promise<void> => {
+      nowMs = atMs;
+      world.collectives[rank]!.bucketReady(bucket);
+      await settle();
+    };
+    assert.equal(world.plan.buckets.length, 2);
+    const results = world.collectives.map((collective, rank) => {
+      world.fold(rank, 10);
+      return collective.startStep(10);
+    });
+    await announce(0, 0, 1010);
+    await announce(1, 0, 1025);
+    await announce(0, 1, 1070);
+    await announce(1, 1, 1100);
+    const [first, second] = await Promise.all(results);
+    assert.deepEqual(first!.buckets, [
+      { announcedMs: 10, finalMs: 25 },
+      { announcedMs: 70, finalMs: 100 },
+    ]);
+    assert.deepEqual(second!.buckets, [
+      { announcedMs: 25, finalMs: 25 },
+      { announcedMs: 100, finalMs: 100 },
+    ]);
+  });
+});
+
 describe('faults', () => {
   async function expectFailure(world: World, rank: number, code: ErrorCode, text: RegExp): Promise<TrainerError> {
     const error = await world.collectives[rank]!.failed;

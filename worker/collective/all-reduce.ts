@@ -106,6 +106,7 @@ export class Collective {
     if (running === null)
       throw new TrainerError('INTERNAL', `bucketReady: bucket ${bucket} was announced before startStep`);
     this.#current.markReady(bucket);
+    running.tally.announced(bucket);
     if (this.#current.allReady) {
       running.tally.allReady();
       void this.#watch(running);

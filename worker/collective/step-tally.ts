@@ -14,6 +14,14 @@ import { GradientNorm } from './gradient-norm.ts';
 import { combineChecksums, emptyChecksum, finishChecksum, type ChecksumState } from './line-checksum.ts';
 import type { ExchangeShape } from './step-exchange.ts';
 
+/** When a bucket was under way, ms from startStep. */
+export interface BucketTimes {
+  /** The own partials of it were there: it could leave. */
+  readonly announcedMs: number;
+  /** The last piece of its sum lay in slot 0. */
+  readonly finalMs: number;
+}
+
 export interface StepResult {
   /** uint32 checksum of the reduced flat gradient, equal on all ranks and for all world sizes. */
   readonly digest: number;
@@ -33,6 +41,8 @@ export interface StepResult {
   readonly receivedBytes: number;
   /** lastArrivals[rank]: how many pieces of the own chunk waited for this rank last; the slowest rank has the most. */
   readonly lastArrivals: readonly number[];
+  /** By bucket. What is under way before the last announcement overlaps the computation. */
+  readonly buckets: readonly BucketTimes[];
 }
 
 interface TallyComponents {
@@ -50,6 +60,7 @@ export class StepTally {
   readonly #lastArrivals: number[];
   /** Pieces of each bucket that are not final yet. */
   readonly #openPieces: number[];
+  readonly #buckets: { announcedMs: number; finalMs: number }[];
   /** By offset. */
   readonly #checksums = new Map<number, ChecksumState>();
   #readyMs: number;
@@ -70,6 +81,7 @@ export class StepTally {
     this.#progressMs = this.#startMs;
     this.#lastArrivals = new Array<number>(shape.worldSize).fill(0);
     this.#openPieces = new Array<number>(shape.numBuckets).fill(0);
+    this.#buckets = this.#openPieces.map(() => ({ announcedMs: 0, finalMs: 0 }));
     for (const { bucket } of shape.pieces.flat()) this.#openPieces[bucket]!++;
   }
 
@@ -79,6 +91,10 @@ export class StepTally {
 
   progress(): void {
     this.#progressMs = this.#clock.monotonicMs();
+  }
+
+  announced(bucket: number): void {
+    this.#buckets[bucket]!.announcedMs = this.#elapsedMs();
   }
 
   allReady(): void {
@@ -107,7 +123,9 @@ export class StepTally {
   /** The final bytes of a piece lie in slot 0. */
   pieceDone(piece: Piece, checksum: ChecksumState): void {
     this.#checksums.set(piece.offsetBytes, checksum);
-    if (--this.#openPieces[piece.bucket]! === 0) this.norm.endBucket(piece.bucket);
+    if (--this.#openPieces[piece.bucket]! > 0) return;
+    this.norm.endBucket(piece.bucket);
+    this.#buckets[piece.bucket]!.finalMs = this.#elapsedMs();
   }
 
   /** After every piece is done. */
@@ -126,7 +144,12 @@ export class StepTally {
       sentBytes: this.#sentBytes,
       receivedBytes: this.#receivedBytes,
       lastArrivals: this.#lastArrivals,
+      buckets: this.#buckets,
     };
+  }
+
+  #elapsedMs(): number {
+    return this.#clock.monotonicMs() - this.#startMs;
   }
 
   #computeDigest(): number {

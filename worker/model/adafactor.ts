@@ -13,7 +13,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
-import { halfSumOfSquares, hasFusedKernels } from './fused-kernels.ts';
+import { fusedAdafactor, fusesBlocks, halfSumOfSquares, hasFusedKernels } from './fused-kernels.ts';
 import { factoredAxes } from './optimizer-slots.ts';
 import { numElements } from './parameters.ts';
 
@@ -70,6 +70,12 @@ export function updateParameter(
 ): Updated {
   const { rank, shape } = parameter;
   assertInvariant(rank === 1 || rank === 2, `Adafactor of a tensor of rank ${rank}`);
+  if (fusesBlocks()) {
+    const { learningRate, decay, newShare, gradientScale } = scalars;
+    const numbers = [learningRate, decay, newShare, gradientScale];
+    const [updated, ...newSlots] = fusedAdafactor(gradientSum, parameter, slots, numbers);
+    return { parameter: updated!, slots: newSlots };
+  }
   const axes = factoredAxes(shape);
   if (axes === undefined) return updateWhole(parameter, gradientSum, slots, scalars);
   return updateFactored(parameter as Tensor2D, gradientSum as Tensor2D, slots, scalars, axes);

@@ -9,8 +9,9 @@
  * Σ_K P·dP is Σ_H O·dO (Dao et al. 2022, FlashAttention, appendix B): a pass over [Q, H] instead of [Q, K].
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
+import { fusedBiasedSoftmax, fusedSoftmaxGradient, fusesBlocks } from './fused-kernels.ts';
 
 /** Added to the logit of a key that a query must not see. */
 const MASKED = -1e9;
@@ -71,8 +72,9 @@ function attend(q_BNQH: Tensor4D, k_BNKH: Tensor4D, v_BNKH: Tensor4D, bias_BNQK:
   const hasLearnedBias = bias_BNQK.shape[1] === q_BNQH.shape[1];
   const inputs = [q_BNQH, k_BNKH, v_BNKH, ...(hasLearnedBias ? [bias_BNQK] : [])];
   return withGradient(inputs, () => {
-    const logits_BNQK = tf.add<Tensor>(tf.matMul<Tensor>(q_BNQH, k_BNKH, false, true), bias_BNQK);
-    const p_BNQK = tf.softmax(logits_BNQK);
+    const scores_BNQK = tf.matMul<Tensor4D>(q_BNQH, k_BNKH, false, true);
+    const isFused = fusesBlocks();
+    const p_BNQK = isFused ? fusedBiasedSoftmax(scores_BNQK, bias_BNQK) : tf.softmax(tf.add(scores_BNQK, bias_BNQK));
     const context_BNQH = tf.matMul<Tensor4D>(p_BNQK, v_BNKH);
     return {
       value: context_BNQH,
@@ -80,8 +82,9 @@ function attend(q_BNQH: Tensor4D, k_BNKH: Tensor4D, v_BNKH: Tensor4D, bias_BNQK:
       gradient: (dContext_BNQH, saved) => {
         const [q, k, v, p, context] = saved as [Tensor4D, Tensor4D, Tensor4D, Tensor4D, Tensor4D];
         const dP_BNQK = tf.matMul<Tensor4D>(dContext_BNQH, v, false, true);
-        const along_BNQ1 = tf.sum(tf.mul(dContext_BNQH, context), -1, true);
-        const dLogits_BNQK = tf.mul<Tensor4D>(p, tf.sub(dP_BNQK, along_BNQ1));
+        const dLogits_BNQK = isFused
+          ? fusedSoftmaxGradient(p, dP_BNQK)
+          : tf.mul<Tensor4D>(p, tf.sub(dP_BNQK, tf.sum(tf.mul(dContext_BNQH, context), -1, true)));
         const dQ = tf.matMul<Tensor4D>(dLogits_BNQK, k);
         const dK = tf.matMul<Tensor4D>(dLogits_BNQK, q, true, false);
         const dV = tf.matMul<Tensor4D>(p, dContext_BNQH, true, false);

@@ -8,11 +8,19 @@
  *
  * Where the backend has a fused kernel it gives ce and s = p − onehot in one pass; then log Z = ce + logit[label], and with
  * a = dce + 2·c·log Z·dz the gradient is a·s + (a − dce)·onehot: s scaled by rows, and one value added in each row.
+ * The fused block gives ce and log Z, and the gradient from them: nothing of size [M, V] is kept besides the logits.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
-import { addAt, hasFusedKernels, softmaxCrossEntropy } from './fused-kernels.ts';
+import {
+  addAt,
+  fusedCrossEntropy,
+  fusedCrossEntropyGradient,
+  fusesBlocks,
+  hasFusedKernels,
+  softmaxCrossEntropy,
+} from './fused-kernels.ts';
 
 /** What a position is to predict. */
 export interface Labels {
@@ -24,7 +32,29 @@ export interface Labels {
 
 /** @param zLoss c of above, e.g. 1e-4 @returns [M, 2]: cross-entropy and z-loss of each position, both 0 where it carries no loss */
 export function crossEntropy(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
+  if (fusesBlocks()) return fusedBlock(logits_MV, labels, zLoss);
   return hasFusedKernels() ? fused(logits_MV, labels, zLoss) : plain(logits_MV, labels, zLoss);
+}
+
+function fusedBlock(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
+  return withGradient([logits_MV], () => {
+    const labels_M = tf.maximum<Tensor1D>(labels.ids_M, tf.scalar(0, 'int32'));
+    const { loss_M, logZ_M } = fusedCrossEntropy(logits_MV, labels_M);
+    const hasLoss_M = tf.clone(labels.hasLoss_M);
+    const terms_M2 = tf.stack([loss_M, tf.mul(tf.square(logZ_M), zLoss)], 1) as Tensor2D;
+    return {
+      value: tf.mul<Tensor2D>(terms_M2, tf.expandDims(hasLoss_M, 1)),
+      saved: [logits_MV, labels_M, logZ_M, hasLoss_M],
+      gradient: (dTerms_M2, saved) => {
+        const [logits, ids, logZ, hasLoss] = saved as [Tensor2D, Tensor1D, Tensor1D, Tensor1D];
+        const [dCe, dZ] = tf.unstack(dTerms_M2, 1) as [Tensor1D, Tensor1D];
+        const onLabel_M = tf.mul<Tensor1D>(dCe, hasLoss);
+        const fromZ_M = tf.mul<Tensor1D>(tf.mul(tf.mul(dZ, hasLoss), logZ), 2 * zLoss);
+        const onSoftmax_M = tf.add<Tensor1D>(onLabel_M, fromZ_M);
+        return [fusedCrossEntropyGradient({ logits_MV: logits, labels_M: ids, logZ_M: logZ, onSoftmax_M, onLabel_M })];
+      },
+    };
+  });
 }
 
 function fused(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {

@@ -7,6 +7,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor2D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
+import { fusedGeluTimes, fusedGeluTimesGradient, fusesBlocks } from './fused-kernels.ts';
 
 const U_SCALE = 2 * Math.sqrt(2 / Math.PI);
 const CUBIC = 0.044715;
@@ -25,6 +26,12 @@ export function reluFeedForward(x_MD: Tensor2D, wi_FD: Tensor2D, wo_DF: Tensor2D
 
 /** gelu(gate) · linear, with its closed-form gradient. */
 function geluTimes(gate_MF: Tensor2D, linear_MF: Tensor2D): Tensor2D {
+  if (fusesBlocks())
+    return withGradient([gate_MF, linear_MF], () => ({
+      value: fusedGeluTimes(gate_MF, linear_MF),
+      saved: [gate_MF, linear_MF],
+      gradient: (dOut_MF, [gate, linear]) => fusedGeluTimesGradient(dOut_MF, gate as Tensor2D, linear as Tensor2D),
+    }));
   return withGradient([gate_MF, linear_MF], () => {
     const square_MF = tf.square(gate_MF);
     const sigmoid_MF = tf.sigmoid(tf.mul(gate_MF, tf.add(tf.mul(square_MF, U_SCALE * CUBIC), U_SCALE)));

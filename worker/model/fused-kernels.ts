@@ -1,10 +1,14 @@
 /**
  * Kernels beyond tfjs's own that a backend may bring: one pass over memory where plain operations take several. The model asks for them by
  * these functions and has plain operations for the backends without. They are used inside of closed-form gradients and of the optimizer,
- * so none has a gradient of its own. M = positions, V = vocabulary.
+ * so none has a gradient of its own. M = positions, D = model width, V = vocabulary, B = rows, N = heads, Q = queries, K = keys.
+ *
+ * FUSED_KERNELS are operations of TensorFlow, used wherever a backend has them. FUSED_BLOCKS are whole building blocks of the model, by kernels of
+ * our own: they are used only in what `withFusedBlocks` runs (the recording of a graph), so that everywhere else plain operations stay the
+ * reference that a recorded graph is compared with.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
+import type { NamedAttrMap, Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 
 /** The names under which a backend registers them. */
 export const FUSED_KERNELS = {
@@ -39,7 +43,100 @@ export function addAt(x_K: Tensor1D, indices_M: Tensor1D, values_M: Tensor1D): T
   return run(FUSED_KERNELS.addAt, { x: x_K, indices: indices_M, values: values_M })[0] as Tensor1D;
 }
 
-function run(name: string, inputs: Record<string, Tensor>): Tensor[] {
-  const outputs = tf.engine().runKernel<Tensor | Tensor[]>(name, inputs);
+/** Names of TensorFlow operations; their inputs and outputs are those of the functions below, in their order. */
+export const FUSED_BLOCKS = {
+  rmsNorm: 'ExmixRmsNorm',
+  rmsNormGradient: 'ExmixRmsNormGradient',
+  geluTimes: 'ExmixGeluTimes',
+  geluTimesGradient: 'ExmixGeluTimesGradient',
+  biasedSoftmax: 'ExmixBiasedSoftmax',
+  softmaxGradient: 'ExmixSoftmaxGradient',
+  crossEntropy: 'ExmixCrossEntropy',
+  crossEntropyGradient: 'ExmixCrossEntropyGradient',
+  adafactorFactored: 'ExmixAdafactorFactored',
+  adafactorWhole: 'ExmixAdafactorWhole',
+} as const;
+
+let areBlocksFused = false;
+
+/** Whether the caller is to use the functions below. */
+export function fusesBlocks(): boolean {
+  return areBlocksFused;
+}
+
+/** Runs with fused blocks, which the backend must have. */
+export function withFusedBlocks<T>(run: () => T): T {
+  const before = areBlocksFused;
+  areBlocksFused = true;
+  try {
+    return run();
+  } finally {
+    areBlocksFused = before;
+  }
+}
+
+export function fusedRmsNorm(x_MD: Tensor2D, weight_D: Tensor1D, epsilon: number): Tensor2D {
+  return run(FUSED_BLOCKS.rmsNorm, { x_MD, weight_D }, { epsilon })[0] as Tensor2D;
+}
+
+/** @returns the gradients of x and of the weight */
+export function fusedRmsNormGradient(dy_MD: Tensor2D, x_MD: Tensor2D, weight_D: Tensor1D, epsilon: number): Tensor[] {
+  return run(FUSED_BLOCKS.rmsNormGradient, { dy_MD, x_MD, weight_D }, { epsilon });
+}
+
+export function fusedGeluTimes(gate_MF: Tensor2D, linear_MF: Tensor2D): Tensor2D {
+  return run(FUSED_BLOCKS.geluTimes, { gate_MF, linear_MF })[0] as Tensor2D;
+}
+
+/** @returns the gradients of gate and linear */
+export function fusedGeluTimesGradient(dOut_MF: Tensor2D, gate_MF: Tensor2D, linear_MF: Tensor2D): Tensor[] {
+  return run(FUSED_BLOCKS.geluTimesGradient, { dOut_MF, gate_MF, linear_MF });
+}
+
+/** softmax over K of scores + bias. @param bias_BNQK broadcast over B or N where that dimension is 1 */
+export function fusedBiasedSoftmax(scores_BNQK: Tensor4D, bias_BNQK: Tensor4D): Tensor4D {
+  return run(FUSED_BLOCKS.biasedSoftmax, { scores_BNQK, bias_BNQK })[0] as Tensor4D;
+}
+
+/** p·(dp − Σ_K p·dp) */
+export function fusedSoftmaxGradient(p_BNQK: Tensor4D, dP_BNQK: Tensor4D): Tensor4D {
+  return run(FUSED_BLOCKS.softmaxGradient, { p_BNQK, dP_BNQK })[0] as Tensor4D;
+}
+
+/** @param labels_M int32, each in [0, V) */
+export function fusedCrossEntropy(
+  logits_MV: Tensor2D,
+  labels_M: Tensor1D,
+): { readonly loss_M: Tensor1D; readonly logZ_M: Tensor1D } {
+  const [loss, logZ] = run(FUSED_BLOCKS.crossEntropy, { logits_MV, labels_M });
+  return { loss_M: loss as Tensor1D, logZ_M: logZ as Tensor1D };
+}
+
+/** onSoftmax·softmax − onLabel·onehot(label) */
+export function fusedCrossEntropyGradient(inputs: {
+  readonly logits_MV: Tensor2D;
+  readonly labels_M: Tensor1D;
+  readonly logZ_M: Tensor1D;
+  readonly onSoftmax_M: Tensor1D;
+  readonly onLabel_M: Tensor1D;
+}): Tensor2D {
+  const { logits_MV, labels_M, logZ_M, onSoftmax_M, onLabel_M } = inputs;
+  return run(FUSED_BLOCKS.crossEntropyGradient, { logits_MV, labels_M, logZ_M, onSoftmax_M, onLabel_M })[0] as Tensor2D;
+}
+
+/** @param scalars learning rate, decay, its rest, scale of the gradient @returns the new parameter and slots */
+export function fusedAdafactor(
+  gradient: Tensor,
+  parameter: Tensor,
+  slots: readonly Tensor[],
+  scalars: readonly Scalar[],
+): Tensor[] {
+  const name = slots.length === 2 ? FUSED_BLOCKS.adafactorFactored : FUSED_BLOCKS.adafactorWhole;
+  const inputs = [gradient, parameter, ...slots, ...scalars];
+  return run(name, Object.fromEntries(inputs.map((tensor, i) => [`input${i}`, tensor])));
+}
+
+function run(name: string, inputs: Record<string, Tensor>, attributes: NamedAttrMap = {}): Tensor[] {
+  const outputs = tf.engine().runKernel<Tensor | Tensor[]>(name, inputs, attributes);
   return Array.isArray(outputs) ? outputs : [outputs];
 }

@@ -6,8 +6,15 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
+import { fusedRmsNorm, fusedRmsNormGradient, fusesBlocks } from './fused-kernels.ts';
 
 export function rmsNorm(x_MD: Tensor2D, weight_D: Tensor1D, epsilon: number): Tensor2D {
+  if (fusesBlocks())
+    return withGradient([x_MD, weight_D], () => ({
+      value: fusedRmsNorm(x_MD, weight_D, epsilon),
+      saved: [x_MD, weight_D],
+      gradient: (dy_MD, [x, weight]) => fusedRmsNormGradient(dy_MD, x as Tensor2D, weight as Tensor1D, epsilon),
+    }));
   return withGradient([x_MD, weight_D], () => {
     const scale_M1 = tf.rsqrt(tf.add(tf.mean(tf.square(x_MD), -1, true), epsilon));
     const normal_MD = tf.mul(x_MD, scale_M1);

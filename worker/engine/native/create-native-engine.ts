@@ -12,7 +12,7 @@ import { loadSessionBinding } from './session/session-binding.ts';
 import { sessionConfig } from './session/session-config.ts';
 
 /** Raised with every change of the model, the recorded graphs or native-kernels.ts that may change bits. */
-const GRAPHS_REVISION = 1;
+const GRAPHS_REVISION = 2;
 
 export interface CreateNativeEngineInit {
   readonly installed: InstalledEngine;
@@ -49,10 +49,12 @@ export function createNativeEngine(init: CreateNativeEngineInit): Engine {
   const description = describe(init, addon, mode);
   if (mode === 'eager') return new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
   const binding = loadSessionBinding(installed.sessionAddonPath);
+  const fusesBlocks = !addon.isUsingGpu && precision === 'float32' && !xla;
+  if (fusesBlocks) binding.useKernels(numThreads);
   const session = new GraphSession(binding, sessionConfig({ numThreads, xla }));
   const backend = recordable(addon);
   const { onWarning } = init;
-  return new NativeEngine({ description, backend, session, config, zLoss, precision, onWarning });
+  return new NativeEngine({ description, backend, session, config, zLoss, precision, fusesBlocks, onWarning });
 }
 
 function describe(init: CreateNativeEngineInit, addon: LoadedAddon, mode: string): EngineDescription {

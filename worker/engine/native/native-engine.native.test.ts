@@ -291,6 +291,7 @@ describe('the native engine', () => {
       config,
       zLoss: 1e-4,
       precision: 'float32',
+      fusesBlocks: false,
       onWarning: (sentence) => warnings.push(sentence),
     });
     const before = engine.memory();

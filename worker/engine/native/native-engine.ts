@@ -9,6 +9,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
+import { withFusedBlocks } from '../../model/fused-kernels.ts';
 import { optimizerSlots, type OptimizerSlot } from '../../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../../model/parameters.ts';
 import { checkBatch } from '../batch-check.ts';
@@ -49,6 +50,8 @@ export interface NativeEngineInit {
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
   readonly precision: 'float32' | 'bfloat16';
+  /** Whether graphs get fused blocks: the session's addon must have been told to bring them. */
+  readonly fusesBlocks: boolean;
   /** Gets a sentence when a recorded graph is refused. */
   readonly onWarning: (sentence: string) => void;
 }
@@ -114,7 +117,11 @@ export class NativeEngine implements Engine {
     if (this.#eager !== undefined) return this.#eager.apply(gradients, update);
     await enterBackend(NATIVE_BACKEND);
     leavingNoTensors('apply', () => {
-      this.#state.apply(this.#init.backend, gradients, update);
+      const apply = () => {
+        this.#state.apply(this.#init.backend, gradients, update);
+      };
+      if (this.#init.fusesBlocks) withFusedBlocks(apply);
+      else apply();
     });
   }
 
@@ -172,10 +179,10 @@ export class NativeEngine implements Engine {
   }
 
   #preparePass(kind: PassKind, batch: Batch, key: string): PreparedPass | undefined {
-    const { backend, session, config, precision, zLoss } = this.#init;
+    const { backend, session, config, precision, zLoss, fusesBlocks } = this.#init;
     const parts = batchParts(batch);
     const { variables, weights } = this.#state.weights();
-    const init = { backend, config, specs: this.parameters, variables, weights, parts, prefix: `${key}/` };
+    const init = { backend, config, specs: this.parameters, variables, weights, parts, prefix: `${key}/`, fusesBlocks };
     const recorded = kind === 'step' ? recordStep(init, zLoss) : recordForward(init);
     const { nodes, outputs } = precision === 'bfloat16' ? withBfloat16Products(recorded) : recorded;
     session.extend(nodes);

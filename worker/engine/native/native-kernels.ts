@@ -3,7 +3,7 @@
  *
  * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product.
  * - ExpandDims is a reshape: tfjs-node names its type wrongly, which eager TensorFlow mends and a graph does not.
- * - The fused kernels of the model (fused-kernels.ts).
+ * - The fused kernels of the model (fused-kernels.ts), and its fused blocks, whose operations the session addon brings (kernels/).
  * - GatherV2 does not read its indices back to check their range: checkBatch has done that, and a recorded graph cannot.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -13,12 +13,12 @@ import {
   type NodeJSKernelBackend,
 } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { TFEOpAttr } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
-import { FUSED_KERNELS } from '../../model/fused-kernels.ts';
+import { FUSED_BLOCKS, FUSED_KERNELS } from '../../model/fused-kernels.ts';
 import { NATIVE_BACKEND } from './addon/load-addon.ts';
 import { DATA_TYPE } from './recording/graph-def.ts';
 
 type Run = (inputs: Record<string, Tensor>, attrs: NamedAttrMap) => TensorInfo | TensorInfo[];
-type AttributeType = 'TF_ATTR_BOOL' | 'TF_ATTR_INT' | 'TF_ATTR_TYPE';
+type AttributeType = 'TF_ATTR_BOOL' | 'TF_ATTR_FLOAT' | 'TF_ATTR_INT' | 'TF_ATTR_TYPE';
 
 let isInstalled = false;
 
@@ -62,6 +62,7 @@ export function installNativeKernels(backend: NodeJSKernelBackend): void {
     return rows;
   });
   addFusedKernels(backend, type);
+  addFusedBlocks(backend, (name, value) => attribute('TF_ATTR_FLOAT', name, value));
 }
 
 /** One operation of TensorFlow each. */
@@ -83,6 +84,28 @@ function addFusedKernels(backend: NodeJSKernelBackend, type: (name: string, valu
     places_M1.dispose();
     return sum;
   });
+}
+
+const NUM_OUTPUTS: Readonly<Record<keyof typeof FUSED_BLOCKS, number>> = {
+  rmsNorm: 1,
+  rmsNormGradient: 2,
+  geluTimes: 1,
+  geluTimesGradient: 2,
+  biasedSoftmax: 1,
+  softmaxGradient: 1,
+  crossEntropy: 2,
+  crossEntropyGradient: 1,
+  adafactorFactored: 3,
+  adafactorWhole: 2,
+};
+
+/** An operation each: its inputs are given in their order, and its attributes are numbers. */
+function addFusedBlocks(backend: NodeJSKernelBackend, float: (name: string, value: number) => TFEOpAttr): void {
+  for (const [block, op] of Object.entries(FUSED_BLOCKS) as [keyof typeof FUSED_BLOCKS, string][])
+    replaceKernel(op, (inputs, attributes) => {
+      const floats = Object.entries(attributes).map(([name, value]) => float(name, Number(value)));
+      return backend.executeMultipleOutputs(op, floats, Object.values(inputs), NUM_OUTPUTS[block]);
+    });
 }
 
 /** Or adds one where there is none. */

@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { ModelConfig } from '../../../shared/model-config.ts';
+import { withFusedBlocks } from '../../model/fused-kernels.ts';
 import type { ParameterSpec } from '../../model/parameters.ts';
 import { uploadBatch, type BatchPart } from '../batch-tensors.ts';
 import { activations, lossAndGradients, type PassInit } from '../tfjs-passes.ts';
@@ -33,6 +34,8 @@ export interface RecordPassInit {
   readonly parts: readonly BatchPart[];
   /** Of the names of all nodes, ending in `/`. */
   readonly prefix: string;
+  /** Whether the graph gets fused blocks. What it is compared with never does. */
+  readonly fusesBlocks: boolean;
 }
 
 /** Outputs: the terms of the loss [M, 2], then the gradients by the parameter's number. @throws GRAPH_UNRECORDABLE */
@@ -65,9 +68,13 @@ function recordPass(init: RecordPassInit, run: (pass: PassInit) => readonly Tens
     ...batch.all.map((tensor, i) => [tensor, feeds[i]!.name] as const),
     ...weights.map((tensor, i) => [tensor, readName(variables[i]!)] as const),
   ]);
-  const recording = record(backend, names, prefix, () => run({ config, specs, weights, batch }));
+  const pass = { config, specs, weights, batch };
+  const recording = record(backend, names, prefix, () =>
+    init.fusesBlocks ? withFusedBlocks(() => run(pass)) : run(pass),
+  );
   const outputs = recording.result.map((tensor) => recording.nameOf(tensor));
-  const eager = recording.result.map((tensor) => tensor.dataSync<'float32'>());
-  tf.dispose([...recording.result, ...batch.all, ...weights]);
+  const plain = init.fusesBlocks ? run(pass) : recording.result;
+  const eager = plain.map((tensor) => tensor.dataSync<'float32'>());
+  tf.dispose([...recording.result, ...plain, ...batch.all, ...weights]);
   return { nodes: [...placeholders, ...recording.nodes], feeds, outputs, eager };
 }

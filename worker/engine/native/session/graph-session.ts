@@ -12,9 +12,13 @@ export type Feeds = readonly (Float32Array | Int32Array)[];
 /** Smaller blocks are kept by malloc when they are freed: mapping memory anew for every large tensor costs more than using it. */
 const KEPT_BLOCK_BYTES = 1024 ** 3;
 
+/** Kept blocks lie scattered in time; without this a process grows for hours. A trim costs the page faults of the next run. */
+const RUNS_BETWEEN_TRIMS = 256;
+
 export class GraphSession {
   readonly #binding: SessionBinding;
   readonly #session: SessionHandle;
+  #numRuns = 0;
 
   /** @param config a ConfigProto @throws INTERNAL, ENGINE_OUT_OF_MEMORY as all methods do */
   constructor(binding: SessionBinding, config: Uint8Array) {
@@ -71,6 +75,8 @@ export class GraphSession {
       throw error;
     } finally {
       this.#binding.end(run);
+      this.#numRuns += 1;
+      if (this.#numRuns % RUNS_BETWEEN_TRIMS === 0) this.#binding.trimMalloc();
     }
   }
 

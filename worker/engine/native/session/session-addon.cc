@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "../kernels/use-kernels.h"
 #include "node-values.h"
 #include "tensors.h"
 
@@ -272,10 +273,17 @@ napi_value TuneMalloc(napi_env env, napi_callback_info info) {
   return done;
 }
 
+// trimMalloc(): free memory goes back to the system, wherever it lies
+napi_value TrimMalloc(napi_env, napi_callback_info) {
+  malloc_trim(0);
+  return nullptr;
+}
+
 napi_value Initialise(napi_env env, napi_value exports) {
   const std::pair<const char*, napi_callback> functions[] = {
       {"open", Open},   {"close", Close}, {"extend", Extend}, {"prepare", Prepare}, {"run", Run},          {"trace", Trace},
-      {"start", Start}, {"take", Take},   {"end", End},       {"view", View},       {"release", Release}, {"tuneMalloc", TuneMalloc},
+      {"start", Start}, {"take", Take},   {"end", End},       {"view", View},       {"release", Release}, {"tuneMalloc", TuneMalloc}, {"trimMalloc", TrimMalloc},
+      {"useKernels", UseKernels},
   };
   for (const auto& [name, function] : functions) {
     napi_value value = nullptr;

@@ -47,6 +47,9 @@ export interface SessionBinding {
   view(result: ResultHandle): ArrayBuffer;
   release(result: ResultHandle): void;
   tuneMalloc(bytes: number): boolean;
+  trimMalloc(): void;
+  /** Graphs may name the kernels of ../kernels from now on. @param numThreads that share the work of one kernel */
+  useKernels(numThreads: number): void;
 }
 
 /** @param path of the compiled addon, whose libraries lie at ../../deps/lib from its folder @throws ENGINE_UNAVAILABLE */
@@ -63,7 +66,7 @@ export function loadSessionBinding(path: string): SessionBinding {
 }
 
 function isBinding(exports: Partial<SessionBinding>): exports is SessionBinding {
-  return typeof exports.open === 'function' && typeof exports.start === 'function';
+  return typeof exports.open === 'function' && typeof exports.useKernels === 'function';
 }
 
 function unavailable(problem: string, cause?: unknown): TrainerError {

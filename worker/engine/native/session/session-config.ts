@@ -2,7 +2,10 @@
 import { ProtobufWriter } from '../recording/protobuf-writer.ts';
 
 export interface SessionConfig {
-  /** Threads of one operation, and operations at a time. */
+  /**
+   * Threads of one operation, which decide its bits. As many operations run at a time, but at least two: one alone follows the backward
+   * pass to its end before it hands out any gradient.
+   */
   readonly numThreads: number;
   /** Whether clusters of operations are compiled with XLA. */
   readonly xla: boolean;
@@ -16,7 +19,7 @@ export function sessionConfig({ numThreads, xla }: SessionConfig): Uint8Array {
   const gpuOptions = new ProtobufWriter().integer(4, true); // allow_growth
   return new ProtobufWriter()
     .integer(2, numThreads) // intra_op_parallelism_threads
-    .integer(5, numThreads) // inter_op_parallelism_threads
+    .integer(5, Math.max(2, numThreads)) // inter_op_parallelism_threads
     .message(6, gpuOptions)
     .message(10, graphOptions)
     .finish();

@@ -1,0 +1,83 @@
+/**
+ * Watches a training run from inside, for bench/overlap.ts: loaded into every process and thread of `exmix train` ahead of all else
+ * (NODE_OPTIONS --import), it wraps the few methods by which the compute thread and the link thread of a worker tell what they do.
+ *
+ * Each thread writes one line a record to a file of its own in $EXMIX_OVERLAP_FOLDER. Times are of the host's monotonic clock, so
+ * they can be compared over threads and processes.
+ */
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isMainThread, threadId, workerData } from 'node:worker_threads';
+
+/** ms, the same clock in every process of the host. */
+export type HostMs = number;
+
+export type ProbeRecord =
+  /** Compute thread: it entered a phase (worker/compute/progress-cell.ts). */
+  | { readonly kind: 'phase'; readonly atMs: HostMs; readonly phase: string; readonly step: number }
+  /** Compute thread: one gradient was taken from the engine into the arena, and folded where it ended its bucket. */
+  | { readonly kind: 'gradient'; readonly atMs: HostMs; readonly endMs: HostMs; readonly parameter: number }
+  /** Compute thread: a bucket was posted to the link thread. */
+  | { readonly kind: 'posted'; readonly atMs: HostMs; readonly bucket: number }
+  /** Link thread: one step's all-reduce; bucket times count from `atMs`. */
+  | {
+      readonly kind: 'reduced';
+      readonly atMs: HostMs;
+      readonly step: number;
+      readonly totalMs: number;
+      readonly exposedMs: number;
+      readonly buckets: readonly { readonly announcedMs: number; readonly finalMs: number }[];
+    };
+
+const folder = process.env['EXMIX_OVERLAP_FOLDER'] ?? '.';
+const records: ProbeRecord[] = [];
+const now = (): HostMs => Number(process.hrtime.bigint()) / 1e6;
+
+/** Once a step: a file is not written in the middle of what is measured. */
+function write(): void {
+  const name = `${process.pid}-${isMainThread ? 'compute' : 'link'}-${threadId}.jsonl`;
+  appendFileSync(join(folder, name), records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  records.length = 0;
+}
+
+/* eslint-disable @typescript-eslint/unbound-method -- each is called with the `this` it was called on */
+async function watchComputeThread(): Promise<void> {
+  const { ProgressCell } = await import('../worker/compute/progress-cell.ts');
+  const { LaneGradient } = await import('../worker/compute/lane-gradient.ts');
+  const { Link } = await import('../worker/link/link.ts');
+  const { advance } = ProgressCell.prototype;
+  ProgressCell.prototype.advance = function (phase, step) {
+    advance.call(this, phase, step);
+    records.push({ kind: 'phase', atMs: now(), phase, step });
+    if (phase === 'waiting') write();
+  };
+  const { add } = LaneGradient.prototype;
+  LaneGradient.prototype.add = function (microbatch, parameter, gradient) {
+    const atMs = now();
+    add.call(this, microbatch, parameter, gradient);
+    records.push({ kind: 'gradient', atMs, endMs: now(), parameter });
+  };
+  const { bucketReady } = Link.prototype;
+  Link.prototype.bucketReady = function (bucket) {
+    records.push({ kind: 'posted', atMs: now(), bucket });
+    bucketReady.call(this, bucket);
+  };
+}
+
+async function watchLinkThread(): Promise<void> {
+  const { Collective } = await import('../worker/collective/all-reduce.ts');
+  const { startStep } = Collective.prototype;
+  Collective.prototype.startStep = async function (step, signal) {
+    const atMs = now();
+    const result = await startStep.call(this, step, signal);
+    const { totalMs, exposedMs, buckets } = result;
+    records.push({ kind: 'reduced', atMs, step, totalMs, exposedMs, buckets });
+    setImmediate(write);
+    return result;
+  };
+}
+
+if (!isMainThread) {
+  const { module } = workerData as { module?: string };
+  if (module?.endsWith('/link-thread.ts') === true) await watchLinkThread();
+} else if (process.argv[2] === 'worker') await watchComputeThread();

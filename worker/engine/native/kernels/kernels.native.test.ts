@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import * as tf from '@tensorflow/tfjs';
+import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import { exmixHome } from '../../../../shared/exmix-home.ts';
+import { findInstalledEngine } from '../../../../shared/installed-engine.ts';
+import { updateParameter, updateScalars } from '../../../model/adafactor.ts';
+import { attention } from '../../../model/attention.ts';
+import { crossEntropy } from '../../../model/cross-entropy.ts';
+import { gatedGelu } from '../../../model/feed-forward.ts';
+import {
+  fusedAdafactor,
+  fusedBiasedSoftmax,
+  fusedCrossEntropy,
+  fusedCrossEntropyGradient,
+  fusedGeluTimes,
+  fusedGeluTimesGradient,
+  fusedRmsNorm,
+  fusedRmsNormGradient,
+  fusedSoftmaxGradient,
+  withFusedBlocks,
+} from '../../../model/fused-kernels.ts';
+import { slotSpecs } from '../../../model/optimizer-slots.ts';
+import { rmsNorm } from '../../../model/rms-norm.ts';
+import { loadAddon, NATIVE_BACKEND } from '../addon/load-addon.ts';
+import { installNativeKernels } from '../native-kernels.ts';
+import { loadSessionBinding } from '../session/session-binding.ts';
+
+/** Numbers in about [-scale, scale], by arithmetic. */
+function numbers(length: number, salt: number, scale = 1): Float32Array {
+  return Float32Array.from({ length }, (_, i) => scale * Math.sin(1 + i * 12.9898 + salt * 78.233));
+}
+
+function tensor(shape: number[], salt: number, scale = 1): Tensor {
+  return tf.tensor(numbers(tf.util.sizeFromShape(shape), salt, scale), shape);
+}
+
+const valuesOf = (x: Tensor) => Array.from(x.dataSync<'float32'>());
+
+/** Largest difference relative to the largest expected value. */
+function assertNear(found: Tensor, expected: readonly number[], tolerance = 3e-6): void {
+  const values = valuesOf(found);
+  assert.equal(values.length, expected.length);
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  for (const [i, value] of values.entries())
+    if (!(Math.abs(value - expected[i]!) <= tolerance * largest))
+      assert.fail(`${i}: ${value} instead of ${expected[i]}`);
+}
+
+/** Rows of numbers in float64. */
+function rowsOf(x: Tensor): number[][] {
+  const width = x.shape.at(-1)!;
+  const values = valuesOf(x);
+  return Array.from({ length: values.length / width }, (_, row) => values.slice(row * width, (row + 1) * width));
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+const softmaxOf = (row: readonly number[]) => {
+  const largest = row.reduce((most, value) => Math.max(most, value));
+  const powers = row.map((value) => Math.exp(value - largest));
+  const total = sum(powers);
+  return powers.map((power) => power / total);
+};
+const sigmoidOf = (x: number) => 1 / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+
+/** The value and the gradients of all inputs, plainly and by blocks: each must be near the other, and the blocks the same twice. */
+function compareWithPlain(
+  inputs: readonly Tensor[],
+  run: (inputs: readonly Tensor[]) => Tensor,
+  tolerance = 1e-5,
+): void {
+  const pass = () => {
+    const weight = tensor(run(inputs).shape, 99);
+    const { value, grads } = tf.valueAndGrads((...taped: Tensor[]) => tf.sum(tf.mul(run(taped), weight)))([...inputs]);
+    return [run(inputs), value, ...grads].map(valuesOf);
+  };
+  const [plain, fused, again] = [pass(), withFusedBlocks(pass), withFusedBlocks(pass)];
+  assert.deepEqual(fused, again);
+  for (const [i, values] of plain.entries()) {
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
+    for (const [j, value] of values.entries())
+      if (!(Math.abs(fused[i]![j]! - value) <= tolerance * largest))
+        assert.fail(`${i}, ${j}: ${fused[i]![j]} and ${value}`);
+  }
+}
+
+describe('kernels', () => {
+  before(async () => {
+    const installed = await findInstalledEngine(exmixHome());
+    assert.ok(installed !== undefined, 'these tests need an installed engine');
+    const { addonPath, sessionAddonPath } = installed;
+    const addon = loadAddon({ addonPath, numThreads: 2, device: 'cpu', allowTf32: false, xla: false });
+    loadSessionBinding(sessionAddonPath).useKernels(2);
+    installNativeKernels(addon.backend);
+    await tf.setBackend(NATIVE_BACKEND);
+  });
+
+  // 700 rows of 130 are several blocks with a part of a vector at the end of each row.
+  for (const [numRows, width] of [
+    [1, 1],
+    [3, 5],
+    [4, 16],
+    [700, 130],
+  ] as const) {
+    const shape = [numRows, width];
+
+    test(`RMSNorm of [${numRows}, ${width}]`, () => {
+      const [x, dy, weight] = [tensor(shape, 1, 3), tensor(shape, 2), tensor([width], 3)];
+      const w = valuesOf(weight);
+      const [xs, dys] = [rowsOf(x), rowsOf(dy)];
+      const scales = xs.map((row) => 1 / Math.sqrt(sum(row.map((v) => v * v)) / width + 1e-6));
+      const y = xs.flatMap((row, m) => row.map((v, i) => v * scales[m]! * w[i]!));
+      assertNear(fusedRmsNorm(x as Tensor2D, weight as Tensor1D, 1e-6), y);
+      const dx = xs.flatMap((row, m) => {
+        const g = row.map((_, i) => dys[m]![i]! * w[i]!);
+        const along = sum(row.map((v, i) => g[i]! * v * scales[m]!)) / width;
+        return row.map((v, i) => scales[m]! * (g[i]! - v * scales[m]! * along));
+      });
+      const dWeight = w.map((_, i) => sum(xs.map((row, m) => dys[m]![i]! * row[i]! * scales[m]!)));
+      const found = fusedRmsNormGradient(dy as Tensor2D, x as Tensor2D, weight as Tensor1D, 1e-6);
+      if (width > 1) assertNear(found[0]!, dx);
+      assertNear(found[1]!, dWeight, 1e-5);
+      if (width > 1) compareWithPlain([x, weight], ([a, b]) => rmsNorm(a as Tensor2D, b as Tensor1D, 1e-6));
+    });
+
+    test(`gated GELU of [${numRows}, ${width}]`, () => {
+      const [gate, linear, dOut] = [tensor(shape, 1, 6), tensor(shape, 2), tensor(shape, 3)] as Tensor2D[];
+      const [x, l, d] = [gate!, linear!, dOut!].map(valuesOf);
+      const gelu = x!.map((v) => v * sigmoidOf(v));
+      assertNear(
+        fusedGeluTimes(gate!, linear!),
+        gelu.map((v, i) => v * l![i]!),
+      );
+      const slopes = x!.map((v) => {
+        const sigmoid = sigmoidOf(v);
+        return sigmoid + v * sigmoid * (1 - sigmoid) * 2 * Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * v * v);
+      });
+      const [dGate, dLinear] = fusedGeluTimesGradient(dOut!, gate!, linear!);
+      assertNear(
+        dGate!,
+        slopes.map((slope, i) => slope * d![i]! * l![i]!),
+      );
+      assertNear(
+        dLinear!,
+        gelu.map((v, i) => v * d![i]!),
+      );
+    });
+
+    test(`softmax with a bias of [2, 3, ${numRows}, ${width}]`, () => {
+      for (const [B, N] of [
+        [2, 3],
+        [1, 3],
+        [2, 1],
+      ] as const) {
+        const scores = tensor([2, 3, numRows, width], 1, 5) as Tensor4D;
+        const bias = tensor([B, N, numRows, width], 2, 5) as Tensor4D;
+        const p = fusedBiasedSoftmax(scores, bias);
+        assertNear(p, rowsOf(tf.add(scores, bias)).flatMap(softmaxOf), 1e-5);
+        const dP = tensor(p.shape, 3) as Tensor4D;
+        const [ps, dPs] = [rowsOf(p), rowsOf(dP)];
+        const dLogits = ps.flatMap((row, m) => {
+          const along = sum(row.map((v, i) => v * dPs[m]![i]!));
+          return row.map((v, i) => v * (dPs[m]![i]! - along));
+        });
+        if (width > 1) assertNear(fusedSoftmaxGradient(p, dP), dLogits);
+      }
+    });
+  }
+
+  test('attention agrees with plain operations, with a learned bias and with a mask', () => {
+    const [x, keys] = [tensor([2 * 5, 12], 1), tensor([2 * 7, 12], 2)];
+    const weights = [3, 4, 5, 6].map((salt) => tensor([12, 12], salt, 0.3));
+    const masked = numbers(2 * 5 * 7, 7).map((value) => (value > 0.5 ? -1e9 : 0));
+    for (const bias of [tensor([2, 3, 5, 7], 8), tf.tensor(masked, [2, 1, 5, 7])])
+      compareWithPlain([x, keys, ...weights], ([a, b, q, k, v, o]) =>
+        attention(
+          a as Tensor2D,
+          b as Tensor2D,
+          { q: q as Tensor2D, k: k as Tensor2D, v: v as Tensor2D, o: o as Tensor2D },
+          bias as Tensor4D,
+          3,
+        ),
+      );
+  });
+
+  test('gated feed-forward agrees with plain operations', () => {
+    const inputs = [tensor([9, 5], 1), tensor([33, 5], 2), tensor([33, 5], 3), tensor([5, 33], 4)];
+    compareWithPlain(inputs, ([x, a, b, c]) => gatedGelu(x as Tensor2D, a as Tensor2D, b as Tensor2D, c as Tensor2D));
+  });
+
+  for (const [numRows, vocabulary] of [
+    [1, 2],
+    [3, 17],
+    [5, 40003],
+  ] as const)
+    test(`cross-entropy of [${numRows}, ${vocabulary}]`, () => {
+      const logits = tensor([numRows, vocabulary], 1, 9) as Tensor2D;
+      const ids = Int32Array.from({ length: numRows }, (_, i) => (i * 7919) % vocabulary);
+      const { loss_M, logZ_M } = fusedCrossEntropy(logits, tf.tensor1d(ids, 'int32'));
+      const rows = rowsOf(logits);
+      const logZ = rows.map((row) => Math.log(sum(row.map(Math.exp))));
+      assertNear(logZ_M, logZ);
+      assertNear(
+        loss_M,
+        logZ.map((value, m) => value - rows[m]![ids[m]!]!),
+      );
+      const [onSoftmax, onLabel] = [tensor([numRows], 2), tensor([numRows], 3)] as Tensor1D[];
+      const found = fusedCrossEntropyGradient({
+        logits_MV: logits,
+        labels_M: tf.tensor1d(ids, 'int32'),
+        logZ_M,
+        onSoftmax_M: onSoftmax!,
+        onLabel_M: onLabel!,
+      });
+      const [a, b] = [valuesOf(onSoftmax!), valuesOf(onLabel!)];
+      const expected = rows.flatMap((row, m) => softmaxOf(row).map((p, i) => a[m]! * p - (i === ids[m] ? b[m]! : 0)));
+      assertNear(found, expected);
+      const labels = {
+        ids_M: tf.tensor1d(
+          ids.map((id, m) => (m === 1 ? -1 : id)),
+          'int32',
+        ),
+        hasLoss_M: tf.tensor1d(Float32Array.from(ids, (_, m) => (m === 1 ? 0 : 1))),
+      };
+      compareWithPlain([logits], ([x]) => crossEntropy(x as Tensor2D, labels, 1e-2), 2e-5);
+    });
+
+  for (const shape of [[19], [7, 33], [128, 128], [130, 300], [1501, 129]])
+    test(`Adafactor of [${shape.join(', ')}]`, () => {
+      const [parameter, gradient] = [tensor(shape, 1, 0.1), tensor(shape, 2, 30)];
+      for (const step of [0, 1000]) {
+        const slots = slotSpecs(shape).map((slot, i) => tf.square(tensor([...slot.shape], 3 + i)));
+        const scalars = updateScalars({ step, learningRate: 0.01, gradientScale: 1 / 7 });
+        const update = () => updateParameter(parameter, gradient, slots, scalars);
+        const [plain, fused, again] = [update(), withFusedBlocks(update), withFusedBlocks(update)];
+        assert.deepEqual(valuesOf(fused.parameter), valuesOf(again.parameter));
+        const change = (after: Tensor) => tf.sub(after, parameter);
+        assertNear(change(fused.parameter), valuesOf(change(plain.parameter)), 1e-4);
+        for (const [i, slot] of fused.slots.entries()) assertNear(slot, valuesOf(plain.slots[i]!), 1e-5);
+      }
+    });
+
+  test('what is not finite comes through', () => {
+    const x = tf.tensor2d([NaN, 1, 2, 3, Infinity, 1, 2, 3, 1, 2, 3, 4], [3, 4]);
+    const isFiniteAt = (values: readonly number[]) => values.map(Number.isFinite);
+    const ones = tf.ones<tf.Rank.R2>([3, 4]);
+    const rows = [false, false, false, false, false, true, true, true, true, true, true, true];
+    const normal = valuesOf(fusedRmsNorm(x, tf.ones([4]), 1e-6));
+    assert.ok(normal.slice(0, 5).every(Number.isNaN));
+    assert.ok(normal.slice(8).every(Number.isFinite));
+    assert.deepEqual(isFiniteAt(valuesOf(fusedGeluTimes(x, ones))), [
+      false,
+      ...rows.slice(5, 8),
+      false,
+      ...rows.slice(5),
+    ]);
+    const four = tf.reshape<tf.Rank.R4>(x, [1, 1, 3, 4]);
+    const p = valuesOf(fusedBiasedSoftmax(four, tf.zerosLike(four)));
+    assert.ok(p.slice(0, 8).every(Number.isNaN));
+    assert.ok(p.slice(8).every(Number.isFinite));
+    const { loss_M, logZ_M } = fusedCrossEntropy(x, tf.tensor1d([1, 1, 1], 'int32'));
+    assert.deepEqual(isFiniteAt(valuesOf(loss_M)), [false, false, true]);
+    assert.deepEqual(isFiniteAt(valuesOf(logZ_M)), [false, false, true]);
+    const { learningRate, decay, newShare, gradientScale } = updateScalars({
+      step: 3,
+      learningRate: 0.01,
+      gradientScale: 1,
+    });
+    const scalars = [learningRate, decay, newShare, gradientScale];
+    const [whole] = fusedAdafactor(tf.tensor1d([NaN, 1]), tf.ones([2]), [tf.ones([2])], scalars);
+    assert.ok(valuesOf(whole!).every(Number.isNaN));
+    const spoiled = numbers(128 * 128, 1);
+    spoiled[300] = NaN;
+    const slots = [tf.ones([128]), tf.ones([128])];
+    const [factored] = fusedAdafactor(tf.tensor(spoiled, [128, 128]), tf.ones([128, 128]), slots, scalars);
+    assert.ok(valuesOf(factored!).every(Number.isNaN));
+  });
+
+  test('a label out of range is an error, not a read out of bounds', () => {
+    assert.throws(() => fusedCrossEntropy(tf.ones([1, 4]), tf.tensor1d([4], 'int32')), /labels \[M\] below V/);
+  });
+});
