@@ -48,9 +48,13 @@ export interface ConnectMeshInit {
  * @returns links in the order of `peers`, not yet started
  * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; ABORTED. Nothing stays open then.
  */
-export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
-  const { rank, peers, port, epoch, generation, timeoutMs, signal } = init;
+export function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
   const clock = init.clock ?? systemClock;
+  return connectUntil(clock.monotonicMs() + init.timeoutMs, clock, init);
+}
+
+async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshInit): Promise<Link[]> {
+  const { rank, peers, port, epoch, generation, signal } = init;
   const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
   const locality = init.socket === 'auto' ? readLocality() : null;
   const routesTo = new Map(peers.map((peer) => [peer.rank, planRoutes(peer.url, locality)]));
@@ -65,7 +69,7 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
     if (inbounds.size === peers.length && expected.missing.length === 0) over.abort();
   };
   expected.onChange = check;
-  clock.sleep(timeoutMs, giveUp).then(
+  clock.sleep(Math.max(0, deadlineMs - clock.monotonicMs()), giveUp).then(
     () => over.abort(),
     () => undefined,
   );
@@ -106,6 +110,8 @@ export async function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
   const opened = [...expected.connections.values(), ...[...inbounds.values()].map(({ connection }) => connection)];
   for (const connection of opened) connection.close(error.code, error.message);
   outbox?.close();
+  // The mesh was whole and a peer that began again left it at that moment: there is time for it to come back.
+  if (error.retryable && clock.monotonicMs() < deadlineMs) return connectUntil(deadlineMs, clock, init);
   throw error;
 }
 
