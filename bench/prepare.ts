@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
-import { readSource } from '../mixture/sources/read-source.ts';
+import { readSource } from '../mixture/sources/read-unit.ts';
+import { resolveSources } from '../mixture/sources/resolve-source.ts';
+import { createSourceAccess } from '../mixture/sources/source-access.ts';
 import { loadMixture } from '../mixture/tasks/load-mixture.ts';
 
 const REPETITIONS = 3;
@@ -22,15 +24,17 @@ async function time<T>(work: () => Promise<T>): Promise<{ seconds: number; resul
   return { seconds: (performance.now() - start) / 1000, result };
 }
 
-const sources = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])].map(
-  ({ source }) => source,
+const access = createSourceAccess();
+const sources = await resolveSources(
+  [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])].map(({ source }) => source),
+  access,
 );
 
 try {
   for (let i = 0; i < REPETITIONS; i++) {
     const reading = await time(async () => {
       let numRecords = 0;
-      for (const source of sources) for await (const batch of readSource(source)) numRecords += batch.length;
+      for (const source of sources) for await (const batch of readSource(source, { access })) numRecords += batch.length;
       return numRecords;
     });
     const outDir = join(folder, String(i));

@@ -55,6 +55,14 @@ export const ERROR_CODES = {
 
   SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },
   SOURCE_UNREADABLE: { reaction: 'data', meaning: 'A source file is missing or cannot be decoded.' },
+  STORAGE_NOT_FOUND: { reaction: 'data', meaning: 'No file or object of that name, on disk, on a server or in a bucket.' },
+  STORAGE_DENIED: { reaction: 'usage', meaning: 'A server or bucket refuses the credentials, or asks for some (401, 403).' },
+  STORAGE_UNAVAILABLE: {
+    reaction: 'transport',
+    meaning: 'A server or bucket did not answer, or answered 429 or 5xx, until the deadline.',
+  },
+  STORAGE_CHANGED: { reaction: 'data', meaning: 'A file or object became another one while it was being read.' },
+  STORAGE_TRUNCATED: { reaction: 'data', meaning: 'A file or object has fewer bytes than it should have.' },
   TOKENIZER_INVALID: { reaction: 'data', meaning: 'A tokenizer file is corrupt or not a Unigram model.' },
   SHARD_CORRUPT: { reaction: 'data', meaning: 'A token shard or its manifest does not have the bytes it should have.' },
   MIXTURE_MISMATCH: { reaction: 'data', meaning: 'The prepared mixture is not the one the run was started with.' },

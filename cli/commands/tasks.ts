@@ -3,7 +3,7 @@ import type { CommandModule } from 'yargs';
 import { readManifests, type PreparedFacts } from '../../mixture/prepare/read-manifests.ts';
 import { readSamples } from '../../mixture/prepare/read-samples.ts';
 import { findTask } from '../../mixture/tasks/load-mixture.ts';
-import type { Denoising, Mixture, Task, TextPair } from '../../mixture/tasks/task.ts';
+import type { Denoising, Mixture, SourceSpec, Task, TextPair } from '../../mixture/tasks/task.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { formatNumber, formatTable } from '../text-table.ts';
 
@@ -60,7 +60,7 @@ function listTasks(mixture: Mixture, prepared: PreparedFacts | undefined): Liste
   const tasks = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])];
   return tasks.map((task) => {
     const numExamples = prepared?.tasks.get(task.name)?.numExamples;
-    const facts = { name: task.name, family: familyOf(task), format: task.source.format };
+    const facts = { name: task.name, family: familyOf(task), format: task.source.format ?? 'parquet' };
     return numExamples === undefined ? facts : { ...facts, numExamples };
   });
 }
@@ -76,8 +76,8 @@ function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefine
   return {
     name: task.name,
     family: familyOf(task),
-    format: task.source.format,
-    files: task.source.files.map(({ path }) => path),
+    format: task.source.format ?? 'parquet',
+    files: filesOf(task.source),
     rule: 'preprocessor' in task ? task.preprocessor.identity : { kind: 'denoising', text: task.text },
     metrics: 'metrics' in task ? task.metrics : [],
     ...(manifest === undefined
@@ -92,6 +92,12 @@ function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefine
           },
         }),
   };
+}
+
+function filesOf(source: SourceSpec): readonly string[] {
+  if (source.kind === 'files') return source.files.map(({ location }) => location);
+  const { dataset, config = 'default', split, revision = 'main' } = source;
+  return [`hub: ${dataset} ${config} ${split} ${revision}`];
 }
 
 function formatTask(task: DescribedTask & { readonly samples: readonly TextPair[] }): string {

@@ -57,7 +57,8 @@ describe('preparing a mixture', () => {
     const [first, second] = [newFolder(), newFolder()];
     const a = writeSmallMixture(newFolder());
     const b = writeSmallMixture(newFolder());
-    for (const { path } of b.tasks[0]!.source.files) utimesSync(path, 1, 1);
+    for (const { source } of b.tasks)
+      if (source.kind === 'files') for (const { location } of source.files) utimesSync(location, 1, 1);
     const reportA = await prepare(a, first);
     const reportB = await prepare(b, second);
     assert.equal(reportA.hash, reportB.hash);

@@ -11,7 +11,9 @@ import { hashFile, replaceFile, systemCode, toStorageError } from '../../shared/
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { computeSegmentLength, denoisingLengths } from '../plan/span-corruption.ts';
-import { identifyFile, measureSources, type SourceFileIdentity } from '../sources/read-source.ts';
+import { resolveSources } from '../sources/resolve-source.ts';
+import type { ResolvedSource } from '../sources/resolved-source.ts';
+import { createSourceAccess, type SourceAccess } from '../sources/source-access.ts';
 import type { FeatureLengths, Mixture } from '../tasks/task.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import {
@@ -26,7 +28,7 @@ import {
   type TaskIdentity,
   type TaskManifest,
 } from './manifest.ts';
-import { prepareTask, type PreparableTask, type TaskProgress } from './prepare-task.ts';
+import { prepareTask, type PreparableTask, type PrepareTaskInit, type TaskProgress } from './prepare-task.ts';
 import { checkRows } from './row-tally.ts';
 
 /** A shard ends before it would be larger. */
@@ -45,6 +47,8 @@ export interface PrepareInit {
   /** Largest share of malformed rows, 0 to 1, of the rows of each task. */
   readonly badRowThreshold?: number;
   readonly shardBytes?: number;
+  /** How sources are reached; default: by the environment. */
+  readonly access?: SourceAccess;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TaskProgress) => void;
   /** Called when a task is done. */
@@ -72,11 +76,15 @@ export interface PrepareReport {
  *   TOKENIZER_INVALID, PATH_UNUSABLE, DISK_FULL, ABORTED. Finished tasks stay, and are reused by the next call.
  */
 export async function prepareMixture(init: PrepareInit): Promise<PrepareReport> {
-  const { mixture, featureLengths, outDir, badRowThreshold = BAD_ROW_THRESHOLD } = init;
+  const { mixture, featureLengths, outDir, badRowThreshold = BAD_ROW_THRESHOLD, access = createSourceAccess() } = init;
   checkOptions(featureLengths, badRowThreshold);
   const preparables = listTasks(mixture, featureLengths);
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
-  await measureSources(preparables.map(({ task }) => task.source));
+  const sources = await resolveSources(
+    preparables.map(({ task }) => task.source),
+    access,
+    init.signal,
+  );
   await mkdir(outDir, { recursive: true }).catch((error: unknown) => {
     throw toStorageError(error, 'create', outDir);
   });
@@ -85,10 +93,11 @@ export async function prepareMixture(init: PrepareInit): Promise<PrepareReport> 
   const identify = createIdentifier(init, tokenizer);
   const tasks: PreparedTaskReport[] = [];
   const malformed: TrainerError[] = [];
-  for (const preparable of preparables) {
-    const identity = await identify(preparable);
+  for (const [i, preparable] of preparables.entries()) {
+    const source = sources[i]!;
+    const identity = identify(preparable, source);
     try {
-      const report = await prepareOne(init, preparable, identity, tokenizer, badRowThreshold);
+      const report = await prepareOne(init, { preparable, source, access, identity, tokenizer, outDir, badRowThreshold });
       tasks.push(report);
       init.onTask?.(report);
     } catch (thrown) {
@@ -121,12 +130,10 @@ export async function prepareMixture(init: PrepareInit): Promise<PrepareReport> 
 }
 
 async function prepareOne(
-  { outDir, signal, onProgress }: PrepareInit,
-  preparable: PreparableTask,
-  identity: TaskIdentity,
-  tokenizer: Tokenizer,
-  badRowThreshold: number,
+  { signal, onProgress }: PrepareInit,
+  taskInit: PrepareTaskInit,
 ): Promise<PreparedTaskReport> {
+  const { preparable, identity, outDir, badRowThreshold } = taskInit;
   const { name } = preparable.task;
   const found = await findPrepared(join(outDir, name), name, identity, signal);
   if (found.manifest !== undefined) {
@@ -137,11 +144,7 @@ async function prepareOne(
     throw toStorageError(error, 'remove', join(outDir, MIXTURE_FILE));
   });
   const manifest = await prepareTask({
-    preparable,
-    identity,
-    tokenizer,
-    outDir,
-    badRowThreshold,
+    ...taskInit,
     ...(signal === undefined ? {} : { signal }),
     ...(onProgress === undefined ? {} : { onProgress }),
   });
@@ -189,18 +192,11 @@ function listTasks(mixture: Mixture, { inputs, targets }: FeatureLengths): Prepa
 }
 
 function createIdentifier(
-  { featureLengths, shardBytes = SHARD_BYTES, signal }: PrepareInit,
+  { featureLengths, shardBytes = SHARD_BYTES }: PrepareInit,
   tokenizer: Tokenizer,
-): (preparable: PreparableTask) => Promise<TaskIdentity> {
-  const known = new Map<string, SourceFileIdentity>();
-  return async (preparable) => {
-    const { format, quotes, files } = preparable.task.source;
-    const identities: SourceFileIdentity[] = [];
-    for (const file of files) {
-      const identity = known.get(file.path) ?? (await identifyFile(file, signal));
-      known.set(file.path, identity);
-      identities.push({ ...identity, path: file.relativePath });
-    }
+): (preparable: PreparableTask, source: ResolvedSource) => TaskIdentity {
+  return (preparable, { format, quotes, files }) => {
+    const identities = files.map(({ name, bytes, version }) => ({ path: name, bytes, sha256: version.replace(/^sha256:/u, '') }));
     return {
       kind: preparable.kind,
       source: { format, quotes, files: identities },

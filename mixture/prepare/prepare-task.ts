@@ -9,9 +9,11 @@ import { join } from 'node:path';
 import { syncFolder, systemCode, throwIfAborted, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
-import { readSource } from '../sources/read-source.ts';
+import { readSource } from '../sources/read-unit.ts';
+import type { ResolvedSource } from '../sources/resolved-source.ts';
+import type { SourceAccess } from '../sources/source-access.ts';
 import type { RecordBatch } from '../sources/source-record.ts';
-import type { Denoising, SourceSpec, Task } from '../tasks/task.ts';
+import type { Denoising, Task } from '../tasks/task.ts';
 import { parseTemplate, renderTemplate } from '../tasks/template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { ExampleEncoder, SegmentCutter } from './example-encoder.ts';
@@ -40,6 +42,8 @@ export interface TaskProgress {
 
 export interface PrepareTaskInit {
   readonly preparable: PreparableTask;
+  readonly source: ResolvedSource;
+  readonly access: SourceAccess;
   readonly identity: TaskIdentity;
   readonly tokenizer: Tokenizer;
   /** Folder of the prepared mixture. */
@@ -94,9 +98,9 @@ async function writeShards(init: PrepareTaskInit, folder: string): Promise<TaskM
       ? new SupervisedRows(init, preparable.task, writer)
       : new Documents(init, preparable, writer);
   const totalBytes = identity.source.files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const reading = { bytesRead: 0, numFiles: 0 };
+  const reading = { bytesRead: 0 };
   try {
-    for await (const batch of readRows(init, preparable.task.source, consumer.fields, reading)) {
+    for await (const batch of readRows(init, consumer.fields, reading)) {
       throwIfAborted(init.signal, `preparing task ${name}`);
       await consumer.take(batch);
       consumer.tally.checkEarly();
@@ -125,25 +129,16 @@ async function writeShards(init: PrepareTaskInit, folder: string): Promise<TaskM
   }
 }
 
-/** The rows of the source; fails where a file is not the one that was identified. */
 function readRows(
-  { identity, signal }: PrepareTaskInit,
-  source: SourceSpec,
+  { source, access, signal }: PrepareTaskInit,
   requiredFields: readonly string[],
-  reading: { bytesRead: number; numFiles: number },
+  reading: { bytesRead: number },
 ): AsyncGenerator<RecordBatch> {
   return readSource(source, {
     requiredFields,
     ...(signal === undefined ? {} : { signal }),
     onBytes: (numBytes) => (reading.bytesRead += numBytes),
-    onFileEnd: ({ relativePath }, sha256) => {
-      const expected = identity.source.files[reading.numFiles++]?.sha256;
-      if (sha256 !== expected)
-        throw new TrainerError(
-          'SOURCE_UNREADABLE',
-          `source file ${relativePath} changed while it was read: expected SHA-256 ${expected ?? 'none'}, found ${sha256}; start again when it is complete`,
-        );
-    },
+    access,
   });
 }
 
@@ -171,7 +166,7 @@ class SupervisedRows {
     for (const record of batch) {
       const reason = record.ok ? await this.#addRow(record.fields) : record.reason;
       if (reason === undefined) this.tally.addGood();
-      else this.tally.addMalformed(record.file, record.line, reason, record.ok ? 1 : record.lines);
+      else this.tally.addMalformed(record.file, record.row, reason, record.ok ? 1 : record.rows);
     }
   }
 
@@ -233,7 +228,7 @@ class Documents {
     for (const record of batch) {
       const reason = record.ok ? await this.#addDocument(record.fields) : record.reason;
       if (reason === undefined) this.tally.addGood();
-      else this.tally.addMalformed(record.file, record.line, reason, record.ok ? 1 : record.lines);
+      else this.tally.addMalformed(record.file, record.row, reason, record.ok ? 1 : record.rows);
     }
   }
 

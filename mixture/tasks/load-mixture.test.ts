@@ -46,27 +46,30 @@ describe('mixture.yaml', () => {
       ],
     );
     assert.deepEqual(mixture.tasks[1]!.source, {
+      kind: 'files',
       format: 'tsv',
       quotes: false,
       files: [
-        { path: '/m/a.tsv', relativePath: 'a.tsv' },
-        { path: '/m/b.tsv.gz', relativePath: 'b.tsv.gz' },
+        { location: '/m/a.tsv', name: 'a.tsv' },
+        { location: '/m/b.tsv.gz', name: 'b.tsv.gz' },
       ],
     });
     assert.deepEqual(mixture.denoising, {
       name: 'denoise',
       text: '{text}',
       source: {
+        kind: 'files',
         format: 'text',
         quotes: true,
-        files: [{ path: '/m/data/text.txt.gz', relativePath: 'data/text.txt.gz' }],
+        files: [{ location: '/m/data/text.txt.gz', name: 'data/text.txt.gz' }],
       },
     });
   });
 
   test('an absolute path in the file leaves only its last part in manifests', () => {
     const mixture = parseMixture(GOOD.replace('data/spam.jsonl', '/data/2024/spam.jsonl'), '/m/mixture.yaml');
-    assert.deepEqual(mixture.tasks[0]!.source.files, [{ path: '/data/2024/spam.jsonl', relativePath: 'spam.jsonl' }]);
+    const { source } = mixture.tasks[0]!;
+    assert.deepEqual(source.files, [{ location: '/data/2024/spam.jsonl', name: 'spam.jsonl' }]);
   });
 
   test('all problems are told at once, each with its line, place, task and the nearest known key', () => {

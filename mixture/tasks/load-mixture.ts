@@ -10,8 +10,9 @@ import { LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
+import { isLocalLocation } from '../../shared/storage/open-storage.ts';
 import { knownKeysAt, mixtureSchema, type MixtureFile, type SourceEntry } from './mixture-schema.ts';
-import { TEXT_FIELD, type Denoising, type Mixture, type SourceSpec, type Task } from './task.ts';
+import { TEXT_FIELD, type Denoising, type Mixture, type SourceFile, type SourceSpec, type Task } from './task.ts';
 import { createTemplatePreprocessor } from './template-preprocessor.ts';
 import { missingField, parseTemplate } from './template.ts';
 
@@ -100,15 +101,38 @@ function buildMixture(file: MixtureFile, path: string, problems: Problem[]): Mix
 }
 
 function buildSource(entry: SourceEntry, folder: string): SourceSpec {
-  const paths = typeof entry.path === 'string' ? [entry.path] : entry.path;
+  const { hub, config, split = 'train', revision, files, format, quotes = true } = entry;
+  if (hub !== undefined)
+    return {
+      kind: 'hub',
+      dataset: hub,
+      split,
+      ...(config === undefined ? {} : { config }),
+      ...(revision === undefined ? {} : { revision }),
+      ...(files === undefined ? {} : { files: listOf(files) }),
+      format: format ?? 'parquet',
+      quotes,
+    };
   return {
-    format: entry.format,
-    files: paths.map((path) => ({
-      path: resolve(folder, path),
-      relativePath: (isAbsolute(path) ? basename(path) : path).replaceAll('\\', '/'),
-    })),
-    quotes: entry.quotes ?? true,
+    kind: 'files',
+    format: format ?? 'jsonl',
+    quotes,
+    files: listOf(entry.path ?? []).map((path) => buildFile(path, folder)),
   };
+}
+
+function buildFile(path: string, folder: string): SourceFile {
+  if (isLocalLocation(path) && !path.startsWith('file:'))
+    return {
+      location: resolve(folder, path),
+      name: (isAbsolute(path) ? basename(path) : path).replaceAll('\\', '/'),
+    };
+  // What stands behind a question mark may be a signature: it is no name.
+  return { location: path, name: path.replace(/[?#].*$/u, '') };
+}
+
+function listOf(value: string | readonly string[]): readonly string[] {
+  return typeof value === 'string' ? [value] : value;
 }
 
 function templateProblems(template: string, source: SourceSpec, path: readonly PropertyKey[]): Problem[] {

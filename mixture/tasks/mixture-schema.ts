@@ -11,11 +11,33 @@ const name = z
   );
 const text = z.string().min(1, 'must not be empty');
 
-const sourceSchema = z.strictObject({
-  path: z.union([text, z.array(text).min(1, 'must name at least one file')]),
-  format: z.enum(SOURCE_FORMATS),
-  quotes: z.boolean().optional(),
-});
+const oneOrMore = z.union([text, z.array(text).min(1, 'must name at least one file')]);
+
+/** Files by path or URL, or a split of a dataset of a hub. */
+const sourceSchema = z
+  .strictObject({
+    path: oneOrMore.optional(),
+    hub: z
+      .string()
+      .regex(/^[\w.-]+(\/[\w.-]+)?$/u, 'must be the id of a dataset, like nyu-mll/glue')
+      .optional(),
+    config: text.optional(),
+    split: text.optional(),
+    revision: text.optional(),
+    files: oneOrMore.optional(),
+    format: z.enum(SOURCE_FORMATS).optional(),
+    quotes: z.boolean().optional(),
+  })
+  .superRefine((source, context) => {
+    const problem = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
+    if ((source.path === undefined) === (source.hub === undefined))
+      problem('path', 'a source has either path (files) or hub (a dataset of a hub)');
+    else if (source.path !== undefined) {
+      if (source.format === undefined) problem('format', `is needed with path: one of ${SOURCE_FORMATS.join(', ')}`);
+      for (const key of ['config', 'split', 'revision', 'files'] as const)
+        if (source[key] !== undefined) problem(key, 'belongs to hub, not to path');
+    } else if (source.split === undefined) problem('split', 'is needed with hub, e.g. train');
+  });
 
 const taskSchema = z.strictObject({
   name,

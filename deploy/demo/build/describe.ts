@@ -50,11 +50,16 @@ export function putTable(readme: string, table: string): string {
 
 /** Rows of all files of a source. */
 export function readSource(source: SourceSpec): ReturnType<typeof readRows> {
-  return source.files.flatMap((file) => readRows(file.path, source.format));
+  return filesOf(source).flatMap((file) => readRows(file, source.format ?? 'parquet'));
+}
+
+/** Paths of the files of a source. */
+export function filesOf(source: SourceSpec): string[] {
+  return source.kind === 'files' ? source.files.map(({ location }) => location) : [];
 }
 
 function row(cells: readonly (string | number)[], source: SourceSpec): string {
-  const files = source.files.map((file) => path.basename(file.path));
+  const files = filesOf(source).map((file) => path.basename(file));
   const credits = files.flatMap((file) => CREDITS[file] ?? []);
   const unique = (values: readonly string[]): string => [...new Set(values)].join('; ');
   const last = [

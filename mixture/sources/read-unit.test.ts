@@ -1,37 +1,43 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import papa from 'papaparse';
-import type { SourceFormat, SourceSpec } from '../tasks/task.ts';
-import { identifyFile, measureSources, readSource, type ReadOptions } from './read-source.ts';
+import type { FilesSource, SourceFormat } from '../tasks/task.ts';
+import { readSource, readUnit, type ReadOptions } from './read-unit.ts';
+import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
+import { resolveSource, resolveSources } from './resolve-source.ts';
+import { createSourceAccess } from './source-access.ts';
+import { splitSource } from './split-source.ts';
 import { LineSplitter } from './text-lines.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'exmix-sources-'));
 after(() => rmSync(folder, { recursive: true }));
+const access = createSourceAccess({ cacheFolder: join(folder, 'cache'), environment: {} });
 
 let numFiles = 0;
 function sourceOf(
   format: SourceFormat,
   content: string | Uint8Array,
   extra: { gz?: boolean; quotes?: boolean } = {},
-): SourceSpec {
-  const relativePath = `${numFiles++}.${format}${extra.gz === true ? '.gz' : ''}`;
-  writeFileSync(join(folder, relativePath), extra.gz === true ? gzipSync(content) : content);
-  return { format, quotes: extra.quotes ?? true, files: [{ path: join(folder, relativePath), relativePath }] };
+): FilesSource {
+  const name = `${numFiles++}.${format}${extra.gz === true ? '.gz' : ''}`;
+  const location = join(folder, name);
+  writeFileSync(location, extra.gz === true ? gzipSync(content) : content);
+  return { kind: 'files', format, quotes: extra.quotes ?? true, files: [{ location, name }] };
 }
 
 /** Records as [line, fields] or [line, reason] or, where it took more than one line, [line, reason, lines]. */
-async function read(source: SourceSpec, options: ReadOptions = {}): Promise<[number, unknown, number?][]> {
+async function read(source: FilesSource, options: Partial<ReadOptions> = {}): Promise<[number, unknown, number?][]> {
   const rows: [number, unknown, number?][] = [];
-  for await (const batch of readSource(source, options))
+  for await (const batch of readSource(await resolveSource(source, access), { access, ...options }))
     for (const record of batch) {
-      if (record.ok) rows.push([record.line, record.fields]);
-      else rows.push(record.lines === 1 ? [record.line, record.reason] : [record.line, record.reason, record.lines]);
+      if (record.ok) rows.push([record.row, record.fields]);
+      else rows.push(record.rows === 1 ? [record.row, record.reason] : [record.row, record.reason, record.rows]);
     }
   return rows;
 }
@@ -181,55 +187,58 @@ describe('line splitter', () => {
 });
 
 describe('source files', () => {
-  test('are read one after the other, each with its own lines, bytes and hash', async () => {
+  test('are read one after the other, each with its own rows, bytes and version', async () => {
     const first = sourceOf('text', 'a\n');
     const second = sourceOf('text', 'b', { gz: true });
-    const source: SourceSpec = { ...first, files: [...first.files, ...second.files] };
-    const ended: string[] = [];
+    const source: FilesSource = { ...first, files: [...first.files, ...second.files] };
     let numBytes = 0;
-    const rows = await read(source, {
-      onBytes: (count) => (numBytes += count),
-      onFileEnd: (_file, sha256) => ended.push(sha256),
-    });
+    const rows = await read(source, { onBytes: (count) => (numBytes += count) });
     assert.deepEqual(rows, [
       [1, { text: 'a' }],
       [1, { text: 'b' }],
     ]);
-    const identities = await Promise.all(source.files.map((file) => identifyFile(file)));
-    assert.deepEqual(
-      identities.map(({ sha256 }) => sha256),
-      ended,
-    );
-    assert.equal(ended[0], createHash('sha256').update('a\n').digest('hex'));
+    const { files } = await resolveSource(source, access);
+    assert.equal(files[0]!.version, `sha256:${createHash('sha256').update('a\n').digest('hex')}`);
     assert.equal(
-      identities.reduce((sum, { bytes }) => sum + bytes, 0),
+      files.reduce((sum, { bytes }) => sum + bytes, 0),
       numBytes,
-    );
-    assert.deepEqual(
-      (await measureSources([source])).flat(),
-      identities.map(({ bytes }) => bytes),
     );
   });
 
   test('that are missing are SOURCE_UNREADABLE, all named at once', async () => {
-    const files = ['x.txt', 'y.txt'].map((relativePath) => ({ relativePath, path: join(folder, relativePath) }));
-    const source: SourceSpec = { format: 'text', quotes: true, files };
-    await assert.rejects(measureSources([source]), { code: 'SOURCE_UNREADABLE', message: /x\.txt[^]*y\.txt/ });
-    await assert.rejects(read(source), { code: 'SOURCE_UNREADABLE', message: /x\.txt/ });
-    await assert.rejects(identifyFile(files[0]!), { code: 'SOURCE_UNREADABLE', message: /x\.txt/ });
+    const files = ['x.txt', 'y.txt'].map((name) => ({ name, location: join(folder, name) }));
+    const source: FilesSource = { kind: 'files', format: 'text', quotes: true, files };
+    await assert.rejects(resolveSources([source], access), { code: 'SOURCE_UNREADABLE', message: /x\.txt[^]*y\.txt/ });
+    const gone = sourceOf('text', 'a\n');
+    const resolved = await resolveSource(gone, access);
+    rmSync(gone.files[0]!.location);
+    await assert.rejects(readSource(resolved, { access }).next(), {
+      code: 'SOURCE_UNREADABLE',
+      message: new RegExp(gone.files[0]!.name),
+    });
+  });
+
+  test('that change between resolving and reading are SOURCE_UNREADABLE, also where size and time stay', async () => {
+    const source = sourceOf('text', 'a\n');
+    const { location } = source.files[0]!;
+    const resolved = await resolveSource(source, access);
+    const { atime, mtime } = statSync(location);
+    writeFileSync(location, 'b\n');
+    utimesSync(location, atime, mtime);
+    const reading = async () => {
+      for await (const batch of readSource(resolved, { access })) void batch;
+    };
+    await assert.rejects(reading, { code: 'SOURCE_UNREADABLE', message: /changed while it was/ });
   });
 
   test('truncated or fake gzip is SOURCE_UNREADABLE, with the name of the file', async () => {
     const whole = gzipSync('some text\n'.repeat(1000));
     for (const bytes of [whole.subarray(0, whole.length - 9), Buffer.from('not gzip at all')]) {
-      const relativePath = `${numFiles++}.txt.gz`;
-      writeFileSync(join(folder, relativePath), bytes);
-      const source: SourceSpec = {
-        format: 'text',
-        quotes: true,
-        files: [{ relativePath, path: join(folder, relativePath) }],
-      };
-      await assert.rejects(read(source), { code: 'SOURCE_UNREADABLE', message: new RegExp(relativePath) });
+      const name = `${numFiles++}.txt.gz`;
+      writeFileSync(join(folder, name), bytes);
+      const files = [{ name, location: join(folder, name) }];
+      const source: FilesSource = { kind: 'files', format: 'text', quotes: true, files };
+      await assert.rejects(read(source), { code: 'SOURCE_UNREADABLE', message: new RegExp(name) });
     }
   });
 
@@ -240,3 +249,44 @@ describe('source files', () => {
     await assert.rejects(reading, { code: 'ABORTED' });
   });
 });
+
+describe('units', () => {
+  for (const [format, quotes] of [
+    ['jsonl', true],
+    ['text', true],
+    ['tsv', false],
+    ['csv', false],
+  ] as const)
+    test(`of ${format}: each record once, in order, wherever the file is cut`, async () => {
+      const line = fc.constantFrom('', 'a', 'é', '😀😀', 'bcdefgh'.repeat(3), '\ufeffx', 'a\r');
+      await fc.assert(
+        fc.asyncProperty(fc.array(line, { maxLength: 12 }), fc.boolean(), fc.integer({ min: 1, max: 40 }), async (lines, ends, size) => {
+          const header = format === 'tsv' || format === 'csv' ? 'column\n' : '';
+          const body = lines.map((text) => (format === 'jsonl' && text !== '' ? JSON.stringify({ text }) : text)).join('\n');
+          const source = await resolveSource(sourceOf(format, `${header}${body}${ends ? '\n' : ''}`, { quotes }), access);
+          const whole = await collect(source, [{ file: 0, part: { kind: 'whole' }, bytes: 0 }]);
+          const units = await splitSource(source, size, access);
+          assert.ok(units.length === 1 || units.every(({ bytes }) => bytes <= 2 * size));
+          assert.deepEqual(await collect(source, units), whole);
+        }),
+        { numRuns: 60 },
+      );
+    });
+
+  test('of files that cannot be cut are whole files', async () => {
+    const quoted = sourceOf('csv', `a\n${'1\n'.repeat(100)}`);
+    const zipped = sourceOf('jsonl', '{}\n'.repeat(100), { gz: true });
+    for (const source of [quoted, zipped]) {
+      const units = await splitSource(await resolveSource(source, access), 10, access);
+      assert.deepEqual(units.map(({ file, part }) => [file, part.kind]), [[0, 'whole']]);
+    }
+  });
+});
+
+async function collect(source: ResolvedSource, units: readonly SourceUnit[]): Promise<unknown[]> {
+  const records: unknown[] = [];
+  for (const unit of units)
+    for await (const batch of readUnit(source, unit, { access }))
+      for (const record of batch) records.push(record.ok ? record.fields : [record.reason, record.rows]);
+  return records;
+}
