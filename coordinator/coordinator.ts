@@ -1,6 +1,6 @@
 /**
  * The coordinator of a run: waits for workers, forms the generation, trains, and says at each moment what it is doing.
- * Control plane only: no tensor comes here. The decisions are in rendezvous, step-ledger, schedule and retention; this file
+ * Control plane only: no tensor comes here. The decisions are in rendezvous, open-steps, schedule and retention; this file
  * puts them in order.
  */
 import { dirname, relative } from 'node:path';

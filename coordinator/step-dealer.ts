@@ -6,7 +6,7 @@ import { assertInvariant } from '../shared/errors.ts';
 import { learningRate as learningRateOf, type Schedule } from '../shared/learning-rate.ts';
 import { encodeRows, type PlannedRow } from '../mixture/plan/planned-rows.ts';
 import { Planner, type PlanConfig, type PlanCursor, type TaskLengths } from '../mixture/plan/planner.ts';
-import type { DealtStep } from './step-ledger.ts';
+import type { DealtStep } from './open-steps.ts';
 
 export interface StepDeal extends DealtStep {
   /** Encoded rows of each lane. */

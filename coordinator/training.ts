@@ -19,7 +19,7 @@ import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
 import { stepLogFields } from './step-log.ts';
-import { StepLedger, type StepReport, type StepSummary } from './step-ledger.ts';
+import { OpenSteps, type StepReport, type StepSummary } from './open-steps.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
@@ -53,7 +53,7 @@ export interface TrainingInit {
 
 export class Training {
   readonly #init: TrainingInit;
-  readonly #ledger: StepLedger;
+  readonly #openSteps: OpenSteps;
   readonly #deals = new Map<number, StepDeal>();
   readonly #progress: Progress;
   readonly #schedule: ScheduleOptions;
@@ -68,7 +68,7 @@ export class Training {
     this.#init = init;
     const { config, taskNames, generation, clock, dealer, savedStep } = init;
     const { everySteps, everyMinutes } = config.checkpoint;
-    this.#ledger = new StepLedger({
+    this.#openSteps = new OpenSteps({
       taskNames,
       numLanes: config.training.numLanes,
       worldSize: generation.members.length,
@@ -114,14 +114,14 @@ export class Training {
    * applies any other. Losses are those of the lanes that were reported.
    */
   async settle(step: number): Promise<void> {
-    const summary = this.#ledger.settle(step);
+    const summary = this.#openSteps.settle(step);
     if (summary !== undefined) await this.#commit(summary);
   }
 
   /** A report that came after the failure: it may be all that is left of a step. */
   async takeLateReport(worker: WorkerHandle, message: StepReport): Promise<void> {
     try {
-      const summary = this.#ledger.report(this.#init.generation.members.indexOf(worker), message);
+      const summary = this.#openSteps.report(this.#init.generation.members.indexOf(worker), message);
       if (summary !== undefined) await this.#commit(summary);
     } catch (error) {
       this.#init.log.warn({ workerId: worker.workerId, reason: (error as Error).message }, 'late report not taken');
@@ -142,7 +142,7 @@ export class Training {
   #isDone(): boolean {
     return (
       this.#isEnd() &&
-      this.#ledger.numOpen === 0 &&
+      this.#openSteps.numOpen === 0 &&
       this.#init.saver.writingStep === undefined &&
       this.#savedStep === this.#init.dealer.step
     );
@@ -151,10 +151,10 @@ export class Training {
   async #dealAhead(): Promise<void> {
     const { dealer, config } = this.#init;
     await this.#saveIfDue();
-    while (!this.#isEnd() && this.#ledger.numOpen < config.cluster.plansAhead) {
+    while (!this.#isEnd() && this.#openSteps.numOpen < config.cluster.plansAhead) {
       const deal = dealer.deal();
-      if (this.#ledger.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
-      this.#ledger.deal(deal);
+      if (this.#openSteps.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
+      this.#openSteps.deal(deal);
       this.#deals.set(deal.step, deal);
       this.#send(deal);
       await this.#saveIfDue();
@@ -217,7 +217,7 @@ export class Training {
         `${worker.workerId} sent ${message.kind} of another epoch or generation`,
       );
     if (message.kind === 'report') {
-      const summary = this.#ledger.report(rank, message);
+      const summary = this.#openSteps.report(rank, message);
       if (summary !== undefined) await this.#commit(summary);
     } else if (message.kind === 'saved') {
       const published = await this.#init.saver.saved(worker, message);
@@ -265,11 +265,11 @@ export class Training {
   #checkDeadlines(): void {
     const { clock, config, generation, saver } = this.#init;
     const step = this.#committedStep + 1;
-    const isOpen = this.#ledger.numOpen > 0;
+    const isOpen = this.#openSteps.numOpen > 0;
     const overdue = findOverdue(clock.monotonicMs(), config.cluster, {
       members: generation.members,
       ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
-      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing: this.#ledger.missingRanks(step) } } : {}),
+      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing: this.#openSteps.missingRanks(step) } } : {}),
       ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
     });
     if (overdue !== undefined) throw overdue;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { StepLedger, type StepReport } from './step-ledger.ts';
+import { OpenSteps, type StepReport } from './open-steps.ts';
 
 const TASKS = ['a', 'b'];
 const MS = { feed: 1, compute: 2, communicate: 3, update: 4, total: 10 };
@@ -27,15 +27,15 @@ function report(first: number, end: number, loss = (lane: number) => lane + 0.5,
   };
 }
 
-function ledger(worldSize: number, numLanes = 4): StepLedger {
-  const made = new StepLedger({ taskNames: TASKS, numLanes, worldSize });
+function openSteps(worldSize: number, numLanes = 4): OpenSteps {
+  const made = new OpenSteps({ taskNames: TASKS, numLanes, worldSize });
   made.deal(DEALT);
   return made;
 }
 
-describe('step ledger', () => {
+describe('open steps', () => {
   test('a step is complete when every rank has reported, with means over target tokens', () => {
-    const steps = ledger(2);
+    const steps = openSteps(2);
     assert.equal(steps.report(1, report(2, 4)), undefined);
     assert.deepEqual(steps.missingRanks(5), [0]);
     const summary = steps.report(0, report(0, 2));
@@ -58,11 +58,11 @@ describe('step ledger', () => {
       fc.property(losses, cuts, (values, unsorted) => {
         const loss = (lane: number) => values[lane]!;
         const dealt = { ...DEALT, targetTokens: 16 };
-        const whole = new StepLedger({ taskNames: TASKS, numLanes: 8, worldSize: 1 });
+        const whole = new OpenSteps({ taskNames: TASKS, numLanes: 8, worldSize: 1 });
         whole.deal(dealt);
         const expected = whole.report(0, report(0, 8, loss));
         const bounds = [0, ...unsorted.sort((a, b) => a - b), 8];
-        const steps = new StepLedger({ taskNames: TASKS, numLanes: 8, worldSize: bounds.length - 1 });
+        const steps = new OpenSteps({ taskNames: TASKS, numLanes: 8, worldSize: bounds.length - 1 });
         steps.deal(dealt);
         const summaries = bounds.slice(1).map((end, rank) => steps.report(rank, report(bounds[rank]!, end, loss)));
         const found = summaries.at(-1);
@@ -76,7 +76,7 @@ describe('step ledger', () => {
   });
 
   test('ranks with different gradients are named, and the step stays open', () => {
-    const steps = ledger(2);
+    const steps = openSteps(2);
     steps.report(0, report(0, 2));
     assert.throws(() => steps.report(1, report(2, 4, undefined, 8)), {
       code: 'GRADIENT_DIVERGED',
@@ -86,29 +86,29 @@ describe('step ledger', () => {
   });
 
   for (const [rule, act] of [
-    ['a step that was not dealt', (steps: StepLedger) => steps.report(0, { ...report(0, 2), step: 6 })],
+    ['a step that was not dealt', (steps: OpenSteps) => steps.report(0, { ...report(0, 2), step: 6 })],
     [
       'a second report of a rank',
-      (steps: StepLedger) => (steps.report(0, report(0, 2)), steps.report(0, report(0, 2))),
+      (steps: OpenSteps) => (steps.report(0, report(0, 2)), steps.report(0, report(0, 2))),
     ],
     [
       'a step before an earlier one',
-      (steps: StepLedger) => (steps.deal({ ...DEALT, step: 6 }), steps.report(0, { ...report(0, 2), step: 6 })),
+      (steps: OpenSteps) => (steps.deal({ ...DEALT, step: 6 }), steps.report(0, { ...report(0, 2), step: 6 })),
     ],
-    ['a lane reported twice', (steps: StepLedger) => (steps.report(0, report(0, 3)), steps.report(1, report(2, 4)))],
-    ['a lane nobody reported', (steps: StepLedger) => (steps.report(0, report(0, 1)), steps.report(1, report(2, 4)))],
+    ['a lane reported twice', (steps: OpenSteps) => (steps.report(0, report(0, 3)), steps.report(1, report(2, 4)))],
+    ['a lane nobody reported', (steps: OpenSteps) => (steps.report(0, report(0, 1)), steps.report(1, report(2, 4)))],
     [
       'a lane that does not exist',
-      (steps: StepLedger) => (steps.report(0, report(0, 2)), steps.report(1, report(2, 5))),
+      (steps: OpenSteps) => (steps.report(0, report(0, 2)), steps.report(1, report(2, 5))),
     ],
   ] as const) {
     test(`rejects ${rule}`, () => {
-      assert.throws(() => act(ledger(2)), { code: 'MESSAGE_INVALID' });
+      assert.throws(() => act(openSteps(2)), { code: 'MESSAGE_INVALID' });
     });
   }
 
   test('rejects target tokens that are not those dealt: the workers read another mixture', () => {
-    const steps = new StepLedger({ taskNames: TASKS, numLanes: 4, worldSize: 1 });
+    const steps = new OpenSteps({ taskNames: TASKS, numLanes: 4, worldSize: 1 });
     steps.deal({ ...DEALT, targetTokens: 9 });
     assert.throws(() => steps.report(0, report(0, 4)), {
       code: 'MESSAGE_INVALID',
@@ -117,11 +117,11 @@ describe('step ledger', () => {
   });
 
   test('a step that only some ranks can report is settled from their lanes', () => {
-    const steps = ledger(2);
+    const steps = openSteps(2);
     steps.report(1, report(2, 4));
     const summary = steps.settle(5);
     assert.equal(summary?.loss, (2.5 + 3.5) / 4);
     assert.equal(steps.numOpen, 0);
-    assert.equal(ledger(2).settle(5), undefined);
+    assert.equal(openSteps(2).settle(5), undefined);
   });
 });

@@ -39,7 +39,7 @@ interface OpenStep {
   readonly reports: (StepReport | undefined)[];
 }
 
-export class StepLedger {
+export class OpenSteps {
   readonly #open = new Map<number, OpenStep>();
   readonly #taskNames: readonly string[];
   readonly #numLanes: number;
