@@ -4,7 +4,8 @@ import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { BLOCK_BYTES, BlockChecksums, isBlockWhole, numBlocks } from './block-checksums.ts';
 
-const bytesOf = (length: number, seed: number) => Buffer.from({ length }, (_, i) => (i * 31 + seed * 7 + (i >> 8)) & 255);
+const bytesOf = (length: number, seed: number) =>
+  Uint8Array.from({ length }, (_, i) => (i * 31 + seed * 7 + (i >> 8)) & 255);
 const checksumsOf = (bytes: Uint8Array, cuts: readonly number[] = []) => {
   const checksums = new BlockChecksums();
   let from = 0;
