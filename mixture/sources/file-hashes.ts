@@ -17,7 +17,11 @@ const REMEMBERED_BYTES = 16 * 1024 * 1024;
 /** A file that was touched less than this before its hashing is hashed again next time, ms. */
 const SETTLED_MS = 3_000;
 
-const entrySchema = z.strictObject({ path: z.string(), stamp: z.string(), sha256: z.string().regex(/^[0-9a-f]{64}$/u) });
+const entrySchema = z.strictObject({
+  path: z.string(),
+  stamp: z.string(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/u),
+});
 
 /**
  * @param path absolute

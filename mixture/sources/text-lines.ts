@@ -66,7 +66,11 @@ export class LineSplitter {
     this.#heldBytes = 0;
     try {
       const text = this.#decoder.decode(bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes);
-      return { line, ok: true, text: line === 1 && this.#mayHaveMark && text.startsWith('\uFEFF') ? text.slice(1) : text };
+      return {
+        line,
+        ok: true,
+        text: line === 1 && this.#mayHaveMark && text.startsWith('\uFEFF') ? text.slice(1) : text,
+      };
     } catch {
       return { line, ok: false, reason: 'the line is not valid UTF-8' };
     }

@@ -164,8 +164,7 @@ async function checkVersion(file: FileHandle, path: string, version: string | un
 }
 
 function factsOf(path: string, stats: BigIntStats): ObjectFacts {
-  if (!stats.isFile())
-    throw new TrainerError('STORAGE_NOT_FOUND', `${path} is not a file; give the path of one`);
+  if (!stats.isFile()) throw new TrainerError('STORAGE_NOT_FOUND', `${path} is not a file; give the path of one`);
   return { bytes: Number(stats.size), version: `stat:${stats.ino}-${stats.size}-${stats.mtimeNs}` };
 }
 
@@ -175,8 +174,12 @@ function toLocalError(error: unknown, action: string, path: string): TrainerErro
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return new TrainerError('STORAGE_NOT_FOUND', `${path} is not there (${code})`, { cause: error });
   if (code === 'EACCES' || code === 'EPERM')
-    return new TrainerError('STORAGE_DENIED', `${path} must not be ${action === 'list' ? 'listed' : 'read'} (${code})`, {
-      cause: error,
-    });
+    return new TrainerError(
+      'STORAGE_DENIED',
+      `${path} must not be ${action === 'list' ? 'listed' : 'read'} (${code})`,
+      {
+        cause: error,
+      },
+    );
   return toStorageError(error, action, path);
 }

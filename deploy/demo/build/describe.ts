@@ -50,7 +50,13 @@ export function putTable(readme: string, table: string): string {
 
 /** Rows of all files of a source. */
 export function readSource(source: SourceSpec): ReturnType<typeof readRows> {
-  return filesOf(source).flatMap((file) => readRows(file, source.format ?? 'parquet'));
+  const { format } = source;
+  if (format === undefined || format === 'parquet' || format === 'tfrecord')
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `the demo's data are text files, found a source of ${format ?? 'parquet'}`,
+    );
+  return filesOf(source).flatMap((file) => readRows(file, format));
 }
 
 /** Paths of the files of a source. */
