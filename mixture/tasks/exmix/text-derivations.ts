@@ -7,7 +7,7 @@ import { listRoot, rootsOf, textAt, textDerivation, textsAt, type Derivation } f
 
 /** The text at a path of its own: `answer.value`. */
 export function member(path: string): Derivation {
-  return textDerivation({ step: 'member', path }, `${path}`, [path], (fields) => textAt(fields, path));
+  return textDerivation({ step: 'member', path }, path, [path], (fields) => textAt(fields, path));
 }
 
 /** The first text of a list that is not blank: the gold answer of sets with several. Malformed where all are blank. */
