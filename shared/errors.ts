@@ -75,6 +75,7 @@ export const ERROR_CODES = {
     meaning: 'A checkpoint does not fit the model or the run that wants to load it.',
   },
   JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record before the last one does not have its checksum.' },
+  LEDGER_CORRUPT: { reaction: 'data', meaning: 'A segment of the ledger is missing, cut or altered.' },
   SAFETENSORS_INVALID: { reaction: 'data', meaning: 'A safetensors file is truncated or its header is not valid.' },
 
   AUTH_FAILED: { reaction: 'protocol', meaning: 'A socket came without the token of the run.' },
