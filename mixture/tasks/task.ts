@@ -96,6 +96,18 @@ export interface Mixture {
   readonly tokenizerPath: string;
   readonly tasks: readonly Task[];
   readonly denoising?: Denoising;
+  /** What it was loaded with: `loadMixture(path, options)` gives the same mixture in another process. */
+  readonly options: MixtureOptions;
+}
+
+/** What the command line says on top of a mixture file; paths are relative to the working folder. */
+export interface MixtureOptions {
+  /** Names and globs of the tasks to take; a denoising text that none matches is left out too. Default: all. */
+  readonly tasks?: readonly string[];
+  /** A SentencePiece model in place of the file's `tokenizer`. */
+  readonly tokenizer?: string;
+  /** Folder with the files of sets that have no home on a hub, in place of the file's `given`. */
+  readonly given?: string;
 }
 
 /** Static lengths of a row, tokens, EOS included. */

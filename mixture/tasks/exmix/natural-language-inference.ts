@@ -12,7 +12,7 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     citation: 'Nie 2020',
     numExamples: 162_865,
     source: hub('facebook/anli', undefined, 'train_r1+train_r2+train_r3', {
-      files: ['plain_text/train_r[123]-*.parquet'],
+      files: ['1', '2', '3'].map((round) => `plain_text/train_r${round}-*.parquet`),
     }),
     columns: { premise: 'string', hypothesis: 'string', label: 'int64' },
     rule: labelTask('anli hypothesis: {hypothesis} premise: {premise}', LABELS),
