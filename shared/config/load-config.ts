@@ -9,6 +9,7 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
+import { isLocalLocation } from '../storage/open-storage.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
 
 /** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
@@ -113,7 +114,7 @@ function resolveFiles(tree: Tree, folder: string): void {
     const parent = tree[section];
     if (!isTree(parent)) continue;
     const value = parent[field];
-    if (typeof value === 'string') parent[field] = resolve(folder, value);
+    if (typeof value === 'string' && isLocalLocation(value)) parent[field] = resolve(folder, value);
   }
 }
 
