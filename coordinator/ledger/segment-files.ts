@@ -45,7 +45,7 @@ export async function readSegmentBytes(path: string): Promise<Buffer> {
 /** The header alone. @returns the sentence that says why there is none @throws PATH_UNUSABLE */
 export async function readSegmentHeader(path: string): Promise<SegmentHeader | string> {
   const bytes = Buffer.alloc(HEADER_GUESS_BYTES);
-  let numBytes = 0;
+  let numBytes: number;
   try {
     const file = await open(path, 'r');
     try {

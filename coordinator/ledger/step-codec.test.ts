@@ -140,7 +140,7 @@ describe('a step as bytes', () => {
     const draws = found.lanes.flat(2);
     assert.equal(new Set(draws.map(({ draw }) => draw)).size, 1);
     assert.deepEqual(
-      draws.map(({ draw: _, ...rest }) => rest),
+      draws.map(({ task, index, epoch }) => ({ task, index, epoch })),
       [example, example, example],
     );
   });
