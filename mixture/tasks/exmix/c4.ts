@@ -5,7 +5,7 @@ import { hub } from './exmix-task.ts';
 /** 1,024 files of JSON lines; a record has text, timestamp and url. */
 const source: HubSource = hub('allenai/c4', 'en', 'train', { files: ['en/c4-train.*.json.gz'], format: 'jsonl' });
 
-export const C4: Denoising = { name: 'c4_en', source, text: '{text}' };
+export const C4 = { name: 'c4_en', source, text: '{text}' } satisfies Denoising;
 
 /** What a listing says of it beside source and text. */
 export const C4_FACTS = {

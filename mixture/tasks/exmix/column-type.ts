@@ -4,7 +4,7 @@
  *
  * A column says what a preprocessor may count on; `checkColumns` holds a record against it, so that a rule reads checked values and a
  * row of another shape is malformed with the column, the type expected and the value found. Integers may be numbers or bigints
- * (parquet's int64). A Hugging Face `Sequence` of a dict is a struct of lists.
+ * (parquet's int64), up to 2^53. A Hugging Face `Sequence` of a dict is a struct of lists.
  */
 import { TrainerError } from '../../../shared/errors.ts';
 import { missingField } from '../template.ts';
@@ -98,7 +98,8 @@ function findProblem(type: ColumnType, value: unknown, place: string): string | 
 function isScalar(type: ScalarType, value: unknown): boolean {
   if (type === 'string') return typeof value === 'string';
   if (type === 'bool') return typeof value === 'boolean';
-  if (type.startsWith('int')) return typeof value === 'bigint' || Number.isInteger(value);
+  if (type === 'int32' || type === 'int64')
+    return (typeof value === 'bigint' || typeof value === 'number') && Number.isSafeInteger(Number(value));
   return typeof value === 'number' && Number.isFinite(value);
 }
 
