@@ -9,16 +9,18 @@ import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Mailbox } from '../shared/mailbox.ts';
-import type { PlanCursor } from '../mixture/plan/planner.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
 import type { ControlEvent, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
+import type { RecordStep } from './ledger/record-step.ts';
 import { findOverdue, type Symptom } from './deadlines.ts';
 import { Progress } from './progress.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
+import { journalCursor, type RunCursor } from './steering-changes.ts';
 import { stepLogFields } from './step-log.ts';
+import { StalledTime } from './worker-stall.ts';
 import { OpenSteps, type StepReport, type StepSummary } from './open-steps.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
@@ -39,6 +41,8 @@ export interface TrainingInit {
   readonly events: Mailbox<ControlEvent>;
   readonly dealer: StepDealer;
   readonly journal: Journal;
+  /** Puts a step into the ledger, on disk. */
+  readonly record: RecordStep;
   readonly saver: Saver;
   readonly taskNames: readonly string[];
   readonly clock: Clock;
@@ -58,11 +62,12 @@ export class Training {
   readonly #progress: Progress;
   readonly #schedule: ScheduleOptions;
   #committedStep: number;
-  #committedCursor: PlanCursor;
+  #committedCursor: RunCursor;
   #committedMs: number;
   #savedStep: number;
   #savedAtMs: number;
   #symptom: Symptom | undefined;
+  readonly #stalledTime = new StalledTime();
 
   constructor(init: TrainingInit) {
     this.#init = init;
@@ -152,7 +157,7 @@ export class Training {
     const { dealer, config } = this.#init;
     await this.#saveIfDue();
     while (!this.#isEnd() && this.#openSteps.numOpen < config.cluster.plansAhead) {
-      const deal = dealer.deal();
+      const deal = await dealer.deal();
       if (this.#openSteps.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
       this.#openSteps.deal(deal);
       this.#deals.set(deal.step, deal);
@@ -235,9 +240,11 @@ export class Training {
   async #commit(summary: StepSummary): Promise<void> {
     const { journal, clock, log, config, generation } = this.#init;
     const { step, loss, gradDigest } = summary;
-    const { cursor } = this.#deals.get(step)!;
+    const deal = this.#deals.get(step)!;
+    const { cursor } = deal;
     const ids = { epoch: generation.epoch, generation: generation.generation };
-    await journal.append({ kind: 'step-committed', ...ids, step, cursor: { ...cursor }, gradDigest, loss });
+    await this.#init.record(summary, deal, ids.generation); // before the commit, so that no committed step is without it
+    await journal.append({ kind: 'step-committed', ...ids, step, cursor: journalCursor(cursor), gradDigest, loss });
     this.#deals.delete(step);
     this.#committedStep = step;
     this.#committedCursor = cursor;
@@ -266,10 +273,14 @@ export class Training {
     const { clock, config, generation, saver } = this.#init;
     const step = this.#committedStep + 1;
     const isOpen = this.#openSteps.numOpen > 0;
-    const overdue = findOverdue(clock.monotonicMs(), config.cluster, {
+    const nowMs = clock.monotonicMs();
+    const missing = isOpen ? this.#openSteps.missingRanks(step) : [];
+    const stalledMs = this.#stalledTime.look(nowMs, step, generation.members, missing);
+    const options = { ...config.cluster, ...config.feed };
+    const overdue = findOverdue(nowMs, options, {
       members: generation.members,
       ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
-      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing: this.#openSteps.missingRanks(step) } } : {}),
+      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing, stalledMs } } : {}),
       ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
     });
     if (overdue !== undefined) throw overdue;

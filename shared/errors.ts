@@ -51,6 +51,10 @@ export const ERROR_CODES = {
     reaction: 'data',
     meaning: 'A wheel is truncated, altered, or of another package, version or platform than expected.',
   },
+  RUN_NOT_TRAINING: {
+    reaction: 'usage',
+    meaning: 'The run is not at a step now, so what was asked of it cannot be done; ask again later.',
+  },
   DISK_FULL: { reaction: 'run', meaning: 'The file system has no room for what must be written.' },
 
   SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },
