@@ -66,7 +66,7 @@ describe('exmix tasks', () => {
   test('show prints all of a task with a row that is called made up', async () => {
     const shown = await text(['show', 'glue_mnli']);
     for (const line of [
-      /^source +hub nyu-mll\/glue, mnli, train \(parquet\)$/mu,
+      /^source +hub nyu-mll\/glue, mnli, train \(parquet, revision main\)$/mu,
       /^columns +premise: string$/mu,
       /^ +label: int64$/mu,
       /^inputs +mnli hypothesis: \{hypothesis\} premise: \{premise\}$/mu,

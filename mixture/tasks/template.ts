@@ -18,7 +18,8 @@ export interface Template {
 export type Rendered = { readonly ok: true; readonly text: string } | { readonly ok: false; readonly reason: string };
 
 export function normalizeWhitespace(text: string): string {
-  return text.replace(/\s+/gu, ' ').trim();
+  // Only what is not one plain space already: most text has little of it.
+  return text.replace(/\s{2,}|[^\S ]/gu, ' ').trim();
 }
 
 /** @throws CONFIG_INVALID for a brace without its partner, an empty name, or a template without any placeholder. */

@@ -8,6 +8,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { EXMIX_TASKS } from './exmix/exmix.ts';
 import { loadMixture, parseMixture } from './load-mixture.ts';
 import type { MixtureOptions } from './task.ts';
+import upper from './upper-task.fixture.ts';
 
 const HEAD = 'name: mine\ntokenizer: spiece.model\n';
 const load = (yaml: string, options?: MixtureOptions) => parseMixture(HEAD + yaml, '/m/mixture.yaml', options);
@@ -191,6 +192,17 @@ describe('module', () => {
     const { identity } = task!.preprocessor;
     assert.deepEqual(identity['rule'], { version: 1, cap: 300_000 });
     assert.notDeepEqual(loadModule(`${GOOD}\n// changed`)[0]!.preprocessor.identity, identity);
+  });
+
+  test('the example of the README, with its types', () => {
+    const path = fileURLToPath(new URL('upper-task.fixture.ts', import.meta.url));
+    const [task] = load(`tasks:\n  - module: ${path}\n`).tasks;
+    assert.deepEqual(task!.preprocessor.apply({ word: 'mill' }), {
+      ok: true,
+      examples: [{ inputs: 'upper: mill', targets: 'MILL' }],
+    });
+    assert.equal(task!.preprocessor.apply({ word: 1 }).ok, false);
+    assert.equal(typeof upper, 'function');
   });
 
   for (const [what, text, expected] of [

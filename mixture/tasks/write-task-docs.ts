@@ -27,7 +27,8 @@ ${markdownTable(['task', 'family', 'examples', '% of ExMix', '% of draws', 'metr
 
 ## Sources
 
-A set of the hub is read from the parquet files of its repository, or of the hub's converted branch.
+A set of the hub is read from the parquet files of its repository, or of the hub's converted branch, at the newest revision of \`main\` unless
+the mixture file says another; \`exmix prepare\` pins it to a commit in the manifest.
 
 ${markdownTable(['task', 'hub', 'config', 'split or files'], tasks.flatMap(hubRow), 'llll')}
 

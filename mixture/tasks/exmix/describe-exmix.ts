@@ -109,9 +109,10 @@ export function madeUpExample(name: string): MadeUpExample | undefined {
   return row === undefined || pair === undefined ? undefined : { row, inputs: pair[0], targets: pair[1] };
 }
 
-/** `hub nyu-mll/glue, mnli, train`, or the file to bring. */
+/** `hub nyu-mll/glue, mnli, train (parquet, revision main)`, or the file to bring. Preparing pins a branch to its commit. */
 export function printSource(source: ExmixDescription['source']): string {
   if (source.kind === 'given') return `bring ${source.file}: ${source.how}`;
   const parts = [source.dataset, source.config, source.split, ...(source.files ?? [])];
-  return `hub ${parts.filter((part) => part !== undefined).join(', ')} (${source.format ?? 'parquet'})`;
+  const revision = source.revision ?? 'main';
+  return `hub ${parts.filter((part) => part !== undefined).join(', ')} (${source.format ?? 'parquet'}, revision ${revision})`;
 }

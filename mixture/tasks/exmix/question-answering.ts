@@ -151,7 +151,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['f1'],
     confidence: 'low',
-    note: `${filler} 11,567 dialogues give 83,568 questions.`,
+    note: `${filler} 11,567 dialogues give 83,568 questions. A long history pushes the context past the inputs, which are cut and counted.`,
   },
   {
     name: 'coqa',
@@ -168,6 +168,6 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['f1', 'exact match'],
     confidence: 'low',
-    note: `${filler} 7,199 dialogues give 108,647 questions.`,
+    note: `${filler} 7,199 dialogues give 108,647 questions. A long story pushes the question past the inputs, which are cut and counted.`,
   },
 ];

@@ -1,6 +1,6 @@
 /**
  * Made-up rows of every task with the types of all their columns, for tests that need files of real shapes: a hub of parquet files, a
- * folder of TSV. `parquetSchema` is the schema to write them with (hyparquet-writer), `parquetValue` a value as it wants it.
+ * folder of TSV. `parquetSchema` is the schema to write them with (hyparquet-writer), `parquetColumns` the rows as it wants them.
  */
 import type { SchemaElement } from 'hyparquet';
 import { TrainerError } from '../../../shared/errors.ts';
@@ -69,7 +69,7 @@ function elementsOf(name: string, type: ColumnType): SchemaElement[] {
 }
 
 /** A value as a parquet writer wants it: int64 as bigint, absence as null. */
-export function parquetValue(type: ColumnType, value: unknown): unknown {
+function parquetValue(type: ColumnType, value: unknown): unknown {
   if (value === null || value === undefined) return null;
   if (type.kind === 'scalar') return type.scalar === 'int64' ? BigInt(Number(value)) : value;
   if (type.kind === 'list')

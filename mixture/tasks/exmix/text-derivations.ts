@@ -60,7 +60,7 @@ export function numbered(path: string, name: string): Derivation {
 
 /** T5's SQuAD rule: a space on both sides of every mark of ASCII punctuation. */
 export function padPunctuation(text: string): string {
-  return normalizeWhitespace(text.replace(/[!-/:-@[-`{-~]/gu, ' $& '));
+  return normalizeWhitespace(text.replace(/ ?([!-/:-@[-`{-~]) ?/gu, ' $1 '));
 }
 
 export function padded(path: string): Derivation {
