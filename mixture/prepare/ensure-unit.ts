@@ -81,7 +81,7 @@ export async function ensureUnit(
   const partial = await makePartialFolder(taskFolder, unitFolderName(order.number));
   try {
     const record = await writeUnit(order, context, partial, signal, onProgress);
-    await publishUnit(partial, taskFolder, order.number);
+    await publishUnit(partial, taskFolder, order);
     return { outcome: 'made', record, ...reason };
   } finally {
     await dropPartialFolder(partial);
@@ -99,7 +99,7 @@ async function writeUnit(
   if (preparable === undefined || hashPreprocessor(preparable) !== preprocessor)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `task : the mixture file changed while it was being prepared; start again when it is as it should be`,
+      `task ${task}: the mixture file changed while it was being prepared; start again when it is as it should be`,
     );
   const tokenBytes = tokenBytesOf(tokenizer);
   const writer = new ShardWriter({

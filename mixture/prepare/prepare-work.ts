@@ -160,7 +160,14 @@ export class PrepareWork {
   #createWorker(numWorkers: number): UnitWorker {
     const { mixture, outDir, featureLengths, shardBytes, access, openFile } = this.#settings;
     if (numWorkers > 1)
-      return new ProcessWorker({ mixturePath: mixture.path, outDir, featureLengths, shardBytes, access });
+      return new ProcessWorker({
+        mixturePath: mixture.path,
+        mixtureOptions: mixture.options,
+        outDir,
+        featureLengths,
+        shardBytes,
+        access,
+      });
     const preparables = new Map(this.#surveys.map(({ plan }) => [plan.name, plan.preparable]));
     const context: UnitContext = {
       outDir,

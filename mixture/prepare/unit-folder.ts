@@ -47,12 +47,22 @@ export async function lookAtUnit(folder: string, key: UnitKey): Promise<FoundUni
     record = parseUnitRecord(await readFile(path, 'utf8'), path);
   } catch (error) {
     if (error instanceof TrainerError) return { state: 'damaged', reason: `${path} is damaged or of another version` };
-    if (systemCode(error) === 'ENOENT') return { state: 'missing' };
+    if (systemCode(error) === 'ENOENT')
+      return (await isFolder(folder)) ? { state: 'damaged', reason: `${path} is missing` } : { state: 'missing' };
     throw toStorageError(error, 'read', path);
   }
   if (record.task !== key.task || record.number !== key.number || record.identity !== key.identity)
     return { state: 'stale', reason: `${folder} was made from something else` };
   return { state: 'whole', record };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw toStorageError(error, 'read', path);
+  }
 }
 
 /**
@@ -106,15 +116,17 @@ export async function removeUnit(taskFolder: string, key: UnitKey, why: 'stale' 
   }
 }
 
-/** Makes a finished partial folder the unit's folder; where another process was first, its bytes are the same. */
-export async function publishUnit(partial: string, taskFolder: string, number: number): Promise<void> {
-  const folder = join(taskFolder, unitFolderName(number));
+/**
+ * Makes a finished partial folder the unit's folder; where another process was first, its bytes are the same.
+ * @throws PATH_UNUSABLE where something else is in the way, DISK_FULL
+ */
+export async function publishUnit(partial: string, taskFolder: string, key: UnitKey): Promise<void> {
+  const folder = join(taskFolder, unitFolderName(key.number));
   try {
     await syncFolder(partial);
     await rename(partial, folder);
   } catch (error) {
-    const code = systemCode(error);
-    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw toStorageError(error, 'create', folder);
+    if ((await lookAtUnit(folder, key)).state !== 'whole') throw toStorageError(error, 'create', folder);
   }
   await syncFolder(taskFolder);
 }

@@ -1,7 +1,7 @@
 /** What a preparing process and its children say to each other. Both are the same code of the same version: plain values, unchecked. */
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { SourceAccess } from '../sources/source-access.ts';
-import type { FeatureLengths } from '../tasks/task.ts';
+import type { FeatureLengths, MixtureOptions } from '../tasks/task.ts';
 import type { EnsuredUnit, UnitOrder, UnitProgress } from './ensure-unit.ts';
 
 /** Parent → child. */
@@ -22,6 +22,8 @@ export type FromUnitProcess =
 /** From which a child makes its UnitContext. */
 export interface UnitSetting {
   readonly mixturePath: string;
+  /** With which it was loaded. */
+  readonly mixtureOptions: MixtureOptions;
   readonly outDir: string;
   readonly featureLengths: FeatureLengths;
   readonly shardBytes: number;

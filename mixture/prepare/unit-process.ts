@@ -67,8 +67,8 @@ function say(message: FromUnitProcess): void {
   if (process.connected) process.send?.(message, undefined, {}, () => undefined);
 }
 
-async function createContext({ mixturePath, ...setting }: UnitSetting): Promise<UnitContext> {
-  const mixture = loadMixture(mixturePath);
+async function createContext({ mixturePath, mixtureOptions, ...setting }: UnitSetting): Promise<UnitContext> {
+  const mixture = loadMixture(mixturePath, mixtureOptions);
   const preparables = new Map(listPreparables(mixture, setting.featureLengths).map((of) => [of.task.name, of]));
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
   return { ...setting, tokenizer, preparableOf: (task) => preparables.get(task) };
