@@ -2,13 +2,16 @@
 import { madeUpExample, printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
+/** Characters of the largest size, C4's, so that sizes end below each other though some have a mark. */
+const COUNT_WIDTH = '364,868,892'.length;
+
 export function printExmixTasks(tasks: readonly ExmixDescription[], asJson: boolean): string {
   if (asJson) return `${JSON.stringify(tasks)}\n`;
   const rows = tasks.map((task) => [
     task.name,
     task.family,
     task.source.kind === 'hub' ? task.source.dataset : `bring ${task.source.file}`,
-    `${task.isSizeEstimated ? '~' : ''}${formatNumber(task.numExamples)}`,
+    `${task.isSizeEstimated ? '~' : ''}${formatNumber(task.numExamples)}`.padStart(COUNT_WIDTH),
     100 * task.overallRate,
     task.confidence,
   ]);

@@ -66,6 +66,28 @@ describe('mixture.yaml', () => {
     });
   });
 
+  test('a task of its own on a set of the hub: source, templates, labels', () => {
+    const yaml = GOOD.replace(
+      'source: { path: data/spam.jsonl, format: jsonl }',
+      'source: { hub: me/spam, config: default, split: train, revision: 3f1a9c2 }',
+    );
+    const [spam] = parseMixture(yaml, '/m/mixture.yaml').tasks;
+    assert.deepEqual(spam!.source, {
+      kind: 'hub',
+      dataset: 'me/spam',
+      config: 'default',
+      split: 'train',
+      revision: '3f1a9c2',
+      format: 'parquet',
+      quotes: true,
+    });
+    // int64 of parquet, as an index into the labels
+    assert.deepEqual(spam!.preprocessor.apply({ message: 'Win a boat', label: 1n }), {
+      ok: true,
+      examples: [{ inputs: 'spam message: Win a boat', targets: 'spam' }],
+    });
+  });
+
   test('an absolute path in the file leaves only its last part in manifests', () => {
     const mixture = parseMixture(GOOD.replace('data/spam.jsonl', '/data/2024/spam.jsonl'), '/m/mixture.yaml');
     const { source } = mixture.tasks[0]!;
