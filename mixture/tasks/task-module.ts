@@ -20,7 +20,7 @@ export interface TaskContext {
   /** Folder of the module. */
   readonly folder: string;
   /** A source as in YAML: `source({ path: 'rows.jsonl', format: 'jsonl' })`. */
-  source(entry: SourceEntry): SourceSpec;
+  readonly source: (entry: SourceEntry) => SourceSpec;
 }
 
 /** What a task module exports by default. */
