@@ -82,7 +82,11 @@ export class StepDealer {
   }
 
   async deal(): Promise<StepDeal> {
-    await this.#changing;
+    // A change may begin while another one, or none, is waited for.
+    for (let seen: Promise<void> | undefined; seen !== this.#changing; ) {
+      seen = this.#changing;
+      await seen;
+    }
     const { rowsPerStep, numLanes, schedule } = this.#init;
     const rows = this.#planner.nextRows(rowsPerStep);
     const rowsPerLane = rowsPerStep / numLanes;
