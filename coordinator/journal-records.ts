@@ -52,8 +52,6 @@ const stepCommitted = z.strictObject({
   gradDigest: counter.max(0xffff_ffff),
   /** Mean loss per target token, nats. */
   loss: z.number(),
-  /** Ledger: what was trained on in this step. */
-  rows: z.json().optional(),
 });
 
 /** Rates were changed while the run goes on; on disk before a row is planned by them. */

@@ -4,10 +4,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { auditLedger } from './audit.ts';
 import { openSession } from './ledger.fixture.ts';
 
-const CHILD = join(import.meta.dirname, 'crash-child.fixture.ts');
+const CHILD = fileURLToPath(new URL('./crash-child.fixture.ts', import.meta.url));
 
 /** Starts the child and kills it when it prints what is waited for. @returns the last step it said was committed */
 async function runAndKill(folder: string, killAt: RegExp): Promise<number> {

@@ -9,7 +9,7 @@
  */
 
 /** Draws from `base` on that are kept track of. */
-export const MAX_SPAN = 2 ** 20;
+const MAX_SPAN = 2 ** 20;
 
 export class DrawWindow {
   #base: number;

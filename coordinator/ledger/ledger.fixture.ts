@@ -7,7 +7,7 @@ import type { Lanes, StepToRecord } from './ledger-step.ts';
 import { LedgerWriter } from './ledger-writer.ts';
 import { sessionStart } from './record-step.ts';
 
-export const SEED = 11;
+const SEED = 11;
 export const TASKS = [
   { name: 'short', numExamples: 5, inputsLength: () => 2, targetsLength: () => 1 },
   { name: 'long', numExamples: 400, inputsLength: (i: number) => 2 + (i % 9), targetsLength: () => 3 },
