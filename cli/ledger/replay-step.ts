@@ -96,6 +96,7 @@ async function findOrigin({ runFolder, history }: LedgerReader, step: number, ma
   const nearest = origins.filter((origin) => origin.step < step).sort((a, b) => b.step - a.step)[0];
   if (nearest !== undefined && step - nearest.step <= maxSteps) return nearest;
   const ranges = origins
+    .filter((origin) => origin.step < history.lastStep)
     .sort((a, b) => a.step - b.step)
     .map((origin) => `${origin.step + 1} to ${Math.min(origin.step + maxSteps, history.lastStep)}`)
     .filter((range, i, all) => all.indexOf(range) === i);
