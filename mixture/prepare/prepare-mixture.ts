@@ -12,6 +12,7 @@ import { assertInvariant } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { tokenBytesOf } from './ensure-unit.ts';
+import { estimateRoom, freeRoom } from './estimate-room.ts';
 import { findFinishedTask } from './finished-task.ts';
 import {
   createMixtureManifest,
@@ -31,8 +32,8 @@ import {
   type PrepareReport,
   type PrepareSettings,
 } from './prepare-options.ts';
-import { dealUnits, PrepareWork } from './prepare-work.ts';
-import { readIfThere, surveyTask, tidyTaskFolder } from './survey-tasks.ts';
+import { dealUnits, PrepareWork, type Deal } from './prepare-work.ts';
+import { readIfThere, surveyTask, tidyTaskFolder, type TaskSurvey } from './survey-tasks.ts';
 
 export type { PreparedTaskReport, PrepareInit, PrepareReport } from './prepare-options.ts';
 
@@ -83,13 +84,14 @@ export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
   for (const plan of plans) surveys.push(await surveyTask(outDir, plan));
 
   const deal = dealUnits(surveys, settings);
+  await tellOfRoom(settings, surveys, deal, tokenBytesOf(tokenizer));
   await retract(outDir, deal.tasksToMake);
-  const work = new PrepareWork(settings, tokenizer, surveys, async (run) => {
+  const work = new PrepareWork(settings, tokenizer, surveys, deal, async (run) => {
     const report = await run.merge(outDir, tokenBytesOf(tokenizer), badRowThreshold);
     reports.set(report.name, report);
     settings.onTask?.(report);
   });
-  const unitsMade = await work.run(deal);
+  const unitsMade = await work.run();
 
   const missing = work.missing();
   if (missing.length > 0) return { folder: outDir, missing, unitsMade };
@@ -119,6 +121,26 @@ async function makeFolder(outDir: string): Promise<void> {
     throw toStorageError(error, 'create', outDir);
   });
   await removeAbandoned(outDir);
+}
+
+/** Says beforehand where the disk may be too small. */
+async function tellOfRoom(
+  { outDir, onNote }: PrepareSettings,
+  surveys: readonly TaskSurvey[],
+  { own }: Deal,
+  tokenBytes: 2 | 4,
+): Promise<void> {
+  let needed = 0;
+  for (const { plan, isThere } of surveys) {
+    const missing = own.filter(({ task, number }) => task === plan.name && isThere[number] !== true);
+    const bytes = missing.reduce((sum, unit) => sum + unit.bytes, 0);
+    needed += estimateRoom(plan.source, bytes, tokenBytes);
+  }
+  const free = await freeRoom(outDir);
+  if (needed > free)
+    onNote?.(
+      `${outDir}: about ${Math.ceil(needed / 1e6)} MB are needed, ${Math.floor(free / 1e6)} MB are free; it may become full`,
+    );
 }
 
 /** Takes back what says that the mixture and these tasks are finished, before anything under it changes. */

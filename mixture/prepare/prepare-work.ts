@@ -71,6 +71,7 @@ export class PrepareWork {
   readonly #failures = new Map<string, TrainerError>();
   readonly #finishTask: (run: TaskRun) => Promise<void>;
   readonly #progress: PrepareProgress;
+  readonly #deal: Deal;
   /** Units of other members that seem to be there, by task. */
   readonly #seen = new Map<string, readonly boolean[]>();
   #saidAtMs = -Infinity;
@@ -81,6 +82,7 @@ export class PrepareWork {
     settings: PrepareSettings,
     tokenizer: Tokenizer,
     surveys: readonly TaskSurvey[],
+    deal: Deal,
     finishTask: (run: TaskRun) => Promise<void>,
   ) {
     this.#settings = settings;
@@ -88,8 +90,13 @@ export class PrepareWork {
     this.#surveys = surveys;
     this.#runs = new Map(surveys.map((survey) => [survey.plan.name, new TaskRun(survey)]));
     this.#finishTask = finishTask;
+    this.#deal = deal;
+    const shown = deal.own.length > 0 ? deal.own : deal.others;
     this.#progress = new PrepareProgress(
-      surveys.map(({ plan }) => ({ name: plan.name, unitBytes: plan.units.map(({ bytes }) => bytes) })),
+      surveys.map(({ plan: { name } }) => ({
+        name,
+        unitBytes: shown.filter(({ task }) => task === name).map(({ bytes }) => bytes),
+      })),
     );
   }
 
@@ -97,7 +104,8 @@ export class PrepareWork {
    * Makes this process's units, then looks for those of the others.
    * @returns units made @throws the failures of all tasks as one, or the first that is not of one task
    */
-  async run({ own, others }: Deal): Promise<number> {
+  async run(): Promise<number> {
+    const { own, others } = this.#deal;
     await this.#see(own);
     if (await this.#seemThere(others)) {
       this.#seen.clear(); // from here on only what has been checked counts
@@ -181,11 +189,13 @@ export class PrepareWork {
     return new LocalWorker(context);
   }
 
-  async #onDone({ task, number, bytes }: PlannedUnit, ensured: EnsuredUnit): Promise<void> {
+  async #onDone({ task, number, bytes, order }: PlannedUnit, ensured: EnsuredUnit): Promise<void> {
     if (ensured.outcome === 'missing') return; // told by missing()
     const isMade = ensured.outcome === 'made';
     if (isMade) this.#unitsMade += 1;
-    this.#progress.done(task, number, bytes, ensured.record.counts, isMade);
+    // While the units of others are looked at, progress stays at what this process had to do.
+    if (order.mode === 'make' || this.#deal.own.length === 0)
+      this.#progress.done(task, number, bytes, ensured.record.counts, isMade);
     const run = this.#runs.get(task)!;
     run.addUnit(ensured.record, isMade, ensured.reason);
     this.#say();
