@@ -37,8 +37,8 @@ const mixtureSchema = z.strictObject({
     .default({})
     .describe('Rates that override the computed ones, per task.'),
   windowDraws: count
-    .default(65_536)
-    .describe('Draws that are shuffled and packed together; larger windows pack tighter and cost planning time.'),
+    .default(8192)
+    .describe('Draws shuffled and packed together; larger packs tighter, and changed rates wait for the next one.'),
 });
 
 const trainingSchema = z.strictObject({
