@@ -130,10 +130,11 @@ function applyRequest(
   const names = sizes.map(({ name }) => name);
   const after = new Map(Object.entries(before.rates));
   for (const [name, rate] of Object.entries(rates)) {
+    const near = nearestNames(name, names);
     if (!names.includes(name))
       throw new TrainerError(
         'NAME_UNKNOWN',
-        `mixture: expected one of the ${names.length} tasks of the run, found ${JSON.stringify(name)}; nearest: ${nearestNames(name, names).join(', ')}`,
+        `mixture: expected one of the ${names.length} tasks of the run, found ${JSON.stringify(name)}; ${near.length > 0 ? `nearest: ${near.join(', ')}` : `they are ${names.join(', ')}`}`,
       );
     if (rate === 'auto') after.delete(name);
     else after.set(name, rate);
