@@ -2,7 +2,7 @@
  * A prepared mixture, open: what the coordinator plans from and the feed threads read. It may lie in a folder or in remote storage.
  *
  * Opening reads manifests and indexes, verified by the hash tree below mixture.json; tokens are verified block by block when they
- * are read (token-blocks.ts, docs/decisions/0010).
+ * are read (token-blocks.ts, docs/decisions/0011).
  */
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { TaskSize } from '../plan/rates.ts';
