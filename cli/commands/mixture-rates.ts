@@ -1,10 +1,10 @@
 /** `exmix mixture rates`, or without a word: how often each task of a prepared mixture will be drawn, and how many passes over it that makes. */
 import type { CommandModule } from 'yargs';
-import { computeRates, expectedEpochs, PAPER_RATES } from '../../../mixture/plan/rates.ts';
-import { readManifests } from '../../../mixture/prepare/read-manifests.ts';
-import { TrainerError } from '../../../shared/errors.ts';
-import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../../mixture-options.ts';
-import { formatNumber, formatTable } from '../../text-table.ts';
+import { computeRates, expectedEpochs, PAPER_RATES } from '../../mixture/plan/rates.ts';
+import { readManifests } from '../../mixture/prepare/read-manifests.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
+import { formatNumber, formatTable } from '../text-table.ts';
 
 interface MixtureCommandArguments extends MixtureArguments {
   'rate-cap': number;
