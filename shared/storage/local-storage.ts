@@ -1,6 +1,6 @@
 /** Storage in a folder, or one file of it. The version of a file is its inode, size and time of change. */
 import { createReadStream, type BigIntStats } from 'node:fs';
-import { lstat, mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { replaceFile, systemCode, throwIfAborted, toStorageError } from '../atomic-file.ts';
 import { toTrainerError, TrainerError } from '../errors.ts';
@@ -121,9 +121,9 @@ export class LocalStorage implements Storage {
       try {
         for (const entry of await readdir(next, { withFileTypes: true })) {
           const path = join(next, entry.name);
-          const isFolder = entry.isDirectory() || (entry.isSymbolicLink() && (await isFolderLink(path)));
-          if (isFolder) pending.push(path);
-          else keys.push(relative(this.location, path).replaceAll(sep, '/'));
+          const kind = entry.isSymbolicLink() ? await kindOfLink(path) : entry;
+          if (kind.isDirectory()) pending.push(path);
+          else if (kind.isFile()) keys.push(relative(this.location, path).replaceAll(sep, '/'));
         }
       } catch (error) {
         if (systemCode(error) !== 'ENOENT') throw toLocalError(error, 'list', next);
@@ -133,16 +133,18 @@ export class LocalStorage implements Storage {
   }
 }
 
-/** A link to a folder is followed once; a link that leads back up is not. */
-async function isFolderLink(path: string): Promise<boolean> {
-  const [link, target] = await Promise.all([lstat(path), stat(path)]);
-  const parents = path.split(sep).map((_, i, parts) => parts.slice(0, i + 1).join(sep) || sep);
-  if (!link.isSymbolicLink() || !target.isDirectory()) return false;
-  for (const parent of parents.slice(0, -1)) {
-    const above = await stat(parent);
-    if (above.ino === target.ino && above.dev === target.dev) return false;
+const NEITHER = { isFile: () => false, isDirectory: () => false };
+
+/** What a link leads to; one that leads nowhere or back up to a folder that holds it counts for nothing. */
+async function kindOfLink(path: string): Promise<typeof NEITHER> {
+  try {
+    const target = await realpath(path);
+    const folder = await realpath(dirname(path));
+    return folder === target || folder.startsWith(target + sep) ? NEITHER : await stat(target);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ELOOP') return NEITHER;
+    throw error;
   }
-  return true;
 }
 
 async function openForReading(path: string, version: string | undefined): Promise<FileHandle> {

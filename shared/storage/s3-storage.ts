@@ -134,16 +134,10 @@ export class S3Storage implements Storage {
     const { credentials, region } = this.#options;
     const payload = body === undefined ? {} : { body: Uint8Array.from(body) };
     if (credentials === undefined) return new Request(url, { method, headers, ...payload });
-    const signer = new AwsV4Signer({
-      method,
-      url: url.href,
-      headers,
-      service: 's3',
-      region,
-      ...credentials,
-      ...payload,
-    });
+    const signer = new AwsV4Signer({ method, url: url.href, service: 's3', region, ...credentials, ...payload });
     const signed = await signer.sign();
+    // Range, If-Match and Accept-Encoding are not signed: proxies may change the last one.
+    for (const [name, value] of Object.entries(headers)) signed.headers.set(name, value);
     return new Request(signed.url, { method: signed.method, headers: signed.headers, ...payload });
   }
 }
