@@ -1,5 +1,6 @@
 /** Steering a run of real processes: rates change at the step that was said, and a killed run goes on with the same bits. */
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { exmix, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
@@ -39,10 +40,11 @@ function digestsOf(path: string): Map<number, string[]> {
 }
 
 describe('exmix mixture set and show', () => {
-  test('rates change at the stated step; killed and resumed, or forked, the run has the same bits', async () => {
+  test('rates change at the stated step; killed and resumed, or forked, the run has the same bits', async (context) => {
     const window = ['--set', 'mixture.windowDraws=128'];
     const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '1', '--steps', '100000', ...window];
     const running = startExmix(args, home);
+    context.after(() => running.child.kill('SIGKILL'));
     await running.printed(/step 1\//u);
     const wrong = await exmix(['mixture', 'set', run, 'country_qaa=0'], home);
     assert.equal(wrong.code, 2);
@@ -64,6 +66,18 @@ describe('exmix mixture set and show', () => {
     assert.equal(live.tasks.find(({ name }) => name === 'country_qa')?.plannedShare, 0);
     assert.ok(live.tasks.some(({ loss }) => loss !== null && loss > 0));
     assert.ok(Math.abs(live.tasks.reduce((sum, { actualShare }) => sum + actualShare, 0) - 1) < 1e-9);
+    // From another host: by URL and token.
+    const { url, token } = JSON.parse(readFileSync(join(run, 'coordinator.json'), 'utf8')) as {
+      url: string;
+      token: string;
+    };
+    const tokenFile = join(folder, 'token');
+    writeFileSync(tokenFile, token);
+    const remote = await exmix(['mixture', 'show', url, '--token-file', tokenFile], home);
+    assert.equal(remote.code, 0, remote.stderr);
+    writeFileSync(tokenFile, 'another-token-of-22-bytes');
+    const stranger = await exmix(['mixture', 'set', url, 'country_qa=9', '--token-file', tokenFile], home);
+    assert.match(stranger.stderr, /AUTH_FAILED/u);
     running.child.kill('SIGKILL');
     await running.ended;
 

@@ -66,7 +66,7 @@ export function setBit(bits: Uint8Array, place: number): void {
   bits[place >> 3] = bits[place >> 3]! | (1 << (place & 7));
 }
 
-export function hasBit(bits: Uint8Array, place: number): boolean {
+function hasBit(bits: Uint8Array, place: number): boolean {
   return (bits[place >> 3]! & (1 << (place & 7))) !== 0;
 }
 
