@@ -95,6 +95,14 @@ export async function writePlan(
   await replaceFile(planPath(outDir, task), `${JSON.stringify({ key, source: { ...source, files }, units })}\n`);
 }
 
+/** Forgets the plan of a task of which nothing could be made: the next time its source is looked at anew. */
+export async function removePlan(outDir: string, task: string): Promise<void> {
+  const path = planPath(outDir, task);
+  await rm(path, { force: true }).catch((error: unknown) => {
+    throw toStorageError(error, 'remove', path);
+  });
+}
+
 /** Forgets all plans: the mixture is finished. */
 export async function removePlans(outDir: string): Promise<void> {
   const folder = join(outDir, PLANS_FOLDER);

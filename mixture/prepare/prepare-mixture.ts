@@ -7,7 +7,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile, toStorageError } from '../../shared/atomic-file.ts';
+import { toStorageError } from '../../shared/atomic-file.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -33,7 +33,8 @@ import {
   type PrepareSettings,
 } from './prepare-options.ts';
 import { dealUnits, PrepareWork, type Deal } from './prepare-work.ts';
-import { readIfThere, surveyTask, tidyTaskFolder, type TaskSurvey } from './survey-tasks.ts';
+import { publishFile } from './publish-file.ts';
+import { surveyTask, tidyTaskFolder, type TaskSurvey } from './survey-tasks.ts';
 
 export type { PreparedTaskReport, PrepareInit, PrepareReport } from './prepare-options.ts';
 
@@ -171,8 +172,7 @@ async function finish(
     })),
   });
   const { text, hash } = serializeMixtureManifest(manifest);
-  const path = join(outDir, MIXTURE_FILE);
-  if ((await readIfThere(path)) !== text) await replaceFile(path, text);
+  await publishFile(outDir, MIXTURE_FILE, text);
   await removePlans(outDir);
   return hash;
 }

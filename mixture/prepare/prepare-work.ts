@@ -4,6 +4,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { EnsuredUnit, UnitContext } from './ensure-unit.ts';
+import { removePlan } from './plan-file.ts';
 import type { TaskPlan } from './plan-tasks.ts';
 import { chooseProcesses, PROGRESS_INTERVAL_MS, type PrepareSettings } from './prepare-options.ts';
 import { PrepareProgress } from './prepare-progress.ts';
@@ -114,6 +115,9 @@ export class PrepareWork {
     this.#say(true);
     for (const { plan } of this.#surveys)
       if (plan.units.length === 0) await this.#finishTask(this.#runs.get(plan.name)!);
+    for (const [task, run] of this.#runs)
+      if (this.#failures.has(task) && run.missing.length === run.plan.units.length)
+        await removePlan(this.#settings.outDir, task);
     const failures = this.#surveys.flatMap(({ plan }) => this.#failures.get(plan.name) ?? []);
     if (failures.length === 1) throw failures[0]!;
     if (failures.length > 1)

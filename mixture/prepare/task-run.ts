@@ -1,12 +1,12 @@
 /** One task while it is being prepared: which units are there, its merge, its report. */
 import { join } from 'node:path';
-import { replaceFile } from '../../shared/atomic-file.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 import { MANIFEST_FILE, serializeTaskManifest } from './manifest.ts';
 import { mergeTask } from './merge-task.ts';
 import type { PreparedTaskReport } from './prepare-options.ts';
 import type { TaskPlan } from './plan-tasks.ts';
-import { readIfThere, type TaskSurvey } from './survey-tasks.ts';
+import { publishFile } from './publish-file.ts';
+import type { TaskSurvey } from './survey-tasks.ts';
 import type { UnitRecord } from './unit-record.ts';
 
 export class TaskRun {
@@ -46,9 +46,7 @@ export class TaskRun {
     assertInvariant(records.length === units.length, `task ${name}: all ${units.length} units are there`);
     const segmentLength = preparable.kind === 'denoising' ? preparable.segmentLength : 0;
     const manifest = mergeTask({ name, identity, declared, segmentLength, tokenBytes, records, badRowThreshold });
-    const path = join(outDir, name, MANIFEST_FILE);
-    const text = serializeTaskManifest(manifest);
-    if ((await readIfThere(path)) !== text) await replaceFile(path, text);
+    await publishFile(join(outDir, name), MANIFEST_FILE, serializeTaskManifest(manifest));
     return {
       name,
       outcome: this.#unitsMade > 0 ? 'prepared' : 'reused',
