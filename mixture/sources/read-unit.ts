@@ -1,10 +1,12 @@
 /** One unit of a source → batches of records, streaming: one chunk of a file and one record are in memory, whatever the sizes. */
-import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { assertInvariant } from '../../shared/errors.ts';
+import { readParquetUnit } from './parquet/parquet-unit.ts';
 import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
 import type { SourceAccess } from './source-access.ts';
 import { MAX_RECORD_BYTES, type RecordBatch } from './source-record.ts';
 import { openSourceFile } from './source-file.ts';
 import { readTextUnit } from './text-unit.ts';
+import { readTfrecords } from './tfrecord/read-tfrecords.ts';
 
 export interface ReadOptions {
   /** Columns that there must be; of parquet only these are read. */
@@ -38,11 +40,14 @@ export async function* readUnit(
   const resolved = source.files[unit.file];
   assertInvariant(resolved !== undefined, `unit of file ${unit.file} of ${source.files.length}`);
   const options: UnitOptions = { requiredFields, maxRecordBytes, signal, onBytes };
-  const file = await openSourceFile(resolved, access, signal);
+  const file = await openSourceFile(source, resolved, access, signal);
   switch (source.format) {
     case 'parquet':
+      yield* readParquetUnit(file, unit.part, options);
+      return;
     case 'tfrecord':
-      throw new TrainerError('CONFIG_INVALID', `${resolved.name}: ${source.format} cannot be read yet`);
+      yield* readTfrecords(file, options);
+      return;
     case 'jsonl':
     case 'text':
     case 'csv':

@@ -1,25 +1,27 @@
 /** Source → names, sizes and versions of all its files. No record is read. */
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
-import { openStorage } from '../../shared/storage/open-storage.ts';
+import { isLocalLocation, openStorage } from '../../shared/storage/open-storage.ts';
 import type { FilesSource, SourceFile, SourceSpec } from '../tasks/task.ts';
+import { expandFile } from './expand-file.ts';
 import { hashLocalFile } from './file-hashes.ts';
+import { resolveHub } from './hub/resolve-hub.ts';
 import type { ResolvedFile, ResolvedSource } from './resolved-source.ts';
 import type { SourceAccess } from './source-access.ts';
+import { unreadable } from './source-file.ts';
 
 /**
- * @throws SOURCE_UNREADABLE naming all files that are missing or cannot be read; ABORTED
+ * @throws SOURCE_UNREADABLE naming all files that are missing or cannot be read; NAME_UNKNOWN (data set, revision, configuration,
+ *   split or file of a hub); STORAGE_DENIED, STORAGE_UNAVAILABLE; CONFIG_INVALID; ABORTED
  */
 export async function resolveSource(
   source: SourceSpec,
   access: SourceAccess,
   signal?: AbortSignal,
 ): Promise<ResolvedSource> {
-  if (source.kind === 'hub')
-    throw new TrainerError('CONFIG_INVALID', `${source.dataset}: sources of the hub cannot be read yet`);
-  return resolveFiles(source, access, signal);
+  return source.kind === 'hub' ? resolveHub(source, access, signal) : resolveFiles(source, access, signal);
 }
 
-/** All sources, in order; what is wrong with any of them is told at once. @throws SOURCE_UNREADABLE, ABORTED */
+/** All sources, in order; what is wrong with any of them is told at once. @throws as resolveSource */
 export async function resolveSources(
   sources: readonly SourceSpec[],
   access: SourceAccess,
@@ -49,15 +51,12 @@ async function resolveFiles(
   const problems: TrainerError[] = [];
   for (const file of files) {
     try {
-      resolved.push(await resolveFile(file, access, signal));
+      for await (const found of expandFile(file, access, signal))
+        resolved.push(await resolveFile(found, access, signal));
     } catch (thrown) {
-      const error = toTrainerError(thrown);
+      const error = unreadable(file.name, thrown);
       if (error.code === 'ABORTED') throw error;
-      problems.push(
-        new TrainerError('SOURCE_UNREADABLE', `source file ${file.name} cannot be read: ${error.message}`, {
-          cause: error,
-        }),
-      );
+      problems.push(error);
     }
   }
   throwAll(problems);
@@ -69,8 +68,10 @@ async function resolveFile(
   access: SourceAccess,
   signal: AbortSignal | undefined,
 ): Promise<ResolvedFile> {
-  const { bytes, version: storageVersion } = await openStorage(location).head('', signal);
-  const version = await hashLocalFile(location, storageVersion, access.cacheFolder, signal);
+  const { bytes, version: storageVersion } = await openStorage(location, access.storage).head('', signal);
+  const version = isLocalLocation(location)
+    ? await hashLocalFile(location, storageVersion, access.cacheFolder, signal)
+    : storageVersion;
   return { name, location, bytes, version, storageVersion };
 }
 

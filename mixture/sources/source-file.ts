@@ -1,8 +1,12 @@
 /** A file of a source, ready to be read wherever it lies; its failures name it and become SOURCE_UNREADABLE. */
 import { createHash } from 'node:crypto';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
-import type { ResolvedFile } from './resolved-source.ts';
+import type { Storage } from '../../shared/storage/storage.ts';
+import { cachedPath, ensureCached, isCached } from './hub/hub-cache.ts';
+import { openHubFile } from './hub/hub-files.ts';
+import type { ResolvedFile, ResolvedSource } from './resolved-source.ts';
 import type { SourceAccess } from './source-access.ts';
 
 const SHA256 = 'sha256:';
@@ -23,14 +27,38 @@ export interface SourceFileBytes {
   stream(range?: ByteRange): AsyncIterable<Uint8Array>;
 }
 
-/** @throws SOURCE_UNREADABLE, ABORTED */
-// eslint-disable-next-line @typescript-eslint/require-await
+/**
+ * A file to read all of, or much: one of a hub is downloaded to the cache first.
+ * @throws SOURCE_UNREADABLE, DISK_FULL, ABORTED
+ */
 export async function openSourceFile(
-  { name, location, bytes, version, storageVersion }: ResolvedFile,
-  _access: SourceAccess,
-  _signal?: AbortSignal,
+  source: ResolvedSource,
+  file: ResolvedFile,
+  access: SourceAccess,
+  signal?: AbortSignal,
 ): Promise<SourceFileBytes> {
-  const storage = openStorage(location);
+  if (source.origin === undefined) return bytesOf(file, openStorage(file.location, access.storage));
+  try {
+    return bytesOf(file, new LocalStorage(await ensureCached(file, access, signal)));
+  } catch (error) {
+    throw unreadable(file.name, error);
+  }
+}
+
+/** A file to read a little of, such as a footer: nothing is downloaded beside that. */
+export async function peekSourceFile(
+  source: ResolvedSource,
+  file: ResolvedFile,
+  access: SourceAccess,
+): Promise<SourceFileBytes> {
+  if (source.origin === undefined) return bytesOf(file, openStorage(file.location, access.storage));
+  const storage = (await isCached(file, access))
+    ? new LocalStorage(cachedPath(file, access))
+    : openHubFile(file.location, access);
+  return bytesOf(file, storage);
+}
+
+function bytesOf({ name, bytes, version, storageVersion }: ResolvedFile, storage: Storage): SourceFileBytes {
   return {
     name,
     bytes,
@@ -67,10 +95,20 @@ export async function openSourceFile(
   };
 }
 
-/** A failure of a file, with its name; ABORTED and what has a name already stay as they are. */
+/** Codes that say more than SOURCE_UNREADABLE: what to do about them is not to mend the file. */
+const KEPT = new Set([
+  'ABORTED',
+  'SOURCE_UNREADABLE',
+  'CONFIG_INVALID',
+  'DISK_FULL',
+  'STORAGE_DENIED',
+  'STORAGE_UNAVAILABLE',
+]);
+
+/** A failure of a file, with its name. */
 export function unreadable(name: string, thrown: unknown): TrainerError {
   const error = toTrainerError(thrown);
-  if (error.code === 'ABORTED' || error.code === 'SOURCE_UNREADABLE' || error.code === 'CONFIG_INVALID') return error;
+  if (KEPT.has(error.code)) return error;
   return new TrainerError('SOURCE_UNREADABLE', `source file ${name} cannot be read: ${error.message}`, {
     retryable: error.retryable,
     cause: error,

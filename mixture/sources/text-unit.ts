@@ -4,17 +4,15 @@
  * A line starts at byte p where p = 0 or byte p-1 is a line feed. So a unit from > 0 reads from byte from-1, drops all up to and
  * with the first line feed, and ends with the first line feed at or behind byte to-1.
  */
-import { pipeline, Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
 import { DelimitedReader } from './delimited-records.ts';
+import { isCompressed, streamBytes } from './file-stream.ts';
 import { parseJsonLine, parseTextLine } from './line-records.ts';
 import type { UnitOptions } from './read-unit.ts';
 import type { SourceUnit } from './resolved-source.ts';
-import { unreadable, type SourceFileBytes } from './source-file.ts';
+import type { SourceFileBytes } from './source-file.ts';
 import type { RecordBatch, SourceRecord, TextLine } from './source-record.ts';
 import { LineSplitter } from './text-lines.ts';
 
-const CHUNK_BYTES = 256 * 1024;
 const LF = 10;
 
 export interface TextUnit {
@@ -82,8 +80,8 @@ async function* readLines(
   to: number,
   { signal, onBytes }: UnitOptions,
 ): AsyncGenerator<Uint8Array> {
-  if (file.name.endsWith('.gz')) {
-    yield* gunzip(file, signal, onBytes);
+  if (isCompressed(file)) {
+    yield* streamBytes(file, { signal, onBytes });
     return;
   }
   let at = Math.max(0, from - 1);
@@ -103,32 +101,5 @@ async function* readLines(
       if (start < chunk.length) yield chunk.subarray(start);
     }
     at += chunk.length;
-  }
-}
-
-async function* gunzip(
-  file: SourceFileBytes,
-  signal: AbortSignal | undefined,
-  onBytes: (numBytes: number) => void,
-): AsyncGenerator<Uint8Array> {
-  const raw = Readable.from(tap(file.stream({ signal }), onBytes), { objectMode: false, highWaterMark: CHUNK_BYTES });
-  const ignore = (): void => undefined; // the error comes out of the last stream, which is iterated
-  const stream: AsyncIterable<Buffer> = pipeline(raw, createGunzip({ chunkSize: CHUNK_BYTES }), ignore);
-  try {
-    yield* stream;
-  } catch (error) {
-    throw unreadable(file.name, error);
-  } finally {
-    raw.destroy();
-  }
-}
-
-async function* tap(
-  chunks: AsyncIterable<Uint8Array>,
-  onBytes: (numBytes: number) => void,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    onBytes(chunk.length);
-    yield chunk;
   }
 }
