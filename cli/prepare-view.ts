@@ -66,7 +66,7 @@ export function formatLiveTable({ tasks, total }: PrepareSnapshot): string {
   return formatTable(HEAD, [...running.map(rowOf), [head, ...rowOf(total).slice(1)]]);
 }
 
-export function formatProgressLine({ tasks, total }: PrepareSnapshot): string {
+function formatProgressLine({ tasks, total }: PrepareSnapshot): string {
   const running = tasks.filter(({ state }) => state === 'running').map(({ name }) => name);
   const more = running.length > 3 ? ` and ${running.length - 3} more` : '';
   const [, units, read, rows, , tokens, speed, left] = rowOf(total);

@@ -14,6 +14,8 @@ import { hashName, RandomStream } from '../shared/random.ts';
 import { exmix, startExmix, temporaryFolder, type RunningExmix } from './exmix-process.ts';
 
 const TOKENIZER = fileURLToPath(new URL('../golden/sentencepiece/spiece.model', import.meta.url));
+/** Of the system; a host without them, or without the right to, skips the test that needs them. */
+const [MOUNT, UNMOUNT] = ['mount', 'umount'];
 const ROWS_PER_TASK = 240;
 const NUM_KILLS = 5;
 
@@ -167,7 +169,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
   test('a full disk is DISK_FULL; what is finished stays valid', async (t) => {
     const mount = join(home, 'small-disk');
     mkdirSync(mount);
-    const made = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', mount]);
+    const made = spawnSync(MOUNT, ['-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', mount]);
     if (made.status !== 0) {
       t.skip('no small disk can be mounted here; mixture/prepare/ensure-unit.test.ts has the same with a fake one');
       return;
@@ -178,14 +180,14 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
       assert.match(full.stderr, /DISK_FULL: /u);
       const finished = numUnits(join(mount, 'out'));
       assert.ok(finished > 0);
-      assert.equal(spawnSync('mount', ['-o', 'remount,size=64m', mount]).status, 0);
+      assert.equal(spawnSync(MOUNT, ['-o', 'remount,size=64m', mount]).status, 0);
       const again = await exmix(args(join(mount, 'out'), ALL, '--processes', '2'), home);
       assert.equal(again.code, 0, again.stderr);
       const kept = parse(again.stdout).finished!.tasks.reduce((sum, { unitsKept }) => sum + unitsKept, 0);
       assert.equal(kept, finished);
       assert.deepEqual(contentOf(join(mount, 'out')), contentOf(join(home, 'undisturbed')));
     } finally {
-      spawnSync('umount', [mount]);
+      spawnSync(UNMOUNT, [mount]);
     }
   });
 });

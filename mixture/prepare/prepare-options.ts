@@ -18,7 +18,7 @@ export const UNIT_BYTES = 64 * 1024 * 1024;
 export const BAD_ROW_THRESHOLD = 0.001;
 /** Lengths are stored in 16 bits. */
 const MAX_FEATURE_LENGTH = 65_535;
-export const MAX_PROCESSES = 1024;
+const MAX_PROCESSES = 1024;
 /** `auto` starts a process for each of so many bytes of sources: below, starting it takes longer than its work. */
 const BYTES_PER_PROCESS = 16 * 1024 * 1024;
 

@@ -4,7 +4,6 @@
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
-import type { SourceUnit } from '../sources/resolved-source.ts';
 import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 import { shardEntrySchema } from './shard-entry.ts';
 import { unitCountsSchema } from './unit-counts.ts';
@@ -32,7 +31,6 @@ const unitRecordSchema = z.strictObject({
 });
 
 export type UnitRecord = z.infer<typeof unitRecordSchema>;
-export type UnitPart = SourceUnit['part'];
 
 export function createUnitRecord(facts: Omit<UnitRecord, 'format' | 'version'>): UnitRecord {
   // Parsed for the order of its keys: the hash is of the text.
