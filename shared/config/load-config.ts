@@ -71,7 +71,10 @@ export function overrideConfig(resolved: Tree, origin: string, overrides: readon
   const tree = structuredClone(resolved);
   const typed = overrides.map((override) => {
     const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
-    return isFile && typeof override.value === 'string' ? { ...override, value: resolve(override.value) } : override;
+    const { value } = override;
+    return isFile && typeof value === 'string' && isLocalLocation(value)
+      ? { ...override, value: resolve(value) }
+      : override;
   });
   for (const override of typed) applyOverride(tree, override);
   return checkConfig(tree, origin);

@@ -183,13 +183,13 @@ describe('feed', DEADLINE, () => {
       const bytes = readFileSync(path);
       bytes[bytes.length >> 1]! ^= 1;
       writeFileSync(path, bytes);
-      const feed = startFeed(t, { preparedFolder: folder });
-      feed.deal(1, lanesOf([0, 1]));
-      await assert.rejects(takeAll(feed, 1, [0, 1]), { code: 'SHARD_CORRUPT' }, path);
-      await feed.stop();
-      bytes[bytes.length >> 1]! ^= 1;
-      writeFileSync(path, bytes);
     }
+    const feed = startFeed(t, { preparedFolder: folder });
+    feed.deal(1, lanesOf([0]));
+    await assert.rejects(takeAll(feed, 1, [0]), {
+      code: 'SHARD_CORRUPT',
+      message: /^feed of step 1 lane 0 microbatch 0: .*shard-00000\.tokens: expected bytes 0 to \d+ with the checksum/u,
+    });
   });
 
   test('a shard that is cut off later fails the microbatch that needs it, and says which; those before it come', async (t) => {
