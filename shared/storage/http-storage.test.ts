@@ -199,6 +199,25 @@ describe('http storage', () => {
     assert.equal(seen, `Basic ${btoa('me:pass')} /a?signature=secret`);
   });
 
+  test('does not take a login along to another server', async () => {
+    const seen: (string | undefined)[] = [];
+    const other = await open([
+      (request, response) => {
+        seen.push(request.headers.authorization);
+        serve(BYTES)(request, response);
+      },
+    ]);
+    const { server } = await open([
+      (request, response) => {
+        seen.push(request.headers.authorization);
+        answer(302, { location: `${other.server.url}/b` })(request, response);
+      },
+    ]);
+    const storage = openStorage(server.url.replace('://', '://me:pass@'));
+    assert.equal((await storage.readRange('a', 0, 3)).length, 3);
+    assert.deepEqual(seen, [`Basic ${btoa('me:pass')}`, undefined]);
+  });
+
   test('is only read', async () => {
     const { storage } = await open([serve(BYTES)]);
     await assert.rejects(storage.put('a', BYTES), { code: 'CONFIG_INVALID' });
