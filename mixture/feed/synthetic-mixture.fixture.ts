@@ -35,7 +35,7 @@ export interface SyntheticMixtureInit {
 }
 
 /** Id `at` of an example: below the sentinels, never EOS inside. */
-export function syntheticId(task: number, index: number, at: number): number {
+function syntheticId(task: number, index: number, at: number): number {
   return 2 + ((Math.imul(Math.imul(index + 1, 0x9e3779b1) ^ (at * 0x85ebca6b + task), 0xc2b2ae35) >>> 17) % 31_000);
 }
 
