@@ -1,7 +1,7 @@
 /** All bytes of a source file in chunks; a file whose name ends in `.gz` is decompressed. */
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import type { UnitOptions } from './read-unit.ts';
+import type { UnitOptions } from './read-options.ts';
 import { unreadable, type SourceFileBytes } from './source-file.ts';
 
 const CHUNK_BYTES = 256 * 1024;

@@ -2,30 +2,11 @@
 import { assertInvariant } from '../../shared/errors.ts';
 import { readParquetUnit } from './parquet/parquet-unit.ts';
 import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
-import type { SourceAccess } from './source-access.ts';
+import type { ReadOptions, UnitOptions } from './read-options.ts';
 import { MAX_RECORD_BYTES, type RecordBatch } from './source-record.ts';
 import { openSourceFile } from './source-file.ts';
 import { readTextUnit } from './text-unit.ts';
 import { readTfrecords } from './tfrecord/read-tfrecords.ts';
-
-export interface ReadOptions {
-  /** Columns that there must be; of parquet only these are read. */
-  readonly requiredFields?: readonly string[];
-  /** Larger records are malformed. Default MAX_RECORD_BYTES. */
-  readonly maxRecordBytes?: number;
-  readonly signal?: AbortSignal;
-  /** Called with the bytes of each chunk read, before decompression. */
-  readonly onBytes?: (numBytes: number) => void;
-  readonly access: SourceAccess;
-}
-
-/** ReadOptions with what was left out filled in. */
-export interface UnitOptions {
-  readonly requiredFields: readonly string[];
-  readonly maxRecordBytes: number;
-  readonly signal: AbortSignal | undefined;
-  readonly onBytes: (numBytes: number) => void;
-}
 
 /**
  * All records of a unit, in order. Malformed records are values.

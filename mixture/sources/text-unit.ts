@@ -7,7 +7,7 @@
 import { DelimitedReader } from './delimited-records.ts';
 import { isCompressed, streamBytes } from './file-stream.ts';
 import { parseJsonLine, parseTextLine } from './line-records.ts';
-import type { UnitOptions } from './read-unit.ts';
+import type { UnitOptions } from './read-options.ts';
 import type { SourceUnit } from './resolved-source.ts';
 import type { SourceFileBytes } from './source-file.ts';
 import type { RecordBatch, SourceRecord, TextLine } from './source-record.ts';

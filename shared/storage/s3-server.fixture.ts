@@ -1,16 +1,8 @@
 /** A real S3 server for tests (s3rver), in this process, on a port that stays its own over a restart. */
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
+import Server from 's3rver';
 import type { S3Options } from './s3-options.ts';
-
-/** The part of s3rver, which has no types, that is used here. */
-interface S3rver {
-  run(): Promise<AddressInfo>;
-  close(): Promise<void>;
-  readonly httpServer: { closeAllConnections(): void };
-}
-type S3rverClass = new (options: Readonly<Record<string, unknown>>) => S3rver;
 
 export interface S3Server {
   /** For openStorage(…, { s3 }): its URL, path style, its fixed credentials. */
@@ -32,7 +24,6 @@ export async function startS3Server({
   readonly folder: string;
   readonly buckets: readonly string[];
 }): Promise<S3Server> {
-  const Server = createRequire(import.meta.url)('s3rver') as S3rverClass;
   const port = await freePort();
   const create = () =>
     new Server({

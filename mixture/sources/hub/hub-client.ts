@@ -112,13 +112,7 @@ class RevisionMissing extends TrainerError {}
 class EntryMissing extends TrainerError {}
 
 /** @param code the header X-Error-Code @param hasToken whether one was sent */
-export function hubError(
-  dataset: string,
-  hubUrl: string,
-  status: number,
-  code: string,
-  hasToken: boolean,
-): TrainerError {
+function hubError(dataset: string, hubUrl: string, status: number, code: string, hasToken: boolean): TrainerError {
   const page = `${hubUrl}/datasets/${dataset}`;
   if (code === 'RevisionNotFound')
     return new RevisionMissing('NAME_UNKNOWN', `${dataset}: no such revision on ${hubUrl}`);

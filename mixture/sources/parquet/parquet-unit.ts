@@ -5,7 +5,7 @@
 import { parquetRead } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { TrainerError } from '../../../shared/errors.ts';
-import type { UnitOptions } from '../read-unit.ts';
+import type { UnitOptions } from '../read-options.ts';
 import type { SourceUnit } from '../resolved-source.ts';
 import type { SourceFileBytes } from '../source-file.ts';
 import type { RecordBatch, SourceRecord } from '../source-record.ts';

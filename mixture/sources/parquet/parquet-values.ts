@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import type { ParquetParsers } from 'hyparquet';
 
 /** Stands where a value could not be decoded; its row is malformed. */
-export class Undecodable {
+class Undecodable {
   readonly reason: string;
 
   constructor(reason: string) {
@@ -36,9 +36,6 @@ export const PARSERS: Partial<ParquetParsers> = {
     }
   },
 };
-
-export type PlainValue =
-  { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly reason: string };
 
 /** Makes one value plain, and adds up how large it is. One converter serves many values. */
 export class PlainConverter {

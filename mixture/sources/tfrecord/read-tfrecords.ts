@@ -1,5 +1,5 @@
 /** A TFRecord file of tf.train.Example (TFDS, seqio caches) → batches of records, streaming. */
-import type { UnitOptions } from '../read-unit.ts';
+import type { UnitOptions } from '../read-options.ts';
 import { streamBytes } from '../file-stream.ts';
 import type { SourceFileBytes } from '../source-file.ts';
 import type { RecordBatch, SourceRecord } from '../source-record.ts';
