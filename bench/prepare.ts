@@ -1,50 +1,112 @@
 /**
- * How fast sources become token shards: `npx tsx bench/prepare.ts [mixture.yaml]`. One thread: reading, decompression, templates,
- * tokenization, hashing, writing with fsync. The demo mixture without an argument.
+ * How fast sources become token shards, and in how much memory:
+ *
+ *   node --import tsx bench/prepare.ts --megabytes 256 [--format parquet|jsonl] [--processes 1,2] [--as denoising|supervised]
+ *
+ * A made-up source (bench/prepare-source.ts) is prepared with the demo's vocabulary for rows of 512 and 114 tokens, by the real
+ * command in processes of its own: reading, templates, tokenization, hashing, writing with fsync, merging. Printed for each number
+ * of processes: tokens a second (of all tokens that were made, also those that truncation cut), by wall clock and by CPU time of all
+ * its processes (what one core does when it is alone), and the largest resident memory of any of them (`/usr/bin/time` is not
+ * needed: /proc is looked at five times a second).
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
-import { readSource } from '../mixture/sources/read-source.ts';
-import { loadMixture } from '../mixture/tasks/load-mixture.ts';
+import { parseArgs } from 'node:util';
+import type { ShardReport } from '../mixture/prepare/prepare-mixture.ts';
+import { writeJsonl, writeParquet } from './prepare-source.ts';
 
-const REPETITIONS = 3;
+const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
+const TOKENIZER = fileURLToPath(new URL('../deploy/demo/tokenizer/spiece.model', import.meta.url));
+const SAMPLE_MS = 200;
+/** Of /proc: clock ticks a second, and pages of memory. */
+const TICKS = 100;
+const PAGE_BYTES = 4096;
 
-const path = process.argv[2] ?? fileURLToPath(new URL('../deploy/demo/mixture.yaml', import.meta.url));
-const mixture = loadMixture(path);
-const folder = mkdtempSync(join(tmpdir(), 'exmix-bench-prepare-'));
+const { values } = parseArgs({
+  options: {
+    megabytes: { type: 'string', default: '128' },
+    format: { type: 'string', default: 'parquet' },
+    processes: { type: 'string', default: '1,2' },
+    as: { type: 'string', default: 'denoising' },
+    folder: { type: 'string' },
+  },
+});
+const format = values.format === 'jsonl' ? 'jsonl' : 'parquet';
+const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'exmix-bench-prepare-'));
+mkdirSync(folder, { recursive: true });
 
-async function time<T>(work: () => Promise<T>): Promise<{ seconds: number; result: T }> {
-  const start = performance.now();
-  const result = await work();
-  return { seconds: (performance.now() - start) / 1000, result };
-}
-
-const sources = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])].map(
-  ({ source }) => source,
+const sourcePath = join(folder, `source-${values.megabytes}.${format}`);
+if (!existsSync(sourcePath))
+  await (format === 'jsonl' ? writeJsonl : writeParquet)(sourcePath, Number(values.megabytes) * 1e6);
+const mixturePath = join(folder, 'mixture.yaml');
+const source = `source: { path: ${JSON.stringify(sourcePath)}, format: ${format} }`;
+writeFileSync(
+  mixturePath,
+  `name: bench\ntokenizer: ${JSON.stringify(TOKENIZER)}\n` +
+    (values.as === 'supervised'
+      ? `tasks:\n  - { name: text, family: X, ${source}, inputs: "read: {text}", targets: "{url}" }\n`
+      : `denoising: { name: text, ${source} }\n`),
 );
+const show = (value: number) => Math.round(value).toLocaleString('en-US');
+console.log(`source: ${format}, ${show(statSync(sourcePath).size / 1e6)} MB on disk, as ${values.as}`);
 
-try {
-  for (let i = 0; i < REPETITIONS; i++) {
-    const reading = await time(async () => {
-      let numRecords = 0;
-      for (const source of sources) for await (const batch of readSource(source)) numRecords += batch.length;
-      return numRecords;
-    });
-    const outDir = join(folder, String(i));
-    const init = { mixture, featureLengths: { inputs: 128, targets: 48 }, outDir };
-    const preparing = await time(() => prepareMixture(init));
-    const again = await time(() => prepareMixture(init));
-    const numTokens = preparing.result.tasks.reduce((sum, { manifest }) => sum + manifest.numTokens, 0);
-    const rate = (count: number, seconds: number) => Math.round(count / seconds).toLocaleString('en-US');
-    console.log(
-      `read ${reading.result} records in ${reading.seconds.toFixed(2)} s (${rate(reading.result, reading.seconds)}/s); ` +
-        `prepared ${numTokens} tokens in ${preparing.seconds.toFixed(2)} s (${rate(numTokens, preparing.seconds)} tokens/s); ` +
-        `found all done in ${again.seconds.toFixed(2)} s`,
-    );
+for (const processes of values.processes.split(',')) {
+  const outDir = join(folder, `out-${processes}`);
+  rmSync(outDir, { recursive: true, force: true });
+  const args = ['prepare', '--mixture', mixturePath, '--out', outDir, '--processes', processes, '--json'];
+  const started = performance.now();
+  const child = spawn(process.execPath, [EXMIX, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  let printed = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
+  const usage = new Map<number, { cpuSeconds: number; peakBytes: number }>();
+  const timer = setInterval(() => sample(child.pid ?? 0, usage), SAMPLE_MS);
+  const code = await new Promise((resolve) => child.once('close', resolve));
+  clearInterval(timer);
+  const seconds = (performance.now() - started) / 1000;
+  if (code !== 0) {
+    console.error(`exmix prepare ended with ${String(code)}`);
+    process.exitCode = 1;
+    break;
   }
-} finally {
-  rmSync(folder, { recursive: true });
+  const { finished } = JSON.parse(printed) as ShardReport;
+  const manifest = finished!.tasks[0]!.manifest;
+  const numTokens = manifest.numTokens + manifest.truncated.tokens + manifest.droppedTokens.longDocuments;
+  const cpuSeconds = [...usage.values()].reduce((sum, of) => sum + of.cpuSeconds, 0);
+  const peak = Math.max(...[...usage.values()].map(({ peakBytes }) => peakBytes));
+  console.log(
+    `${processes} process(es): ${show(manifest.numRows)} rows, ${show(numTokens)} tokens in ${seconds.toFixed(1)} s: ` +
+      `${show(numTokens / seconds)} tokens/s, ${show(numTokens / cpuSeconds)} per second of CPU; ` +
+      `largest process ${show(peak / 1e6)} MB; hash ${finished!.hash.slice(0, 12)}`,
+  );
+}
+if (values.folder === undefined) rmSync(folder, { recursive: true });
+
+/** CPU time and resident memory of a process and its children so far. */
+function sample(pid: number, usage: Map<number, { cpuSeconds: number; peakBytes: number }>): void {
+  for (const name of readdirSync('/proc').filter((entry) => /^\d+$/u.test(entry))) {
+    let text: string;
+    try {
+      text = readFileSync(`/proc/${name}/stat`, 'utf8');
+    } catch {
+      continue; // it ended in between
+    }
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    if (Number(name) !== pid && Number(fields[1]) !== pid) continue;
+    const cpuSeconds = (Number(fields[11]) + Number(fields[12])) / TICKS;
+    const bytes = Number(fields[21]) * PAGE_BYTES;
+    const before = usage.get(Number(name));
+    usage.set(Number(name), { cpuSeconds, peakBytes: Math.max(bytes, before?.peakBytes ?? 0) });
+  }
 }

@@ -66,7 +66,7 @@ async function makeBatch(numRows: number): Promise<BatchArrays> {
   for (let row = 0; row < numRows; row++) {
     const task = row % mixture.tasks.length;
     const index = row % mixture.tasks[task]!.numExamples;
-    placeExamples(arrays, row, [readPlannedExample(mixture, { task, index, epoch: 0 }, config.seed)]);
+    placeExamples(arrays, row, [await readPlannedExample(mixture, { task, index, epoch: 0 }, config.seed)]);
   }
   mixture.close();
   return arrays;

@@ -7,6 +7,7 @@ import { checkpointCommand } from './commands/checkpoint.ts';
 import { coordinatorCommand } from './commands/coordinator.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { engineCommand } from './commands/engine.ts';
+import { ledgerCommand } from './commands/ledger.ts';
 import { mixtureCommand } from './commands/mixture.ts';
 import { prepareCommand } from './commands/prepare.ts';
 import { statusCommand } from './commands/status.ts';
@@ -24,6 +25,7 @@ const COMMANDS = [
   tasksCommand,
   mixtureCommand,
   checkpointCommand,
+  ledgerCommand,
   tokenizerCommand,
   engineCommand,
   doctorCommand,

@@ -1,12 +1,19 @@
-/** The options that prepare, tasks and mixture share: which mixture, which lengths, which folder. */
+/** The options that prepare, tasks and mixture share: which mixture and which of its tasks, which lengths, which folder. */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Argv } from 'yargs';
 import { preparedFolder } from '../mixture/prepare/prepared-folder.ts';
 import { loadMixture } from '../mixture/tasks/load-mixture.ts';
-import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
+import type { FeatureLengths, Mixture, MixtureOptions } from '../mixture/tasks/task.ts';
+import { TrainerError } from '../shared/errors.ts';
+import { nearestNames } from '../shared/nearest-names.ts';
 
-const DEMO_MIXTURE = fileURLToPath(new URL('../deploy/demo/mixture.yaml', import.meta.url));
+/** Mixtures that are asked for by name. */
+const BUILT_IN: Readonly<Record<'demo' | 'exmix', string>> = {
+  demo: fileURLToPath(new URL('../deploy/demo/mixture.yaml', import.meta.url)),
+  exmix: fileURLToPath(new URL('../deploy/exmix/mixture.yaml', import.meta.url)),
+};
 /** The demo's texts are short; the same lengths as in deploy/presets/demo.yaml, so that `train --preset demo` finds what was prepared. */
 const DEMO_LENGTHS: FeatureLengths = { inputs: 128, targets: 48 };
 /** ExT5's. */
@@ -14,6 +21,9 @@ const PAPER_LENGTHS: FeatureLengths = { inputs: 512, targets: 114 };
 
 export interface MixtureArguments {
   mixture?: string | undefined;
+  tasks?: string[] | undefined;
+  tokenizer?: string | undefined;
+  given?: string | undefined;
   out?: string | undefined;
   'inputs-length'?: number | undefined;
   'targets-length'?: number | undefined;
@@ -30,7 +40,18 @@ export function addMixtureOptions<T>(parser: Argv<T>): Argv<T & MixtureArguments
   const lengths = (demo: number, paper: number) =>
     `default ${demo} for the demo, ${paper} (ExT5) for any other mixture`;
   return parser
-    .option('mixture', { type: 'string', describe: 'mixture.yaml; default: the demo mixture' })
+    .option('mixture', { type: 'string', describe: 'demo (the default), exmix, or a mixture.yaml' })
+    .option('tasks', {
+      type: 'string',
+      describe: "Only these tasks of it, names and globs: --tasks 'squad_v1,glue_*'",
+      // Given twice, the lists are joined.
+      coerce: (given: string | string[] | undefined) => (given === undefined ? undefined : splitNames(given)),
+    })
+    .option('tokenizer', { type: 'string', describe: 'SentencePiece model, in place of that of the mixture file' })
+    .option('given', {
+      type: 'string',
+      describe: 'Folder with the files of ExMix sets that have no home on a hub (exmix tasks show NAME)',
+    })
     .option('out', {
       type: 'string',
       describe: 'Folder of the prepared mixture; default: in $EXMIX_HOME or ~/.cache/exmix',
@@ -45,14 +66,35 @@ export function addMixtureOptions<T>(parser: Argv<T>): Argv<T & MixtureArguments
     });
 }
 
-/** @throws PATH_UNUSABLE, CONFIG_INVALID for the mixture file */
+function splitNames(given: string | string[]): string[] {
+  return [given].flat().flatMap((list) => list.split(/[\s,]+/u).filter((name) => name !== ''));
+}
+
+/** @throws PATH_UNUSABLE, CONFIG_INVALID for the mixture file; NAME_UNKNOWN for --tasks and for a built-in mixture */
 export function chooseMixture(args: MixtureArguments): ChosenMixture {
-  const mixture = loadMixture(args.mixture ?? DEMO_MIXTURE);
-  const lengths = mixture.path === DEMO_MIXTURE ? DEMO_LENGTHS : PAPER_LENGTHS;
+  const { tasks, tokenizer, given } = args;
+  const options: MixtureOptions = {
+    ...(tasks === undefined ? {} : { tasks }),
+    ...(tokenizer === undefined ? {} : { tokenizer: resolve(tokenizer) }),
+    ...(given === undefined ? {} : { given: resolve(given) }),
+  };
+  const mixture = loadMixture(mixtureFile(args.mixture ?? 'demo'), options);
+  const lengths = mixture.path === BUILT_IN.demo ? DEMO_LENGTHS : PAPER_LENGTHS;
   const featureLengths = {
     inputs: args['inputs-length'] ?? lengths.inputs,
     targets: args['targets-length'] ?? lengths.targets,
   };
   const folder = args.out === undefined ? preparedFolder({ mixture, featureLengths }) : resolve(args.out);
   return { mixture, featureLengths, folder };
+}
+
+/** A built-in name, or a path; a word that is neither is taken for a mistyped name. */
+function mixtureFile(given: string): string {
+  if (given === 'demo' || given === 'exmix') return BUILT_IN[given];
+  const isWord = /^[\w-]+$/u.test(given);
+  if (!isWord || existsSync(given)) return given;
+  const near = nearestNames(given, Object.keys(BUILT_IN));
+  const hint =
+    near.length > 0 ? `did you mean ${near.join(', ')}?` : `built in are ${Object.keys(BUILT_IN).join(', ')}`;
+  throw new TrainerError('NAME_UNKNOWN', `no mixture is called "${given}", and there is no such file; ${hint}`);
 }

@@ -36,7 +36,7 @@ export interface WorkerStart {
 }
 
 export interface RunCoordinatorInit {
-  readonly args: Pick<RunArguments, 'run-dir' | 'resume'>;
+  readonly args: Pick<RunArguments, 'run-dir' | 'resume' | 'allow-mixture-change'>;
   readonly config: RunConfig;
   readonly tokenFile?: string;
   /** How the engine was chosen, where the workers are on this host. */
@@ -64,6 +64,7 @@ export async function runCoordinator({
     mixture,
     wallMs: systemClock.wallMs(),
     requiredBytes: requiredBytes(config, tensors),
+    allowMixtureChange: args['allow-mixture-change'],
     ...(args['run-dir'] === undefined ? {} : { runDir: args['run-dir'] }),
     ...(args.resume === undefined ? {} : { resume: args.resume }),
   });
@@ -112,7 +113,7 @@ async function runToEnd({
   interruption,
   startWorkers,
 }: Running): Promise<void> {
-  const { folder, journal, epoch, start } = run;
+  const { folder, journal, ledger, epoch, start } = run;
   log.info(
     { run: folder.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
     'run opened',
@@ -126,11 +127,20 @@ async function runToEnd({
     mixture,
     checkpointsFolder: folder.checkpoints,
     journal,
+    ledger,
     token,
     transport: webSocketTransport,
     clock: systemClock,
     log,
-    publish: createPublisher({ ...publisher, config, mixtureHash: mixture.hash, epoch, clock: systemClock, signal }),
+    publish: createPublisher({
+      ...publisher,
+      config,
+      mixtureHash: mixture.hash,
+      tokenizerHash: mixture.tokenizer.hash,
+      epoch,
+      clock: systemClock,
+      signal,
+    }),
   });
   const url = await coordinator.listen();
   await announce(folder.folder, { url, token, pid: process.pid, epoch });

@@ -18,6 +18,7 @@ export interface RunArguments {
   device?: string | undefined;
   'run-dir'?: string | undefined;
   resume?: string | undefined;
+  'allow-mixture-change': boolean;
   set: string[];
 }
 
@@ -34,6 +35,11 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
     .option('resume', {
       type: 'string',
       describe: 'Go on from a run folder, or from one checkpoint in a new run folder',
+    })
+    .option('allow-mixture-change', {
+      type: 'boolean',
+      default: false,
+      describe: 'Resume with another mixture than the run had; tasks that did not change go on in their epoch',
     })
     .option('set', {
       type: 'string',

@@ -14,8 +14,10 @@ import {
   type WorkerMessage,
   type WorkerPhase,
 } from '../shared/protocol/messages.ts';
+import { answerRequest, type Routes } from './control-requests.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../shared/transport/transport.ts';
+import { StallLog, type WorkerStall } from './worker-stall.ts';
 
 /** Events of all workers that may wait for the coordinator's loop. */
 const MAILBOX_CAPACITY = 65_536;
@@ -47,6 +49,8 @@ export class WorkerHandle {
   mostResidentBytes = 0;
   /** Updates it has applied, by its last heartbeat. */
   step = 0;
+  /** It waits for its source of data, by its last heartbeat. */
+  stall: WorkerStall | undefined;
 
   constructor(join: JoinMessage, connection: Connection, nowMs: number) {
     this.workerId = join.workerId;
@@ -91,14 +95,15 @@ export interface ControlServerInit {
   readonly host: string;
   readonly port: number;
   readonly token: string;
-  /** Body of GET /status. */
-  readonly status: () => unknown;
+  /** Plain HTTP requests that are answered on the same port. */
+  readonly routes: Routes;
 }
 
 export class ControlServer {
   readonly events = new Mailbox<ControlEvent>(MAILBOX_CAPACITY);
   readonly #init: ControlServerInit;
   readonly #workers = new Map<string, WorkerHandle>();
+  readonly #stallLogs = new WeakMap<WorkerHandle, StallLog>();
   #listener: Listener | undefined;
 
   constructor(init: ControlServerInit) {
@@ -107,7 +112,7 @@ export class ControlServer {
 
   /** @returns the URL that workers dial @throws PORT_IN_USE */
   async listen(): Promise<string> {
-    const { transport, host, port, token, log, clock, status } = this.#init;
+    const { transport, host, port, token, log, clock, routes } = this.#init;
     const refusals = new RefusalLog(log, clock);
     this.#listener = await transport.listen({
       host,
@@ -116,11 +121,7 @@ export class ControlServer {
 
       onConnection: (connection) => this.#accept(connection),
       onRefused: (refusal) => refusals.refused(refusal),
-      onRequest: (request, response) => {
-        const isStatus = request.method === 'GET' && request.url === '/status';
-        response.writeHead(isStatus ? 200 : 404, { 'content-type': 'application/json' });
-        response.end(JSON.stringify(isStatus ? status() : { error: 'expected GET /status' }));
-      },
+      onRequest: (request, response) => void answerRequest(routes, request, response),
     });
     return this.#listener.url;
   }
@@ -211,8 +212,16 @@ export class ControlServer {
       worker.phase = message.phase;
       worker.mostResidentBytes = Math.max(worker.mostResidentBytes, message.residentBytes ?? 0);
       worker.step = message.step;
+      worker.stall = message.stall;
+      this.#stallLogOf(worker).heard(message.stall);
       worker.send({ kind: 'heartbeat' });
     } else this.#put(worker, { kind: 'message', worker, message });
+  }
+
+  #stallLogOf(worker: WorkerHandle): StallLog {
+    const stallLog = this.#stallLogs.get(worker) ?? new StallLog(this.#init.log, worker.workerId);
+    this.#stallLogs.set(worker, stallLog);
+    return stallLog;
   }
 
   #put(worker: WorkerHandle, event: ControlEvent): void {

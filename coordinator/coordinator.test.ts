@@ -62,10 +62,11 @@ async function start(
   const coordinator = new Coordinator({
     config: checkConfig(makeConfig(Math.max(1, workers.length), cluster, checkpoint), 'the test'),
     epoch: 3,
-    start: { step: 0 },
+    start: { step: 0, rateChanges: [], notes: [] },
     mixture,
     checkpointsFolder: folder,
     journal,
+    ledger: { append: () => Promise.resolve() },
     token: TOKEN,
     transport,
     clock: systemClock,

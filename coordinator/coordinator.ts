@@ -1,6 +1,6 @@
 /**
  * The coordinator of a run: waits for workers, forms the generation, trains, and says at each moment what it is doing.
- * Control plane only: no tensor comes here. The decisions are in rendezvous, step-ledger, schedule and retention; this file
+ * Control plane only: no tensor comes here. The decisions are in rendezvous, open-steps, schedule and retention; this file
  * puts them in order.
  */
 import { dirname, relative } from 'node:path';
@@ -17,13 +17,16 @@ import { ControlServer, type WorkerHandle } from './control-server.ts';
 import { checkAlike, formGeneration, type ReadyMessage } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
 import type { Journal } from './journal.ts';
-import type { StartingPoint } from './open-run.ts';
+import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
+import type { StartingPoint } from './starting-point.ts';
 import { planConfigOf } from './plan-config.ts';
 import { predictRunOf } from './predicted-run.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { salvage } from './salvage.ts';
 import { Saver, type WrittenCheckpoint } from './saver.ts';
 import { StepDealer } from './step-dealer.ts';
+import { Steering } from './steering.ts';
+import { steeringRoutes } from './steering-requests.ts';
 import { Training, type Generation } from './training.ts';
 
 export interface CoordinatorInit {
@@ -33,6 +36,7 @@ export interface CoordinatorInit {
   readonly mixture: PreparedMixture;
   readonly checkpointsFolder: string;
   readonly journal: Journal;
+  readonly ledger: StepSink;
   readonly token: string;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -51,6 +55,8 @@ export class Coordinator {
   #stopReason: string | undefined;
   #generation: Generation | undefined;
   #workerFailure: string | undefined;
+  /** While the run trains. */
+  #steering: Steering | undefined;
   #working: { readonly training: Training; readonly saver: Saver; readonly generation: Generation } | undefined;
 
   constructor(init: CoordinatorInit) {
@@ -58,7 +64,8 @@ export class Coordinator {
     const { config, transport, clock, log, token, start } = init;
     this.#summary = new RunSummary(start);
     const { listenHost: host, listenPort: port } = config.cluster;
-    this.#server = new ControlServer({ transport, clock, log, host, port, token, status: () => this.status() });
+    const routes = { 'GET /status': () => this.status(), ...steeringRoutes(() => this.#steering) };
+    this.#server = new ControlServer({ transport, clock, log, host, port, token, routes });
   }
 
   /** @returns the URL for workers @throws PORT_IN_USE */
@@ -109,8 +116,8 @@ export class Coordinator {
   status(): object {
     const workers = this.#server.workers().map((worker) => {
       const rank = this.#generation?.members.indexOf(worker) ?? -1;
-      const { workerId, host, pid, phase, step } = worker;
-      return { workerId, host, pid, phase, step, rank: rank < 0 ? null : rank };
+      const { workerId, host, pid, phase, step, stall } = worker;
+      return { workerId, host, pid, phase, step, rank: rank < 0 ? null : rank, stall };
     });
     const { name, training } = this.#init.config;
     const ids = { epoch: this.#init.epoch, generation: this.#generation?.generation ?? 0 };
@@ -159,7 +166,8 @@ export class Coordinator {
       log.info({ stepMs: Math.round(predicted.stepMs), workerBytes: predicted.workerBytes }, 'step predicted');
     }
     const dealer = new StepDealer({
-      plan: planConfigOf(config, mixture),
+      plan: planConfigOf(config, mixture, start.rateChanges),
+      rateChanges: start.rateChanges,
       tasks: mixture.tasks,
       schedule: config.schedule,
       rowsPerStep: config.training.rowsPerStep,
@@ -167,6 +175,8 @@ export class Coordinator {
       step: start.step,
       ...(start.cursor === undefined ? {} : { cursor: start.cursor }),
     });
+    const { sizes, tasks } = mixture;
+    const steering = new Steering({ config, sizes, tasks, dealer, journal, epoch, log });
     const saver = new Saver({
       checkpointsFolder,
       epoch,
@@ -182,17 +192,22 @@ export class Coordinator {
       journal,
       saver,
       taskNames: mixture.taskNames,
+      record: createStepRecorder(this.#init.ledger, mixture.tasks),
       clock,
       log,
       savedStep: start.step,
-      onCommit: (summary, tokensPerSecond) => this.#summary.commit(summary, tokensPerSecond),
+      onCommit: (summary, tokensPerSecond) => {
+        this.#summary.commit(summary, tokensPerSecond);
+        steering.commit(summary, training.savePoint.cursor);
+      },
       onPublish: (checkpoint) => this.#published(checkpoint),
       stopReason: () => this.#stopReason,
     });
     this.#phase = 'training';
     this.#explain('');
     this.#working = { training, saver, generation };
-    await training.run(signal);
+    this.#steering = steering;
+    await training.run(signal).finally(() => (this.#steering = undefined));
   }
 
   /** Another engine goes on from the same numbers, but not with the same bits: that must not go unsaid. */

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { TrainerError } from '../shared/errors.ts';
 import { findOverdue, type DeadlineState } from './deadlines.ts';
 
-const OPTIONS = { heartbeatTimeoutMs: 100, stepTimeoutMs: 1_000 };
+const OPTIONS = { heartbeatTimeoutMs: 100, stepTimeoutMs: 1_000, sourceTimeoutMs: 500 };
 const NOW_MS = 10_000;
 const member = (workerId: string, lastHeardMs = NOW_MS) => ({
   workerId,
@@ -26,14 +26,25 @@ const CASES: readonly [string, DeadlineState, string | undefined, RegExp?][] = [
   ],
   [
     'a step is open within its time',
-    { members: MEMBERS, step: { step: 7, sinceMs: NOW_MS - 1_000, missing: [1] } },
+    { members: MEMBERS, step: { step: 7, sinceMs: NOW_MS - 1_000, missing: [1], stalledMs: 0 } },
     undefined,
   ],
   [
     'a step is open for longer',
-    { members: MEMBERS, step: { step: 7, sinceMs: NOW_MS - 1_001, missing: [1] } },
+    { members: MEMBERS, step: { step: 7, sinceMs: NOW_MS - 1_001, missing: [1], stalledMs: 0 } },
     'COLLECTIVE_TIMEOUT',
     /step 7 is open for 1001 ms .*rank 1 \(compute\)/u,
+  ],
+  [
+    'a step is open for longer because of a source',
+    { members: MEMBERS, step: { step: 7, sinceMs: NOW_MS - 1_400, missing: [1], stalledMs: 400 } },
+    undefined,
+  ],
+  [
+    'a step is open for longer than a source excuses',
+    { members: MEMBERS, step: { step: 7, sinceMs: NOW_MS - 1_501, missing: [1], stalledMs: 900 } },
+    'COLLECTIVE_TIMEOUT',
+    /step 7 is open for 1501 ms \(limit 1000, not counting 500 ms without a source\)/u,
   ],
   [
     'a checkpoint is not written in time',

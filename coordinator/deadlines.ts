@@ -26,7 +26,13 @@ export interface DeadlineState {
   readonly members: readonly Watched[];
   readonly symptom?: Symptom;
   /** The oldest step that is dealt and not committed, and the ranks whose report is missing. */
-  readonly step?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly number[] };
+  readonly step?: {
+    readonly step: number;
+    readonly sinceMs: number;
+    readonly missing: readonly number[];
+    /** Of this time ranks have waited for a source that does not answer; it is bounded by a deadline of its own, ms. */
+    readonly stalledMs: number;
+  };
   /** The checkpoint under way, and the members whose shards are missing. */
   readonly checkpoint?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly Watched[] };
 }
@@ -34,11 +40,13 @@ export interface DeadlineState {
 export interface DeadlineOptions {
   readonly heartbeatTimeoutMs: number;
   readonly stepTimeoutMs: number;
+  /** The most that waiting for a source excuses. */
+  readonly sourceTimeoutMs: number;
 }
 
 /** @returns the error that ends the run, or undefined while everything is in time */
 export function findOverdue(nowMs: number, options: DeadlineOptions, state: DeadlineState): TrainerError | undefined {
-  const { heartbeatTimeoutMs, stepTimeoutMs } = options;
+  const { heartbeatTimeoutMs, stepTimeoutMs, sourceTimeoutMs } = options;
   const { members, symptom, step, checkpoint } = state;
   if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS) return symptom.error;
   for (const [rank, member] of members.entries()) {
@@ -56,12 +64,15 @@ export function findOverdue(nowMs: number, options: DeadlineOptions, state: Dead
       `${late} did not write the checkpoint of step ${checkpoint.step} within ${stepTimeoutMs} ms`,
     );
   }
-  if (step !== undefined && nowMs - step.sinceMs > stepTimeoutMs) {
+  if (step === undefined) return undefined;
+  const excusedMs = Math.min(step.stalledMs, sourceTimeoutMs);
+  if (nowMs - step.sinceMs - excusedMs > stepTimeoutMs) {
     const late = step.missing.map((rank) => `rank ${rank} (${members[rank]!.phase})`).join(', ');
     const openMs = Math.round(nowMs - step.sinceMs);
+    const excused = excusedMs > 0 ? `, not counting ${Math.round(excusedMs)} ms without a source` : '';
     return new TrainerError(
       'COLLECTIVE_TIMEOUT',
-      `step ${step.step} is open for ${openMs} ms (limit ${stepTimeoutMs}): waiting for ${late}`,
+      `step ${step.step} is open for ${openMs} ms (limit ${stepTimeoutMs}${excused}): waiting for ${late}`,
     );
   }
   return undefined;

@@ -6,7 +6,7 @@ import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { ControlEvent, ControlServer, WorkerHandle } from './control-server.ts';
 import type { ReadyMessage } from './form-generation.ts';
-import type { StartingPoint } from './open-run.ts';
+import type { StartingPoint } from './starting-point.ts';
 import { decideRendezvous } from './rendezvous.ts';
 
 const TICK_MS = 200;

@@ -12,6 +12,7 @@
  * workers were lost, the steps since the checkpoint are done again), never at a later one.
  */
 import { z } from 'zod';
+import { addChange, rateChangeSchema, type RateChange } from './steering-changes.ts';
 
 const counter = z.int().nonnegative();
 const hex = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
@@ -45,14 +46,20 @@ const stepCommitted = z.strictObject({
   epoch: z.int().positive(),
   generation: counter,
   step: z.int().positive(),
-  /** Where the mixture goes on after this step. */
+  /** Where the mixture goes on after this step: fingerprint, window and row of the plan. */
   cursor: z.json(),
   /** Checksum of the summed gradient, uint32, as the ranks reported it. */
   gradDigest: counter.max(0xffff_ffff),
   /** Mean loss per target token, nats. */
   loss: z.number(),
-  /** Ledger: what was trained on in this step. */
-  rows: z.json().optional(),
+});
+
+/** Rates were changed while the run goes on; on disk before a row is planned by them. */
+const ratesChanged = rateChangeSchema.extend({
+  kind: z.literal('rates-changed'),
+  epoch: z.int().positive(),
+  /** As the one who asked gave it; '' where nobody did. */
+  reason: z.string(),
 });
 
 const checkpointPublished = z.strictObject({
@@ -76,6 +83,7 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
   runOpened,
   generationFormed,
   stepCommitted,
+  ratesChanged,
   checkpointPublished,
   runFinished,
   runInterrupted,
@@ -102,11 +110,19 @@ export interface JournalState {
   /** The commit of `step`; absent where the epoch has none yet. */
   readonly lastCommit?: StepCommitted;
   readonly lastCheckpoint?: CheckpointPublished;
+  /** Changes of rates, by window: those that a plan from the beginning is made with. */
+  readonly rateChanges: readonly RateChange[];
   /** How the last epoch ended; `open` while it runs or where it was killed. */
   readonly ending: 'none' | 'open' | 'finished' | 'interrupted';
 }
 
-export const EMPTY_JOURNAL_STATE: JournalState = { epoch: 0, step: 0, furthestStep: 0, ending: 'none' };
+export const EMPTY_JOURNAL_STATE: JournalState = {
+  epoch: 0,
+  step: 0,
+  furthestStep: 0,
+  rateChanges: [],
+  ending: 'none',
+};
 
 /**
  * The state after one more record.
@@ -128,6 +144,10 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
       if (record.step !== state.step + 1) return `step ${record.step} committed after step ${state.step}`;
       const furthestStep = Math.max(state.furthestStep, record.step);
       return { ...state, step: record.step, furthestStep, lastCommit: record };
+    }
+    case 'rates-changed': {
+      const { window, firstStep, rates, denoisingRatio } = record;
+      return { ...state, rateChanges: addChange(state.rateChanges, { window, firstStep, rates, denoisingRatio }) };
     }
     case 'checkpoint-published':
       if (record.step > state.step) return `checkpoint of step ${record.step} published after step ${state.step}`;

@@ -2,17 +2,18 @@
  * From a config and a prepared mixture to a run that can start: its folder (new or resumed), its journal with a new epoch, and
  * the step, cursor and checkpoint to start from. Everything that can be known to be wrong is said here, before a worker starts.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
-import { planCursorSchema, type PlanCursor } from '../mixture/plan/planner.ts';
-import { findLatestCheckpoint, readCheckpoint } from '../shared/checkpoint/read.ts';
-import type { RunRecord } from '../shared/checkpoint/run-record.ts';
+import { findLatestCheckpoint } from '../shared/checkpoint/read.ts';
 import { numericsHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { replaceFile } from '../shared/atomic-file.ts';
-import { TrainerError } from '../shared/errors.ts';
 import { Journal } from './journal.ts';
+import { LedgerWriter } from './ledger/ledger-writer.ts';
+import { sessionStart } from './ledger/record-step.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
+import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
 
 export interface OpenRunInit {
   readonly config: RunConfig;
@@ -25,38 +26,33 @@ export interface OpenRunInit {
   readonly runDir?: string;
   /** A run folder or a checkpoint folder. */
   readonly resume?: string;
-}
-
-/** Where training starts. */
-export interface StartingPoint {
-  /** Updates already applied. */
-  readonly step: number;
-  readonly cursor?: PlanCursor;
-  readonly checkpoint?: { readonly path: string; readonly paramDigest: string; readonly engineFingerprint: string };
+  /** The mixture may be another one than that of the run or checkpoint that is resumed. */
+  readonly allowMixtureChange: boolean;
 }
 
 export interface OpenRun {
   readonly folder: RunFolder;
   readonly journal: Journal;
+  readonly ledger: LedgerWriter;
   readonly epoch: number;
   readonly start: StartingPoint;
   /** Sentences to log. */
   readonly notes: readonly string[];
-  /** Releases folder and journal. */
+  /** Seals the ledger, releases journal and folder. */
   close(): Promise<void>;
 }
 
 /**
- * @throws PATH_UNUSABLE, DISK_FULL, RUN_LOCKED, JOURNAL_CORRUPT, CHECKPOINT_CORRUPT, CHECKPOINT_MISMATCH and MIXTURE_MISMATCH
- *   where the checkpoint is of another configuration or mixture
+ * @throws PATH_UNUSABLE, DISK_FULL, RUN_LOCKED, JOURNAL_CORRUPT, and what startFromCheckpoint throws
  */
 export async function openRun(init: OpenRunInit): Promise<OpenRun> {
-  const { config, mixture, wallMs, requiredBytes } = init;
+  const { config, mixture, wallMs, requiredBytes, allowMixtureChange } = init;
+  const startInit: StartInit = { config, mixture, allowMixtureChange };
   const target = init.resume === undefined ? undefined : await resolveResume(init.resume);
   const configText = stringify(config);
   // What cannot be resumed is refused before a new folder is made for it.
   const fromCheckpoint =
-    target?.kind === 'checkpoint' ? await startFrom(target.checkpointFolder, config, mixture) : undefined;
+    target?.kind === 'checkpoint' ? await startFromCheckpoint(target.checkpointFolder, startInit) : undefined;
   const folder =
     target?.kind === 'run'
       ? await openRunFolder(target.runFolder, wallMs, requiredBytes)
@@ -76,9 +72,22 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     const { torn } = opened.replay;
     if (torn !== undefined)
       notes.push(`cut ${torn.bytes} torn bytes off line ${torn.line} of the journal: ${torn.reason}`);
+    const journalled = journal.state.rateChanges;
+    const start = fromCheckpoint ?? (await startInFolder(folder, { ...startInit, journalled }, notes));
+    notes.push(...start.notes);
     if (target?.kind === 'run') await replaceFile(folder.config, configText);
-    const start = fromCheckpoint ?? (await startInFolder(folder, config, mixture, notes));
     const epoch = journal.state.epoch + 1;
+    // Before the journal opens the new epoch: the newest segment is then of the epoch it opened last.
+    const { ledger, notes: ledgerNotes } = await LedgerWriter.open({
+      folder: folder.ledger,
+      epoch,
+      seed: config.seed,
+      mixtureHash: mixture.hash,
+      tasks: mixture.tasks,
+      start: sessionStart(start, mixture.tasks.length),
+      committed: { epoch: journal.state.epoch, step: journal.state.step },
+    });
+    notes.push(...ledgerNotes);
     await journal.append({
       kind: 'run-opened',
       epoch,
@@ -88,12 +97,20 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       step: start.step,
       ...(start.checkpoint === undefined ? {} : { fromCheckpoint: start.checkpoint.path }),
     });
+    // A new folder does not know the changes of the run it goes on from; a changed mixture begins with one of its own.
+    for (const change of start.rateChanges)
+      if (!journalled.some((known) => isDeepStrictEqual(known, change)))
+        await journal.append({ kind: 'rates-changed', epoch, ...change, reason: 'as the run goes on' });
     const held = journal;
     const close = async (): Promise<void> => {
-      await held.close();
-      await folder.lock.release();
+      try {
+        await ledger.close();
+      } finally {
+        await held.close();
+        await folder.lock.release();
+      }
     };
-    return { folder, journal, epoch, start, notes, close };
+    return { folder, journal, ledger, epoch, start, notes, close };
   } catch (error) {
     await journal?.close();
     await folder.lock.release();
@@ -102,66 +119,8 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
 }
 
 /** The newest valid checkpoint of a run folder, or the beginning where it has none. */
-async function startInFolder(
-  folder: RunFolder,
-  config: RunConfig,
-  mixture: PreparedMixture,
-  notes: string[],
-): Promise<StartingPoint> {
+async function startInFolder(folder: RunFolder, init: StartInit, notes: string[]): Promise<StartingPoint> {
   const { latest, skipped } = await findLatestCheckpoint(folder.folder);
   for (const { path, reason } of skipped) notes.push(`skipped ${path}: ${reason}`);
-  return latest === undefined ? { step: 0 } : startFrom(latest.path, config, mixture);
-}
-
-async function startFrom(path: string, config: RunConfig, mixture: PreparedMixture): Promise<StartingPoint> {
-  const { run } = await readCheckpoint(path);
-  checkFits(path, run, config, mixture);
-  const cursor = planCursorSchema.safeParse(run.cursor);
-  if (!cursor.success)
-    throw new TrainerError('CHECKPOINT_CORRUPT', `${path}: run.json holds no cursor of a mixture plan`, {
-      cause: cursor.error,
-    });
-  return {
-    step: run.step,
-    cursor: cursor.data,
-    checkpoint: { path, paramDigest: run.paramDigest, engineFingerprint: run.engineFingerprint },
-  };
-}
-
-function checkFits(path: string, run: RunRecord, config: RunConfig, mixture: PreparedMixture): void {
-  if (run.configHash !== numericsHash(config)) {
-    const differences = listDifferences(run.config, JSON.parse(JSON.stringify(config)) as unknown).filter(
-      (difference) => !FREE_FIELDS.some((field) => difference.startsWith(field)),
-    );
-    throw new TrainerError(
-      'CHECKPOINT_MISMATCH',
-      `${path} was trained with another configuration (${differences.slice(0, 8).join('; ')}); to go on bit for bit these must be as they were`,
-    );
-  }
-  if (run.mixtureHash !== mixture.hash)
-    throw new TrainerError(
-      'MIXTURE_MISMATCH',
-      `${path}: expected prepared mixture ${run.mixtureHash}, found ${mixture.hash} in ${mixture.folder}; restore the sources, templates and tokenizer it was prepared from`,
-    );
-}
-
-/** Sections that may change between sessions of a run without changing its bits. */
-const FREE_FIELDS = [
-  'name',
-  'cluster.',
-  'collective.',
-  'checkpoint.',
-  'compute.',
-  'training.steps',
-  'mixture.path',
-  'mixture.prepared',
-];
-
-/** `path: a → b` for each leaf that differs. */
-function listDifferences(before: unknown, after: unknown, path = ''): string[] {
-  const isTree = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
-  if (!isTree(before) || !isTree(after))
-    return Object.is(before, after) ? [] : [`${path}: ${JSON.stringify(before)} → ${JSON.stringify(after)}`];
-  const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...keys].flatMap((key) => listDifferences(before[key], after[key], path === '' ? key : `${path}.${key}`));
+  return latest === undefined ? startFromScratch(init) : startFromCheckpoint(latest.path, init);
 }

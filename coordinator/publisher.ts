@@ -20,6 +20,7 @@ export interface PublisherInit {
   /** Copied into the checkpoint. */
   readonly tokenizerFiles: readonly string[];
   readonly mixtureHash: string;
+  readonly tokenizerHash: string;
   readonly epoch: number;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -31,6 +32,7 @@ export function createPublisher({
   tensors,
   tokenizerFiles,
   mixtureHash,
+  tokenizerHash,
   epoch,
   clock,
   signal,
@@ -54,6 +56,7 @@ export function createPublisher({
         config: plainConfig,
         configHash: numericsHash(config),
         mixtureHash,
+        tokenizerHash,
         engineFingerprint,
         epoch,
         generation,

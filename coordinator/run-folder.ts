@@ -7,6 +7,7 @@
  * | `journal`           | the journal (journal.ts)                              |
  * | `coordinator.jsonl` | the log                                               |
  * | `checkpoints/`      | `step-<n>` folders                                    |
+ * | `ledger/`           | what each committed step trained on (ledger/)         |
  * | `lock`              | who coordinates the run now (run-lock.ts)             |
  */
 import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
@@ -23,6 +24,7 @@ export interface RunPaths {
   readonly journal: string;
   readonly log: string;
   readonly checkpoints: string;
+  readonly ledger: string;
 }
 
 export interface RunFolder extends RunPaths {
@@ -39,6 +41,7 @@ export function runPaths(folder: string): RunPaths {
     journal: join(root, 'journal'),
     log: join(root, 'coordinator.jsonl'),
     checkpoints: join(root, 'checkpoints'),
+    ledger: join(root, 'ledger'),
   };
 }
 

@@ -1,6 +1,6 @@
 /** What a run says of itself at the end and in its status: first and last losses, speed, last checkpoint. */
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import type { StepSummary } from './step-ledger.ts';
+import type { StepSummary } from './open-steps.ts';
 
 export interface LossSpan {
   readonly first: number;

@@ -66,7 +66,7 @@ export async function salvage(init: SalvageInit): Promise<Salvage> {
   }
 }
 
-/** @returns how far each survivor that answered is; what they reported before is taken into the ledger */
+/** @returns how far each survivor that answered is; what they reported before is counted */
 async function abortStep(init: SalvageInit, survivors: readonly WorkerHandle[]): Promise<Map<WorkerHandle, number>> {
   const { failure, server, generation, training, clock } = init;
   const { epoch } = generation;

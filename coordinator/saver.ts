@@ -3,7 +3,6 @@
  * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
  */
 import { join } from 'node:path';
-import type { PlanCursor } from '../mixture/plan/planner.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -11,6 +10,7 @@ import { checkpointName } from '../shared/checkpoint/layout.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { makeWritingFolder, type PublishedCheckpoint, type WorkerFiles } from './checkpoint/publish.ts';
 import type { WorkerHandle } from './control-server.ts';
+import type { RunCursor } from './steering-changes.ts';
 
 export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
 
@@ -18,7 +18,7 @@ export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
 export interface WrittenCheckpoint {
   readonly step: number;
   /** Where the mixture goes on after the step. */
-  readonly cursor: PlanCursor;
+  readonly cursor: RunCursor;
   readonly generation: number;
   readonly worldSize: number;
   readonly writingFolder: string;
@@ -40,7 +40,7 @@ export interface SaverInit {
 export interface SavePoint {
   /** Updates applied: what the writers will be at after the steps dealt so far. */
   readonly step: number;
-  readonly cursor: PlanCursor;
+  readonly cursor: RunCursor;
   readonly generation: number;
   readonly worldSize: number;
 }

@@ -6,16 +6,18 @@ import { assertInvariant } from '../shared/errors.ts';
 import { learningRate as learningRateOf, type Schedule } from '../shared/learning-rate.ts';
 import { encodeRows, type PlannedRow } from '../mixture/plan/planned-rows.ts';
 import { Planner, type PlanConfig, type PlanCursor, type TaskLengths } from '../mixture/plan/planner.ts';
-import type { DealtStep } from './step-ledger.ts';
+import type { DealtStep } from './open-steps.ts';
+import { addChange, changesFrom, type RateChange, type RunCursor } from './steering-changes.ts';
 
 export interface StepDeal extends DealtStep {
   /** Encoded rows of each lane. */
   readonly lanes: readonly Uint8Array<ArrayBuffer>[];
   /** Where the plan goes on after this step. */
-  readonly cursor: PlanCursor;
+  readonly cursor: RunCursor;
 }
 
 export interface StepDealerInit {
+  /** With the shares of `rateChanges`. */
   readonly plan: PlanConfig;
   readonly tasks: readonly TaskLengths[];
   readonly schedule: Schedule;
@@ -24,18 +26,23 @@ export interface StepDealerInit {
   /** Updates already applied. */
   readonly step: number;
   readonly cursor?: PlanCursor;
+  readonly rateChanges: readonly RateChange[];
 }
 
 export class StepDealer {
   readonly #init: StepDealerInit;
   readonly #planner: Planner;
   #step: number;
+  #rateChanges: readonly RateChange[];
+  /** A change of rates that is being journalled: nothing is dealt meanwhile. */
+  #changing: Promise<void> = Promise.resolve();
 
   /** @throws what the Planner throws: CONFIG_INVALID, MIXTURE_MISMATCH */
   constructor(init: StepDealerInit) {
     this.#init = init;
     this.#planner = new Planner(init.plan, init.tasks, init.cursor);
     this.#step = init.step;
+    this.#rateChanges = init.rateChanges;
   }
 
   /** The last step dealt, or the step training starts from. */
@@ -44,11 +51,42 @@ export class StepDealer {
   }
 
   /** Where the plan goes on after the last step dealt. */
-  get cursor(): PlanCursor {
-    return this.#planner.cursor();
+  get cursor(): RunCursor {
+    const cursor = this.#planner.cursor();
+    return { ...cursor, rateChanges: changesFrom(this.#rateChanges, cursor.window) };
   }
 
-  deal(): StepDeal {
+  /** All changes of rates known, by window. */
+  get rateChanges(): readonly RateChange[] {
+    return this.#rateChanges;
+  }
+
+  /** Where rates can change first: the next window, and the first step that will hold a row of it. */
+  get nextChange(): Pick<RateChange, 'window' | 'firstStep'> {
+    const { window, rowsBefore } = this.#planner.nextWindow();
+    return { window, firstStep: this.#step + 1 + Math.floor(rowsBefore / this.#init.rowsPerStep) };
+  }
+
+  /**
+   * Changes the rates at `nextChange` once `journalled` has resolved; until then no step is dealt, so that the change is on disk
+   * before a row is planned by it.
+   * @throws what `journalled` rejects with: then nothing has changed
+   */
+  async changeRates(change: RateChange, shares: readonly number[], journalled: Promise<void>): Promise<void> {
+    const applied = journalled.then(() => {
+      this.#planner.changeShares({ window: change.window, shares });
+      this.#rateChanges = addChange(this.#rateChanges, change);
+    });
+    this.#changing = applied.catch(() => undefined); // told to the one who asked
+    await applied;
+  }
+
+  async deal(): Promise<StepDeal> {
+    // A change may begin while another one, or none, is waited for.
+    for (let seen: Promise<void> | undefined; seen !== this.#changing; ) {
+      seen = this.#changing;
+      await seen;
+    }
     const { rowsPerStep, numLanes, schedule } = this.#init;
     const rows = this.#planner.nextRows(rowsPerStep);
     const rowsPerLane = rowsPerStep / numLanes;
@@ -60,7 +98,7 @@ export class StepDealer {
     // Schedules count the updates before this one, as T5 does.
     const learningRate = learningRateOf(schedule, this.#step);
     this.#step += 1;
-    return { step: this.#step, learningRate, targetTokens, lanes, cursor: this.#planner.cursor() };
+    return { step: this.#step, learningRate, targetTokens, lanes, cursor: this.cursor };
   }
 
   #countTargets(rows: readonly PlannedRow[]): number {

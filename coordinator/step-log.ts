@@ -1,5 +1,5 @@
 /** The record `step committed` of the log: stable names, stated units (docs/logs.md). Pure. */
-import { formatDigest, type StepSummary } from './step-ledger.ts';
+import { formatDigest, type StepSummary } from './open-steps.ts';
 
 export interface StepFacts {
   /** Since the step before was committed, ms. */

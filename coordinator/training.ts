@@ -9,17 +9,19 @@ import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Mailbox } from '../shared/mailbox.ts';
-import type { PlanCursor } from '../mixture/plan/planner.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
 import type { ControlEvent, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
+import type { RecordStep } from './ledger/record-step.ts';
 import { findOverdue, type Symptom } from './deadlines.ts';
 import { Progress } from './progress.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
+import { journalCursor, type RunCursor } from './steering-changes.ts';
 import { stepLogFields } from './step-log.ts';
-import { StepLedger, type StepReport, type StepSummary } from './step-ledger.ts';
+import { StalledTime } from './worker-stall.ts';
+import { OpenSteps, type StepReport, type StepSummary } from './open-steps.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
@@ -39,6 +41,8 @@ export interface TrainingInit {
   readonly events: Mailbox<ControlEvent>;
   readonly dealer: StepDealer;
   readonly journal: Journal;
+  /** Puts a step into the ledger, on disk. */
+  readonly record: RecordStep;
   readonly saver: Saver;
   readonly taskNames: readonly string[];
   readonly clock: Clock;
@@ -53,22 +57,23 @@ export interface TrainingInit {
 
 export class Training {
   readonly #init: TrainingInit;
-  readonly #ledger: StepLedger;
+  readonly #openSteps: OpenSteps;
   readonly #deals = new Map<number, StepDeal>();
   readonly #progress: Progress;
   readonly #schedule: ScheduleOptions;
   #committedStep: number;
-  #committedCursor: PlanCursor;
+  #committedCursor: RunCursor;
   #committedMs: number;
   #savedStep: number;
   #savedAtMs: number;
   #symptom: Symptom | undefined;
+  readonly #stalledTime = new StalledTime();
 
   constructor(init: TrainingInit) {
     this.#init = init;
     const { config, taskNames, generation, clock, dealer, savedStep } = init;
     const { everySteps, everyMinutes } = config.checkpoint;
-    this.#ledger = new StepLedger({
+    this.#openSteps = new OpenSteps({
       taskNames,
       numLanes: config.training.numLanes,
       worldSize: generation.members.length,
@@ -114,14 +119,14 @@ export class Training {
    * applies any other. Losses are those of the lanes that were reported.
    */
   async settle(step: number): Promise<void> {
-    const summary = this.#ledger.settle(step);
+    const summary = this.#openSteps.settle(step);
     if (summary !== undefined) await this.#commit(summary);
   }
 
   /** A report that came after the failure: it may be all that is left of a step. */
   async takeLateReport(worker: WorkerHandle, message: StepReport): Promise<void> {
     try {
-      const summary = this.#ledger.report(this.#init.generation.members.indexOf(worker), message);
+      const summary = this.#openSteps.report(this.#init.generation.members.indexOf(worker), message);
       if (summary !== undefined) await this.#commit(summary);
     } catch (error) {
       this.#init.log.warn({ workerId: worker.workerId, reason: (error as Error).message }, 'late report not taken');
@@ -142,7 +147,7 @@ export class Training {
   #isDone(): boolean {
     return (
       this.#isEnd() &&
-      this.#ledger.numOpen === 0 &&
+      this.#openSteps.numOpen === 0 &&
       this.#init.saver.writingStep === undefined &&
       this.#savedStep === this.#init.dealer.step
     );
@@ -151,10 +156,10 @@ export class Training {
   async #dealAhead(): Promise<void> {
     const { dealer, config } = this.#init;
     await this.#saveIfDue();
-    while (!this.#isEnd() && this.#ledger.numOpen < config.cluster.plansAhead) {
-      const deal = dealer.deal();
-      if (this.#ledger.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
-      this.#ledger.deal(deal);
+    while (!this.#isEnd() && this.#openSteps.numOpen < config.cluster.plansAhead) {
+      const deal = await dealer.deal();
+      if (this.#openSteps.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
+      this.#openSteps.deal(deal);
       this.#deals.set(deal.step, deal);
       this.#send(deal);
       await this.#saveIfDue();
@@ -217,7 +222,7 @@ export class Training {
         `${worker.workerId} sent ${message.kind} of another epoch or generation`,
       );
     if (message.kind === 'report') {
-      const summary = this.#ledger.report(rank, message);
+      const summary = this.#openSteps.report(rank, message);
       if (summary !== undefined) await this.#commit(summary);
     } else if (message.kind === 'saved') {
       const published = await this.#init.saver.saved(worker, message);
@@ -235,9 +240,11 @@ export class Training {
   async #commit(summary: StepSummary): Promise<void> {
     const { journal, clock, log, config, generation } = this.#init;
     const { step, loss, gradDigest } = summary;
-    const { cursor } = this.#deals.get(step)!;
+    const deal = this.#deals.get(step)!;
+    const { cursor } = deal;
     const ids = { epoch: generation.epoch, generation: generation.generation };
-    await journal.append({ kind: 'step-committed', ...ids, step, cursor: { ...cursor }, gradDigest, loss });
+    await this.#init.record(summary, deal, ids.generation); // before the commit, so that no committed step is without it
+    await journal.append({ kind: 'step-committed', ...ids, step, cursor: journalCursor(cursor), gradDigest, loss });
     this.#deals.delete(step);
     this.#committedStep = step;
     this.#committedCursor = cursor;
@@ -265,11 +272,15 @@ export class Training {
   #checkDeadlines(): void {
     const { clock, config, generation, saver } = this.#init;
     const step = this.#committedStep + 1;
-    const isOpen = this.#ledger.numOpen > 0;
-    const overdue = findOverdue(clock.monotonicMs(), config.cluster, {
+    const isOpen = this.#openSteps.numOpen > 0;
+    const nowMs = clock.monotonicMs();
+    const missing = isOpen ? this.#openSteps.missingRanks(step) : [];
+    const stalledMs = this.#stalledTime.look(nowMs, step, generation.members, missing);
+    const options = { ...config.cluster, ...config.feed };
+    const overdue = findOverdue(nowMs, options, {
       members: generation.members,
       ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
-      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing: this.#ledger.missingRanks(step) } } : {}),
+      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing, stalledMs } } : {}),
       ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
     });
     if (overdue !== undefined) throw overdue;

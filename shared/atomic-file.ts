@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { threadId } from 'node:worker_threads';
 import { TrainerError } from './errors.ts';
 
 /** Bytes read at a time when a file is hashed. */
@@ -78,7 +79,7 @@ export async function writeNewFile(path: string, content: string | Uint8Array): 
   }
 }
 
-/** Tells the temporary files of this process apart: two calls may replace the same file at the same time. */
+/** Tells the temporary files of this thread apart: two calls may replace the same file at the same time. */
 let numReplaced = 0;
 
 /**
@@ -86,7 +87,7 @@ let numReplaced = 0;
  * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
  */
 export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.new-${process.pid}-${numReplaced++}`;
+  const temporary = `${path}.new-${process.pid}-${threadId}-${numReplaced++}`;
   try {
     await rm(temporary, { force: true });
     await writeNewFile(temporary, content);

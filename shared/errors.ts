@@ -51,10 +51,22 @@ export const ERROR_CODES = {
     reaction: 'data',
     meaning: 'A wheel is truncated, altered, or of another package, version or platform than expected.',
   },
+  RUN_NOT_TRAINING: {
+    reaction: 'usage',
+    meaning: 'The run is not at a step now, so what was asked of it cannot be done; ask again later.',
+  },
   DISK_FULL: { reaction: 'run', meaning: 'The file system has no room for what must be written.' },
 
   SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },
   SOURCE_UNREADABLE: { reaction: 'data', meaning: 'A source file is missing or cannot be decoded.' },
+  STORAGE_NOT_FOUND: { reaction: 'data', meaning: 'No file or object of that name, on disk, on a server or in a bucket.' },
+  STORAGE_DENIED: { reaction: 'usage', meaning: 'A server or bucket refuses the credentials, or asks for some (401, 403).' },
+  STORAGE_UNAVAILABLE: {
+    reaction: 'transport',
+    meaning: 'A server or bucket did not answer, or answered 429 or 5xx, until the deadline.',
+  },
+  STORAGE_CHANGED: { reaction: 'data', meaning: 'A file or object became another one while it was being read.' },
+  STORAGE_TRUNCATED: { reaction: 'data', meaning: 'A file or object has fewer bytes than it should have.' },
   TOKENIZER_INVALID: { reaction: 'data', meaning: 'A tokenizer file is corrupt or not a Unigram model.' },
   SHARD_CORRUPT: { reaction: 'data', meaning: 'A token shard or its manifest does not have the bytes it should have.' },
   MIXTURE_MISMATCH: { reaction: 'data', meaning: 'The prepared mixture is not the one the run was started with.' },
@@ -67,6 +79,7 @@ export const ERROR_CODES = {
     meaning: 'A checkpoint does not fit the model or the run that wants to load it.',
   },
   JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record before the last one does not have its checksum.' },
+  LEDGER_CORRUPT: { reaction: 'data', meaning: 'A segment of the ledger is missing, cut or altered.' },
   SAFETENSORS_INVALID: { reaction: 'data', meaning: 'A safetensors file is truncated or its header is not valid.' },
 
   AUTH_FAILED: { reaction: 'protocol', meaning: 'A socket came without the token of the run.' },

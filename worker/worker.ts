@@ -22,13 +22,12 @@ import { ProgressCell } from './compute/progress-cell.ts';
 import { StepRunner, type Deal } from './compute/step-runner.ts';
 import { createEngine } from './engine/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
-import { Feed } from './feed/feed.ts';
+import type { Feed } from './feed/feed.ts';
+import { microbatchesPerLane, startFeed, type StartFeedInit } from './feed/start-feed.ts';
 import { Link, type Command } from './link/link.ts';
 
 /** The most that a `ready` carries (shared/protocol/messages.ts). */
 const MAX_ENGINE_NOTES = 16;
-/** Microbatches that the feed thread may have ready. */
-const FEED_SLOTS = 8;
 
 export interface WorkerInit {
   readonly coordinatorUrl: string;
@@ -161,19 +160,10 @@ export class Worker {
   async #prepare(welcome: Extract<Command, { kind: 'welcome' }>, stop: AbortSignal): Promise<void> {
     const { log } = this.#init;
     const config = checkConfig(welcome.config, 'the config from the coordinator');
-    const { featureLengths, training, seed, compute } = config;
-    const feed = new Feed({
-      preparedFolder: welcome.preparedFolder,
-      mixtureHash: welcome.mixtureHash,
-      seed,
-      shape: {
-        numRows: training.microbatchRows,
-        inputsLength: featureLengths.inputs,
-        targetsLength: featureLengths.targets,
-      },
-      microbatchesPerLane: microbatchesPerLane(config),
-      numSlots: FEED_SLOTS,
-    });
+    const { training, seed, compute } = config;
+    const { preparedFolder, mixtureHash } = welcome;
+    const onStall: StartFeedInit['onStall'] = (stall) => this.#link.post({ kind: 'source', stall });
+    const feed = startFeed({ config, preparedFolder, mixtureHash, log, onStall });
     this.#closers.push(() => feed.stop());
     const { engine, reason, notes } = await createEngine({
       name: this.#init.engine ?? compute.engine,
@@ -199,7 +189,7 @@ export class Worker {
     const state = await loadState({ engine, seed, checkpoint, step, signal: stop });
     await engine.load(state.parameters, state.optimizer);
     this.#step = step;
-    const taskNames = await abortable(feed.opened, stop, `opening ${welcome.preparedFolder}`);
+    const taskNames = await abortable(feed.opened, stop, `opening ${preparedFolder}`);
     this.#training = { config, engine, feed, taskNames, writer };
     this.#progress.advance('waiting', this.#step);
     this.#link.post({
@@ -289,8 +279,4 @@ export class Worker {
       if (error.code !== 'ABORTED') this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
     }
   }
-}
-
-function microbatchesPerLane({ training }: RunConfig): number {
-  return training.rowsPerStep / training.numLanes / training.microbatchRows;
 }

@@ -1,95 +1,14 @@
-/** `exmix mixture`: how often each task of a prepared mixture will be drawn, and how many passes over it that makes. */
+/** `exmix mixture`: what is in a mixture and how often it is drawn; what a run's mixture does, and changing its rates meanwhile. */
 import type { CommandModule } from 'yargs';
-import { computeRates, expectedEpochs, PAPER_RATES } from '../../mixture/plan/rates.ts';
-import { readManifests } from '../../mixture/prepare/read-manifests.ts';
-import { TrainerError } from '../../shared/errors.ts';
-import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
-import { formatNumber, formatTable } from '../text-table.ts';
+import { ratesCommand } from './mixture-rates.ts';
+import { setCommand } from './mixture-set.ts';
+import { showCommand } from './mixture-show.ts';
 
-interface MixtureCommandArguments extends MixtureArguments {
-  'rate-cap': number;
-  temperature: number;
-  'denoising-ratio': number;
-  draws: number;
-  json: boolean;
-}
+const COMMANDS = [ratesCommand, setCommand, showCommand] as unknown as CommandModule[]; // each is typed by its own options
 
-export const mixtureCommand: CommandModule<object, MixtureCommandArguments> = {
+export const mixtureCommand: CommandModule = {
   command: 'mixture',
-  describe: 'Sizes, rates and expected passes of the tasks of a prepared mixture',
-  builder: (parser) =>
-    addMixtureOptions(parser)
-      .option('rate-cap', {
-        type: 'number',
-        default: PAPER_RATES.cap,
-        describe: 'K: a task counts at most this many examples',
-      })
-      .option('temperature', {
-        type: 'number',
-        default: PAPER_RATES.temperature,
-        describe: 'Rates are raised to 1/temperature',
-      })
-      .option('denoising-ratio', {
-        type: 'number',
-        default: PAPER_RATES.denoisingRatio,
-        describe: 'R: denoising examples for each supervised one',
-      })
-      .option('draws', {
-        type: 'number',
-        default: 1_000_000,
-        describe: 'Examples drawn in all, for the expected passes',
-      })
-      .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
-      .example(
-        '$0 mixture --draws 100000 --denoising-ratio 0.5',
-        'passes over the demo tasks in a run of 100,000 examples',
-      ),
-  handler: async (args) => {
-    const { mixture, folder } = chooseMixture(args);
-    const prepared = await readManifests(folder);
-    if (prepared === undefined)
-      throw new TrainerError(
-        'PATH_UNUSABLE',
-        `${folder}: expected the prepared mixture ${mixture.name}, found none; run "exmix prepare" with the same options`,
-      );
-    const sizes = [...prepared.tasks].map(([name, { identity, numExamples }]) => ({
-      name,
-      kind: identity.kind,
-      numExamples,
-    }));
-    const rates = computeRates(sizes, {
-      cap: args['rate-cap'],
-      temperature: args.temperature,
-      denoisingRatio: args['denoising-ratio'],
-      overrides: {},
-    });
-    const tasks = rates.map((rate) => ({
-      name: rate.name,
-      kind: rate.kind,
-      numExamples: rate.numExamples,
-      numTokens: prepared.tasks.get(rate.name)!.numTokens,
-      exmixShare: rate.exmixShare,
-      share: rate.share,
-      expectedPasses: expectedEpochs(rate, args.draws),
-    }));
-    if (args.json) {
-      process.stdout.write(
-        `${JSON.stringify({ name: mixture.name, hash: prepared.hash, folder, draws: args.draws, tasks })}\n`,
-      );
-      return;
-    }
-    const head = ['task', 'kind', 'examples', 'tokens', '% of ExMix', '% of draws', 'passes'];
-    const rows = tasks.map((task) => [
-      task.name,
-      task.kind,
-      task.numExamples,
-      task.numTokens,
-      100 * task.exmixShare,
-      100 * task.share,
-      task.expectedPasses,
-    ]);
-    process.stdout.write(
-      `${formatTable(head, rows)}passes: expected in ${formatNumber(args.draws)} draws\nhash ${prepared.hash}\n`,
-    );
-  },
+  describe: 'Rates of a prepared mixture; what the mixture of a run does; other rates while it goes on',
+  builder: (parser) => parser.command(COMMANDS),
+  handler: () => undefined, // a command below it is called
 };

@@ -1,72 +1,140 @@
-/** `exmix prepare`: the sources of a mixture → token shards. Safe to stop and to start again. */
+/** `exmix prepare`: the sources of a mixture → token shards. Safe to stop and to start again, and to run on any number of hosts. */
 import type { CommandModule } from 'yargs';
-import { BAD_ROW_THRESHOLD, prepareMixture, type PreparedTaskReport } from '../../mixture/prepare/prepare-mixture.ts';
-import type { TaskProgress } from '../../mixture/prepare/prepare-task.ts';
+import { prepareShard, type ShardReport } from '../../mixture/prepare/prepare-mixture.ts';
+import { lookAhead } from '../../mixture/prepare/prepare-outlook.ts';
+import { BAD_ROW_THRESHOLD, UNIT_BYTES, type PrepareInit } from '../../mixture/prepare/prepare-options.ts';
+import { parseShard } from '../../mixture/prepare/unit-queue.ts';
+import { createSourceAccess } from '../../mixture/sources/source-access.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
+import { describeTask, describeTotals, formatOutlook, PrepareView } from '../prepare-view.ts';
 import { formatNumber } from '../text-table.ts';
 
-/** Pause between two lines of progress. */
-const PROGRESS_INTERVAL_MS = 5_000;
+/** Missing units that are named of a task. */
+const MAX_NAMED_UNITS = 8;
 
 interface PrepareArguments extends MixtureArguments {
+  processes?: number | undefined;
+  shard?: string | undefined;
+  merge: boolean;
+  refresh: boolean;
+  'hub-url'?: string | undefined;
+  'unit-bytes': number;
   'bad-row-threshold': number;
+  'dry-run': boolean;
+  json: boolean;
 }
 
 export const prepareCommand: CommandModule<object, PrepareArguments> = {
   command: 'prepare',
-  describe: 'Tokenizes the sources of a mixture into token shards; resumable',
+  describe: 'Tokenizes the sources of a mixture into token shards; resumable, by many processes and hosts',
   builder: (parser) =>
     addMixtureOptions(parser)
+      .option('processes', {
+        type: 'number',
+        describe:
+          'Processes that make units at the same time; default: as many as there are cores and the work is worth',
+      })
+      .option('shard', {
+        type: 'string',
+        describe: 'i/n: only the units of member i of a job array of n; the member that ends last merges',
+      })
+      .option('merge', { type: 'boolean', default: false, describe: 'Makes nothing: checks all units and merges' })
+      .option('refresh', {
+        type: 'boolean',
+        default: false,
+        describe: 'Looks for newer revisions of remote sources, also where a preparation has begun',
+      })
+      .option('hub-url', { type: 'string', describe: 'Hugging Face hub or a mirror; default: $HF_ENDPOINT or the hub' })
+      .option('unit-bytes', {
+        type: 'number',
+        default: UNIT_BYTES,
+        describe: 'About how many bytes of a source are made at a time; another size is another prepared mixture',
+      })
       .option('bad-row-threshold', {
         type: 'number',
         default: BAD_ROW_THRESHOLD,
         describe: 'Largest share of malformed rows of a task, 0 to 1',
       })
-      .example(
-        '$0 prepare --mixture exmix.yaml --out /data/exmix',
-        'all tasks of exmix.yaml, for rows of 512 and 114 tokens',
-      ),
+      .option('dry-run', {
+        type: 'boolean',
+        default: false,
+        describe: 'Tells what would be done, and the room it takes',
+      })
+      .option('json', { type: 'boolean', default: false, describe: 'JSON at the end; all else goes to standard error' })
+      .example('$0 prepare --mixture exmix.yaml --out /data/exmix', 'all tasks, for rows of 512 and 114 tokens')
+      .example('$0 prepare --out /data/exmix --shard 3/64', 'the third of 64 members of a job array'),
   handler: async (args) => {
+    if (args.merge && args.shard !== undefined)
+      throw new TrainerError('CONFIG_INVALID', '--merge and --shard: expected one of them; --merge makes no units');
     const { mixture, featureLengths, folder } = chooseMixture(args);
-    const interrupt = new AbortController();
-    const stop = (signal: string): void => interrupt.abort(signal);
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
-    const { inputs, targets } = featureLengths;
-    process.stdout.write(`preparing ${mixture.name} (inputs ${inputs}, targets ${targets} tokens) in ${folder}\n`);
-    let lineAt = systemClock.monotonicMs();
-    try {
-      const report = await prepareMixture({
-        mixture,
-        featureLengths,
-        outDir: folder,
-        badRowThreshold: args['bad-row-threshold'],
-        signal: interrupt.signal,
-        onTask: (task) => process.stdout.write(describeTask(task)),
-        onProgress: (progress) => {
-          if (systemClock.monotonicMs() - lineAt < PROGRESS_INTERVAL_MS) return;
-          lineAt = systemClock.monotonicMs();
-          process.stderr.write(describeProgress(progress));
-        },
-      });
-      process.stdout.write(`prepared ${report.folder}\nhash ${report.hash}\n`);
-    } finally {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.removeListener(signal, stop);
+    const init: PrepareInit = {
+      mixture,
+      featureLengths,
+      outDir: folder,
+      badRowThreshold: args['bad-row-threshold'],
+      unitBytes: args['unit-bytes'],
+      access: createSourceAccess(args['hub-url'] === undefined ? {} : { hubUrl: args['hub-url'] }),
+      processes: args.processes ?? 'auto',
+      mergeOnly: args.merge,
+      refresh: args.refresh,
+      ...(args.shard === undefined ? {} : { shard: parseShard(args.shard) }),
+    };
+    if (args['dry-run']) {
+      const outlook = await lookAhead(init);
+      process.stdout.write(args.json ? `${JSON.stringify(outlook)}\n` : formatOutlook(outlook));
+      return;
     }
+    const { inputs, targets } = featureLengths;
+    const title = `preparing ${mixture.name} (inputs ${inputs}, targets ${targets} tokens) in ${folder}\n`;
+    const report = await prepareShown(init, title, args.json);
+    if (args.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+    if (args.merge && report.finished === undefined)
+      throw new TrainerError('PATH_UNUSABLE', `${folder}: cannot be merged: ${describeMissing(report)}`);
   },
 };
 
-function describeTask({ name, outcome, reason, manifest }: PreparedTaskReport): string {
-  const { truncated, malformed, numExamples, numTokens } = manifest;
-  const facts = [`${formatNumber(numExamples)} examples`, `${formatNumber(numTokens)} tokens`];
-  if (truncated.inputs > 0) facts.push(`${formatNumber(truncated.inputs)} inputs cut`);
-  if (truncated.targets > 0) facts.push(`${formatNumber(truncated.targets)} targets cut`);
-  const shown = malformed.first.map(({ file, line, reason: why }) => `    ${file}:${line}: ${why}\n`).join('');
-  if (malformed.numRows > 0) facts.push(`${formatNumber(malformed.numRows)} malformed rows left out, the first:`);
-  return `  ${outcome} ${name}: ${facts.join(', ')}${reason === undefined ? '' : ` (${reason})`}\n${shown}`;
+/** Prepares and shows how far it is; SIGINT and SIGTERM call it off. */
+async function prepareShown(init: PrepareInit, title: string, json: boolean): Promise<ShardReport> {
+  const interrupt = new AbortController();
+  const stop = (signal: string): void => interrupt.abort(signal);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
+  // What stays goes to standard output, what passes to standard error; on a terminal they are one screen.
+  const lasting = json ? process.stderr : process.stdout;
+  const isTerminal = process.stderr.isTTY && lasting.isTTY;
+  const nowMs = (): number => systemClock.monotonicMs();
+  const view = new PrepareView({ write: (text) => process.stderr.write(text), isTerminal, nowMs });
+  const say = (text: string): void => {
+    view.clear();
+    lasting.write(text);
+  };
+  say(title);
+  try {
+    const report = await prepareShard({
+      ...init,
+      signal: interrupt.signal,
+      onTask: (task) => say(describeTask(task)),
+      onNote: (line) => {
+        view.line(`  ${line}\n`);
+      },
+      onProgress: (snapshot) => view.progress(snapshot),
+    });
+    if (report.finished === undefined)
+      say(`made ${formatNumber(report.unitsMade)} units in ${report.folder}\nnot merged: ${describeMissing(report)}\n`);
+    else say(`${describeTotals(report.finished)}prepared ${report.folder}\nhash ${report.finished.hash}\n`);
+    return report;
+  } finally {
+    view.clear();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.removeListener(signal, stop);
+  }
 }
 
-function describeProgress({ task, bytesRead, totalBytes, numExamples }: TaskProgress): string {
-  const percent = totalBytes === 0 ? 100 : Math.floor((100 * bytesRead) / totalBytes);
-  return `  ${task}: ${percent}% of the source read, ${formatNumber(numExamples)} examples\n`;
+function describeMissing({ missing }: ShardReport): string {
+  const rows = missing.map(({ task, units, numUnits }) => {
+    const named = units.slice(0, MAX_NAMED_UNITS).join(', ');
+    const more = units.length > MAX_NAMED_UNITS ? ', …' : '';
+    return `\n  ${task}: ${formatNumber(units.length)} of ${formatNumber(numUnits)} (${named}${more})`;
+  });
+  return `units that are not there yet:${rows.join('')}`;
 }

@@ -1,14 +1,10 @@
 /** `exmix status`: what a run is doing, from its coordinator where it lives, else from its journal. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal.ts';
 import { runPaths } from '../../coordinator/run-folder.ts';
 import { TrainerError } from '../../shared/errors.ts';
-
-const QUERY_DEADLINE_MS = 3_000;
-const announcementSchema = z.object({ url: z.string(), token: z.string(), pid: z.number(), epoch: z.number() });
+import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 
 interface StatusArguments {
   run: string;
@@ -32,11 +28,8 @@ export const statusCommand: CommandModule<object, StatusArguments> = {
 /** @returns undefined where no coordinator answers */
 async function queryCoordinator(run: string): Promise<Record<string, unknown> | undefined> {
   try {
-    const { url, token } = announcementSchema.parse(JSON.parse(await readFile(join(run, 'coordinator.json'), 'utf8')));
-    const address = new URL('/status', url.replace(/^ws/u, 'http'));
-    const headers = { authorization: `Bearer ${token}` };
-    const response = await fetch(address, { headers, signal: AbortSignal.timeout(QUERY_DEADLINE_MS) });
-    return response.ok ? z.record(z.string(), z.unknown()).parse(await response.json()) : undefined;
+    const coordinator = await findCoordinator(run);
+    return coordinator && z.record(z.string(), z.unknown()).parse(await askCoordinator(coordinator, '/status'));
   } catch {
     return undefined; // it is not there: the journal tells how far it came
   }

@@ -1,112 +1,78 @@
-/** `exmix tasks`: what a mixture consists of; `exmix tasks NAME`: one task, with examples as the model will read them. */
+/**
+ * `exmix tasks`: the tasks of ExMix, or of a mixture that is named; `exmix tasks show NAME`: all of one, with rendered examples.
+ *
+ * Without --mixture (or with --mixture exmix) it shows the built-in table, for which nothing need be there: neither tokenizer nor data.
+ * Its examples are made up and say so. Of another mixture the examples are the first rows of the source.
+ */
 import type { CommandModule } from 'yargs';
-import { readManifests, type PreparedFacts } from '../../mixture/prepare/read-manifests.ts';
-import { readSamples } from '../../mixture/prepare/read-samples.ts';
-import { findTask } from '../../mixture/tasks/load-mixture.ts';
-import type { Denoising, Mixture, Task, TextPair } from '../../mixture/tasks/task.ts';
+import { EXMIX_NAMES } from '../../mixture/tasks/exmix/exmix.ts';
+import { describeExmix } from '../../mixture/tasks/exmix/describe-exmix.ts';
+import { createNameSelection } from '../../mixture/tasks/name-patterns.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { nearestNames } from '../../shared/nearest-names.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
-import { formatNumber, formatTable } from '../text-table.ts';
+import { printExmixTask, printExmixTasks } from '../print-exmix-tasks.ts';
+import { printMixtureTask, printMixtureTasks } from '../print-mixture-tasks.ts';
 
 interface TasksArguments extends MixtureArguments {
-  name?: string | undefined;
+  words?: string[] | undefined;
   samples: number;
   json: boolean;
 }
 
 export const tasksCommand: CommandModule<object, TasksArguments> = {
-  command: 'tasks [name]',
-  describe: 'Lists the tasks of a mixture, or shows one with examples',
+  command: 'tasks [words..]',
+  describe: 'Lists the tasks of ExMix or of a mixture (list), or shows one with examples (show NAME)',
   builder: (parser) =>
     addMixtureOptions(parser)
-      .positional('name', { type: 'string', describe: 'Task to show; without it all are listed' })
-      .option('samples', { type: 'number', default: 2, describe: 'Examples to show of a task' })
+      .positional('words', { type: 'string', array: true, describe: 'list, or show NAME (show may be left out)' })
+      .option('samples', { type: 'number', default: 2, describe: 'Examples to show of a task of a mixture' })
       .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
-      .example('$0 tasks', 'the tasks of the demo mixture')
-      .example('$0 tasks satire --samples 3', 'three examples of one of them'),
-  handler: async (args) => {
-    const { mixture, folder } = chooseMixture(args);
-    const prepared = await readManifests(folder);
-    if (args.name === undefined) {
-      const tasks = listTasks(mixture, prepared);
-      process.stdout.write(
-        args.json ? `${JSON.stringify(tasks)}\n` : formatList(tasks, folder, prepared !== undefined),
-      );
-      return;
-    }
-    const task = findTask(mixture, args.name);
-    const shown = { ...describeTask(task, prepared), samples: await readSamples(task, args.samples) };
-    process.stdout.write(args.json ? `${JSON.stringify(shown)}\n` : formatTask(shown));
-  },
+      .example('$0 tasks --json', 'all 107 tasks of ExMix and C4, with sizes and rates')
+      .example('$0 tasks show glue_mnli', 'source, columns, templates, labels and an example of one of them')
+      .example('$0 tasks show satire --mixture demo --samples 3', 'three examples of a task of the demo mixture'),
+  handler: async (args) => void process.stdout.write(await tasksText(args)),
 };
 
-interface ListedTask {
-  readonly name: string;
-  readonly family: string;
-  readonly format: string;
-  /** Known when prepared. */
-  readonly numExamples?: number;
+/**
+ * What the command prints.
+ * @throws NAME_UNKNOWN, CONFIG_INVALID, PATH_UNUSABLE; of a mixture's task also what reading its source throws
+ */
+export async function tasksText(args: TasksArguments): Promise<string> {
+  const name = nameOf(args.words ?? []);
+  const isDemoTask = name !== undefined && args.mixture === undefined && !EXMIX_NAMES.includes(name);
+  if (!isDemoTask && (args.mixture === undefined || args.mixture === 'exmix')) return exmixText(name, args);
+  const { mixture, folder } = chooseMixture(args);
+  if (name === undefined) return printMixtureTasks(mixture, folder, args.json);
+  const { tasks, denoising } = mixture;
+  const names = [...tasks, ...(denoising === undefined ? [] : [denoising])].map((task) => task.name);
+  if (isDemoTask && !names.includes(name)) throw unknownTask(name, [...EXMIX_NAMES, ...names]);
+  return printMixtureTask(mixture, folder, name, args.samples, args.json);
 }
 
-interface DescribedTask extends ListedTask {
-  readonly files: readonly string[];
-  readonly rule: unknown;
-  readonly metrics: readonly string[];
-  readonly prepared?: unknown;
-}
-
-const familyOf = (task: Task | Denoising) => ('family' in task ? task.family : 'denoising');
-
-function listTasks(mixture: Mixture, prepared: PreparedFacts | undefined): ListedTask[] {
-  const tasks = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])];
-  return tasks.map((task) => {
-    const numExamples = prepared?.tasks.get(task.name)?.numExamples;
-    const facts = { name: task.name, family: familyOf(task), format: task.source.format };
-    return numExamples === undefined ? facts : { ...facts, numExamples };
-  });
-}
-
-function formatList(tasks: readonly ListedTask[], folder: string, isPrepared: boolean): string {
-  const rows = tasks.map(({ name, family, format, numExamples }) => [name, family, format, numExamples ?? '-']);
-  const note = isPrepared ? `prepared in ${folder}` : 'not prepared yet: exmix prepare';
-  return `${formatTable(['task', 'family', 'format', 'examples'], rows)}${tasks.length} tasks, ${note}\n`;
-}
-
-function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefined): DescribedTask {
-  const manifest = prepared?.tasks.get(task.name);
-  return {
-    name: task.name,
-    family: familyOf(task),
-    format: task.source.format,
-    files: task.source.files.map(({ path }) => path),
-    rule: 'preprocessor' in task ? task.preprocessor.identity : { kind: 'denoising', text: task.text },
-    metrics: 'metrics' in task ? task.metrics : [],
-    ...(manifest === undefined
-      ? {}
-      : {
-          numExamples: manifest.numExamples,
-          prepared: {
-            numTokens: manifest.numTokens,
-            truncated: manifest.truncated,
-            numRows: manifest.numRows,
-            malformedRows: manifest.malformed.numRows,
-          },
-        }),
-  };
-}
-
-function formatTask(task: DescribedTask & { readonly samples: readonly TextPair[] }): string {
-  const facts = [
-    ['task', task.name],
-    ['family', task.family],
-    ['source', `${task.format}: ${task.files.join(', ')}`],
-    ['rule', JSON.stringify(task.rule)],
-    ['metrics', task.metrics.join(', ') || '-'],
-    ['examples', task.numExamples === undefined ? 'not prepared yet: exmix prepare' : formatNumber(task.numExamples)],
-    ...(task.prepared === undefined ? [] : [['prepared', JSON.stringify(task.prepared)]]),
-  ];
-  const head = facts.map(([name, value]) => `${name!.padEnd(9)} ${value!}\n`).join('');
-  const samples = task.samples.map(
-    ({ inputs, targets }) => `\n  inputs:  ${inputs}\n${targets === '' ? '' : `  targets: ${targets}\n`}`,
+function exmixText(name: string | undefined, { tasks: patterns, json }: TasksArguments): string {
+  const isSelected = patterns === undefined ? () => true : createNameSelection(patterns, EXMIX_NAMES);
+  const tasks = describeExmix().filter((task) => isSelected(task.name));
+  if (name === undefined) return printExmixTasks(tasks, json);
+  const task = tasks.find((candidate) => candidate.name === name);
+  if (task !== undefined) return printExmixTask(task, json);
+  throw unknownTask(
+    name,
+    tasks.map((candidate) => candidate.name),
   );
-  return head + samples.join('');
+}
+
+/** @throws CONFIG_INVALID for words that are neither list, show NAME nor NAME */
+function nameOf(words: readonly string[]): string | undefined {
+  const [first, second, ...rest] = words;
+  if (first === undefined || (first === 'list' && second === undefined)) return undefined;
+  if (first === 'show' && second !== undefined && rest.length === 0) return second;
+  if (first !== 'show' && second === undefined) return first;
+  throw new TrainerError('CONFIG_INVALID', `tasks: expected list, show NAME or NAME, got "${words.join(' ')}"`);
+}
+
+function unknownTask(name: string, names: readonly string[]): TrainerError {
+  const near = nearestNames(name, names);
+  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : 'exmix tasks lists them';
+  return new TrainerError('NAME_UNKNOWN', `there is no task "${name}"; ${hint}`);
 }

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { readSource as readProductSource } from '../../mixture/sources/read-source.ts';
+import { readSource as readProductSource } from '../../mixture/sources/read-unit.ts';
+import { resolveSource } from '../../mixture/sources/resolve-source.ts';
+import { createSourceAccess } from '../../mixture/sources/source-access.ts';
 import { loadMixture } from '../../mixture/tasks/load-mixture.ts';
 import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { CREDITS } from './build/credits.ts';
-import { describeDemo, putTable, readSource } from './build/describe.ts';
+import { describeDemo, filesOf, putTable, readSource } from './build/describe.ts';
 import { countWords } from './build/plain-text.ts';
 
 const demoFolder = import.meta.dirname;
@@ -41,14 +43,14 @@ describe('demo mixture', () => {
 
   test('names every file of data/, and no other', () => {
     const named = [...mixture.tasks, denoising].flatMap(({ source }) =>
-      source.files.map((file) => path.basename(file.path)),
+      filesOf(source).map((file) => path.basename(file)),
     );
     assert.deepEqual([...new Set(named)].sort(), dataFiles);
   });
 
   test('uses every format, compressed and plain', () => {
     const kinds = [...mixture.tasks, denoising].flatMap(({ source }) =>
-      source.files.map((file) => `${source.format} ${file.path.endsWith('.gz') ? 'gz' : 'plain'}`),
+      filesOf(source).map((file) => `${source.format} ${file.endsWith('.gz') ? 'gz' : 'plain'}`),
     );
     assert.deepEqual([...new Set(kinds)].sort(), [
       'csv gz',
@@ -84,7 +86,8 @@ describe('demo mixture', () => {
   test('the reader of exmix prepare finds the same rows', async () => {
     for (const { name, source } of [...mixture.tasks, denoising]) {
       const found: unknown[] = [];
-      for await (const batch of readProductSource(source))
+      const access = createSourceAccess();
+      for await (const batch of readProductSource(await resolveSource(source, access), { access }))
         for (const record of batch) found.push(record.ok ? { ...record.fields } : record.reason);
       // deepEqual takes seconds on 180,000 rows
       assert.ok(JSON.stringify(found) === JSON.stringify(readSource(source)), name);

@@ -5,6 +5,7 @@
  * a segment with the number 1, 2, …; what is left is padding: id 0, segment 0, label −100, task −1.
  * Decoder inputs are the targets shifted right inside their segment, each segment beginning with 0 (pad), T5's start token.
  */
+import { throwIfAborted } from '../../shared/atomic-file.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { PlannedRow } from '../plan/planned-rows.ts';
 import { readPlannedExample, type RowExample } from './planned-examples.ts';
@@ -50,18 +51,21 @@ export function createBatchArrays(numRows: number, inputsLength: number, targets
 }
 
 /**
- * Writes a planned row into row `row`, whatever stood there before.
+ * Writes a planned row into row `row`, whatever stood there before; its examples are read at the same time, and nothing is written
+ * before all are there, nor after the signal has fired.
  * @param seed of the run @returns input tokens of the row, padding not counted
- * @throws SHARD_CORRUPT, PATH_UNUSABLE; INTERNAL for a row that does not fit
+ * @throws SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage; INTERNAL for a row that does not fit; ABORTED
  */
-export function fillRow(
+export async function fillRow(
   batch: BatchArrays,
   row: number,
   planned: PlannedRow,
   mixture: PreparedMixture,
   seed: number,
-): number {
-  const examples = planned.map((example) => readPlannedExample(mixture, example, seed));
+  signal?: AbortSignal,
+): Promise<number> {
+  const examples = await Promise.all(planned.map((example) => readPlannedExample(mixture, example, seed, signal)));
+  throwIfAborted(signal, 'filling a row');
   placeExamples(batch, row, examples);
   return examples.reduce((sum, { inputs }) => sum + inputs.length, 0);
 }

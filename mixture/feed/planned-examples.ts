@@ -16,15 +16,17 @@ const SPAN_CORRUPTION = hashName('span-corruption');
 
 /**
  * A pure function of its arguments and of the mixture's bytes. The same (seed, task name, epoch, example) gives the same spans.
- * @param seed of the run @throws INTERNAL for an example that does not exist, SHARD_CORRUPT, PATH_UNUSABLE
+ * @param seed of the run @throws INTERNAL for an example that does not exist, SHARD_CORRUPT, PATH_UNUSABLE, the codes of
+ *   shared/storage, ABORTED
  */
-export function readPlannedExample(
+export async function readPlannedExample(
   mixture: PreparedMixture,
   { task: taskNumber, index, epoch }: PlannedExample,
   seed: number,
-): RowExample {
+  signal?: AbortSignal,
+): Promise<RowExample> {
   const task = mixture.tasks[taskNumber]!;
-  const tokens = task.readTokens(index);
+  const tokens = await task.readTokens(index, signal);
   if (task.kind === 'supervised') {
     const inputsLength = task.inputsLength(index);
     return { task: taskNumber, inputs: tokens.subarray(0, inputsLength), targets: tokens.subarray(inputsLength) };

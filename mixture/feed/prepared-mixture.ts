@@ -1,22 +1,26 @@
-/** A prepared mixture, open and verified: what the coordinator plans from and the feed threads read. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
-import { TrainerError } from '../../shared/errors.ts';
+/**
+ * A prepared mixture, open: what the coordinator plans from and the feed threads read. It may lie in a folder or in remote storage.
+ *
+ * Opening reads manifests and indexes, verified by the hash tree below mixture.json; tokens are verified block by block when they
+ * are read (token-blocks.ts, docs/decisions/0012).
+ */
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { TaskSize } from '../plan/rates.ts';
 import {
   MANIFEST_FILE,
   MIXTURE_FILE,
   parseMixtureManifest,
   parseTaskManifest,
-  sha256Of,
   type MixtureManifest,
 } from '../prepare/manifest.ts';
 import type { FeatureLengths } from '../tasks/task.ts';
+import { openPreparedFiles, type PreparedAccess } from './open-prepared-files.ts';
+import { corrupt, type PreparedFiles } from './prepared-files.ts';
 import { openPreparedTask, type PreparedTask } from './prepared-task.ts';
-import { ShardFiles } from './shard-files.ts';
+import { TokenBlocks } from './token-blocks.ts';
 
 export interface PreparedMixture {
+  /** A folder or a URL. */
   readonly folder: string;
   readonly name: string;
   /** Identifies it: equal hashes, equal bytes. What the members of a run compare. */
@@ -31,46 +35,53 @@ export interface PreparedMixture {
 }
 
 export interface OpenOptions {
-  /** Compares the SHA-256 of every token shard, reading all of them once. Default true; sizes and manifests are checked always. */
-  readonly verify?: boolean;
   /** The hash that the run was started with. */
   readonly expectedHash?: string;
+  readonly access?: PreparedAccess;
+  readonly signal?: AbortSignal;
 }
 
 /**
- * @throws PATH_UNUSABLE where the folder holds no finished mixture; SHARD_CORRUPT with the file, what was expected and what was found;
- *   MIXTURE_MISMATCH where it is another mixture than expected
+ * @param location a folder, or an http:, https: or s3: URL of one
+ * @throws PATH_UNUSABLE where there is no finished mixture; SHARD_CORRUPT with the file, what was expected and what was found;
+ *   MIXTURE_MISMATCH where it is another mixture than expected; the codes of shared/storage; ABORTED
  */
 export async function openPreparedMixture(
-  folder: string,
-  { verify = true, expectedHash }: OpenOptions = {},
+  location: string,
+  { expectedHash, access, signal }: OpenOptions = {},
 ): Promise<PreparedMixture> {
-  const path = join(folder, MIXTURE_FILE);
-  const { manifest, hash } = parseMixtureManifest(await readText(path, 'PATH_UNUSABLE'), path);
+  const files = openPreparedFiles(location, access);
+  // The first failure calls off what else is being read.
+  const failed = new AbortController();
+  const stop = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]);
+  try {
+    return await openFrom(files, expectedHash, stop);
+  } catch (error) {
+    failed.abort(toTrainerError(error));
+    files.close();
+    throw error;
+  }
+}
+
+async function openFrom(
+  files: PreparedFiles,
+  expectedHash: string | undefined,
+  signal: AbortSignal,
+): Promise<PreparedMixture> {
+  const { location } = files;
+  const text = asText(await files.readUnknown(MIXTURE_FILE, signal));
+  const { manifest, hash } = parseMixtureManifest(text, files.placeOf(MIXTURE_FILE));
   if (expectedHash !== undefined && hash !== expectedHash)
     throw new TrainerError(
       'MIXTURE_MISMATCH',
-      `${folder}: expected the prepared mixture ${expectedHash}, found ${hash} (${manifest.name}); ` +
+      `${location}: expected the prepared mixture ${expectedHash}, found ${hash} (${manifest.name}); ` +
         'prepare it from the same sources, templates, tokenizer and lengths as the run was started with',
     );
-  const files = new ShardFiles();
-  const tasks: PreparedTask[] = [];
-  for (const { name, numExamples, manifest: expected } of manifest.tasks) {
-    const taskFolder = join(folder, name);
-    const manifestPath = join(taskFolder, MANIFEST_FILE);
-    const text = await readText(manifestPath, 'SHARD_CORRUPT');
-    if (sha256Of(text) !== expected)
-      throw new TrainerError(
-        'SHARD_CORRUPT',
-        `${manifestPath}: expected SHA-256 ${expected}, found ${sha256Of(text)}; run "exmix prepare" again`,
-      );
-    const task = await openPreparedTask(taskFolder, parseTaskManifest(text, manifestPath), files, verify);
-    if (task.name !== name || task.numExamples !== numExamples)
-      throw new TrainerError('SHARD_CORRUPT', `${manifestPath}: is not the task ${name} of ${numExamples} examples`);
-    tasks.push(task);
-  }
+  const blocks = new TokenBlocks(files);
+  const opening = manifest.tasks.map((task) => openTask(task, files, blocks, signal));
+  const tasks = await Promise.all(opening);
   return {
-    folder,
+    folder: location,
     name: manifest.name,
     hash,
     featureLengths: manifest.featureLengths,
@@ -82,14 +93,24 @@ export async function openPreparedMixture(
   };
 }
 
-async function readText(path: string, codeIfMissing: 'PATH_UNUSABLE' | 'SHARD_CORRUPT'): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT')
-      throw new TrainerError(codeIfMissing, `${path}: expected a prepared mixture, found none; run "exmix prepare"`, {
-        cause: error,
-      });
-    throw toStorageError(error, 'read', path);
-  }
+async function openTask(
+  { name, numExamples, manifest: expected }: MixtureManifest['tasks'][number],
+  files: PreparedFiles,
+  blocks: TokenBlocks,
+  signal: AbortSignal,
+): Promise<PreparedTask> {
+  const key = `${name}/${MANIFEST_FILE}`;
+  const place = files.placeOf(key);
+  const taskManifest = parseTaskManifest(asText(await files.readKnown({ key, sha256: expected }, signal)), place);
+  if (taskManifest.name !== name || taskManifest.numExamples !== numExamples)
+    throw corrupt(
+      place,
+      `the task ${name} of ${numExamples} examples`,
+      `${taskManifest.name} of ${taskManifest.numExamples}`,
+    );
+  return openPreparedTask(taskManifest, files, blocks, signal);
+}
+
+function asText(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
 }

@@ -1,22 +1,20 @@
 /**
  * The shards of one prepared task, open for reading: lengths from memory, tokens by position.
  *
- * In memory: 8 bytes an example of a supervised task (lengths and place), nothing for a denoising one. Tokens are read from the
- * file by position when they are asked for; the page cache of the system is the cache.
+ * In memory: 8 bytes an example of a supervised task (lengths and place), nothing for a denoising one. Tokens are read when they
+ * are asked for, in verified blocks (token-blocks.ts).
  */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { hashFile, toStorageError } from '../../shared/atomic-file.ts';
-import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { assertInvariant } from '../../shared/errors.ts';
 import type { TaskLengths } from '../plan/planner.ts';
 import type { TaskSize } from '../plan/rates.ts';
 import { corruptedLengths } from '../plan/span-corruption.ts';
 import type { ShardEntry, TaskManifest } from '../prepare/manifest.ts';
-import { sizeOf, type ShardFiles } from './shard-files.ts';
+import { corrupt, type PreparedFiles } from './prepared-files.ts';
+import type { TokenBlocks, TokenFile } from './token-blocks.ts';
 
 /** Where the examples of one shard are. */
 interface Shard {
-  readonly path: string;
+  readonly file: TokenFile;
   readonly firstExample: number;
   /** Supervised: first token of each example, in tokens from the start of the file. */
   readonly starts?: Uint32Array;
@@ -34,16 +32,16 @@ export class PreparedTask implements TaskLengths, TaskSize {
   readonly #manifest: TaskManifest;
   readonly #shards: readonly Shard[];
   readonly #lengths: Lengths;
-  readonly #files: ShardFiles;
+  readonly #blocks: TokenBlocks;
 
-  constructor(manifest: TaskManifest, shards: readonly Shard[], lengths: Lengths, files: ShardFiles) {
+  constructor(manifest: TaskManifest, shards: readonly Shard[], lengths: Lengths, blocks: TokenBlocks) {
     this.name = manifest.name;
     this.kind = manifest.identity.kind;
     this.numExamples = manifest.numExamples;
     this.#manifest = manifest;
     this.#shards = shards;
     this.#lengths = lengths;
-    this.#files = files;
+    this.#blocks = blocks;
   }
 
   /** Tokens of the inputs as the model sees them: with EOS; for denoising, after corruption. */
@@ -57,9 +55,9 @@ export class PreparedTask implements TaskLengths, TaskSize {
 
   /**
    * The stored ids of an example: inputs followed by targets (inputsLength says where they begin), or the raw segment of a denoising
-   * task. @throws INTERNAL for an index that does not exist, PATH_UNUSABLE, SHARD_CORRUPT
+   * task. @throws INTERNAL for an index that does not exist, SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage, ABORTED
    */
-  readTokens(index: number): Int32Array {
+  async readTokens(index: number, signal?: AbortSignal): Promise<Int32Array> {
     assertInvariant(
       Number.isInteger(index) && index >= 0 && index < this.numExamples,
       `task ${this.name} has ${this.numExamples} examples, asked for number ${index}`,
@@ -70,10 +68,11 @@ export class PreparedTask implements TaskLengths, TaskSize {
     const start = shard.starts?.[inShard] ?? inShard * segmentLength;
     const numTokens = shard.starts === undefined ? segmentLength : this.inputsLength(index) + this.targetsLength(index);
     const tokenBytes = tokenType === 'uint16' ? 2 : 4;
-    const bytes = this.#files.read(shard.path, start * tokenBytes, numTokens * tokenBytes);
+    const bytes = await this.#blocks.read(shard.file, start * tokenBytes, numTokens * tokenBytes, signal);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const tokens = new Int32Array(numTokens);
     for (let i = 0; i < numTokens; i++)
-      tokens[i] = tokenBytes === 2 ? bytes.readUInt16LE(2 * i) : bytes.readInt32LE(4 * i);
+      tokens[i] = tokenBytes === 2 ? view.getUint16(2 * i, true) : view.getInt32(4 * i, true);
     return tokens;
   }
 
@@ -90,59 +89,63 @@ export class PreparedTask implements TaskLengths, TaskSize {
 }
 
 /**
- * Opens the shards of a task.
- * @param verify also compares the SHA-256 of every file; sizes and lengths are checked always
- * @throws SHARD_CORRUPT, PATH_UNUSABLE
+ * Opens the shards of a task: every index is read and verified, of token files only the size.
+ * @throws SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage, ABORTED
  */
 export async function openPreparedTask(
-  folder: string,
   manifest: TaskManifest,
-  files: ShardFiles,
-  verify: boolean,
+  files: PreparedFiles,
+  blocks: TokenBlocks,
+  signal: AbortSignal,
 ): Promise<PreparedTask> {
   const isSupervised = manifest.identity.kind === 'supervised';
-  const pairs = new Uint16Array(isSupervised ? 2 * manifest.numExamples : 0);
-  const shards: Shard[] = [];
-  let firstExample = 0;
-  for (const entry of manifest.shards) {
-    const path = join(folder, entry.tokens.file);
-    await checkFile(path, entry.tokens, verify);
-    const starts = isSupervised
-      ? await loadIndex(folder, entry, manifest, pairs.subarray(2 * firstExample))
-      : undefined;
-    shards.push({ path, firstExample, ...(starts === undefined ? {} : { starts }) });
-    firstExample += entry.numExamples;
-  }
-  if (firstExample !== manifest.numExamples || firstExample === 0)
-    throw corrupt(folder, `${manifest.numExamples} examples`, `${firstExample} in the shards`);
-  if (isSupervised) return new PreparedTask(manifest, shards, { kind: 'each', pairs }, files);
+  const place = files.placeOf(manifest.name);
+  const numInShards = manifest.shards.reduce((sum, { numExamples }) => sum + numExamples, 0);
+  if (numInShards !== manifest.numExamples || numInShards === 0)
+    throw corrupt(place, `${manifest.numExamples} examples`, `${numInShards} in the shards`);
+  const pairs = new Uint16Array(isSupervised ? 2 * numInShards : 0);
+  let numBefore = 0;
+  const opening = manifest.shards.map(async (entry): Promise<Shard> => {
+    const firstExample = numBefore;
+    numBefore += entry.numExamples;
+    const file: TokenFile = {
+      ...inTask(manifest, entry.tokens),
+      checksums: inTask(manifest, entry.checksums),
+    };
+    await files.checkSize(file.key, file.bytes, signal);
+    if (!isSupervised) return { file, firstExample };
+    const ownPairs = pairs.subarray(2 * firstExample, 2 * (firstExample + entry.numExamples));
+    return { file, firstExample, starts: await loadIndex(entry, manifest, files, ownPairs, signal) };
+  });
+  const shards = await Promise.all(opening);
+  if (isSupervised) return new PreparedTask(manifest, shards, { kind: 'each', pairs }, blocks);
   const { inputsLength, targetsLength } = corruptedLengths(manifest.segmentLength);
-  return new PreparedTask(manifest, shards, { kind: 'same', inputs: inputsLength, targets: targetsLength }, files);
+  return new PreparedTask(manifest, shards, { kind: 'same', inputs: inputsLength, targets: targetsLength }, blocks);
 }
 
 /** Fills `pairs` and checks that the lengths keep the limits and fill the shard. @returns the first token of each example */
 async function loadIndex(
-  folder: string,
   { index, tokens, numExamples }: ShardEntry,
-  { identity, tokenType }: TaskManifest,
+  manifest: TaskManifest,
+  files: PreparedFiles,
   pairs: Uint16Array,
+  signal: AbortSignal,
 ): Promise<Uint32Array> {
-  if (index === undefined) throw corrupt(folder, `an index beside ${tokens.file}`, 'none');
-  const path = join(folder, index.file);
-  await checkFile(path, index, true);
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw toStorageError(error, 'read', path);
-  });
-  if (bytes.length !== 4 * numExamples) throw corrupt(path, `${4 * numExamples} B`, `${bytes.length} B`);
-  const { inputs, targets } = identity.featureLengths;
+  if (index === undefined) throw corrupt(files.placeOf(manifest.name), `an index beside ${tokens.file}`, 'none');
+  const file = inTask(manifest, index);
+  const place = files.placeOf(file.key);
+  if (index.bytes !== 4 * numExamples) throw corrupt(place, `${4 * numExamples} B`, `${index.bytes} B`);
+  const bytes = await files.readKnown(file, signal);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const { inputs, targets } = manifest.identity.featureLengths;
   const starts = new Uint32Array(numExamples);
   let start = 0;
   for (let i = 0; i < numExamples; i++) {
-    const inputsLength = bytes.readUInt16LE(4 * i);
-    const targetsLength = bytes.readUInt16LE(4 * i + 2);
+    const inputsLength = view.getUint16(4 * i, true);
+    const targetsLength = view.getUint16(4 * i + 2, true);
     if (inputsLength < 1 || inputsLength > inputs || targetsLength < 1 || targetsLength > targets)
       throw corrupt(
-        path,
+        place,
         `lengths of 1 to ${inputs} and 1 to ${targets}`,
         `${inputsLength} and ${targetsLength} at ${i}`,
       );
@@ -151,22 +154,12 @@ async function loadIndex(
     starts[i] = start;
     start += inputsLength + targetsLength;
   }
-  const numBytes = start * (tokenType === 'uint16' ? 2 : 4);
-  if (numBytes !== tokens.bytes) throw corrupt(path, `lengths that fill ${tokens.bytes} B`, `${numBytes} B`);
+  const numBytes = start * (manifest.tokenType === 'uint16' ? 2 : 4);
+  if (numBytes !== tokens.bytes) throw corrupt(place, `lengths that fill ${tokens.bytes} B`, `${numBytes} B`);
   return starts;
 }
 
-async function checkFile(path: string, expected: ShardEntry['tokens'], verify: boolean): Promise<void> {
-  const size = await sizeOf(path);
-  if (size !== expected.bytes) throw corrupt(path, `${expected.bytes} B`, `${size} B`);
-  if (!verify) return;
-  const found = await hashFile(path);
-  if (found.sha256 !== expected.sha256) throw corrupt(path, `SHA-256 ${expected.sha256}`, found.sha256);
-}
-
-function corrupt(where: string, expected: string, found: string): TrainerError {
-  return new TrainerError(
-    'SHARD_CORRUPT',
-    `${where}: expected ${expected}, found ${found}; run "exmix prepare" again: only what is damaged is made again`,
-  );
+/** File names of a manifest are those in the task's folder. */
+function inTask({ name }: TaskManifest, { file, bytes, sha256 }: ShardEntry['tokens']): TokenFile['checksums'] {
+  return { key: `${name}/${file}`, bytes, sha256 };
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { computeWeights, drawTasks, WEIGHT_SUM } from './draws.ts';
+import { computeRates, PAPER_RATES } from './rates.ts';
 
 const zeros = (numTasks: number) => new Float64Array(numTasks);
 const normalise = (raw: readonly number[]) => {
@@ -132,4 +134,36 @@ describe('weights', () => {
     test(`rejects ${what}`, () => {
       assert.throws(() => computeWeights(shares), { code: 'CONFIG_INVALID', message: /add up to 1/ });
     });
+});
+
+describe('the whole of ExMix', () => {
+  test('after each of 100,000 draws every one of 107 tasks and C4 is within one of n times its share', () => {
+    const golden = JSON.parse(readFileSync(new URL('../../golden/mixing.json', import.meta.url), 'utf8')) as {
+      tasks_without_size: string[];
+      with_styleptb_total: { per_task: Record<string, { train_examples: number }> };
+    };
+    const sizes = [
+      ...Object.entries(golden.with_styleptb_total.per_task).map(([name, { train_examples: n }]) => [name, n] as const),
+      // Together 53,546.
+      ...golden.tasks_without_size.map((name, i) => [name, i < 17 ? 2550 : 2549] as const),
+    ].map(([name, numExamples]) => ({ name, numExamples, kind: 'supervised' as const }));
+    const c4 = { name: 'c4', numExamples: 100_000_000, kind: 'denoising' as const };
+    const shares = computeRates([...sizes, c4], PAPER_RATES).map(({ share }) => share);
+    assert.equal(shares.length, 108);
+    const weights = computeWeights(shares);
+    const draws = drawTasks(weights, zeros(108), 100_000);
+    const counts = new Float64Array(108);
+    let worst = 0;
+    draws.forEach((task, i) => {
+      counts[task] = counts[task]! + 1;
+      for (let other = 0; other < 108; other++)
+        worst = Math.max(worst, Math.abs(counts[other]! - (i + 1) * shares[other]!));
+    });
+    assert.ok(worst < 1 + 1e-6 && worst > 0.9, `furthest from its share: ${worst} draws`);
+    // By exact integers once more, at the end.
+    counts.forEach((count, task) => {
+      const exact = (BigInt(100_000) * BigInt(weights[task]!)) / BigInt(WEIGHT_SUM);
+      assert.ok(BigInt(count) === exact || BigInt(count) === exact + 1n);
+    });
+  });
 });

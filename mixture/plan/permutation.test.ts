@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { RandomStream } from '../../shared/random.ts';
-import { createFeistel, createPermutation, MAX_EXAMPLES } from './permutation.ts';
+import { createFeistel, createInversePermutation, createPermutation, MAX_EXAMPLES } from './permutation.ts';
 
 const upTo = (size: number) => Array.from({ length: size }, (_, k) => k);
 const orderOf = (names: readonly number[], size: number) => upTo(size).map(createPermutation(names, size));
@@ -46,6 +46,21 @@ describe('keyed permutations', () => {
       for (const order of [orderOf([size], size), upTo(size).map(feistel)])
         assert.equal(new Set(order.filter((at) => at >= 0 && at < size)).size, size, `size ${size}`);
     }
+  });
+
+  test('the inverse leads back, for small orders, networks and the largest size', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(),
+        fc.constantFrom(1, 2, 200, 256, 257, 5000, 1_000_003, MAX_EXAMPLES),
+        fc.nat(),
+        (key, size, at) => {
+          const k = at % size;
+          assert.equal(createInversePermutation([key], size)(createPermutation([key], size)(k)), k);
+        },
+      ),
+      { numRuns: 300 },
+    );
   });
 
   test('are bijections for any key and size', () => {

@@ -28,16 +28,26 @@ const NUM_ROUNDS = 10;
  * @throws CONFIG_INVALID where size is not in [1, MAX_EXAMPLES]
  */
 export function createPermutation(names: readonly number[], size: number): (k: number) => number {
-  if (!Number.isInteger(size) || size < 1 || size > MAX_EXAMPLES)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `permutation: expected a size from 1 to ${MAX_EXAMPLES}, found ${size}; split a task that is larger`,
-    );
+  checkSize(size);
   const stream = new RandomStream(names);
   if (size > MAX_SHUFFLED) return createFeistel(stream, size, NUM_ROUNDS);
-  const order = Int32Array.from({ length: size }, (_, k) => k);
-  stream.shuffle(order);
+  const order = shuffledOrder(stream, size);
   return (k) => order[k]!;
+}
+
+/**
+ * The inverse of `createPermutation` with the same arguments: π(k) → k, as fast. The ledger finds by it which draw an example was.
+ * @throws CONFIG_INVALID as there
+ */
+export function createInversePermutation(names: readonly number[], size: number): (place: number) => number {
+  checkSize(size);
+  const stream = new RandomStream(names);
+  if (size > MAX_SHUFFLED) return createInverseFeistel(stream, size, NUM_ROUNDS);
+  const places = new Int32Array(size);
+  shuffledOrder(stream, size).forEach((index, k) => {
+    places[index] = k;
+  });
+  return (place) => places[place]!;
 }
 
 /**
@@ -66,6 +76,45 @@ export function createFeistel(stream: RandomStream, size: number, numRounds: num
     } while (place >= size);
     return place;
   };
+}
+
+/** The rounds of `createFeistel` backwards; numbers outside [0, size) are walked through the other way. */
+function createInverseFeistel(stream: RandomStream, size: number, numRounds: number): (place: number) => number {
+  const roundKeys = Uint32Array.from({ length: numRounds }, () => stream.nextUint32());
+  const leftSize = Math.ceil(Math.sqrt(size));
+  const rightSize = Math.ceil(size / leftSize);
+  const leftScale = leftSize / 2 ** 32;
+  const rightScale = rightSize / 2 ** 32;
+  return (place) => {
+    let k = place;
+    do {
+      let left = Math.floor(k / rightSize);
+      let right = k - left * rightSize;
+      for (let round = numRounds - 2; round >= 0; round -= 2) {
+        right -= (mix(left ^ roundKeys[round + 1]!) * rightScale) | 0;
+        if (right < 0) right += rightSize;
+        left -= (mix(right ^ roundKeys[round]!) * leftScale) | 0;
+        if (left < 0) left += leftSize;
+      }
+      k = left * rightSize + right;
+    } while (k >= size);
+    return k;
+  };
+}
+
+/** Up to MAX_SHUFFLED examples: their order, exactly uniform over all orders. */
+function shuffledOrder(stream: RandomStream, size: number): Int32Array {
+  const order = Int32Array.from({ length: size }, (_, k) => k);
+  stream.shuffle(order);
+  return order;
+}
+
+function checkSize(size: number): void {
+  if (!Number.isInteger(size) || size < 1 || size > MAX_EXAMPLES)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `permutation: expected a size from 1 to ${MAX_EXAMPLES}, found ${size}; split a task that is larger`,
+    );
 }
 
 /** lowbias32 (C. Wellons, "Prospecting for hash functions"): a bijection of uint32 in which every input bit moves every output bit. */

@@ -3,14 +3,8 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { hashName } from '../../shared/random.ts';
 import type { PlannedRow } from './planned-rows.ts';
-import {
-  planCursorSchema,
-  Planner,
-  rebaseCursor,
-  type PlanConfig,
-  type PlanCursor,
-  type TaskLengths,
-} from './planner.ts';
+import { planCursorSchema } from './plan-cursor.ts';
+import { Planner, type PlanConfig, type PlanCursor, type TaskLengths } from './planner.ts';
 
 /** A task whose lengths are a fixed function of the example. */
 function taskOf(name: string, numExamples: number, maxInputs = 60, maxTargets = 20): TaskLengths {
@@ -206,28 +200,12 @@ describe('planner', () => {
   });
 
   test('the cursor of a new planner is the beginning', () => {
-    const { fingerprint, ...place } = new Planner(CONFIG, TASKS).cursor();
-    assert.deepEqual(place, { window: 0, row: 0, credits: [0, 0, 0, 0], drawn: [0, 0, 0, 0] });
+    const { fingerprint, window, row, credits, drawn, pending } = new Planner(CONFIG, TASKS).cursor();
+    assert.deepEqual(
+      { window, row, credits, drawn, pending },
+      { window: 0, row: 0, credits: [0, 0, 0, 0], drawn: [0, 0, 0, 0], pending: [[], [], [], []] },
+    );
     assert.ok(fingerprint > 0);
-  });
-
-  test('a plan continues with other shares from a window boundary, each example still once in its epoch', () => {
-    const before = new Planner({ ...CONFIG, windowDraws: 50 }, TASKS);
-    const drawn = takeWindows(before, 3).flat(2);
-    const changed = { ...CONFIG, shares: [0.5, 0.25, 0, 0.25], windowDraws: 64 };
-    assert.notDeepEqual(before.cursor().credits, [0, 0, 0, 0]);
-    const rebased = rebaseCursor(before.cursor(), changed, TASKS);
-    assert.deepEqual(rebased.credits, [0, 0, 0, 0]);
-    const after = new Planner(changed, TASKS, rebased);
-    const later = takeWindows(after, 4).flat(2);
-    assert.equal(later.filter(({ task }) => task === 0).length, 128);
-    const small = [...drawn, ...later].filter(({ task }) => task === 1);
-    const names = new Set(small.map(({ epoch, index }) => `${epoch} ${index}`));
-    assert.equal(names.size, small.length);
-    assert.equal(Math.max(...small.map(({ epoch }) => epoch)), Math.ceil(small.length / 7) - 1);
-    before.nextRows(1);
-    assert.throws(() => rebaseCursor(before.cursor(), changed, TASKS), { code: 'CONFIG_INVALID', message: /window 3/ });
-    assert.throws(() => rebaseCursor(after.cursor(), { ...CONFIG, shares: [1] }, [full]), { code: 'CONFIG_INVALID' });
   });
 });
 
@@ -239,6 +217,20 @@ describe('planner refuses', () => {
     ['a window of nothing', { windowDraws: 0 }, TASKS, 'CONFIG_INVALID', /windowDraws/],
     ['a limit that is no number of tokens', { inputsLimit: 1.5 }, TASKS, 'CONFIG_INVALID', /inputsLimit/],
     ['a negative seed', { seed: -1 }, TASKS, 'CONFIG_INVALID', /seed/],
+    [
+      'changes that do not rise',
+      { changes: [3, 3].map((window) => ({ window, shares: CONFIG.shares })) },
+      TASKS,
+      'CONFIG_INVALID',
+      /rising window numbers, found 3 after 3/,
+    ],
+    [
+      'a change that gives a share without examples',
+      { changes: [{ window: 1, shares: [0.5, 0, 0.5, 0] }] },
+      TASKS,
+      'CONFIG_INVALID',
+      /unused .* 0 examples/,
+    ],
     [
       'an example over the limits',
       { shares: [1] },
@@ -282,8 +274,27 @@ describe('planner refuses', () => {
     });
   });
 
+  for (const [what, damage] of [
+    ['lists of other lengths', { drawn: [1] }],
+    ['bits of other draws', { given: 'AA==' }],
+    ['a pending draw that is not below the next one', { pending: [[10 ** 6], [], [], []] }],
+    ['more pending draws than were taken', { shift: [10 ** 6, 0, 0, 0] }],
+  ] as const)
+    test(`a cursor with ${what}`, () => {
+      const damaged = planCursorSchema.parse({ ...cursor(), ...damage });
+      assert.throws(() => new Planner(CONFIG, TASKS, damaged), { code: 'CHECKPOINT_CORRUPT' });
+    });
+
   test('a cursor that is not one, by its schema', () => {
-    for (const damage of [{ row: -1 }, { window: 0.5 }, { credits: [2 ** 48] }, { drawn: [-1] }, { extra: 1 }])
+    for (const damage of [
+      { row: -1 },
+      { window: 0.5 },
+      { credits: [2 ** 48] },
+      { drawn: [-1] },
+      { version: 1 },
+      { given: '?' },
+      { extra: 1 },
+    ])
       assert.equal(planCursorSchema.safeParse({ ...cursor(), ...damage }).success, false);
     assert.equal(planCursorSchema.safeParse(cursor()).success, true);
   });

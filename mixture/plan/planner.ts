@@ -9,125 +9,147 @@
  *
  * Assumptions: lengths never change for the same (seed, tasks); `TaskLengths` answers at once, from memory.
  */
-
-import * as z from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
-import { computeWeights, drawTasks, WEIGHT_SUM } from './draws.ts';
+import { computeWeights, drawTasks } from './draws.ts';
 import { packRows } from './packing.ts';
 import { createPermutation } from './permutation.ts';
+import {
+  checkPlanConfig,
+  checkShares,
+  fingerprintOf,
+  sharesAt,
+  type PlanConfig,
+  type SharesChange,
+  type TaskLengths,
+} from './plan-config.ts';
+import { checkCursor, makeBits, setBit, type PlanCursor } from './plan-cursor.ts';
 import type { PlannedRow } from './planned-rows.ts';
 
-export interface TaskLengths {
-  readonly name: string;
-  readonly numExamples: number;
-  /** Tokens of an example with EOS, ≥ 1 and ≤ the limit; for denoising, those after corruption. */
-  inputsLength(index: number): number;
-  targetsLength(index: number): number;
-}
-
-export interface PlanConfig {
-  readonly seed: number;
-  /** Tokens a row has room for, EOS included. */
-  readonly inputsLimit: number;
-  readonly targetsLimit: number;
-  /** Draws planned and packed together: larger fills rows better and takes longer to resume. */
-  readonly windowDraws: number;
-  /** Share of all draws of each task, in the order of the tasks; adds up to 1. */
-  readonly shares: readonly number[];
-}
-
-/** A place in the plan. JSON-safe; the whole state of the mixture. */
-export const planCursorSchema = z.strictObject({
-  /** Which plan this is a place of: a hash of everything that decides the order. */
-  fingerprint: z
-    .int()
-    .min(0)
-    .max(2 ** 32 - 1),
-  window: z.int().min(0),
-  /** Rows of this window already handed out. */
-  row: z.int().min(0),
-  /** Credits of the schedule at the window's start, one integer per task, |credit| < 2^48, adding up to 0. */
-  credits: z.array(z.int().gt(-WEIGHT_SUM).lt(WEIGHT_SUM)),
-  /** Draws per task before this window. */
-  drawn: z.array(z.int().min(0)),
-});
-export type PlanCursor = z.infer<typeof planCursorSchema>;
+export type { PlanConfig, SharesChange, TaskLengths } from './plan-config.ts';
+export type { PlanCursor } from './plan-cursor.ts';
 
 interface WindowStart {
   readonly window: number;
   readonly credits: Float64Array;
+  /** Number of each task's next draw. */
   readonly drawn: Float64Array;
+  /** Draws below it that come first. */
+  readonly pending: readonly (readonly number[])[];
+}
+
+/** The draws of a window, one array each, in the order of the draws. */
+interface Draws {
+  readonly tasks: Int32Array;
+  readonly indexes: Int32Array;
+  readonly epochs: Int32Array;
+  /** Place of a draw among the window's, by task and then in the order of the task's draws. */
+  readonly places: Int32Array;
 }
 
 interface Window {
   readonly start: WindowStart;
   readonly next: WindowStart;
-  /** Rows in their final order: row r holds the examples starts[r] to starts[r + 1] − 1 of the three arrays. */
+  /** Draws of each task. */
+  readonly counts: Int32Array;
+  /** Rows in their final order: row r holds the examples starts[r] to starts[r + 1] − 1 of `draws`. */
   readonly starts: Int32Array;
-  readonly tasks: Int32Array;
-  readonly indexes: Int32Array;
-  readonly epochs: Int32Array;
+  readonly draws: Draws;
+  /** By `places`: 1 = handed out. */
+  readonly given: Uint8Array;
 }
 
 /** Hands out the rows of the plan in order, from the beginning or from a cursor. */
 export class Planner {
-  readonly #config: PlanConfig;
+  #config: PlanConfig;
   readonly #tasks: readonly TaskLengths[];
   readonly #taskKeys: readonly number[];
-  readonly #weights: Float64Array;
-  readonly #fingerprint: number;
+  readonly #shift: readonly number[];
   #window: Window;
-  #row: number;
+  #row = 0;
 
   /**
    * @param cursor continues after the row at which it was taken; without it, from the first row
-   * @throws CONFIG_INVALID, MIXTURE_MISMATCH (a cursor of another plan; an example over the limits), SHARD_CORRUPT
+   * @throws CONFIG_INVALID, MIXTURE_MISMATCH (a cursor of another plan; an example over the limits), SHARD_CORRUPT, CHECKPOINT_CORRUPT
    */
   constructor(config: PlanConfig, tasks: readonly TaskLengths[], cursor?: PlanCursor) {
-    checkConfig(config, tasks);
+    checkPlanConfig(config, tasks);
     this.#config = config;
     this.#tasks = tasks;
     this.#taskKeys = tasks.map(({ name }) => hashName(name));
-    this.#weights = computeWeights(config.shares);
-    this.#fingerprint = fingerprintOf(config, tasks);
-    if (cursor !== undefined) checkCursor(cursor, this.#fingerprint, tasks.length);
+    this.#shift = cursor?.shift ?? tasks.map(() => 0);
+    if (cursor !== undefined) checkCursor(cursor, fingerprintOf(config, tasks, cursor.window), tasks.length);
     this.#window = this.#planWindow({
       window: cursor?.window ?? 0,
       credits: Float64Array.from(cursor?.credits ?? tasks.map(() => 0)),
       drawn: Float64Array.from(cursor?.drawn ?? tasks.map(() => 0)),
+      pending: cursor?.pending ?? tasks.map(() => []),
     });
-    this.#row = cursor?.row ?? 0;
-    if (this.#row >= this.#numRows())
+    const row = cursor?.row ?? 0;
+    if (row >= this.#numRows())
       throw new TrainerError(
         'MIXTURE_MISMATCH',
-        `mixture cursor: window ${this.#window.start.window} has ${this.#numRows()} rows, the cursor stands after row ${this.#row}; the shards are not those the run was started with`,
+        `mixture cursor: window ${this.#window.start.window} has ${this.#numRows()} rows, the cursor stands after row ${row}; the shards are not those the run was started with`,
       );
+    while (this.#row < row) this.#takeRow();
+  }
+
+  /** The plan, with the changes that were made. */
+  get config(): PlanConfig {
+    return this.#config;
   }
 
   /** The next `numRows` rows; how many are asked for at a time does not change them. */
   nextRows(numRows: number): PlannedRow[] {
     const rows: PlannedRow[] = [];
     while (rows.length < numRows) {
-      rows.push(readRow(this.#window, this.#row));
-      this.#row += 1;
-      if (this.#row === this.#numRows()) {
-        this.#window = this.#planWindow(this.#window.next);
-        this.#row = 0;
-      }
+      rows.push(this.#takeRow());
+      if (this.#row < this.#numRows()) continue;
+      this.#window = this.#planWindow(this.#window.next);
+      this.#row = 0;
     }
     return rows;
   }
 
+  /** The first window that is not planned yet, and how many rows come before it: the earliest that shares can change. */
+  nextWindow(): { readonly window: number; readonly rowsBefore: number } {
+    return { window: this.#window.next.window, rowsBefore: this.#numRows() - this.#row };
+  }
+
+  /**
+   * Other shares from a window on that is not planned yet; equal to a planner that knew the change from the start.
+   * What was to change in that window or later is given up.
+   * @throws CONFIG_INVALID for the shares, or for a window that is planned already
+   */
+  changeShares({ window, shares }: SharesChange): void {
+    checkShares(shares, this.#tasks);
+    computeWeights(shares);
+    if (!Number.isSafeInteger(window) || window < this.#window.next.window)
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `mixture: shares can change from window ${this.#window.next.window} on, not in window ${window}, which is planned`,
+      );
+    const earlier = (this.#config.changes ?? []).filter((change) => change.window < window);
+    this.#config = { ...this.#config, changes: [...earlier, { window, shares }] };
+  }
+
   /** The place after the last row handed out. */
   cursor(): PlanCursor {
-    const { window, credits, drawn } = this.#window.start;
+    const { start, counts, given } = this.#window;
+    const { window, credits, drawn, pending } = start;
+    const shares = sharesAt(this.#config, window);
     return {
-      fingerprint: this.#fingerprint,
+      version: 2,
+      fingerprint: fingerprintOf(this.#config, this.#tasks, window),
       window,
       row: this.#row,
       credits: Array.from(credits),
       drawn: Array.from(drawn),
+      pending: pending.map((numbers) => [...numbers]),
+      shift: [...this.#shift],
+      draws: Array.from(counts),
+      given: Buffer.from(given).toString('base64'),
+      tasks: this.#tasks.map(({ name, numExamples }, task) => ({ name, numExamples, share: shares[task]! })),
     };
   }
 
@@ -135,19 +157,34 @@ export class Planner {
     return this.#window.starts.length - 1;
   }
 
-  #planWindow(start: WindowStart): Window {
-    const { seed, windowDraws } = this.#config;
+  #takeRow(): PlannedRow {
+    const { starts, draws, given } = this.#window;
+    const row: { task: number; index: number; epoch: number }[] = [];
+    for (let i = starts[this.#row]!; i < starts[this.#row + 1]!; i++) {
+      setBit(given, draws.places[i]!);
+      row.push({ task: draws.tasks[i]!, index: draws.indexes[i]!, epoch: draws.epochs[i]! });
+    }
+    this.#row += 1;
+    return row;
+  }
+
+  #planWindow(begin: WindowStart): Window {
+    const { seed, windowDraws, changes = [] } = this.#config;
+    const { window } = begin;
+    // Shares that change leave no debts of the old ones.
+    const isNew = changes.some((change) => change.window === window);
+    const start = isNew ? { ...begin, credits: new Float64Array(this.#tasks.length) } : begin;
     const credits = start.credits.slice();
-    const draws = drawTasks(this.#weights, credits, windowDraws);
-    new RandomStream([seed, hashName('draw-order'), start.window]).shuffle(draws);
-    const { indexes, epochs, drawn } = this.#chooseExamples(draws, start.drawn);
-    const inputs = Int32Array.from(draws, (task, i) => this.#tasks[task]!.inputsLength(indexes[i]!));
-    const targets = Int32Array.from(draws, (task, i) => this.#tasks[task]!.targetsLength(indexes[i]!));
-    const nameOf = (i: number) => `task ${this.#tasks[draws[i]!]!.name} example ${indexes[i]!}`;
+    const order = drawTasks(computeWeights(sharesAt(this.#config, window)), credits, windowDraws);
+    new RandomStream([seed, hashName('draw-order'), window]).shuffle(order);
+    const { draws, counts, drawn, pending } = this.#chooseExamples(order, start);
+    const inputs = order.map((task, i) => this.#tasks[task]!.inputsLength(draws.indexes[i]!));
+    const targets = order.map((task, i) => this.#tasks[task]!.targetsLength(draws.indexes[i]!));
+    const nameOf = (i: number) => `task ${this.#tasks[order[i]!]!.name} example ${draws.indexes[i]!}`;
     const packed = packRows(inputs, targets, this.#config, nameOf);
     const numRows = packed.starts.length - 1;
     const rowOrder = Int32Array.from({ length: numRows }, (_, row) => row);
-    new RandomStream([seed, hashName('row-order'), start.window]).shuffle(rowOrder);
+    new RandomStream([seed, hashName('row-order'), window]).shuffle(rowOrder);
     const starts = new Int32Array(numRows + 1);
     const members = new Int32Array(windowDraws);
     for (let row = 0; row < numRows; row++) {
@@ -158,24 +195,39 @@ export class Planner {
     }
     return {
       start,
-      next: { window: start.window + 1, credits, drawn },
+      next: { window: window + 1, credits, drawn, pending },
+      counts,
       starts,
-      tasks: members.map((i) => draws[i]!),
-      indexes: members.map((i) => indexes[i]!),
-      epochs: members.map((i) => epochs[i]!),
+      draws: {
+        tasks: members.map((i) => draws.tasks[i]!),
+        indexes: members.map((i) => draws.indexes[i]!),
+        epochs: members.map((i) => draws.epochs[i]!),
+        places: members.map((i) => draws.places[i]!),
+      },
+      given: makeBits(windowDraws),
     };
   }
 
+  /** The example of each draw: those owed to its task first, then the next of its order. */
   #chooseExamples(
-    draws: Int32Array,
-    drawnBefore: Float64Array,
-  ): { indexes: Int32Array; epochs: Int32Array; drawn: Float64Array } {
-    const drawn = drawnBefore.slice();
-    const indexes = new Int32Array(draws.length);
-    const epochs = new Int32Array(draws.length);
+    tasks: Int32Array,
+    start: WindowStart,
+  ): Pick<WindowStart, 'drawn' | 'pending'> & { draws: Draws; counts: Int32Array } {
+    const counts = new Int32Array(this.#tasks.length);
+    for (const task of tasks) counts[task] = counts[task]! + 1;
+    const nextPlace = new Int32Array(counts.length);
+    for (let task = 1; task < counts.length; task++) nextPlace[task] = nextPlace[task - 1]! + counts[task - 1]!;
+    const drawn = start.drawn.slice();
+    const numTaken = new Int32Array(counts.length);
+    const indexes = new Int32Array(tasks.length);
+    const epochs = new Int32Array(tasks.length);
+    const places = new Int32Array(tasks.length);
     const orders = new Map<number, { epoch: number; permute: (k: number) => number }>();
-    draws.forEach((task, i) => {
-      const count = drawn[task]!;
+    tasks.forEach((task, i) => {
+      const owed = start.pending[task]![numTaken[task]!];
+      const count = owed ?? drawn[task]!;
+      if (owed === undefined) drawn[task] = count + 1;
+      numTaken[task] = numTaken[task]! + 1;
       const { numExamples } = this.#tasks[task]!;
       const epoch = Math.floor(count / numExamples);
       let order = orders.get(task);
@@ -186,77 +238,12 @@ export class Planner {
       }
       indexes[i] = order.permute(count - epoch * numExamples);
       epochs[i] = epoch;
-      drawn[task] = count + 1;
+      places[i] = nextPlace[task]!;
+      nextPlace[task] = nextPlace[task]! + 1;
     });
-    return { indexes, epochs, drawn };
+    const pending = start.pending.map((numbers, task) =>
+      numbers.length === 0 ? numbers : numbers.slice(counts[task]),
+    );
+    return { draws: { tasks, indexes, epochs, places }, counts, drawn, pending };
   }
-}
-
-/**
- * A cursor at the start of a window, moved to a plan with other shares, limits or window: every task goes on where it was in its
- * epoch, and the schedule starts anew with no credit. The tasks must be the same ones, with the same examples and seed.
- * @throws CONFIG_INVALID where the cursor stands inside a window (train to its end first) or the tasks are not as many
- */
-export function rebaseCursor(cursor: PlanCursor, config: PlanConfig, tasks: readonly TaskLengths[]): PlanCursor {
-  checkConfig(config, tasks);
-  if (cursor.row !== 0 || cursor.drawn.length !== tasks.length)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `mixture: a plan can change only between two windows and with the same tasks; found row ${cursor.row} of window ${cursor.window}, ${cursor.drawn.length} tasks before and ${tasks.length} now; wait for the next window`,
-    );
-  return { ...cursor, fingerprint: fingerprintOf(config, tasks), credits: tasks.map(() => 0) };
-}
-
-function readRow(window: Window, row: number): PlannedRow {
-  const first = window.starts[row]!;
-  return Array.from({ length: window.starts[row + 1]! - first }, (_, i) => ({
-    task: window.tasks[first + i]!,
-    index: window.indexes[first + i]!,
-    epoch: window.epochs[first + i]!,
-  }));
-}
-
-function fingerprintOf(config: PlanConfig, tasks: readonly TaskLengths[]): number {
-  const { seed, inputsLimit, targetsLimit, windowDraws, shares } = config;
-  const names = tasks.map(({ name, numExamples }) => [name, numExamples]);
-  return hashName(JSON.stringify([seed, inputsLimit, targetsLimit, windowDraws, shares, names]));
-}
-
-function checkConfig(config: PlanConfig, tasks: readonly TaskLengths[]): void {
-  for (const field of ['inputsLimit', 'targetsLimit', 'windowDraws'] as const) {
-    const value = config[field];
-    if (!Number.isInteger(value) || value < 1)
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `mixture: ${field}: expected a whole number of at least 1, found ${value}`,
-      );
-  }
-  if (!Number.isSafeInteger(config.seed) || config.seed < 0)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `mixture: seed: expected a whole number from 0 to 2^53 - 1, found ${config.seed}`,
-    );
-  if (config.shares.length !== tasks.length)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `mixture: expected one share for each of ${tasks.length} tasks, found ${config.shares.length}`,
-    );
-  tasks.forEach(({ name, numExamples }, task) => {
-    if (config.shares[task]! > 0 && !(Number.isInteger(numExamples) && numExamples >= 1))
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `mixture: task ${name} has a share of ${config.shares[task]!} but ${numExamples} examples; prepare it again or set its rate to 0`,
-      );
-  });
-}
-
-function checkCursor(cursor: PlanCursor, fingerprint: number, numTasks: number): void {
-  if (cursor.fingerprint !== fingerprint || cursor.drawn.length !== numTasks || cursor.credits.length !== numTasks)
-    throw new TrainerError(
-      'MIXTURE_MISMATCH',
-      `mixture cursor: expected plan ${fingerprint} of ${numTasks} tasks, found plan ${cursor.fingerprint} of ${cursor.drawn.length}; seed, limits, window, rates and task sizes must be those the run was started with`,
-    );
-  const sum = cursor.credits.reduce((a, b) => a + b, 0);
-  if (sum !== 0)
-    throw new TrainerError('CHECKPOINT_CORRUPT', `mixture cursor: expected credits that add up to 0, found ${sum}`);
 }

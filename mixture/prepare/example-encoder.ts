@@ -12,7 +12,8 @@ export type EncodedExample =
       /** Inputs, then targets; valid until the next call. */
       readonly tokens: Int32Array;
       readonly inputsLength: number;
-      readonly truncated: { readonly inputs: boolean; readonly targets: boolean };
+      /** Tokens cut from each; 0 where it fits. */
+      readonly cut: { readonly inputs: number; readonly targets: number };
     }
   | { readonly ok: false; readonly reason: string };
 
@@ -68,7 +69,7 @@ export class ExampleEncoder {
       ok: true,
       tokens: this.#encoder.ids.subarray(0, inputsLength + targetsLength),
       inputsLength,
-      truncated: { inputs: numInputs >= this.#limits.inputs, targets: numTargets >= this.#limits.targets },
+      cut: { inputs: numInputs + 1 - inputsLength, targets: numTargets + 1 - targetsLength },
     };
   }
 
@@ -91,12 +92,10 @@ function emptyOrTooLong(what: string, count: number | undefined): EncodedExample
  * What is left behind the last full segment is dropped, so that every example has the same lengths.
  */
 export class SegmentCutter {
-  readonly #encoder: TextIds;
   readonly #segment: Int32Array;
   #filled = 0;
 
-  constructor(tokenizer: Tokenizer, segmentLength: number) {
-    this.#encoder = new TextIds(tokenizer);
+  constructor(segmentLength: number) {
     this.#segment = new Int32Array(segmentLength);
   }
 
@@ -105,13 +104,8 @@ export class SegmentCutter {
     return this.#filled;
   }
 
-  /** Segments that become full by this document; each is valid until the next is asked for. Undefined: malformed. */
-  push(text: string): Generator<Int32Array> | undefined {
-    const count = this.#encoder.encodeAt(text, 0);
-    return count === undefined || count === 0 ? undefined : this.#cut(this.#encoder.ids.subarray(0, count));
-  }
-
-  *#cut(tokens: Int32Array): Generator<Int32Array> {
+  /** Segments that become full by these tokens; each is valid until the next is asked for. */
+  *push(tokens: Int32Array): Generator<Int32Array> {
     for (let at = 0; at < tokens.length;) {
       const taken = tokens.subarray(at, at + this.#segment.length - this.#filled);
       this.#segment.set(taken, this.#filled);

@@ -1,63 +1,73 @@
 /**
- * What a prepared mixture says of itself: one manifest per task, written after its shards, and mixture.json, written last.
+ * What a prepared mixture says of itself: one manifest per task, written after its units, and mixture.json, written last.
  *
  * Nothing in them depends on the time, the machine or where files lie: the same source gives the same bytes.
  * Hashes form a tree: mixture.json holds its own hash and those of the task manifests, these hold those of the shard files.
  */
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import type { JsonValue } from '../tasks/task.ts';
+import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
+import { shardEntrySchema } from './shard-entry.ts';
+import { unitCountsSchema } from './unit-counts.ts';
+
+export { sha256Of } from './prepared-format.ts';
+export type { ShardEntry } from './shard-entry.ts';
 
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
 
-/** Raised when the layout or the rules of preparing change: older folders are prepared again. */
-const FORMAT_VERSION = 1;
-
 const count = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/u);
 const featureLengths = z.strictObject({ inputs: count, targets: count });
-const fileDigest = z.strictObject({ file: z.string().regex(/^shard-\d{5,}\.(tokens|index)$/u), bytes: count, sha256 });
 const jsonValue: z.ZodType<JsonValue> = z.json();
 
 /** All that the shards of a task are a function of. */
 const identitySchema = z.strictObject({
   kind: z.enum(['supervised', 'denoising']),
+  /** As resolved: which bytes. */
   source: z.strictObject({
     format: z.string(),
     quotes: z.boolean(),
-    files: z.array(z.strictObject({ path: z.string(), bytes: count, sha256 })),
+    files: z.array(z.strictObject({ name: z.string(), bytes: count, version: z.string() })),
+    /** On a hub; the revision is a commit. */
+    origin: z
+      .strictObject({ dataset: z.string(), config: z.string().optional(), split: z.string(), revision: z.string() })
+      .optional(),
   }),
+  /** About how many bytes of the source make a unit. */
+  unitBytes: count,
   preprocessor: z.record(z.string(), jsonValue),
   tokenizer: sha256,
   featureLengths,
   shardBytes: count,
 });
 
+const counts = unitCountsSchema.shape;
+
 const taskManifestSchema = z.strictObject({
   format: z.literal('exmix-token-shards'),
   version: z.literal(FORMAT_VERSION),
   name: z.string(),
   identity: identitySchema,
+  /** Hash of what the mixture declared: the identity before the source was resolved. */
+  declared: sha256,
+  numUnits: count,
   tokenType: z.enum(['uint16', 'int32']),
   numExamples: count,
   /** Tokens stored. Supervised: inputs and targets with EOS; denoising: raw tokens. */
   numTokens: count,
   /** Raw tokens of each example of the denoising task; 0 for a supervised one. */
   segmentLength: count,
-  /** Examples cut to the feature lengths. */
-  truncated: z.strictObject({ inputs: count, targets: count }),
-  /** Denoising: tokens behind the last full segment. */
-  droppedTokens: count,
-  /** Rows read, the malformed ones included. */
+  truncated: counts.truncated,
+  tokensIn: counts.tokensIn,
+  droppedTokens: counts.dropped,
+  /** Rows read: those that gave examples, those left out on purpose, the malformed ones. */
   numRows: count,
-  malformed: z.strictObject({
-    numRows: count,
-    first: z.array(z.strictObject({ file: z.string(), line: count, reason: z.string() })),
-  }),
-  /** `index` is missing where all examples have `segmentLength` tokens. */
-  shards: z.array(z.strictObject({ numExamples: count, tokens: fileDigest, index: fileDigest.optional() })),
+  leftOutRows: count,
+  malformed: z.strictObject({ numRows: count, kinds: counts.malformedKinds, first: counts.malformedFirst }),
+  /** In the order of examples; file names with the folder of the unit. */
+  shards: z.array(shardEntrySchema),
 });
 
 const mixtureManifestSchema = z.strictObject({
@@ -80,19 +90,24 @@ const mixtureManifestSchema = z.strictObject({
 
 export type TaskIdentity = z.infer<typeof identitySchema>;
 export type TaskManifest = z.infer<typeof taskManifestSchema>;
-export type ShardEntry = TaskManifest['shards'][number];
 export type MixtureManifest = z.infer<typeof mixtureManifestSchema>;
 
 export function createTaskManifest(facts: Omit<TaskManifest, 'format' | 'version'>): TaskManifest {
-  return { format: 'exmix-token-shards', version: FORMAT_VERSION, ...facts };
+  return taskManifestSchema.parse({ format: 'exmix-token-shards', version: FORMAT_VERSION, ...facts }); // for the order of keys
 }
 
 export function createMixtureManifest(facts: Omit<MixtureManifest, 'format' | 'version'>): MixtureManifest {
   return { format: 'exmix-prepared-mixture', version: FORMAT_VERSION, ...facts };
 }
 
-export function sha256Of(content: string | Uint8Array): string {
-  return createHash('sha256').update(content).digest('hex');
+/** With the keys in the order in which they are written. */
+export function createIdentity(facts: TaskIdentity): TaskIdentity {
+  return identitySchema.parse(facts);
+}
+
+/** Hash of a task's identity and name: what a unit was made from. */
+export function hashIdentity(name: string, identity: TaskIdentity): string {
+  return sha256Of(JSON.stringify([FORMAT_VERSION, name, identity]));
 }
 
 /** Bytes of a task's manifest.json. */
@@ -141,7 +156,8 @@ export function describeChange(before: TaskIdentity, now: TaskIdentity): string 
   const isSame = (key: keyof TaskIdentity) => JSON.stringify(before[key]) === JSON.stringify(now[key]);
   const words: Record<keyof TaskIdentity, string> = {
     kind: 'its kind',
-    source: `its source (${changedFiles(before, now).join(', ') || 'format or quotes'})`,
+    source: `its source (${describeSourceChange(before.source, now.source)})`,
+    unitBytes: 'the size of units',
     preprocessor: 'its template or preprocessor',
     tokenizer: 'the tokenizer',
     featureLengths: `the feature lengths (${lengthsOf(before)} before, ${lengthsOf(now)} now)`,
@@ -151,9 +167,23 @@ export function describeChange(before: TaskIdentity, now: TaskIdentity): string 
   return changed.length === 0 ? undefined : `changed: ${changed.map((key) => words[key]).join(', ')}`;
 }
 
-function changedFiles(before: TaskIdentity, now: TaskIdentity): string[] {
-  const hashes = new Map(before.source.files.map((file) => [file.path, file.sha256]));
-  return now.source.files.filter((file) => hashes.get(file.path) !== file.sha256).map((file) => file.path);
+/** Files that are named in a message at most. */
+const MAX_NAMED = 3;
+
+function describeSourceChange(before: TaskIdentity['source'], now: TaskIdentity['source']): string {
+  const revisions = [before.origin?.revision, now.origin?.revision];
+  const parts: string[] = [];
+  if (revisions[0] !== revisions[1])
+    parts.push(`revision ${revisions[0]?.slice(0, 12) ?? 'none'} before, ${revisions[1]?.slice(0, 12) ?? 'none'} now`);
+  const versions = new Map(before.files.map(({ name, version }) => [name, version]));
+  const files = now.files.filter(({ name, version }) => versions.get(name) !== version).map(({ name }) => name);
+  const gone = before.files.length - (now.files.length - files.filter((name) => !versions.has(name)).length);
+  if (files.length > 0)
+    parts.push(
+      files.slice(0, MAX_NAMED).join(', ') + (files.length > MAX_NAMED ? ` and ${files.length - MAX_NAMED} more` : ''),
+    );
+  if (gone > 0) parts.push(`${gone} file(s) gone`);
+  return parts.join('; ') || 'format or quotes';
 }
 
 function lengthsOf({ featureLengths: { inputs, targets } }: TaskIdentity): string {

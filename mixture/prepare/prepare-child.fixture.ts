@@ -1,14 +1,18 @@
-/** A process that prepares a mixture, to be killed: `prepare-child.fixture.ts MIXTURE OUT`; writes a line for each finished task. */
+/** A process that prepares a mixture, to be killed: `prepare-child.fixture.ts MIXTURE OUT`; writes a line for each batch of rows and finished task. */
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { prepareMixture } from './prepare-mixture.ts';
 
 const [mixturePath, outDir] = process.argv.slice(2) as [string, string];
+let numTells = 0;
 const report = await prepareMixture({
   mixture: loadMixture(mixturePath),
   featureLengths: { inputs: 24, targets: 12 },
   outDir,
   shardBytes: 1024,
-  onProgress: ({ task, numExamples }) => process.stdout.write(`progress ${task} ${numExamples}\n`),
+  clock: { monotonicMs: () => 10_000 * numTells++, wallMs: () => 0, sleep: () => Promise.resolve() }, // every progress is told
+  onProgress: ({ tasks }) => {
+    for (const { name, state } of tasks) if (state === 'running') process.stdout.write(`progress ${name}\n`);
+  },
   onTask: ({ name, outcome }) => process.stdout.write(`task ${name} ${outcome}\n`),
 });
 process.stdout.write(`done ${report.hash}\n`);

@@ -42,6 +42,18 @@ function contentOf(folder: string): Map<string, string> {
   return new Map(paths.map((path) => [path.slice(folder.length + 1), readFileSync(path, 'latin1')]));
 }
 
+/** Tasks that have a manifest. */
+function finishedTasks(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((name) => existsSync(join(folder, name, 'manifest.json')))
+    .sort();
+}
+
+/** Names of what is half made, anywhere below. */
+function partialFolders(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => /\.partial-[^/]*$/.test(path));
+}
+
 /** A change of one file of the sources, with the mixture loaded again. */
 function change(folder: string, file: string, edit: (text: string) => string): Mixture {
   const path = join(folder, file);
@@ -57,14 +69,18 @@ describe('preparing a mixture', () => {
     const [first, second] = [newFolder(), newFolder()];
     const a = writeSmallMixture(newFolder());
     const b = writeSmallMixture(newFolder());
-    for (const { path } of b.tasks[0]!.source.files) utimesSync(path, 1, 1);
+    for (const { source } of b.tasks)
+      if (source.kind === 'files') for (const { location } of source.files) utimesSync(location, 1, 1);
     const reportA = await prepare(a, first);
     const reportB = await prepare(b, second);
     assert.equal(reportA.hash, reportB.hash);
     assert.deepEqual(contentOf(first), contentOf(second));
     const text = [...contentOf(first)].filter(([name]) => name.endsWith('.json')).map(([, content]) => content);
     assert.doesNotMatch(text.join(''), new RegExp(root));
-    assert.ok([...contentOf(first).keys()].includes(join('zipped', 'shard-00001.tokens')), 'several shards');
+    assert.ok(
+      [...contentOf(first).keys()].includes(join('zipped', 'unit-00001', 'shard-00001.tokens')),
+      'several shards',
+    );
   });
 
   test('stores what the tokenizer says, EOS behind inputs and targets, in the order of the source', async () => {
@@ -73,8 +89,8 @@ describe('preparing a mixture', () => {
     await prepare(mixture, outDir, { featureLengths: { inputs: 64, targets: 20 } });
     const prepared = await openPreparedMixture(outDir);
     const tokenizer = await loadTokenizer(mixture.tokenizerPath);
-    const textsOf = (task: number, index: number) => {
-      const ids = prepared.tasks[task]!.readTokens(index);
+    const textsOf = async (task: number, index: number) => {
+      const ids = await prepared.tasks[task]!.readTokens(index);
       const inputsLength = prepared.tasks[task]!.inputsLength(index);
       assert.deepEqual([ids[inputsLength - 1], ids.at(-1)], [1, 1]);
       return [tokenizer.decode(ids.subarray(0, inputsLength)), tokenizer.decode(ids.subarray(inputsLength))];
@@ -85,10 +101,10 @@ describe('preparing a mixture', () => {
       [60, 120, 60, 60],
     );
     for (let i = 0; i < 60; i++) {
-      assert.deepEqual(textsOf(0, i), [`say: ${sentence(i)}`, sentence(3 * i, 4)]);
-      assert.deepEqual(textsOf(1, 60 + i), [sentence(2000 + i), sentence(2000 + 3 * i, 4)]);
-      assert.deepEqual(textsOf(2, i), [`is it ${sentence(i)}, "so"?`, ['no', 'yes'][i % 2]]);
-      assert.deepEqual(textsOf(3, i), [`"${sentence(i)}`, sentence(i + 5, 3)]);
+      assert.deepEqual(await textsOf(0, i), [`say: ${sentence(i)}`, sentence(3 * i, 4)]);
+      assert.deepEqual(await textsOf(1, 60 + i), [sentence(2000 + i), sentence(2000 + 3 * i, 4)]);
+      assert.deepEqual(await textsOf(2, i), [`is it ${sentence(i)}, "so"?`, ['no', 'yes'][i % 2]]);
+      assert.deepEqual(await textsOf(3, i), [`"${sentence(i)}`, sentence(i + 5, 3)]);
     }
     prepared.close();
   });
@@ -103,10 +119,13 @@ describe('preparing a mixture', () => {
     assert.equal(manifest.segmentLength, 26); // inputs 24: 26 raw tokens, 4 of them noise in 1 span
     const prepared = await openPreparedMixture(outDir);
     const denoise = prepared.tasks.at(-1)!;
-    const stored = Array.from({ length: denoise.numExamples }, (_, i) => [...denoise.readTokens(i)]).flat();
+    const stored: number[] = [];
+    for (let i = 0; i < denoise.numExamples; i++) stored.push(...(await denoise.readTokens(i)));
     assert.deepEqual(stored, raw.slice(0, stored.length));
-    assert.equal(raw.length - stored.length, manifest.droppedTokens);
-    assert.ok(manifest.droppedTokens < 26);
+    assert.equal(raw.length - stored.length, manifest.droppedTokens.remainder);
+    assert.equal(manifest.tokensIn, raw.length);
+    assert.deepEqual(manifest.droppedTokens.longDocuments, 0);
+    assert.ok(manifest.droppedTokens.remainder < 26);
     prepared.close();
   });
 
@@ -120,7 +139,7 @@ describe('preparing a mixture', () => {
     let cut = 0;
     for (let i = 0; i < plain.numExamples; i++) {
       const whole = tokenizer.encode(`say: ${sentence(i)}`);
-      const inputs = [...plain.readTokens(i).subarray(0, plain.inputsLength(i))];
+      const inputs = [...(await plain.readTokens(i)).subarray(0, plain.inputsLength(i))];
       assert.deepEqual(inputs, [...whole.slice(0, 7), 1]);
       if (whole.length > 7) cut += 1;
     }
@@ -199,7 +218,7 @@ describe('preparing a mixture', () => {
       ),
     );
     const before = contentOf(outDir);
-    appendFileSync(join(outDir, 'table', 'shard-00000.tokens'), 'x');
+    appendFileSync(join(outDir, 'table', 'unit-00000', 'shard-00000.tokens'), 'x');
     const repaired = await prepare(mixture, outDir, { featureLengths: { inputs: 32, targets: 12 } });
     assert.deepEqual(
       repaired.tasks
@@ -230,7 +249,7 @@ describe('malformed rows', () => {
     assert.match(error.message, /plain\.jsonl:64: targets: no token is left after normalisation/);
     assert.match(error.message, /plain\.jsonl:65: not JSON: the line starts with "not json"/);
     assert.match(error.message, /task table: 1 of 61 rows .*\n {2}table\.csv:62: targets: unknown label "perhaps"/);
-    assert.deepEqual(readdirSync(outDir).sort(), ['denoise', 'tabbed', 'zipped']);
+    assert.deepEqual(finishedTasks(outDir), ['denoise', 'tabbed', 'zipped']);
     await assert.rejects(openPreparedMixture(outDir), { code: 'PATH_UNUSABLE' });
   });
 
@@ -318,7 +337,9 @@ describe('what cannot be prepared', () => {
     const controller = new AbortController();
     const onTask = () => controller.abort();
     await assert.rejects(prepare(mixture, outDir, { signal: controller.signal, onTask }), { code: 'ABORTED' });
-    assert.deepEqual(readdirSync(outDir), ['plain']);
+    assert.deepEqual(finishedTasks(outDir), ['plain']);
+    assert.deepEqual(partialFolders(outDir), []);
+    assert.deepEqual(readdirSync(join(outDir, 'zipped')), []);
   });
 });
 
@@ -348,19 +369,15 @@ describe('a killed process', () => {
     const killed = await runUntil(outDir, /^progress zipped/);
     assert.equal(killed.signal, 'SIGKILL');
     assert.ok(!killed.lines.some((line) => line.startsWith('task zipped')));
-    const left = readdirSync(outDir).sort();
-    assert.ok(
-      left.some((name) => name.startsWith('.partial-')),
-      `a half task is left: ${left.join(' ')}`,
-    );
-    assert.ok(left.includes('plain') && !left.includes('zipped') && !left.includes('mixture.json'));
+    assert.equal(partialFolders(outDir).length, 1, 'a half unit is left');
+    assert.deepEqual(finishedTasks(outDir), ['plain']);
     await assert.rejects(openPreparedMixture(outDir), { code: 'PATH_UNUSABLE' });
 
-    const plain = statSync(join(outDir, 'plain')).ino;
+    const plain = statSync(join(outDir, 'plain', 'unit-00000')).ino;
     const resumed = await runUntil(outDir, /^never$/);
     assert.equal(resumed.signal, null);
     assert.ok(resumed.lines.includes('task plain reused') && resumed.lines.includes('task zipped prepared'));
-    assert.equal(statSync(join(outDir, 'plain')).ino, plain);
+    assert.equal(statSync(join(outDir, 'plain', 'unit-00000')).ino, plain);
     assert.deepEqual(contentOf(outDir), contentOf(undisturbed));
   });
 
@@ -370,10 +387,7 @@ describe('a killed process', () => {
     const [a, b] = await Promise.all([prepare(small, outDir), prepare(small, outDir)]);
     assert.equal(a.hash, b.hash);
     assert.equal((await openPreparedMixture(outDir)).hash, a.hash);
-    assert.deepEqual(
-      readdirSync(outDir).filter((name) => name.startsWith('.')),
-      [],
-    );
+    assert.deepEqual(partialFolders(outDir), []);
   });
 });
 

@@ -1,112 +1,169 @@
 /**
- * Sources → token shards of a whole mixture. Resumable and deterministic: a task whose shards are there, whole and made from the
- * same source, template, tokenizer and lengths is not made again; the same mixture gives the same bytes anywhere.
+ * Sources → token shards of a whole mixture, or of one member's share of it: plan, make units, merge.
  *
- * Several processes may prepare the same folder at the same time. mixture.json is written last: without it there is no prepared
- * mixture. A malformed source does not keep the other tasks from being prepared; it is told at the end.
+ * Resumable and deterministic: a unit that is there, whole and made from the same source, template, tokenizer and lengths, is not
+ * made again; the same mixture gives the same bytes anywhere, whoever makes its units. Any number of processes may prepare the
+ * same folder at the same time. mixture.json is written last: without it there is no prepared mixture.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hashFile, replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
-import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { toStorageError } from '../../shared/atomic-file.ts';
+import { assertInvariant } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
-import { computeSegmentLength, denoisingLengths } from '../plan/span-corruption.ts';
-import { identifyFile, measureSources, type SourceFileIdentity } from '../sources/read-source.ts';
-import type { FeatureLengths, Mixture } from '../tasks/task.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
+import { tokenBytesOf } from './ensure-unit.ts';
+import { estimateRoom, freeRoom } from './estimate-room.ts';
+import { findFinishedTask } from './finished-task.ts';
 import {
   createMixtureManifest,
-  describeChange,
   MANIFEST_FILE,
   MIXTURE_FILE,
-  parseTaskManifest,
   serializeMixtureManifest,
   serializeTaskManifest,
   sha256Of,
-  type TaskIdentity,
-  type TaskManifest,
 } from './manifest.ts';
-import { prepareTask, type PreparableTask, type TaskProgress } from './prepare-task.ts';
-import { checkRows } from './row-tally.ts';
+import { isRemote, removePlans } from './plan-file.ts';
+import { hashDeclared, planTasks, type PlanInit } from './plan-tasks.ts';
+import { listPreparables } from './preparable-task.ts';
+import {
+  completeOptions,
+  type PreparedTaskReport,
+  type PrepareInit,
+  type PrepareReport,
+  type PrepareSettings,
+} from './prepare-options.ts';
+import { dealUnits, PrepareWork, type Deal } from './prepare-work.ts';
+import { publishFile } from './publish-file.ts';
+import { surveyTask, tidyTaskFolder, type TaskSurvey } from './survey-tasks.ts';
 
-/** A shard ends before it would be larger. */
-const SHARD_BYTES = 64 * 1024 * 1024;
-/** Share of malformed rows that a task may have. */
-export const BAD_ROW_THRESHOLD = 0.001;
-/** Lengths are stored in 16 bits. */
-const MAX_FEATURE_LENGTH = 65_535;
+export type { PreparedTaskReport, PrepareInit, PrepareReport } from './prepare-options.ts';
 
-export interface PrepareInit {
-  readonly mixture: Mixture;
-  /** Tokens, EOS included. */
-  readonly featureLengths: FeatureLengths;
-  /** Folder of the prepared mixture; made where it is not there. */
-  readonly outDir: string;
-  /** Largest share of malformed rows, 0 to 1, of the rows of each task. */
-  readonly badRowThreshold?: number;
-  readonly shardBytes?: number;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: TaskProgress) => void;
-  /** Called when a task is done. */
-  readonly onTask?: (task: PreparedTaskReport) => void;
-}
-
-export interface PreparedTaskReport {
-  readonly name: string;
-  /** `reused`: its shards were there. */
-  readonly outcome: 'prepared' | 'reused';
-  /** Why it was made again, where there were shards before. */
-  readonly reason?: string;
-  readonly manifest: TaskManifest;
-}
-
-export interface PrepareReport {
+/** What a member of a job array left behind. */
+export interface ShardReport {
   readonly folder: string;
-  /** Identifies the prepared mixture: two folders with this hash hold the same bytes. */
-  readonly hash: string;
-  readonly tasks: readonly PreparedTaskReport[];
+  /** Tasks of which units are missing, which other members make; empty: the mixture is finished. */
+  readonly missing: readonly { readonly task: string; readonly units: readonly number[]; readonly numUnits: number }[];
+  /** Units that this process made. */
+  readonly unitsMade: number;
+  /** Where nothing is missing. */
+  readonly finished?: PrepareReport;
 }
 
 /**
- * @throws CONFIG_INVALID (lengths, threshold), SOURCE_UNREADABLE (all missing files at once), SOURCE_MALFORMED (all tasks at once),
- *   TOKENIZER_INVALID, PATH_UNUSABLE, DISK_FULL, ABORTED. Finished tasks stay, and are reused by the next call.
+ * Prepares all of the mixture.
+ * @throws CONFIG_INVALID (lengths, threshold, a column), SOURCE_UNREADABLE and SOURCE_MALFORMED (of all tasks at once), WORKER_LOST
+ *   (a unit that ends every process), TOKENIZER_INVALID, PATH_UNUSABLE, DISK_FULL, ABORTED. Finished units stay, and are kept by
+ *   the next call.
  */
-export async function prepareMixture(init: PrepareInit): Promise<PrepareReport> {
-  const { mixture, featureLengths, outDir, badRowThreshold = BAD_ROW_THRESHOLD } = init;
-  checkOptions(featureLengths, badRowThreshold);
-  const preparables = listTasks(mixture, featureLengths);
+export async function prepareMixture(init: Omit<PrepareInit, 'shard' | 'mergeOnly'>): Promise<PrepareReport> {
+  const { finished } = await prepareShard(init);
+  assertInvariant(finished !== undefined, 'all units are there after all were made');
+  return finished;
+}
+
+/** Prepares the units dealt to `init.shard`, or all; merges where no other is missing. @throws as prepareMixture */
+export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
+  const settings = completeOptions(init);
+  const { mixture, featureLengths, outDir, badRowThreshold } = settings;
+  const preparables = listPreparables(mixture, featureLengths);
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
-  await measureSources(preparables.map(({ task }) => task.source));
+  const planInit = planInitOf(settings, tokenizer, true);
+
+  const reports = new Map<string, PreparedTaskReport>();
+  if (settings.pinned === true)
+    for (const preparable of preparables.filter(({ task }) => isRemote(task.source))) {
+      const { name } = preparable.task;
+      const manifest = await findFinishedTask(outDir, name, hashDeclared(preparable, planInit));
+      if (manifest !== undefined)
+        reports.set(name, { name, outcome: 'reused', unitsMade: 0, unitsKept: manifest.numUnits, manifest });
+    }
+  const open = preparables.filter(({ task }) => !reports.has(task.name));
+  const plans = await planTasks(open, planInit);
+  await makeFolder(outDir);
+  for (const plan of plans) await tidyTaskFolder(outDir, plan);
+  const surveys = [];
+  for (const plan of plans) surveys.push(await surveyTask(outDir, plan));
+
+  const deal = dealUnits(surveys, settings);
+  await tellOfRoom(settings, surveys, deal, tokenBytesOf(tokenizer));
+  await retract(outDir, deal.tasksToMake);
+  const work = new PrepareWork(settings, tokenizer, surveys, deal, async (run) => {
+    const report = await run.merge(outDir, tokenBytesOf(tokenizer), badRowThreshold);
+    reports.set(report.name, report);
+    settings.onTask?.(report);
+  });
+  const unitsMade = await work.run();
+
+  const missing = work.missing();
+  if (missing.length > 0) return { folder: outDir, missing, unitsMade };
+  const tasks = preparables.map(({ task }) => reports.get(task.name)).filter((report) => report !== undefined);
+  assertInvariant(tasks.length === preparables.length, 'every task has a report');
+  const hash = await finish(settings, tokenizer, tasks);
+  return { folder: outDir, missing: [], unitsMade, finished: { folder: outDir, hash, tasks } };
+}
+
+export function planInitOf(settings: PrepareSettings, tokenizer: Tokenizer, keepPlans: boolean): PlanInit {
+  const { outDir, access, featureLengths, unitBytes, shardBytes, refresh = false, signal } = settings;
+  return {
+    outDir,
+    access,
+    tokenizerHash: tokenizer.hash,
+    featureLengths,
+    unitBytes,
+    shardBytes,
+    refresh,
+    keepPlans,
+    ...(signal === undefined ? {} : { signal }),
+  };
+}
+
+async function makeFolder(outDir: string): Promise<void> {
   await mkdir(outDir, { recursive: true }).catch((error: unknown) => {
     throw toStorageError(error, 'create', outDir);
   });
   await removeAbandoned(outDir);
+}
 
-  const identify = createIdentifier(init, tokenizer);
-  const tasks: PreparedTaskReport[] = [];
-  const malformed: TrainerError[] = [];
-  for (const preparable of preparables) {
-    const identity = await identify(preparable);
-    try {
-      const report = await prepareOne(init, preparable, identity, tokenizer, badRowThreshold);
-      tasks.push(report);
-      init.onTask?.(report);
-    } catch (thrown) {
-      const error = toTrainerError(thrown);
-      if (error.code !== 'SOURCE_MALFORMED') throw error;
-      malformed.push(error);
-    }
+/** Says beforehand where the disk may be too small. */
+async function tellOfRoom(
+  { outDir, onNote }: PrepareSettings,
+  surveys: readonly TaskSurvey[],
+  { own }: Deal,
+  tokenBytes: 2 | 4,
+): Promise<void> {
+  let needed = 0;
+  for (const { plan, isThere } of surveys) {
+    const missing = own.filter(({ task, number }) => task === plan.name && isThere[number] !== true);
+    const bytes = missing.reduce((sum, unit) => sum + unit.bytes, 0);
+    needed += estimateRoom(plan.source, bytes, tokenBytes);
   }
-  if (malformed.length === 1) throw malformed[0]!;
-  if (malformed.length > 1)
-    throw new TrainerError('SOURCE_MALFORMED', malformed.map(({ message }) => message).join('\n'), {
-      cause: malformed,
-    });
+  const free = await freeRoom(outDir);
+  if (needed > free)
+    onNote?.(
+      `${outDir}: about ${Math.ceil(needed / 1e6)} MB are needed, ${Math.floor(free / 1e6)} MB are free; it may become full`,
+    );
+}
 
+/** Takes back what says that the mixture and these tasks are finished, before anything under it changes. */
+async function retract(outDir: string, tasks: readonly string[]): Promise<void> {
+  if (tasks.length === 0) return;
+  const paths = [join(outDir, MIXTURE_FILE), ...tasks.map((name) => join(outDir, name, MANIFEST_FILE))];
+  for (const path of paths)
+    await rm(path, { force: true }).catch((error: unknown) => {
+      throw toStorageError(error, 'remove', path);
+    });
+}
+
+/** Writes mixture.json. @returns its hash */
+async function finish(
+  { mixture, featureLengths: { inputs, targets }, outDir }: PrepareSettings,
+  { hash: tokenizerHash, vocabSize, numExtraIds }: Tokenizer,
+  tasks: readonly PreparedTaskReport[],
+): Promise<string> {
   const manifest = createMixtureManifest({
     name: mixture.name,
-    tokenizer: { hash: tokenizer.hash, vocabSize: tokenizer.vocabSize, numExtraIds: tokenizer.numExtraIds },
-    featureLengths,
+    tokenizer: { hash: tokenizerHash, vocabSize, numExtraIds },
+    featureLengths: { inputs, targets },
     tasks: tasks.map(({ name, manifest: of }) => ({
       name,
       kind: of.identity.kind,
@@ -115,128 +172,7 @@ export async function prepareMixture(init: PrepareInit): Promise<PrepareReport> 
     })),
   });
   const { text, hash } = serializeMixtureManifest(manifest);
-  const path = join(outDir, MIXTURE_FILE);
-  if ((await readIfThere(path)) !== text) await replaceFile(path, text);
-  return { folder: outDir, hash, tasks };
-}
-
-async function prepareOne(
-  { outDir, signal, onProgress }: PrepareInit,
-  preparable: PreparableTask,
-  identity: TaskIdentity,
-  tokenizer: Tokenizer,
-  badRowThreshold: number,
-): Promise<PreparedTaskReport> {
-  const { name } = preparable.task;
-  const found = await findPrepared(join(outDir, name), name, identity, signal);
-  if (found.manifest !== undefined) {
-    checkRows(name, found.manifest, badRowThreshold);
-    return { name, outcome: 'reused', manifest: found.manifest };
-  }
-  await rm(join(outDir, MIXTURE_FILE), { force: true }).catch((error: unknown) => {
-    throw toStorageError(error, 'remove', join(outDir, MIXTURE_FILE));
-  });
-  const manifest = await prepareTask({
-    preparable,
-    identity,
-    tokenizer,
-    outDir,
-    badRowThreshold,
-    ...(signal === undefined ? {} : { signal }),
-    ...(onProgress === undefined ? {} : { onProgress }),
-  });
-  return { name, outcome: 'prepared', ...(found.reason === undefined ? {} : { reason: found.reason }), manifest };
-}
-
-/** The manifest of shards that can be used as they are, or why those that are there cannot. */
-async function findPrepared(
-  folder: string,
-  name: string,
-  identity: TaskIdentity,
-  signal: AbortSignal | undefined,
-): Promise<{ manifest?: TaskManifest; reason?: string }> {
-  const path = join(folder, MANIFEST_FILE);
-  const text = await readIfThere(path);
-  if (text === undefined) return {};
-  try {
-    const manifest = parseTaskManifest(text, path);
-    if (manifest.name !== name || serializeTaskManifest(manifest) !== text) return { reason: `${path} is damaged` };
-    const change = describeChange(manifest.identity, identity);
-    if (change !== undefined) return { reason: change };
-    for (const { tokens, index } of manifest.shards)
-      for (const file of index === undefined ? [tokens] : [tokens, index])
-        if ((await hashFile(join(folder, file.file), signal)).sha256 !== file.sha256)
-          return { reason: `${join(folder, file.file)} is damaged` };
-    return { manifest };
-  } catch (thrown) {
-    const error = toTrainerError(thrown);
-    if (error.code === 'ABORTED') throw error;
-    return { reason: error.message };
-  }
-}
-
-function listTasks(mixture: Mixture, { inputs, targets }: FeatureLengths): PreparableTask[] {
-  const preparables: PreparableTask[] = mixture.tasks.map((task) => ({ kind: 'supervised', task }));
-  if (mixture.denoising === undefined) return preparables;
-  const needed = denoisingLengths(inputs).targetsLength;
-  if (needed > targets)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `feature lengths: denoising of ${inputs} input tokens needs ${needed} target tokens, found ${targets}; raise the targets or lower the inputs length`,
-    );
-  const segmentLength = computeSegmentLength({ inputsLimit: inputs, targetsLimit: targets });
-  return [...preparables, { kind: 'denoising', task: mixture.denoising, segmentLength }];
-}
-
-function createIdentifier(
-  { featureLengths, shardBytes = SHARD_BYTES, signal }: PrepareInit,
-  tokenizer: Tokenizer,
-): (preparable: PreparableTask) => Promise<TaskIdentity> {
-  const known = new Map<string, SourceFileIdentity>();
-  return async (preparable) => {
-    const { format, quotes, files } = preparable.task.source;
-    const identities: SourceFileIdentity[] = [];
-    for (const file of files) {
-      const identity = known.get(file.path) ?? (await identifyFile(file, signal));
-      known.set(file.path, identity);
-      identities.push({ ...identity, path: file.relativePath });
-    }
-    return {
-      kind: preparable.kind,
-      source: { format, quotes, files: identities },
-      preprocessor:
-        preparable.kind === 'supervised'
-          ? { ...preparable.task.preprocessor.identity }
-          : { kind: 'denoising', text: preparable.task.text, segmentLength: preparable.segmentLength },
-      tokenizer: tokenizer.hash,
-      featureLengths: { inputs: featureLengths.inputs, targets: featureLengths.targets },
-      shardBytes,
-    };
-  };
-}
-
-function checkOptions({ inputs, targets }: FeatureLengths, badRowThreshold: number): void {
-  for (const [what, length] of [
-    ['inputs', inputs],
-    ['targets', targets],
-  ] as const)
-    if (!Number.isInteger(length) || length < 2 || length > MAX_FEATURE_LENGTH)
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `${what} length: expected a whole number of tokens from 2 to ${MAX_FEATURE_LENGTH}, found ${length}`,
-      );
-  if (!(badRowThreshold >= 0 && badRowThreshold <= 1))
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `bad-row threshold: expected a share from 0 to 1, found ${badRowThreshold}`,
-    );
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  }
+  await publishFile(outDir, MIXTURE_FILE, text);
+  await removePlans(outDir);
+  return hash;
 }

@@ -30,8 +30,10 @@ export function preparedFolder({ mixture, featureLengths, home = exmixHome() }: 
   return join(home, 'prepared', `${mixture.name}-${sha256Of(JSON.stringify(identity)).slice(0, 12)}`);
 }
 
-function sourceIdentity({ format, quotes, files }: SourceSpec): unknown {
-  return { format, quotes, files: files.map(({ path, relativePath }) => [relativePath, sizeOf(path)]) };
+function sourceIdentity(source: SourceSpec): unknown {
+  if (source.kind === 'hub') return source;
+  const { format, quotes, files } = source;
+  return { format, quotes, files: files.map(({ location, name }) => [name, sizeOf(location)]) };
 }
 
 /** A missing file is told by prepareMixture, together with all others. */

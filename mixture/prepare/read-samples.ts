@@ -1,5 +1,7 @@
 /** The first examples of a task as text, straight from its source: what a template makes of real rows, before anything is prepared. */
-import { readSource } from '../sources/read-source.ts';
+import { readSource } from '../sources/read-unit.ts';
+import { resolveSource } from '../sources/resolve-source.ts';
+import { createSourceAccess, type SourceAccess } from '../sources/source-access.ts';
 import type { Denoising, Task, TextPair } from '../tasks/task.ts';
 import { parseTemplate, renderTemplate } from '../tasks/template.ts';
 
@@ -7,10 +9,14 @@ import { parseTemplate, renderTemplate } from '../tasks/template.ts';
  * @returns up to `count` examples; malformed rows are passed over. Denoising: documents, with empty targets
  * @throws SOURCE_UNREADABLE, CONFIG_INVALID
  */
-export async function readSamples(task: Task | Denoising, count: number): Promise<TextPair[]> {
+export async function readSamples(
+  task: Task | Denoising,
+  count: number,
+  access: SourceAccess = createSourceAccess(),
+): Promise<TextPair[]> {
   const toPairs = 'preprocessor' in task ? supervisedPairs(task) : documentPairs(task);
   const samples: TextPair[] = [];
-  for await (const batch of readSource(task.source)) {
+  for await (const batch of readSource(await resolveSource(task.source, access), { access })) {
     for (const record of batch) {
       if (record.ok) samples.push(...toPairs(record.fields));
       if (samples.length >= count) return samples.slice(0, count);

@@ -1,61 +1,95 @@
-/** Counts the rows of one task and keeps the first malformed ones; decides whether there are too many. */
+/** Counts the rows of one unit by what became of them; decides for a task whether too many are malformed. */
 import { TrainerError } from '../../shared/errors.ts';
-import type { TaskManifest } from './manifest.ts';
+import { addKind, listKinds, NUM_SHOWN_ROWS, type UnitCounts } from './unit-counts.ts';
 
-/** Malformed rows that are shown. */
-const NUM_SHOWN = 5;
-
-/** A source of which more than half is malformed after this many rows is given up: it is the wrong file or format. */
+/** A unit of which more than half is malformed after this many rows is given up: it is the wrong file or format. */
 const EARLY_ROWS = 10_000;
+/** Characters of a reason that are kept. */
+const MAX_REASON_LENGTH = 300;
+const MAX_KIND_LENGTH = 120;
+
+type RowCounts = Pick<UnitCounts, 'rows' | 'malformedKinds' | 'malformedFirst'>;
 
 export class RowTally {
   readonly #task: string;
-  readonly #badRowThreshold: number;
-  #numRows = 0;
-  #numMalformed = 0;
-  readonly #first: TaskManifest['malformed']['first'] = [];
+  #withExamples = 0;
+  #leftOut = 0;
+  #malformed = 0;
+  readonly #kinds = new Map<string, number>();
+  readonly #first: UnitCounts['malformedFirst'] = [];
 
-  /** @param badRowThreshold largest share of malformed rows, of all rows of the task */
-  constructor(task: string, badRowThreshold: number) {
+  constructor(task: string) {
     this.#task = task;
-    this.#badRowThreshold = badRowThreshold;
   }
 
-  addGood(): void {
-    this.#numRows += 1;
+  get numRows(): number {
+    return this.#withExamples + this.#leftOut + this.#malformed;
   }
 
-  addMalformed(file: string, line: number, reason: string, lines = 1): void {
-    this.#numRows += lines;
-    this.#numMalformed += lines;
-    if (this.#first.length < NUM_SHOWN) this.#first.push({ file, line, reason: reason.slice(0, 300) });
+  addWithExamples(): void {
+    this.#withExamples += 1;
+  }
+
+  addLeftOut(): void {
+    this.#leftOut += 1;
+  }
+
+  /** @param rows how many rows it stands for: an unclosed quote may have swallowed several */
+  addMalformed(file: string, row: number, reason: string, rows = 1): void {
+    this.#malformed += rows;
+    addKind(this.#kinds, kindOf(reason), rows);
+    if (this.#first.length < NUM_SHOWN_ROWS)
+      this.#first.push({ file, row, reason: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
   /** @throws SOURCE_MALFORMED where it is no use to read on */
   checkEarly(): void {
-    if (this.#numRows >= EARLY_ROWS && this.#numMalformed > this.#numRows / 2)
-      checkRows(this.#task, this.counts(), this.#badRowThreshold);
+    if (this.numRows >= EARLY_ROWS && this.#malformed > this.numRows / 2)
+      throw tooManyMalformed(this.#task, this.counts(), 0.5);
   }
 
-  counts(): Pick<TaskManifest, 'numRows' | 'malformed'> {
-    return { numRows: this.#numRows, malformed: { numRows: this.#numMalformed, first: [...this.#first] } };
+  counts(): RowCounts {
+    return {
+      rows: {
+        read: this.numRows,
+        withExamples: this.#withExamples,
+        leftOut: this.#leftOut,
+        malformed: this.#malformed,
+      },
+      malformedKinds: listKinds(this.#kinds),
+      malformedFirst: [...this.#first],
+    };
   }
 }
 
+/** A reason without what is particular to its row: the names of fields stay, quoted text and what follows it and numbers go. */
+export function kindOf(reason: string): string {
+  const kind = reason
+    .replace(/;.*$/su, '')
+    .replace(/"[^"]*"(?! (?:is missing|must be)).*$/su, '"…"')
+    .replace(/\d[\d,.]*/gu, '#');
+  return kind.slice(0, MAX_KIND_LENGTH);
+}
+
 /** @throws SOURCE_MALFORMED where more rows are malformed than the threshold allows, or there are no rows at all */
-export function checkRows(
-  task: string,
-  { numRows, malformed }: Pick<TaskManifest, 'numRows' | 'malformed'>,
-  badRowThreshold: number,
-): void {
-  if (numRows === 0)
+export function checkRows(task: string, counts: RowCounts, badRowThreshold: number): void {
+  const { read, malformed } = counts.rows;
+  if (read === 0)
     throw new TrainerError('SOURCE_MALFORMED', `task ${task}: the source has no rows; give it some or remove the task`);
-  if (malformed.numRows <= badRowThreshold * numRows) return;
+  if (malformed > badRowThreshold * read) throw tooManyMalformed(task, counts, badRowThreshold);
+}
+
+function tooManyMalformed(
+  task: string,
+  { rows, malformedFirst, malformedKinds }: RowCounts,
+  allowed: number,
+): TrainerError {
   const percent = (share: number) => `${Number((100 * share).toPrecision(3))}%`;
-  const shown = malformed.first.map(({ file, line, reason }) => `\n  ${file}:${line}: ${reason}`);
-  throw new TrainerError(
+  const shown = malformedFirst.map(({ file, row, reason }) => `\n  ${file}:${row}: ${reason}`);
+  const kinds = malformedKinds.map(({ reason, rows: ofKind }) => `${ofKind} × ${reason}`).join('; ');
+  return new TrainerError(
     'SOURCE_MALFORMED',
-    `task ${task}: ${malformed.numRows} of ${numRows} rows are malformed (${percent(malformed.numRows / numRows)}), ` +
-      `at most ${percent(badRowThreshold)} may be; correct them or raise the threshold. The first:${shown.join('')}`,
+    `task ${task}: ${rows.malformed} of ${rows.read} rows are malformed (${percent(rows.malformed / rows.read)}), ` +
+      `at most ${percent(allowed)} may be; correct them or raise the threshold. ${kinds}. The first:${shown.join('')}`,
   );
 }

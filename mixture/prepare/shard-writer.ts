@@ -1,10 +1,11 @@
 /**
- * Token shards of one task, written in order and in bounded memory.
+ * Token shards of one unit, written in order and in bounded memory.
  *
  * | file | content |
  * |---|---|
  * | `shard-00000.tokens` | ids of all its examples, one after the other, without gaps: uint16 where the vocabulary has at most 65,536 ids, else int32 |
  * | `shard-00000.index` | per example two uint16: tokens of inputs, tokens of targets. Not written where all examples have one length |
+ * | `shard-00000.crc` | checksums of the blocks of the token file (block-checksums.ts) |
  *
  * Assumption: little-endian, as every machine that tfjs runs on.
  */
@@ -12,7 +13,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toStorageError } from '../../shared/atomic-file.ts';
-import type { ShardEntry } from './manifest.ts';
+import { BlockChecksums } from './block-checksums.ts';
+import type { ShardEntry } from './shard-entry.ts';
 
 /** Bytes gathered before a write. */
 const BUFFER_BYTES = 1 << 20;
@@ -33,16 +35,19 @@ export interface ShardWriterInit {
 export class ShardWriter {
   readonly #init: ShardWriterInit;
   readonly #shards: ShardEntry[] = [];
-  #buffer: Buffer;
+  #buffer = new Uint8Array(BUFFER_BYTES);
+  /** The same memory as ids. */
+  #ids: Uint16Array | Int32Array;
   #buffered = 0;
   #index = new Uint16Array(2048);
   #numExamples = 0;
   #shardBytes = 0;
+  #checksums = new BlockChecksums();
   #file: HashedFile | undefined;
 
   constructor(init: ShardWriterInit) {
     this.#init = init;
-    this.#buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+    this.#ids = this.#viewIds();
   }
 
   /**
@@ -72,14 +77,15 @@ export class ShardWriter {
     const { tokenBytes } = this.#init;
     const numBytes = tokens.length * tokenBytes;
     if (this.#buffered + numBytes > this.#buffer.length) {
-      const grown = Buffer.allocUnsafe(this.#buffered + numBytes + BUFFER_BYTES);
-      this.#buffer.copy(grown, 0, 0, this.#buffered);
+      const grown = new Uint8Array(this.#buffered + numBytes + BUFFER_BYTES);
+      grown.set(this.#buffer.subarray(0, this.#buffered));
       this.#buffer = grown;
+      this.#ids = this.#viewIds();
     }
-    let at = this.#buffered;
-    for (const token of tokens)
-      at = tokenBytes === 2 ? this.#buffer.writeUInt16LE(token, at) : this.#buffer.writeInt32LE(token, at);
-    this.#buffered = at;
+    const ids = this.#ids;
+    const at = this.#buffered / tokenBytes;
+    for (let i = 0; i < tokens.length; i++) ids[at + i] = tokens[i]!;
+    this.#buffered += numBytes;
     this.#shardBytes += numBytes;
     if (2 * this.#numExamples + 2 > this.#index.length) {
       const grown = new Uint16Array(2 * this.#index.length);
@@ -92,28 +98,41 @@ export class ShardWriter {
     return this.#buffered >= BUFFER_BYTES ? this.#writeBuffer() : undefined;
   }
 
+  #viewIds(): Uint16Array | Int32Array {
+    const { buffer } = this.#buffer;
+    return this.#init.tokenBytes === 2 ? new Uint16Array(buffer) : new Int32Array(buffer, 0, buffer.byteLength >> 2);
+  }
+
   async #writeBuffer(): Promise<void> {
     this.#file ??= await this.#open('tokens');
-    await this.#file.write(this.#buffer.subarray(0, this.#buffered));
+    const bytes = this.#buffer.subarray(0, this.#buffered);
+    this.#checksums.add(bytes);
+    await this.#file.write(bytes);
     this.#buffered = 0;
   }
 
   async #endShard(): Promise<void> {
     await this.#writeBuffer();
     const tokens = await this.#file!.end();
-    let index: ShardEntry['index'];
-    if (this.#init.hasIndex) {
-      this.#file = await this.#open('index');
-      await this.#file.write(Buffer.from(this.#index.buffer, 0, 4 * this.#numExamples));
-      index = await this.#file.end();
-    }
     this.#file = undefined;
-    this.#shards.push({ numExamples: this.#numExamples, tokens, ...(index === undefined ? {} : { index }) });
+    const checksums = await this.#writeWhole('crc', this.#checksums.finish());
+    this.#checksums = new BlockChecksums();
+    const index = this.#init.hasIndex
+      ? await this.#writeWhole('index', new Uint8Array(this.#index.buffer, 0, 4 * this.#numExamples))
+      : undefined;
+    this.#file = undefined;
+    this.#shards.push({ numExamples: this.#numExamples, tokens, checksums, ...(index === undefined ? {} : { index }) });
     this.#numExamples = 0;
     this.#shardBytes = 0;
   }
 
-  async #open(kind: 'tokens' | 'index'): Promise<HashedFile> {
+  async #writeWhole(kind: 'index' | 'crc', bytes: Uint8Array): Promise<ShardEntry['tokens']> {
+    this.#file = await this.#open(kind);
+    await this.#file.write(bytes);
+    return this.#file.end();
+  }
+
+  async #open(kind: 'tokens' | 'index' | 'crc'): Promise<HashedFile> {
     const name = `shard-${String(this.#shards.length).padStart(5, '0')}.${kind}`;
     const path = join(this.#init.folder, name);
     const openFile = this.#init.openFile ?? ((newPath: string) => open(newPath, 'wx'));
@@ -139,7 +158,7 @@ class HashedFile {
     this.#path = path;
   }
 
-  async write(bytes: Buffer): Promise<void> {
+  async write(bytes: Uint8Array): Promise<void> {
     this.#hash.update(bytes);
     this.#bytes += bytes.length;
     try {

@@ -33,6 +33,11 @@ export class DelimitedReader {
     this.#options = options;
   }
 
+  /** Whether the header row has been read. */
+  get hasHeader(): boolean {
+    return this.#header !== undefined;
+  }
+
   /** The record that ends with this line, if one does. @throws SOURCE_UNREADABLE, CONFIG_INVALID for a header that does not fit */
   push(line: TextLine): SourceRecord | undefined {
     if (!line.ok) {
@@ -74,7 +79,7 @@ export class DelimitedReader {
   }
 
   #malformed(reason: string, numLines: number): SourceRecord {
-    return { file: this.#options.file, line: this.#openedAt, ok: false, reason, lines: numLines };
+    return { file: this.#options.file, row: this.#openedAt, ok: false, reason, rows: numLines };
   }
 
   #parse(text: string, numLines: number): SourceRecord | undefined {
@@ -92,7 +97,7 @@ export class DelimitedReader {
     if (values.length !== this.#header.length)
       return this.#malformed(`${values.length} fields, but the header has ${this.#header.length}`, numLines);
     const fields = Object.fromEntries(this.#header.map((name, i) => [name, values[i]]));
-    return { file, line: this.#openedAt, ok: true, fields };
+    return { file, row: this.#openedAt, ok: true, fields };
   }
 
   #checkHeader(values: readonly string[]): string[] {

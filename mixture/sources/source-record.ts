@@ -2,10 +2,13 @@
 import type { SourceFields } from '../tasks/task.ts';
 
 interface Origin {
-  /** The file's name as in the mixture. */
+  /**
+   * The file's name as in the mixture. In a piece of a text file that starts in its middle, `name@byte`: the position of the
+   * piece, whose rows count from the first line that starts there.
+   */
   readonly file: string;
-  /** Line of the (decompressed) file on which the record starts, from 1. */
-  readonly line: number;
+  /** From 1: the line of the (decompressed) text on which the record starts; the row of a parquet file; the record of a TFRecord file. */
+  readonly row: number;
 }
 
 export type SourceRecord =
@@ -13,8 +16,8 @@ export type SourceRecord =
   | (Origin & {
       readonly ok: false;
       readonly reason: string;
-      /** Lines it took. Each counts as a malformed row: an unclosed quote must not hide the rows that it swallows. */
-      readonly lines: number;
+      /** Rows (lines) it took. Each counts as a malformed row: an unclosed quote must not hide the rows that it swallows. */
+      readonly rows: number;
     });
 
 /** Records of one read, so that a consumer awaits once for many. */

@@ -11,6 +11,7 @@ const CR = 13;
 
 export class LineSplitter {
   readonly #maxLineBytes: number;
+  readonly #mayHaveMark: boolean;
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   /** Parts of the line that has not ended yet; empty while it is being skipped. */
   #parts: Uint8Array[] = [];
@@ -18,8 +19,10 @@ export class LineSplitter {
   #isSkipping = false;
   #line = 1;
 
-  constructor(maxLineBytes: number) {
+  /** @param isFileStart whether the first byte is that of the file, where a byte-order mark may stand */
+  constructor(maxLineBytes: number, isFileStart = true) {
     this.#maxLineBytes = maxLineBytes;
+    this.#mayHaveMark = isFileStart;
   }
 
   /** The lines that end inside `chunk`. The chunk must not be overwritten afterwards. */
@@ -63,7 +66,11 @@ export class LineSplitter {
     this.#heldBytes = 0;
     try {
       const text = this.#decoder.decode(bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes);
-      return { line, ok: true, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text };
+      return {
+        line,
+        ok: true,
+        text: line === 1 && this.#mayHaveMark && text.startsWith('\uFEFF') ? text.slice(1) : text,
+      };
     } catch {
       return { line, ok: false, reason: 'the line is not valid UTF-8' };
     }

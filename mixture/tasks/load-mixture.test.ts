@@ -46,27 +46,52 @@ describe('mixture.yaml', () => {
       ],
     );
     assert.deepEqual(mixture.tasks[1]!.source, {
+      kind: 'files',
       format: 'tsv',
       quotes: false,
       files: [
-        { path: '/m/a.tsv', relativePath: 'a.tsv' },
-        { path: '/m/b.tsv.gz', relativePath: 'b.tsv.gz' },
+        { location: '/m/a.tsv', name: 'a.tsv' },
+        { location: '/m/b.tsv.gz', name: 'b.tsv.gz' },
       ],
     });
     assert.deepEqual(mixture.denoising, {
       name: 'denoise',
       text: '{text}',
       source: {
+        kind: 'files',
         format: 'text',
         quotes: true,
-        files: [{ path: '/m/data/text.txt.gz', relativePath: 'data/text.txt.gz' }],
+        files: [{ location: '/m/data/text.txt.gz', name: 'data/text.txt.gz' }],
       },
+    });
+  });
+
+  test('a task of its own on a set of the hub: source, templates, labels', () => {
+    const yaml = GOOD.replace(
+      'source: { path: data/spam.jsonl, format: jsonl }',
+      'source: { hub: me/spam, config: default, split: train, revision: 3f1a9c2 }',
+    );
+    const [spam] = parseMixture(yaml, '/m/mixture.yaml').tasks;
+    assert.deepEqual(spam!.source, {
+      kind: 'hub',
+      dataset: 'me/spam',
+      config: 'default',
+      split: 'train',
+      revision: '3f1a9c2',
+      format: 'parquet',
+      quotes: true,
+    });
+    // int64 of parquet, as an index into the labels
+    assert.deepEqual(spam!.preprocessor.apply({ message: 'Win a boat', label: 1n }), {
+      ok: true,
+      examples: [{ inputs: 'spam message: Win a boat', targets: 'spam' }],
     });
   });
 
   test('an absolute path in the file leaves only its last part in manifests', () => {
     const mixture = parseMixture(GOOD.replace('data/spam.jsonl', '/data/2024/spam.jsonl'), '/m/mixture.yaml');
-    assert.deepEqual(mixture.tasks[0]!.source.files, [{ path: '/data/2024/spam.jsonl', relativePath: 'spam.jsonl' }]);
+    const { source } = mixture.tasks[0]!;
+    assert.deepEqual(source.files, [{ location: '/data/2024/spam.jsonl', name: 'spam.jsonl' }]);
   });
 
   test('all problems are told at once, each with its line, place, task and the nearest known key', () => {
@@ -80,7 +105,7 @@ describe('mixture.yaml', () => {
     assert.match(message, /tasks\[0\]\.family \(spam\): .*expected string/);
     assert.match(message, /line 12: tasks\[1\]\.source\.format \(define\): .*"tsv"/);
     assert.match(message, /line 16: denoising\.name: must be small letters/);
-    assert.match(message, /tokenizer: .*expected string/);
+    assert.match(message, /tokenizer: expected the path of a SentencePiece model/);
     assert.match(message, /^\/m\/mixture\.yaml: 5 problem/);
   });
 

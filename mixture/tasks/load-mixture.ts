@@ -2,26 +2,29 @@
  * mixture.yaml → Mixture. All problems of the file are told at once, each with its line and place.
  *
  * Assumptions: relative paths are relative to the YAML file; whether the sources exist is checked when they are read, so a
- * mixture can be listed on a machine without its data.
+ * mixture can be listed on a machine without its data. Tasks that are not selected are left out before their sources are looked for.
  */
 import { readFileSync } from 'node:fs';
-import { basename, dirname, isAbsolute, resolve } from 'node:path';
-import { LineCounter, parseDocument, type Document } from 'yaml';
-import type { z } from 'zod';
+import { dirname, resolve } from 'node:path';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
-import { knownKeysAt, mixtureSchema, type MixtureFile, type SourceEntry } from './mixture-schema.ts';
-import { TEXT_FIELD, type Denoising, type Mixture, type SourceSpec, type Task } from './task.ts';
-import { createTemplatePreprocessor } from './template-preprocessor.ts';
-import { missingField, parseTemplate } from './template.ts';
+import { describeIssue, MixtureDocument, type Problem } from './mixture-problems.ts';
+import {
+  denoisingEntrySchema,
+  mixtureSchema,
+  taskEntrySchema,
+  type DenoisingEntry,
+  type MixtureFile,
+  type TaskEntry,
+} from './mixture-schema.ts';
+import { createNameSelection } from './name-patterns.ts';
+import type { Denoising, Mixture, MixtureOptions, Task } from './task.ts';
+import { loadTaskModule } from './task-module.ts';
+import { namesUsedAlone, planUsedTasks, type PlannedTask } from './use-tasks.ts';
+import { buildDenoising, buildWrittenTask } from './written-tasks.ts';
 
-interface Problem {
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-}
-
-/** @throws PATH_UNUSABLE where the file cannot be read, CONFIG_INVALID with all its problems. */
-export function loadMixture(path: string): Mixture {
+/** @throws PATH_UNUSABLE where the file cannot be read, CONFIG_INVALID with all its problems, NAME_UNKNOWN for a selection */
+export function loadMixture(path: string, options: MixtureOptions = {}): Mixture {
   const absolutePath = resolve(path);
   let yaml: string;
   try {
@@ -35,22 +38,23 @@ export function loadMixture(path: string): Mixture {
       },
     );
   }
-  return parseMixture(yaml, absolutePath);
+  return parseMixture(yaml, absolutePath, options);
 }
 
-/** @param path absolute; names the file in messages and is what relative paths are relative to. @throws CONFIG_INVALID */
-export function parseMixture(yaml: string, path: string): Mixture {
-  const lines = new LineCounter();
-  const document = parseDocument(yaml, { lineCounter: lines });
-  if (document.errors.length > 0)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `${path} is not YAML:\n${document.errors.map((error) => `  ${error.message}`).join('\n')}`,
-    );
-  const parsed = mixtureSchema.safeParse(document.toJS());
-  const problems = parsed.success ? [] : parsed.error.issues.flatMap(describeIssue);
-  const mixture = parsed.success ? buildMixture(parsed.data, path, problems) : undefined;
-  if (problems.length > 0 || mixture === undefined) throw describeProblems(path, problems, document, lines);
+/** @param path absolute; names the file in messages and is what relative paths are relative to. @throws CONFIG_INVALID, NAME_UNKNOWN */
+export function parseMixture(yaml: string, path: string, options: MixtureOptions = {}): Mixture {
+  const document = new MixtureDocument(yaml, path);
+  const value = document.value();
+  const parsed = mixtureSchema.safeParse(value);
+  const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => describeIssue(issue, [], value));
+  // Where a key of the top is wrong its entries are still checked: all problems are told at once.
+  const { tasks, denoising } = parsed.success ? parsed.data : entriesOf(value);
+  const entries = (tasks ?? []).map((entry, i) => parseTaskEntry(entry, ['tasks', i], problems));
+  const denoisingEntry = parseDenoisingEntry(denoising, problems);
+  const mixture = parsed.success
+    ? buildMixture(parsed.data, entries, denoisingEntry, path, options, problems)
+    : undefined;
+  if (problems.length > 0 || mixture === undefined) throw document.describe(problems);
   return mixture;
 }
 
@@ -66,112 +70,114 @@ export function findTask(mixture: Mixture, name: string): Task | Denoising {
   throw new TrainerError('NAME_UNKNOWN', `mixture ${mixture.name} has no task "${name}"; ${hint}`);
 }
 
-function buildMixture(file: MixtureFile, path: string, problems: Problem[]): Mixture {
-  const folder = dirname(path);
-  const tasks: Task[] = [];
-  for (const [i, entry] of (file.tasks ?? []).entries()) {
-    const source = buildSource(entry.source, folder);
-    for (const key of ['inputs', 'targets'] as const)
-      problems.push(...templateProblems(entry[key], source, ['tasks', i, key]));
-    if (entry.labels !== undefined && new Set(entry.labels).size < entry.labels.length)
-      problems.push({ path: ['tasks', i, 'labels'], message: 'a label comes twice' });
-    if (problems.length > 0) continue;
-    const { inputs, targets, labels } = entry;
-    const preprocessor = createTemplatePreprocessor({ inputs, targets, ...(labels === undefined ? {} : { labels }) });
-    tasks.push({ name: entry.name, family: entry.family, source, preprocessor, metrics: entry.metrics ?? [] });
-  }
-  const denoising = file.denoising && {
-    name: file.denoising.name,
-    source: buildSource(file.denoising.source, folder),
-    text: file.denoising.text ?? `{${TEXT_FIELD}}`,
+function entriesOf(value: unknown): { tasks?: readonly unknown[]; denoising?: unknown } {
+  if (typeof value !== 'object' || value === null) return {};
+  const tasks: unknown = 'tasks' in value ? value.tasks : undefined;
+  return {
+    ...(Array.isArray(tasks) ? { tasks: tasks as readonly unknown[] } : {}),
+    ...('denoising' in value ? { denoising: value.denoising } : {}),
   };
-  if (denoising !== undefined)
-    problems.push(...templateProblems(denoising.text, denoising.source, ['denoising', 'text']));
-  problems.push(...duplicateNames(file));
-  if ((file.tasks ?? []).length === 0 && denoising === undefined)
+}
+
+function parseTaskEntry(entry: unknown, path: readonly PropertyKey[], problems: Problem[]): TaskEntry | undefined {
+  const parsed = taskEntrySchema(entry).safeParse(entry);
+  if (parsed.success) return parsed.data;
+  problems.push(...parsed.error.issues.flatMap((issue) => describeIssue(issue, path, entry)));
+  return undefined;
+}
+
+function parseDenoisingEntry(entry: unknown, problems: Problem[]): DenoisingEntry | undefined {
+  if (entry === undefined) return undefined;
+  const parsed = denoisingEntrySchema(entry).safeParse(entry);
+  if (parsed.success) return parsed.data;
+  problems.push(...parsed.error.issues.flatMap((issue) => describeIssue(issue, ['denoising'], entry)));
+  return undefined;
+}
+
+function buildMixture(
+  file: MixtureFile,
+  entries: readonly (TaskEntry | undefined)[],
+  denoisingEntry: DenoisingEntry | undefined,
+  path: string,
+  options: MixtureOptions,
+  problems: Problem[],
+): Mixture | undefined {
+  const folder = dirname(path);
+  const givenFolder = options.given ?? file.given;
+  const context = {
+    folder,
+    ...(givenFolder === undefined
+      ? {}
+      : { givenFolder: resolve(options.given === undefined ? folder : '.', givenFolder) }),
+    usedByName: namesUsedAlone(entries.flatMap((entry) => (entry !== undefined && 'use' in entry ? [entry] : []))),
+    problems,
+  };
+  const planned = entries.flatMap((entry, i) =>
+    entry === undefined ? [] : planEntry(entry, { ...context, path: ['tasks', i] }),
+  );
+  let denoising = denoisingEntry === undefined ? undefined : buildDenoising(denoisingEntry, folder, problems);
+  problems.push(...duplicateNames(planned, denoising));
+  if ((file.tasks ?? []).length === 0 && file.denoising === undefined)
     problems.push({ path: [], message: 'has neither tasks nor denoising' });
+  const tokenizer = options.tokenizer ?? file.tokenizer;
+  if (tokenizer === undefined)
+    problems.push({
+      path: ['tokenizer'],
+      message:
+        'expected the path of a SentencePiece model (T5: spiece.model), found none; write it here or give --tokenizer FILE',
+    });
+  // Whether a selection fits is only known of a file that is right so far.
+  const isSelected = problems.length === 0 ? createSelection(options.tasks, planned, denoising) : () => true;
+  const tasks = planned.filter(({ name }) => isSelected(name)).flatMap((task) => task.build() ?? []);
+  if (denoising !== undefined && !isSelected(denoising.name)) denoising = undefined;
   return {
     name: file.name,
     path,
-    tokenizerPath: resolve(folder, file.tokenizer),
+    tokenizerPath: resolve(options.tokenizer === undefined ? folder : '.', tokenizer ?? ''),
     tasks,
     ...(denoising === undefined ? {} : { denoising }),
+    options,
   };
 }
 
-function buildSource(entry: SourceEntry, folder: string): SourceSpec {
-  const paths = typeof entry.path === 'string' ? [entry.path] : entry.path;
-  return {
-    format: entry.format,
-    files: paths.map((path) => ({
-      path: resolve(folder, path),
-      relativePath: (isAbsolute(path) ? basename(path) : path).replaceAll('\\', '/'),
-    })),
-    quotes: entry.quotes ?? true,
-  };
-}
-
-function templateProblems(template: string, source: SourceSpec, path: readonly PropertyKey[]): Problem[] {
-  try {
-    const { fields } = parseTemplate(template);
-    if (source.format !== 'text') return [];
-    return fields
-      .filter((name) => name !== TEXT_FIELD)
-      .map((name) => ({ path, message: missingField(name, [TEXT_FIELD]) }));
-  } catch (error) {
-    return [{ path, message: toTrainerError(error).message }];
+function planEntry(entry: TaskEntry, context: Parameters<typeof planUsedTasks>[1]): PlannedTask[] {
+  const { path, folder, problems } = context;
+  if ('use' in entry) return planUsedTasks(entry, context);
+  if ('module' in entry) {
+    try {
+      return loadTaskModule(resolve(folder, entry.module)).map((task) => ({
+        name: task.name,
+        path,
+        build: () => task,
+      }));
+    } catch (error) {
+      problems.push({ path: [...path, 'module'], message: toTrainerError(error).message });
+      return [];
+    }
   }
+  const task = buildWrittenTask(entry, path, folder, problems);
+  return [{ name: entry.name, path: [...path, 'name'], build: () => task }];
 }
 
-function duplicateNames(file: MixtureFile): Problem[] {
+function duplicateNames(planned: readonly PlannedTask[], denoising: Denoising | undefined): Problem[] {
   const seen = new Set<string>();
   const problems: Problem[] = [];
-  const named: (readonly [readonly PropertyKey[], string])[] = (file.tasks ?? []).map(
-    (task, i) => [['tasks', i, 'name'], task.name] as const,
-  );
-  if (file.denoising !== undefined) named.push([['denoising', 'name'], file.denoising.name]);
-  for (const [path, name] of named) {
+  const named = planned.map(({ path, name }) => ({ path, name }));
+  if (denoising !== undefined) named.push({ path: ['denoising', 'name'], name: denoising.name });
+  for (const { path, name } of named) {
     if (seen.has(name)) problems.push({ path, message: `the name "${name}" is taken by an earlier task` });
     seen.add(name);
   }
   return problems;
 }
 
-function describeIssue(issue: z.core.$ZodIssue): Problem[] {
-  if (issue.code !== 'unrecognized_keys') return [{ path: issue.path, message: issue.message }];
-  const known = knownKeysAt(issue.path);
-  return issue.keys.map((key) => {
-    const near = nearestNames(key, known);
-    const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `known here: ${known.join(', ')}`;
-    return { path: [...issue.path, key], message: `unknown key; ${hint}` };
-  });
-}
-
-function describeProblems(
-  path: string,
-  problems: readonly Problem[],
-  document: Document,
-  lines: LineCounter,
-): TrainerError {
-  const rows = problems.map(({ path: place, message }) => {
-    const name =
-      place[0] === 'tasks' && typeof place[1] === 'number' ? document.getIn(['tasks', place[1], 'name']) : '';
-    const where = place.reduce<string>(
-      (so, key) => so + (typeof key === 'number' ? `[${key}]` : `.${String(key)}`),
-      '',
-    );
-    const task = typeof name === 'string' && name !== '' ? ` (${name})` : '';
-    return `  line ${lineOf(document, lines, place)}: ${where.slice(1) || 'the mixture'}${task}: ${message}`;
-  });
-  return new TrainerError('CONFIG_INVALID', `${path}: ${rows.length} problem(s)\n${rows.join('\n')}`);
-}
-
-/** Line of the value at `place`, or of the nearest thing around it that exists. */
-function lineOf(document: Document, lines: LineCounter, place: readonly PropertyKey[]): number {
-  for (let depth = place.length; depth > 0; depth--) {
-    const found: unknown = document.getIn(place.slice(0, depth), true);
-    if (typeof found === 'object' && found !== null && 'range' in found && Array.isArray(found.range))
-      return lines.linePos(Number(found.range[0])).line;
-  }
-  return 1;
+/** @throws NAME_UNKNOWN for patterns that match no task of the mixture, all of them */
+function createSelection(
+  patterns: readonly string[] | undefined,
+  planned: readonly PlannedTask[],
+  denoising: Denoising | undefined,
+): (name: string) => boolean {
+  if (patterns === undefined) return () => true;
+  const names = [...planned.map(({ name }) => name), ...(denoising === undefined ? [] : [denoising.name])];
+  return createNameSelection(patterns, names);
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { SOURCE_FORMATS } from './task.ts';
 
 /** Also the name of a folder of shards, so: no separators, no leading dot, no capitals (file systems that fold case). */
-const name = z
+export const taskNameSchema = z
   .string()
   .regex(
     /^[a-z0-9][a-z0-9_.-]{0,99}$/u,
@@ -11,14 +11,37 @@ const name = z
   );
 const text = z.string().min(1, 'must not be empty');
 
-const sourceSchema = z.strictObject({
-  path: z.union([text, z.array(text).min(1, 'must name at least one file')]),
-  format: z.enum(SOURCE_FORMATS),
-  quotes: z.boolean().optional(),
-});
+const oneOrMore = z.union([text, z.array(text).min(1, 'must name at least one file')]);
 
-const taskSchema = z.strictObject({
-  name,
+/** Files by path or URL, or a split of a dataset of a hub. */
+export const sourceSchema = z
+  .strictObject({
+    path: oneOrMore.optional(),
+    hub: z
+      .string()
+      .regex(/^[\w.-]+(\/[\w.-]+)?$/u, 'must be the id of a dataset, like nyu-mll/glue')
+      .optional(),
+    config: text.optional(),
+    split: text.optional(),
+    revision: text.optional(),
+    files: oneOrMore.optional(),
+    format: z.enum(SOURCE_FORMATS).optional(),
+    quotes: z.boolean().optional(),
+  })
+  .superRefine((source, context) => {
+    const problem = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
+    if ((source.path === undefined) === (source.hub === undefined))
+      problem('path', 'a source has either path (files) or hub (a dataset of a hub)');
+    else if (source.path !== undefined) {
+      if (source.format === undefined) problem('format', `is needed with path: one of ${SOURCE_FORMATS.join(', ')}`);
+      for (const key of ['config', 'split', 'revision', 'files'] as const)
+        if (source[key] !== undefined) problem(key, 'belongs to hub, not to path');
+    } else if (source.split === undefined) problem('split', 'is needed with hub, e.g. train');
+  });
+
+/** A task written out. */
+const writtenTaskSchema = z.strictObject({
+  name: taskNameSchema,
   family: text,
   metrics: z.array(text).optional(),
   source: sourceSchema,
@@ -27,26 +50,69 @@ const taskSchema = z.strictObject({
   labels: z.array(text).min(2, 'must hold at least two labels').optional(),
 });
 
-const denoisingSchema = z.strictObject({
-  name,
+/** One task of ExMix, or all that a glob matches. */
+const usedTasksSchema = z.strictObject({
+  use: oneOrMore,
+  except: z.union([text, z.array(text)]).optional(),
+  name: taskNameSchema.optional(),
+  source: sourceSchema.optional(),
+});
+
+/** A task written in TypeScript. */
+const moduleTaskSchema = z.strictObject({ module: text });
+
+const writtenDenoisingSchema = z.strictObject({
+  name: taskNameSchema,
   source: sourceSchema,
   text: text.optional(),
 });
 
+/** ExMix's denoising text, C4. */
+const usedDenoisingSchema = z.strictObject({ use: text, source: sourceSchema.optional() });
+
+/** Entries are checked one by one, each by the schema of its kind (`entrySchema`). */
 export const mixtureSchema = z.strictObject({
-  name,
-  tokenizer: text,
-  tasks: z.array(taskSchema).optional(),
-  denoising: denoisingSchema.optional(),
+  name: taskNameSchema,
+  tokenizer: text.optional(),
+  given: text.optional(),
+  tasks: z.array(z.unknown()).optional(),
+  denoising: z.unknown().optional(),
 });
+
+const TASK_ENTRIES = { use: usedTasksSchema, module: moduleTaskSchema, written: writtenTaskSchema };
+const DENOISING_ENTRIES = { use: usedDenoisingSchema, written: writtenDenoisingSchema };
 
 export type MixtureFile = z.infer<typeof mixtureSchema>;
 export type SourceEntry = z.infer<typeof sourceSchema>;
+export type WrittenTask = z.infer<typeof writtenTaskSchema>;
+export type UsedTasks = z.infer<typeof usedTasksSchema>;
+export type ModuleTask = z.infer<typeof moduleTaskSchema>;
+export type TaskEntry = WrittenTask | UsedTasks | ModuleTask;
+export type DenoisingEntry = z.infer<typeof writtenDenoisingSchema> | z.infer<typeof usedDenoisingSchema>;
 
-/** The keys that are known where an unknown one was found. @param path where, as zod gives it, e.g. ['tasks', 3, 'source'] */
-export function knownKeysAt(path: readonly PropertyKey[]): readonly string[] {
+const hasKey = (entry: unknown, key: string): boolean =>
+  typeof entry === 'object' && entry !== null && Object.hasOwn(entry, key);
+
+/** The schema of an entry of `tasks`, told by the key that only its kind has. */
+export function taskEntrySchema(entry: unknown): z.ZodType<TaskEntry> {
+  if (hasKey(entry, 'use')) return TASK_ENTRIES.use;
+  return hasKey(entry, 'module') ? TASK_ENTRIES.module : TASK_ENTRIES.written;
+}
+
+export function denoisingEntrySchema(entry: unknown): z.ZodType<DenoisingEntry> {
+  return hasKey(entry, 'use') ? DENOISING_ENTRIES.use : DENOISING_ENTRIES.written;
+}
+
+/**
+ * The keys that are known where an unknown one was found.
+ * @param path where, as zod gives it, e.g. ['tasks', 3, 'source']
+ * @param entry the entry of `tasks` or `denoising` around it
+ */
+export function knownKeysAt(path: readonly PropertyKey[], entry: unknown): readonly string[] {
   if (path.at(-1) === 'source') return Object.keys(sourceSchema.shape);
-  if (path[0] === 'denoising') return Object.keys(denoisingSchema.shape);
-  if (path[0] === 'tasks') return Object.keys(taskSchema.shape);
-  return Object.keys(mixtureSchema.shape);
+  if (path[0] === 'denoising')
+    return Object.keys((hasKey(entry, 'use') ? DENOISING_ENTRIES.use : DENOISING_ENTRIES.written).shape);
+  if (path[0] !== 'tasks') return Object.keys(mixtureSchema.shape);
+  const kind = hasKey(entry, 'use') ? 'use' : hasKey(entry, 'module') ? 'module' : 'written';
+  return Object.keys(TASK_ENTRIES[kind].shape);
 }

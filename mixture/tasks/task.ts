@@ -3,24 +3,49 @@
  * denoising text. Plain values: nothing here reads a file.
  */
 
-export const SOURCE_FORMATS = ['jsonl', 'csv', 'tsv', 'text'] as const;
+export const SOURCE_FORMATS = ['jsonl', 'csv', 'tsv', 'text', 'parquet', 'tfrecord'] as const;
 export type SourceFormat = (typeof SOURCE_FORMATS)[number];
 
 /** The one field of a record of a `text` source: a line of the file. */
 export const TEXT_FIELD = 'text';
 
 export interface SourceFile {
-  readonly path: string;
+  /** Absolute path, or an http:, https: or s3: URL. */
+  readonly location: string;
   /** As written in the mixture, with `/`: the name in manifests, so that bytes do not depend on where the files lie. */
-  readonly relativePath: string;
+  readonly name: string;
 }
 
+/** What a task declares: where its records come from. */
+export type SourceSpec = FilesSource | HubSource;
+
 /** Files of one format, read one after the other; a name that ends in `.gz` is decompressed. */
-export interface SourceSpec {
+export interface FilesSource {
+  readonly kind: 'files';
   readonly format: SourceFormat;
-  readonly files: readonly SourceFile[];
   /** csv and tsv: `"` quotes a field (RFC 4180). False for files in which `"` is an ordinary character. */
   readonly quotes: boolean;
+  readonly files: readonly SourceFile[];
+}
+
+/** A split of a dataset of a Hugging Face hub. */
+export interface HubSource {
+  readonly kind: 'hub';
+  /** E.g. `nyu-mll/glue`. */
+  readonly dataset: string;
+  readonly config?: string;
+  readonly split: string;
+  /** Branch, tag or commit; default `main`. */
+  readonly revision?: string;
+  /**
+   * Globs of files in the repository. Without them: the parquet files of config and split, on the revision or, where it has none,
+   * on `refs/convert/parquet`.
+   */
+  readonly files?: readonly string[];
+  /** Default parquet. */
+  readonly format?: SourceFormat;
+  /** As for files; default true. */
+  readonly quotes?: boolean;
 }
 
 /** One record of a source: field name → value as the format gave it. */
@@ -71,6 +96,18 @@ export interface Mixture {
   readonly tokenizerPath: string;
   readonly tasks: readonly Task[];
   readonly denoising?: Denoising;
+  /** What it was loaded with: `loadMixture(path, options)` gives the same mixture in another process. */
+  readonly options: MixtureOptions;
+}
+
+/** What the command line says on top of a mixture file; paths are relative to the working folder. */
+export interface MixtureOptions {
+  /** Names and globs of the tasks to take; a denoising text that none matches is left out too. Default: all. */
+  readonly tasks?: readonly string[];
+  /** A SentencePiece model in place of the file's `tokenizer`. */
+  readonly tokenizer?: string;
+  /** Folder with the files of sets that have no home on a hub, in place of the file's `given`. */
+  readonly given?: string;
 }
 
 /** Static lengths of a row, tokens, EOS included. */

@@ -57,6 +57,7 @@ describe('templates', () => {
         const normal = normalizeWhitespace(text);
         assert.doesNotMatch(normal, /^\s|\s$|\s\s|[^\S ]/u);
         assert.equal(normalizeWhitespace(normal), normal);
+        assert.equal(normal, text.replace(/\s+/gu, ' ').trim());
         assert.equal(normal.replaceAll(' ', ''), text.replace(/\s/gu, ''));
       }),
       { numRuns: 200 },

@@ -18,7 +18,8 @@ export interface Template {
 export type Rendered = { readonly ok: true; readonly text: string } | { readonly ok: false; readonly reason: string };
 
 export function normalizeWhitespace(text: string): string {
-  return text.replace(/\s+/gu, ' ').trim();
+  // Only what is not one plain space already: most text has little of it.
+  return text.replace(/\s{2,}|[^\S ]/gu, ' ').trim();
 }
 
 /** @throws CONFIG_INVALID for a brace without its partner, an empty name, or a template without any placeholder. */
@@ -68,9 +69,16 @@ export function fieldText(fields: SourceFields, name: string): Rendered {
   if (!Object.hasOwn(fields, name)) return { ok: false, reason: missingField(name, Object.keys(fields)) };
   const value = fields[name];
   if (typeof value === 'string') return { ok: true, text: value };
-  if (typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value)))
+  if (typeof value === 'boolean' || typeof value === 'bigint' || (typeof value === 'number' && Number.isFinite(value)))
     return { ok: true, text: String(value) };
-  const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : `of type ${typeof value}`;
+  const found =
+    value === null
+      ? 'null'
+      : Array.isArray(value)
+        ? 'a list'
+        : value instanceof Uint8Array
+          ? 'bytes'
+          : `of type ${typeof value}`;
   return { ok: false, reason: `field "${name}" must be text, a number or a boolean, but is ${found}` };
 }
 

@@ -69,12 +69,17 @@ export async function writeShardFiles(folder: string, seed: number, plan: ShardP
   return entries;
 }
 
-/** A valid checkpoint `step-<n>`; its values follow from the step. */
-export async function writeFixtureCheckpoint(checkpointsFolder: string, step: number): Promise<string> {
+/** A valid checkpoint `step-<n>`; its values follow from the step. @param facts of run.json in place of the fixture's */
+export async function writeFixtureCheckpoint(
+  checkpointsFolder: string,
+  step: number,
+  facts: Partial<RunRecord> = {},
+): Promise<string> {
   const path = join(checkpointsFolder, checkpointName(step));
   await mkdir(path, { recursive: true });
   const files = await writeShardFiles(path, step);
-  const texts = { [RUN_FILE]: runRecord(step, randomTensors(PARAMETERS, step)), 'config.json': { model_type: 't5' } };
+  const run = { ...runRecord(step, randomTensors(PARAMETERS, step)), ...facts };
+  const texts = { [RUN_FILE]: run, 'config.json': { model_type: 't5' } };
   for (const [file, content] of Object.entries(texts)) {
     await writeFile(join(path, file), JSON.stringify(content));
     files.push({ file, ...(await hashFile(join(path, file))) });

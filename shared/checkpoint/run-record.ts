@@ -15,6 +15,8 @@ export const runRecordSchema = z.strictObject({
   config: z.record(z.string(), z.json()),
   configHash: hex,
   mixtureHash: hex,
+  /** Of the tokenizer that the mixture was prepared with; absent in checkpoints of 0.1.0. */
+  tokenizerHash: hex.optional(),
   /** Of the engine that trained it: another one goes on with other bits. */
   engineFingerprint: z.string(),
   epoch: z.int().positive(),

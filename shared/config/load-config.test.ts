@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, test } from 'node:test';
 import { checkConfig, loadConfig, numericsHash, parseSetting } from './load-config.ts';
 
@@ -28,6 +28,17 @@ describe('configuration', () => {
     assert.equal(config.mixture.denoisingRatio, 2);
     assert.equal(config.featureLengths.inputs, 512);
     assert.equal(config.cluster.listenHost, '127.0.0.1');
+  });
+
+  test('the URL of a prepared mixture stays as it is, in a file and in a setting; a path there becomes absolute', async () => {
+    const url = 's3://bucket/mixtures/exmix';
+    const file = await configFile(BASE);
+    const preparedOf = async (value: string) =>
+      (await loadConfig(file, [parseSetting(`mixture.prepared=${value}`)])).mixture.prepared;
+    assert.equal(await preparedOf(url), url);
+    assert.equal(await preparedOf('here'), resolve('here'));
+    const inFile = await configFile(BASE.replace('mixture: {', `mixture: { prepared: '${url}', `));
+    assert.equal((await loadConfig(inFile, [])).mixture.prepared, url);
   });
 
   test('a setting wins over the file, and a later setting over an earlier one', async () => {

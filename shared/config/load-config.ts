@@ -9,6 +9,7 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
+import { isLocalLocation } from '../storage/open-storage.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
 
 /** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
@@ -70,7 +71,10 @@ export function overrideConfig(resolved: Tree, origin: string, overrides: readon
   const tree = structuredClone(resolved);
   const typed = overrides.map((override) => {
     const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
-    return isFile && typeof override.value === 'string' ? { ...override, value: resolve(override.value) } : override;
+    const { value } = override;
+    return isFile && typeof value === 'string' && isLocalLocation(value)
+      ? { ...override, value: resolve(value) }
+      : override;
   });
   for (const override of typed) applyOverride(tree, override);
   return checkConfig(tree, origin);
@@ -113,7 +117,7 @@ function resolveFiles(tree: Tree, folder: string): void {
     const parent = tree[section];
     if (!isTree(parent)) continue;
     const value = parent[field];
-    if (typeof value === 'string') parent[field] = resolve(folder, value);
+    if (typeof value === 'string' && isLocalLocation(value)) parent[field] = resolve(folder, value);
   }
 }
 

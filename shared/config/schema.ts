@@ -18,7 +18,9 @@ const mixtureSchema = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe('Folder of the prepared mixture; by default in the cache of exmix, named by identity.'),
+    .describe(
+      'Folder or http(s) or s3 URL of the prepared mixture; by default in the cache of exmix, named by identity.',
+    ),
   denoisingRatio: z
     .number()
     .nonnegative()
@@ -35,8 +37,8 @@ const mixtureSchema = z.strictObject({
     .default({})
     .describe('Rates that override the computed ones, per task.'),
   windowDraws: count
-    .default(65_536)
-    .describe('Draws that are shuffled and packed together; larger windows pack tighter and cost planning time.'),
+    .default(8192)
+    .describe('Draws shuffled and packed together; larger packs tighter, and changed rates wait for the next one.'),
 });
 
 const trainingSchema = z.strictObject({
@@ -88,6 +90,12 @@ const clusterSchema = z.strictObject({
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
 });
 
+const feedSchema = z.strictObject({
+  sourceTimeoutMs: milliseconds
+    .default(600_000)
+    .describe('A prepared mixture in remote storage that does not answer for this long ends the run.'),
+});
+
 const collectiveSchema = z.strictObject({
   link: z
     .enum(['direct', 'message'])
@@ -132,6 +140,7 @@ const treeSchema = z.strictObject({
   schedule: scheduleSchema,
   compute: computeSchema.prefault({}),
   cluster: clusterSchema.prefault({}),
+  feed: feedSchema.prefault({}),
   collective: collectiveSchema.prefault({}),
   checkpoint: checkpointSchema.prefault({}),
 });

@@ -109,6 +109,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     phase: workerPhaseSchema,
     step: count,
     residentBytes: count.optional(),
+    /** Its source of data does not answer, for so long by now. */
+    stall: z.object({ reason: longText, forMs: milliseconds }).optional(),
   }),
   z.object({ kind: z.literal('failed'), error: errorRecordSchema }),
 ]);

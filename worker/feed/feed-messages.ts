@@ -1,9 +1,15 @@
 /** What the compute thread and the feed thread say to each other. */
+import type { PreparedAccess } from '../../mixture/feed/open-prepared-files.ts';
+import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { BatchShape } from './batch-ring.ts';
 
+/** How a remote mixture is read: what of it can be sent to a thread. */
+export type SourceOptions = Omit<PreparedAccess, 'onSource' | 'clock'>;
+
 /** What the feed thread is started with. */
 export interface FeedData {
+  /** A folder, or an http:, https: or s3: URL. */
   readonly preparedFolder: string;
   /** The prepared mixture the run was started with. */
   readonly mixtureHash: string;
@@ -12,6 +18,7 @@ export interface FeedData {
   readonly microbatchesPerLane: number;
   readonly numSlots: number;
   readonly ring: SharedArrayBuffer;
+  readonly access: SourceOptions;
 }
 
 /** One lane of a dealt step: its rows as mixture/plan encodes them. */
@@ -43,5 +50,7 @@ export type FeedReply =
       readonly inputTokens: number;
       readonly numDrops: number;
     } & BatchPlace)
-  /** Nothing comes after it. */
+  /** A remote mixture does not answer, or answers again. */
+  | { readonly kind: 'source'; readonly notice: SourceNotice }
+  /** No batch comes after it. */
   | { readonly kind: 'failed'; readonly error: ErrorRecord };

@@ -1,66 +1,64 @@
 /**
  * The feed thread: reads the dealt examples, corrupts spans, packs rows into shared microbatches, as far ahead as there are free
- * slots. Its first failure is its last word: a feed that left something out would train on other examples than were dealt.
+ * slots. A source that does not answer is waited for, aloud; nothing is ever left out.
  */
 import { fillRow } from '../../mixture/feed/batch.ts';
-import { openPreparedMixture, type PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
-import { decodeRows, type PlannedRow } from '../../mixture/plan/planned-rows.ts';
+import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
+import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import { toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { threadPort } from '../../shared/thread/thread.ts';
+import { BatchFiller, type DealtMicrobatch } from './batch-filler.ts';
 import { viewSlot } from './batch-ring.ts';
-import type { BatchPlace, FeedData, FeedReply, FeedRequest } from './feed-messages.ts';
-
-interface PendingMicrobatch extends BatchPlace {
-  readonly rows: readonly PlannedRow[];
-  readonly numDrops: number;
-}
+import type { FeedData, FeedReply, FeedRequest } from './feed-messages.ts';
 
 type Dealt = Extract<FeedRequest, { kind: 'deal' }>;
 
 const port = threadPort<FeedRequest, FeedReply>();
-const { preparedFolder, mixtureHash, seed, shape, microbatchesPerLane, numSlots, ring } = port.data as FeedData;
+const { preparedFolder, mixtureHash, seed, shape, microbatchesPerLane, numSlots, ring, access } = port.data as FeedData;
 const slots = Array.from({ length: numSlots }, (_, slot) => viewSlot(ring, shape, slot));
-const freeSlots = slots.map((_, slot) => slot);
-/** Bounded by the steps that are dealt ahead. */
-let pending: PendingMicrobatch[] = [];
-let mixture: PreparedMixture | undefined;
-let hasFailed = false;
+const filler = new BatchFiller({
+  numSlots,
+  onFilled: (batch) => port.post({ kind: 'batch', ...batch }),
+  onFailed: (error) => port.post({ kind: 'failed', error: toErrorRecord(error) }),
+});
 
-function fillFreeSlots(): void {
-  while (mixture !== undefined && pending.length > 0 && freeSlots.length > 0) {
-    const { rows, ...batch } = pending.shift()!;
-    const slot = freeSlots.shift()!;
-    let inputTokens = 0;
-    try {
-      for (const [row, examples] of rows.entries()) inputTokens += fillRow(slots[slot]!, row, examples, mixture, seed);
-    } catch (thrown) {
-      const { code, message } = toTrainerError(thrown);
-      const { step, lane, microbatch } = batch;
-      throw new TrainerError(code, `feed of step ${step} lane ${lane} microbatch ${microbatch}: ${message}`, {
-        cause: thrown,
-      });
-    }
-    port.post({ kind: 'batch', ...batch, slot, inputTokens });
+port.onMessage((request) => {
+  try {
+    take(request);
+  } catch (error) {
+    filler.fail(toTrainerError(error));
   }
+});
+try {
+  const mixture = await openPreparedMixture(preparedFolder, {
+    expectedHash: mixtureHash,
+    access: { ...access, onSource: (notice) => port.post({ kind: 'source', notice }) },
+  });
+  port.post({ kind: 'opened', taskNames: mixture.taskNames });
+  filler.begin(async (slot, rows, signal) => {
+    const filling = rows.map((examples, row) => fillRow(slots[slot]!, row, examples, mixture, seed, signal));
+    return (await Promise.all(filling)).reduce((sum, inputTokens) => sum + inputTokens, 0);
+  });
+} catch (error) {
+  filler.fail(toTrainerError(error));
 }
 
 function take(request: FeedRequest): void {
   switch (request.kind) {
     case 'deal':
-      pending.push(...cutIntoMicrobatches(request));
+      filler.deal(cutIntoMicrobatches(request));
       break;
     case 'free':
-      freeSlots.push(request.slot);
+      filler.free(request.slot);
       break;
     case 'drop':
-      pending = [];
+      filler.drop();
       break;
   }
-  fillFreeSlots();
 }
 
 /** @throws MESSAGE_INVALID where a lane has another number of rows than the run's lanes have */
-function cutIntoMicrobatches({ step, lanes, numDrops }: Dealt): PendingMicrobatch[] {
+function cutIntoMicrobatches({ step, lanes, numDrops }: Dealt): DealtMicrobatch[] {
   const rowsPerLane = microbatchesPerLane * shape.numRows;
   return lanes.flatMap(({ lane, rows: encoded }) => {
     const rows = decodeRows(encoded);
@@ -78,21 +76,3 @@ function cutIntoMicrobatches({ step, lanes, numDrops }: Dealt): PendingMicrobatc
     }));
   });
 }
-
-/** Runs the work unless some of it has failed already. */
-async function failingOnce(work: () => void | Promise<void>): Promise<void> {
-  if (hasFailed) return;
-  try {
-    await work();
-  } catch (error) {
-    hasFailed = true;
-    port.post({ kind: 'failed', error: toErrorRecord(error) });
-  }
-}
-
-port.onMessage((request) => void failingOnce(() => take(request)));
-await failingOnce(async () => {
-  mixture = await openPreparedMixture(preparedFolder, { expectedHash: mixtureHash });
-  port.post({ kind: 'opened', taskNames: mixture.taskNames });
-  if (!hasFailed) fillFreeSlots();
-});

@@ -49,10 +49,15 @@ const lanesOf = (lanes: number[], salt = 0): LaneRows[] =>
   lanes.map((lane) => ({ lane, rows: encodeRows(rowsOf(lane, salt)) }));
 
 /** What the thread should have put together, made here. */
-function expectedBatch(lane: number, microbatch: number, salt = 0): { arrays: BatchArrays; inputTokens: number } {
+async function expectedBatch(
+  lane: number,
+  microbatch: number,
+  salt = 0,
+): Promise<{ arrays: BatchArrays; inputTokens: number }> {
   const arrays = createBatchArrays(2, 64, 32);
   const rows = rowsOf(lane, salt).slice(2 * microbatch, 2 * microbatch + 2);
-  const inputTokens = rows.reduce((sum, planned, row) => sum + fillRow(arrays, row, planned, mixture, SEED), 0);
+  let inputTokens = 0;
+  for (const [row, planned] of rows.entries()) inputTokens += await fillRow(arrays, row, planned, mixture, SEED);
   return { arrays, inputTokens };
 }
 
@@ -68,7 +73,7 @@ async function takeAll(feed: Feed, step: number, lanes: number[], salt = 0): Pro
   for (const lane of lanes)
     for (const microbatch of [0, 1]) {
       const batch = await feed.next({ step, lane, microbatch }, never);
-      const { arrays, inputTokens } = expectedBatch(lane, microbatch, salt);
+      const { arrays, inputTokens } = await expectedBatch(lane, microbatch, salt);
       assert.deepEqual(copyOf(batch.arrays), copyOf(arrays), `step ${step} lane ${lane} microbatch ${microbatch}`);
       assert.equal(batch.inputTokens, inputTokens);
       feed.release(batch);
@@ -88,7 +93,15 @@ describe('feed', DEADLINE, () => {
   test('fills no more slots than there are, and again one that was given back', async (t) => {
     const replies: FeedReply[] = [];
     const ring = createBatchRing(shape, 2);
-    const data = { preparedFolder, mixtureHash: mixture.hash, seed: SEED, shape, microbatchesPerLane: 2, numSlots: 2 };
+    const data = {
+      preparedFolder,
+      mixtureHash: mixture.hash,
+      seed: SEED,
+      shape,
+      microbatchesPerLane: 2,
+      numSlots: 2,
+      access: {},
+    };
     let waiting: { kind: string; count: number; resolve: () => void } | undefined;
     const thread = new Thread<FeedRequest, FeedReply>({
       module: new URL('./feed-thread.ts', import.meta.url),
@@ -160,18 +173,23 @@ describe('feed', DEADLINE, () => {
 
   const tokenShards = (folder: string) =>
     readdirSync(folder, { recursive: true, encoding: 'utf8' })
-      .filter((name) => !name.endsWith('.json') && /shard|tokens|\.bin$/u.test(name))
-      .map((name) => join(folder, name))
-      .filter((path) => readFileSync(path, { flag: 'r' }).length > 0);
+      .filter((name) => name.endsWith('.tokens'))
+      .map((name) => join(folder, name));
 
   test('a shard with a flipped bit is SHARD_CORRUPT before anything is trained on', async (t) => {
     const folder = join(root, 'flipped');
     cpSync(preparedFolder, folder, { recursive: true });
-    const [path] = tokenShards(folder);
-    const bytes = readFileSync(path!);
-    bytes[bytes.length >> 1]! ^= 1;
-    writeFileSync(path!, bytes);
-    await assert.rejects(startFeed(t, { preparedFolder: folder }).opened, { code: 'SHARD_CORRUPT' });
+    for (const path of tokenShards(folder)) {
+      const bytes = readFileSync(path);
+      bytes[bytes.length >> 1]! ^= 1;
+      writeFileSync(path, bytes);
+    }
+    const feed = startFeed(t, { preparedFolder: folder });
+    feed.deal(1, lanesOf([0]));
+    await assert.rejects(takeAll(feed, 1, [0]), {
+      code: 'SHARD_CORRUPT',
+      message: /^feed of step 1 lane 0 microbatch 0: .*shard-00000\.tokens: expected bytes 0 to \d+ with the checksum/u,
+    });
   });
 
   test('a shard that is cut off later fails the microbatch that needs it, and says which; those before it come', async (t) => {

@@ -3,11 +3,12 @@
  * At most `numSlots` microbatches exist at a time: the ring is the bound of prefetching.
  */
 import type { BatchArrays } from '../../mixture/feed/batch.ts';
+import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import { createBatchRing, viewSlot, type BatchShape } from './batch-ring.ts';
-import type { BatchPlace, FeedData, FeedReply, FeedRequest, LaneRows } from './feed-messages.ts';
+import type { BatchPlace, FeedData, FeedReply, FeedRequest, LaneRows, SourceOptions } from './feed-messages.ts';
 
 /** A wait for a microbatch has no other deadline than the step's, which its signal brings; it is renewed so often, ms. */
 const WAIT_MS = 60_000;
@@ -21,12 +22,16 @@ export interface FilledBatch extends BatchPlace {
 }
 
 export interface FeedInit {
+  /** A folder, or an http:, https: or s3: URL. */
   readonly preparedFolder: string;
   readonly mixtureHash: string;
   readonly seed: number;
   readonly shape: BatchShape;
   readonly microbatchesPerLane: number;
   readonly numSlots: number;
+  readonly access?: SourceOptions;
+  /** A remote mixture does not answer, or answers again. */
+  readonly onSource?: (notice: SourceNotice) => void;
 }
 
 export class Feed {
@@ -39,13 +44,17 @@ export class Feed {
   #hasFailed = false;
   /** The failure, once it has been taken out. */
   #failure: TrainerError | undefined;
-  /** Resolves with the tasks' names when the prepared mixture is open and verified. @throws SHARD_CORRUPT, MIXTURE_MISMATCH, PATH_UNUSABLE */
+  /**
+   * Resolves with the tasks' names when the prepared mixture is open.
+   * @throws SHARD_CORRUPT, MIXTURE_MISMATCH, PATH_UNUSABLE, the codes of shared/storage
+   */
   readonly opened: Promise<readonly string[]>;
 
   constructor(init: FeedInit) {
+    const { onSource, access = {}, ...plain } = init;
     const { shape, numSlots } = init;
     const ring = createBatchRing(shape, numSlots);
-    const data: FeedData = { ...init, ring };
+    const data: FeedData = { ...plain, access, ring };
     this.#slots = Array.from({ length: numSlots }, (_, slot) => viewSlot(ring, shape, slot));
     this.#deliveries = new Mailbox(numSlots + 1);
     let resolveOpened!: (taskNames: readonly string[]) => void;
@@ -63,6 +72,7 @@ export class Feed {
       onMessage: (reply: FeedReply) => {
         if (reply.kind === 'opened') resolveOpened(reply.taskNames);
         else if (reply.kind === 'failed') this.#fail(fromErrorRecord(reply.error));
+        else if (reply.kind === 'source') onSource?.(reply.notice);
         else this.#take(reply);
       },
     });

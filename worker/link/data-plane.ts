@@ -93,7 +93,7 @@ export class DataPlane {
       signal,
       clock: this.#clock,
     });
-    const options = { frameBytes, window, timeoutMs: stepTimeoutMs };
+    const options = { frameBytes, window, timeoutMs: stepTimeoutMs + config.feed.sourceTimeoutMs };
     const ids = { rank, epoch, generation, firstStep };
     try {
       return {

@@ -34,6 +34,8 @@ export type LinkRequest =
   /** The gradient was checked and applied; digest and norm are the link's own. */
   | Pick<OwnMessage<'report'>, 'kind' | 'step' | 'lanes' | 'ms'>
   | OwnMessage<'aborted'>
+  /** The source of data does not answer, or answers again; for heartbeats. */
+  | { readonly kind: 'source'; readonly stall: { readonly reason: string; readonly forMs: number } | null }
   /** Close everything; the process is about to end. The coordinator is told the reason. */
   | { readonly kind: 'leave'; readonly reason: string };
 

@@ -24,6 +24,7 @@ import { checkOrder } from './coordinator-order.ts';
 import { DataPlane } from './data-plane.ts';
 import { dialCoordinator } from './dial-coordinator.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
+import { SourceStall } from './source-stall.ts';
 
 /** To reach the coordinator, and again to be welcomed, ms. */
 const JOIN_DEADLINE_MS = 30_000;
@@ -51,6 +52,7 @@ interface Generation {
 export class LinkSession {
   readonly #init: LinkSessionInit;
   readonly #progress: ProgressCell;
+  readonly #stall = new SourceStall();
   readonly #dataPlane: DataPlane;
   readonly #welcomed = new AbortController();
   readonly #end = new AbortController();
@@ -119,6 +121,9 @@ export class LinkSession {
         this.#send({ ...request, ...this.#ids(), gradDigest: digest, gradSumOfSquares: sumOfSquares });
         break;
       }
+      case 'source':
+        this.#stall.tell(this.#init.clock.monotonicMs(), request.stall);
+        break;
       case 'leave':
         void this.#shutDown('NORMAL', request.reason).then(this.#init.onEnd);
         break;
@@ -240,7 +245,8 @@ export class LinkSession {
     const { heartbeatIntervalMs, heartbeatTimeoutMs } = cluster;
     try {
       while (!this.#end.signal.aborted) {
-        this.#send({ kind: 'heartbeat', ...this.#progress.read(), residentBytes: process.memoryUsage.rss() });
+        const stall = this.#stall.read(clock.monotonicMs());
+        this.#send({ kind: 'heartbeat', ...this.#progress.read(), residentBytes: process.memoryUsage.rss(), ...stall });
         await clock.sleep(heartbeatIntervalMs, this.#end.signal);
         const silentMs = clock.monotonicMs() - this.#lastHeardMs;
         const silent = `the coordinator has been silent for ${Math.round(silentMs)} ms (limit ${heartbeatTimeoutMs})`;

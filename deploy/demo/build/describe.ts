@@ -50,11 +50,22 @@ export function putTable(readme: string, table: string): string {
 
 /** Rows of all files of a source. */
 export function readSource(source: SourceSpec): ReturnType<typeof readRows> {
-  return source.files.flatMap((file) => readRows(file.path, source.format));
+  const { format } = source;
+  if (format === undefined || format === 'parquet' || format === 'tfrecord')
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `the demo's data are text files, found a source of ${format ?? 'parquet'}`,
+    );
+  return filesOf(source).flatMap((file) => readRows(file, format));
+}
+
+/** Paths of the files of a source. */
+export function filesOf(source: SourceSpec): string[] {
+  return source.kind === 'files' ? source.files.map(({ location }) => location) : [];
 }
 
 function row(cells: readonly (string | number)[], source: SourceSpec): string {
-  const files = source.files.map((file) => path.basename(file.path));
+  const files = filesOf(source).map((file) => path.basename(file));
   const credits = files.flatMap((file) => CREDITS[file] ?? []);
   const unique = (values: readonly string[]): string => [...new Set(values)].join('; ');
   const last = [

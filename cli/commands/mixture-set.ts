@@ -1,0 +1,88 @@
+/** `exmix mixture set`: other rates for a run that goes on. */
+import type { CommandModule } from 'yargs';
+import { ratesAnswerSchema, type RatesAnswer } from '../../coordinator/steering.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
+import { formatTable } from '../text-table.ts';
+
+interface SetArguments {
+  run: string;
+  settings: string[];
+  reason?: string | undefined;
+  'token-file'?: string | undefined;
+  json: boolean;
+}
+
+/** Named like a task, but not one. */
+const RATIO = 'denoisingRatio';
+
+export const setCommand: CommandModule<object, SetArguments> = {
+  command: 'set <run> <settings..>',
+  describe: 'Changes rates while a run goes on; says at which step they take effect',
+  builder: (parser) =>
+    parser
+      .positional('run', { type: 'string', demandOption: true, describe: "Run folder, or its coordinator's URL" })
+      .positional('settings', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: `task=rate in examples, task=auto for the computed rate, ${RATIO}=R`,
+      })
+      .option('reason', { type: 'string', describe: 'For the journal and the log' })
+      .option('token-file', { type: 'string', describe: 'With a URL: the token; default: $EXMIX_TOKEN' })
+      .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
+      .example('$0 mixture set runs/demo-20261123-120000 spam=0', 'draws no more of a task')
+      .example(
+        `$0 mixture set runs/demo-20261123-120000 spam=auto ${RATIO}=1`,
+        'as computed again, and less denoising',
+      ),
+  handler: async ({ run, settings, reason, 'token-file': tokenFile, json }) => {
+    const coordinator = await findCoordinator(run, tokenFile);
+    if (coordinator === undefined)
+      throw new TrainerError(
+        'PATH_UNUSABLE',
+        `${run}: expected the folder of a run that goes on, found none with a coordinator.json; "exmix status" says more`,
+      );
+    const request = { ...parseSettings(settings), ...(reason === undefined ? {} : { reason }) };
+    const answer = ratesAnswerSchema.parse(await askCoordinator(coordinator, '/mixture/rates', request));
+    process.stdout.write(json ? `${JSON.stringify(answer)}\n` : format(answer, Object.keys(request.rates)));
+  },
+};
+
+/** @throws CONFIG_INVALID */
+function parseSettings(settings: readonly string[]): {
+  rates: Record<string, number | 'auto'>;
+  denoisingRatio?: number | 'auto';
+} {
+  const values = new Map<string, number | 'auto'>();
+  for (const setting of settings) {
+    const at = setting.lastIndexOf('=');
+    const name = setting.slice(0, at);
+    const text = setting.slice(at + 1);
+    const value = text === 'auto' ? text : Number(text);
+    if (at < 1 || text === '' || (value !== 'auto' && !(value >= 0 && Number.isFinite(value))))
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `mixture set: expected task=RATE with a number of at least 0, or task=auto, got ${JSON.stringify(setting)}`,
+      );
+    if (values.has(name)) throw new TrainerError('CONFIG_INVALID', `mixture set: ${name} is given twice`);
+    values.set(name, value);
+  }
+  const denoisingRatio = values.get(RATIO);
+  values.delete(RATIO);
+  return { rates: Object.fromEntries(values), ...(denoisingRatio === undefined ? {} : { denoisingRatio }) };
+}
+
+function format({ window, firstStep, dealtStep, steps, tasks }: RatesAnswer, asked: readonly string[]): string {
+  const shown = tasks.filter(({ name }) => asked.includes(name));
+  const others = tasks.filter(({ name }) => !asked.includes(name));
+  const total = (key: 'before' | 'after') => others.reduce((sum, task) => sum + task[key], 0);
+  const rows = shown.map(({ name, before, after }) => [name, 100 * before, 100 * after]);
+  if (others.length > 0) rows.push([`${others.length} other tasks`, 100 * total('before'), 100 * total('after')]);
+  const delay = `${firstStep - dealtStep - 1} more steps are of the old rates`;
+  const never = firstStep > steps ? `; the run ends before that, at step ${steps}` : '';
+  return (
+    `the rates change at step ${firstStep}, with window ${window} of the plan: ${delay}${never}\n` +
+    formatTable(['task', '% of draws before', '% after'], rows)
+  );
+}

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { EXMIX_NAMES } from '../../mixture/tasks/exmix/exmix.ts';
+import { tasksText } from './tasks.ts';
+
+const home = mkdtempSync(join(tmpdir(), 'exmix-tasks-'));
+after(() => rmSync(home, { recursive: true }));
+const exmixFile = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
+
+function exmix(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const env = { ...process.env, EXMIX_HOME: home };
+  return spawnSync(process.execPath, [exmixFile, ...args], { encoding: 'utf8', env });
+}
+
+type Options = Partial<Omit<Parameters<typeof tasksText>[0], 'words'>>;
+const text = (words: string[], options: Options = {}) =>
+  tasksText({ words, samples: 2, json: false, out: join(home, 'none'), ...options });
+
+interface Listed {
+  readonly name: string;
+  readonly kind: string;
+  readonly numExamples: number;
+  readonly exmixRate: number;
+  readonly overallRate: number;
+}
+
+describe('exmix tasks', () => {
+  test('--json lists 107 supervised tasks and C4 with the sizes and rates of golden/mixing.json', () => {
+    const { status, stdout } = exmix('tasks', '--json');
+    assert.equal(status, 0);
+    const tasks = JSON.parse(stdout) as Listed[];
+    assert.equal(tasks.filter(({ kind }) => kind === 'supervised').length, 107);
+    assert.deepEqual(
+      tasks.filter(({ kind }) => kind === 'denoising').map(({ name }) => name),
+      ['c4_en'],
+    );
+    const golden = JSON.parse(readFileSync(new URL('../../golden/mixing.json', import.meta.url), 'utf8')) as {
+      c4_rate: number;
+      with_styleptb_total: {
+        per_task: Record<string, { train_examples: number; exmix_rate: number; overall_rate: number }>;
+      };
+    };
+    const byName = new Map(tasks.map((task) => [task.name, task]));
+    for (const [name, { train_examples: size, exmix_rate: exmixRate, overall_rate: overallRate }] of Object.entries(
+      golden.with_styleptb_total.per_task,
+    )) {
+      const task = byName.get(name)!;
+      assert.equal(task.numExamples, size, name);
+      assert.ok(Math.abs(task.exmixRate - exmixRate) < 1e-12 && Math.abs(task.overallRate - overallRate) < 1e-12, name);
+    }
+    assert.ok(Math.abs(byName.get('c4_en')!.overallRate - golden.c4_rate) < 1e-12);
+  });
+
+  test('lists as a table; the command line splits --tasks', () => {
+    const { stdout } = exmix('tasks', 'list', '--tasks', 'glue_r*,c4_en', '--tasks', 'cogs');
+    assert.match(stdout, /^glue_rte +NLI +nyu-mll\/glue +2,490 +0\.0111 +high$/mu);
+    assert.match(stdout, /^cogs +SEM +bring cogs\.tsv/mu);
+    assert.match(stdout, /^3 tasks of ExMix .* 1 need a file from you/mu);
+  });
+
+  test('show prints all of a task with a row that is called made up', async () => {
+    const shown = await text(['show', 'glue_mnli']);
+    for (const line of [
+      /^source +hub nyu-mll\/glue, mnli, train \(parquet, revision main\)$/mu,
+      /^columns +premise: string$/mu,
+      /^ +label: int64$/mu,
+      /^inputs +mnli hypothesis: \{hypothesis\} premise: \{premise\}$/mu,
+      /^labels +entailment, neutral, contradiction$/mu,
+      /^metrics +accuracy \(matched\)/mu,
+      /^examples +392,702$/mu,
+      /^rate +4 % of ExMix, 1\.33 % of all draws$/mu,
+      /^sure +high$/mu,
+      /^a made-up row, and what becomes of it:$/mu,
+      /^ {2}inputs: {2}mnli hypothesis: /mu,
+      /^ {2}targets: neutral$/mu,
+    ])
+      assert.match(shown, line);
+    assert.match(await text(['cogs']), /^source +bring cogs\.tsv: data\/train\.tsv of najoungkim\/COGS/mu);
+    const json = JSON.parse(await text(['glue_mnli'], { json: true })) as { madeUpExample: { targets: string } };
+    assert.equal(json.madeUpExample.targets, 'neutral');
+  });
+
+  test('every task of the table can be shown', async () => {
+    for (const name of EXMIX_NAMES) assert.match(await text(['show', name]), /made-up row[^]*inputs: {2}\S/u, name);
+  });
+
+  test('without a mixture a name of the demo is found too; a mistyped one has the nearest', async () => {
+    assert.match(await text(['satire'], { samples: 1 }), /^task +satire$/mu);
+    await assert.rejects(text(['show', 'glue_mnil']), {
+      code: 'NAME_UNKNOWN',
+      message: /there is no task "glue_mnil"; did you mean glue_mnli/u,
+    });
+  });
+
+  test('--mixture demo is listed as it is; a mistyped built-in name has its nearest', async () => {
+    assert.match(await text([], { mixture: 'demo' }), /^18 tasks/mu);
+    await assert.rejects(text([], { mixture: 'exmxi' }), {
+      code: 'NAME_UNKNOWN',
+      message: /no mixture is called "exmxi".*did you mean exmix/u,
+    });
+  });
+
+  test('--mixture exmix needs a tokenizer only where rows are made', async () => {
+    assert.match(await text([], { mixture: 'exmix' }), /^108 tasks of ExMix/mu);
+    const { status, stderr } = exmix('prepare', '--mixture', 'exmix', '--tasks', 'glue_cola');
+    assert.equal(status, 2);
+    assert.match(
+      stderr,
+      /CONFIG_INVALID: [^]*tokenizer: expected the path of a SentencePiece model.*give --tokenizer FILE/u,
+    );
+  });
+
+  test('words that are no sentence are refused', async () => {
+    for (const words of [['show'], ['list', 'x'], ['show', 'a', 'b']])
+      await assert.rejects(text(words), { code: 'CONFIG_INVALID', message: /expected list, show NAME or NAME/u });
+  });
+});

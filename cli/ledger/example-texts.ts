@@ -1,0 +1,42 @@
+/** An example as the model read it: its ids from the prepared mixture of the run, corrupted as in training, decoded. */
+import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
+import { readPlannedExample } from '../../mixture/feed/planned-examples.ts';
+import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
+import { preparedFolder } from '../../mixture/prepare/prepared-folder.ts';
+import { loadMixture } from '../../mixture/tasks/load-mixture.ts';
+import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
+import { runPaths } from '../../coordinator/run-folder.ts';
+import { loadConfig } from '../../shared/config/load-config.ts';
+
+export interface ExampleText {
+  readonly inputs: string;
+  readonly targets: string;
+}
+
+export interface ExampleTexts {
+  textOf(example: PlannedExample): Promise<ExampleText>;
+  close(): void;
+}
+
+/**
+ * @param expected what the ledger says of the run
+ * @throws MIXTURE_MISMATCH where the prepared mixture is not the one that was trained on; PATH_UNUSABLE, SHARD_CORRUPT
+ */
+export async function openExampleTexts(
+  runFolder: string,
+  expected: { readonly mixtureHash: string; readonly seed: number },
+): Promise<ExampleTexts> {
+  const { mixture: settings, featureLengths } = await loadConfig(runPaths(runFolder).config, []);
+  const mixture = loadMixture(settings.path);
+  const folder = settings.prepared ?? preparedFolder({ mixture, featureLengths });
+  const prepared = await openPreparedMixture(folder, { expectedHash: expected.mixtureHash });
+  const { numExtraIds } = prepared.tokenizer;
+  const tokenizer = await loadTokenizer(mixture.tokenizerPath, { numExtraIds });
+  return {
+    textOf: async (example) => {
+      const { inputs, targets } = await readPlannedExample(prepared, example, expected.seed);
+      return { inputs: tokenizer.decode(inputs), targets: tokenizer.decode(targets) };
+    },
+    close: () => prepared.close(),
+  };
+}

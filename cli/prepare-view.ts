@@ -1,0 +1,152 @@
+/** What `exmix prepare` shows: a live table on a terminal, plain lines otherwise, and what became of each task. Pure but for `write`. */
+import type { PrepareOutlook } from '../mixture/prepare/prepare-outlook.ts';
+import type { PrepareSnapshot, TaskSnapshot } from '../mixture/prepare/prepare-progress.ts';
+import type { PreparedTaskReport, PrepareReport } from '../mixture/prepare/prepare-mixture.ts';
+import { formatNumber, formatTable } from './text-table.ts';
+
+/** Pause between two plain lines of progress. */
+const LINE_INTERVAL_MS = 5_000;
+/** Tasks in the live table at most. */
+const MAX_LIVE_TASKS = 12;
+/** Kinds of malformed rows that are shown of a task. */
+const MAX_KINDS = 5;
+
+export interface ViewInit {
+  readonly write: (text: string) => void;
+  readonly isTerminal: boolean;
+  readonly nowMs: () => number;
+}
+
+/** Progress that does not stay, under lines that do. */
+export class PrepareView {
+  readonly #init: ViewInit;
+  /** Lines of the live table that are on the screen. */
+  #numLive = 0;
+  #saidAtMs: number;
+
+  constructor(init: ViewInit) {
+    this.#init = init;
+    this.#saidAtMs = init.nowMs();
+  }
+
+  /** A line that stays. */
+  line(text: string): void {
+    this.clear();
+    this.#init.write(text);
+  }
+
+  progress(snapshot: PrepareSnapshot): void {
+    const { write, isTerminal, nowMs } = this.#init;
+    if (isTerminal) {
+      const text = formatLiveTable(snapshot);
+      this.clear();
+      write(text);
+      this.#numLive = text.split('\n').length - 1;
+      return;
+    }
+    if (nowMs() - this.#saidAtMs < LINE_INTERVAL_MS) return;
+    this.#saidAtMs = nowMs();
+    write(formatProgressLine(snapshot));
+  }
+
+  /** Takes the live table off the screen. */
+  clear(): void {
+    if (this.#numLive > 0) this.#init.write(`\u001b[${this.#numLive}A\u001b[0J`);
+    this.#numLive = 0;
+  }
+}
+
+const HEAD = ['task', 'units', 'read', 'rows', 'examples', 'tokens', 'tokens/s', 'left'];
+
+export function formatLiveTable({ tasks, total }: PrepareSnapshot): string {
+  const running = tasks.filter(({ state }) => state === 'running').slice(0, MAX_LIVE_TASKS);
+  const count = (state: TaskSnapshot['state']) => tasks.filter((task) => task.state === state).length;
+  const failed = count('failed') === 0 ? '' : `, ${count('failed')} failed`;
+  const head = `${count('done')} of ${tasks.length} tasks done${failed}`;
+  return formatTable(HEAD, [...running.map(rowOf), [head, ...rowOf(total).slice(1)]]);
+}
+
+function formatProgressLine({ tasks, total }: PrepareSnapshot): string {
+  const running = tasks.filter(({ state }) => state === 'running').map(({ name }) => name);
+  const more = running.length > 3 ? ` and ${running.length - 3} more` : '';
+  const [, units, read, rows, , tokens, speed, left] = rowOf(total);
+  return `  ${read} of the sources read, ${units} units, ${rows} rows, ${tokens} tokens, ${speed} tokens/s, ${left} left: ${running.slice(0, 3).join(', ')}${more}\n`;
+}
+
+function rowOf(task: TaskSnapshot): string[] {
+  const percent = task.numBytes === 0 ? 100 : Math.floor((100 * task.bytesDone) / task.numBytes);
+  return [
+    task.name,
+    `${formatNumber(task.unitsDone)}/${formatNumber(task.numUnits)}`,
+    `${percent}%`,
+    formatNumber(task.numRows),
+    formatNumber(task.numExamples),
+    formatNumber(task.numTokens),
+    task.tokensPerSecond === undefined ? '-' : formatNumber(Math.round(task.tokensPerSecond)),
+    task.secondsLeft === undefined ? '-' : formatDuration(task.secondsLeft),
+  ];
+}
+
+/** Seconds → `1 h 05 min`, `3 min 20 s`, `12 s`. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  const two = (value: number) => String(value).padStart(2, '0');
+  if (whole >= 3600) return `${formatNumber(Math.floor(whole / 3600))} h ${two(Math.floor((whole % 3600) / 60))} min`;
+  if (whole >= 60) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  return `${whole} s`;
+}
+
+/** One task that is done: its counts, what was left out of it and why. */
+export function describeTask({ name, outcome, reason, manifest, unitsMade, unitsKept }: PreparedTaskReport): string {
+  const { truncated, malformed, leftOutRows, droppedTokens, numExamples, numTokens } = manifest;
+  const facts = [`${formatNumber(numExamples)} examples`, `${formatNumber(numTokens)} tokens`];
+  const tell = (count: number, what: string): void => {
+    if (count > 0) facts.push(`${formatNumber(count)} ${what}`);
+  };
+  if (unitsMade > 0) tell(unitsKept, `of ${formatNumber(unitsKept + unitsMade)} units kept`);
+  tell(truncated.inputs, 'inputs cut');
+  tell(truncated.targets, 'targets cut');
+  tell(leftOutRows, 'rows left out by the preprocessor');
+  tell(droppedTokens.longDocuments, 'tokens of long documents dropped');
+  tell(droppedTokens.remainder, 'tokens behind the last segments dropped');
+  tell(malformed.numRows, 'malformed rows left out, the first:');
+  const shown = malformed.first.map(({ file, row, reason: why }) => `    ${file}:${row}: ${why}\n`).join('');
+  const kinds = malformed.kinds
+    .slice(0, MAX_KINDS)
+    .map((kind) => `    ${formatNumber(kind.rows)} × ${kind.reason}\n`)
+    .join('');
+  const why = reason === undefined ? '' : ` (${reason})`;
+  return `  ${outcome} ${name}: ${facts.join(', ')}${why}\n${shown}${malformed.kinds.length > 1 ? kinds : ''}`;
+}
+
+/** Sums over the tasks, and the accounting of rows. */
+export function describeTotals({ tasks }: Pick<PrepareReport, 'tasks'>): string {
+  const sum = (pick: (manifest: PreparedTaskReport['manifest']) => number) =>
+    formatNumber(tasks.reduce((total, { manifest }) => total + pick(manifest), 0));
+  const withExamples = sum(({ numRows, leftOutRows, malformed }) => numRows - leftOutRows - malformed.numRows);
+  const rows = `${sum(({ numRows }) => numRows)} rows = ${withExamples} that gave examples + ${sum(({ leftOutRows }) => leftOutRows)} left out + ${sum(({ malformed }) => malformed.numRows)} malformed`;
+  return `${tasks.length} tasks, ${sum(({ numExamples }) => numExamples)} examples, ${sum(({ numTokens }) => numTokens)} tokens; ${rows}\n`;
+}
+
+export function formatOutlook({ folder, tasks, roomBytes, freeBytes }: PrepareOutlook): string {
+  const rows = tasks.map((task) => [
+    task.name,
+    task.format,
+    task.numFiles,
+    formatBytes(task.sourceBytes),
+    `${formatNumber(task.unitsToMake)} of ${formatNumber(task.numUnits)}`,
+    formatBytes(task.roomBytes),
+    task.reason ?? '',
+  ]);
+  const table = formatTable(['task', 'format', 'files', 'source', 'units to make', 'room, about', ''], rows);
+  const short = roomBytes > freeBytes ? ': not enough' : '';
+  return `${table}needs about ${formatBytes(roomBytes)} in ${folder}, free are ${formatBytes(freeBytes)}${short}\n`;
+}
+
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  for (; value >= 999.5 && unit < units.length - 1; unit++) value /= 1000;
+  return `${Number(value.toPrecision(3))} ${units[unit]!}`;
+}

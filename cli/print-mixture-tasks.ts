@@ -1,0 +1,105 @@
+/** The tasks of a mixture as text and as JSON: what its file says, what is prepared, the first rows of a source as the model reads them. */
+import { readManifests, type PreparedFacts } from '../mixture/prepare/read-manifests.ts';
+import { readSamples } from '../mixture/prepare/read-samples.ts';
+import { findTask } from '../mixture/tasks/load-mixture.ts';
+import type { Denoising, Mixture, SourceSpec, Task, TextPair } from '../mixture/tasks/task.ts';
+import { formatNumber, formatTable } from './text-table.ts';
+
+/** @param folder of the prepared mixture, whether or not it is there */
+export async function printMixtureTasks(mixture: Mixture, folder: string, asJson: boolean): Promise<string> {
+  const prepared = await readManifests(folder);
+  const tasks = listTasks(mixture, prepared);
+  return asJson ? `${JSON.stringify(tasks)}\n` : formatList(tasks, folder, prepared !== undefined);
+}
+
+/** @throws NAME_UNKNOWN for the name; what reading the source throws */
+export async function printMixtureTask(
+  mixture: Mixture,
+  folder: string,
+  name: string,
+  numSamples: number,
+  asJson: boolean,
+): Promise<string> {
+  const task = findTask(mixture, name);
+  const described = describeTask(task, await readManifests(folder));
+  const shown = { ...described, samples: numSamples === 0 ? [] : await readSamples(task, numSamples) };
+  return asJson ? `${JSON.stringify(shown)}\n` : formatTask(shown);
+}
+
+interface ListedTask {
+  readonly name: string;
+  readonly family: string;
+  readonly format: string;
+  /** Known when prepared. */
+  readonly numExamples?: number;
+}
+
+interface DescribedTask extends ListedTask {
+  readonly files: readonly string[];
+  readonly rule: unknown;
+  readonly metrics: readonly string[];
+  readonly prepared?: unknown;
+}
+
+const familyOf = (task: Task | Denoising) => ('family' in task ? task.family : 'denoising');
+
+function listTasks(mixture: Mixture, prepared: PreparedFacts | undefined): ListedTask[] {
+  const tasks = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])];
+  return tasks.map((task) => {
+    const numExamples = prepared?.tasks.get(task.name)?.numExamples;
+    const facts = { name: task.name, family: familyOf(task), format: task.source.format ?? 'parquet' };
+    return numExamples === undefined ? facts : { ...facts, numExamples };
+  });
+}
+
+function formatList(tasks: readonly ListedTask[], folder: string, isPrepared: boolean): string {
+  const rows = tasks.map(({ name, family, format, numExamples }) => [name, family, format, numExamples ?? '-']);
+  const note = isPrepared ? `prepared in ${folder}` : 'not prepared yet: exmix prepare';
+  return `${formatTable(['task', 'family', 'format', 'examples'], rows)}${tasks.length} tasks, ${note}\n`;
+}
+
+function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefined): DescribedTask {
+  const manifest = prepared?.tasks.get(task.name);
+  return {
+    name: task.name,
+    family: familyOf(task),
+    format: task.source.format ?? 'parquet',
+    files: filesOf(task.source),
+    rule: 'preprocessor' in task ? task.preprocessor.identity : { kind: 'denoising', text: task.text },
+    metrics: 'metrics' in task ? task.metrics : [],
+    ...(manifest === undefined
+      ? {}
+      : {
+          numExamples: manifest.numExamples,
+          prepared: {
+            numTokens: manifest.numTokens,
+            truncated: manifest.truncated,
+            numRows: manifest.numRows,
+            malformedRows: manifest.malformed.numRows,
+          },
+        }),
+  };
+}
+
+function filesOf(source: SourceSpec): readonly string[] {
+  if (source.kind === 'files') return source.files.map(({ location }) => location);
+  const { dataset, config = 'default', split, revision = 'main' } = source;
+  return [`hub: ${dataset} ${config} ${split} ${revision}`];
+}
+
+function formatTask(task: DescribedTask & { readonly samples: readonly TextPair[] }): string {
+  const facts = [
+    ['task', task.name],
+    ['family', task.family],
+    ['source', `${task.format}: ${task.files.join(', ')}`],
+    ['rule', JSON.stringify(task.rule)],
+    ['metrics', task.metrics.join(', ') || '-'],
+    ['examples', task.numExamples === undefined ? 'not prepared yet: exmix prepare' : formatNumber(task.numExamples)],
+    ...(task.prepared === undefined ? [] : [['prepared', JSON.stringify(task.prepared)]]),
+  ];
+  const head = facts.map(([name, value]) => `${name!.padEnd(9)} ${value!}\n`).join('');
+  const samples = task.samples.map(
+    ({ inputs, targets }) => `\n  inputs:  ${inputs}\n${targets === '' ? '' : `  targets: ${targets}\n`}`,
+  );
+  return head + samples.join('');
+}

@@ -1,0 +1,14 @@
+/** A coordinator's commits in a process of its own, to be killed at any moment. Argument: the run folder. Prints a line for each commit. */
+import { dealt, openSession, recordOf } from './ledger.fixture.ts';
+
+const run = await openSession(process.argv[2]!);
+for (let step = run.journal.state.step + 1; ; step++) {
+  const record = recordOf(step);
+  const { drawn, fingerprint, window, row } = dealt(step).cursor;
+  await run.ledger.append(record, drawn);
+  process.stdout.write(`recorded ${step}\n`);
+  const { generation, gradDigest, loss } = record;
+  const ids = { epoch: run.epoch, generation, step };
+  await run.journal.append({ kind: 'step-committed', ...ids, cursor: { fingerprint, window, row }, gradDigest, loss });
+  process.stdout.write(`committed ${step}\n`);
+}

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import fc from 'fast-check';
+import { LedgerReader, type RecordedStep } from './ledger-reader.ts';
+import { dealt, openSession, recordOf } from './ledger.fixture.ts';
+import { parseSegment } from './segment-format.ts';
+
+let root = '';
+let numFolders = 0;
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), 'exmix-ledger-'));
+});
+after(() => rm(root, { recursive: true, force: true }));
+const newFolder = async (): Promise<string> => {
+  const folder = join(root, String(numFolders++));
+  await cp(join(import.meta.dirname, '..', '..', 'e2e', 'tiny.yaml'), join(folder, 'config.yaml'));
+  return folder;
+};
+
+async function allSteps(folder: string): Promise<RecordedStep[]> {
+  const reader = await LedgerReader.open(folder);
+  const { firstStep, lastStep } = reader.history;
+  const found: RecordedStep[] = [];
+  for await (const step of reader.steps({ from: firstStep, to: lastStep, withRows: true })) found.push(step);
+  return found;
+}
+
+const rowsOf = ({ lanes }: Pick<RecordedStep, 'lanes'>) =>
+  lanes.map((rows) => rows.map((row) => row.map(({ task, index, epoch }) => ({ task, index, epoch }))));
+const segments = async (folder: string) => (await readdir(join(folder, 'ledger'))).sort();
+
+async function assertHolds(folder: string, last: number): Promise<void> {
+  const steps = await allSteps(folder);
+  assert.deepEqual(
+    steps.map(({ step }) => step),
+    Array.from({ length: last }, (_, i) => i + 1),
+  );
+  for (const found of steps) assert.deepEqual(rowsOf(found), dealt(found.step).lanes);
+}
+
+describe('a ledger on disk', () => {
+  test('gives back every step of a session, also of one that goes on', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(30);
+    await assertHolds(folder, 30);
+    await run.stop('in order');
+    await assertHolds(folder, 30);
+    const [found] = await allSteps(folder);
+    const { gradDigest, loss, gradNorm, learningRate, tasks } = recordOf(1);
+    assert.deepEqual(
+      [found?.gradDigest, found?.loss, found?.gradNorm, found?.learningRate],
+      [gradDigest, loss, gradNorm, learningRate],
+    );
+    assert.deepEqual(
+      found?.tasks.map(({ task, numExamples, inputTokens, targetTokens }) => [
+        task,
+        numExamples,
+        inputTokens,
+        targetTokens,
+      ]),
+      tasks.map(({ task, numExamples, inputTokens, targetTokens }) => [task, numExamples, inputTokens, targetTokens]),
+    );
+  });
+
+  test('a resumed run goes on in a new segment, and the steps it does again supersede the earlier ones', async () => {
+    const folder = await newFolder();
+    const first = await openSession(folder);
+    await first.train(20);
+    await first.stop('in order');
+    const second = await openSession(folder, { from: 12 });
+    await second.train(17);
+    await second.stop('killed');
+    const third = await openSession(folder);
+    await third.train(25);
+    await third.stop('in order');
+    await assertHolds(folder, 25);
+    const epochs = (await allSteps(folder)).map(({ epoch }) => epoch);
+    assert.deepEqual(epochs, [...Array<number>(12).fill(1), ...Array<number>(5).fill(2), ...Array<number>(8).fill(3)]);
+    assert.equal((await segments(folder)).length, 3);
+  });
+
+  test('a step that was written and not committed is cut off and said, and written again by the next session', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(5);
+    await run.ledger.append(recordOf(6), dealt(6).cursor.drawn);
+    await run.stop('killed');
+    const { LedgerWriter } = await import('./ledger-writer.ts');
+    const init = {
+      epoch: 2,
+      seed: 1,
+      mixtureHash: '',
+      tasks: [],
+      start: { step: 5, bases: [], isInsideWindow: false },
+    };
+    const { notes } = await LedgerWriter.open({
+      ...init,
+      folder: join(folder, 'ledger'),
+      committed: { epoch: 1, step: 5 },
+    });
+    assert.match(notes.join('\n'), /cut 1 step off segment-000001\.ledger that had been written and not committed/u);
+    const next = await openSession(folder);
+    await next.train(8);
+    await next.stop('killed');
+    await assertHolds(folder, 8);
+  });
+
+  test('a last record torn at any byte is cut off, and the ledger goes on', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(3);
+    const whole = await readFile(join(folder, 'ledger', 'segment-000001.ledger'));
+    await run.ledger.append(recordOf(4), dealt(4).cursor.drawn);
+    await run.stop('killed');
+    const torn = await readFile(join(folder, 'ledger', 'segment-000001.ledger'));
+    for (let length = whole.length; length < torn.length; length += 3) {
+      const copy = await newFolder();
+      await cp(folder, copy, { recursive: true });
+      await truncate(join(copy, 'ledger', 'segment-000001.ledger'), length);
+      const next = await openSession(copy);
+      await next.train(5);
+      await next.stop('in order');
+      await assertHolds(copy, 5);
+    }
+  });
+
+  test('a segment that was just begun when the run was killed is set aside', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(2);
+    await run.stop('in order');
+    const second = join(folder, 'ledger', 'segment-000002.ledger');
+    const header = (await readFile(join(folder, 'ledger', 'segment-000001.ledger'))).subarray(0, 60);
+    for (const bytes of [Buffer.alloc(0), header, Buffer.alloc(5000)]) {
+      await writeFile(second, bytes);
+      const next = await openSession(folder);
+      await next.stop('in order');
+      assert.deepEqual((await segments(folder)).filter((name) => name.endsWith('.ledger')).length, 1);
+    }
+    const next = await openSession(folder);
+    await next.train(4);
+    await next.stop('in order');
+    await assertHolds(folder, 4);
+  });
+
+  test('any flipped bit and any cut of a sealed segment is noticed', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(4);
+    await run.stop('in order');
+    const bytes = await readFile(join(folder, 'ledger', 'segment-000001.ledger'));
+    const isWhole = (found: Buffer): boolean => {
+      const segment = parseSegment(found);
+      return typeof segment !== 'string' && segment.isSealed && segment.damage === undefined;
+    };
+    assert.ok(isWhole(bytes));
+    fc.assert(
+      fc.property(fc.nat(bytes.length - 1), fc.nat(7), (at, bit) => {
+        const flipped = Buffer.from(bytes);
+        flipped[at] = flipped[at]! ^ (1 << bit);
+        assert.ok(!isWhole(flipped), `bit ${bit} of byte ${at}`);
+      }),
+      { numRuns: 400 },
+    );
+    for (let length = 0; length < bytes.length; length++)
+      assert.ok(!isWhole(bytes.subarray(0, length)), `cut at ${length}`);
+    assert.ok(!isWhole(Buffer.concat([bytes, Buffer.alloc(1)])));
+  });
+
+  test('a segment is sealed when it is full, and the next one goes on from its draws', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    const big = recordOf(1);
+    const rows = Array.from({ length: 60_000 }, (_, i) => [{ task: 2, index: (i * 7919) % 5000, epoch: i }]);
+    for (let step = 1; step <= 9; step++) {
+      await run.ledger.append({ ...big, step, lanes: [rows] }, []);
+      const { gradDigest, loss } = big;
+      const commit = { epoch: run.epoch, generation: 1, step, cursor: {}, gradDigest, loss };
+      await run.journal.append({ kind: 'step-committed', ...commit });
+    }
+    await run.stop('in order');
+    assert.ok((await segments(folder)).length > 1);
+    const found = await allSteps(folder);
+    assert.equal(found.length, 9);
+    for (const step of found) assert.deepEqual(rowsOf(step), [rows]);
+  });
+
+  test('a ledger that cannot be written refuses every later step', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(2);
+    await run.ledger.close();
+    await assert.rejects(run.ledger.append(recordOf(3), []), { code: 'INTERNAL', message: /closed/u });
+    await run.stop('in order');
+    const next = await openSession(folder);
+    await writeFile(join(folder, 'ledger', 'segment-000002.ledger'), '');
+    await assert.rejects(next.train(3), { code: 'PATH_UNUSABLE', message: /segment-000002/u });
+    await assert.rejects(next.ledger.append(recordOf(3), []), { code: 'PATH_UNUSABLE' });
+    await next.stop('killed');
+  });
+
+  test('a step out of order is refused', async () => {
+    const run = await openSession(await newFolder());
+    await assert.rejects(run.ledger.append(recordOf(2), []), {
+      code: 'INTERNAL',
+      message: /step 2 recorded after step 0/u,
+    });
+    await run.stop('in order');
+  });
+});

@@ -1,0 +1,121 @@
+/**
+ * What the journal says of a run's commits: which sessions (epochs) there were, what each committed, and which of the commits lead to
+ * where the run is now. A session that began at an earlier step than the one before had reached did the steps since again: those of the
+ * earlier session are superseded.
+ *
+ * Memory: 28 B for each commit.
+ */
+import { z } from 'zod';
+import { TrainerError } from '../../shared/errors.ts';
+import type { StepCommitted } from '../journal-records.ts';
+import { replayJournal } from '../journal.ts';
+
+export interface Session {
+  readonly epoch: number;
+  /** Updates in the parameters it started from. */
+  readonly startStep: number;
+  readonly fromCheckpoint?: string;
+  /** Its commits are steps startStep + 1 to lastStep. */
+  readonly lastStep: number;
+  /** Of its commits these lead to where the run is: startStep + 1 to keptStep; none where keptStep = startStep. */
+  readonly keptStep: number;
+}
+
+export interface Commit {
+  readonly gradDigest: number;
+  readonly loss: number;
+  /** Where the plan was after the step: window and rows of it that were handed out. */
+  readonly window: number;
+  readonly row: number;
+}
+
+/** A change of rates: from this step on rows may follow other rates. */
+export interface RatesChange {
+  readonly epoch: number;
+  readonly firstStep: number;
+  readonly window: number;
+}
+
+interface OpenSession {
+  readonly epoch: number;
+  readonly startStep: number;
+  readonly fromCheckpoint?: string;
+  readonly commits: number[];
+}
+
+/** Numbers kept of each commit. */
+const FIELDS = 4;
+const placeSchema = z.object({ window: z.number(), row: z.number() }).catch({ window: -1, row: -1 });
+
+export class RunHistory {
+  /** In their order; those without a commit included. */
+  readonly sessions: readonly Session[];
+  readonly ratesChanges: readonly RatesChange[];
+  readonly #commits: ReadonlyMap<number, readonly number[]>;
+
+  constructor(sessions: readonly OpenSession[], ratesChanges: readonly RatesChange[]) {
+    let reach = Infinity;
+    const judged = [...sessions].reverse().map(({ epoch, startStep, fromCheckpoint, commits }): Session => {
+      const lastStep = startStep + commits.length / FIELDS;
+      const keptStep = Math.max(startStep, Math.min(lastStep, reach));
+      reach = Math.min(reach, startStep);
+      return { epoch, startStep, lastStep, keptStep, ...(fromCheckpoint === undefined ? {} : { fromCheckpoint }) };
+    });
+    this.sessions = judged.reverse();
+    this.ratesChanges = ratesChanges;
+    this.#commits = new Map(sessions.map(({ epoch, commits }) => [epoch, commits]));
+  }
+
+  /** The step before the first that this run committed, and the last. */
+  get firstStep(): number {
+    return Math.min(...this.sessions.map(({ startStep }) => startStep)) + 1;
+  }
+
+  get lastStep(): number {
+    return this.sessions.at(-1)?.lastStep ?? 0;
+  }
+
+  /** The session whose commit of a step counts. */
+  sessionOf(step: number): Session | undefined {
+    return this.sessions.find(({ startStep, keptStep }) => step > startStep && step <= keptStep);
+  }
+
+  commit(epoch: number, step: number): Commit | undefined {
+    const session = this.sessions.find((candidate) => candidate.epoch === epoch);
+    const commits = this.#commits.get(epoch);
+    if (session === undefined || commits === undefined || step <= session.startStep || step > session.lastStep)
+      return undefined;
+    const at = FIELDS * (step - session.startStep - 1);
+    return { gradDigest: commits[at]!, loss: commits[at + 1]!, window: commits[at + 2]!, row: commits[at + 3]! };
+  }
+}
+
+/** @throws PATH_UNUSABLE, also where the run has committed nothing; JOURNAL_CORRUPT, ABORTED */
+export async function readRunHistory(journalPath: string, signal?: AbortSignal): Promise<RunHistory> {
+  const sessions: OpenSession[] = [];
+  const ratesChanges: RatesChange[] = [];
+  const addCommit = ({ gradDigest, loss, cursor }: StepCommitted): void => {
+    const { window, row } = placeSchema.parse(cursor);
+    sessions.at(-1)?.commits.push(gradDigest, loss, window, row);
+  };
+  await replayJournal(journalPath, {
+    onRecord: (record) => {
+      if (record.kind === 'run-opened') {
+        const { epoch, step, fromCheckpoint } = record;
+        sessions.push({
+          epoch,
+          startStep: step,
+          commits: [],
+          ...(fromCheckpoint === undefined ? {} : { fromCheckpoint }),
+        });
+      } else if (record.kind === 'step-committed') addCommit(record);
+      else if (record.kind === 'rates-changed')
+        ratesChanges.push({ epoch: record.epoch, firstStep: record.firstStep, window: record.window });
+    },
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const history = new RunHistory(sessions, ratesChanges);
+  if (sessions.every(({ commits }) => commits.length === 0))
+    throw new TrainerError('PATH_UNUSABLE', `${journalPath}: the run has committed no step yet`);
+  return history;
+}

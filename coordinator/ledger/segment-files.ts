@@ -1,0 +1,65 @@
+/** The segments of a ledger on disk: their names and their bytes. */
+import { open, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { parseHeader, type SegmentHeader } from './segment-format.ts';
+
+export interface SegmentFile {
+  /** From 1. */
+  readonly number: number;
+  readonly path: string;
+}
+
+/** Read to find the header of a segment; longer ones are read in full. */
+const HEADER_GUESS_BYTES = 16 * 1024;
+
+export function segmentPath(folder: string, number: number): string {
+  return join(folder, `segment-${String(number).padStart(6, '0')}.ledger`);
+}
+
+/** The segments of a folder in order; none where there is no folder. @throws PATH_UNUSABLE */
+export async function listSegments(folder: string): Promise<SegmentFile[]> {
+  try {
+    const names = await readdir(folder);
+    return names
+      .flatMap((name) => {
+        const number = Number(/^segment-(\d{6,})\.ledger$/u.exec(name)?.[1]);
+        return Number.isNaN(number) ? [] : [{ number, path: join(folder, name) }];
+      })
+      .sort((a, b) => a.number - b.number);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw toStorageError(error, 'read', folder);
+  }
+}
+
+/** @throws PATH_UNUSABLE */
+export async function readSegmentBytes(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw toStorageError(error, 'read', path);
+  }
+}
+
+/** The header alone. @returns the sentence that says why there is none @throws PATH_UNUSABLE */
+export async function readSegmentHeader(path: string): Promise<SegmentHeader | string> {
+  const bytes = Buffer.alloc(HEADER_GUESS_BYTES);
+  let numBytes: number;
+  try {
+    const file = await open(path, 'r');
+    try {
+      ({ bytesRead: numBytes } = await file.read(bytes, 0, bytes.length, 0));
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw toStorageError(error, 'read', path);
+  }
+  const isAll = numBytes < bytes.length;
+  const found = parseHeader(bytes.subarray(0, numBytes));
+  if (typeof found !== 'string') return found.header;
+  if (isAll) return found;
+  const whole = parseHeader(await readSegmentBytes(path));
+  return typeof whole === 'string' ? whole : whole.header;
+}

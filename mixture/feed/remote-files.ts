@@ -1,0 +1,151 @@
+/**
+ * A prepared mixture in remote storage: files that are known by their hash are kept on local disk, blocks of tokens are read by
+ * range. Each file is pinned to the version that was found first; one that changes fails the read (STORAGE_CHANGED).
+ *
+ * Assumption: a file in the cache folder is named by its SHA-256 and verified whenever it is read, so anybody may remove it.
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import type { ObjectFacts, Storage } from '../../shared/storage/storage.ts';
+import { sha256Of } from '../prepare/manifest.ts';
+import { corrupt, noMixture, type KnownFile, type PreparedFiles } from './prepared-files.ts';
+import { ReadSlots } from './read-slots.ts';
+import type { SourceWatch } from './source-watch.ts';
+
+/** Requests under way at the same time. */
+const MAX_REMOTE_READS = 32;
+/** Of a manifest, bytes: that of a task with 100,000 shards has about 60 MB. */
+const MAX_MANIFEST_BYTES = 128 * 1024 * 1024;
+
+export interface RemoteFilesInit {
+  readonly storage: Storage;
+  readonly watch: SourceWatch;
+  /** Made when needed. */
+  readonly cacheFolder: string;
+}
+
+export class RemoteFiles implements PreparedFiles {
+  readonly #init: RemoteFilesInit;
+  readonly #slots = new ReadSlots(MAX_REMOTE_READS);
+  readonly #end = new AbortController();
+  /** As found first, by key: one for each shard of the mixture. */
+  readonly #facts = new Map<string, Promise<ObjectFacts>>();
+
+  constructor(init: RemoteFilesInit) {
+    this.#init = init;
+  }
+
+  get location(): string {
+    return this.#init.storage.location;
+  }
+
+  placeOf(key: string): string {
+    return this.#init.storage.placeOf(key);
+  }
+
+  async readUnknown(key: string, signal?: AbortSignal): Promise<Uint8Array> {
+    const place = this.placeOf(key);
+    try {
+      return await this.#read(place, (stop) => this.#readWhole(key, stop), signal);
+    } catch (error) {
+      throw toTrainerError(error).code === 'STORAGE_NOT_FOUND' ? noMixture(place, error) : error;
+    }
+  }
+
+  async readKnown(file: KnownFile, signal?: AbortSignal): Promise<Uint8Array> {
+    const path = join(this.#init.cacheFolder, file.sha256.slice(0, 2), file.sha256);
+    return this.#slots.run(async () => {
+      const cached = await readFile(path).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') return undefined;
+        throw toStorageError(error, 'read', path);
+      });
+      if (cached !== undefined && sha256Of(cached) === file.sha256) return cached;
+      const content = await this.#fetch(file, signal);
+      await mkdir(join(path, '..'), { recursive: true }).catch((error: unknown) => {
+        throw toStorageError(error, 'create', join(path, '..'));
+      });
+      await replaceFile(path, content);
+      return content;
+    }, signal);
+  }
+
+  async checkSize(key: string, bytes: number, signal?: AbortSignal): Promise<void> {
+    const found = await this.#factsOf(key, signal);
+    if (found.bytes !== bytes) throw corrupt(this.placeOf(key), `${bytes} B`, `${found.bytes} B`);
+  }
+
+  async readRange(key: string, from: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+    const { version } = await this.#factsOf(key, signal);
+    const read = (stop: AbortSignal) => this.#init.storage.readRange(key, from, length, stop, version);
+    return this.#read(this.placeOf(key), read, signal).catch((error: unknown) => {
+      throw toShardError(error, this.placeOf(key));
+    });
+  }
+
+  close(): void {
+    this.#end.abort(new TrainerError('ABORTED', `${this.location} was closed`));
+    this.#init.watch.close();
+  }
+
+  /** The whole file, verified; in a slot already. */
+  async #fetch({ key, bytes, sha256 }: KnownFile, signal: AbortSignal | undefined): Promise<Uint8Array> {
+    const place = this.placeOf(key);
+    const content = await this.#watched(place, (stop) => this.#readWhole(key, stop, bytes), signal).catch(
+      (error: unknown) => {
+        throw toShardError(error, place);
+      },
+    );
+    const found = sha256Of(content);
+    if (found !== sha256) throw corrupt(place, `SHA-256 ${sha256}`, found);
+    return content;
+  }
+
+  /** @param knownBytes size where it is known */
+  async #readWhole(key: string, signal: AbortSignal, knownBytes?: number): Promise<Uint8Array> {
+    const { storage } = this.#init;
+    if (knownBytes !== undefined) return storage.readRange(key, 0, knownBytes, signal);
+    const { bytes, version } = await storage.head(key, signal);
+    if (bytes > MAX_MANIFEST_BYTES) throw corrupt(this.placeOf(key), `at most ${MAX_MANIFEST_BYTES} B`, `${bytes} B`);
+    return storage.readRange(key, 0, bytes, signal, version);
+  }
+
+  #factsOf(key: string, signal: AbortSignal | undefined): Promise<ObjectFacts> {
+    let facts = this.#facts.get(key);
+    if (facts === undefined) {
+      const place = this.placeOf(key);
+      facts = this.#read(place, (stop) => this.#init.storage.head(key, stop), signal).catch((error: unknown) => {
+        this.#facts.delete(key);
+        throw toShardError(error, place);
+      });
+      this.#facts.set(key, facts);
+    }
+    return facts;
+  }
+
+  #read<T>(place: string, read: (stop: AbortSignal) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return this.#slots.run(() => this.#watched(place, read, signal), signal);
+  }
+
+  async #watched<T>(
+    place: string,
+    read: (stop: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const watched = this.#init.watch.begin(place);
+    try {
+      return await read(signal === undefined ? this.#end.signal : AbortSignal.any([signal, this.#end.signal]));
+    } finally {
+      this.#init.watch.end(watched);
+    }
+  }
+}
+
+/** A shard that is not there, or shorter than its manifest says, is damage; everything else stays what it is. */
+function toShardError(thrown: unknown, place: string): TrainerError {
+  const error = toTrainerError(thrown);
+  if (error.code === 'STORAGE_NOT_FOUND') return corrupt(place, 'the file', 'none', error);
+  if (error.code === 'STORAGE_TRUNCATED') return corrupt(place, 'a longer file', error.message, error);
+  return error;
+}

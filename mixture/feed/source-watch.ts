@@ -1,0 +1,140 @@
+/**
+ * Whether a remote source keeps up, in words: "does not answer" when a read has been under way for long, again when the reason changes
+ * and every `repeatMs`, and "answers again" once. The reads themselves are retried by shared/storage; nothing is decided here.
+ *
+ * Definition: the source is stalled while its oldest read under way is older than `stalledAfterMs`.
+ */
+import { systemClock, type Clock } from '../../shared/clock.ts';
+
+/** How often reads under way are looked at, ms. */
+const TICK_MS = 250;
+const STALLED_AFTER_MS = 3_000;
+const REPEAT_MS = 10_000;
+
+export type SourceNotice =
+  | {
+      readonly kind: 'stalled';
+      /** Of the oldest read. */
+      readonly place: string;
+      /** Since the oldest read began, ms. */
+      readonly forMs: number;
+      /** Failed attempts of all reads since then. */
+      readonly attempts: number;
+      /** The last failure, or that there is no answer yet. */
+      readonly reason: string;
+    }
+  | { readonly kind: 'answers'; readonly forMs: number; readonly attempts: number };
+
+export interface SourceWatchInit {
+  readonly onNotice: (notice: SourceNotice) => void;
+  readonly clock?: Clock;
+  readonly stalledAfterMs?: number;
+  readonly repeatMs?: number;
+}
+
+/** A read under way. */
+export interface WatchedRead {
+  readonly place: string;
+  readonly sinceMs: number;
+}
+
+interface Stall {
+  readonly sinceMs: number;
+  readonly toldMs: number;
+  readonly reason: string;
+}
+
+/** Failed attempts of what is under way. */
+interface Failures {
+  readonly attempts: number;
+  readonly lastMs: number;
+  readonly reason: string;
+}
+
+const NO_FAILURES: Failures = { attempts: 0, lastMs: -Infinity, reason: 'no answer yet' };
+
+export class SourceWatch {
+  readonly #clock: Clock;
+  readonly #stalledAfterMs: number;
+  readonly #repeatMs: number;
+  readonly #onNotice: (notice: SourceNotice) => void;
+  /** In the order they began. */
+  readonly #reads = new Set<WatchedRead>();
+  readonly #end = new AbortController();
+  #isTicking = false;
+  #stall: Stall | undefined;
+  #failures = NO_FAILURES;
+
+  constructor({ onNotice, clock, stalledAfterMs, repeatMs }: SourceWatchInit) {
+    this.#clock = clock ?? systemClock;
+    this.#stalledAfterMs = stalledAfterMs ?? STALLED_AFTER_MS;
+    this.#repeatMs = repeatMs ?? REPEAT_MS;
+    this.#onNotice = onNotice;
+  }
+
+  begin(place: string): WatchedRead {
+    const read = { place, sinceMs: this.#clock.monotonicMs() };
+    this.#reads.add(read);
+    if (!this.#isTicking) void this.#tick();
+    return read;
+  }
+
+  end(read: WatchedRead): void {
+    this.#reads.delete(read);
+    if (this.#stall !== undefined) this.#look();
+  }
+
+  /** An attempt has failed and will be repeated. */
+  retried({ reason }: { readonly reason: string }): void {
+    const { attempts } = this.#currentFailures();
+    this.#failures = { attempts: attempts + 1, lastMs: this.#clock.monotonicMs(), reason };
+    this.#look();
+  }
+
+  close(): void {
+    this.#end.abort();
+  }
+
+  async #tick(): Promise<void> {
+    this.#isTicking = true;
+    try {
+      while (this.#reads.size > 0) {
+        await this.#clock.sleep(Math.min(TICK_MS, this.#stalledAfterMs), this.#end.signal);
+        this.#look();
+      }
+    } catch {
+      // closed: nobody listens any more
+    } finally {
+      this.#isTicking = false;
+    }
+  }
+
+  #look(): void {
+    const nowMs = this.#clock.monotonicMs();
+    const [oldest] = this.#reads;
+    const isStalled = oldest !== undefined && nowMs - oldest.sinceMs >= this.#stalledAfterMs;
+    if (!isStalled) {
+      if (this.#stall === undefined) return;
+      const forMs = Math.round(nowMs - this.#stall.sinceMs);
+      const { attempts } = this.#currentFailures();
+      this.#stall = undefined;
+      this.#failures = NO_FAILURES;
+      this.#onNotice({ kind: 'answers', forMs, attempts });
+      return;
+    }
+    const { attempts, reason } = this.#currentFailures();
+    const before = this.#stall;
+    if (before !== undefined && before.reason === reason && nowMs - before.toldMs < this.#repeatMs) return;
+    const sinceMs = before?.sinceMs ?? oldest.sinceMs;
+    this.#stall = { sinceMs, toldMs: nowMs, reason };
+    const forMs = Math.round(nowMs - sinceMs);
+    this.#onNotice({ kind: 'stalled', place: oldest.place, forMs, attempts, reason });
+  }
+
+  /** Those of reads that have ended well since say nothing about the ones under way. */
+  #currentFailures(): Failures {
+    const [oldest] = this.#reads;
+    const sinceMs = this.#stall?.sinceMs ?? oldest?.sinceMs ?? Infinity;
+    return this.#failures.lastMs >= sinceMs ? this.#failures : NO_FAILURES;
+  }
+}

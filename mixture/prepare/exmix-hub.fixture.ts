@@ -1,0 +1,99 @@
+/**
+ * A mock hub with tasks of ExMix in many shapes, each with as many rows as are asked for: the made-up rows of the task over and
+ * over, told apart by a number at the end of their longer texts. The same call gives the same bytes.
+ */
+import { gzipSync } from 'node:zlib';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { assertInvariant } from '../../shared/errors.ts';
+import { startMockHub, type MockDataset, type MockHub } from '../sources/hub/mock-hub.fixture.ts';
+import { C4 } from '../tasks/exmix/c4.ts';
+import { EXMIX_TASKS } from '../tasks/exmix/exmix.ts';
+import { parquetColumns, parquetSchema, taskFixtures, type TaskFixture } from '../tasks/exmix/task-fixtures.fixture.ts';
+import type { SourceFields } from '../tasks/task.ts';
+
+/** Sentence pairs, floats, structs, lists of structs, several examples a row, rows left out, three splits in one task. */
+export const HUB_TASKS = [
+  'glue_mnli',
+  'glue_stsb',
+  'super_glue_copa',
+  'super_glue_multirc',
+  'super_glue_record',
+  'super_glue_wic',
+  'super_glue_wsc',
+  'dpr',
+  'kilt_nq',
+  'rainbow_hellaswag',
+  'gem_dart',
+  'gem_totto',
+  'go_emotions',
+  'squad_v1',
+  'coqa',
+  'imdb',
+] as const;
+export const C4_TASK = C4.name;
+
+/** Rows of a row group: small, so that a task has several units. */
+const ROWS_PER_GROUP = 40;
+const NUM_C4_FILES = 3;
+/** Words a text has that gets a number. */
+const MANY_WORDS = 8;
+
+export interface ExmixHub extends MockHub {
+  /** The parquet file of a task, and in which data set and path it is. */
+  readonly fileOf: (task: string) => { readonly dataset: string; readonly path: string; readonly content: Uint8Array };
+}
+
+/** @param rowsPerTask rows of each task, documents of each of C4's files */
+export async function startExmixHub(rowsPerTask: number): Promise<ExmixHub> {
+  const fixtures = new Map(taskFixtures().map((fixture) => [fixture.task, fixture]));
+  const converted = new Map<string, Record<string, Uint8Array>>();
+  const places = new Map<string, { dataset: string; path: string; content: Uint8Array }>();
+  for (const name of HUB_TASKS) {
+    const { source } = EXMIX_TASKS.find((task) => task.name === name)!;
+    assertInvariant(
+      source.kind === 'hub' && source.files === undefined,
+      `${name} is a set of parquet files on the hub`,
+    );
+    const path = `${source.config ?? 'default'}/${source.split}/0000.parquet`;
+    const content = toParquet(fixtures.get(name)!, rowsPerTask);
+    converted.set(source.dataset, { ...converted.get(source.dataset), [path]: content });
+    places.set(name, { dataset: source.dataset, path, content });
+  }
+  const datasets: Record<string, MockDataset> = {};
+  for (const [id, files] of converted) datasets[id] = { files: { 'README.md': id }, converted: files };
+  datasets[C4.source.dataset] = { files: c4Files(fixtures.get(C4.name)!, rowsPerTask) };
+  const hub = await startMockHub({ datasets });
+  return { ...hub, fileOf: (task) => places.get(task)! };
+}
+
+function toParquet({ columns, rows }: TaskFixture, numRows: number): Uint8Array {
+  const all = Array.from({ length: numRows }, (_, i) => vary(rows[i % rows.length]!, i));
+  const content = parquetWriteBuffer({
+    columnData: parquetColumns({ columns, rows: all }),
+    schema: parquetSchema(columns),
+    rowGroupSize: ROWS_PER_GROUP,
+  });
+  return new Uint8Array(content);
+}
+
+function c4Files({ rows }: TaskFixture, numDocuments: number): Record<string, Uint8Array> {
+  const files: Record<string, Uint8Array> = {};
+  for (let file = 0; file < NUM_C4_FILES; file++) {
+    const lines = Array.from({ length: numDocuments }, (_, i) => {
+      const row = vary(rows[i % rows.length]!, file * numDocuments + i);
+      return `${JSON.stringify({ ...row, url: `https://example.org/${file}/${i}` })}\n`;
+    });
+    files[`en/c4-train.0000${file}-of-01024.json.gz`] = gzipSync(lines.join(''));
+  }
+  return files;
+}
+
+/** Long texts of the row's own columns with the row's number behind them; a place in a text stays where it is. */
+function vary(row: SourceFields, number: number): SourceFields {
+  return Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [
+      name,
+      typeof value === 'string' && value.split(' ').length >= MANY_WORDS ? `${value} ${number}` : value,
+    ]),
+  );
+}

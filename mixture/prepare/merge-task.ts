@@ -1,0 +1,83 @@
+/** The records of all units of a task → its manifest. A check, not a copy: no shard is read or moved. Pure. */
+import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { createTaskManifest, hashIdentity, type TaskIdentity, type TaskManifest } from './manifest.ts';
+import { checkRows } from './row-tally.ts';
+import type { ShardEntry } from './shard-entry.ts';
+import { addCounts, checkCounts } from './unit-counts.ts';
+import { unitFolderName } from './unit-folder.ts';
+import type { UnitRecord } from './unit-record.ts';
+
+export interface MergeInit {
+  readonly name: string;
+  readonly identity: TaskIdentity;
+  readonly declared: string;
+  /** 0 for a supervised task. */
+  readonly segmentLength: number;
+  readonly tokenBytes: 2 | 4;
+  /** Of every unit, in order. */
+  readonly records: readonly UnitRecord[];
+  /** Largest share of malformed rows. */
+  readonly badRowThreshold: number;
+}
+
+/**
+ * @throws SOURCE_MALFORMED for too many malformed rows, no rows, or no example; INTERNAL where a unit is not of this task and
+ *   number, or a row or token is unaccounted for
+ */
+export function mergeTask(init: MergeInit): TaskManifest {
+  const { name, identity, declared, segmentLength, tokenBytes, records, badRowThreshold } = init;
+  const hash = hashIdentity(name, identity);
+  for (const [number, record] of records.entries())
+    assertInvariant(
+      record.task === name && record.number === number && record.identity === hash,
+      `task ${name}: unit ${number} is unit ${record.number} of ${record.task}`,
+    );
+  const counts = addCounts(records.map((record) => record.counts));
+  const shards = records.flatMap((record) =>
+    record.shards.map((shard) => inFolder(shard, unitFolderName(record.number))),
+  );
+  checkCounts(counts, identity.kind, `task ${name}`);
+  const stored = shards.reduce((sum, shard) => sum + shard.numExamples, 0);
+  assertInvariant(
+    stored === counts.numExamples,
+    `task ${name}: ${counts.numExamples} examples, ${stored} in the shards`,
+  );
+  checkRows(name, counts, badRowThreshold);
+  if (counts.numExamples === 0) throw noExamples(init, counts);
+  return createTaskManifest({
+    name,
+    identity,
+    declared,
+    numUnits: records.length,
+    tokenType: tokenBytes === 2 ? 'uint16' : 'int32',
+    numExamples: counts.numExamples,
+    numTokens: counts.numTokens,
+    segmentLength,
+    truncated: counts.truncated,
+    tokensIn: counts.tokensIn,
+    droppedTokens: counts.dropped,
+    numRows: counts.rows.read,
+    leftOutRows: counts.rows.leftOut,
+    malformed: { numRows: counts.rows.malformed, kinds: counts.malformedKinds, first: counts.malformedFirst },
+    shards,
+  });
+}
+
+function inFolder({ numExamples, tokens, checksums, index }: ShardEntry, folder: string): ShardEntry {
+  const placed = (digest: ShardEntry['tokens']) => ({ ...digest, file: `${folder}/${digest.file}` });
+  return {
+    numExamples,
+    tokens: placed(tokens),
+    checksums: placed(checksums),
+    ...(index === undefined ? {} : { index: placed(index) }),
+  };
+}
+
+function noExamples({ name, segmentLength }: MergeInit, counts: ReturnType<typeof addCounts>): TrainerError {
+  const message =
+    segmentLength > 0
+      ? `task ${name}: expected text for at least one segment of ${segmentLength} tokens, found ${counts.tokensIn} tokens; ` +
+        'give it more text, larger units or a smaller inputs length'
+      : `task ${name}: none of ${counts.rows.read} rows gives an example; correct its preprocessor or remove the task`;
+  return new TrainerError('SOURCE_MALFORMED', message);
+}

@@ -1,0 +1,124 @@
+/**
+ * Plans of a preparation that has begun, `.plans/<task>.json`: the resolved source of a task whose files are on a hub, a web server
+ * or in a bucket. A resumed run and the other members of a job array go on with the same revision and file versions, and ask no
+ * server. Removed when the mixture is finished. No credentials are in it: of URLs that the mixture itself gives only names are kept.
+ */
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { isLocalLocation } from '../../shared/storage/open-storage.ts';
+import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
+import { SOURCE_FORMATS, type SourceSpec } from '../tasks/task.ts';
+
+const PLANS_FOLDER = '.plans';
+
+const count = z.int().min(0);
+const planSchema = z.strictObject({
+  /** Hash of what the mixture declares of the task, and of how sources are reached. */
+  key: z.string(),
+  source: z.strictObject({
+    format: z.enum(SOURCE_FORMATS),
+    quotes: z.boolean(),
+    origin: z
+      .strictObject({
+        dataset: z.string(),
+        config: z.string().exactOptional(),
+        split: z.string(),
+        revision: z.string(),
+      })
+      .exactOptional(),
+    files: z.array(
+      z.strictObject({
+        name: z.string(),
+        location: z.string(),
+        bytes: count,
+        version: z.string(),
+        storageVersion: z.string().exactOptional(),
+      }),
+    ),
+  }),
+  units: z.array(
+    z.strictObject({
+      file: count,
+      bytes: count,
+      part: z.discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('whole') }),
+        z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
+      ]),
+    }),
+  ),
+});
+
+export interface SourcePlan {
+  readonly source: ResolvedSource;
+  readonly units: readonly SourceUnit[];
+}
+
+/** Whether a source is read over the network, all of it. */
+export function isRemote(spec: SourceSpec): boolean {
+  return spec.kind === 'hub' || spec.files.every(({ location }) => !isLocalLocation(location));
+}
+
+/** @returns undefined where there is none with this key @throws PATH_UNUSABLE */
+export async function readPlan(
+  outDir: string,
+  task: string,
+  spec: SourceSpec,
+  key: string,
+): Promise<SourcePlan | undefined> {
+  const path = planPath(outDir, task);
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw toStorageError(error, 'read', path);
+  });
+  const plan = text === undefined ? undefined : planSchema.safeParse(parseJson(text)).data;
+  if (plan?.key !== key) return undefined;
+  if (spec.kind === 'hub') return plan;
+  const files = plan.source.files.map((file, i) => ({ ...file, location: spec.files[i]?.location ?? file.location }));
+  return { ...plan, source: { ...plan.source, files } };
+}
+
+/** @throws PATH_UNUSABLE, DISK_FULL */
+export async function writePlan(
+  outDir: string,
+  task: string,
+  spec: SourceSpec,
+  key: string,
+  { source, units }: SourcePlan,
+): Promise<void> {
+  const folder = join(outDir, PLANS_FOLDER);
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw toStorageError(error, 'create', folder);
+  });
+  const files = spec.kind === 'hub' ? source.files : source.files.map((file) => ({ ...file, location: '' }));
+  await replaceFile(planPath(outDir, task), `${JSON.stringify({ key, source: { ...source, files }, units })}\n`);
+}
+
+/** Forgets the plan of a task of which nothing could be made: the next time its source is looked at anew. */
+export async function removePlan(outDir: string, task: string): Promise<void> {
+  const path = planPath(outDir, task);
+  await rm(path, { force: true }).catch((error: unknown) => {
+    throw toStorageError(error, 'remove', path);
+  });
+}
+
+/** Forgets all plans: the mixture is finished. */
+export async function removePlans(outDir: string): Promise<void> {
+  const folder = join(outDir, PLANS_FOLDER);
+  await rm(folder, { recursive: true, force: true }).catch((error: unknown) => {
+    throw toStorageError(error, 'remove', folder);
+  });
+}
+
+function planPath(outDir: string, task: string): string {
+  return join(outDir, PLANS_FOLDER, `${task}.json`);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // cut by a crash of another version: planned again
+  }
+}

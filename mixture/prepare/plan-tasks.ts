@@ -1,0 +1,144 @@
+/** Each task's source resolved and split: what is to be made, before any row is read. All problems are told at once. */
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { resolveSource } from '../sources/resolve-source.ts';
+import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
+import type { SourceAccess } from '../sources/source-access.ts';
+import { splitSource } from '../sources/split-source.ts';
+import type { FeatureLengths, SourceSpec } from '../tasks/task.ts';
+import { createIdentity, hashIdentity, type TaskIdentity } from './manifest.ts';
+import { isRemote, readPlan, writePlan, type SourcePlan } from './plan-file.ts';
+import { hashPreprocessor, preprocessorIdentity, type PreparableTask } from './preparable-task.ts';
+import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
+
+/** Tasks whose sources are asked for at the same time. */
+const MAX_CONCURRENT = 8;
+
+export interface PlanInit {
+  readonly outDir: string;
+  readonly access: SourceAccess;
+  /** SHA-256 of the tokenizer. */
+  readonly tokenizerHash: string;
+  readonly featureLengths: FeatureLengths;
+  readonly unitBytes: number;
+  readonly shardBytes: number;
+  /** Looks at remote sources anew, also where a preparation has begun. */
+  readonly refresh: boolean;
+  /** Keeps the plans of remote sources for those who go on; not for a dry run. */
+  readonly keepPlans: boolean;
+  readonly signal?: AbortSignal;
+}
+
+export interface TaskPlan {
+  readonly name: string;
+  readonly preparable: PreparableTask;
+  readonly source: ResolvedSource;
+  readonly units: readonly SourceUnit[];
+  readonly identity: TaskIdentity;
+  /** Hash of name and identity; what its units are made from. */
+  readonly identityHash: string;
+  /** Hash of what the mixture declares. */
+  readonly declared: string;
+  /** Hash of the preprocessor's identity. */
+  readonly preprocessor: string;
+}
+
+/** @throws SOURCE_UNREADABLE and others, with all problems of all tasks; ABORTED */
+export async function planTasks(preparables: readonly PreparableTask[], init: PlanInit): Promise<TaskPlan[]> {
+  const plans: TaskPlan[] = [];
+  const problems: { readonly at: number; readonly error: TrainerError }[] = [];
+  let next = 0;
+  const work = async (): Promise<void> => {
+    for (let at = next++; at < preparables.length; at = next++) {
+      try {
+        plans[at] = await planTask(preparables[at]!, init);
+      } catch (thrown) {
+        const error = toTrainerError(thrown);
+        if (error.code === 'ABORTED' || error.code === 'DISK_FULL' || error.code === 'PATH_UNUSABLE') throw error;
+        problems.push({ at, error });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(MAX_CONCURRENT, preparables.length) }, work));
+  if (problems.length > 0) throw describeProblems(preparables, problems);
+  return plans;
+}
+
+/** Hash of what the mixture declares of a task: equal hashes, and the same files, give the same units. */
+export function hashDeclared(
+  preparable: PreparableTask,
+  {
+    tokenizerHash,
+    featureLengths,
+    unitBytes,
+    shardBytes,
+  }: Omit<PlanInit, 'outDir' | 'access' | 'refresh' | 'keepPlans'>,
+): string {
+  const { inputs, targets } = featureLengths;
+  const source = withoutLocations(preparable.task.source);
+  const rules = [preprocessorIdentity(preparable), tokenizerHash, inputs, targets, unitBytes, shardBytes];
+  return sha256Of(JSON.stringify([FORMAT_VERSION, preparable.task.name, preparable.kind, source, rules]));
+}
+
+async function planTask(preparable: PreparableTask, init: PlanInit): Promise<TaskPlan> {
+  const { name } = preparable.task;
+  const declared = hashDeclared(preparable, init);
+  const { source, units } = await planSource(preparable, declared, init);
+  const { format, quotes, files, origin } = source;
+  const { inputs, targets } = init.featureLengths;
+  const identity = createIdentity({
+    kind: preparable.kind,
+    source: {
+      format,
+      quotes,
+      files: files.map(({ name: file, bytes, version }) => ({ name: file, bytes, version })),
+      ...(origin === undefined ? {} : { origin: { ...origin } }),
+    },
+    unitBytes: init.unitBytes,
+    preprocessor: preprocessorIdentity(preparable),
+    tokenizer: init.tokenizerHash,
+    featureLengths: { inputs, targets },
+    shardBytes: init.shardBytes,
+  });
+  const preprocessor = hashPreprocessor(preparable);
+  return {
+    name,
+    preparable,
+    source,
+    units,
+    identity,
+    identityHash: hashIdentity(name, identity),
+    declared,
+    preprocessor,
+  };
+}
+
+async function planSource(preparable: PreparableTask, declared: string, init: PlanInit): Promise<SourcePlan> {
+  const { outDir, access, unitBytes, signal } = init;
+  const { name, source: spec } = preparable.task;
+  const remote = isRemote(spec);
+  const key = sha256Of(JSON.stringify([declared, spec.kind === 'hub' ? access.hubUrl : '']));
+  const begun = remote && !init.refresh ? await readPlan(outDir, name, spec, key) : undefined;
+  if (begun !== undefined) return begun;
+  const source = await resolveSource(spec, access, signal);
+  const plan = { source, units: await splitSource(source, unitBytes, access) };
+  if (remote && init.keepPlans) await writePlan(outDir, name, spec, key, plan);
+  return plan;
+}
+
+function withoutLocations(spec: SourceSpec): unknown {
+  return spec.kind === 'hub' ? spec : { ...spec, files: spec.files.map(({ name }) => name) };
+}
+
+function describeProblems(
+  preparables: readonly PreparableTask[],
+  problems: { readonly at: number; readonly error: TrainerError }[],
+): TrainerError {
+  const sorted = [...problems].sort((a, b) => a.at - b.at);
+  const { code, retryable } = sorted[0]!.error;
+  const lines = sorted.map(({ at, error }) => `task ${preparables[at]!.task.name}: ${error.message}`);
+  return new TrainerError(
+    code,
+    `${lines.length} task(s) cannot be prepared:\n  ${lines.join('\n  ')}\nNothing was made; correct them, or leave them out with --tasks`,
+    { retryable, cause: sorted.map(({ error }) => error) },
+  );
+}

@@ -1,0 +1,35 @@
+/** The tasks of a mixture as prepare sees them: supervised ones, and the denoising text with the length of its segments. */
+import { TrainerError } from '../../shared/errors.ts';
+import { computeSegmentLength, denoisingLengths } from '../plan/span-corruption.ts';
+import type { Denoising, FeatureLengths, JsonValue, Mixture, Task } from '../tasks/task.ts';
+import { sha256Of } from './prepared-format.ts';
+
+export type PreparableTask =
+  | { readonly kind: 'supervised'; readonly task: Task }
+  | { readonly kind: 'denoising'; readonly task: Denoising; readonly segmentLength: number };
+
+/** In the order of the mixture, denoising last. @throws CONFIG_INVALID where its targets do not fit the lengths */
+export function listPreparables(mixture: Mixture, { inputs, targets }: FeatureLengths): PreparableTask[] {
+  const preparables: PreparableTask[] = mixture.tasks.map((task) => ({ kind: 'supervised', task }));
+  if (mixture.denoising === undefined) return preparables;
+  const needed = denoisingLengths(inputs).targetsLength;
+  if (needed > targets)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `feature lengths: denoising of ${inputs} input tokens needs ${needed} target tokens, found ${targets}; raise the targets or lower the inputs length`,
+    );
+  const segmentLength = computeSegmentLength({ inputsLimit: inputs, targetsLimit: targets });
+  return [...preparables, { kind: 'denoising', task: mixture.denoising, segmentLength }];
+}
+
+/** What the examples depend on besides source, tokenizer and lengths. */
+export function preprocessorIdentity(preparable: PreparableTask): Record<string, JsonValue> {
+  return preparable.kind === 'supervised'
+    ? { ...preparable.task.preprocessor.identity }
+    : { kind: 'denoising', text: preparable.task.text, segmentLength: preparable.segmentLength };
+}
+
+/** Tells processes that they mean the same task. */
+export function hashPreprocessor(preparable: PreparableTask): string {
+  return sha256Of(JSON.stringify(preprocessorIdentity(preparable)));
+}

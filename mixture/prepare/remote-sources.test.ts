@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { serve, startFaultyServer, type FaultyServer } from '../../shared/storage/faulty-server.fixture.ts';
+import type { Mixture, Task } from '../tasks/task.ts';
+import { prepareMixture, prepareShard, type PrepareInit } from './prepare-mixture.ts';
+import { writeSmallMixture } from './small-mixture.fixture.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'exmix-remote-'));
+const sources = join(root, 'sources');
+const small = writeSmallMixture(sources);
+const first = readFileSync(join(sources, 'plain.jsonl'));
+const second = Buffer.concat([first, first]);
+let server: FaultyServer;
+before(async () => {
+  server = await startFaultyServer(serve(first));
+});
+beforeEach(() => server.script(serve(first)));
+after(async () => {
+  await server.close();
+  rmSync(root, { recursive: true });
+});
+
+let numFolders = 0;
+const newFolder = () => join(root, `out-${numFolders++}`);
+
+/** The task `plain` with its file on the server, cut into a few units. */
+function remote(): Mixture {
+  const plain = small.tasks[0]!;
+  const files = [{ location: `${server.url}/plain.jsonl?signature=secret`, name: 'https://example.org/plain.jsonl' }];
+  const task: Task = { ...plain, source: { kind: 'files', format: 'jsonl', quotes: true, files } };
+  return {
+    name: small.name,
+    path: small.path,
+    tokenizerPath: small.tokenizerPath,
+    options: small.options,
+    tasks: [task],
+  };
+}
+
+const options = (outDir: string, more: Partial<PrepareInit> = {}): PrepareInit => ({
+  mixture: remote(),
+  outDir,
+  featureLengths: { inputs: 24, targets: 12 },
+  unitBytes: 2000,
+  ...more,
+});
+/** Requests that a function makes. */
+async function requestsOf(work: () => Promise<unknown>): Promise<readonly string[]> {
+  const numBefore = server.requests.length;
+  await work();
+  return server.requests.slice(numBefore);
+}
+const heads = (requests: readonly string[]) => requests.filter((request) => request.startsWith('HEAD')).length;
+
+describe('a preparation from a server', () => {
+  test('goes on with the version it began with, asks only once, and keeps no secrets', async () => {
+    const outDir = newFolder();
+    await prepareShard(options(outDir, { shard: { index: 1, count: 2 } }));
+    const plan = readFileSync(join(outDir, '.plans', 'plain.json'), 'utf8');
+    assert.doesNotMatch(plan, /secret|127\.0\.0\.1/);
+    const requests = await requestsOf(() => prepareShard(options(outDir, { shard: { index: 2, count: 2 } })));
+    assert.equal(heads(requests), 0);
+    assert.ok(requests.length > 0, 'its own units are read');
+    assert.ok(existsSync(join(outDir, 'mixture.json')));
+    assert.ok(!existsSync(join(outDir, '.plans')), 'plans go when the mixture is finished');
+    const alone = newFolder();
+    await prepareMixture(options(alone));
+    assert.deepEqual(readdirSync(join(outDir, 'plain')), readdirSync(join(alone, 'plain')));
+    assert.deepEqual(readFileSync(join(outDir, 'mixture.json')), readFileSync(join(alone, 'mixture.json')));
+  });
+
+  test('whose file changes in between is told; with refresh all its units are made again', async () => {
+    const outDir = newFolder();
+    const { unitsMade } = await prepareShard(options(outDir, { shard: { index: 1, count: 2 } }));
+    server.script(serve(second, { etag: '"v2"' }));
+    await assert.rejects(prepareShard(options(outDir, { shard: { index: 2, count: 2 } })), {
+      code: 'SOURCE_UNREADABLE',
+      message: /task plain: .*plain\.jsonl/,
+    });
+    const { tasks } = await prepareMixture(options(outDir, { refresh: true }));
+    assert.ok(tasks[0]!.unitsMade > unitsMade);
+    assert.deepEqual([tasks[0]!.unitsKept, tasks[0]!.manifest.numRows], [0, 120]);
+    assert.match(tasks[0]!.reason ?? '', /made from something else/);
+  });
+
+  test('that is finished is taken as it is for a run, also when the server is gone; preparing again notices a change', async () => {
+    const outDir = newFolder();
+    const { hash } = await prepareMixture(options(outDir));
+    server.script((_request, response) => response.writeHead(404).end());
+    const requests = await requestsOf(async () => {
+      assert.equal((await prepareMixture(options(outDir, { pinned: true }))).hash, hash);
+    });
+    assert.deepEqual(requests, []);
+    await assert.rejects(prepareMixture(options(outDir)), { message: /task plain: .*plain\.jsonl/ });
+    assert.ok(existsSync(join(outDir, 'mixture.json')), 'what is finished stays');
+    server.script(serve(second, { etag: '"v2"' }));
+    const { tasks } = await prepareMixture(options(outDir));
+    assert.match(tasks[0]!.reason ?? '', /changed: its source \(https:\/\/example\.org\/plain\.jsonl\)/);
+    assert.equal(tasks[0]!.manifest.numRows, 120);
+  });
+
+  test('that is finished but damaged is not taken as it is', async () => {
+    const outDir = newFolder();
+    const { hash, tasks } = await prepareMixture(options(outDir));
+    rmSync(join(outDir, 'plain', tasks[0]!.manifest.shards[0]!.tokens.file));
+    const again = await prepareMixture(options(outDir, { pinned: true }));
+    assert.deepEqual([again.hash, again.tasks[0]!.unitsMade], [hash, 1]);
+  });
+});

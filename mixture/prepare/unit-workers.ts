@@ -1,0 +1,120 @@
+/** Units through workers: each takes the next unit when it is free; one that dies is replaced and its unit is done again. */
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { ensureUnit, type EnsuredUnit, type UnitContext, type UnitOrder, type UnitProgress } from './ensure-unit.ts';
+import { MAX_ATTEMPTS, UnitQueue, type QueuedUnit } from './unit-queue.ts';
+
+/** Makes one unit at a time. */
+export interface UnitWorker {
+  /** @throws WORKER_LOST where the process behind it ended; then another worker is needed */
+  ensure(order: UnitOrder, onProgress: (progress: UnitProgress) => void): Promise<EnsuredUnit>;
+  /** Calls off what it makes, and ends. */
+  stop(): Promise<void>;
+}
+
+export interface PlannedUnit extends QueuedUnit {
+  readonly order: UnitOrder;
+}
+
+export interface RunUnitsInit {
+  readonly units: readonly PlannedUnit[];
+  readonly numWorkers: number;
+  readonly createWorker: () => UnitWorker;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress: (unit: PlannedUnit, progress: UnitProgress) => void;
+  /** What it throws is a failure of the unit. */
+  readonly onDone: (unit: PlannedUnit, ensured: EnsuredUnit) => Promise<void>;
+  /** A process died with this unit. @param next what becomes of the unit */
+  readonly onDeath: (unit: PlannedUnit, reason: string, next: 'again' | 'given up') => Promise<void>;
+  /**
+   * A unit cannot be made. @returns true where only its task fails; else all ends with this error
+   */
+  readonly onFailed: (unit: PlannedUnit, error: TrainerError) => boolean;
+}
+
+/** Makes all units, or as many as can be. @throws the first error that is not of one task; ABORTED */
+export async function runUnits(init: RunUnitsInit): Promise<void> {
+  const { units, numWorkers, createWorker, signal, onProgress, onDone, onDeath, onFailed } = init;
+  const queue = new UnitQueue(units);
+  const workers = new Set<UnitWorker>();
+  let fatal: TrainerError | undefined;
+  const stopAll = (): void => {
+    for (const worker of workers) void worker.stop();
+  };
+  const abort = (): void => {
+    fatal ??= new TrainerError('ABORTED', 'preparing was called off', { cause: signal?.reason });
+    stopAll();
+  };
+  if (signal?.aborted === true) abort();
+  signal?.addEventListener('abort', abort);
+
+  const fail = (unit: PlannedUnit, error: TrainerError): void => {
+    queue.done(unit);
+    if (fatal !== undefined) return;
+    if (onFailed(unit, error)) {
+      queue.dropTask(unit.task);
+      return;
+    }
+    fatal = error;
+    stopAll();
+  };
+  const work = async (): Promise<void> => {
+    let worker: UnitWorker | undefined;
+    for (;;) {
+      const unit = fatal === undefined ? queue.take() : undefined;
+      if (unit === undefined) break;
+      worker ??= createWorker();
+      workers.add(worker);
+      try {
+        const ensured = await worker.ensure(unit.order, (progress) => onProgress(unit, progress));
+        queue.done(unit);
+        await onDone(unit, ensured);
+      } catch (thrown) {
+        const error = toTrainerError(thrown);
+        if (error.code !== 'WORKER_LOST' || fatal !== undefined) {
+          fail(unit, error);
+          continue;
+        }
+        workers.delete(worker);
+        worker = undefined;
+        const next = queue.died(unit);
+        await onDeath(unit, error.message, next);
+        if (next === 'given up')
+          fail(
+            unit,
+            new TrainerError(
+              'WORKER_LOST',
+              `task ${unit.task} unit ${unit.number}: ${MAX_ATTEMPTS} processes ended under it, the last: ${error.message}; ` +
+                'if it was killed for its memory, use fewer --processes',
+            ),
+          );
+      }
+    }
+    if (worker !== undefined) await worker.stop();
+  };
+  try {
+    await Promise.all(Array.from({ length: numWorkers }, work));
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    await Promise.all([...workers].map((worker) => worker.stop()));
+  }
+  if (fatal !== undefined) throw fatal;
+}
+
+/** Makes units in this process: for little work, and where no process is to be started. */
+export class LocalWorker implements UnitWorker {
+  readonly #context: UnitContext;
+  readonly #interrupt = new AbortController();
+
+  constructor(context: UnitContext) {
+    this.#context = context;
+  }
+
+  ensure(order: UnitOrder, onProgress: (progress: UnitProgress) => void): Promise<EnsuredUnit> {
+    return ensureUnit(order, this.#context, { signal: this.#interrupt.signal, onProgress });
+  }
+
+  stop(): Promise<void> {
+    this.#interrupt.abort('stopped');
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * SHA-256 of local files, remembered: hashing 300 GB takes minutes, and every process of an array does it.
+ *
+ * Assumption: a file whose inode, size, time of writing and time of change are the same has the same bytes, if it was last touched
+ * some seconds before it was hashed (a file system's clock may be that coarse). Small files are always hashed.
+ */
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { hashFile, replaceFile } from '../../shared/atomic-file.ts';
+import { changed } from '../../shared/storage/storage-errors.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
+
+/** Smaller files are hashed each time, bytes. */
+const REMEMBERED_BYTES = 16 * 1024 * 1024;
+/** A file that was touched less than this before its hashing is hashed again next time, ms. */
+const SETTLED_MS = 3_000;
+
+const entrySchema = z.strictObject({
+  path: z.string(),
+  stamp: z.string(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/u),
+});
+
+/**
+ * @param path absolute
+ * @param storageVersion the version that the file had; another one now is STORAGE_CHANGED
+ * @returns `sha256:…`
+ * @throws PATH_UNUSABLE, STORAGE_NOT_FOUND, STORAGE_CHANGED, ABORTED
+ */
+export async function hashLocalFile(
+  path: string,
+  storageVersion: string,
+  cacheFolder: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const storage = openStorage(path);
+  const startedMs = Date.now();
+  const stats = await stat(path, { bigint: true });
+  const stamp = `${stats.dev}-${stats.ino}-${stats.size}-${stats.mtimeNs}-${stats.ctimeNs}`;
+  const isLarge = stats.size >= REMEMBERED_BYTES;
+  const entryPath = join(cacheFolder, 'hashes', `${createHash('sha256').update(path).digest('hex')}.json`);
+  const known = isLarge ? await readEntry(entryPath) : undefined;
+  if (known?.path === path && known.stamp === stamp) return `sha256:${known.sha256}`;
+  const { sha256 } = await hashFile(path, signal);
+  const after = await storage.head('', signal);
+  if (after.version !== storageVersion) throw changed(path, storageVersion, after.version);
+  if (isLarge && startedMs - Number(stats.ctimeMs) > SETTLED_MS) {
+    await mkdir(join(cacheFolder, 'hashes'), { recursive: true });
+    await replaceFile(entryPath, JSON.stringify({ path, stamp, sha256 }));
+  }
+  return `sha256:${sha256}`;
+}
+
+async function readEntry(path: string): Promise<z.infer<typeof entrySchema> | undefined> {
+  try {
+    return entrySchema.safeParse(JSON.parse(await readFile(path, 'utf8'))).data;
+  } catch {
+    return undefined; // not there, or damaged: the file is hashed again
+  }
+}

@@ -1,0 +1,39 @@
+/** Globs of file names: `*` and `?` within a folder, `**` over folders, `{a,b}`; all else is itself. */
+
+const SPECIAL = /\*\*\/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{/gu;
+
+export function isGlob(pattern: string): boolean {
+  return /[*?]|\{[^{}]*,[^{}]*\}/u.test(pattern);
+}
+
+/** A test for whole paths with `/`. */
+export function createGlob(pattern: string): (path: string) => boolean {
+  const source = [...pattern.matchAll(SPECIAL)].map(([part]) => toRegExp(part)).join('');
+  const expression = new RegExp(`^${source}$`, 'u');
+  return (path) => expression.test(path);
+}
+
+/** The folder that all matches lie in, without a slash at its end; '' for the top. */
+export function globFolder(pattern: string): string {
+  const fixed = pattern.slice(0, pattern.search(/[*?{]|$/u));
+  return fixed.slice(0, Math.max(0, fixed.lastIndexOf('/')));
+}
+
+function toRegExp(part: string): string {
+  if (part === '**/') return '(?:[^/]+/)*';
+  if (part === '**') return '.*';
+  if (part === '*') return '[^/]*';
+  if (part === '?') return '[^/]';
+  if (part.startsWith('{') && part.includes(','))
+    return `(?:${part.slice(1, -1).split(',').map(toOneRegExp).join('|')})`;
+  return escape(part);
+}
+
+/** A choice may itself hold stars. */
+function toOneRegExp(choice: string): string {
+  return [...choice.matchAll(SPECIAL)].map(([part]) => toRegExp(part)).join('');
+}
+
+function escape(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/]/gu, '\\$&');
+}

@@ -1,0 +1,127 @@
+/** The footer of a parquet file: its columns and row groups. */
+import { parquetMetadataAsync, type AsyncBuffer, type FileMetaData } from 'hyparquet';
+import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
+import { nearestNames } from '../../../shared/nearest-names.ts';
+import type { SourceFileBytes } from '../source-file.ts';
+
+/** A file is shorter than this only if it is none: magic, length of the footer, magic. */
+const MIN_BYTES = 12;
+/** A footer is read with this many bytes at first, most need no more. */
+const FIRST_FETCH_BYTES = 64 * 1024;
+const MAGIC = 'PAR1';
+
+export interface ParquetFile {
+  readonly buffer: AsyncBuffer;
+  readonly metadata: FileMetaData;
+  /** Names at the top of the schema. */
+  readonly columns: readonly string[];
+  readonly groups: readonly RowGroupPlace[];
+}
+
+/** A row group: rows `from` … `to` - 1 of the file. */
+export interface RowGroupPlace {
+  readonly from: number;
+  readonly to: number;
+  /** Of all its columns, compressed. */
+  readonly bytes: number;
+}
+
+/** @param onBytes called with the bytes of each read @throws SOURCE_UNREADABLE where it is no whole parquet file; ABORTED */
+export async function openParquet(
+  file: SourceFileBytes,
+  {
+    signal,
+    onBytes,
+  }: { readonly signal?: AbortSignal | undefined; readonly onBytes?: (numBytes: number) => void } = {},
+): Promise<ParquetFile> {
+  const buffer: AsyncBuffer = {
+    byteLength: file.bytes,
+    async slice(start, end = file.bytes) {
+      const bytes = await file.readRange(start, end - start, signal);
+      onBytes?.(bytes.length);
+      const isAll = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
+      return (isAll ? bytes.buffer : Uint8Array.from(bytes).buffer) as ArrayBuffer;
+    },
+  };
+  await checkMagic(file, buffer);
+  try {
+    const metadata = await parquetMetadataAsync(buffer, { initialFetchSize: FIRST_FETCH_BYTES, geoparquet: false });
+    return { buffer, metadata, columns: topColumns(metadata), groups: groupsOf(metadata) };
+  } catch (error) {
+    throw damaged(file.name, 'its footer', error);
+  }
+}
+
+async function checkMagic(file: SourceFileBytes, buffer: AsyncBuffer): Promise<void> {
+  const magicAt = async (from: number) => Buffer.from(await buffer.slice(from, from + MAGIC.length)).toString('latin1');
+  const what = `source file ${file.name} cannot be read: expected a parquet file`;
+  if (file.bytes < MIN_BYTES) throw new TrainerError('SOURCE_UNREADABLE', `${what}, found ${file.bytes} B`);
+  const last = await magicAt(file.bytes - MAGIC.length);
+  if (last === MAGIC) return;
+  const first = await magicAt(0);
+  if (first === 'PARE' || last === 'PARE')
+    throw new TrainerError('SOURCE_UNREADABLE', `${what} that is not encrypted, found one that is`);
+  throw new TrainerError(
+    'SOURCE_UNREADABLE',
+    first === MAGIC
+      ? `${what} that ends with ${MAGIC}, found one that is cut short at ${file.bytes} B; fetch or write it again`
+      : `${what}, found one that starts with ${JSON.stringify(first)}; name its format`,
+  );
+}
+
+/** Children of the root, in order: a schema is a tree in depth-first order. */
+function topColumns({ schema }: FileMetaData): string[] {
+  const names: string[] = [];
+  let at = 1;
+  const skip = () => {
+    const element = schema[at++];
+    for (let child = 0; child < (element?.num_children ?? 0); child++) skip();
+  };
+  while (at < schema.length) {
+    names.push(schema[at]!.name);
+    skip();
+  }
+  return names;
+}
+
+function groupsOf({ row_groups: groups }: FileMetaData): RowGroupPlace[] {
+  let to = 0;
+  return groups.map((group) => {
+    const from = to;
+    to += Number(group.num_rows);
+    const bytes = group.columns.reduce((sum, { meta_data: of }) => sum + Number(of?.total_compressed_size ?? 0), 0);
+    return { from, to, bytes };
+  });
+}
+
+/**
+ * The columns to read for these fields; a field `a.b` that is no column itself is part of column `a`.
+ * @throws CONFIG_INVALID naming the nearest ones where some are not there
+ */
+export function chooseColumns(name: string, columns: readonly string[], fields: readonly string[]): string[] {
+  const chosen = new Set<string>();
+  const missing: string[] = [];
+  for (const field of fields) {
+    const column = columns.includes(field) ? field : field.split('.', 1)[0]!;
+    if (columns.includes(column)) chosen.add(column);
+    else missing.push(field);
+  }
+  if (missing.length === 0) return fields.length === 0 ? [...columns] : [...chosen];
+  const near = [...new Set(missing.flatMap((field) => nearestNames(field, columns)))];
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `${name}: no column "${missing.join('", "')}"; ` +
+      (near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ')}`),
+  );
+}
+
+/** Whatever hyparquet throws over bytes that are not as they should be. */
+export function damaged(name: string, part: string, thrown: unknown): TrainerError {
+  if (thrown instanceof TrainerError) return thrown;
+  const { message } = toTrainerError(thrown);
+  return new TrainerError(
+    'SOURCE_UNREADABLE',
+    `source file ${name} cannot be read: ${part} is damaged or of a kind that is not known: ${message}`,
+    { cause: thrown },
+  );
+}

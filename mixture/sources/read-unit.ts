@@ -1,0 +1,44 @@
+/** One unit of a source → batches of records, streaming: one chunk of a file and one record are in memory, whatever the sizes. */
+import { assertInvariant } from '../../shared/errors.ts';
+import { readParquetUnit } from './parquet/parquet-unit.ts';
+import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
+import type { ReadOptions, UnitOptions } from './read-options.ts';
+import { MAX_RECORD_BYTES, type RecordBatch } from './source-record.ts';
+import { openSourceFile } from './source-file.ts';
+import { readTextUnit } from './text-unit.ts';
+import { readTfrecords } from './tfrecord/read-tfrecords.ts';
+
+/**
+ * All records of a unit, in order. Malformed records are values.
+ * @throws SOURCE_UNREADABLE for a file that is missing, changed or cannot be decoded; CONFIG_INVALID where a required column is
+ *   missing; ABORTED
+ */
+export async function* readUnit(
+  source: ResolvedSource,
+  unit: SourceUnit,
+  { requiredFields = [], maxRecordBytes = MAX_RECORD_BYTES, signal, onBytes = () => undefined, access }: ReadOptions,
+): AsyncGenerator<RecordBatch> {
+  const resolved = source.files[unit.file];
+  assertInvariant(resolved !== undefined, `unit of file ${unit.file} of ${source.files.length}`);
+  const options: UnitOptions = { requiredFields, maxRecordBytes, signal, onBytes };
+  const file = await openSourceFile(source, resolved, access, signal);
+  switch (source.format) {
+    case 'parquet':
+      yield* readParquetUnit(file, unit.part, options);
+      return;
+    case 'tfrecord':
+      yield* readTfrecords(file, options);
+      return;
+    case 'jsonl':
+    case 'text':
+    case 'csv':
+    case 'tsv':
+      yield* readTextUnit(file, { format: source.format, quotes: source.quotes, part: unit.part }, options);
+  }
+}
+
+/** All records of all files, in order. @throws as readUnit */
+export async function* readSource(source: ResolvedSource, options: ReadOptions): AsyncGenerator<RecordBatch> {
+  for (const [file, { bytes }] of source.files.entries())
+    yield* readUnit(source, { file, part: { kind: 'whole' }, bytes }, options);
+}

@@ -1,0 +1,116 @@
+/** A file of a source, ready to be read wherever it lies; its failures name it and become SOURCE_UNREADABLE. */
+import { createHash } from 'node:crypto';
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { LocalStorage } from '../../shared/storage/local-storage.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
+import type { Storage } from '../../shared/storage/storage.ts';
+import { cachedPath, ensureCached, isCached } from './hub/hub-cache.ts';
+import { openHubFile } from './hub/hub-files.ts';
+import type { ResolvedFile, ResolvedSource } from './resolved-source.ts';
+import type { SourceAccess } from './source-access.ts';
+
+const SHA256 = 'sha256:';
+
+export interface ByteRange {
+  readonly from?: number;
+  readonly to?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface SourceFileBytes {
+  /** The file's name as in the mixture. */
+  readonly name: string;
+  readonly bytes: number;
+  /** Exactly these bytes. @throws SOURCE_UNREADABLE, ABORTED */
+  readRange(from: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** A range; all of the file is also checked against its hash, where there is one. @throws SOURCE_UNREADABLE, ABORTED */
+  stream(range?: ByteRange): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * A file to read all of, or much: one of a hub is downloaded to the cache first.
+ * @throws SOURCE_UNREADABLE, DISK_FULL, ABORTED
+ */
+export async function openSourceFile(
+  source: ResolvedSource,
+  file: ResolvedFile,
+  access: SourceAccess,
+  signal?: AbortSignal,
+): Promise<SourceFileBytes> {
+  if (source.origin === undefined) return bytesOf(file, openStorage(file.location, access.storage));
+  try {
+    return bytesOf(file, new LocalStorage(await ensureCached(file, access, signal)));
+  } catch (error) {
+    throw unreadable(file.name, error);
+  }
+}
+
+/** A file to read a little of, such as a footer: nothing is downloaded beside that. */
+export async function peekSourceFile(
+  source: ResolvedSource,
+  file: ResolvedFile,
+  access: SourceAccess,
+): Promise<SourceFileBytes> {
+  if (source.origin === undefined) return bytesOf(file, openStorage(file.location, access.storage));
+  const storage = (await isCached(file, access))
+    ? new LocalStorage(cachedPath(file, access))
+    : openHubFile(file.location, access);
+  return bytesOf(file, storage);
+}
+
+function bytesOf({ name, bytes, version, storageVersion }: ResolvedFile, storage: Storage): SourceFileBytes {
+  return {
+    name,
+    bytes,
+    async readRange(from, length, signal) {
+      try {
+        return await storage.readRange('', from, length, signal, storageVersion);
+      } catch (error) {
+        throw unreadable(name, error);
+      }
+    },
+    async *stream({ from = 0, to = bytes, signal } = {}) {
+      const isWhole = from === 0 && to === bytes && version.startsWith(SHA256);
+      const hash = isWhole ? createHash('sha256') : undefined;
+      try {
+        for await (const chunk of storage.stream('', {
+          from,
+          to,
+          ...(signal === undefined ? {} : { signal }),
+          ...(storageVersion === undefined ? {} : { version: storageVersion }),
+        })) {
+          hash?.update(chunk);
+          yield chunk;
+        }
+      } catch (error) {
+        throw unreadable(name, error);
+      }
+      const found = hash?.digest('hex');
+      if (found !== undefined && `${SHA256}${found}` !== version)
+        throw new TrainerError(
+          'SOURCE_UNREADABLE',
+          `source file ${name} changed while it was read: expected ${version}, found ${SHA256}${found}; start again when it is complete`,
+        );
+    },
+  };
+}
+
+/** Codes that say more than SOURCE_UNREADABLE: what to do about them is not to mend the file. */
+const KEPT = new Set([
+  'ABORTED',
+  'SOURCE_UNREADABLE',
+  'CONFIG_INVALID',
+  'DISK_FULL',
+  'STORAGE_DENIED',
+  'STORAGE_UNAVAILABLE',
+]);
+
+/** A failure of a file, with its name. */
+export function unreadable(name: string, thrown: unknown): TrainerError {
+  const error = toTrainerError(thrown);
+  if (KEPT.has(error.code)) return error;
+  return new TrainerError('SOURCE_UNREADABLE', `source file ${name} cannot be read: ${error.message}`, {
+    retryable: error.retryable,
+    cause: error,
+  });
+}

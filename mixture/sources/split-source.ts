@@ -1,0 +1,67 @@
+/** A source → units of about the same size, a pure function of its files (of parquet, of their footers). */
+import { TrainerError } from '../../shared/errors.ts';
+import { openParquet } from './parquet/parquet-file.ts';
+import { splitRowGroups } from './parquet/split-parquet.ts';
+import type { ResolvedFile, ResolvedSource, SourceUnit } from './resolved-source.ts';
+import type { SourceAccess } from './source-access.ts';
+import { peekSourceFile } from './source-file.ts';
+
+/** Footers that are read at the same time. */
+const NUM_AT_ONCE = 8;
+
+/**
+ * Parquet files larger than a unit are cut between row groups, uncompressed lines anywhere; all else is read as whole files.
+ * @param unitBytes about how many bytes of a file make a unit
+ * @throws CONFIG_INVALID where unitBytes is not a whole number above 0; SOURCE_UNREADABLE, STORAGE_DENIED, STORAGE_UNAVAILABLE, ABORTED
+ */
+export async function splitSource(
+  source: ResolvedSource,
+  unitBytes: number,
+  access: SourceAccess,
+  signal?: AbortSignal,
+): Promise<readonly SourceUnit[]> {
+  if (!Number.isSafeInteger(unitBytes) || unitBytes < 1)
+    throw new TrainerError('CONFIG_INVALID', `unit size: expected a whole number of bytes above 0, found ${unitBytes}`);
+  const units: SourceUnit[] = [];
+  for (let start = 0; start < source.files.length; start += NUM_AT_ONCE) {
+    const files = source.files.slice(start, start + NUM_AT_ONCE);
+    const split = files.map((file, i) => splitFile(source, file, start + i, unitBytes, access, signal));
+    for (const ofFile of await Promise.all(split)) units.push(...ofFile);
+  }
+  return units;
+}
+
+async function splitFile(
+  source: ResolvedSource,
+  file: ResolvedFile,
+  index: number,
+  unitBytes: number,
+  access: SourceAccess,
+  signal: AbortSignal | undefined,
+): Promise<readonly SourceUnit[]> {
+  if (file.bytes <= unitBytes) return [wholeFile(file, index)];
+  if (isCutAtLines(source, file)) return splitAtBytes(file, index, unitBytes);
+  if (source.format !== 'parquet') return [wholeFile(file, index)];
+  const { groups } = await openParquet(await peekSourceFile(source, file, access), { signal });
+  return splitRowGroups(index, groups, unitBytes);
+}
+
+/** Whether a line break always ends a record and its place can be found from any byte. */
+function isCutAtLines({ format, quotes }: ResolvedSource, { name }: ResolvedFile): boolean {
+  if (name.endsWith('.gz')) return false;
+  return format === 'jsonl' || format === 'text' || ((format === 'csv' || format === 'tsv') && !quotes);
+}
+
+function splitAtBytes(file: ResolvedFile, index: number, unitBytes: number): SourceUnit[] {
+  const count = Math.max(1, Math.round(file.bytes / unitBytes));
+  if (count === 1) return [wholeFile(file, index)];
+  return Array.from({ length: count }, (_, i) => {
+    const from = Math.floor((file.bytes * i) / count);
+    const to = Math.floor((file.bytes * (i + 1)) / count);
+    return { file: index, part: { kind: 'bytes', from, to }, bytes: to - from };
+  });
+}
+
+function wholeFile({ bytes }: ResolvedFile, index: number): SourceUnit {
+  return { file: index, part: { kind: 'whole' }, bytes };
+}

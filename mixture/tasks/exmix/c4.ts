@@ -1,0 +1,19 @@
+/** C4 `en`: the text of span denoising. */
+import type { Denoising, HubSource } from '../task.ts';
+import { hub } from './exmix-task.ts';
+
+/** 1,024 files of JSON lines; a record has text, timestamp and url. */
+const source: HubSource = hub('allenai/c4', 'en', 'train', { files: ['en/c4-train.*.json.gz'], format: 'jsonl' });
+
+export const C4 = { name: 'c4_en', source, text: '{text}' } satisfies Denoising;
+
+/** What a listing says of it beside source and text. */
+export const C4_FACTS = {
+  family: 'denoising',
+  citation: 'Raffel 2020',
+  /** Documents; how many segments they make depends on tokenizer and lengths. */
+  numDocuments: 364_868_892,
+  columns: { text: 'string' },
+  confidence: 'high',
+  note: 'Version 2.2.0 of T5, as Allen AI publishes it. Documents are joined and cut into segments; span corruption is done while training.',
+} as const;

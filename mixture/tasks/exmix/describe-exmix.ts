@@ -1,0 +1,118 @@
+/** The table as listings show it: `exmix tasks`, docs/tasks.md. Rates are those of the paper, K = 300,000 and R = 2. */
+import { computeRates, PAPER_RATES } from '../../plan/rates.ts';
+import type { HubSource, SourceFields, SourceFormat } from '../task.ts';
+import { C4, C4_FACTS } from './c4.ts';
+import type { Columns } from './column-type.ts';
+import { madeUpRows } from './examples/all-rows.ts';
+import { EXMIX_TASKS, exmixSizes } from './exmix.ts';
+import { givenFileName, type ExmixTask } from './exmix-task.ts';
+import { describeSteps } from './rule.ts';
+
+/** A file that the user brings. */
+export interface GivenDescription {
+  readonly kind: 'given';
+  readonly format: SourceFormat;
+  /** Its name in a folder `given:`. */
+  readonly file: string;
+  readonly how: string;
+}
+
+export interface ExmixDescription {
+  readonly name: string;
+  readonly family: string;
+  readonly kind: 'supervised' | 'denoising';
+  readonly citation: string;
+  readonly source: HubSource | GivenDescription;
+  readonly columns: Columns;
+  readonly template: { readonly inputs: string; readonly targets: string };
+  /** The closed set of targets; empty where they are free text. */
+  readonly labels: readonly string[];
+  readonly steps: readonly string[];
+  readonly metrics: readonly string[];
+  /** Supervised: training examples after preprocessing; denoising: documents. */
+  readonly numExamples: number;
+  readonly isSizeEstimated: boolean;
+  /** Share of the draws within ExMix; 0 for denoising. */
+  readonly exmixRate: number;
+  /** Share of all draws. */
+  readonly overallRate: number;
+  readonly confidence: 'high' | 'low';
+  readonly note: string;
+}
+
+/** A made-up row and what the task makes of it. */
+export interface MadeUpExample {
+  readonly row: SourceFields;
+  readonly inputs: string;
+  readonly targets: string;
+}
+
+/** All 107 supervised tasks, then C4. */
+export function describeExmix(): ExmixDescription[] {
+  const rates = new Map(computeRates(exmixSizes(), PAPER_RATES).map((rate) => [rate.name, rate]));
+  const rateOf = (name: string) => {
+    const { exmixShare = 0, share = 0 } = rates.get(name) ?? {};
+    return { exmixRate: exmixShare, overallRate: share };
+  };
+  return [
+    ...EXMIX_TASKS.map((task) => ({ ...describeTask(task), ...rateOf(task.name) })),
+    { ...describeDenoising(), ...rateOf(C4.name) },
+  ];
+}
+
+type Described = Omit<ExmixDescription, 'exmixRate' | 'overallRate'>;
+
+function describeTask(task: ExmixTask): Described {
+  const { name, source, rule } = task;
+  return {
+    name,
+    family: task.family,
+    kind: 'supervised',
+    citation: task.citation,
+    source:
+      source.kind === 'hub'
+        ? source
+        : { kind: 'given', format: source.format, file: givenFileName(name, source), how: source.how },
+    columns: task.columns,
+    template: { inputs: rule.inputs, targets: rule.targets },
+    labels: rule.labels,
+    steps: describeSteps(rule),
+    metrics: task.metrics,
+    numExamples: task.numExamples,
+    isSizeEstimated: task.isSizeEstimated === true,
+    confidence: task.confidence,
+    note: task.note,
+  };
+}
+
+function describeDenoising(): Described {
+  const { numDocuments, ...facts } = C4_FACTS;
+  return {
+    ...facts,
+    name: C4.name,
+    kind: 'denoising',
+    source: C4.source,
+    template: { inputs: C4.text, targets: '' },
+    labels: [],
+    steps: ['span corruption while training: noise density 0.15, mean span length 3'],
+    metrics: [],
+    numExamples: numDocuments,
+    isSizeEstimated: false,
+  };
+}
+
+/** The first made-up row of a task that gives an example, with that example. */
+export function madeUpExample(name: string): MadeUpExample | undefined {
+  const made = madeUpRows(name);
+  const [row] = made?.rows ?? [];
+  const [pair] = made?.expected ?? [];
+  return row === undefined || pair === undefined ? undefined : { row, inputs: pair[0], targets: pair[1] };
+}
+
+/** `hub nyu-mll/glue, mnli, train (parquet, revision main)`, or the file to bring. Preparing pins a branch to its commit. */
+export function printSource(source: ExmixDescription['source']): string {
+  if (source.kind === 'given') return `bring ${source.file}: ${source.how}`;
+  const parts = [source.dataset, source.config, source.split, ...(source.files ?? [])];
+  const revision = source.revision ?? 'main';
+  return `hub ${parts.filter((part) => part !== undefined).join(', ')} (${source.format ?? 'parquet'}, revision ${revision})`;
+}

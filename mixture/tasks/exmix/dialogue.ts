@@ -1,0 +1,102 @@
+/** DialoGLUE without MultiWOZ: intents, slots and parses, in the splits that its own scripts make. None of them is on the hub. */
+import { rewrite } from './building-blocks.ts';
+import { given, type ExmixTask } from './exmix-task.ts';
+import { slotValues } from './structure-derivations.ts';
+import { member } from './text-derivations.ts';
+
+const note =
+  'DialoGLUE is in a public list of partial ExMix sources; the recalled total, 76,122, is the sum of these six; MultiWOZ does not count.';
+const spanColumns = {
+  userInput: 'struct<text: string>',
+  labels: 'list<struct<slot: string, valueSpan: struct<startIndex: int64?, endIndex: int64>>>?',
+};
+const slots = { text: member('userInput.text'), slots: slotValues('userInput.text', 'labels') };
+const intents = (folder: string) =>
+  given(
+    'csv',
+    `data_utils/dialoglue/${folder}/train.csv of alexa/dialoglue, as data_utils/download_data.sh makes it: a header line text,category.`,
+    { quotes: true },
+  );
+const spans = (folder: string) =>
+  given(
+    'jsonl',
+    `data_utils/dialoglue/${folder}/train.json of alexa/dialoglue, as data_utils/download_data.sh makes it, one record a line: jq -c '.[]'.`,
+  );
+
+export const DIALOGUE_TASKS: readonly ExmixTask[] = [
+  {
+    name: 'dialoglue_banking77',
+    family: 'DLG',
+    citation: 'Casanueva 2020 / Mehri 2020 (DialoGLUE)',
+    numExamples: 8_622,
+    source: intents('banking'),
+    columns: { text: 'string', category: 'string' },
+    rule: rewrite('banking77: {text}', '{category}'),
+    metrics: ['accuracy'],
+    confidence: 'high',
+    note: `${note} 77 intents, named as in the file; PolyAI/banking77 on the hub has 10,003 rows, before DialoGLUE's split.`,
+  },
+  {
+    name: 'dialoglue_clinc150',
+    family: 'DLG',
+    citation: 'Larson 2019 / Mehri 2020 (DialoGLUE)',
+    numExamples: 15_000,
+    source: intents('clinc'),
+    columns: { text: 'string', category: 'string' },
+    rule: rewrite('clinc150: {text}', '{category}'),
+    metrics: ['accuracy'],
+    confidence: 'high',
+    note: `${note} 150 intents, named as in the file; clinc/clinc_oos plus on the hub has 15,250 rows, with those out of scope.`,
+  },
+  {
+    name: 'dialoglue_hwu64',
+    family: 'DLG',
+    citation: 'Liu 2019 / Mehri 2020 (DialoGLUE)',
+    numExamples: 8_954,
+    source: intents('hwu'),
+    columns: { text: 'string', category: 'string' },
+    rule: rewrite('hwu64: {text}', '{category}'),
+    metrics: ['accuracy'],
+    confidence: 'high',
+    note: `${note} 64 intents, named as in the file.`,
+  },
+  {
+    name: 'dialoglue_restaurant8k',
+    family: 'DLG',
+    citation: 'Coope 2020 / Mehri 2020 (DialoGLUE)',
+    numExamples: 7_244,
+    source: spans('restaurant8k'),
+    columns: spanColumns,
+    rule: rewrite('restaurant8k: {text}', '{slots}', slots),
+    metrics: ['slot f1'],
+    confidence: 'high',
+    note: `${note} Schema of a record from memory: a span that starts at 0 has no startIndex, a text without slots no labels.`,
+  },
+  {
+    name: 'dialoglue_dstc8_sgd',
+    family: 'DLG',
+    citation: 'Rastogi 2020 / Coope 2020 / Mehri 2020 (DialoGLUE)',
+    numExamples: 5_023,
+    source: spans('dstc8_sgd'),
+    columns: spanColumns,
+    rule: rewrite('dstc8_sgd: {text}', '{slots}', slots),
+    metrics: ['slot f1'],
+    confidence: 'high',
+    note: `${note} Buses_1, Events_1, Homes_1 and RentalCars_1; schema of a record from memory, as for restaurant8k.`,
+  },
+  {
+    name: 'dialoglue_top',
+    family: 'DLG',
+    citation: 'Gupta 2018 / Mehri 2020 (DialoGLUE)',
+    numExamples: 31_279,
+    source: given(
+      'tsv',
+      'train.tsv of http://fb.me/semanticparsingdialog with a header line: (printf "utterance\\ttokens\\tparse\\n"; cat train.tsv).',
+    ),
+    columns: { utterance: 'string', parse: 'string' },
+    rule: rewrite('top: {utterance}', '{parse}'),
+    metrics: ['exact match'],
+    confidence: 'high',
+    note: `${note} One of the paper's representative dialogue sets (from memory). The target is the bracketed parse of IN: and SL: nodes.`,
+  },
+];

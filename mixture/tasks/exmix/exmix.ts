@@ -1,0 +1,49 @@
+/**
+ * ExMix (Aribandi et al., ICLR 2022): 107 supervised tasks and the denoising text C4 `en`, as one table in the order of the families.
+ *
+ * Which 107 is a reconstruction: the paper's table could not be read whole, so each row says how sure it is (`confidence`, `note`).
+ */
+import { CLASSIFICATION_TASKS } from './classification.ts';
+import { C4, C4_FACTS } from './c4.ts';
+import { DIALOGUE_TASKS } from './dialogue.ts';
+import type { ExmixTask } from './exmix-task.ts';
+import { GEM_TASKS } from './gem.ts';
+import { GLUE_TASKS } from './glue.ts';
+import { KILT_TASKS } from './kilt.ts';
+import { INFERENCE_TASKS } from './natural-language-inference.ts';
+import { QUESTION_ANSWERING_TASKS } from './question-answering.ts';
+import { RAINBOW_TASKS } from './rainbow.ts';
+import { SEMANTIC_PARSING_TASKS } from './semantic-parsing.ts';
+import { STYLE_TRANSFER_TASKS } from './style-transfer.ts';
+import { SUMMARIZATION_TASKS } from './summarization.ts';
+import { SUPER_GLUE_TASKS } from './super-glue.ts';
+
+export const EXMIX_TASKS: readonly ExmixTask[] = [
+  ...GLUE_TASKS,
+  ...SUPER_GLUE_TASKS,
+  ...KILT_TASKS,
+  ...RAINBOW_TASKS,
+  ...GEM_TASKS,
+  ...DIALOGUE_TASKS,
+  ...SEMANTIC_PARSING_TASKS,
+  ...STYLE_TRANSFER_TASKS,
+  ...INFERENCE_TASKS,
+  ...SUMMARIZATION_TASKS,
+  ...CLASSIFICATION_TASKS,
+  ...QUESTION_ANSWERING_TASKS,
+];
+
+/** Every name of the table, C4 last. */
+export const EXMIX_NAMES: readonly string[] = [...EXMIX_TASKS.map(({ name }) => name), C4.name];
+
+/** Sizes for `computeRates`. C4 counts documents: its share depends on R alone. */
+export function exmixSizes(): {
+  readonly name: string;
+  readonly kind: 'supervised' | 'denoising';
+  readonly numExamples: number;
+}[] {
+  return [
+    ...EXMIX_TASKS.map(({ name, numExamples }) => ({ name, kind: 'supervised' as const, numExamples })),
+    { name: C4.name, kind: 'denoising' as const, numExamples: C4_FACTS.numDocuments },
+  ];
+}

@@ -1,0 +1,90 @@
+/**
+ * Made-up rows of every task with the types of all their columns, for tests that need files of real shapes: a hub of parquet files, a
+ * folder of TSV. `parquetSchema` is the schema to write them with (hyparquet-writer), `parquetColumns` the rows as it wants them.
+ */
+import type { SchemaElement } from 'hyparquet';
+import { TrainerError } from '../../../shared/errors.ts';
+import type { SourceFields, TextPair } from '../task.ts';
+import { C4, C4_FACTS } from './c4.ts';
+import { parseColumnType, type ColumnType, type Columns } from './column-type.ts';
+import { madeUpRows } from './examples/all-rows.ts';
+import { EXMIX_TASKS } from './exmix.ts';
+
+export interface TaskFixture {
+  readonly task: string;
+  /** All columns of the source. */
+  readonly columns: readonly { readonly name: string; readonly type: string }[];
+  readonly rows: readonly SourceFields[];
+  /** Of all rows, in order. A row that the task leaves out has none; C4's are documents, with empty targets. */
+  readonly expected: readonly TextPair[];
+}
+
+/** One fixture for each of the 107 tasks, C4 last. */
+export function taskFixtures(): TaskFixture[] {
+  return [...EXMIX_TASKS, { name: C4.name, columns: C4_FACTS.columns }].map(({ name, columns }) =>
+    toFixture(name, columns),
+  );
+}
+
+function toFixture(task: string, ownColumns: Columns): TaskFixture {
+  const made = madeUpRows(task);
+  if (made === undefined) throw new TrainerError('INTERNAL', `task ${task} has no made-up rows`);
+  const columns = { ...ownColumns, ...made.fullColumns, ...made.otherColumns };
+  return {
+    task,
+    columns: Object.entries(columns).map(([name, type]) => ({ name, type })),
+    rows: made.rows,
+    expected: made.expected.map(([inputs, targets]) => ({ inputs, targets })),
+  };
+}
+
+/** Parquet's schema of columns, as Arrow writes it: lists of three levels, everything nullable. */
+export function parquetSchema(columns: TaskFixture['columns']): SchemaElement[] {
+  return [
+    { name: 'schema', num_children: columns.length },
+    ...columns.flatMap(({ name, type }) => elementsOf(name, parseColumnType(type))),
+  ];
+}
+
+const LEAVES = {
+  string: { type: 'BYTE_ARRAY', converted_type: 'UTF8' },
+  bool: { type: 'BOOLEAN' },
+  int32: { type: 'INT32' },
+  int64: { type: 'INT64' },
+  float32: { type: 'FLOAT' },
+  float64: { type: 'DOUBLE' },
+} as const;
+
+function elementsOf(name: string, type: ColumnType): SchemaElement[] {
+  const optional = { name, repetition_type: 'OPTIONAL' } as const;
+  if (type.kind === 'scalar') return [{ ...optional, ...LEAVES[type.scalar] }];
+  if (type.kind === 'list')
+    return [
+      { ...optional, converted_type: 'LIST', num_children: 1 },
+      { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+      ...elementsOf('element', type.element),
+    ];
+  const members = type.members.flatMap(([member, inner]) => elementsOf(member, inner));
+  return [{ ...optional, num_children: type.members.length }, ...members];
+}
+
+/** A value as a parquet writer wants it: int64 as bigint, absence as null. */
+function parquetValue(type: ColumnType, value: unknown): unknown {
+  if (value === null || value === undefined) return null;
+  if (type.kind === 'scalar') return type.scalar === 'int64' ? BigInt(Number(value)) : value;
+  if (type.kind === 'list')
+    return Array.isArray(value) ? value.map((element) => parquetValue(type.element, element)) : value;
+  const struct = value as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(type.members.map(([name, member]) => [name, parquetValue(member, struct[name])]));
+}
+
+/** The columns of a fixture's rows, ready for `parquetWriteBuffer({ columnData, schema: parquetSchema(columns) })`. */
+export function parquetColumns({
+  columns,
+  rows,
+}: Pick<TaskFixture, 'columns' | 'rows'>): { name: string; data: unknown[] }[] {
+  return columns.map(({ name, type }) => {
+    const parsed = parseColumnType(type);
+    return { name, data: rows.map((row) => parquetValue(parsed, row[name])) };
+  });
+}

@@ -1,0 +1,81 @@
+/** What is wrong with a mixture file: collected as values with their place, told all at once with line, place, task and nearest key. */
+import { LineCounter, parseDocument, type Document } from 'yaml';
+import type { z } from 'zod';
+import { TrainerError } from '../../shared/errors.ts';
+import { nearestNames } from '../../shared/nearest-names.ts';
+import { knownKeysAt } from './mixture-schema.ts';
+
+export interface Problem {
+  /** Keys and indices from the top of the file. */
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+/** A parsed YAML file, its values and the lines they stand on. */
+export class MixtureDocument {
+  readonly path: string;
+  readonly #document: Document;
+  readonly #lines = new LineCounter();
+
+  /** @throws CONFIG_INVALID for text that is not YAML */
+  constructor(yaml: string, path: string) {
+    this.path = path;
+    this.#document = parseDocument(yaml, { lineCounter: this.#lines });
+    if (this.#document.errors.length > 0)
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `${path} is not YAML:\n${this.#document.errors.map((error) => `  ${error.message}`).join('\n')}`,
+      );
+  }
+
+  value(): unknown {
+    return this.#document.toJS();
+  }
+
+  /** @returns one error with all problems */
+  describe(problems: readonly Problem[]): TrainerError {
+    const rows = problems.map(({ path: place, message }) => {
+      const where = place.reduce<string>(
+        (so, key) => so + (typeof key === 'number' ? `[${key}]` : `.${String(key)}`),
+        '',
+      );
+      return `  line ${this.#lineOf(place)}: ${where.slice(1) || 'the mixture'}${this.#taskAt(place)}: ${message}`;
+    });
+    return new TrainerError('CONFIG_INVALID', `${this.path}: ${rows.length} problem(s)\n${rows.join('\n')}`);
+  }
+
+  #taskAt(place: readonly PropertyKey[]): string {
+    if (place[0] !== 'tasks' || typeof place[1] !== 'number') return '';
+    const names = ['name', 'use', 'module'].map((key) => this.#document.getIn(['tasks', place[1], key]));
+    const name = names.find((candidate) => typeof candidate === 'string' && candidate !== '');
+    return typeof name === 'string' ? ` (${name})` : '';
+  }
+
+  /** Line of the value at `place`, or of the nearest thing around it that exists. */
+  #lineOf(place: readonly PropertyKey[]): number {
+    for (let depth = place.length; depth > 0; depth--) {
+      const found: unknown = this.#document.getIn(place.slice(0, depth), true);
+      if (typeof found === 'object' && found !== null && 'range' in found && Array.isArray(found.range))
+        return this.#lines.linePos(Number(found.range[0])).line;
+    }
+    return 1;
+  }
+}
+
+/**
+ * A schema's issue as problems, one for each unknown key.
+ * @param base where the checked value stands
+ * @param entry the checked value
+ */
+export function describeIssue(issue: z.core.$ZodIssue, base: readonly PropertyKey[], entry: unknown): Problem[] {
+  const path = [...base, ...issue.path];
+  if (issue.code !== 'unrecognized_keys') return [{ path, message: issue.message }];
+  const known = knownKeysAt(path, entry);
+  return issue.keys.map((key) => ({ path: [...path, key], message: `unknown key; ${hintOf(key, known)}` }));
+}
+
+/** "did you mean X?", or all that is known where nothing is near. */
+export function hintOf(name: string, known: readonly string[]): string {
+  const near = nearestNames(name, known);
+  return near.length > 0 ? `did you mean ${near.join(', ')}?` : `known here: ${known.join(', ')}`;
+}

@@ -1,0 +1,121 @@
+/**
+ * docs/tasks.md, made of the table: `node --import tsx mixture/tasks/write-task-docs.ts` writes it, and a test holds the two together.
+ */
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describeExmix, type ExmixDescription } from './exmix/describe-exmix.ts';
+
+export const TASK_DOCS_FILE = fileURLToPath(new URL('../../docs/tasks.md', import.meta.url));
+
+/** The page, as prettier leaves it. */
+export function renderTaskDocs(): string {
+  const tasks = describeExmix();
+  const given = tasks.filter(({ source }) => source.kind === 'given');
+  const numHigh = tasks.filter(({ confidence }) => confidence === 'high').length;
+  return `# The tasks of ExMix
+
+Made of the table in [mixture/tasks/exmix](../mixture/tasks/exmix/README.md) by \`node --import tsx mixture/tasks/write-task-docs.ts\`; do not edit.
+\`exmix tasks show NAME\` prints all of one task with a rendered example, \`exmix tasks --json\` all of all.
+
+${tasks.length - 1} supervised tasks and C4. Which 107 sets the paper mixed is a reconstruction: of ${numHigh} rows set, size and place agree with public
+figures (sure: high), the others are recalled or inferred (low), as their notes say. Rates are the paper's, K = 300,000 and R = 2; a size with ~ is an
+equal share of a known total.
+
+## Sizes and rates
+
+${markdownTable(['task', 'family', 'examples', '% of ExMix', '% of draws', 'metrics', 'sure'], tasks.map(sizeRow), 'llrrrll')}
+
+## Sources
+
+A set of the hub is read from the parquet files of its repository, or of the hub's converted branch, at the newest revision of \`main\` unless
+the mixture file says another; \`exmix prepare\` pins it to a commit in the manifest.
+
+${markdownTable(['task', 'hub', 'config', 'split or files'], tasks.flatMap(hubRow), 'llll')}
+
+## Files to bring
+
+${given.length} sets have no home on the hub. Put each under this name into a folder, and say \`--given FOLDER\` or \`given: FOLDER\` in the mixture file; or name
+the file in \`source:\`.
+
+${markdownTable(['file', 'columns', 'how it is made'], tasks.flatMap(givenRow), 'lll')}
+
+## Templates
+
+\`<unk>\` is T5's target where a row has no label. What fills a placeholder other than a column of that name is in \`exmix tasks show NAME\`.
+
+${markdownTable(['task', 'inputs', 'targets'], tasks.map(templateRow), 'lll')}
+
+## Notes
+
+${markdownTable(
+  ['task', 'from', 'note'],
+  tasks.map(({ name, citation, note }) => [name, citation, note]),
+  'lll',
+)}
+`;
+}
+
+type Row = readonly string[];
+
+const count = (value: number) => value.toLocaleString('en-US');
+const percent = (share: number) => (100 * share).toPrecision(3);
+const code = (text: string) => (text === '' ? '' : `\`${text}\``);
+
+function sizeRow(task: ExmixDescription): Row {
+  const examples = `${task.isSizeEstimated ? '~' : ''}${count(task.numExamples)}`;
+  const ofExmix = task.kind === 'denoising' ? '' : percent(task.exmixRate);
+  return [
+    task.name,
+    task.family,
+    examples,
+    ofExmix,
+    percent(task.overallRate),
+    task.metrics.join(', '),
+    task.confidence,
+  ];
+}
+
+function hubRow({ name, source }: ExmixDescription): Row[] {
+  if (source.kind !== 'hub') return [];
+  return [
+    [
+      name,
+      source.dataset,
+      source.config ?? '',
+      source.files === undefined ? source.split : source.files.map(code).join(', '),
+    ],
+  ];
+}
+
+function givenRow({ source, columns }: ExmixDescription): Row[] {
+  if (source.kind !== 'given') return [];
+  return [[source.file, code(Object.keys(columns).join(', ')), source.how]];
+}
+
+function templateRow({ name, template, labels }: ExmixDescription): Row {
+  const targets = labels.length > 0 ? labels.map(code).join(', ') : code(template.targets);
+  return [name, code(template.inputs), targets];
+}
+
+/** A table with aligned columns. @param alignment one letter a column: l or r */
+function markdownTable(head: Row, rows: readonly Row[], alignment: string): string {
+  const cells = [head, ...rows].map((row) => row.map(escapeCell));
+  const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => row[column]!.length)));
+  const isRight = (column: number) => alignment[column] === 'r';
+  const line = (row: Row) =>
+    `| ${row.map((cell, column) => (isRight(column) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join(' | ')} |`;
+  const rule = widths.map((width, column) => (isRight(column) ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width)));
+  return [line(cells[0]!), line(rule), ...cells.slice(1).map(line)].join('\n');
+}
+
+/** Marks that would end a cell or begin emphasis outside of code. */
+function escapeCell(text: string): string {
+  return text
+    .split(/(`[^`]*`)/u)
+    .map((part) =>
+      part.startsWith('`') ? part.replaceAll('|', '\\|') : part.replaceAll('|', '\\|').replace(/[_*<]/gu, '\\$&'),
+    )
+    .join('');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(TASK_DOCS_FILE, renderTaskDocs());

@@ -1,0 +1,124 @@
+/** One HTTP exchange: a request, the judgement of its status, and its body, under a watch that ends silence. */
+import { TrainerError } from '../errors.ts';
+import { PassingFailure } from './retries.ts';
+import { notFound } from './storage-errors.ts';
+
+/** Of an error's body no more is read and shown than this, bytes. */
+const MAX_ERROR_BYTES = 4_096;
+const MAX_SHOWN = 200;
+
+/** Ends an attempt that is silent for too long, or that the caller calls off. */
+export class SilenceWatch {
+  readonly signal: AbortSignal;
+  readonly #idleMs: number;
+  readonly #controller = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(idleMs: number, outer: AbortSignal | undefined) {
+    this.#idleMs = idleMs;
+    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([this.#controller.signal, outer]);
+    this.waiting();
+  }
+
+  /** The other side is to speak: its time starts. */
+  waiting(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#controller.abort(new PassingFailure(`silence for ${this.#idleMs} ms`));
+    }, this.#idleMs);
+  }
+
+  /** It spoke; nothing is expected of it. */
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** What an attempt that failed has failed of: silence, where that was it. */
+  reasonOf(thrown: unknown): unknown {
+    return this.#controller.signal.aborted ? new PassingFailure(`silence for ${this.#idleMs} ms`, 0, thrown) : thrown;
+  }
+}
+
+/**
+ * Runs one attempt under a watch.
+ * @param idleMs longest silence, ms
+ */
+export async function attempt<T>(
+  idleMs: number,
+  signal: AbortSignal | undefined,
+  exchange: (watch: SilenceWatch) => Promise<T>,
+): Promise<T> {
+  const watch = new SilenceWatch(idleMs, signal);
+  try {
+    return await exchange(watch);
+  } catch (error) {
+    throw watch.reasonOf(error);
+  } finally {
+    watch.stop();
+  }
+}
+
+/**
+ * A response that is as asked for: 2xx.
+ * @param place for messages
+ * @param accepted other statuses that the caller handles
+ * @throws PassingFailure for 408, 425, 429, 5xx; STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_CHANGED, STORAGE_UNAVAILABLE
+ */
+export async function checkStatus(
+  response: Response,
+  place: string,
+  accepted: readonly number[] = [],
+): Promise<Response> {
+  const { status } = response;
+  if (response.ok || accepted.includes(status)) return response;
+  const said = await errorText(response);
+  const answer = `${place} answers ${status}${said === '' ? '' : `: ${said}`}`;
+  if (status === 408 || status === 425 || status === 429 || status >= 500)
+    throw new PassingFailure(`${status}${said === '' ? '' : `: ${said}`}`, retryAfterMs(response.headers));
+  if (status === 404 || status === 410) throw notFound(place, said === '' ? String(status) : said);
+  if (status === 401 || status === 403)
+    throw new TrainerError('STORAGE_DENIED', `${answer}; give credentials that may read it`);
+  if (status === 412)
+    throw new TrainerError(
+      'STORAGE_CHANGED',
+      `${place} changed while it was being read; start again when it is complete`,
+    );
+  throw new TrainerError('STORAGE_UNAVAILABLE', `${answer}; expected 200 or 206`);
+}
+
+/** Start of an error's body as one line: of XML and JSON what they say, else nothing of a page of HTML. */
+async function errorText(response: Response): Promise<string> {
+  const bytes = await readBounded(response).catch(() => new Uint8Array(0));
+  const text = new TextDecoder().decode(bytes);
+  if (/^\s*<(!doctype|html)/iu.test(text)) return '';
+  const [, code] = /<Code>([^<]*)<\/Code>/u.exec(text) ?? [];
+  const [, message] =
+    /<Message>([^<]*)<\/Message>/u.exec(text) ?? /"(?:error|message)"\s*:\s*"([^"]*)"/u.exec(text) ?? [];
+  const said =
+    (code ?? message === undefined) ? [code, message].filter((part) => part !== undefined).join(': ') : message;
+  return (said === '' ? text : said).replace(/\s+/gu, ' ').trim().slice(0, MAX_SHOWN);
+}
+
+async function readBounded(response: Response): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of bodyOf(response)) {
+    parts.push(part);
+    bytes += part.length;
+    if (bytes >= MAX_ERROR_BYTES) break;
+  }
+  return Buffer.concat(parts).subarray(0, MAX_ERROR_BYTES);
+}
+
+/** The chunks of a body; one that is not there is empty. Leaving the loop early closes the connection. */
+export function bodyOf(response: Response): AsyncIterable<Uint8Array> {
+  return (response.body ?? new Blob([]).stream()) as AsyncIterable<Uint8Array>;
+}
+
+/** Retry-After as ms: seconds or a date; 0 where there is none. */
+export function retryAfterMs(headers: Headers, nowMs = Date.now()): number {
+  const value = headers.get('retry-after');
+  if (value === null) return 0;
+  const waitMs = /^\d+$/u.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - nowMs;
+  return Number.isFinite(waitMs) ? Math.max(0, waitMs) : 0;
+}

@@ -1,0 +1,86 @@
+/** Storage on a web server: read only. */
+import { TrainerError } from '../errors.ts';
+import { headObject, readObjectRange, streamObject, type HttpInit, type HttpObject } from './http-objects.ts';
+import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
+
+export interface HttpStorageInit extends HttpInit {
+  /** Headers of every request, e.g. Authorization; not sent on to another origin by a redirect. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+}
+
+export class HttpStorage implements Storage {
+  readonly location: string;
+  readonly #url: URL;
+  readonly #init: HttpStorageInit;
+
+  /** @throws CONFIG_INVALID where it is not a URL */
+  constructor(url: string, init: HttpStorageInit = {}) {
+    if (!URL.canParse(url)) throw new TrainerError('CONFIG_INVALID', `${url} is not a URL`);
+    this.#url = new URL(url);
+    this.#init = init;
+    this.location = withoutSecrets(this.#url);
+  }
+
+  placeOf(key: string): string {
+    return withoutSecrets(this.#urlOf(key));
+  }
+
+  head(key: string, signal?: AbortSignal): Promise<ObjectFacts> {
+    return headObject(this.#object(key), this.#init, signal);
+  }
+
+  readRange(key: string, from: number, length: number, signal?: AbortSignal, version?: string): Promise<Uint8Array> {
+    const options = { ...(signal === undefined ? {} : { signal }), ...(version === undefined ? {} : { version }) };
+    return readObjectRange(this.#object(key), from, length, options, this.#init);
+  }
+
+  stream(key: string, options: StreamOptions = {}): AsyncIterable<Uint8Array> {
+    return streamObject(this.#object(key), options, this.#init);
+  }
+
+  list(): AsyncIterable<ListedObject> {
+    throw new TrainerError('CONFIG_INVALID', `${this.location}: a web server cannot be listed; name the files`);
+  }
+
+  put(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  delete(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  #readOnly(): TrainerError {
+    return new TrainerError('CONFIG_INVALID', `${this.location}: a web server is only read; give a path or an s3: URL`);
+  }
+
+  #object(key: string): HttpObject {
+    const url = this.#urlOf(key);
+    const extra = this.#init.headers ?? {};
+    // A user and password in the URL are for the server, and fetch refuses them there.
+    const login =
+      url.username === ''
+        ? {}
+        : { authorization: `Basic ${btoa(decodeURIComponent(`${url.username}:${url.password}`))}` };
+    url.username = '';
+    url.password = '';
+    return {
+      place: withoutSecrets(url),
+      request: (method, headers) =>
+        Promise.resolve(new Request(url, { method, headers: { ...login, ...extra, ...headers } })),
+    };
+  }
+
+  #urlOf(key: string): URL {
+    const url = new URL(this.#url);
+    if (key === '') return url;
+    const encoded = key.split('/').map(encodeURIComponent).join('/');
+    url.pathname = `${url.pathname.replace(/\/$/u, '')}/${encoded}`;
+    return url;
+  }
+}
+
+/** What may stand in messages: no user, no password, no query (it may be a signature). */
+function withoutSecrets(url: URL): string {
+  return `${url.protocol}//${url.host}${url.pathname}`;
+}

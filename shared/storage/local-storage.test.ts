@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { isLocalLocation, openStorage } from './open-storage.ts';
+import { describeStorage, readAll } from './storage-compliance.fixture.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'exmix-storage-'));
+after(() => rmSync(root, { recursive: true }));
+let numFolders = 0;
+const newFolder = () => join(root, String(numFolders++));
+
+describe('local storage', () => {
+  describeStorage(() => Promise.resolve(openStorage(newFolder())));
+
+  test('may be opened at a file, by path or file: URL; the empty key is that file', async () => {
+    const path = join(root, 'one file.txt');
+    writeFileSync(path, 'text');
+    for (const location of [path, pathToFileURL(path).href]) {
+      assert.ok(isLocalLocation(location));
+      assert.equal(String(await readAll(openStorage(location).stream(''))), 'text');
+    }
+    await assert.rejects(openStorage(root).head(''), { code: 'STORAGE_NOT_FOUND', message: /is not a file/ });
+  });
+
+  test('notices a file that grows while it is streamed', async () => {
+    const path = join(root, 'growing');
+    writeFileSync(path, 'x'.repeat(600_000));
+    const storage = openStorage(path);
+    const reading = async () => {
+      for await (const chunk of storage.stream('', { version: (await storage.head('')).version }))
+        if (chunk.length > 0) appendFileSync(path, 'y');
+    };
+    await assert.rejects(reading, { code: 'STORAGE_CHANGED', message: /growing changed/ });
+  });
+
+  test('lists through a link to a folder once, and not around a circle', async () => {
+    const folder = newFolder();
+    mkdirSync(join(folder, 'data'), { recursive: true });
+    writeFileSync(join(folder, 'data', 'a'), '');
+    symlinkSync(join(folder, 'data'), join(folder, 'link'));
+    symlinkSync(folder, join(folder, 'data', 'up'));
+    symlinkSync(join(folder, 'none'), join(folder, 'dangling'));
+    const keys: string[] = [];
+    for await (const { key } of openStorage(folder).list('')) keys.push(key);
+    assert.deepEqual(keys, ['data/a', 'link/a']);
+  });
+
+  test('a range of an empty file is STORAGE_TRUNCATED', async () => {
+    const path = join(root, 'empty');
+    writeFileSync(path, '');
+    await assert.rejects(openStorage(path).readRange('', 0, 1), { code: 'STORAGE_TRUNCATED' });
+  });
+
+  test('another scheme is CONFIG_INVALID', () => {
+    assert.throws(() => openStorage('ftp://host/a'), { code: 'CONFIG_INVALID', message: /s3:/ });
+  });
+});

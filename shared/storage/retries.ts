@@ -1,0 +1,149 @@
+/**
+ * The one retry policy of all storage: back-off with full jitter, Retry-After, and a deadline.
+ *
+ * Definition: the deadline runs from the first failure after the last success. So a stream that moves on may break any number of
+ * times, and one that does not move is given up. Retried are failures that may pass: 408, 425, 429, 5xx, connections that break or
+ * are refused, silence. Not retried: everything that says the same again (401, 403, 404, 412, …).
+ * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter"); RFC 9110, 10.2.3.
+ */
+import { systemClock, type Clock } from '../clock.ts';
+import { toTrainerError, TrainerError } from '../errors.ts';
+
+export interface RetryPolicy {
+  /** Without any success for this long it is given up, ms. */
+  readonly deadlineMs: number;
+  /** An attempt that brings no byte for this long has failed, ms. */
+  readonly idleMs: number;
+  /** Longest first wait, ms; doubled with each failure up to `maxWaitMs`. */
+  readonly firstWaitMs: number;
+  readonly maxWaitMs: number;
+}
+
+export const RETRY_POLICY: RetryPolicy = { deadlineMs: 600_000, idleMs: 30_000, firstWaitMs: 250, maxWaitMs: 15_000 };
+
+export interface RetryNotice {
+  /** What was tried, e.g. `reading s3://bucket/key`. */
+  readonly what: string;
+  /** Failures in a row, from 1. */
+  readonly attempt: number;
+  readonly waitMs: number;
+  readonly reason: string;
+}
+
+export interface RetryInit {
+  readonly retry?: Partial<RetryPolicy> | undefined;
+  /** Called before each wait, for a log line. */
+  readonly onRetry?: ((notice: RetryNotice) => void) | undefined;
+  readonly clock?: Clock | undefined;
+  /** From 0 to 1; default Math.random. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** A failure that may pass. */
+export class PassingFailure extends TrainerError {
+  readonly retryAfterMs: number;
+
+  constructor(reason: string, retryAfterMs = 0, cause?: unknown) {
+    super('STORAGE_UNAVAILABLE', reason, { retryable: true, cause });
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+export class Retries {
+  readonly policy: RetryPolicy;
+  readonly #what: string;
+  readonly #init: RetryInit;
+  readonly #clock: Clock;
+  readonly #signal: AbortSignal | undefined;
+  #numFailures = 0;
+  #firstFailureMs = 0;
+
+  /** @param what what is tried, for messages: `reading https://…` */
+  constructor(what: string, init: RetryInit, signal?: AbortSignal) {
+    this.policy = { ...RETRY_POLICY, ...init.retry };
+    this.#what = what;
+    this.#init = init;
+    this.#clock = init.clock ?? systemClock;
+    this.#signal = signal;
+  }
+
+  /** Something went well: the next failure is the first one again. */
+  succeeded(): void {
+    this.#numFailures = 0;
+  }
+
+  /**
+   * Waits until it is time to try again.
+   * @throws the failure itself where trying again is no use; STORAGE_UNAVAILABLE past the deadline; ABORTED
+   */
+  async failed(thrown: unknown): Promise<void> {
+    if (this.#signal?.aborted === true)
+      throw new TrainerError('ABORTED', `${this.#what} was called off`, { cause: this.#signal.reason });
+    const failure = toPassingFailure(thrown);
+    const { deadlineMs, firstWaitMs, maxWaitMs } = this.policy;
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#numFailures === 0) this.#firstFailureMs = nowMs;
+    this.#numFailures += 1;
+    const leftMs = this.#firstFailureMs + deadlineMs - nowMs;
+    if (leftMs <= 0 || failure.retryAfterMs > leftMs) throw this.#givenUp(failure, deadlineMs);
+    const jitterMs =
+      (this.#init.random ?? Math.random)() * Math.min(maxWaitMs, firstWaitMs * 2 ** (this.#numFailures - 1));
+    const waitMs = Math.min(leftMs, Math.max(failure.retryAfterMs, jitterMs));
+    this.#init.onRetry?.({ what: this.#what, attempt: this.#numFailures, waitMs, reason: failure.message });
+    await this.#clock.sleep(waitMs, this.#signal);
+  }
+
+  #givenUp(failure: PassingFailure, deadlineMs: number): TrainerError {
+    const asked = failure.retryAfterMs > 0 ? `, which asks to wait ${failure.retryAfterMs} ms` : '';
+    return new TrainerError(
+      'STORAGE_UNAVAILABLE',
+      `${this.#what}: no success after ${this.#numFailures} attempt(s); last: ${failure.message}${asked}; ` +
+        `given up by the deadline of ${deadlineMs} ms; start again when it answers`,
+      { retryable: true, cause: failure },
+    );
+  }
+}
+
+/** Runs `attempt` until it succeeds. @throws what Retries.failed throws */
+export async function withRetries<T>(retries: Retries, attempt: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      await retries.failed(error);
+    }
+  }
+}
+
+/** Codes of failures of a connection that pass; everything else that a connection reports (certificates) does not. */
+const PASSING_CODE = /^(E[A-Z]+|UND_ERR_.*)$/u;
+
+/** @throws the failure itself where it does not pass by itself */
+function toPassingFailure(thrown: unknown): PassingFailure {
+  if (thrown instanceof PassingFailure) return thrown;
+  if (thrown instanceof TrainerError) throw thrown;
+  const code = connectionCode(thrown);
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  if (code === undefined) {
+    // undici says "terminated" or "other side closed" without a code where a body ends early.
+    if (thrown instanceof TypeError) return new PassingFailure(`the connection broke: ${message}`, 0, thrown);
+    throw toTrainerError(thrown);
+  }
+  if (PASSING_CODE.test(code) && !code.startsWith('ERR_'))
+    return new PassingFailure(`the connection broke: ${code}`, 0, thrown);
+  throw new TrainerError('STORAGE_UNAVAILABLE', `the connection cannot be made: ${message} (${code})`, {
+    cause: thrown,
+  });
+}
+
+/** The system's or undici's code, of the error or of what caused it. */
+function connectionCode(thrown: unknown): string | undefined {
+  for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
+    if (error instanceof AggregateError && error.errors.length > 0) {
+      const code = connectionCode(error.errors[0]);
+      if (code !== undefined) return code;
+    }
+    if ('code' in error && typeof error.code === 'string') return error.code;
+  }
+  return undefined;
+}

@@ -1,0 +1,48 @@
+/** The feed of a run: shapes and bounds from its config, and what is told of a source that does not answer. */
+import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { Feed } from './feed.ts';
+
+/** Microbatches that the feed thread may have ready. */
+const FEED_SLOTS = 8;
+
+export interface StartFeedInit {
+  readonly config: RunConfig;
+  readonly preparedFolder: string;
+  readonly mixtureHash: string;
+  readonly log: Logger;
+  /** The source does not answer, for the coordinator to know; null: it answers again. */
+  readonly onStall: (stall: { readonly reason: string; readonly forMs: number } | null) => void;
+}
+
+export function startFeed({ config, preparedFolder, mixtureHash, log, onStall }: StartFeedInit): Feed {
+  const { featureLengths, training, seed, feed } = config;
+  return new Feed({
+    preparedFolder,
+    mixtureHash,
+    seed,
+    shape: {
+      numRows: training.microbatchRows,
+      inputsLength: featureLengths.inputs,
+      targetsLength: featureLengths.targets,
+    },
+    microbatchesPerLane: microbatchesPerLane(config),
+    numSlots: FEED_SLOTS,
+    access: { sourceTimeoutMs: feed.sourceTimeoutMs },
+    onSource: (notice: SourceNotice) => {
+      if (notice.kind === 'answers') {
+        log.info({ forMs: notice.forMs, attempts: notice.attempts }, 'source answers again');
+        onStall(null);
+        return;
+      }
+      const { place, forMs, attempts, reason } = notice;
+      log.warn({ place, forMs, attempts, reason }, 'source does not answer');
+      onStall({ reason: `${place}: ${reason}`, forMs });
+    },
+  });
+}
+
+export function microbatchesPerLane({ training }: RunConfig): number {
+  return training.rowsPerStep / training.numLanes / training.microbatchRows;
+}
