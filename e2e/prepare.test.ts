@@ -1,6 +1,7 @@
 /** `exmix prepare` in real processes against a mock hub: the same bytes whatever happens, and plain words where it cannot go on. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
@@ -214,18 +215,30 @@ describe('what a hub can do wrong', () => {
     assert.equal(report.manifest.identity.source.origin?.revision, hub.commitOf(dataset, 'refs/convert/parquet'));
   });
 
-  for (const [status, code] of [
-    [403, 3],
-    [404, 3],
+  for (const [status, code, exitCode] of [
+    [401, 'STORAGE_DENIED', 2],
+    [403, 'STORAGE_DENIED', 2],
+    [404, 'NAME_UNKNOWN', 2],
   ] as const)
-    test(`answers ${status}: ends at once, names the task, makes nothing`, async () => {
+    test(`answers ${status}: ${code} at once, names the task, makes nothing`, async () => {
       hub.fault({ status, match: 'super_glue', times: 1 });
       const outDir = join(home, `status-${status}`);
       const ended = await exmix(args(outDir, ['super_glue_copa', 'dpr']), home);
-      assert.ok(ended.code === code || ended.code === 2, `${String(ended.code)} ${ended.stderr}`);
-      assert.match(ended.stderr, /task super_glue_copa: /u);
+      assert.match(ended.stderr, new RegExp(`${code}: [^]*task super_glue_copa: `, 'u'));
+      assert.equal(ended.code, exitCode, ended.stderr);
       assert.equal(numUnits(outDir), 0);
     });
+
+  test('sends other bytes than their checksum says: told by file, nothing wrong is stored', async () => {
+    const sha256 = createHash('sha256').update(hub.fileOf('gem_dart').content).digest('hex');
+    hub.fault({ corrupt: true, match: `/cdn/${sha256}`, times: 1_000 });
+    const freshHome = temporaryFolder(); // without what was downloaded before
+    const outDir = join(home, 'corrupt');
+    const ended = await exmix(args(outDir, ['gem_dart']), freshHome);
+    assert.equal(ended.code, 3, ended.stderr);
+    assert.match(ended.stderr, /gem_dart[^]*0000\.parquet/u);
+    assert.equal(numUnits(outDir), 0);
+  });
 
   test('answers 429 and 503 now and then: prepared all the same', async () => {
     hub.fault({ status: 429, match: 'glue', times: 1, retryAfter: 0 });

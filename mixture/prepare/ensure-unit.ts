@@ -153,7 +153,7 @@ export function tokenBytesOf({ vocabSize }: Tokenizer): 2 | 4 {
 /** A failure of the source, with the name of its task in front. */
 function withTask(thrown: unknown, task: string): unknown {
   if (!(thrown instanceof TrainerError) || thrown.message.startsWith(`task ${task}`)) return thrown;
-  if (thrown.code !== 'SOURCE_UNREADABLE' && thrown.code !== 'CONFIG_INVALID') return thrown;
   const { code, message, retryable } = thrown;
+  if (code !== 'SOURCE_UNREADABLE' && code !== 'CONFIG_INVALID' && !code.startsWith('STORAGE_')) return thrown;
   return new TrainerError(code, `task ${task}: ${message}`, { retryable, cause: thrown.cause ?? thrown });
 }

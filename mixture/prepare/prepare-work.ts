@@ -235,6 +235,10 @@ export class PrepareWork {
 /** Whether the other tasks can be prepared in spite of it. */
 function isOfOneTask({ code }: TrainerError): boolean {
   return (
-    code === 'SOURCE_MALFORMED' || code === 'SOURCE_UNREADABLE' || code === 'CONFIG_INVALID' || code === 'WORKER_LOST'
+    code.startsWith('STORAGE_') ||
+    code === 'SOURCE_MALFORMED' ||
+    code === 'SOURCE_UNREADABLE' ||
+    code === 'CONFIG_INVALID' ||
+    code === 'WORKER_LOST'
   );
 }

@@ -11,7 +11,7 @@ import type { FilesSource, SourceFormat } from '../tasks/task.ts';
 import { readSource, readUnit } from './read-unit.ts';
 import type { ReadOptions } from './read-options.ts';
 import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
-import { resolveSource, resolveSources } from './resolve-source.ts';
+import { resolveSource } from './resolve-source.ts';
 import { createSourceAccess } from './source-access.ts';
 import { splitSource } from './split-source.ts';
 import { LineSplitter } from './text-lines.ts';
@@ -209,7 +209,7 @@ describe('source files', () => {
   test('that are missing are SOURCE_UNREADABLE, all named at once', async () => {
     const files = ['x.txt', 'y.txt'].map((name) => ({ name, location: join(folder, name) }));
     const source: FilesSource = { kind: 'files', format: 'text', quotes: true, files };
-    await assert.rejects(resolveSources([source], access), { code: 'SOURCE_UNREADABLE', message: /x\.txt[^]*y\.txt/ });
+    await assert.rejects(resolveSource(source, access), { code: 'SOURCE_UNREADABLE', message: /x\.txt[^]*y\.txt/ });
     const gone = sourceOf('text', 'a\n');
     const resolved = await resolveSource(gone, access);
     rmSync(gone.files[0]!.location);

@@ -1,5 +1,5 @@
 /** Source → names, sizes and versions of all its files. No record is read. */
-import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import { isLocalLocation, openStorage } from '../../shared/storage/open-storage.ts';
 import type { FilesSource, SourceFile, SourceSpec } from '../tasks/task.ts';
 import { expandFile } from './expand-file.ts';
@@ -19,27 +19,6 @@ export async function resolveSource(
   signal?: AbortSignal,
 ): Promise<ResolvedSource> {
   return source.kind === 'hub' ? resolveHub(source, access, signal) : resolveFiles(source, access, signal);
-}
-
-/** All sources, in order; what is wrong with any of them is told at once. @throws as resolveSource */
-export async function resolveSources(
-  sources: readonly SourceSpec[],
-  access: SourceAccess,
-  signal?: AbortSignal,
-): Promise<ResolvedSource[]> {
-  const problems: TrainerError[] = [];
-  const resolved: ResolvedSource[] = [];
-  for (const source of sources) {
-    try {
-      resolved.push(await resolveSource(source, access, signal));
-    } catch (thrown) {
-      const error = toTrainerError(thrown);
-      if (error.code === 'ABORTED') throw error;
-      problems.push(error);
-    }
-  }
-  throwAll(problems);
-  return resolved;
 }
 
 async function resolveFiles(

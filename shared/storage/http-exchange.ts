@@ -1,4 +1,5 @@
 /** One HTTP exchange: a request, the judgement of its status, and its body, under a watch that ends silence. */
+import { setMaxListeners } from 'node:events';
 import { TrainerError } from '../errors.ts';
 import { PassingFailure } from './retries.ts';
 import { notFound } from './storage-errors.ts';
@@ -12,11 +13,20 @@ export class SilenceWatch {
   readonly signal: AbortSignal;
   readonly #idleMs: number;
   readonly #controller = new AbortController();
+  readonly #outer: AbortSignal | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #wasSilent = false;
 
   constructor(idleMs: number, outer: AbortSignal | undefined) {
     this.#idleMs = idleMs;
-    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([this.#controller.signal, outer]);
+    this.#outer = outer;
+    this.signal = this.#controller.signal;
+    // By hand: AbortSignal.any keeps what it made for as long as a signal of the whole run lives.
+    if (outer !== undefined) {
+      setMaxListeners(0, outer); // one for each read under way, and their number is bounded elsewhere
+      outer.addEventListener('abort', this.#callOff);
+      if (outer.aborted) this.#callOff();
+    }
     this.waiting();
   }
 
@@ -24,7 +34,8 @@ export class SilenceWatch {
   waiting(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#controller.abort(new PassingFailure(`silence for ${this.#idleMs} ms`));
+      this.#wasSilent = true;
+      this.#controller.abort();
     }, this.#idleMs);
   }
 
@@ -33,9 +44,17 @@ export class SilenceWatch {
     clearTimeout(this.#timer);
   }
 
+  /** The attempt is over. */
+  end(): void {
+    this.stop();
+    this.#outer?.removeEventListener('abort', this.#callOff);
+  }
+
+  readonly #callOff = (): void => this.#controller.abort();
+
   /** What an attempt that failed has failed of: silence, where that was it. */
   reasonOf(thrown: unknown): unknown {
-    return this.#controller.signal.aborted ? new PassingFailure(`silence for ${this.#idleMs} ms`, 0, thrown) : thrown;
+    return this.#wasSilent ? new PassingFailure(`silence for ${this.#idleMs} ms`, 0, thrown) : thrown;
   }
 }
 
@@ -54,7 +73,7 @@ export async function attempt<T>(
   } catch (error) {
     throw watch.reasonOf(error);
   } finally {
-    watch.stop();
+    watch.end();
   }
 }
 

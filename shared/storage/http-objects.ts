@@ -99,7 +99,7 @@ export async function* streamObject(
     } catch (error) {
       await retries.failed(watch.reasonOf(error));
     } finally {
-      watch.stop();
+      watch.end();
     }
   }
 }

@@ -1,5 +1,5 @@
 /**
- * A `tf.train.Example` (protobuf) → fields.
+ * A `tf.train.Example` (protobuf) → fields, in one pass over its bytes.
  *
  * | message | field | content |
  * |---|---|---|
@@ -19,6 +19,8 @@ const FIXED64 = 1;
 const BYTES = 2;
 const FIXED32 = 5;
 
+const ENTRY_NAME = 1;
+const ENTRY_FEATURE = 2;
 const BYTES_LIST = 1;
 const FLOAT_LIST = 2;
 const INT64_LIST = 3;
@@ -26,158 +28,191 @@ const INT64_LIST = 3;
 export type ParsedExample =
   { readonly ok: true; readonly fields: SourceFields } | { readonly ok: false; readonly reason: string };
 
-/** Why a message cannot be read; caught in `parseExample`. */
-class MessageDamaged extends Error {}
-
 /** @param wanted only these features are decoded; all where it is empty */
 export function parseExample(data: Uint8Array, wanted: readonly string[]): ParsedExample {
   const fields: Record<string, unknown> = {};
-  try {
-    for (const features of new Message(data).each(1))
-      for (const entry of features.each(1)) {
-        const name = entry.text(1);
-        if (wanted.length > 0 && !wanted.includes(name)) continue;
-        const values = readFeature(entry.message(2), name);
-        fields[name] = values.length === 1 ? values[0] : values;
-      }
-  } catch (error) {
-    if (error instanceof MessageDamaged) return { ok: false, reason: `not a tf.train.Example: ${error.message}` };
-    throw error;
+  const reader = new Reader(data);
+  const end = data.length;
+  for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
+    if (field !== 1) reader.skip(end);
+    else readFeatures(reader, reader.enter(end), wanted, fields);
   }
-  return { ok: true, fields };
+  const problem = reader.problem();
+  return problem === undefined ? { ok: true, fields } : { ok: false, reason: `not a tf.train.Example: ${problem}` };
 }
 
-function readFeature(feature: Message | undefined, name: string): unknown[] {
+function readFeatures(reader: Reader, end: number, wanted: readonly string[], fields: Record<string, unknown>): void {
+  for (let field = reader.next(end); field !== 0; field = reader.next(end)) {
+    if (field !== 1) {
+      reader.skip(end);
+      continue;
+    }
+    const entryEnd = reader.enter(end);
+    let name = '';
+    let from = entryEnd;
+    let to = entryEnd;
+    for (let part = reader.next(entryEnd); part !== 0; part = reader.next(entryEnd)) {
+      if (part === ENTRY_NAME) name = reader.text(entryEnd, 'a name');
+      else if (part === ENTRY_FEATURE) {
+        to = reader.enter(entryEnd);
+        from = reader.at;
+        reader.at = to;
+      } else reader.skip(entryEnd);
+    }
+    if (reader.problem() !== undefined) return;
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    reader.at = from; // the name may stand behind the feature
+    const values = readFeature(reader, to, name);
+    fields[name] = values.length === 1 ? values[0] : values;
+    reader.at = entryEnd;
+  }
+}
+
+function readFeature(reader: Reader, end: number, name: string): unknown[] {
   const values: unknown[] = [];
-  if (feature === undefined) return values;
-  for (const list of feature.each(BYTES_LIST))
-    for (const value of list.each(1)) values.push(value.asText(`feature "${name}"`));
-  for (const list of feature.each(FLOAT_LIST)) values.push(...list.floats(1));
-  for (const list of feature.each(INT64_LIST)) values.push(...list.integers(1));
+  for (let kind = reader.next(end); kind !== 0; kind = reader.next(end)) {
+    if (kind !== BYTES_LIST && kind !== FLOAT_LIST && kind !== INT64_LIST) {
+      reader.skip(end);
+      continue;
+    }
+    const listEnd = reader.enter(end);
+    for (let field = reader.next(listEnd); field !== 0; field = reader.next(listEnd)) {
+      if (field !== 1) reader.skip(listEnd);
+      else if (kind === BYTES_LIST) values.push(reader.text(listEnd, `feature "${name}"`));
+      else if (kind === FLOAT_LIST) reader.floats(listEnd, values);
+      else reader.integers(listEnd, values);
+    }
+  }
   return values;
 }
 
-/** Reads one message; every access walks it from its start, for messages are small and flat. */
-class Message {
+/**
+ * A cursor over nested messages: `at` moves on, `end` says where the message that is being read ends. What is wrong is kept, the
+ * first thing only, and ends all loops.
+ */
+class Reader {
   readonly #bytes: Buffer;
-  #at = 0;
+  at = 0;
+  /** Of the field that `next` stopped at. */
+  #wireType = 0;
+  #problem: string | undefined;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  asText(what: string): string {
-    if (!isUtf8(this.#bytes)) throw new MessageDamaged(`${what} is not valid UTF-8`);
-    return this.#bytes.toString('utf8');
+  /** The first thing that was wrong. */
+  problem(): string | undefined {
+    return this.#problem;
   }
 
-  /** The fields of that number that hold messages, text or bytes. */
-  *each(field: number): Generator<Message> {
-    for (const wireType of this.#fields(field)) {
-      this.#expect(wireType, BYTES);
-      yield new Message(this.#take(this.#length()));
+  /** Moves to the next field. @returns its number; 0 at the end of the message, or where something is wrong */
+  next(end: number): number {
+    if (this.at >= end || this.#problem !== undefined) return 0;
+    const tag = this.#length(end);
+    this.#wireType = tag & 7;
+    if (tag >>> 3 === 0) this.#fail('field number 0');
+    return this.problem() === undefined ? tag >>> 3 : 0;
+  }
+
+  /** Steps into a field that is a message or bytes. @returns where it ends */
+  enter(end: number): number {
+    this.#expect(BYTES);
+    const fieldEnd = this.#length(end) + this.at;
+    if (fieldEnd <= end) return fieldEnd;
+    this.#fail('it is cut short');
+    return this.at;
+  }
+
+  text(end: number, what: string): string {
+    const to = this.enter(end);
+    const part = this.#bytes.subarray(this.at, to);
+    this.at = to;
+    if (!isUtf8(part)) this.#fail(`${what} is not valid UTF-8`);
+    return part.toString('utf8');
+  }
+
+  floats(end: number, values: unknown[]): void {
+    if (this.#wireType === FIXED32) {
+      if (this.#has(4, end)) values.push(this.#bytes.readFloatLE(this.at));
+      this.at += 4;
+      return;
     }
+    const to = this.enter(end);
+    if ((to - this.at) % 4 !== 0) this.#fail('a list of floats is cut short');
+    else for (; this.at < to; this.at += 4) values.push(this.#bytes.readFloatLE(this.at));
   }
 
-  message(field: number): Message | undefined {
-    let last: Message | undefined;
-    for (const message of this.each(field)) last = message;
-    return last;
-  }
-
-  text(field: number): string {
-    return this.message(field)?.asText('a name') ?? '';
-  }
-
-  *floats(field: number): Generator<number> {
-    for (const wireType of this.#fields(field)) {
-      if (wireType === BYTES) {
-        const packed = this.#take(this.#length());
-        if (packed.length % 4 !== 0) throw new MessageDamaged('a list of floats is cut short');
-        for (let at = 0; at < packed.length; at += 4) yield packed.readFloatLE(at);
-      } else {
-        this.#expect(wireType, FIXED32);
-        yield this.#take(4).readFloatLE(0);
-      }
+  integers(end: number, values: unknown[]): void {
+    if (this.#wireType === VARINT) {
+      values.push(this.#int64(end));
+      return;
     }
+    const to = this.enter(end);
+    while (this.at < to && this.#problem === undefined) values.push(this.#int64(to));
   }
 
-  *integers(field: number): Generator<number | string> {
-    for (const wireType of this.#fields(field)) {
-      if (wireType === BYTES) {
-        const packed = new Message(this.#take(this.#length()));
-        while (packed.#at < packed.#bytes.length) yield packed.#int64();
-      } else {
-        this.#expect(wireType, VARINT);
-        yield this.#int64();
-      }
-    }
+  skip(end: number): void {
+    if (this.#wireType === VARINT) this.#int64(end);
+    else if (this.#wireType === BYTES) this.at = this.enter(end);
+    else if (this.#wireType === FIXED64 || this.#wireType === FIXED32) {
+      const length = this.#wireType === FIXED64 ? 8 : 4;
+      if (this.#has(length, end)) this.at += length;
+    } else this.#fail(`wire type ${this.#wireType}`);
   }
 
-  /** Stops at each field of that number, with its wire type; steps over all others. */
-  *#fields(wanted: number): Generator<number> {
-    this.#at = 0;
-    while (this.#at < this.#bytes.length) {
-      const tag = this.#length();
-      const wireType = tag & 7;
-      if (tag >>> 3 === 0) throw new MessageDamaged('field number 0');
-      if (tag >>> 3 === wanted) yield wireType;
-      else if (wireType === BYTES) this.#take(this.#length());
-      else if (wireType === VARINT) this.#int64();
-      else if (wireType === FIXED64) this.#take(8);
-      else if (wireType === FIXED32) this.#take(4);
-      else throw new MessageDamaged(`wire type ${wireType}`);
-    }
+  #fail(problem: string): void {
+    this.#problem ??= problem;
   }
 
-  #expect(found: number, expected: number): void {
-    if (found !== expected) throw new MessageDamaged(`wire type ${found} where ${expected} was expected`);
+  #has(length: number, end: number): boolean {
+    if (this.at + length <= end) return true;
+    this.#fail('it is cut short');
+    return false;
   }
 
-  #take(length: number): Buffer {
-    const end = this.#at + length;
-    if (end > this.#bytes.length) throw new MessageDamaged('it is cut short');
-    const part = this.#bytes.subarray(this.#at, end);
-    this.#at = end;
-    return part;
+  #expect(wireType: number): void {
+    if (this.#wireType !== wireType) this.#fail(`wire type ${this.#wireType} where ${wireType} was expected`);
   }
 
   /** A varint of up to 32 bits: a tag or a length. */
-  #length(): number {
+  #length(end: number): number {
     let value = 0;
     for (let shift = 0; shift < 35; shift += 7) {
-      const byte = this.#take(1)[0]!;
+      if (!this.#has(1, end)) return 0;
+      const byte = this.#bytes[this.at++]!;
       value += (byte & 0x7f) * 2 ** shift;
       if (byte < 0x80) return value;
     }
-    throw new MessageDamaged('a length of more than 32 bits');
+    this.#fail('a length of more than 32 bits');
+    return 0;
   }
 
-  #int64(): number | string {
+  #int64(end: number): number | string {
     let value = 0;
-    let at = this.#at;
     // Up to 4 bytes it fits into 28 bits; more only for large or negative numbers.
-    for (let shift = 0; shift < 28; shift += 7) {
-      const byte = this.#bytes[at++];
-      if (byte === undefined) throw new MessageDamaged('it is cut short');
-      value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) {
-        this.#at = at;
-        return value;
-      }
+    for (let i = 0; i < 4; i++) {
+      const byte = this.#bytes[this.at + i];
+      if (byte === undefined || this.at + i >= end) break;
+      value |= (byte & 0x7f) << (7 * i);
+      if (byte >= 0x80) continue;
+      this.at += i + 1;
+      return value;
     }
-    return this.#largeInt64();
+    return this.#largeInt64(end);
   }
 
-  #largeInt64(): number | string {
+  #largeInt64(end: number): number | string {
     let value = 0n;
     for (let shift = 0n; shift < 70n; shift += 7n) {
-      const byte = this.#take(1)[0]!;
+      if (!this.#has(1, end)) return 0;
+      const byte = this.#bytes[this.at++]!;
       value |= BigInt(byte & 0x7f) << shift;
       if (byte >= 0x80) continue;
       const signed = BigInt.asIntN(64, value);
       return Number.isSafeInteger(Number(signed)) ? Number(signed) : String(signed);
     }
-    throw new MessageDamaged('a number of more than 10 bytes');
+    this.#fail('a number of more than 10 bytes');
+    return 0;
   }
 }

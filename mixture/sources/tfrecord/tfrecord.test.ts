@@ -142,3 +142,17 @@ describe('tfrecord', () => {
     );
   });
 });
+
+test('an example that is cut or flipped anywhere is malformed or another one, and ends', () => {
+  const whole = writeExample(EXAMPLES[0]);
+  let numRefused = 0;
+  for (let at = 0; at < whole.length; at++) {
+    if (!parseExample(whole.subarray(0, at), []).ok) numRefused += 1;
+    for (const bit of [1, 0x80]) {
+      const flipped = Uint8Array.from(whole);
+      flipped[at]! ^= bit;
+      if (!parseExample(flipped, []).ok) numRefused += 1;
+    }
+  }
+  assert.ok(numRefused > whole.length);
+});
