@@ -165,15 +165,11 @@ describe('bad input', () => {
     expectRefusal(ended, 2, /CHECKPOINT_MISMATCH/u, /model\.dFf: 64 → 128/u);
   });
 
-  test('a token shard with a flipped bit is made again from its source, and training a damaged one is refused', async () => {
+  test('a token shard with a flipped bit is made again from its source before training', async () => {
     const prepared = join(home, 'prepared', readdirSync(join(home, 'prepared'))[0]!);
     const damaged = join(folder, 'prepared');
     cpSync(prepared, damaged, { recursive: true });
-    const shard = join(
-      damaged,
-      'wn_define',
-      readdirSync(join(damaged, 'wn_define')).find((file) => file.endsWith('.tokens'))!,
-    );
+    const shard = join(damaged, 'wn_define', 'unit-00000', 'shard-00000.tokens');
     const whole = readFileSync(shard);
     flipBit(shard);
     const run = join(folder, 'reprepared');
