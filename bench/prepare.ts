@@ -1,21 +1,24 @@
 /**
  * How fast sources become token shards, and in how much memory:
  *
- *   node --import tsx bench/prepare.ts --megabytes 256 [--format parquet|jsonl] [--processes 1,2] [--as denoising|supervised]
+ *   node --import tsx bench/prepare.ts --megabytes 256 [--format parquet|jsonl] [--processes 1,2] [--as denoising|supervised] [--copies 5]
  *
  * A made-up source (bench/prepare-source.ts) is prepared with the demo's vocabulary for rows of 512 and 114 tokens, by the real
  * command in processes of its own: reading, templates, tokenization, hashing, writing with fsync, merging. Printed for each number
  * of processes: tokens a second (of all tokens that were made, also those that truncation cut), by wall clock and by CPU time of all
  * its processes (what one core does when it is alone), and the largest resident memory of any of them (`/usr/bin/time` is not
  * needed: /proc is looked at five times a second).
+ * `--copies`: so many files of that size, links to one: much source without the time to make it.
  */
 import { spawn } from 'node:child_process';
 import {
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -40,6 +43,7 @@ const { values } = parseArgs({
     format: { type: 'string', default: 'parquet' },
     processes: { type: 'string', default: '1,2' },
     as: { type: 'string', default: 'denoising' },
+    copies: { type: 'string', default: '1' },
     folder: { type: 'string' },
   },
 });
@@ -48,10 +52,15 @@ const folder = values.folder ?? mkdtempSync(join(tmpdir(), 'exmix-bench-prepare-
 mkdirSync(folder, { recursive: true });
 
 const sourcePath = join(folder, `source-${values.megabytes}.${format}`);
-if (!existsSync(sourcePath))
-  await (format === 'jsonl' ? writeJsonl : writeParquet)(sourcePath, Number(values.megabytes) * 1e6);
+if (!existsSync(sourcePath)) {
+  await (format === 'jsonl' ? writeJsonl : writeParquet)(`${sourcePath}.part`, Number(values.megabytes) * 1e6);
+  renameSync(`${sourcePath}.part`, sourcePath);
+}
 const mixturePath = join(folder, 'mixture.yaml');
-const source = `source: { path: ${JSON.stringify(sourcePath)}, format: ${format} }`;
+// Names of one file: so much source without the time to make it.
+const copies = Array.from({ length: Number(values.copies) }, (_, i) => join(folder, `copy-${i}.${format}`));
+for (const copy of copies) if (!existsSync(copy)) linkSync(sourcePath, copy);
+const source = `source: { path: ${JSON.stringify(copies)}, format: ${format} }`;
 writeFileSync(
   mixturePath,
   `name: bench\ntokenizer: ${JSON.stringify(TOKENIZER)}\n` +
@@ -60,7 +69,9 @@ writeFileSync(
       : `denoising: { name: text, ${source} }\n`),
 );
 const show = (value: number) => Math.round(value).toLocaleString('en-US');
-console.log(`source: ${format}, ${show(statSync(sourcePath).size / 1e6)} MB on disk, as ${values.as}`);
+console.log(
+  `source: ${format}, ${show(statSync(sourcePath).size / 1e6)} MB on disk in each of ${copies.length} files, as ${values.as}`,
+);
 
 for (const processes of values.processes.split(',')) {
   const outDir = join(folder, `out-${processes}`);

@@ -87,10 +87,7 @@ describe('open steps', () => {
 
   for (const [rule, act] of [
     ['a step that was not dealt', (steps: OpenSteps) => steps.report(0, { ...report(0, 2), step: 6 })],
-    [
-      'a second report of a rank',
-      (steps: OpenSteps) => (steps.report(0, report(0, 2)), steps.report(0, report(0, 2))),
-    ],
+    ['a second report of a rank', (steps: OpenSteps) => (steps.report(0, report(0, 2)), steps.report(0, report(0, 2)))],
     [
       'a step before an earlier one',
       (steps: OpenSteps) => (steps.deal({ ...DEALT, step: 6 }), steps.report(0, { ...report(0, 2), step: 6 })),

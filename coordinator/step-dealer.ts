@@ -83,7 +83,7 @@ export class StepDealer {
 
   async deal(): Promise<StepDeal> {
     // A change may begin while another one, or none, is waited for.
-    for (let seen: Promise<void> | undefined; seen !== this.#changing; ) {
+    for (let seen: Promise<void> | undefined; seen !== this.#changing;) {
       seen = this.#changing;
       await seen;
     }

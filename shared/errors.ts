@@ -59,8 +59,14 @@ export const ERROR_CODES = {
 
   SOURCE_MALFORMED: { reaction: 'data', meaning: 'More source rows are malformed than the threshold allows.' },
   SOURCE_UNREADABLE: { reaction: 'data', meaning: 'A source file is missing or cannot be decoded.' },
-  STORAGE_NOT_FOUND: { reaction: 'data', meaning: 'No file or object of that name, on disk, on a server or in a bucket.' },
-  STORAGE_DENIED: { reaction: 'usage', meaning: 'A server or bucket refuses the credentials, or asks for some (401, 403).' },
+  STORAGE_NOT_FOUND: {
+    reaction: 'data',
+    meaning: 'No file or object of that name, on disk, on a server or in a bucket.',
+  },
+  STORAGE_DENIED: {
+    reaction: 'usage',
+    meaning: 'A server or bucket refuses the credentials, or asks for some (401, 403).',
+  },
   STORAGE_UNAVAILABLE: {
     reaction: 'transport',
     meaning: 'A server or bucket did not answer, or answered 429 or 5xx, until the deadline.',
