@@ -10,18 +10,17 @@ import { planConfigOf } from '../coordinator/plan-config.ts';
 import { openPreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { Planner } from '../mixture/plan/planner.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
-import { preparedFolder } from '../mixture/prepare/prepared-folder.ts';
-import { loadMixture } from '../mixture/tasks/load-mixture.ts';
+import { loadRunMixture } from '../cli/run-mixture.ts';
 import { loadConfig } from '../shared/config/load-config.ts';
 
 const { values } = parseArgs({ options: { rows: { type: 'string', default: '20000' } } });
 const config = await loadConfig(fileURLToPath(new URL('../deploy/presets/demo.yaml', import.meta.url)), []);
 const { featureLengths } = config;
-const mixture = loadMixture(config.mixture.path);
+const { mixture, prepared: outDir } = loadRunMixture(config);
 const { folder } = await prepareMixture({
   mixture,
   featureLengths,
-  outDir: preparedFolder({ mixture, featureLengths }),
+  outDir,
 });
 const prepared = await openPreparedMixture(folder);
 const planner = new Planner(planConfigOf(config, prepared), prepared.tasks);

@@ -4,12 +4,13 @@
  */
 import { openPreparedMixture, type PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
-import { preparedFolder } from '../mixture/prepare/prepared-folder.ts';
-import { loadMixture } from '../mixture/tasks/load-mixture.ts';
+import type { SourceNotice } from '../mixture/feed/source-watch.ts';
+import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { isLocalLocation } from '../shared/storage/open-storage.ts';
 import type { ConsoleReporter } from './console-reporter.ts';
+import { loadRunMixture } from './run-mixture.ts';
 
 /** A larger mixture that is there is not hashed at each start: its sizes are looked at, and its tokens are checked as they are read. */
 const HASH_UP_TO_BYTES = 1024 * 1024 * 1024;
@@ -26,12 +27,16 @@ export async function ensurePrepared(
   reporter: ConsoleReporter,
   signal: AbortSignal,
 ): Promise<MixtureOfRun> {
-  const mixture = loadMixture(config.mixture.path);
-  const given = config.mixture.prepared;
-  const prepared =
-    given !== undefined && !isLocalLocation(given)
-      ? await openPreparedMixture(given, { signal })
-      : await prepareHere(config, reporter, signal);
+  const { mixture, prepared: location } = loadRunMixture(config);
+  const prepared = isLocalLocation(location)
+    ? await prepareHere(mixture, config.featureLengths, location, reporter, signal)
+    : await openPreparedMixture(location, {
+        access: {
+          sourceTimeoutMs: config.feed.sourceTimeoutMs,
+          onSource: (notice) => reporter.line(formatNotice(notice)),
+        },
+        signal,
+      });
   const { vocabSize } = prepared.tokenizer;
   if (vocabSize > config.model.vocabSize)
     throw new TrainerError(
@@ -41,16 +46,24 @@ export async function ensurePrepared(
   return { mixture: prepared, tokenizerFiles: [mixture.tokenizerPath] };
 }
 
+function formatNotice(notice: SourceNotice): string {
+  const forS = `${(notice.forMs / 1000).toFixed(1)} s`;
+  return notice.kind === 'answers'
+    ? `source answers again after ${forS}`
+    : `source does not answer for ${forS}: ${notice.place}: ${notice.reason}`;
+}
+
 async function prepareHere(
-  { mixture: { path, prepared }, featureLengths }: RunConfig,
+  mixture: Mixture,
+  featureLengths: FeatureLengths,
+  outDir: string,
   reporter: ConsoleReporter,
   signal: AbortSignal,
 ): Promise<PreparedMixture> {
-  const mixture = loadMixture(path);
   const { folder, hash, tasks } = await prepareMixture({
     mixture,
     featureLengths,
-    outDir: prepared ?? preparedFolder({ mixture, featureLengths }),
+    outDir,
     processes: 'auto',
     pinned: true,
     hashUpToBytes: HASH_UP_TO_BYTES,

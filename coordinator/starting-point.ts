@@ -142,7 +142,11 @@ const FREE_FIELDS = [
   'checkpoint.',
   'compute.',
   'training.steps',
+  // Which examples they are is compared by the hash of the prepared mixture.
   'mixture.path',
+  'mixture.tokenizer',
+  'mixture.given',
+  'mixture.tasks',
   'mixture.prepared',
 ];
 

@@ -50,7 +50,7 @@ export const doctorCommand: CommandModule<object, DoctorArguments> = {
       return checkFixture(fixture, { engine: engine ?? 'auto', device: device ?? 'auto', json });
     if (!Number.isInteger(workers) || workers < 1)
       throw new TrainerError('CONFIG_INVALID', `--workers: expected a whole number of at least 1, got ${workers}`);
-    const config = preset === undefined ? undefined : await loadPreset(preset, args.set);
+    const config = preset === undefined ? undefined : await loadConfig(presetFile(preset), args.set.map(parseSetting));
     const { runDoctor } = await import('../doctor/run-doctor.ts');
     const findings = await runDoctor({
       context: { root: '/', folder: process.cwd(), home: exmixHome(), environment: process.env },
@@ -64,14 +64,6 @@ export const doctorCommand: CommandModule<object, DoctorArguments> = {
     if (findings.some(({ status }) => status === 'fail')) process.exitCode = 1;
   },
 };
-
-/** The preset with a place for the mixture, which a prediction does not need. */
-async function loadPreset(name: string, settings: readonly string[]): Promise<RunConfig> {
-  const overrides = settings.map(parseSetting);
-  const hasMixture = name === 'demo' || overrides.some(({ path }) => path.join('.') === 'mixture.path');
-  const mixture = { path: ['mixture', 'path'], value: '/mixture.yaml', origin: 'exmix doctor' };
-  return loadConfig(presetFile(name), hasMixture ? overrides : [mixture, ...overrides]);
-}
 
 function engineRequest(config: RunConfig | undefined, engine?: string, device?: (typeof DEVICES)[number]) {
   const { compute, model, training, featureLengths } = config ?? {};

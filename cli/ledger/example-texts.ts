@@ -2,11 +2,10 @@
 import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { readPlannedExample } from '../../mixture/feed/planned-examples.ts';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
-import { preparedFolder } from '../../mixture/prepare/prepared-folder.ts';
-import { loadMixture } from '../../mixture/tasks/load-mixture.ts';
 import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { runPaths } from '../../coordinator/run-folder.ts';
 import { loadConfig } from '../../shared/config/load-config.ts';
+import { loadRunMixture } from '../run-mixture.ts';
 
 export interface ExampleText {
   readonly inputs: string;
@@ -26,10 +25,8 @@ export async function openExampleTexts(
   runFolder: string,
   expected: { readonly mixtureHash: string; readonly seed: number },
 ): Promise<ExampleTexts> {
-  const { mixture: settings, featureLengths } = await loadConfig(runPaths(runFolder).config, []);
-  const mixture = loadMixture(settings.path);
-  const folder = settings.prepared ?? preparedFolder({ mixture, featureLengths });
-  const prepared = await openPreparedMixture(folder, { expectedHash: expected.mixtureHash });
+  const { mixture, prepared: location } = loadRunMixture(await loadConfig(runPaths(runFolder).config, []));
+  const prepared = await openPreparedMixture(location, { expectedHash: expected.mixtureHash });
   const { numExtraIds } = prepared.tokenizer;
   const tokenizer = await loadTokenizer(mixture.tokenizerPath, { numExtraIds });
   return {

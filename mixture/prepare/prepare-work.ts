@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
+import { plainAccess } from '../sources/source-access.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { EnsuredUnit, UnitContext } from './ensure-unit.ts';
 import { removePlan } from './plan-file.ts';
@@ -170,16 +171,19 @@ export class PrepareWork {
   }
 
   #createWorker(numWorkers: number): UnitWorker {
-    const { mixture, outDir, featureLengths, shardBytes, access, openFile } = this.#settings;
+    const { mixture, outDir, featureLengths, shardBytes, access, openFile, onNote } = this.#settings;
     if (numWorkers > 1)
-      return new ProcessWorker({
-        mixturePath: mixture.path,
-        mixtureOptions: mixture.options,
-        outDir,
-        featureLengths,
-        shardBytes,
-        access,
-      });
+      return new ProcessWorker(
+        {
+          mixturePath: mixture.path,
+          mixtureOptions: mixture.options,
+          outDir,
+          featureLengths,
+          shardBytes,
+          access: plainAccess(access),
+        },
+        onNote,
+      );
     const preparables = new Map(this.#surveys.map(({ plan }) => [plan.name, plan.preparable]));
     const context: UnitContext = {
       outDir,

@@ -26,12 +26,15 @@ interface Waiting {
 export class ProcessWorker implements UnitWorker {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
+  readonly #onNote: ((line: string) => void) | undefined;
   #waiting: Waiting | undefined;
   #stall: NodeJS.Timeout | undefined;
   #printed = '';
   #end: string | undefined;
 
-  constructor(setting: UnitSetting) {
+  /** @param onNote lines for the user */
+  constructor(setting: UnitSetting, onNote?: (line: string) => void) {
+    this.#onNote = onNote;
     // Its own process group: Ctrl-C reaches only the parent.
     this.#child = fork(MODULE, [], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -89,13 +92,13 @@ export class ProcessWorker implements UnitWorker {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
     this.#watch();
-    if (message.kind === 'progress') {
-      waiting.onProgress(message.progress);
-      return;
+    if (message.kind === 'note') this.#onNote?.(message.line);
+    else if (message.kind === 'progress') waiting.onProgress(message.progress);
+    else {
+      this.#settle();
+      if (message.kind === 'done') waiting.resolve(message.ensured);
+      else waiting.reject(fromErrorRecord(message.error));
     }
-    this.#settle();
-    if (message.kind === 'done') waiting.resolve(message.ensured);
-    else waiting.reject(fromErrorRecord(message.error));
   }
 
   #watch(): void {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { serve, startFaultyServer, type FaultyServer } from '../../shared/storage/faulty-server.fixture.ts';
+import { createSourceAccess } from '../sources/source-access.ts';
 import type { Mixture, Task } from '../tasks/task.ts';
 import { prepareMixture, prepareShard, type PrepareInit } from './prepare-mixture.ts';
 import { writeSmallMixture } from './small-mixture.fixture.ts';
@@ -101,6 +102,24 @@ describe('a preparation from a server', () => {
     assert.match(tasks[0]!.reason ?? '', /changed: its source \(https:\/\/example\.org\/plain\.jsonl\)/);
     assert.equal(tasks[0]!.manifest.numRows, 120);
   });
+
+  for (const processes of [1, 2])
+    test(`by ${processes} process(es) tells each attempt that is repeated, and keeps no secrets there either`, async () => {
+      const serveFirst = serve(first);
+      let numBusy = 2;
+      server.script((request, response) => {
+        if (request.method === 'GET' && numBusy-- > 0) response.writeHead(503).end();
+        else serveFirst(request, response);
+      });
+      const access = createSourceAccess({ cacheFolder: join(root, 'cache'), storage: { retry: { firstWaitMs: 10 } } });
+      const notes: string[] = [];
+      await prepareMixture(options(newFolder(), { access, processes, onNote: (line) => notes.push(line) }));
+      assert.equal(notes.length, 2, notes.join('\n'));
+      for (const note of notes) {
+        assert.match(note, /plain\.jsonl: .*503.*; attempt \d, the next in \d+\.\d s/);
+        assert.doesNotMatch(note, /secret/);
+      }
+    });
 
   test('that is finished but damaged is not taken as it is', async () => {
     const outDir = newFolder();

@@ -16,6 +16,8 @@ export type ToUnitProcess =
 /** Child → parent. */
 export type FromUnitProcess =
   | { readonly kind: 'progress'; readonly progress: UnitProgress }
+  /** A line for the user. */
+  | { readonly kind: 'note'; readonly line: string }
   | { readonly kind: 'done'; readonly ensured: EnsuredUnit }
   | { readonly kind: 'failed'; readonly error: ErrorRecord };
 
@@ -27,5 +29,6 @@ export interface UnitSetting {
   readonly outDir: string;
   readonly featureLengths: FeatureLengths;
   readonly shardBytes: number;
+  /** Plain values: no `onRetry`, no clock. */
   readonly access: SourceAccess;
 }

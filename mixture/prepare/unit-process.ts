@@ -4,6 +4,7 @@
  */
 import { assertInvariant, toErrorRecord, toTrainerError } from '../../shared/errors.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { tellRetries } from '../sources/source-access.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { ensureUnit, type UnitContext, type UnitOrder } from './ensure-unit.ts';
@@ -67,9 +68,14 @@ function say(message: FromUnitProcess): void {
   if (process.connected) process.send?.(message, undefined, {}, () => undefined);
 }
 
-async function createContext({ mixturePath, mixtureOptions, ...setting }: UnitSetting): Promise<UnitContext> {
+async function createContext({ mixturePath, mixtureOptions, access, ...setting }: UnitSetting): Promise<UnitContext> {
   const mixture = loadMixture(mixturePath, mixtureOptions);
   const preparables = new Map(listPreparables(mixture, setting.featureLengths).map((of) => [of.task.name, of]));
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
-  return { ...setting, tokenizer, preparableOf: (task) => preparables.get(task) };
+  return {
+    ...setting,
+    access: tellRetries(access, (line) => say({ kind: 'note', line })),
+    tokenizer,
+    preparableOf: (task) => preparables.get(task),
+  };
 }

@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import { exmixHome } from '../../shared/exmix-home.ts';
 import type { StorageOptions } from '../../shared/storage/open-storage.ts';
+import { formatRetry } from '../../shared/storage/retries.ts';
 import { readHubToken } from './hub/hub-token.ts';
 
-/** Plain values, so that it travels to other processes, unless `storage` is given. */
+/** How sources are reached. */
 export interface SourceAccess {
   /** Base URL of the hub, without a slash at its end. */
   readonly hubUrl: string;
@@ -38,4 +39,15 @@ export function createSourceAccess({
     cacheFolder: cacheFolder ?? join(exmixHome(environment), 'sources'),
     ...(storage === undefined ? {} : { storage }),
   };
+}
+
+/** The same access, whose reads tell each attempt that failed and is repeated; unless somebody else is told already. */
+export function tellRetries(access: SourceAccess, onNote: ((line: string) => void) | undefined): SourceAccess {
+  if (onNote === undefined || access.storage?.onRetry !== undefined) return access;
+  return { ...access, storage: { ...access.storage, onRetry: (notice) => onNote(formatRetry(notice)) } };
+}
+
+/** What of it can be sent to another process: all but the functions of its storage. */
+export function plainAccess({ storage, ...access }: SourceAccess): SourceAccess {
+  return storage === undefined ? access : { ...access, storage: { retry: storage.retry, s3: storage.s3 } };
 }

@@ -124,7 +124,7 @@ function buildMixture(
     problems.push({
       path: ['tokenizer'],
       message:
-        'expected the path of a SentencePiece model (T5: spiece.model), found none; write it here or give --tokenizer FILE',
+        'expected the path of a SentencePiece model (T5: spiece.model), found none; write it here or give --tokenizer FILE (a run: --set mixture.tokenizer=FILE)',
     });
   // Whether a selection fits is only known of a file that is right so far.
   const isSelected = problems.length === 0 ? createSelection(options.tasks, planned, denoising) : () => true;

@@ -22,6 +22,8 @@ export interface ConfigOverride {
 /** Paths of the tree that hold file names. */
 const FILE_FIELDS = [
   ['mixture', 'path'],
+  ['mixture', 'tokenizer'],
+  ['mixture', 'given'],
   ['mixture', 'prepared'],
 ] as const;
 

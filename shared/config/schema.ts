@@ -11,9 +11,19 @@ const milliseconds = z.int().positive();
 
 const mixtureSchema = z.strictObject({
   path: z
-    .string({ error: 'expected the path of a mixture.yaml; the preset brings none: --set mixture.path=FILE' })
+    .string({ error: 'expected the path of a mixture.yaml: --set mixture.path=FILE' })
     .min(1)
     .describe('The mixture.yaml; in a config file relative to that file.'),
+  tokenizer: z.string().min(1).optional().describe('A SentencePiece model in place of that of the mixture file.'),
+  given: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder with the files of sets that have no home on a hub, in place of that of the mixture file.'),
+  tasks: z
+    .array(z.string().min(1))
+    .optional()
+    .describe("Only these tasks of the mixture file, names and globs: ['squad_v1', 'glue_*']."),
   prepared: z
     .string()
     .min(1)

@@ -30,6 +30,11 @@ export interface RetryNotice {
   readonly reason: string;
 }
 
+/** `reading s3://bucket/key: HTTP 503; attempt 2, the next in 0.8 s`. */
+export function formatRetry({ what, attempt, waitMs, reason }: RetryNotice): string {
+  return `${what}: ${reason}; attempt ${attempt}, the next in ${(waitMs / 1000).toFixed(1)} s`;
+}
+
 export interface RetryInit {
   readonly retry?: Partial<RetryPolicy> | undefined;
   /** Called before each wait, for a log line. */
