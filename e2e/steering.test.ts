@@ -41,8 +41,9 @@ function digestsOf(path: string): Map<number, string[]> {
 
 describe('exmix mixture set and show', () => {
   test('rates change at the stated step; killed and resumed, or forked, the run has the same bits', async (context) => {
-    const window = ['--set', 'mixture.windowDraws=128'];
-    const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '1', '--steps', '100000', ...window];
+    // Every checkpoint is kept: the run may be far ahead before it is killed.
+    const settings = ['--set', 'mixture.windowDraws=128', '--set', 'checkpoint.keepLast=100000'];
+    const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '1', '--steps', '100000', ...settings];
     const running = startExmix(args, home);
     context.after(() => running.child.kill('SIGKILL'));
     await running.printed(/step 1\//u);

@@ -80,6 +80,8 @@ export interface EngineFolder {
   readonly engine: InstalledEngine | undefined;
   /** Sentences; an engine is sound where there are none. */
   readonly problems: readonly string[];
+  /** Whether it is not damaged but made for another version of exmix. */
+  readonly isOutdated: boolean;
 }
 
 export type EngineCheck = 'sizes' | 'hashes';
@@ -122,7 +124,8 @@ export async function inspectEngine(
 ): Promise<EngineFolder> {
   const folder = join(enginesFolder(home), id);
   const read = await readManifest(folder);
-  if (typeof read === 'string') return { id, folder, engine: undefined, problems: [read] };
+  if ('problem' in read)
+    return { id, folder, engine: undefined, problems: [read.problem], isOutdated: read.isOutdated };
   const problems: string[] = [];
   if (read.id !== id) problems.push(`${ENGINE_MANIFEST} is that of ${read.id}`);
   const platform = `${process.platform}-${process.arch}`;
@@ -139,13 +142,13 @@ export async function inspectEngine(
     sessionAddonPath: join(folder, SESSION_ADDON),
     manifest: read,
   };
-  return { id, folder, engine, problems };
+  return { id, folder, engine, problems, isOutdated: false };
 }
 
 export interface EngineSearch {
   /** The one to use: newest TensorFlow first, cuda before cpu, then the one installed last. */
   readonly found: InstalledEngine | undefined;
-  /** Folders that were passed over because they are damaged: to be logged, never silent. */
+  /** Folders that were passed over because they are damaged or outdated: to be logged, never silent. */
   readonly damaged: readonly EngineFolder[];
 }
 
@@ -181,28 +184,37 @@ export function describeDamage({ id, problems }: EngineFolder): string {
   return `${id}: ${shown}${problems.length > 2 ? ` and ${problems.length - 2} more` : ''}`;
 }
 
-/** @returns the manifest, or the sentence that says why there is none */
-async function readManifest(folder: string): Promise<EngineManifest | string> {
+interface NoManifest {
+  /** The sentence that says why there is none to be used. */
+  readonly problem: string;
+  readonly isOutdated: boolean;
+}
+
+async function readManifest(folder: string): Promise<EngineManifest | NoManifest> {
+  const damaged = (problem: string): NoManifest => ({ problem, isOutdated: false });
   let text: string;
   try {
     text = await readFile(join(folder, ENGINE_MANIFEST), 'utf8');
   } catch (error) {
     const code = systemCode(error);
-    return code === 'ENOENT' ? `${ENGINE_MANIFEST} is missing` : `${ENGINE_MANIFEST} cannot be read (${code ?? '?'})`;
+    return damaged(`${ENGINE_MANIFEST} ${code === 'ENOENT' ? 'is missing' : `cannot be read (${code ?? '?'})`}`);
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return `${ENGINE_MANIFEST} is not JSON: ${error instanceof Error ? error.message : String(error)}`;
+    return damaged(`${ENGINE_MANIFEST} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
   const { data } = z.object({ format: z.number() }).safeParse(value);
   if (data !== undefined && data.format !== ENGINE_FORMAT)
-    return `of format ${data.format}, this version of exmix uses ${ENGINE_FORMAT}: exmix engine install`;
+    return {
+      problem: `of format ${data.format}, this version of exmix uses ${ENGINE_FORMAT}: exmix engine install`,
+      isOutdated: true,
+    };
   const parsed = engineManifestSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  return `${ENGINE_MANIFEST} is not a manifest: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? '?'}`;
+  return damaged(`${ENGINE_MANIFEST} is not a manifest: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? '?'}`);
 }
 
 async function problemsOfFile(

@@ -84,6 +84,7 @@ describe('exmix engine', { concurrency: false }, () => {
         isDefault: true,
         isCurrent: true,
         problems: [],
+        isOutdated: false,
       },
     ]);
     truncateSync(engine.addonPath, 0);

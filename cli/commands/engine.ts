@@ -173,10 +173,11 @@ interface ListedEngine {
   /** Whether its addons are built from the sources of this exmix. */
   readonly isCurrent: boolean;
   readonly problems: readonly string[];
+  readonly isOutdated: boolean;
 }
 
 function describeEngine(
-  { id, folder, engine, problems }: EngineFolder,
+  { id, folder, engine, problems, isOutdated }: EngineFolder,
   defaultId: string | undefined,
   recipe: string,
 ): ListedEngine {
@@ -190,6 +191,7 @@ function describeEngine(
     isDefault: id === defaultId,
     isCurrent: engine?.manifest.recipe === recipe,
     problems,
+    isOutdated,
   };
 }
 
@@ -206,7 +208,8 @@ function toTable(engines: readonly ListedEngine[]): string {
   return formatTable(['ID', 'FLAVOUR', 'TENSORFLOW', 'SIZE', 'INSTALLED', 'STATE'], rows);
 }
 
-function stateOf({ isDefault, isCurrent, problems }: ListedEngine): string {
+function stateOf({ isDefault, isCurrent, problems, isOutdated }: ListedEngine): string {
+  if (isOutdated) return `outdated: ${problems.join('; ')}`;
   if (problems.length > 0) return `damaged: ${problems.join('; ')}`;
   const age = isCurrent ? '' : ', addons of another exmix: exmix engine install builds them anew';
   return `sound${isDefault ? ', the default' : ''}${age}`;

@@ -9,7 +9,14 @@ const CHECK = 'installed';
 const INSTALL = 'exmix engine install';
 
 export function judgeInstalled(folder: EngineFolder): Finding {
-  const { id, engine, problems } = folder;
+  const { id, engine, problems, isOutdated } = folder;
+  if (isOutdated)
+    return {
+      check: CHECK,
+      status: 'warn',
+      detail: `outdated: ${describeDamage(folder)}`,
+      advice: `${INSTALL}; exmix engine remove ${id} frees its room`,
+    };
   if (engine === undefined || problems.length > 0) {
     const advice = `exmix engine remove ${id}, then ${INSTALL}`;
     return { check: CHECK, status: 'fail', detail: `damaged: ${describeDamage(folder)}`, advice };

@@ -38,7 +38,7 @@ function folder(problems: string[]): EngineFolder {
     installedAt: '2026-11-23T08:00:00Z',
   };
   const engine = { id: 'x', folder: '/h/engines/x', flavour: 'cpu', tensorflowVersion: '2.21.0', manifest };
-  return { id: 'x', folder: '/h/engines/x', engine, problems } as unknown as EngineFolder;
+  return { id: 'x', folder: '/h/engines/x', engine, problems, isOutdated: false } as unknown as EngineFolder;
 }
 
 /** What is judged → status, and words that the line or its advice must have. */
@@ -105,6 +105,12 @@ const TABLE: readonly (readonly [string, Finding, Status, RegExp])[] = [
     judgeInstalled(folder(['a.so is missing'])),
     'fail',
     /a\.so is missing.*exmix engine remove x/su,
+  ],
+  [
+    'an engine for another version of exmix',
+    judgeInstalled({ ...folder(['of format 1']), engine: undefined, isOutdated: true }),
+    'warn',
+    /outdated: x: of format 1.*exmix engine install/su,
   ],
   ['no engine', judgeNoneInstalled('/h', ''), 'warn', /exmix engine install: several times/u],
   ['no engine and no pip', judgeNoneInstalled('/h', 'apt-get install python3-pip'), 'warn', /first needs: apt-get/u],

@@ -147,6 +147,12 @@ function parse<T>(schema: z.ZodType<T>, text: string, path: string): T {
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
+  const { data: of } = z.object({ version: z.int() }).safeParse(value);
+  if (of !== undefined && of.version !== FORMAT_VERSION)
+    throw new TrainerError(
+      'SHARD_CORRUPT',
+      `${path} was written by another version of exmix: layout ${of.version}, this version reads ${FORMAT_VERSION}; prepare the mixture again`,
+    );
   const problems = z.prettifyError(parsed.error);
   throw new TrainerError('SHARD_CORRUPT', `${path} is not a manifest of version ${FORMAT_VERSION}:\n${problems}`);
 }

@@ -25,6 +25,7 @@ import type { Mixture } from '../tasks/task.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { prepareMixture, type PrepareInit } from './prepare-mixture.ts';
 import { preparedFolder } from './prepared-folder.ts';
+import { readManifests } from './read-manifests.ts';
 import { sentence, writeSmallMixture } from './small-mixture.fixture.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-prepare-'));
@@ -54,13 +55,16 @@ function partialFolders(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => /\.partial-[^/]*$/.test(path));
 }
 
-/** A change of one file of the sources, with the mixture loaded again. */
-function change(folder: string, file: string, edit: (text: string) => string): Mixture {
-  const path = join(folder, file);
+function editFile(path: string, edit: (text: string) => string): void {
   const before = readFileSync(path, 'utf8');
   const edited = edit(before);
   assert.notEqual(edited, before);
   writeFileSync(path, edited);
+}
+
+/** A change of one file of the sources, with the mixture loaded again. */
+function change(folder: string, file: string, edit: (text: string) => string): Mixture {
+  editFile(join(folder, file), edit);
   return loadMixture(join(folder, 'mixture.yaml'));
 }
 
@@ -227,6 +231,19 @@ describe('preparing a mixture', () => {
       [['table', true]],
     );
     assert.deepEqual(contentOf(outDir), before);
+  });
+});
+
+describe('a mixture of another layout', () => {
+  test('is told as such to those who read it, and prepared again', async () => {
+    const mixture = writeSmallMixture(newFolder());
+    const outDir = newFolder();
+    const { hash } = await prepare(mixture, outDir);
+    editFile(join(outDir, 'mixture.json'), (text) => text.replace('"version": 2', '"version": 1'));
+    const message = /mixture\.json was written by another version of exmix: layout 1, this version reads 2/;
+    await assert.rejects(openPreparedMixture(outDir), { code: 'SHARD_CORRUPT', message });
+    await assert.rejects(readManifests(outDir), { code: 'SHARD_CORRUPT', message });
+    assert.equal((await prepare(mixture, outDir)).hash, hash);
   });
 });
 

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { exmixHome } from '../../shared/exmix-home.ts';
 import type { FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
-import { sha256Of } from './manifest.ts';
+import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 
 export interface PreparedFolderInit {
   readonly mixture: Mixture;
@@ -13,11 +13,12 @@ export interface PreparedFolderInit {
 }
 
 /**
- * The folder of a mixture. Another template, tokenizer, length or size of a source file gives another folder, so a run that reads
+ * The folder of a mixture. Another layout, template, tokenizer, length or size of a source file gives another folder, so a run that reads
  * the old one is not disturbed; a source that changes and keeps its size is noticed by prepareMixture, by its hash.
  */
 export function preparedFolder({ mixture, featureLengths, home = exmixHome() }: PreparedFolderInit): string {
   const identity = {
+    version: FORMAT_VERSION,
     featureLengths: { inputs: featureLengths.inputs, targets: featureLengths.targets },
     tokenizer: sha256OfFile(mixture.tokenizerPath),
     tasks: mixture.tasks.map(({ name, source, preprocessor }) => [name, sourceIdentity(source), preprocessor.identity]),

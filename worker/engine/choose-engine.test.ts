@@ -89,7 +89,7 @@ describe('choice of the engine', () => {
     assert.throws(() => chooseEngine(native, damaged), { code, message: /x: a\.so is missing/u });
     const choice = chooseEngine({ name: 'auto', device: 'auto' }, damaged);
     assert.equal(choice.engine, 'wasm');
-    assert.match(choice.reason, /the installed native engine is damaged/u);
+    assert.match(choice.reason, /the installed native engine cannot be used/u);
     assert.match(choice.notes[0]!, /passed over: x: a\.so is missing/u);
   });
 

@@ -69,7 +69,7 @@ export function chooseEngine(request: EngineRequest, facts: EngineFacts): Engine
       return {
         engine: 'wasm',
         device: 'cpu',
-        reason: `engine wasm: ${damaged.length > 0 ? 'the installed native engine is damaged' : 'no native engine is installed'}; ${INSTALL} brings it, several times as fast`,
+        reason: `engine wasm: ${damaged.length > 0 ? 'the installed native engine cannot be used' : 'no native engine is installed'}; ${INSTALL} brings it, several times as fast`,
         notes: [...damage, ...unusedGpu(device, facts, INSTALL_CUDA)],
       };
     case 'wasm':
