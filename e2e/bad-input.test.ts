@@ -78,9 +78,14 @@ describe('bad input', () => {
       [/PATH_UNUSABLE: cannot read the config \/nowhere\.yaml/u],
     ],
     [
-      'a preset without a mixture',
+      'ExMix without a tokenizer and the sets that have no home',
       ['train', '--preset', 'ext5-base'],
-      [/mixture\.path: expected the path of a mixture\.yaml/u],
+      [/tokenizer: expected the path of a SentencePiece model.*--set mixture\.tokenizer=FILE/u, /bring cogs\.tsv/u],
+    ],
+    [
+      'a run without a mixture',
+      ['train', '--preset', 'demo', '--set', 'mixture={}'],
+      [/mixture\.path: expected the path of a mixture\.yaml: --set mixture\.path=FILE/u],
     ],
     [
       'a rate of an unknown task',

@@ -78,9 +78,9 @@ export function exmix(args: readonly string[], home: string): Promise<Ended> {
   return startExmix(args, home).ended;
 }
 
-/** The records of a run's log. */
+/** The records of a run's log; one that is being written is left out. */
 export function readLog(runFolder: string): LogRecord[] {
-  const lines = readFileSync(join(runFolder, 'coordinator.jsonl'), 'utf8').trimEnd().split('\n');
+  const lines = readFileSync(join(runFolder, 'coordinator.jsonl'), 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line) as LogRecord);
 }
 

@@ -42,7 +42,7 @@ function digestsOf(path: string): Map<number, string[]> {
 describe('exmix mixture set and show', () => {
   test('rates change at the stated step; killed and resumed, or forked, the run has the same bits', async (context) => {
     // Every checkpoint is kept: the run may be far ahead before it is killed.
-    const settings = ['--set', 'mixture.windowDraws=128', '--set', 'checkpoint.keepLast=100000'];
+    const settings = ['--set', 'mixture.windowDraws=128', '--set', 'checkpoint.keepLast=1000'];
     const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '1', '--steps', '100000', ...settings];
     const running = startExmix(args, home);
     context.after(() => running.child.kill('SIGKILL'));
