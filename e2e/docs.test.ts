@@ -157,10 +157,18 @@ describe('every page', () => {
     assert.deepEqual(broken, []);
   });
 
-  test('every folder of a room has a README, or is named in that of its parent', () => {
-    const folders = new Set(
-      files.map((file) => dirname(file)).filter((folder) => ROOMS.includes(folder.split('/')[0]!)),
+  const folders = new Set(files.map((file) => dirname(file)).filter((folder) => ROOMS.includes(folder.split('/')[0]!)));
+
+  test('every folder with code has a README', () => {
+    const isCode = (file: string): boolean => /\.(?:ts|mjs|cc|h|py)$/u.test(file);
+    const silent = [...folders].filter(
+      (folder) =>
+        !existsSync(join(ROOT, folder, 'README.md')) && files.some((file) => dirname(file) === folder && isCode(file)),
     );
+    assert.deepEqual(silent, []);
+  });
+
+  test('every folder of a room has a README, or is named in that of its parent', () => {
     const silent = [...folders].filter((folder) => {
       if (existsSync(join(ROOT, folder, 'README.md'))) return false;
       const parent = join(dirname(folder), 'README.md');
