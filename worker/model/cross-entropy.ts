@@ -41,16 +41,12 @@ function fusedBlock(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2
     const labels_M = tf.maximum<Tensor1D>(labels.ids_M, tf.scalar(0, 'int32'));
     const { loss_M, logZ_M } = fusedCrossEntropy(logits_MV, labels_M);
     const hasLoss_M = tf.clone(labels.hasLoss_M);
-    const terms_M2 = tf.stack([loss_M, tf.mul(tf.square(logZ_M), zLoss)], 1) as Tensor2D;
     return {
-      value: tf.mul<Tensor2D>(terms_M2, tf.expandDims(hasLoss_M, 1)),
+      value: lossTerms(loss_M, logZ_M, hasLoss_M, zLoss),
       saved: [logits_MV, labels_M, logZ_M, hasLoss_M],
       gradient: (dTerms_M2, saved) => {
         const [logits, ids, logZ, hasLoss] = saved as [Tensor2D, Tensor1D, Tensor1D, Tensor1D];
-        const [dCe, dZ] = tf.unstack(dTerms_M2, 1) as [Tensor1D, Tensor1D];
-        const onLabel_M = tf.mul<Tensor1D>(dCe, hasLoss);
-        const fromZ_M = tf.mul<Tensor1D>(tf.mul(tf.mul(dZ, hasLoss), logZ), 2 * zLoss);
-        const onSoftmax_M = tf.add<Tensor1D>(onLabel_M, fromZ_M);
+        const { onLabel_M, onSoftmax_M } = splitGradient(dTerms_M2, logZ, hasLoss, zLoss);
         return [fusedCrossEntropyGradient({ logits_MV: logits, labels_M: ids, logZ_M: logZ, onSoftmax_M, onLabel_M })];
       },
     };
@@ -66,16 +62,13 @@ function fused(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
     const { loss_M, difference_MV } = softmaxCrossEntropy(logits_MV, labels_M);
     const logZ_M = tf.add<Tensor1D>(loss_M, tf.gather(tf.reshape(logits_MV, [numPositions * vocabSize]), places_M));
     const hasLoss_M = tf.clone(labels.hasLoss_M);
-    const terms_M2 = tf.stack([loss_M, tf.mul(tf.square(logZ_M), zLoss)], 1) as Tensor2D;
     return {
-      value: tf.mul<Tensor2D>(terms_M2, tf.expandDims(hasLoss_M, 1)),
+      value: lossTerms(loss_M, logZ_M, hasLoss_M, zLoss),
       saved: [difference_MV, logZ_M, places_M, hasLoss_M],
       gradient: (dTerms_M2, saved) => {
         const [difference, logZ, places, hasLoss] = saved as [Tensor2D, Tensor1D, Tensor1D, Tensor1D];
-        const [dCe, dZ] = tf.unstack(dTerms_M2, 1) as [Tensor1D, Tensor1D];
-        const dCe_M = tf.mul<Tensor1D>(dCe, hasLoss);
-        const fromZ_M = tf.mul<Tensor1D>(tf.mul(tf.mul(dZ, hasLoss), logZ), 2 * zLoss);
-        const scaled_MV = tf.mul(difference, tf.expandDims(tf.add(dCe_M, fromZ_M), 1));
+        const { fromZ_M, onSoftmax_M } = splitGradient(dTerms_M2, logZ, hasLoss, zLoss);
+        const scaled_MV = tf.mul(difference, tf.expandDims(onSoftmax_M, 1));
         // a − dce is what the z-loss adds.
         return [
           tf.reshape(addAt(tf.reshape(scaled_MV, [numPositions * vocabSize]), places, fromZ_M), difference.shape),
@@ -83,6 +76,20 @@ function fused(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
       },
     };
   });
+}
+
+/** [M, 2]: both losses of each position, 0 where it carries none. */
+function lossTerms(loss_M: Tensor1D, logZ_M: Tensor1D, hasLoss_M: Tensor1D, zLoss: number): Tensor2D {
+  const terms_M2 = tf.stack([loss_M, tf.mul(tf.square(logZ_M), zLoss)], 1) as Tensor2D;
+  return tf.mul<Tensor2D>(terms_M2, tf.expandDims(hasLoss_M, 1));
+}
+
+/** dce, 2·c·log Z·dz and their sum, the factor of the softmax. */
+function splitGradient(dTerms_M2: Tensor2D, logZ_M: Tensor1D, hasLoss_M: Tensor1D, zLoss: number) {
+  const [dCe, dZ] = tf.unstack(dTerms_M2, 1) as [Tensor1D, Tensor1D];
+  const onLabel_M = tf.mul<Tensor1D>(dCe, hasLoss_M);
+  const fromZ_M = tf.mul<Tensor1D>(tf.mul(tf.mul(dZ, hasLoss_M), logZ_M), 2 * zLoss);
+  return { onLabel_M, fromZ_M, onSoftmax_M: tf.add<Tensor1D>(onLabel_M, fromZ_M) };
 }
 
 function plain(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
