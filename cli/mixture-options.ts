@@ -7,7 +7,7 @@ import { preparedFolder } from '../mixture/prepare/prepared-folder.ts';
 import { loadMixture } from '../mixture/tasks/load-mixture.ts';
 import type { FeatureLengths, Mixture, MixtureOptions } from '../mixture/tasks/task.ts';
 import { TrainerError } from '../shared/errors.ts';
-import { nearestNames } from '../shared/nearest-names.ts';
+import { nearestHint } from '../shared/nearest-names.ts';
 
 /** Mixtures that are asked for by name. */
 const BUILT_IN: Readonly<Record<'demo' | 'exmix', string>> = {
@@ -93,8 +93,7 @@ function mixtureFile(given: string): string {
   if (given === 'demo' || given === 'exmix') return BUILT_IN[given];
   const isWord = /^[\w-]+$/u.test(given);
   if (!isWord || existsSync(given)) return given;
-  const near = nearestNames(given, Object.keys(BUILT_IN));
-  const hint =
-    near.length > 0 ? `did you mean ${near.join(', ')}?` : `built in are ${Object.keys(BUILT_IN).join(', ')}`;
+  const names = Object.keys(BUILT_IN);
+  const hint = nearestHint(given, names, `built in are ${names.join(', ')}`);
   throw new TrainerError('NAME_UNKNOWN', `no mixture is called "${given}", and there is no such file; ${hint}`);
 }

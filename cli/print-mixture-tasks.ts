@@ -1,7 +1,7 @@
 /** The tasks of a mixture as text and as JSON: what its file says, what is prepared, the first rows of a source as the model reads them. */
 import { readManifests, type PreparedFacts } from '../mixture/prepare/read-manifests.ts';
 import { readSamples } from '../mixture/prepare/read-samples.ts';
-import { findTask } from '../mixture/tasks/load-mixture.ts';
+import { allTasks, findTask } from '../mixture/tasks/load-mixture.ts';
 import type { Denoising, Mixture, SourceSpec, Task, TextPair } from '../mixture/tasks/task.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
@@ -44,8 +44,7 @@ interface DescribedTask extends ListedTask {
 const familyOf = (task: Task | Denoising) => ('family' in task ? task.family : 'denoising');
 
 function listTasks(mixture: Mixture, prepared: PreparedFacts | undefined): ListedTask[] {
-  const tasks = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])];
-  return tasks.map((task) => {
+  return allTasks(mixture).map((task) => {
     const numExamples = prepared?.tasks.get(task.name)?.numExamples;
     const facts = { name: task.name, family: familyOf(task), format: task.source.format ?? 'parquet' };
     return numExamples === undefined ? facts : { ...facts, numExamples };

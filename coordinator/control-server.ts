@@ -13,11 +13,12 @@ import {
   type CoordinatorMessage,
   type WorkerMessage,
   type WorkerPhase,
+  type WorkerStall,
 } from '../shared/protocol/messages.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../shared/transport/transport.ts';
-import { StallLog, type WorkerStall } from './worker-stall.ts';
+import { StallLog } from './worker-stall.ts';
 
 /** Events of all workers that may wait for the coordinator's loop. */
 const MAILBOX_CAPACITY = 65_536;

@@ -5,12 +5,10 @@
  * Assumption: a worker that waits for its source goes on or fails by `feed.sourceTimeoutMs`; nobody is excused for longer.
  */
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import type { WorkerStall } from '../shared/protocol/messages.ts';
 
 /** Told again so often while it lasts, ms. */
 const REPEAT_MS = 10_000;
-
-export type WorkerStall = NonNullable<Extract<WorkerMessage, { kind: 'heartbeat' }>['stall']>;
 
 /** Logs that a worker waits for its source, on change and every REPEAT_MS, and that it goes on. */
 export class StallLog {

@@ -28,3 +28,9 @@ export function nearestNames(name: string, known: readonly string[], count = 3):
     .slice(0, count)
     .map(({ candidate }) => candidate);
 }
+
+/** `did you mean X, Y?`, or `otherwise` where no name is near. */
+export function nearestHint(name: string, known: readonly string[], otherwise: string): string {
+  const near = nearestNames(name, known);
+  return near.length > 0 ? `did you mean ${near.join(', ')}?` : otherwise;
+}

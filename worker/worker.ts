@@ -8,6 +8,7 @@ import { checkConfig } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { assertInvariant, fromErrorRecord, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
+import type { WorkerStall } from '../shared/protocol/messages.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import { parameterDigest } from '../shared/checkpoint/parameter-digest.ts';
 import { abortable } from './abortable.ts';
@@ -23,7 +24,7 @@ import { StepRunner, type Deal } from './compute/step-runner.ts';
 import { createEngine } from './engine/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
-import { microbatchesPerLane, startFeed, type StartFeedInit } from './feed/start-feed.ts';
+import { microbatchesPerLane, startFeed } from './feed/start-feed.ts';
 import { Link, type Command } from './link/link.ts';
 
 /** The most that a `ready` carries (shared/protocol/messages.ts). */
@@ -162,7 +163,7 @@ export class Worker {
     const config = checkConfig(welcome.config, 'the config from the coordinator');
     const { training, seed, compute } = config;
     const { preparedFolder, mixtureHash } = welcome;
-    const onStall: StartFeedInit['onStall'] = (stall) => this.#link.post({ kind: 'source', stall });
+    const onStall = (stall: WorkerStall | null): void => this.#link.post({ kind: 'source', stall });
     const feed = startFeed({ config, preparedFolder, mixtureHash, log, onStall });
     this.#closers.push(() => feed.stop());
     const { engine, reason, notes } = await createEngine({

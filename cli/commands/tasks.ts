@@ -7,9 +7,10 @@
 import type { CommandModule } from 'yargs';
 import { EXMIX_NAMES } from '../../mixture/tasks/exmix/exmix.ts';
 import { describeExmix } from '../../mixture/tasks/exmix/describe-exmix.ts';
+import { allTasks } from '../../mixture/tasks/load-mixture.ts';
 import { createNameSelection } from '../../mixture/tasks/name-patterns.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { nearestNames } from '../../shared/nearest-names.ts';
+import { nearestHint } from '../../shared/nearest-names.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { printExmixTask, printExmixTasks } from '../print-exmix-tasks.ts';
 import { printMixtureTask, printMixtureTasks } from '../print-mixture-tasks.ts';
@@ -44,8 +45,7 @@ export async function tasksText(args: TasksArguments): Promise<string> {
   if (!isDemoTask && (args.mixture === undefined || args.mixture === 'exmix')) return exmixText(name, args);
   const { mixture, folder } = chooseMixture(args);
   if (name === undefined) return printMixtureTasks(mixture, folder, args.json);
-  const { tasks, denoising } = mixture;
-  const names = [...tasks, ...(denoising === undefined ? [] : [denoising])].map((task) => task.name);
+  const names = allTasks(mixture).map((task) => task.name);
   if (isDemoTask && !names.includes(name)) throw unknownTask(name, [...EXMIX_NAMES, ...names]);
   return printMixtureTask(mixture, folder, name, args.samples, args.json);
 }
@@ -72,7 +72,8 @@ function nameOf(words: readonly string[]): string | undefined {
 }
 
 function unknownTask(name: string, names: readonly string[]): TrainerError {
-  const near = nearestNames(name, names);
-  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : 'exmix tasks lists them';
-  return new TrainerError('NAME_UNKNOWN', `there is no task "${name}"; ${hint}`);
+  return new TrainerError(
+    'NAME_UNKNOWN',
+    `there is no task "${name}"; ${nearestHint(name, names, 'exmix tasks lists them')}`,
+  );
 }

@@ -6,8 +6,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import type { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
-import { nearestNames } from '../../shared/nearest-names.ts';
+import { nearestHint } from '../../shared/nearest-names.ts';
 import { describeIssue, MixtureDocument, type Problem } from './mixture-problems.ts';
 import {
   denoisingEntrySchema,
@@ -49,8 +50,13 @@ export function parseMixture(yaml: string, path: string, options: MixtureOptions
   const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => describeIssue(issue, [], value));
   // Where a key of the top is wrong its entries are still checked: all problems are told at once.
   const { tasks, denoising } = parsed.success ? parsed.data : entriesOf(value);
-  const entries = (tasks ?? []).map((entry, i) => parseTaskEntry(entry, ['tasks', i], problems));
-  const denoisingEntry = parseDenoisingEntry(denoising, problems);
+  const entries = (tasks ?? []).map((entry, i) =>
+    parseEntry<TaskEntry>(taskEntrySchema(entry), entry, ['tasks', i], problems),
+  );
+  const denoisingEntry =
+    denoising === undefined
+      ? undefined
+      : parseEntry<DenoisingEntry>(denoisingEntrySchema(denoising), denoising, ['denoising'], problems);
   const mixture = parsed.success
     ? buildMixture(parsed.data, entries, denoisingEntry, path, options, problems)
     : undefined;
@@ -58,15 +64,18 @@ export function parseMixture(yaml: string, path: string, options: MixtureOptions
   return mixture;
 }
 
+/** The supervised tasks in their order, the denoising one last. */
+export function allTasks({ tasks, denoising }: Mixture): (Task | Denoising)[] {
+  return denoising === undefined ? [...tasks] : [...tasks, denoising];
+}
+
 /** The task, or the denoising task, of that name. @throws NAME_UNKNOWN with the nearest names. */
 export function findTask(mixture: Mixture, name: string): Task | Denoising {
-  const tasks: (Task | Denoising)[] = [...mixture.tasks];
-  if (mixture.denoising !== undefined) tasks.push(mixture.denoising);
+  const tasks = allTasks(mixture);
   const task = tasks.find((candidate) => candidate.name === name);
   if (task !== undefined) return task;
   const names = tasks.map((candidate) => candidate.name);
-  const near = nearestNames(name, names);
-  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `its tasks: ${names.join(', ')}`;
+  const hint = nearestHint(name, names, `its tasks: ${names.join(', ')}`);
   throw new TrainerError('NAME_UNKNOWN', `mixture ${mixture.name} has no task "${name}"; ${hint}`);
 }
 
@@ -79,18 +88,16 @@ function entriesOf(value: unknown): { tasks?: readonly unknown[]; denoising?: un
   };
 }
 
-function parseTaskEntry(entry: unknown, path: readonly PropertyKey[], problems: Problem[]): TaskEntry | undefined {
-  const parsed = taskEntrySchema(entry).safeParse(entry);
+/** What is wrong with an entry goes to `problems`. */
+function parseEntry<T>(
+  schema: z.ZodType<T>,
+  entry: unknown,
+  path: readonly PropertyKey[],
+  problems: Problem[],
+): T | undefined {
+  const parsed = schema.safeParse(entry);
   if (parsed.success) return parsed.data;
   problems.push(...parsed.error.issues.flatMap((issue) => describeIssue(issue, path, entry)));
-  return undefined;
-}
-
-function parseDenoisingEntry(entry: unknown, problems: Problem[]): DenoisingEntry | undefined {
-  if (entry === undefined) return undefined;
-  const parsed = denoisingEntrySchema(entry).safeParse(entry);
-  if (parsed.success) return parsed.data;
-  problems.push(...parsed.error.issues.flatMap((issue) => describeIssue(issue, ['denoising'], entry)));
   return undefined;
 }
 

@@ -2,7 +2,7 @@
 import { LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
-import { nearestNames } from '../../shared/nearest-names.ts';
+import { nearestHint } from '../../shared/nearest-names.ts';
 import { knownKeysAt } from './mixture-schema.ts';
 
 export interface Problem {
@@ -76,6 +76,5 @@ export function describeIssue(issue: z.core.$ZodIssue, base: readonly PropertyKe
 
 /** "did you mean X?", or all that is known where nothing is near. */
 export function hintOf(name: string, known: readonly string[]): string {
-  const near = nearestNames(name, known);
-  return near.length > 0 ? `did you mean ${near.join(', ')}?` : `known here: ${known.join(', ')}`;
+  return nearestHint(name, known, `known here: ${known.join(', ')}`);
 }

@@ -70,7 +70,7 @@ const writtenDenoisingSchema = z.strictObject({
 /** ExMix's denoising text, C4. */
 const usedDenoisingSchema = z.strictObject({ use: text, source: sourceSchema.optional() });
 
-/** Entries are checked one by one, each by the schema of its kind (`entrySchema`). */
+/** Entries are checked one by one, each by the schema of its kind (`taskEntrySchema`, `denoisingEntrySchema`). */
 export const mixtureSchema = z.strictObject({
   name: taskNameSchema,
   tokenizer: text.optional(),
@@ -78,9 +78,6 @@ export const mixtureSchema = z.strictObject({
   tasks: z.array(z.unknown()).optional(),
   denoising: z.unknown().optional(),
 });
-
-const TASK_ENTRIES = { use: usedTasksSchema, module: moduleTaskSchema, written: writtenTaskSchema };
-const DENOISING_ENTRIES = { use: usedDenoisingSchema, written: writtenDenoisingSchema };
 
 export type MixtureFile = z.infer<typeof mixtureSchema>;
 export type SourceEntry = z.infer<typeof sourceSchema>;
@@ -94,13 +91,13 @@ const hasKey = (entry: unknown, key: string): boolean =>
   typeof entry === 'object' && entry !== null && Object.hasOwn(entry, key);
 
 /** The schema of an entry of `tasks`, told by the key that only its kind has. */
-export function taskEntrySchema(entry: unknown): z.ZodType<TaskEntry> {
-  if (hasKey(entry, 'use')) return TASK_ENTRIES.use;
-  return hasKey(entry, 'module') ? TASK_ENTRIES.module : TASK_ENTRIES.written;
+export function taskEntrySchema(entry: unknown) {
+  if (hasKey(entry, 'use')) return usedTasksSchema;
+  return hasKey(entry, 'module') ? moduleTaskSchema : writtenTaskSchema;
 }
 
-export function denoisingEntrySchema(entry: unknown): z.ZodType<DenoisingEntry> {
-  return hasKey(entry, 'use') ? DENOISING_ENTRIES.use : DENOISING_ENTRIES.written;
+export function denoisingEntrySchema(entry: unknown) {
+  return hasKey(entry, 'use') ? usedDenoisingSchema : writtenDenoisingSchema;
 }
 
 /**
@@ -110,9 +107,6 @@ export function denoisingEntrySchema(entry: unknown): z.ZodType<DenoisingEntry> 
  */
 export function knownKeysAt(path: readonly PropertyKey[], entry: unknown): readonly string[] {
   if (path.at(-1) === 'source') return Object.keys(sourceSchema.shape);
-  if (path[0] === 'denoising')
-    return Object.keys((hasKey(entry, 'use') ? DENOISING_ENTRIES.use : DENOISING_ENTRIES.written).shape);
-  if (path[0] !== 'tasks') return Object.keys(mixtureSchema.shape);
-  const kind = hasKey(entry, 'use') ? 'use' : hasKey(entry, 'module') ? 'module' : 'written';
-  return Object.keys(TASK_ENTRIES[kind].shape);
+  if (path[0] === 'denoising') return Object.keys(denoisingEntrySchema(entry).shape);
+  return Object.keys((path[0] === 'tasks' ? taskEntrySchema(entry) : mixtureSchema).shape);
 }

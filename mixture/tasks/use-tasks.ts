@@ -32,7 +32,7 @@ export interface PlannedTask {
   build(): Task | undefined;
 }
 
-/** Names that `use` entries give without a glob, and not under another name. */
+/** Names that `use` entries give without a glob. */
 export function namesUsedAlone(entries: readonly UsedTasks[]): Set<string> {
   return new Set(entries.flatMap(({ use }) => listOf(use).filter((name) => !isPattern(name))));
 }

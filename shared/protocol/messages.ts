@@ -115,6 +115,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('failed'), error: errorRecordSchema }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
+/** What a heartbeat says of a source of data that does not answer. */
+export type WorkerStall = NonNullable<Extract<WorkerMessage, { kind: 'heartbeat' }>['stall']>;
 
 /** The rows of one lane, as mixture/plan encodes them. */
 const dealtLaneSchema = z.object({ lane: count, rows: z.instanceof(Uint8Array) });

@@ -2,6 +2,7 @@
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
+import type { WorkerStall } from '../../shared/protocol/messages.ts';
 import { Feed } from './feed.ts';
 
 /** Microbatches that the feed thread may have ready. */
@@ -13,7 +14,7 @@ export interface StartFeedInit {
   readonly mixtureHash: string;
   readonly log: Logger;
   /** The source does not answer, for the coordinator to know; null: it answers again. */
-  readonly onStall: (stall: { readonly reason: string; readonly forMs: number } | null) => void;
+  readonly onStall: (stall: WorkerStall | null) => void;
 }
 
 export function startFeed({ config, preparedFolder, mixtureHash, log, onStall }: StartFeedInit): Feed {

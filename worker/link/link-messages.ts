@@ -1,6 +1,6 @@
 /** What the compute thread and the link thread say to each other. The link owns all sockets; compute owns the engine. */
 import type { ErrorRecord } from '../../shared/errors.ts';
-import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { CoordinatorMessage, WorkerMessage, WorkerStall } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../collective/arena.ts';
 
@@ -35,7 +35,7 @@ export type LinkRequest =
   | Pick<OwnMessage<'report'>, 'kind' | 'step' | 'lanes' | 'ms'>
   | OwnMessage<'aborted'>
   /** The source of data does not answer, or answers again; for heartbeats. */
-  | { readonly kind: 'source'; readonly stall: { readonly reason: string; readonly forMs: number } | null }
+  | { readonly kind: 'source'; readonly stall: WorkerStall | null }
   /** Close everything; the process is about to end. The coordinator is told the reason. */
   | { readonly kind: 'leave'; readonly reason: string };
 

@@ -7,7 +7,7 @@
  */
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { nearestNames } from '../../../shared/nearest-names.ts';
+import { nearestHint } from '../../../shared/nearest-names.ts';
 import { createGlob } from '../glob.ts';
 
 /** `train`, `train-00000-of-00002`, `train-00000-of-00002-0123456789abcdef`, `train-0`. */
@@ -121,14 +121,12 @@ export function describeSplits(
     return `it has several configurations, name one: ${configs.slice(0, 20).join(', ')}`;
   const inConfig = config === undefined ? known : known.filter((place) => place.config === config);
   if (inConfig.length === 0) {
-    const near = nearestNames(config ?? '', configs);
-    const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `it has: ${configs.slice(0, 20).join(', ')}`;
+    const hint = nearestHint(config ?? '', configs, `it has: ${configs.slice(0, 20).join(', ')}`);
     return `it has no configuration ${config ?? DEFAULT_CONFIG}; ${hint}`;
   }
   const splits = [...new Set(inConfig.map((place) => place.split))];
   if (splits.includes(`partial-${split}`))
     return 'the hub has converted only a part of that split: name its own files with files and format';
-  const near = nearestNames(split, splits);
-  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `it has: ${splits.slice(0, 20).join(', ')}`;
+  const hint = nearestHint(split, splits, `it has: ${splits.slice(0, 20).join(', ')}`);
   return `it has no split ${split}${config === undefined ? '' : ` of configuration ${config}`}; ${hint}`;
 }

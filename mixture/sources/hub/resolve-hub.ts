@@ -1,6 +1,6 @@
 /** A split of a data set of a hub → its files at one commit. */
 import { TrainerError } from '../../../shared/errors.ts';
-import { nearestNames } from '../../../shared/nearest-names.ts';
+import { nearestHint } from '../../../shared/nearest-names.ts';
 import type { HubSource } from '../../tasks/task.ts';
 import { createGlob, globFolder, isGlob } from '../glob.ts';
 import type { HubOrigin, ResolvedSource } from '../resolved-source.ts';
@@ -101,11 +101,8 @@ async function findByGlobs(
     const matches = isGlob(glob) ? createGlob(glob) : (path: string) => path === glob;
     const found = listing.filter(({ path }) => matches(path));
     if (found.length === 0) {
-      const near = nearestNames(
-        glob,
-        listing.map(({ path }) => path),
-      );
-      const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `${listing.length} files lie in that folder`;
+      const paths = listing.map(({ path }) => path);
+      const hint = nearestHint(glob, paths, `${listing.length} files lie in that folder`);
       throw new TrainerError('NAME_UNKNOWN', `data set ${dataset}: no file matches ${glob}; ${hint}`);
     }
     for (const file of found) chosen.set(file.path, file);

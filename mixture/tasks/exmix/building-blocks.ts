@@ -18,13 +18,8 @@ export function labelTask(inputs: string, names: readonly string[], derive: Deri
 }
 
 /** Classification by a label of its own kind: a threshold, flags, a text. */
-export function namedLabel(
-  inputs: string,
-  labels: readonly string[],
-  label: Derivation,
-  derive: Derivations = {},
-): Rule {
-  return { inputs, targets: '{label}', labels, derive: { ...derive, label } };
+export function namedLabel(inputs: string, labels: readonly string[], label: Derivation): Rule {
+  return { inputs, targets: '{label}', labels, derive: { label } };
 }
 
 /** A choice among texts that are in the inputs; the target is the label as the set writes it (a digit, a letter). */
@@ -37,9 +32,9 @@ export function multipleChoice(
   return { inputs, targets: '{choice}', labels: choices, derive: { ...derive, choice: oneOf(column, choices) } };
 }
 
-/** A question on a text; the target is the first gold answer. */
-export function spanQuestion(inputs: string, answersPath: string, derive: Derivations = {}): Rule {
-  return rewrite(inputs, '{answer}', { ...derive, answer: firstOf(answersPath) });
+/** A question, on a text or from what the model knows; the target is the first gold answer. */
+export function spanQuestion(inputs: string, answersPath: string): Rule {
+  return rewrite(inputs, '{answer}', { answer: firstOf(answersPath) });
 }
 
 /** T5's SQuAD: question, context and answer with spaces around punctuation. */
@@ -49,11 +44,6 @@ export function paddedSpanQuestion(inputs: string, answersPath: string): Rule {
     context: padded('context'),
     answer: firstPadded(answersPath),
   });
-}
-
-/** A question without a text: the model answers from what it knows. */
-export function closedBookQuestion(inputs: string, answersPath: string): Rule {
-  return spanQuestion(inputs, answersPath);
 }
 
 /** A long text and its short form. */

@@ -12,7 +12,7 @@ import type { JsonValue, SourceFields } from '../task.ts';
 import { describeValue, isRecord } from './column-type.ts';
 
 export interface Derivation {
-  readonly identity: Readonly<Record<string, JsonValue>>;
+  readonly identity: Identity;
   readonly words: string;
   /** Columns it reads. */
   readonly columns: readonly string[];
@@ -80,14 +80,19 @@ export const textAt = (fields: SourceFields, path: string): string => asText(val
 export const integerAt = (fields: SourceFields, path: string): number => asInteger(valueAt(fields, path), path);
 export const listAt = (fields: SourceFields, path: string): readonly unknown[] => asList(valueAt(fields, path), path);
 
+/** The structs of a list. @param shown the path for messages */
+export function structsAt(fields: SourceFields, path: string, shown = path): SourceFields[] {
+  return listAt(fields, path).map((element) => {
+    assertInvariant(isRecord(element), `the table takes ${shown} for structs, but one is ${describeValue(element)}`);
+    return element;
+  });
+}
+
 /** The texts of a list of texts, or of one member of a list of structs (`output[].answer`). */
 export function textsAt(fields: SourceFields, path: string): string[] {
   const [listPath = '', member] = path.split('[].');
-  return listAt(fields, listPath).map((element) => {
-    if (member === undefined) return asText(element, path);
-    assertInvariant(isRecord(element), `the table takes ${path} for structs, but one is ${describeValue(element)}`);
-    return textAt(element, member);
-  });
+  if (member === undefined) return listAt(fields, listPath).map((element) => asText(element, path));
+  return structsAt(fields, listPath, path).map((element) => textAt(element, member));
 }
 
 export const listRoot = (path: string): string => path.split('[].', 1)[0]!;

@@ -1,5 +1,5 @@
 /** Questions with a text (RC) and without one (CBQA), and questions made of news; the sets that stand alone. */
-import { closedBookQuestion, multipleChoice, paddedSpanQuestion, rewrite, spanQuestion } from './building-blocks.ts';
+import { multipleChoice, paddedSpanQuestion, rewrite, spanQuestion } from './building-blocks.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 import { eachTurn } from './expansions.ts';
 import { className } from './label-derivations.ts';
@@ -99,7 +99,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     numExamples: 87_925,
     source: hub('google-research-datasets/nq_open'),
     columns: { question: 'string', answer: 'list<string>' },
-    rule: closedBookQuestion('nq question: {question}', 'answer'),
+    rule: spanQuestion('nq question: {question}', 'answer'),
     metrics: ['exact match'],
     confidence: 'low',
     note: `${recalled} kilt_nq alone may stand for it.`,
@@ -111,7 +111,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     numExamples: 3_778,
     source: hub('stanfordnlp/web_questions'),
     columns: { question: 'string', answers: 'list<string>' },
-    rule: closedBookQuestion('wq question: {question}', 'answers'),
+    rule: spanQuestion('wq question: {question}', 'answers'),
     metrics: ['exact match'],
     confidence: 'low',
     note: recalled,

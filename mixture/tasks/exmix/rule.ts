@@ -2,8 +2,8 @@
  * A rule: two templates, the derivations that fill their placeholders, and the preprocessor that they make. The table of tasks holds
  * rules as data; nothing else turns a record of ExMix into text.
  *
- * Order: columns are checked, rows that `keep` refuses give no example, `each` gives one or several sets of placeholders, derivations
- * fill the others, then both templates are rendered (a template whose placeholders are all blank is malformed).
+ * Order: columns are checked, rows that `keep` refuses give no example, derivations fill placeholders from the columns, `each` gives one
+ * or several sets of values that replace them, then both templates are rendered (one whose placeholders are all blank is malformed).
  */
 import { parseTemplate, renderTemplate } from '../template.ts';
 import type { Preprocessed, Preprocessor, SourceFields, TextPair } from '../task.ts';

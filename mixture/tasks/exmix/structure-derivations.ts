@@ -1,6 +1,5 @@
 /** Derivations that write structures as text: triples, table cells, dialogue acts, slots, one element chosen by a number. */
-import { assertInvariant } from '../../../shared/errors.ts';
-import { describeValue, isRecord } from './column-type.ts';
+import { isRecord } from './column-type.ts';
 import {
   asInteger,
   asList,
@@ -8,6 +7,7 @@ import {
   integerAt,
   listAt,
   rootsOf,
+  structsAt,
   textAt,
   textDerivation,
   textsAt,
@@ -81,8 +81,7 @@ export function dialogueActs(path: string, actNames: readonly string[]): Derivat
     columns: [path],
     derive(fields) {
       const texts: string[] = [];
-      for (const act of listAt(fields, path)) {
-        assertInvariant(isRecord(act), `the table takes ${path} for structs, but one is ${describeValue(act)}`);
+      for (const act of structsAt(fields, path)) {
         const name = actNames[integerAt(act, 'act')];
         if (name === undefined)
           return {
@@ -109,11 +108,7 @@ export function slotValues(textPath: string, labelsPath: string): Derivation {
     derive(fields) {
       const text = textAt(fields, textPath);
       const slots: string[] = [];
-      for (const label of listAt(fields, labelsPath)) {
-        assertInvariant(
-          isRecord(label),
-          `the table takes ${labelsPath} for structs, but one is ${describeValue(label)}`,
-        );
+      for (const label of structsAt(fields, labelsPath)) {
         const from = asInteger(valueAt(label, 'valueSpan.startIndex') ?? 0, labelsPath);
         const to = integerAt(label, 'valueSpan.endIndex');
         if (from < 0 || to <= from || to > text.length)

@@ -11,7 +11,7 @@ import { GraphSession } from './session/graph-session.ts';
 import { loadSessionBinding } from './session/session-binding.ts';
 import { sessionConfig } from './session/session-config.ts';
 
-/** Raised with every change of the model, the recorded graphs or native-kernels.ts that may change bits. */
+/** Raised with every change of the model, the recorded graphs, native-kernels.ts or kernels/ that may change bits. */
 const GRAPHS_REVISION = 2;
 
 export interface CreateNativeEngineInit {
@@ -19,7 +19,7 @@ export interface CreateNativeEngineInit {
   readonly config: ModelConfig;
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
-  /** Threads of one operation, and operations at a time; decides bits. */
+  /** Threads of one operation (at least two run at a time, session-config.ts); decides bits. */
   readonly numThreads: number;
   readonly device: 'cpu' | 'gpu';
   /** False: where TensorFlow finds no GPU it can use, the engine goes on with the CPU, and its description says so. True unless given. */

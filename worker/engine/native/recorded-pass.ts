@@ -73,8 +73,9 @@ function recordPass(init: RecordPassInit, run: (pass: PassInit) => readonly Tens
     init.fusesBlocks ? withFusedBlocks(() => run(pass)) : run(pass),
   );
   const outputs = recording.result.map((tensor) => recording.nameOf(tensor));
+  if (init.fusesBlocks) tf.dispose([...recording.result]); // or two sets of gradients are held at the same time
   const plain = init.fusesBlocks ? run(pass) : recording.result;
   const eager = plain.map((tensor) => tensor.dataSync<'float32'>());
-  tf.dispose([...recording.result, ...plain, ...batch.all, ...weights]);
+  tf.dispose([...plain, ...batch.all, ...weights]);
   return { nodes: [...placeholders, ...recording.nodes], feeds, outputs, eager };
 }
