@@ -196,7 +196,11 @@ describe('the audit of a ledger', () => {
   test('a range outside the run, and a run without a ledger, are refused', async () => {
     const folder = await newFolder();
     await trainInSessions(folder);
-    await assert.rejects(auditLedger({ runFolder: folder, to: 71 }), { code: 'CONFIG_INVALID', message: /1 to 70/u });
+    for (const range of [{ to: 71 }, { from: 0 }, { from: NaN }, { to: NaN }, { from: 1.5 }, { from: 9, to: 8 }])
+      await assert.rejects(auditLedger({ runFolder: folder, ...range }), {
+        code: 'CONFIG_INVALID',
+        message: /1 to 70/u,
+      });
     await rm(join(folder, 'ledger'), { recursive: true });
     await assert.rejects(auditLedger({ runFolder: folder }), { code: 'PATH_UNUSABLE', message: /kept no ledger/u });
   });

@@ -4,14 +4,15 @@
  * journal says (its cursors); what a window must hold follows from the draws themselves (task-audit.ts).
  *
  * Also checked: every byte by its CRC-32, full segments by their SHA-256, and the chain of segments. Reads each segment once, a second
- * time only to name the steps of what came twice. Memory: 28 B a commit, one segment, one bit an example of each epoch under way.
+ * time only to name the steps of what came twice. Memory: 32 B a commit, one segment, one bit an example of each epoch under way.
  */
 import { basename } from 'node:path';
+import { throwIfAborted } from '../../shared/atomic-file.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { runPaths } from '../run-folder.ts';
 import { decodeSteps, type RecordedStep } from './ledger-reader.ts';
 import { readRunHistory, type RunHistory } from './run-history.ts';
-import { listSegments, readSegmentBytes } from './segment-files.ts';
+import { listKeptSegments, readSegmentBytes } from './segment-files.ts';
 import { parseSegment, sha256Of, type ParsedSegment, type SegmentHeader } from './segment-format.ts';
 import { CommitCheck } from './commit-check.ts';
 import { TaskAudit, type AuditedTask, type Beginning } from './task-audit.ts';
@@ -47,17 +48,15 @@ export async function auditLedger(init: AuditInit): Promise<AuditReport> {
   const paths = runPaths(init.runFolder);
   const history = await readRunHistory(paths.journal, init.signal);
   const { from = history.firstStep, to = history.lastStep } = init;
-  if (from < history.firstStep || to > history.lastStep || from > to)
+  if (!history.hasStep(from) || !history.hasStep(to) || from > to)
     throw new TrainerError(
       'CONFIG_INVALID',
       `--from ${from} --to ${to}: expected a range inside the committed steps ${history.firstStep} to ${history.lastStep} of ${paths.folder}`,
     );
   const audit = new Audit(history, from, to);
-  const files = await listSegments(paths.ledger);
-  if (files.length === 0)
-    throw new TrainerError('PATH_UNUSABLE', `${paths.folder}: the run kept no ledger; an older version trained it`);
+  const files = await listKeptSegments(paths);
   for (const [i, { path, number }] of files.entries()) {
-    init.signal?.throwIfAborted();
+    throwIfAborted(init.signal, `auditing ${paths.folder}`);
     audit.takeSegment(path, number, await readSegmentBytes(path), i === files.length - 1);
   }
   audit.finish();
@@ -121,7 +120,7 @@ class Audit {
   #takeRecords(path: string, segment: ParsedSegment, isNewest: boolean): void {
     const { header, records, isSealed } = segment;
     const last = header.firstStep + records.length - 1;
-    const session = this.#history.sessions.find(({ epoch }) => epoch === header.epoch);
+    const session = this.#history.session(header.epoch);
     const isKept = (step: number): boolean =>
       session !== undefined && step > session.startStep && step <= session.keptStep;
     const withRows = last >= this.#from && header.firstStep <= Math.min(this.#to, session?.keptStep ?? 0);
@@ -159,7 +158,7 @@ class Audit {
     this.#window = window;
     this.#bitmapBytes = Math.max(
       this.#bitmapBytes,
-      audits.reduce((sum, audit) => sum + audit.bitmapBytes, 0),
+      [...this.#tasks.values()].reduce((sum, audit) => sum + audit.bitmapBytes, 0),
     );
     if (this.#bitmapBytes > MAX_BITMAP_BYTES)
       throw new TrainerError(

@@ -1,6 +1,6 @@
 /** The ledger against the journal: each step that a session committed is in the ledger, once, with its gradient and its loss. */
 import type { StepFigures } from './ledger-step.ts';
-import type { RunHistory, Session } from './run-history.ts';
+import type { RunHistory } from './run-history.ts';
 import type { Violations } from './violations.ts';
 
 export class CommitCheck {
@@ -27,7 +27,7 @@ export class CommitCheck {
     const { step, gradDigest, loss } = figures;
     if (step < this.#from || step > this.#to) return;
     const commit = this.#history.commit(epoch, step);
-    const session = this.#sessionOf(epoch);
+    const session = this.#history.session(epoch);
     const add = (kind: 'twice' | 'differs' | 'not committed', what: string): void => {
       this.#violations.add({ kind, what: `step ${step} of epoch ${epoch}: ${what}`, steps: [step] });
     };
@@ -59,9 +59,5 @@ export class CommitCheck {
         this.#violations.add({ kind: 'not recorded', what, steps: [first, step - 1] });
       }
     }
-  }
-
-  #sessionOf(epoch: number): Session | undefined {
-    return this.#history.sessions.find((session) => session.epoch === epoch);
   }
 }

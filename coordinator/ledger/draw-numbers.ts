@@ -2,8 +2,7 @@
  * Which draw of its task an example was, and back: draw number c of a task is example π(seed, task, ⌊c/n⌋)(c mod n)
  * (mixture/plan/planner.ts). An example that was drawn twice has one draw number, so twice the same number is twice the same example.
  */
-import { createInversePermutation, createPermutation } from '../../mixture/plan/permutation.ts';
-import { hashName } from '../../shared/random.ts';
+import { createInversePermutation, createPermutation, exampleOrderNames } from '../../mixture/plan/permutation.ts';
 
 /** A task as far as its order goes. */
 export interface DrawTask {
@@ -49,7 +48,7 @@ export class DrawNumbers {
     const known = kept.find((order) => order.epoch === epoch);
     if (known !== undefined) return known;
     const { name, numExamples } = this.#tasks[task]!;
-    const names = [this.#seed, hashName('example-order'), hashName(name), epoch];
+    const names = exampleOrderNames(this.#seed, name, epoch);
     const order = {
       epoch,
       indexOf: createPermutation(names, numExamples),

@@ -2,6 +2,8 @@
 import { open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import type { RunPaths } from '../run-folder.ts';
 import { parseHeader, type SegmentHeader } from './segment-format.ts';
 
 export interface SegmentFile {
@@ -31,6 +33,13 @@ export async function listSegments(folder: string): Promise<SegmentFile[]> {
     if (systemCode(error) === 'ENOENT') return [];
     throw toStorageError(error, 'read', folder);
   }
+}
+
+/** The segments of a run that kept a ledger. @throws PATH_UNUSABLE where it kept none */
+export async function listKeptSegments({ folder, ledger }: RunPaths): Promise<SegmentFile[]> {
+  const files = await listSegments(ledger);
+  if (files.length > 0) return files;
+  throw new TrainerError('PATH_UNUSABLE', `${folder}: the run kept no ledger; an older version trained it`);
 }
 
 /** @throws PATH_UNUSABLE */

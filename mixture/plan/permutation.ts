@@ -15,15 +15,20 @@
  */
 
 import { TrainerError } from '../../shared/errors.ts';
-import { RandomStream } from '../../shared/random.ts';
+import { hashName, RandomStream } from '../../shared/random.ts';
 
 /** Largest n: an example number must fit the int32 arrays in which a plan is held. */
 export const MAX_EXAMPLES = 2 ** 31 - 1;
 const MAX_SHUFFLED = 256;
 const NUM_ROUNDS = 10;
 
+/** The names of the order of a task's examples in an epoch. */
+export function exampleOrderNames(seed: number, task: string, epoch: number): number[] {
+  return [seed, hashName('example-order'), hashName(task), epoch];
+}
+
 /**
- * The permutation of [0, size) named by `names`, e.g. (seed, hashName('example-order'), hashName(task), epoch).
+ * The permutation of [0, size) named by `names`, e.g. `exampleOrderNames`.
  * @returns k → π(k); k must be an integer in [0, size)
  * @throws CONFIG_INVALID where size is not in [1, MAX_EXAMPLES]
  */

@@ -13,7 +13,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
 import { computeWeights, drawTasks } from './draws.ts';
 import { packRows } from './packing.ts';
-import { createPermutation } from './permutation.ts';
+import { createPermutation, exampleOrderNames } from './permutation.ts';
 import {
   checkPlanConfig,
   checkShares,
@@ -63,7 +63,6 @@ interface Window {
 export class Planner {
   #config: PlanConfig;
   readonly #tasks: readonly TaskLengths[];
-  readonly #taskKeys: readonly number[];
   readonly #shift: readonly number[];
   #window: Window;
   #row = 0;
@@ -76,7 +75,6 @@ export class Planner {
     checkPlanConfig(config, tasks);
     this.#config = config;
     this.#tasks = tasks;
-    this.#taskKeys = tasks.map(({ name }) => hashName(name));
     this.#shift = cursor?.shift ?? tasks.map(() => 0);
     if (cursor !== undefined) checkCursor(cursor, fingerprintOf(config, tasks, cursor.window), tasks.length);
     this.#window = this.#planWindow({
@@ -228,11 +226,11 @@ export class Planner {
       const count = owed ?? drawn[task]!;
       if (owed === undefined) drawn[task] = count + 1;
       numTaken[task] = numTaken[task]! + 1;
-      const { numExamples } = this.#tasks[task]!;
+      const { name, numExamples } = this.#tasks[task]!;
       const epoch = Math.floor(count / numExamples);
       let order = orders.get(task);
       if (order?.epoch !== epoch) {
-        const names = [this.#config.seed, hashName('example-order'), this.#taskKeys[task]!, epoch];
+        const names = exampleOrderNames(this.#config.seed, name, epoch);
         order = { epoch, permute: createPermutation(names, numExamples) };
         orders.set(task, order);
       }
