@@ -19,17 +19,18 @@ export type Routes = Readonly<Record<string, (request: RouteRequest) => unknown>
 
 /** Answers a request by its route. Never rejects. */
 export async function answerRequest(routes: Routes, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://coordinator');
-  const name = `${request.method ?? ''} ${pathname}`;
+  const [path, query] = (request.url ?? '/').split('?', 2);
+  const name = `${request.method ?? ''} ${path ?? ''}`;
   const reply = (status: number, body: unknown): void => {
+    const text = JSON.stringify(body);
     response.writeHead(status, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(body));
+    response.end(text);
   };
   try {
     const route = Object.hasOwn(routes, name) ? routes[name] : undefined;
     if (route === undefined)
       reply(404, { code: 'MESSAGE_INVALID', message: `expected ${Object.keys(routes).join(', ')}` });
-    else reply(200, await route({ query: searchParams, body: await readBody(request) }));
+    else reply(200, await route({ query: new URLSearchParams(query), body: await readBody(request) }));
   } catch (thrown) {
     reply(statusOf(toTrainerError(thrown).code), toErrorRecord(thrown));
   }

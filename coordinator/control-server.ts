@@ -53,13 +53,17 @@ export class WorkerHandle {
   /** It waits for its source of data, by its last heartbeat. */
   stall: WorkerStall | undefined;
 
-  constructor(join: JoinMessage, connection: Connection, nowMs: number) {
+  /** Tells that it waits for its source, and that it goes on. */
+  readonly stallLog: StallLog;
+
+  constructor(join: JoinMessage, connection: Connection, nowMs: number, log: Logger) {
     this.workerId = join.workerId;
     this.host = join.host;
     this.pid = join.pid;
     this.dataUrl = join.dataUrl;
     this.#connection = connection;
     this.lastHeardMs = nowMs;
+    this.stallLog = new StallLog(log, join.workerId);
   }
 
   /** Queues a message. A failure to send closes the socket, which the loop sees as `lost`. */
@@ -104,7 +108,6 @@ export class ControlServer {
   readonly events = new Mailbox<ControlEvent>(MAILBOX_CAPACITY);
   readonly #init: ControlServerInit;
   readonly #workers = new Map<string, WorkerHandle>();
-  readonly #stallLogs = new WeakMap<WorkerHandle, StallLog>();
   #listener: Listener | undefined;
 
   constructor(init: ControlServerInit) {
@@ -199,7 +202,8 @@ export class ControlServer {
         'JOIN_REFUSED',
         `a worker named ${message.workerId} is here already; give each worker its own --id`,
       );
-    const worker = new WorkerHandle(message, connection, this.#init.clock.monotonicMs());
+    const { clock, log } = this.#init;
+    const worker = new WorkerHandle(message, connection, clock.monotonicMs(), log);
     this.#workers.set(worker.workerId, worker);
     this.#put(worker, { kind: 'joined', worker });
     return worker;
@@ -214,15 +218,9 @@ export class ControlServer {
       worker.mostResidentBytes = Math.max(worker.mostResidentBytes, message.residentBytes ?? 0);
       worker.step = message.step;
       worker.stall = message.stall;
-      this.#stallLogOf(worker).heard(message.stall);
+      worker.stallLog.heard(message.stall);
       worker.send({ kind: 'heartbeat' });
     } else this.#put(worker, { kind: 'message', worker, message });
-  }
-
-  #stallLogOf(worker: WorkerHandle): StallLog {
-    const stallLog = this.#stallLogs.get(worker) ?? new StallLog(this.#init.log, worker.workerId);
-    this.#stallLogs.set(worker, stallLog);
-    return stallLog;
   }
 
   #put(worker: WorkerHandle, event: ControlEvent): void {

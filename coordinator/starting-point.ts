@@ -86,7 +86,8 @@ export async function startFromCheckpoint(path: string, init: StartInit): Promis
   return { step, cursor: carried, rateChanges: [change], checkpoint, notes: [note] };
 }
 
-function readCursor(path: string, run: RunRecord): RunCursor {
+/** The place in the mixture of a checkpoint. @throws CHECKPOINT_MISMATCH for one of an earlier version, CHECKPOINT_CORRUPT */
+export function readCursor(path: string, run: RunRecord): RunCursor {
   const cursor = runCursorSchema.safeParse(run.cursor);
   if (cursor.success) return cursor.data;
   const isEarlier = typeof run.cursor === 'object' && run.cursor !== null && !('version' in run.cursor);

@@ -8,7 +8,7 @@ import { toStorageError } from '../shared/atomic-file.ts';
 import { findLatestCheckpoint, readRunRecord } from '../shared/checkpoint/read.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { runPaths } from './run-folder.ts';
-import { runCursorSchema } from './steering-changes.ts';
+import { readCursor } from './starting-point.ts';
 import { reportMixture, type MixtureReport, type StepLosses } from './steering-report.ts';
 
 /** Read of the log at a time, B. */
@@ -36,12 +36,11 @@ export async function readMixtureReport(runFolder: string, last: number): Promis
       `${runFolder}: expected a run that trains or a checkpoint, found neither; "exmix status" says how it ended`,
     );
   const run = await readRunRecord(latest.path);
-  const cursor = runCursorSchema.safeParse(run.cursor);
-  if (!cursor.success)
-    throw new TrainerError('CHECKPOINT_CORRUPT', `${latest.path}: run.json holds no place in a mixture plan`, {
-      cause: cursor.error,
-    });
-  return reportMixture(run.step, cursor.data, await readLastSteps(runPaths(runFolder).log, run.step, last));
+  return reportMixture(
+    run.step,
+    readCursor(latest.path, run),
+    await readLastSteps(runPaths(runFolder).log, run.step, last),
+  );
 }
 
 /** The last `count` committed steps of a log up to `step`, by rising number; of a step that was done again, the last time. */

@@ -255,6 +255,8 @@ describe('steering over HTTP', () => {
 
   for (const [what, path, body, status, code] of [
     ['an unknown route', '/nothing', undefined, 404, 'MESSAGE_INVALID'],
+    ['a path that is no URL', '//', undefined, 404, 'MESSAGE_INVALID'],
+    ['a path with a host that is none', '//x:y', undefined, 404, 'MESSAGE_INVALID'],
     ['a body that is not JSON', '/mixture/rates', '{', 400, 'MESSAGE_INVALID'],
     ['a body that is no request', '/mixture/rates', '{"rates":{"mnli":-1}}', 400, 'CONFIG_INVALID'],
     ['no body', '/mixture/rates', '', 400, 'CONFIG_INVALID'],

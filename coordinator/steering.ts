@@ -130,12 +130,14 @@ function applyRequest(
   const names = sizes.map(({ name }) => name);
   const after = new Map(Object.entries(before.rates));
   for (const [name, rate] of Object.entries(rates)) {
-    const near = nearestNames(name, names);
-    if (!names.includes(name))
+    if (!names.includes(name)) {
+      const near = nearestNames(name, names);
+      const hint = near.length > 0 ? `nearest: ${near.join(', ')}` : `they are ${names.join(', ')}`;
       throw new TrainerError(
         'NAME_UNKNOWN',
-        `mixture: expected one of the ${names.length} tasks of the run, found ${JSON.stringify(name)}; ${near.length > 0 ? `nearest: ${near.join(', ')}` : `they are ${names.join(', ')}`}`,
+        `mixture: expected one of the ${names.length} tasks of the run, found ${JSON.stringify(name)}; ${hint}`,
       );
+    }
     if (rate === 'auto') after.delete(name);
     else after.set(name, rate);
   }
