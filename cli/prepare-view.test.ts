@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { PrepareSnapshot, TaskSnapshot } from '../mixture/prepare/prepare-progress.ts';
-import { formatBytes, formatDuration, formatLiveTable, PrepareView } from './prepare-view.ts';
+import { formatSeconds } from './console-reporter.ts';
+import { formatBytes, formatLiveTable, PrepareView } from './prepare-view.ts';
 
 const task = (name: string, state: TaskSnapshot['state'], more: Partial<TaskSnapshot> = {}): TaskSnapshot => ({
   name,
@@ -65,7 +66,7 @@ describe('the view of prepare', () => {
     [3600, '1 h 00 min'],
     [90_061, '25 h 01 min'],
   ] as const)
-    test(`${seconds} seconds are ${text}`, () => assert.equal(formatDuration(seconds), text));
+    test(`${seconds} seconds are ${text}`, () => assert.equal(formatSeconds(Math.ceil(seconds)), text));
 
   for (const [bytes, text] of [
     [0, '0 B'],

@@ -2,6 +2,7 @@
 import type { PrepareOutlook } from '../mixture/prepare/prepare-outlook.ts';
 import type { PrepareSnapshot, TaskSnapshot } from '../mixture/prepare/prepare-progress.ts';
 import type { PreparedTaskReport, PrepareReport } from '../mixture/prepare/prepare-mixture.ts';
+import { formatSeconds } from './console-reporter.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
 /** Pause between two plain lines of progress. */
@@ -83,17 +84,8 @@ function rowOf(task: TaskSnapshot): string[] {
     formatNumber(task.numExamples),
     formatNumber(task.numTokens),
     task.tokensPerSecond === undefined ? '-' : formatNumber(Math.round(task.tokensPerSecond)),
-    task.secondsLeft === undefined ? '-' : formatDuration(task.secondsLeft),
+    task.secondsLeft === undefined ? '-' : formatSeconds(Math.ceil(task.secondsLeft)),
   ];
-}
-
-/** Seconds → `1 h 05 min`, `3 min 20 s`, `12 s`. */
-export function formatDuration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  const two = (value: number) => String(value).padStart(2, '0');
-  if (whole >= 3600) return `${formatNumber(Math.floor(whole / 3600))} h ${two(Math.floor((whole % 3600) / 60))} min`;
-  if (whole >= 60) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
-  return `${whole} s`;
 }
 
 /** One task that is done: its counts, what was left out of it and why. */

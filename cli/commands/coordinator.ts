@@ -1,7 +1,6 @@
 /** `exmix coordinator`: the control plane alone; workers on any host join it with `exmix worker`. */
 import type { CommandModule } from 'yargs';
 import type { ConfigOverride } from '../../shared/config/load-config.ts';
-import { runCoordinator } from '../run-coordinator.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
 interface CoordinatorArguments extends RunArguments {
@@ -37,6 +36,8 @@ export const coordinatorCommand: CommandModule<object, CoordinatorArguments> = {
       .filter(([, value]) => value !== undefined)
       .map(([field, value, origin]) => ({ path: ['cluster', field], value, origin }));
     const config = await resolveConfig(args, extra);
+    // Loaded here: no other command needs a coordinator.
+    const { runCoordinator } = await import('../run-coordinator.ts');
     await runCoordinator({
       args,
       config,

@@ -20,6 +20,7 @@ import {
 } from '../../shared/installed-engine.ts';
 import { EXIT_DATA } from '../exit-codes.ts';
 import { formatTable } from '../text-table.ts';
+import { untilInterrupted } from '../until-interrupted.ts';
 
 /** The TensorFlow that exmix is tested with. */
 const TENSORFLOW_VERSION = '2.21.0';
@@ -58,27 +59,25 @@ const installCommand: CommandModule<object, InstallArguments> = {
   handler: async (args) => {
     const version = checkVersion(args['tensorflow-version'] ?? TENSORFLOW_VERSION);
     const progress = new ProgressLine(process.stdout, () => performance.now());
-    const interrupt = new AbortController();
-    const stop = (signal: NodeJS.Signals): void => interrupt.abort(signal);
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
     try {
-      const outcome = await installEngine(
-        { home: exmixHome(), flavour: args.flavour, version, wheels: args.wheel },
-        {
-          host: readHost(),
-          freeBytes,
-          environment: process.env,
-          probe: [process.execPath, '--import', import.meta.resolve('tsx'), PROBE],
-          now: () => new Date(systemClock.wallMs()).toISOString(),
-          onLine: (text) => progress.line(text),
-          onProgress: (text) => progress.progress(text),
-          signal: interrupt.signal,
-        },
+      const outcome = await untilInterrupted((signal) =>
+        installEngine(
+          { home: exmixHome(), flavour: args.flavour, version, wheels: args.wheel },
+          {
+            host: readHost(),
+            freeBytes,
+            environment: process.env,
+            probe: [process.execPath, '--import', import.meta.resolve('tsx'), PROBE],
+            now: () => new Date(systemClock.wallMs()).toISOString(),
+            onLine: (text) => progress.line(text),
+            onProgress: (text) => progress.progress(text),
+            signal,
+          },
+        ),
       );
       progress.line(describeOutcome(outcome));
     } finally {
       progress.end();
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.removeListener(signal, stop);
     }
   },
 };

@@ -7,9 +7,9 @@ import { formatDigest } from '../../coordinator/open-steps.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { formatAudit } from '../ledger/describe-audit.ts';
 import { describeStep, formatExamples, formatStep } from '../ledger/describe-step.ts';
-import { openExampleTexts } from '../ledger/example-texts.ts';
 import { replayStep } from '../ledger/replay-step.ts';
 import { formatTable } from '../text-table.ts';
+import { untilInterrupted } from '../until-interrupted.ts';
 
 /** The audit found something, or the replay computed another gradient. */
 const EXIT_FOUND = 1;
@@ -54,6 +54,8 @@ const showCommand: CommandModule<object, ShowArguments> = {
     const reader = await LedgerReader.open(run);
     const recorded = await reader.step(step);
     const only = task === undefined ? undefined : taskNumber(recorded.header, task);
+    // Loaded here: nothing else of this command needs a mixture.
+    const { openExampleTexts } = await import('../ledger/example-texts.ts');
     const texts = text ? await openExampleTexts(run, recorded.header) : undefined;
     try {
       const described = await describeStep(recorded, only, texts);
@@ -80,11 +82,14 @@ const auditCommand: CommandModule<object, AuditArguments> = {
       .example(`$0 ledger audit ${RUN}`, 'the whole run, across all its resumes')
       .example(`$0 ledger audit ${RUN} --from 5000 --to 6000 --json | jq .violations`, 'part of it, for a program'),
   handler: async ({ run, from, to, json }) => {
-    const report = await auditLedger({
-      runFolder: run,
-      ...(from === undefined ? {} : { from }),
-      ...(to === undefined ? {} : { to }),
-    });
+    const report = await untilInterrupted((signal) =>
+      auditLedger({
+        runFolder: run,
+        signal,
+        ...(from === undefined ? {} : { from }),
+        ...(to === undefined ? {} : { to }),
+      }),
+    );
     if (json) printJson(report);
     else print(formatAudit(report));
     if (report.numViolations > 0) process.exitCode = EXIT_FOUND;
@@ -113,7 +118,9 @@ const replayCommand: CommandModule<object, ReplayArguments> = {
       .example(`$0 ledger replay ${RUN} --step 120`, 'same gradient, or which step was the first to differ'),
   handler: async ({ run, step, 'max-steps': maxSteps, scratch, json }) => {
     const reader = await LedgerReader.open(run);
-    const replay = await replayStep({ reader, step, maxSteps, ...(scratch === undefined ? {} : { scratch }) });
+    const replay = await untilInterrupted((signal) =>
+      replayStep({ reader, step, maxSteps, signal, ...(scratch === undefined ? {} : { scratch }) }),
+    );
     const origin = replay.checkpoint ?? 'the seed';
     const steps = replay.steps.map((each) => ({
       step: each.step,
@@ -164,12 +171,12 @@ const topCommand: CommandModule<object, TopArguments> = {
     const { firstStep, lastStep } = reader.history;
     const from = Math.max(firstStep, lastStep + 1 - last);
     const top = await findTopSteps(reader, { by, task, from, to: lastStep, count });
-    const described = await Promise.all(
-      top.map(async ({ step, figures }) => {
-        const { tasks, examples } = await describeStep(await reader.step(step), figures.task);
-        return { step, ...tasks[0]!, listed: examples };
-      }),
-    );
+    const described = [];
+    // One after the other: each reads a whole segment.
+    for (const { step, figures } of top) {
+      const { tasks, examples } = await describeStep(await reader.step(step), figures.task);
+      described.push({ step, ...tasks[0]!, listed: examples });
+    }
     if (json) {
       printJson(
         described.map(({ listed, examples, ...rest }) => ({ ...rest, numExamples: examples, examples: listed })),

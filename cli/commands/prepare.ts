@@ -1,7 +1,6 @@
 /** `exmix prepare`: the sources of a mixture → token shards. Safe to stop and to start again, and to run on any number of hosts. */
 import type { CommandModule } from 'yargs';
-import { prepareShard, type ShardReport } from '../../mixture/prepare/prepare-mixture.ts';
-import { lookAhead } from '../../mixture/prepare/prepare-outlook.ts';
+import type { ShardReport } from '../../mixture/prepare/prepare-mixture.ts';
 import { BAD_ROW_THRESHOLD, UNIT_BYTES, type PrepareInit } from '../../mixture/prepare/prepare-options.ts';
 import { parseShard } from '../../mixture/prepare/unit-queue.ts';
 import { createSourceAccess } from '../../mixture/sources/source-access.ts';
@@ -10,6 +9,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { describeTask, describeTotals, formatOutlook, PrepareView } from '../prepare-view.ts';
 import { formatNumber } from '../text-table.ts';
+import { untilInterrupted } from '../until-interrupted.ts';
 
 /** Missing units that are named of a task. */
 const MAX_NAMED_UNITS = 8;
@@ -82,6 +82,7 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
       ...(args.shard === undefined ? {} : { shard: parseShard(args.shard) }),
     };
     if (args['dry-run']) {
+      const { lookAhead } = await import('../../mixture/prepare/prepare-outlook.ts');
       const outlook = await lookAhead(init);
       process.stdout.write(args.json ? `${JSON.stringify(outlook)}\n` : formatOutlook(outlook));
       return;
@@ -97,9 +98,6 @@ export const prepareCommand: CommandModule<object, PrepareArguments> = {
 
 /** Prepares and shows how far it is; SIGINT and SIGTERM call it off. */
 async function prepareShown(init: PrepareInit, title: string, json: boolean): Promise<ShardReport> {
-  const interrupt = new AbortController();
-  const stop = (signal: string): void => interrupt.abort(signal);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
   // What stays goes to standard output, what passes to standard error; on a terminal they are one screen.
   const lasting = json ? process.stderr : process.stdout;
   const isTerminal = process.stderr.isTTY && lasting.isTTY;
@@ -111,22 +109,24 @@ async function prepareShown(init: PrepareInit, title: string, json: boolean): Pr
   };
   say(title);
   try {
-    const report = await prepareShard({
-      ...init,
-      signal: interrupt.signal,
-      onTask: (task) => say(describeTask(task)),
-      onNote: (line) => {
-        view.line(`  ${line}\n`);
-      },
-      onProgress: (snapshot) => view.progress(snapshot),
-    });
+    const { prepareShard } = await import('../../mixture/prepare/prepare-mixture.ts');
+    const report = await untilInterrupted((signal) =>
+      prepareShard({
+        ...init,
+        signal,
+        onTask: (task) => say(describeTask(task)),
+        onNote: (line) => {
+          view.line(`  ${line}\n`);
+        },
+        onProgress: (snapshot) => view.progress(snapshot),
+      }),
+    );
     if (report.finished === undefined)
       say(`made ${formatNumber(report.unitsMade)} units in ${report.folder}\nnot merged: ${describeMissing(report)}\n`);
     else say(`${describeTotals(report.finished)}prepared ${report.folder}\nhash ${report.finished.hash}\n`);
     return report;
   } finally {
     view.clear();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.removeListener(signal, stop);
   }
 }
 

@@ -13,7 +13,6 @@ import { TrainerError } from '../../shared/errors.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { printExmixTask, printExmixTasks } from '../print-exmix-tasks.ts';
-import { printMixtureTask, printMixtureTasks } from '../print-mixture-tasks.ts';
 
 interface TasksArguments extends MixtureArguments {
   words?: string[] | undefined;
@@ -44,6 +43,8 @@ export async function tasksText(args: TasksArguments): Promise<string> {
   const isDemoTask = name !== undefined && args.mixture === undefined && !EXMIX_NAMES.includes(name);
   if (!isDemoTask && (args.mixture === undefined || args.mixture === 'exmix')) return exmixText(name, args);
   const { mixture, folder } = chooseMixture(args);
+  // Loaded here: the built-in table needs no source.
+  const { printMixtureTask, printMixtureTasks } = await import('../print-mixture-tasks.ts');
   if (name === undefined) return printMixtureTasks(mixture, folder, args.json);
   const names = allTasks(mixture).map((task) => task.name);
   if (isDemoTask && !names.includes(name)) throw unknownTask(name, [...EXMIX_NAMES, ...names]);

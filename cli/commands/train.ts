@@ -5,7 +5,6 @@ import { TrainerError } from '../../shared/errors.ts';
 import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
 import { settleCompute } from '../launch/settle-compute.ts';
-import { runCoordinator } from '../run-coordinator.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
 /** Time for the workers to leave by themselves once the run is over, ms. */
@@ -33,6 +32,8 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
     ]);
     const host = { facts: await readEngineFacts(), numWorkers: workers, numCores: availableParallelism() };
     const settled = settleCompute(config.compute, host);
+    // Loaded here: no other command needs a coordinator.
+    const { runCoordinator } = await import('../run-coordinator.ts');
     await runCoordinator({
       args,
       config: { ...config, compute: settled.compute },

@@ -10,7 +10,8 @@ import { fileURLToPath } from 'node:url';
 import type { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
 import { readRunHistory } from '../../coordinator/ledger/run-history.ts';
 import { runPaths } from '../../coordinator/run-folder.ts';
-import { toStorageError } from '../../shared/atomic-file.ts';
+import { throwIfAborted, toStorageError } from '../../shared/atomic-file.ts';
+import { checkpointName } from '../../shared/checkpoint/layout.ts';
 import { listCheckpointFolders } from '../../shared/checkpoint/read.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -26,7 +27,7 @@ export interface ReplayInit {
   readonly maxSteps: number;
   /** Parent of the scratch folder; it takes a checkpoint or two. */
   readonly scratch?: string;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal;
 }
 
 export interface ReplayedStep {
@@ -50,7 +51,7 @@ interface Origin {
 }
 
 /**
- * @throws CONFIG_INVALID where no checkpoint is near enough, saying which steps can be replayed; what the scratch run fails with
+ * @throws CONFIG_INVALID where no checkpoint is near enough, saying which steps can be replayed; what the scratch run fails with; ABORTED
  */
 export async function replayStep({ reader, step, maxSteps, scratch = tmpdir(), signal }: ReplayInit): Promise<Replay> {
   reader.checkStep(step);
@@ -115,20 +116,23 @@ async function copyRun(runFolder: string, copy: string, { step, path }: Origin):
     await mkdir(to.checkpoints, { recursive: true });
     await cp(from.config, to.config);
     await cp(from.journal, to.journal);
-    if (path !== undefined) await cp(path, join(to.checkpoints, `step-${step}`), { recursive: true });
+    if (path !== undefined) await cp(path, join(to.checkpoints, checkpointName(step)), { recursive: true });
   } catch (error) {
     throw toStorageError(error, `copy ${basename(runFolder)} to`, copy);
   }
 }
 
-async function train(runFolder: string, steps: number, signal?: AbortSignal): Promise<void> {
+async function train(runFolder: string, steps: number, signal: AbortSignal): Promise<void> {
+  throwIfAborted(signal, `replaying step ${steps}`);
   const args = ['train', '--resume', runFolder, '--workers', '1', '--steps', String(steps)];
   const never = String(steps + 1);
   const settings = [`checkpoint.everySteps=${never}`, `checkpoint.keepLast=${never}`];
   const child = spawn(process.execPath, [EXMIX, ...args, ...settings.flatMap((setting) => ['--set', setting])], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    ...(signal === undefined ? {} : { signal }),
   });
+  // It ends in order, and its folder is removed only after it.
+  const stop = (): boolean => child.kill('SIGTERM');
+  signal.addEventListener('abort', stop, { once: true });
   let output = '';
   const keep = (text: string): void => {
     output = (output + text).split('\n').slice(-SHOWN_LINES).join('\n');
@@ -138,7 +142,8 @@ async function train(runFolder: string, steps: number, signal?: AbortSignal): Pr
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
-  });
+  }).finally(() => signal.removeEventListener('abort', stop));
+  throwIfAborted(signal, `replaying step ${steps}`);
   if (code !== 0)
     throw new TrainerError(
       'WORKER_LOST',
