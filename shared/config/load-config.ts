@@ -95,7 +95,7 @@ export function checkConfig(tree: unknown, origin: string): RunConfig {
 
 /**
  * Hash (hex) over what decides the bytes of the parameters: not names, paths, time-outs, links or checkpoints.
- * Runs with equal hash, mixture hash and engine fingerprint train the same bits, whatever the number of workers.
+ * Runs with equal hash, mixture hash, engine fingerprint and changes of rates on the way train the same bits, whatever the number of workers.
  */
 export function numericsHash(config: RunConfig): string {
   const { model, featureLengths, seed, schedule } = config;
