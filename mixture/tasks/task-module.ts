@@ -7,8 +7,9 @@
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { require as loadModule } from 'tsx/cjs/api';
+import type * as tsx from 'tsx/cjs/api';
 import { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema.ts';
@@ -87,6 +88,11 @@ function withModuleHash(preprocessor: Task['preprocessor'], hash: string): Task[
   };
 }
 
+/** Loaded with the first module: every command reaches this file, few mixtures have modules. */
+function moduleLoader(): Pick<typeof tsx, 'require'> {
+  return createRequire(import.meta.url)('tsx/cjs/api') as typeof tsx;
+}
+
 /** Modules of this process: code is loaded once, so its hash is taken once, before it. */
 const loadedModules = new Map<string, { readonly exported: unknown; readonly hash: string }>();
 
@@ -95,7 +101,7 @@ function exportOf(path: string): { readonly exported: unknown; readonly hash: st
   if (known !== undefined) return known;
   try {
     const hash = createHash('sha256').update(readFileSync(path)).digest('hex');
-    const loaded: unknown = loadModule(path, import.meta.url);
+    const loaded: unknown = moduleLoader().require(path, import.meta.url);
     const exported: unknown =
       typeof loaded === 'object' && loaded !== null && 'default' in loaded ? loaded.default : undefined;
     loadedModules.set(path, { exported, hash });
