@@ -2,7 +2,8 @@
 import { join } from 'node:path';
 import type { Clock } from '../../shared/clock.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
-import { isLocalLocation, openStorage } from '../../shared/storage/open-storage.ts';
+import { isLocalLocation } from '../../shared/storage/location.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
 import { LocalFiles } from './local-files.ts';
 import type { PreparedFiles } from './prepared-files.ts';
 import { RemoteFiles } from './remote-files.ts';

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { isLocalLocation, openStorage } from './open-storage.ts';
+import { isLocalLocation, localPathOf } from './location.ts';
+import { openStorage } from './open-storage.ts';
 import { describeStorage, readAll } from './storage-compliance.fixture.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-storage-'));
@@ -20,6 +21,7 @@ describe('local storage', () => {
     writeFileSync(path, 'text');
     for (const location of [path, pathToFileURL(path).href]) {
       assert.ok(isLocalLocation(location));
+      assert.equal(localPathOf(location), path);
       assert.equal(String(await readAll(openStorage(location).stream(''))), 'text');
     }
     await assert.rejects(openStorage(root).head(''), { code: 'STORAGE_NOT_FOUND', message: /is not a file/ });
@@ -54,7 +56,8 @@ describe('local storage', () => {
     await assert.rejects(openStorage(path).readRange('', 0, 1), { code: 'STORAGE_TRUNCATED' });
   });
 
-  test('another scheme is CONFIG_INVALID', () => {
+  test('another scheme is CONFIG_INVALID, and so is a file: URL of another host', () => {
     assert.throws(() => openStorage('ftp://host/a'), { code: 'CONFIG_INVALID', message: /s3:/ });
+    assert.throws(() => openStorage('file://host/a'), { code: 'CONFIG_INVALID', message: /file:\/\/\/path/ });
   });
 });
