@@ -8,6 +8,7 @@ import { datasetInfo, listFiles } from '@huggingface/hub';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
 import { attempt, bodyOf, checkStatus } from '../../../shared/storage/http-exchange.ts';
 import { Retries, withRetries } from '../../../shared/storage/retries.ts';
+import { compareKeys } from '../../../shared/storage/storage.ts';
 import type { SourceAccess } from '../source-access.ts';
 
 /** A page of a listing of 1,000 files is about 0.3 MB, bytes. */
@@ -71,7 +72,7 @@ export class HubClient {
       if (error instanceof EntryMissing) return [];
       throw toTrainerError(error);
     }
-    return files.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+    return files.sort((a, b) => compareKeys(a.path, b.path));
   }
 
   #fetch(what: string): typeof fetch {
