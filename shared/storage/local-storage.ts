@@ -68,9 +68,9 @@ export class LocalStorage implements Storage {
           fd: file,
           autoClose: false,
           start: from,
+          end: to === undefined ? undefined : to - 1,
           highWaterMark: CHUNK_BYTES,
-          ...(to === undefined ? {} : { end: to - 1 }),
-          ...(signal === undefined ? {} : { signal }),
+          signal,
         });
         let at = from;
         for await (const chunk of chunks) {

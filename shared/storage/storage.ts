@@ -21,11 +21,11 @@ export interface ListedObject extends ObjectFacts {
 
 export interface StreamOptions {
   /** First byte; default 0. */
-  readonly from?: number;
+  readonly from?: number | undefined;
   /** Byte behind the last one; default: the end of the object. */
-  readonly to?: number;
-  readonly version?: string;
-  readonly signal?: AbortSignal;
+  readonly to?: number | undefined;
+  readonly version?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**

@@ -107,7 +107,7 @@ async function download(
   try {
     const out = await open(partial, 'a');
     try {
-      const options = { from: at, to: file.bytes, ...(signal === undefined ? {} : { signal }) };
+      const options = { from: at, to: file.bytes, signal };
       for await (const chunk of openHubFile(file.location, access).stream('', options)) {
         hash.update(chunk);
         await out.writeFile(chunk);
