@@ -1,7 +1,7 @@
 /** The footer of a parquet file: its columns and row groups. */
 import { parquetMetadataAsync, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
-import { nearestNames } from '../../../shared/nearest-names.ts';
+import { missingColumns } from '../missing-columns.ts';
 import type { SourceFileBytes } from '../source-file.ts';
 
 /** A file is shorter than this only if it is none: magic, length of the footer, magic. */
@@ -107,12 +107,7 @@ export function chooseColumns(name: string, columns: readonly string[], fields: 
     else missing.push(field);
   }
   if (missing.length === 0) return fields.length === 0 ? [...columns] : [...chosen];
-  const near = [...new Set(missing.flatMap((field) => nearestNames(field, columns)))];
-  throw new TrainerError(
-    'CONFIG_INVALID',
-    `${name}: no column "${missing.join('", "')}"; ` +
-      (near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ')}`),
-  );
+  throw missingColumns(name, missing, columns);
 }
 
 /** Whatever hyparquet throws over bytes that are not as they should be. */
