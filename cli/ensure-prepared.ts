@@ -8,7 +8,7 @@ import type { SourceNotice } from '../mixture/feed/source-watch.ts';
 import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
-import { isLocalLocation } from '../shared/storage/open-storage.ts';
+import { isLocalLocation } from '../shared/storage/location.ts';
 import type { ConsoleReporter } from './console-reporter.ts';
 import { loadRunMixture } from './run-mixture.ts';
 

@@ -48,7 +48,8 @@ export async function removeAbandoned(parent: string): Promise<void> {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Whether there is such a process on this host. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -96,10 +96,10 @@ export class LocalFiles implements PreparedFiles {
     let file = this.#open.get(path);
     if (file === undefined) {
       file = openSync(path, 'r');
-      const oldest = this.#open.size >= MAX_OPEN_FILES ? [...this.#open.keys()][0] : undefined;
+      const [oldest] = this.#open.size >= MAX_OPEN_FILES ? this.#open : [];
       if (oldest !== undefined) {
-        closeSync(this.#open.get(oldest)!);
-        this.#open.delete(oldest);
+        this.#open.delete(oldest[0]);
+        closeSync(oldest[1]);
       }
     } else {
       this.#open.delete(path);

@@ -1,8 +1,8 @@
 /** Location of a prepared mixture → its files. */
 import { join } from 'node:path';
-import type { Clock } from '../../shared/clock.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
-import { isLocalLocation, openStorage } from '../../shared/storage/open-storage.ts';
+import { isLocalLocation } from '../../shared/storage/location.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
 import { LocalFiles } from './local-files.ts';
 import type { PreparedFiles } from './prepared-files.ts';
 import { RemoteFiles } from './remote-files.ts';
@@ -20,7 +20,6 @@ export interface PreparedAccess {
   readonly stalledAfterMs?: number;
   /** Remote: hears that the source does not answer, and that it answers again. */
   readonly onSource?: (notice: SourceNotice) => void;
-  readonly clock?: Clock;
 }
 
 /** Default of `feed.sourceTimeoutMs`, ms. */
@@ -34,9 +33,8 @@ const IDLE_MS = 10_000;
 /** @param location a folder, or an http:, https: or s3: URL of one @throws CONFIG_INVALID for another scheme */
 export function openPreparedFiles(location: string, access: PreparedAccess = {}): PreparedFiles {
   if (isLocalLocation(location)) return new LocalFiles(location);
-  const { clock, onSource, stalledAfterMs, sourceTimeoutMs = SOURCE_TIMEOUT_MS } = access;
+  const { onSource, stalledAfterMs, sourceTimeoutMs = SOURCE_TIMEOUT_MS } = access;
   const watch = new SourceWatch({
-    ...(clock === undefined ? {} : { clock }),
     ...(stalledAfterMs === undefined ? {} : { stalledAfterMs }),
     onNotice: onSource ?? (() => undefined),
   });
@@ -48,7 +46,6 @@ export function openPreparedFiles(location: string, access: PreparedAccess = {})
       maxWaitMs: access.maxWaitMs ?? MAX_WAIT_MS,
     },
     onRetry: (notice) => watch.retried(notice),
-    ...(clock === undefined ? {} : { clock }),
   });
   return new RemoteFiles({ storage, watch, cacheFolder: access.cacheFolder ?? join(exmixHome(), 'remote') });
 }

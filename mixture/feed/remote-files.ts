@@ -4,10 +4,10 @@
  *
  * Assumption: a file in the cache folder is named by its SHA-256 and verified whenever it is read, so anybody may remove it.
  */
-import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { readFile } from 'node:fs/promises';
+import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import type { ObjectFacts, Storage } from '../../shared/storage/storage.ts';
 import { sha256Of } from '../prepare/manifest.ts';
 import { corrupt, noMixture, type KnownFile, type PreparedFiles } from './prepared-files.ts';
@@ -28,6 +28,7 @@ export interface RemoteFilesInit {
 
 export class RemoteFiles implements PreparedFiles {
   readonly #init: RemoteFilesInit;
+  readonly #cache: LocalStorage;
   readonly #slots = new ReadSlots(MAX_REMOTE_READS);
   readonly #end = new AbortController();
   /** As found first, by key: one for each shard of the mixture. */
@@ -35,6 +36,7 @@ export class RemoteFiles implements PreparedFiles {
 
   constructor(init: RemoteFilesInit) {
     this.#init = init;
+    this.#cache = new LocalStorage(init.cacheFolder);
   }
 
   get location(): string {
@@ -55,7 +57,8 @@ export class RemoteFiles implements PreparedFiles {
   }
 
   async readKnown(file: KnownFile, signal?: AbortSignal): Promise<Uint8Array> {
-    const path = join(this.#init.cacheFolder, file.sha256.slice(0, 2), file.sha256);
+    const key = `${file.sha256.slice(0, 2)}/${file.sha256}`;
+    const path = this.#cache.placeOf(key);
     return this.#slots.run(async () => {
       const cached = await readFile(path).catch((error: unknown) => {
         if (systemCode(error) === 'ENOENT') return undefined;
@@ -63,10 +66,7 @@ export class RemoteFiles implements PreparedFiles {
       });
       if (cached !== undefined && sha256Of(cached) === file.sha256) return cached;
       const content = await this.#fetch(file, signal);
-      await mkdir(join(path, '..'), { recursive: true }).catch((error: unknown) => {
-        throw toStorageError(error, 'create', join(path, '..'));
-      });
-      await replaceFile(path, content);
+      await this.#cache.put(key, content);
       return content;
     }, signal);
   }

@@ -1,6 +1,6 @@
 /**
  * Whether a remote source keeps up, in words: "does not answer" when a read has been under way for long, again when the reason changes
- * and every `repeatMs`, and "answers again" once. The reads themselves are retried by shared/storage; nothing is decided here.
+ * and every 10 s, and "answers again" once. The reads themselves are retried by shared/storage; nothing is decided here.
  *
  * Definition: the source is stalled while its oldest read under way is older than `stalledAfterMs`.
  */
@@ -29,7 +29,6 @@ export interface SourceWatchInit {
   readonly onNotice: (notice: SourceNotice) => void;
   readonly clock?: Clock;
   readonly stalledAfterMs?: number;
-  readonly repeatMs?: number;
 }
 
 /** A read under way. */
@@ -56,7 +55,6 @@ const NO_FAILURES: Failures = { attempts: 0, lastMs: -Infinity, reason: 'no answ
 export class SourceWatch {
   readonly #clock: Clock;
   readonly #stalledAfterMs: number;
-  readonly #repeatMs: number;
   readonly #onNotice: (notice: SourceNotice) => void;
   /** In the order they began. */
   readonly #reads = new Set<WatchedRead>();
@@ -65,10 +63,9 @@ export class SourceWatch {
   #stall: Stall | undefined;
   #failures = NO_FAILURES;
 
-  constructor({ onNotice, clock, stalledAfterMs, repeatMs }: SourceWatchInit) {
+  constructor({ onNotice, clock, stalledAfterMs }: SourceWatchInit) {
     this.#clock = clock ?? systemClock;
     this.#stalledAfterMs = stalledAfterMs ?? STALLED_AFTER_MS;
-    this.#repeatMs = repeatMs ?? REPEAT_MS;
     this.#onNotice = onNotice;
   }
 
@@ -124,7 +121,7 @@ export class SourceWatch {
     }
     const { attempts, reason } = this.#currentFailures();
     const before = this.#stall;
-    if (before !== undefined && before.reason === reason && nowMs - before.toldMs < this.#repeatMs) return;
+    if (before !== undefined && before.reason === reason && nowMs - before.toldMs < REPEAT_MS) return;
     const sinceMs = before?.sinceMs ?? oldest.sinceMs;
     this.#stall = { sinceMs, toldMs: nowMs, reason };
     const forMs = Math.round(nowMs - sinceMs);

@@ -7,7 +7,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
-import { isLocalLocation } from '../../shared/storage/open-storage.ts';
+import { isLocalLocation } from '../../shared/storage/location.ts';
 import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
 import { SOURCE_FORMATS, type SourceSpec } from '../tasks/task.ts';
 

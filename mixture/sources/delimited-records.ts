@@ -6,8 +6,8 @@
  * An unclosed quote makes a malformed record of all lines up to the record bound or the end of the file; they all count.
  */
 import papa from 'papaparse';
-import { nearestNames } from '../../shared/nearest-names.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { missingColumns } from './missing-columns.ts';
 import type { SourceRecord, TextLine } from './source-record.ts';
 
 export interface DelimitedOptions {
@@ -105,14 +105,7 @@ export class DelimitedReader {
     const twice = names.find((name, i) => names.indexOf(name) !== i);
     if (twice !== undefined) throw this.#badHeader(`the column "${twice}" comes twice`);
     const missing = this.#options.requiredFields.filter((name) => !names.includes(name));
-    if (missing.length > 0) {
-      const near = missing.flatMap((name) => nearestNames(name, names));
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `${this.#options.file}, line ${this.#openedAt}: no column "${missing.join('", "')}"; ` +
-          (near.length > 0 ? `did you mean ${[...new Set(near)].join(', ')}?` : `columns: ${names.join(', ')}`),
-      );
-    }
+    if (missing.length > 0) throw missingColumns(`${this.#options.file}, line ${this.#openedAt}`, missing, names);
     return names;
   }
 

@@ -1,7 +1,8 @@
 /** A file as a mixture names it → the files it means: itself, all that a glob matches, or all of a folder. */
 import { stat } from 'node:fs/promises';
 import { TrainerError } from '../../shared/errors.ts';
-import { isLocalLocation, openStorage } from '../../shared/storage/open-storage.ts';
+import { isLocalLocation } from '../../shared/storage/location.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
 import type { SourceFile } from '../tasks/task.ts';
 import { createGlob, globFolder, isGlob } from './glob.ts';
 import type { SourceAccess } from './source-access.ts';

@@ -5,12 +5,11 @@
  * some seconds before it was hashed (a file system's clock may be that coarse). Small files are always hashed.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { hashFile, replaceFile } from '../../shared/atomic-file.ts';
+import { hashFile } from '../../shared/atomic-file.ts';
+import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import { changed } from '../../shared/storage/storage-errors.ts';
-import { openStorage } from '../../shared/storage/open-storage.ts';
 
 /** Smaller files are hashed each time, bytes. */
 const REMEMBERED_BYTES = 16 * 1024 * 1024;
@@ -35,20 +34,20 @@ export async function hashLocalFile(
   cacheFolder: string,
   signal?: AbortSignal,
 ): Promise<string> {
-  const storage = openStorage(path);
+  const storage = new LocalStorage(path);
+  const cache = new LocalStorage(cacheFolder);
   const startedMs = Date.now();
   const stats = await stat(path, { bigint: true });
   const stamp = `${stats.dev}-${stats.ino}-${stats.size}-${stats.mtimeNs}-${stats.ctimeNs}`;
   const isLarge = stats.size >= REMEMBERED_BYTES;
-  const entryPath = join(cacheFolder, 'hashes', `${createHash('sha256').update(path).digest('hex')}.json`);
-  const known = isLarge ? await readEntry(entryPath) : undefined;
+  const entryKey = `hashes/${createHash('sha256').update(path).digest('hex')}.json`;
+  const known = isLarge ? await readEntry(cache.placeOf(entryKey)) : undefined;
   if (known?.path === path && known.stamp === stamp) return `sha256:${known.sha256}`;
   const { sha256 } = await hashFile(path, signal);
   const after = await storage.head('', signal);
   if (after.version !== storageVersion) throw changed(path, storageVersion, after.version);
   if (isLarge && startedMs - Number(stats.ctimeMs) > SETTLED_MS) {
-    await mkdir(join(cacheFolder, 'hashes'), { recursive: true });
-    await replaceFile(entryPath, JSON.stringify({ path, stamp, sha256 }));
+    await cache.put(entryKey, Buffer.from(JSON.stringify({ path, stamp, sha256 })));
   }
   return `sha256:${sha256}`;
 }

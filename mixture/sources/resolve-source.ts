@@ -1,6 +1,7 @@
 /** Source → names, sizes and versions of all its files. No record is read. */
 import { TrainerError } from '../../shared/errors.ts';
-import { isLocalLocation, openStorage } from '../../shared/storage/open-storage.ts';
+import { isLocalLocation } from '../../shared/storage/location.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
 import type { FilesSource, SourceFile, SourceSpec } from '../tasks/task.ts';
 import { expandFile } from './expand-file.ts';
 import { hashLocalFile } from './file-hashes.ts';

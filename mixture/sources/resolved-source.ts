@@ -6,7 +6,7 @@ import type { SourceFormat } from '../tasks/task.ts';
 export interface ResolvedFile {
   /** Stable name, `/`: what manifests hold. */
   readonly name: string;
-  /** Absolute path or URL, without credentials. Depends on the machine: never in a manifest. */
+  /** Absolute path or URL; a URL may hold credentials. Depends on the machine: never in a manifest or a message. */
   readonly location: string;
   readonly bytes: number;
   /** What makes a changed file another: `sha256:…` (local files, LFS files of the hub), `git:…` (others of the hub), `etag:…`. */

@@ -73,12 +73,7 @@ function bytesOf({ name, bytes, version, storageVersion }: ResolvedFile, storage
       const isWhole = from === 0 && to === bytes && version.startsWith(SHA256);
       const hash = isWhole ? createHash('sha256') : undefined;
       try {
-        for await (const chunk of storage.stream('', {
-          from,
-          to,
-          ...(signal === undefined ? {} : { signal }),
-          ...(storageVersion === undefined ? {} : { version: storageVersion }),
-        })) {
+        for await (const chunk of storage.stream('', { from, to, version: storageVersion, signal })) {
           hash?.update(chunk);
           yield chunk;
         }

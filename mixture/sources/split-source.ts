@@ -1,5 +1,6 @@
 /** A source → units of about the same size, a pure function of its files (of parquet, of their footers). */
 import { TrainerError } from '../../shared/errors.ts';
+import { isCompressed } from './file-stream.ts';
 import { openParquet } from './parquet/parquet-file.ts';
 import { splitRowGroups } from './parquet/split-parquet.ts';
 import type { ResolvedFile, ResolvedSource, SourceUnit } from './resolved-source.ts';
@@ -47,8 +48,8 @@ async function splitFile(
 }
 
 /** Whether a line break always ends a record and its place can be found from any byte. */
-function isCutAtLines({ format, quotes }: ResolvedSource, { name }: ResolvedFile): boolean {
-  if (name.endsWith('.gz')) return false;
+function isCutAtLines({ format, quotes }: ResolvedSource, file: ResolvedFile): boolean {
+  if (isCompressed(file)) return false;
   return format === 'jsonl' || format === 'text' || ((format === 'csv' || format === 'tsv') && !quotes);
 }
 

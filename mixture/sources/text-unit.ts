@@ -92,8 +92,7 @@ async function* readLines(
     if (isInside || start > 0) {
       // Where the line feed that ends the skipped line is itself at or behind to-1, no line starts in this unit.
       const lastBreak = to === file.bytes ? -1 : chunk.indexOf(LF, Math.max(0, start - 1, to - 1 - at));
-      const isDone = lastBreak !== -1 && (isInside || start > 0);
-      if (isDone) {
+      if (lastBreak !== -1) {
         if (lastBreak + 1 > start) yield chunk.subarray(start, lastBreak + 1);
         return;
       }

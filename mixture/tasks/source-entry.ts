@@ -1,6 +1,6 @@
 /** A `source:` of a mixture file → SourceSpec, with paths made absolute. */
 import { basename, isAbsolute, resolve } from 'node:path';
-import { isLocalLocation } from '../../shared/storage/open-storage.ts';
+import { localPathOf } from '../../shared/storage/location.ts';
 import type { SourceEntry } from './mixture-schema.ts';
 import type { SourceFile, SourceSpec } from './task.ts';
 
@@ -27,13 +27,14 @@ export function buildSource(entry: SourceEntry, folder: string): SourceSpec {
 }
 
 function buildFile(path: string, folder: string): SourceFile {
-  if (isLocalLocation(path) && !path.startsWith('file:'))
+  const local = localPathOf(path);
+  if (local !== undefined)
     return {
-      location: resolve(folder, path),
-      name: (isAbsolute(path) ? basename(path) : path).replaceAll('\\', '/'),
+      location: resolve(folder, local),
+      name: (isAbsolute(local) ? basename(local) : local).replaceAll('\\', '/'),
     };
-  // What stands behind a question mark may be a signature: it is no name.
-  return { location: path, name: path.replace(/[?#].*$/u, '') };
+  // What stands behind a question mark may be a signature, and before an @ a login: they are no part of the name.
+  return { location: path, name: path.replace(/[?#].*$/u, '').replace(/^(https?:\/\/)[^/@]*@/iu, '$1') };
 }
 
 export function listOf(value: string | readonly string[]): readonly string[] {

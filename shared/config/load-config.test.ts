@@ -37,8 +37,11 @@ describe('configuration', () => {
       (await loadConfig(file, [parseSetting(`mixture.prepared=${value}`)])).mixture.prepared;
     assert.equal(await preparedOf(url), url);
     assert.equal(await preparedOf('here'), resolve('here'));
+    assert.equal(await preparedOf('file:///data/with%20space'), '/data/with space');
     const inFile = await configFile(BASE.replace('mixture: {', `mixture: { prepared: '${url}', `));
     assert.equal((await loadConfig(inFile, [])).mixture.prepared, url);
+    const byFileUrl = await configFile(BASE.replace('mixture: {', `mixture: { prepared: 'file:///data/exmix', `));
+    assert.equal((await loadConfig(byFileUrl, [])).mixture.prepared, '/data/exmix');
   });
 
   test('a setting wins over the file, and a later setting over an earlier one', async () => {

@@ -9,7 +9,7 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
-import { isLocalLocation } from '../storage/open-storage.ts';
+import { localPathOf } from '../storage/location.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
 
 /** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
@@ -73,10 +73,8 @@ export function overrideConfig(resolved: Tree, origin: string, overrides: readon
   const tree = structuredClone(resolved);
   const typed = overrides.map((override) => {
     const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
-    const { value } = override;
-    return isFile && typeof value === 'string' && isLocalLocation(value)
-      ? { ...override, value: resolve(value) }
-      : override;
+    const local = isFile && typeof override.value === 'string' ? localPathOf(override.value) : undefined;
+    return local === undefined ? override : { ...override, value: resolve(local) };
   });
   for (const override of typed) applyOverride(tree, override);
   return checkConfig(tree, origin);
@@ -119,7 +117,8 @@ function resolveFiles(tree: Tree, folder: string): void {
     const parent = tree[section];
     if (!isTree(parent)) continue;
     const value = parent[field];
-    if (typeof value === 'string' && isLocalLocation(value)) parent[field] = resolve(folder, value);
+    const local = typeof value === 'string' ? localPathOf(value) : undefined;
+    if (local !== undefined) parent[field] = resolve(folder, local);
   }
 }
 

@@ -1,7 +1,7 @@
-/** One HTTP exchange: a request, the judgement of its status, and its body, under a watch that ends silence. */
+/** One HTTP exchange: a request, the judgement of its status, and its body, tried again under a watch that ends silence. */
 import { setMaxListeners } from 'node:events';
 import { TrainerError } from '../errors.ts';
-import { PassingFailure } from './retries.ts';
+import { PassingFailure, withRetries, type Retries } from './retries.ts';
 import { notFound } from './storage-errors.ts';
 
 /** Of an error's body no more is read and shown than this, bytes. */
@@ -58,38 +58,33 @@ export class SilenceWatch {
   }
 }
 
-/**
- * Runs one attempt under a watch.
- * @param idleMs longest silence, ms
- */
-export async function attempt<T>(
-  idleMs: number,
+/** Runs attempts, each under a watch of its own, until one succeeds. @throws what Retries.failed throws */
+export function exchange<T>(
+  retries: Retries,
   signal: AbortSignal | undefined,
-  exchange: (watch: SilenceWatch) => Promise<T>,
+  run: (watch: SilenceWatch) => Promise<T>,
 ): Promise<T> {
-  const watch = new SilenceWatch(idleMs, signal);
-  try {
-    return await exchange(watch);
-  } catch (error) {
-    throw watch.reasonOf(error);
-  } finally {
-    watch.end();
-  }
+  return withRetries(retries, async () => {
+    const watch = new SilenceWatch(retries.policy.idleMs, signal);
+    try {
+      return await run(watch);
+    } catch (error) {
+      throw watch.reasonOf(error);
+    } finally {
+      watch.end();
+    }
+  });
 }
 
 /**
- * A response that is as asked for: 2xx.
+ * Lets a response pass that is as asked for: 2xx.
  * @param place for messages
  * @param accepted other statuses that the caller handles
  * @throws PassingFailure for 408, 425, 429, 5xx; STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_CHANGED, STORAGE_UNAVAILABLE
  */
-export async function checkStatus(
-  response: Response,
-  place: string,
-  accepted: readonly number[] = [],
-): Promise<Response> {
+export async function checkStatus(response: Response, place: string, accepted: readonly number[] = []): Promise<void> {
   const { status } = response;
-  if (response.ok || accepted.includes(status)) return response;
+  if (response.ok || accepted.includes(status)) return;
   const said = await errorText(response);
   const answer = `${place} answers ${status}${said === '' ? '' : `: ${said}`}`;
   if (status === 408 || status === 425 || status === 429 || status >= 500)
@@ -127,6 +122,28 @@ async function readBounded(response: Response): Promise<Uint8Array> {
     if (bytes >= MAX_ERROR_BYTES) break;
   }
   return Buffer.concat(parts).subarray(0, MAX_ERROR_BYTES);
+}
+
+/**
+ * All of a body that is small.
+ * @param what for messages: `an answer`
+ * @throws STORAGE_UNAVAILABLE where it is larger than `maxBytes`
+ */
+export async function readBody(
+  response: Response,
+  maxBytes: number,
+  what: string,
+  watch: SilenceWatch,
+): Promise<Buffer<ArrayBuffer>> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of bodyOf(response)) {
+    watch.waiting();
+    bytes += part.length;
+    if (bytes > maxBytes) throw new TrainerError('STORAGE_UNAVAILABLE', `${what} is larger than ${maxBytes} B`);
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
 }
 
 /** The chunks of a body; one that is not there is empty. Leaving the loop early closes the connection. */

@@ -5,8 +5,8 @@
  * start. The version is the ETag, else Last-Modified; an object with neither cannot be seen to change.
  */
 import { TrainerError } from '../errors.ts';
-import { attempt, bodyOf, checkStatus, SilenceWatch } from './http-exchange.ts';
-import { PassingFailure, Retries, withRetries, type RetryInit } from './retries.ts';
+import { bodyOf, checkStatus, exchange, SilenceWatch } from './http-exchange.ts';
+import { PassingFailure, Retries, type RetryInit } from './retries.ts';
 import { changed, truncated } from './storage-errors.ts';
 import type { ObjectFacts, StreamOptions } from './storage.ts';
 
@@ -29,19 +29,17 @@ export interface HttpInit extends RetryInit {
 export async function headObject(object: HttpObject, init: HttpInit, signal?: AbortSignal): Promise<ObjectFacts> {
   const retries = new Retries(`looking at ${object.place}`, init, signal);
   const ask = (method: 'GET' | 'HEAD') =>
-    withRetries(retries, () =>
-      attempt(retries.policy.idleMs, signal, async (watch) => {
-        const range: Record<string, string> = method === 'GET' ? { range: 'bytes=0-0' } : {};
-        const response = await send(object, method, range, init, watch);
-        // Some servers and all URLs that are signed for GET refuse HEAD.
-        const accepted = method === 'HEAD' ? [403, 405, 501] : [416];
-        await checkStatus(response, object.place, accepted);
-        if (response.status === 403 || response.status === 405 || response.status === 501) return undefined;
-        await response.body?.cancel();
-        const bytes = sizeOf(response);
-        return bytes === undefined ? undefined : { bytes, version: versionOf(response.headers) };
-      }),
-    );
+    exchange(retries, signal, async (watch) => {
+      const range: Record<string, string> = method === 'GET' ? { range: 'bytes=0-0' } : {};
+      const response = await send(object, method, range, init, watch);
+      // Some servers and all URLs that are signed for GET refuse HEAD.
+      const accepted = method === 'HEAD' ? [403, 405, 501] : [416];
+      await checkStatus(response, object.place, accepted);
+      if (response.status === 403 || response.status === 405 || response.status === 501) return undefined;
+      await response.body?.cancel();
+      const bytes = sizeOf(response);
+      return bytes === undefined ? undefined : { bytes, version: versionOf(response.headers) };
+    });
   const facts = (await ask('HEAD')) ?? (await ask('GET'));
   if (facts !== undefined) return facts;
   throw new TrainerError('STORAGE_UNAVAILABLE', `${object.place}: the server does not say how large it is`);

@@ -30,8 +30,7 @@ export class HttpStorage implements Storage {
   }
 
   readRange(key: string, from: number, length: number, signal?: AbortSignal, version?: string): Promise<Uint8Array> {
-    const options = { ...(signal === undefined ? {} : { signal }), ...(version === undefined ? {} : { version }) };
-    return readObjectRange(this.#object(key), from, length, options, this.#init);
+    return readObjectRange(this.#object(key), from, length, { version, signal }, this.#init);
   }
 
   stream(key: string, options: StreamOptions = {}): AsyncIterable<Uint8Array> {

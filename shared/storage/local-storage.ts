@@ -5,7 +5,7 @@ import { dirname, join, relative, sep } from 'node:path';
 import { replaceFile, systemCode, throwIfAborted, toStorageError } from '../atomic-file.ts';
 import { toTrainerError, TrainerError } from '../errors.ts';
 import { changed, truncated } from './storage-errors.ts';
-import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
+import { compareKeys, type ListedObject, type ObjectFacts, type Storage, type StreamOptions } from './storage.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 
@@ -68,9 +68,9 @@ export class LocalStorage implements Storage {
           fd: file,
           autoClose: false,
           start: from,
+          end: to === undefined ? undefined : to - 1,
           highWaterMark: CHUNK_BYTES,
-          ...(to === undefined ? {} : { end: to - 1 }),
-          ...(signal === undefined ? {} : { signal }),
+          signal,
         });
         let at = from;
         for await (const chunk of chunks) {
@@ -88,11 +88,7 @@ export class LocalStorage implements Storage {
   }
 
   async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ListedObject> {
-    const folder = prefix.includes('/') ? dirname(`${prefix}x`) : '';
-    for (const key of await this.#keysBelow(join(this.location, folder), signal)) {
-      if (!key.startsWith(prefix)) continue;
-      yield { key, ...(await this.head(key, signal)) };
-    }
+    for (const key of await this.#keysWith(prefix, signal)) yield { key, ...(await this.head(key, signal)) };
   }
 
   async put(key: string, body: Uint8Array, signal?: AbortSignal): Promise<void> {
@@ -112,24 +108,31 @@ export class LocalStorage implements Storage {
     });
   }
 
-  /** Keys of all files below a folder, in the order of their UTF-8 bytes; a folder that is not there has none. */
-  async #keysBelow(folder: string, signal: AbortSignal | undefined): Promise<string[]> {
+  /**
+   * Keys that start with `prefix`, in order; a folder that is not there has none. What cannot hold one is neither listed nor followed:
+   * beside the files that are meant there may be anything.
+   */
+  async #keysWith(prefix: string, signal: AbortSignal | undefined): Promise<string[]> {
     const keys: string[] = [];
+    const folder = join(this.location, prefix.includes('/') ? dirname(`${prefix}x`) : '');
     const pending = [folder];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
       throwIfAborted(signal, `listing ${folder}`);
       try {
         for (const entry of await readdir(next, { withFileTypes: true })) {
           const path = join(next, entry.name);
+          const key = relative(this.location, path).replaceAll(sep, '/');
+          const isMeant = key.startsWith(prefix);
+          if (!isMeant && !prefix.startsWith(`${key}/`)) continue;
           const kind = entry.isSymbolicLink() ? await kindOfLink(path) : entry;
           if (kind.isDirectory()) pending.push(path);
-          else if (kind.isFile()) keys.push(relative(this.location, path).replaceAll(sep, '/'));
+          else if (kind.isFile() && isMeant) keys.push(key);
         }
       } catch (error) {
         if (systemCode(error) !== 'ENOENT') throw toLocalError(error, 'list', next);
       }
     }
-    return keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    return keys.sort(compareKeys);
   }
 }
 

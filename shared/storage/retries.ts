@@ -120,7 +120,7 @@ export async function withRetries<T>(retries: Retries, attempt: () => Promise<T>
   }
 }
 
-/** Codes of failures of a connection that pass; everything else that a connection reports (certificates) does not. */
+/** Codes of failures of a connection that pass; everything else that a connection reports (certificates, ERR_…) does not. */
 const PASSING_CODE = /^(E[A-Z]+|UND_ERR_.*)$/u;
 
 /** @throws the failure itself where it does not pass by itself */
@@ -134,8 +134,7 @@ function toPassingFailure(thrown: unknown): PassingFailure {
     if (thrown instanceof TypeError) return new PassingFailure(`the connection broke: ${message}`, 0, thrown);
     throw toTrainerError(thrown);
   }
-  if (PASSING_CODE.test(code) && !code.startsWith('ERR_'))
-    return new PassingFailure(`the connection broke: ${code}`, 0, thrown);
+  if (PASSING_CODE.test(code)) return new PassingFailure(`the connection broke: ${code}`, 0, thrown);
   throw new TrainerError('STORAGE_UNAVAILABLE', `the connection cannot be made: ${message} (${code})`, {
     cause: thrown,
   });

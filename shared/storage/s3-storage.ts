@@ -6,9 +6,9 @@
  */
 import { AwsV4Signer } from 'aws4fetch';
 import { TrainerError } from '../errors.ts';
-import { attempt, bodyOf, checkStatus } from './http-exchange.ts';
+import { checkStatus, exchange, readBody } from './http-exchange.ts';
 import { headObject, readObjectRange, streamObject, type HttpInit, type HttpObject } from './http-objects.ts';
-import { Retries, withRetries } from './retries.ts';
+import { Retries } from './retries.ts';
 import { parseListing } from './s3-listing.ts';
 import type { S3Options } from './s3-options.ts';
 import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
@@ -43,8 +43,7 @@ export class S3Storage implements Storage {
   }
 
   readRange(key: string, from: number, length: number, signal?: AbortSignal, version?: string): Promise<Uint8Array> {
-    const options = { ...(signal === undefined ? {} : { signal }), ...(version === undefined ? {} : { version }) };
-    return readObjectRange(this.#object(key), from, length, options, this.#init);
+    return readObjectRange(this.#object(key), from, length, { version, signal }, this.#init);
   }
 
   stream(key: string, options: StreamOptions = {}): AsyncIterable<Uint8Array> {
@@ -105,24 +104,12 @@ export class S3Storage implements Storage {
     body: Uint8Array | undefined,
     signal: AbortSignal | undefined,
   ): Promise<string> {
-    const retries = new Retries(what, this.#init, signal);
-    return withRetries(retries, () =>
-      attempt(retries.policy.idleMs, signal, async (watch) => {
-        const request = await this.#sign(method, url, {}, body);
-        const response = await (this.#init.fetch ?? fetch)(request, { signal: watch.signal });
-        await checkStatus(response, what.slice(what.indexOf(' ') + 1), method === 'DELETE' ? [404] : []);
-        const parts: Uint8Array[] = [];
-        let bytes = 0;
-        for await (const part of bodyOf(response)) {
-          watch.waiting();
-          bytes += part.length;
-          if (bytes > MAX_LISTING_BYTES)
-            throw new TrainerError('STORAGE_UNAVAILABLE', `${what}: the answer is larger than ${MAX_LISTING_BYTES} B`);
-          parts.push(part);
-        }
-        return Buffer.concat(parts).toString('utf8');
-      }),
-    );
+    return exchange(new Retries(what, this.#init, signal), signal, async (watch) => {
+      const request = await this.#sign(method, url, {}, body);
+      const response = await (this.#init.fetch ?? fetch)(request, { signal: watch.signal });
+      await checkStatus(response, what.slice(what.indexOf(' ') + 1), method === 'DELETE' ? [404] : []);
+      return String(await readBody(response, MAX_LISTING_BYTES, `${what}: the answer`, watch));
+    });
   }
 
   async #sign(

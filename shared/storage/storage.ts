@@ -21,11 +21,11 @@ export interface ListedObject extends ObjectFacts {
 
 export interface StreamOptions {
   /** First byte; default 0. */
-  readonly from?: number;
+  readonly from?: number | undefined;
   /** Byte behind the last one; default: the end of the object. */
-  readonly to?: number;
-  readonly version?: string;
-  readonly signal?: AbortSignal;
+  readonly to?: number | undefined;
+  readonly version?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -55,4 +55,21 @@ export interface Storage {
   put(key: string, body: Uint8Array, signal?: AbortSignal): Promise<void>;
   /** Removes an object; one that is not there is no error. */
   delete(key: string, signal?: AbortSignal): Promise<void>;
+}
+
+/** Ascending order of the keys' UTF-8 bytes, which is that of their code points; keys are well-formed. */
+export function compareKeys(a: string, b: string): number {
+  const end = Math.min(a.length, b.length);
+  for (let i = 0; i < end; i++) {
+    const unitA = a.charCodeAt(i);
+    const unitB = b.charCodeAt(i);
+    if (unitA !== unitB) return rankOf(unitA) - rankOf(unitB);
+  }
+  return a.length - b.length;
+}
+
+/** Surrogates stand for code points above all others, but U+E000 … U+FFFF have larger units. */
+function rankOf(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
 }

@@ -5,7 +5,7 @@ import type { ErrorRecord } from '../../shared/errors.ts';
 import type { BatchShape } from './batch-ring.ts';
 
 /** How a remote mixture is read: what of it can be sent to a thread. */
-export type SourceOptions = Omit<PreparedAccess, 'onSource' | 'clock'>;
+export type SourceOptions = Omit<PreparedAccess, 'onSource'>;
 
 /** What the feed thread is started with. */
 export interface FeedData {

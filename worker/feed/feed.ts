@@ -7,7 +7,7 @@ import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
 import { Thread } from '../../shared/thread/thread.ts';
-import { createBatchRing, viewSlot, type BatchShape } from './batch-ring.ts';
+import { createBatchRing, viewSlot } from './batch-ring.ts';
 import type { BatchPlace, FeedData, FeedReply, FeedRequest, LaneRows, SourceOptions } from './feed-messages.ts';
 
 /** A wait for a microbatch has no other deadline than the step's, which its signal brings; it is renewed so often, ms. */
@@ -21,14 +21,7 @@ export interface FilledBatch extends BatchPlace {
   readonly inputTokens: number;
 }
 
-export interface FeedInit {
-  /** A folder, or an http:, https: or s3: URL. */
-  readonly preparedFolder: string;
-  readonly mixtureHash: string;
-  readonly seed: number;
-  readonly shape: BatchShape;
-  readonly microbatchesPerLane: number;
-  readonly numSlots: number;
+export interface FeedInit extends Omit<FeedData, 'ring' | 'access'> {
   readonly access?: SourceOptions;
   /** A remote mixture does not answer, or answers again. */
   readonly onSource?: (notice: SourceNotice) => void;

@@ -14,6 +14,7 @@ import { basename, dirname, join } from 'node:path';
 import { syncFolder, systemCode, toStorageError } from '../../../shared/atomic-file.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { TrainerError } from '../../../shared/errors.ts';
+import { isAlive } from '../../../shared/partial-folders.ts';
 import type { ResolvedFile } from '../resolved-source.ts';
 import type { SourceAccess } from '../source-access.ts';
 import { openHubFile } from './hub-files.ts';
@@ -107,7 +108,7 @@ async function download(
   try {
     const out = await open(partial, 'a');
     try {
-      const options = { from: at, to: file.bytes, ...(signal === undefined ? {} : { signal }) };
+      const options = { from: at, to: file.bytes, signal };
       for await (const chunk of openHubFile(file.location, access).stream('', options)) {
         hash.update(chunk);
         await out.writeFile(chunk);
@@ -160,7 +161,7 @@ async function partialsOf(path: string): Promise<string[]> {
 /** Whether its owner was a process of this host that is gone. */
 function isAbandoned(partial: string): boolean {
   const [, host, pid] = /\.partial-(.*)-(\d+)$/u.exec(partial) ?? [];
-  return host === hostname() && !isProcessAlive(Number(pid));
+  return host === hostname() && !isAlive(Number(pid));
 }
 
 async function wasWritten(path: string, sinceMs: number): Promise<boolean> {
@@ -168,13 +169,4 @@ async function wasWritten(path: string, sinceMs: number): Promise<boolean> {
     ({ mtimeMs }) => mtimeMs > sinceMs,
     () => false,
   );
-}
-
-function isProcessAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) !== 'ESRCH';
-  }
 }

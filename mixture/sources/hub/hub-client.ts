@@ -6,8 +6,9 @@
  */
 import { datasetInfo, listFiles } from '@huggingface/hub';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
-import { attempt, bodyOf, checkStatus } from '../../../shared/storage/http-exchange.ts';
-import { Retries, withRetries } from '../../../shared/storage/retries.ts';
+import { checkStatus, exchange, readBody } from '../../../shared/storage/http-exchange.ts';
+import { Retries } from '../../../shared/storage/retries.ts';
+import { compareKeys } from '../../../shared/storage/storage.ts';
 import type { SourceAccess } from '../source-access.ts';
 
 /** A page of a listing of 1,000 files is about 0.3 MB, bytes. */
@@ -71,7 +72,7 @@ export class HubClient {
       if (error instanceof EntryMissing) return [];
       throw toTrainerError(error);
     }
-    return files.sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+    return files.sort((a, b) => compareKeys(a.path, b.path));
   }
 
   #fetch(what: string): typeof fetch {
@@ -80,30 +81,20 @@ export class HubClient {
     const place = `data set ${this.#dataset} on ${hubUrl}`;
     return (input, init) => {
       const retries = new Retries(`asking ${place} for ${what}`, storage, signal);
-      return withRetries(retries, () =>
-        attempt(retries.policy.idleMs, signal, async (watch) => {
-          const request = new Request(input, init);
-          if (hubToken !== undefined && new URL(request.url).origin === new URL(hubUrl).origin)
-            request.headers.set('authorization', `Bearer ${hubToken}`);
-          const response = await (storage.fetch ?? fetch)(request, { signal: watch.signal });
-          if (response.status === 401 || response.status === 403 || response.status === 404) {
-            const code = response.headers.get('x-error-code') ?? '';
-            await response.body?.cancel();
-            throw hubError(this.#dataset, hubUrl, response.status, code, hubToken !== undefined);
-          }
-          await checkStatus(response, place);
-          const parts: Uint8Array[] = [];
-          let bytes = 0;
-          for await (const part of bodyOf(response)) {
-            watch.waiting();
-            parts.push(part);
-            bytes += part.length;
-            if (bytes > MAX_ANSWER_BYTES)
-              throw new TrainerError('STORAGE_UNAVAILABLE', `${place}: an answer is larger than ${MAX_ANSWER_BYTES} B`);
-          }
-          return new Response(Buffer.concat(parts), { status: response.status, headers: response.headers });
-        }),
-      );
+      return exchange(retries, signal, async (watch) => {
+        const request = new Request(input, init);
+        if (hubToken !== undefined && new URL(request.url).origin === new URL(hubUrl).origin)
+          request.headers.set('authorization', `Bearer ${hubToken}`);
+        const response = await (storage.fetch ?? fetch)(request, { signal: watch.signal });
+        if (response.status === 401 || response.status === 403 || response.status === 404) {
+          const code = response.headers.get('x-error-code') ?? '';
+          await response.body?.cancel();
+          throw hubError(this.#dataset, hubUrl, response.status, code, hubToken !== undefined);
+        }
+        await checkStatus(response, place);
+        const body = await readBody(response, MAX_ANSWER_BYTES, `${place}: an answer`, watch);
+        return new Response(body, { status: response.status, headers: response.headers });
+      });
     };
   }
 }

@@ -1,7 +1,7 @@
 /** The footer of a parquet file: its columns and row groups. */
-import { parquetMetadataAsync, type AsyncBuffer, type FileMetaData } from 'hyparquet';
+import { parquetMetadataAsync, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
-import { nearestNames } from '../../../shared/nearest-names.ts';
+import { missingColumns } from '../missing-columns.ts';
 import type { SourceFileBytes } from '../source-file.ts';
 
 /** A file is shorter than this only if it is none: magic, length of the footer, magic. */
@@ -46,7 +46,8 @@ export async function openParquet(
   await checkMagic(file, buffer);
   try {
     const metadata = await parquetMetadataAsync(buffer, { initialFetchSize: FIRST_FETCH_BYTES, geoparquet: false });
-    return { buffer, metadata, columns: topColumns(metadata), groups: groupsOf(metadata) };
+    const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
+    return { buffer, metadata, columns, groups: groupsOf(metadata) };
   } catch (error) {
     throw damaged(file.name, 'its footer', error);
   }
@@ -67,21 +68,6 @@ async function checkMagic(file: SourceFileBytes, buffer: AsyncBuffer): Promise<v
       ? `${what} that ends with ${MAGIC}, found one that is cut short at ${file.bytes} B; fetch or write it again`
       : `${what}, found one that starts with ${JSON.stringify(first)}; name its format`,
   );
-}
-
-/** Children of the root, in order: a schema is a tree in depth-first order. */
-function topColumns({ schema }: FileMetaData): string[] {
-  const names: string[] = [];
-  let at = 1;
-  const skip = () => {
-    const element = schema[at++];
-    for (let child = 0; child < (element?.num_children ?? 0); child++) skip();
-  };
-  while (at < schema.length) {
-    names.push(schema[at]!.name);
-    skip();
-  }
-  return names;
 }
 
 function groupsOf({ row_groups: groups }: FileMetaData): RowGroupPlace[] {
@@ -107,12 +93,7 @@ export function chooseColumns(name: string, columns: readonly string[], fields: 
     else missing.push(field);
   }
   if (missing.length === 0) return fields.length === 0 ? [...columns] : [...chosen];
-  const near = [...new Set(missing.flatMap((field) => nearestNames(field, columns)))];
-  throw new TrainerError(
-    'CONFIG_INVALID',
-    `${name}: no column "${missing.join('", "')}"; ` +
-      (near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ')}`),
-  );
+  throw missingColumns(name, missing, columns);
 }
 
 /** Whatever hyparquet throws over bytes that are not as they should be. */

@@ -1,4 +1,4 @@
-/** CRC-32C (Castagnoli), four bytes at a time, and the mask that TFRecord files put on it. Source: RFC 3720, B.4; TensorFlow, lib/hash/crc32c.h. */
+/** CRC-32C (Castagnoli), eight bytes at a time, and the mask that TFRecord files put on it. Source: RFC 3720, B.4; TensorFlow, lib/hash/crc32c.h. */
 
 const POLYNOMIAL = 0x82f63b78;
 const MASK_DELTA = 0xa282ead8;

@@ -1,0 +1,33 @@
+/** What a location says about itself: its scheme, and where it is if it is on this machine. Nothing is opened. */
+import { fileURLToPath } from 'node:url';
+import { TrainerError } from '../errors.ts';
+
+/** `https:`, `s3:`, …: two letters or more, so that a drive letter is a path. */
+const SCHEME = /^([a-z][a-z0-9+.-]+):\/\//iu;
+
+/** In small letters; undefined for a path. */
+export function schemeOf(location: string): string | undefined {
+  return SCHEME.exec(location)?.[1]?.toLowerCase();
+}
+
+/**
+ * The path of a location on this machine, a path or a file: URL; undefined for any other URL.
+ * @throws CONFIG_INVALID for a file: URL that has no path here
+ */
+export function localPathOf(location: string): string | undefined {
+  const scheme = schemeOf(location);
+  if (scheme === undefined) return location;
+  if (scheme !== 'file') return undefined;
+  try {
+    return fileURLToPath(location);
+  } catch (error) {
+    throw new TrainerError('CONFIG_INVALID', `${location}: expected a file: URL of this machine, file:///path`, {
+      cause: error,
+    });
+  }
+}
+
+/** Whether a location is on this machine: a path or a file: URL. @throws as localPathOf */
+export function isLocalLocation(location: string): boolean {
+  return localPathOf(location) !== undefined;
+}
