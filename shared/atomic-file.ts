@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { open, readdir, rename, rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { TrainerError } from './errors.ts';
@@ -79,7 +80,10 @@ export async function writeNewFile(path: string, content: string | Uint8Array): 
   }
 }
 
-/** Tells the temporary files of this thread apart: two calls may replace the same file at the same time. */
+/**
+ * Tells the temporary files of this thread apart: two calls may replace the same file at the same time. Process and thread are
+ * numbers of this host; others may replace it too.
+ */
 let numReplaced = 0;
 
 /**
@@ -87,7 +91,7 @@ let numReplaced = 0;
  * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
  */
 export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.new-${process.pid}-${threadId}-${numReplaced++}`;
+  const temporary = `${path}.new-${hostname()}-${process.pid}-${threadId}-${numReplaced++}`;
   try {
     await rm(temporary, { force: true });
     await writeNewFile(temporary, content);
