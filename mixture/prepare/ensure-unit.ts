@@ -111,19 +111,26 @@ async function writeUnit(
   });
   const rows = createUnitRows({ preparable, tokenizer, featureLengths, sink: writer });
   let bytesRead = 0;
+  const tell = (): void => {
+    const { numExamples, numTokens } = rows;
+    onProgress?.({ bytesRead, numRows: rows.tally.numRows, numExamples, numTokens });
+  };
   try {
     const batches = readUnit(source, unit, {
       requiredFields: rows.fields,
       access,
       ...(signal === undefined ? {} : { signal }),
-      onBytes: (numBytes) => (bytesRead += numBytes),
+      onBytes: (numBytes) => {
+        bytesRead += numBytes;
+        tell();
+      },
+      onDownload: tell,
     });
     for await (const batch of batches) {
       throwIfAborted(signal, `preparing task ${task}`);
       await rows.take(batch);
       rows.tally.checkEarly();
-      const { numExamples, numTokens } = rows;
-      onProgress?.({ bytesRead, numRows: rows.tally.numRows, numExamples, numTokens });
+      tell();
     }
     const shards = [...(await writer.finish())];
     const counts = rows.counts();
