@@ -30,6 +30,8 @@ const unitRecordSchema = z.strictObject({
   shards: z.array(shardEntrySchema),
 });
 
+const storedRecordSchema = unitRecordSchema.extend({ hash: sha256 });
+
 export type UnitRecord = z.infer<typeof unitRecordSchema>;
 
 export function createUnitRecord(facts: Omit<UnitRecord, 'format' | 'version'>): UnitRecord {
@@ -52,7 +54,7 @@ export function parseUnitRecord(text: string, path: string): UnitRecord {
   } catch (error) {
     throw damaged('is not JSON', error);
   }
-  const parsed = unitRecordSchema.extend({ hash: sha256 }).safeParse(value);
+  const parsed = storedRecordSchema.safeParse(value);
   if (!parsed.success) throw damaged(`is no record of a unit of version ${FORMAT_VERSION}`, parsed.error);
   const { hash, ...record } = parsed.data;
   if (serializeUnitRecord(record) !== text) throw damaged(`expected content with the hash ${hash}`);
