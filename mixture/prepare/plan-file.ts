@@ -4,13 +4,14 @@
  * server. Removed when the mixture is finished. No credentials are in it: of URLs that the mixture itself gives only names are kept;
  * files that a folder or glob of a bucket was found to hold keep their s3: URL.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere, replaceFile, toStorageError } from '../../shared/atomic-file.ts';
 import { isLocalLocation } from '../../shared/storage/open-storage.ts';
 import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
 import { SOURCE_FORMATS, type SourceFile, type SourceSpec } from '../tasks/task.ts';
+import { partSchema } from './unit-record.ts';
 
 const PLANS_FOLDER = '.plans';
 /** Raised when the meaning of a plan changes: older ones are not read. */
@@ -47,10 +48,7 @@ const planSchema = z.strictObject({
     z.strictObject({
       file: count,
       bytes: count,
-      part: z.discriminatedUnion('kind', [
-        z.strictObject({ kind: z.literal('whole') }),
-        z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
-      ]),
+      part: partSchema,
     }),
   ),
 });
@@ -73,10 +71,7 @@ export async function readPlan(
   key: string,
 ): Promise<SourcePlan | undefined> {
   const path = planPath(outDir, task);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  });
+  const text = await readIfThere(path);
   const plan = text === undefined ? undefined : planSchema.safeParse(parseJson(text)).data;
   if (plan?.key !== key) return undefined;
   const { source, units } = plan;

@@ -13,6 +13,12 @@ export const UNIT_FILE = 'unit.json';
 const count = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/u);
 
+/** A piece of a file. */
+export const partSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('whole') }),
+  z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
+]);
+
 const unitRecordSchema = z.strictObject({
   format: z.literal('exmix-unit'),
   version: z.literal(FORMAT_VERSION),
@@ -22,10 +28,7 @@ const unitRecordSchema = z.strictObject({
   identity: sha256,
   /** The piece of the source. */
   file: z.string(),
-  part: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('whole') }),
-    z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
-  ]),
+  part: partSchema,
   counts: unitCountsSchema,
   shards: z.array(shardEntrySchema),
 });
