@@ -11,9 +11,6 @@ import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 import { shardEntrySchema } from './shard-entry.ts';
 import { unitCountsSchema } from './unit-counts.ts';
 
-export { sha256Of } from './prepared-format.ts';
-export type { ShardEntry } from './shard-entry.ts';
-
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
 
