@@ -101,9 +101,3 @@ export function makeSyntheticMixture(): SyntheticMixture {
   const sizes = taskSizes();
   return { tasks: sizes.map(makeTask), shares: computeRates(sizes, PAPER_RATES).map(({ share }) => share) };
 }
-
-export function mean(values: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]!;
-  return sum / values.length;
-}
