@@ -16,6 +16,7 @@ import { parseArgs } from 'node:util';
 import type { LinkKind } from '../worker/collective/inbound.ts';
 import type { SocketKind } from '../worker/collective/connect-mesh.ts';
 import type { Ask, Reply } from './all-reduce-rank.ts';
+import { median } from './statistics.ts';
 
 const { values: args } = parseArgs({
   options: {
@@ -109,10 +110,6 @@ function combine(costs: readonly Cost[]): Cost {
 
 const exmixCost = (replies: readonly Reply[]): Cost =>
   combine(replies.map(({ totalMs, cpuMs }) => ({ ms: totalMs, cpuMs })));
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-}
 
 /** `123.4 (best 100.0, cpu 200)` */
 function show(costs: readonly Cost[]): string {

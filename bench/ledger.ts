@@ -19,6 +19,7 @@ import { Planner, type TaskLengths } from '../mixture/plan/planner.ts';
 import { computeRates, PAPER_RATES } from '../mixture/plan/rates.ts';
 import { computeSegmentLength, corruptedLengths } from '../mixture/plan/span-corruption.ts';
 import { hashName, RandomStream } from '../shared/random.ts';
+import { median } from './statistics.ts';
 
 const LIMITS = { inputsLimit: 512, targetsLimit: 114 };
 const ROWS = 2048;
@@ -34,9 +35,9 @@ function syntheticTask(name: string, numExamples: number): TaskLengths {
   const random = new RandomStream([1, hashName(name)]);
   const inputs = 20 * 24 ** random.nextFloat();
   const targets = 3 * 23 ** (random.nextFloat() ** 2);
-  const sample = (median: number, limit: number) =>
+  const sample = (middle: number, limit: number) =>
     Uint16Array.from({ length: SAMPLES }, () =>
-      Math.max(2, Math.min(limit, Math.round(median * Math.exp(0.5 * random.nextNormal())))),
+      Math.max(2, Math.min(limit, Math.round(middle * Math.exp(0.5 * random.nextNormal())))),
     );
   const [inputsSamples, targetsSamples] = [sample(inputs, LIMITS.inputsLimit), sample(targets, LIMITS.targetsLimit)];
   const at = (index: number, salt: number) => Math.imul(index ^ salt, 0x9e3779b1) >>> 20;
@@ -119,10 +120,9 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
   }
   const readMs = performance.now() - start;
   rmSync(folder, { recursive: true });
-  const median = times.sort((a, b) => a - b)[times.length >> 1]!;
   console.log(
     `windows of ${windowDraws}: ${Math.round(numExamples / steps)} examples a step, ${Math.round(bytes / steps)} B a step, ` +
-      `${(bytes / numExamples).toFixed(3)} B/example; recorded in ${median.toFixed(1)} ms (median), of these ` +
+      `${(bytes / numExamples).toFixed(3)} B/example; recorded in ${median(times).toFixed(1)} ms (median), of these ` +
       `${(waitingMs / steps).toFixed(1)} ms waiting for the disk; read again ${Math.round(numRead / readMs)} examples/ms`,
   );
 }

@@ -27,7 +27,7 @@ interface Interval {
   readonly endMs: number;
 }
 
-export function movingInterval({ announcedMs, finalMs }: BucketSpan): Interval {
+function movingInterval({ announcedMs, finalMs }: BucketSpan): Interval {
   return { startMs: Math.max(...announcedMs), endMs: Math.max(...finalMs) };
 }
 

@@ -24,8 +24,6 @@ export type ProbeRecord =
       readonly kind: 'reduced';
       readonly atMs: HostMs;
       readonly step: number;
-      readonly totalMs: number;
-      readonly exposedMs: number;
       readonly buckets: readonly { readonly announcedMs: number; readonly finalMs: number }[];
     };
 
@@ -70,8 +68,7 @@ async function watchLinkThread(): Promise<void> {
   Collective.prototype.startStep = async function (step, signal) {
     const atMs = now();
     const result = await startStep.call(this, step, signal);
-    const { totalMs, exposedMs, buckets } = result;
-    records.push({ kind: 'reduced', atMs, step, totalMs, exposedMs, buckets });
+    records.push({ kind: 'reduced', atMs, step, buckets: result.buckets });
     setImmediate(write);
     return result;
   };

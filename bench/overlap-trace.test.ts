@@ -20,8 +20,6 @@ test('the trace has a process for each worker, and slices of its phases, its gra
             kind: 'reduced',
             atMs: 1001,
             step: 5,
-            totalMs: 0,
-            exposedMs: 0,
             buckets: [{ announcedMs: 10.5, finalMs: 30 }],
           },
         ],

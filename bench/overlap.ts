@@ -23,6 +23,7 @@ import { planGradient } from '../worker/compute/plan-gradient.ts';
 import { measureOverlap, type BucketSpan, type StepOverlap } from './overlap-measure.ts';
 import type { ProbeRecord } from './overlap-probe.ts';
 import { traceEvents, type WorkerRecords } from './overlap-trace.ts';
+import { median } from './statistics.ts';
 
 const MIB = 2 ** 20;
 const ROWS = 4;
@@ -133,10 +134,6 @@ function firstAnnounced({ workers }: Run, step: number): number[] {
       return [Math.min(...announced) / Math.max(...announced)];
     }),
   );
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
 
 function row(name: string, run: Run): string {

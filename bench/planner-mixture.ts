@@ -8,7 +8,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { TaskLengths } from '../mixture/plan/planner.ts';
-import { computeRates, PAPER_RATES, type TaskRate } from '../mixture/plan/rates.ts';
+import { computeRates, PAPER_RATES } from '../mixture/plan/rates.ts';
 import { computeSegmentLength, corruptedLengths } from '../mixture/plan/span-corruption.ts';
 import { hashName, RandomStream } from '../shared/random.ts';
 
@@ -37,7 +37,6 @@ export interface SyntheticTask extends TaskLengths {
 
 export interface SyntheticMixture {
   readonly tasks: readonly SyntheticTask[];
-  readonly rates: readonly TaskRate[];
   readonly shares: readonly number[];
 }
 
@@ -100,12 +99,5 @@ function makeTask({ name, kind, numExamples }: ReturnType<typeof taskSizes>[numb
 
 export function makeSyntheticMixture(): SyntheticMixture {
   const sizes = taskSizes();
-  const rates = computeRates(sizes, PAPER_RATES);
-  return { tasks: sizes.map(makeTask), rates, shares: rates.map(({ share }) => share) };
-}
-
-export function mean(values: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]!;
-  return sum / values.length;
+  return { tasks: sizes.map(makeTask), shares: computeRates(sizes, PAPER_RATES).map(({ share }) => share) };
 }

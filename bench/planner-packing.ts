@@ -10,7 +10,8 @@ import { computeFills, packRows, type PackedRows } from '../mixture/plan/packing
 import { computeWeights, drawTasks } from '../mixture/plan/draws.ts';
 import { createPermutation } from '../mixture/plan/permutation.ts';
 import { RandomStream } from '../shared/random.ts';
-import { LIMITS, makeSyntheticMixture, mean } from './planner-mixture.ts';
+import { LIMITS, makeSyntheticMixture } from './planner-mixture.ts';
+import { mean } from './statistics.ts';
 
 const NUM_DRAWS = 131_072;
 const { inputsLimit, targetsLimit } = LIMITS;

@@ -16,6 +16,7 @@ import { createBatchArrays, placeExamples } from '../mixture/feed/batch.ts';
 import { Planner } from '../mixture/plan/planner.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { LIMITS, makeSyntheticMixture, NUM_SAMPLES } from './planner-mixture.ts';
+import { median } from './statistics.ts';
 
 const { values } = parseArgs({
   options: {
@@ -95,8 +96,7 @@ try {
     ['seqio', () => measurePeer('seqio', mixtureFile)],
   ];
   const rounds = Array.from({ length: Number(values.rounds) }, () => ways.map(([, measure]) => measure()));
-  const median = (of: (round: readonly Figures[]) => number) =>
-    rounds.map(of).sort((a, b) => a - b)[rounds.length >> 1]!;
+  const medianOf = (of: (round: readonly Figures[]) => number): number => median(rounds.map(of));
   console.log(
     '| | rows/s | examples/s | rows per CPU second | examples a row | fill of all rows | with arrays, × (wall; CPU) |',
   );
@@ -106,14 +106,14 @@ try {
     const cpu = (round: readonly Figures[], i: number) => round[i]!.rows / round[i]!.cpuSeconds;
     const cells = [
       name,
-      median((round) => wall(round, way)).toFixed(0),
-      median((round) => round[way]!.examples / round[way]!.wallSeconds).toFixed(0),
-      median((round) => cpu(round, way)).toFixed(0),
-      median((round) => round[way]!.examples / round[way]!.rows).toFixed(2),
-      median((round) => round[way]!.fill).toFixed(4),
+      medianOf((round) => wall(round, way)).toFixed(0),
+      medianOf((round) => round[way]!.examples / round[way]!.wallSeconds).toFixed(0),
+      medianOf((round) => cpu(round, way)).toFixed(0),
+      medianOf((round) => round[way]!.examples / round[way]!.rows).toFixed(2),
+      medianOf((round) => round[way]!.fill).toFixed(4),
       way < 2
         ? ''
-        : `${median((round) => wall(round, 1) / wall(round, way)).toFixed(1)}; ${median((round) => cpu(round, 1) / cpu(round, way)).toFixed(1)}`,
+        : `${medianOf((round) => wall(round, 1) / wall(round, way)).toFixed(1)}; ${medianOf((round) => cpu(round, 1) / cpu(round, way)).toFixed(1)}`,
     ];
     console.log(`| ${cells.join(' | ')} |`);
   });

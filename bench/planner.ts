@@ -11,6 +11,7 @@ import { createPermutation } from '../mixture/plan/permutation.ts';
 import { encodeRows } from '../mixture/plan/planned-rows.ts';
 import { Planner } from '../mixture/plan/planner.ts';
 import { computeWeights, drawTasks } from '../mixture/plan/draws.ts';
+import { mean } from './statistics.ts';
 
 const { values } = parseArgs({
   options: {
@@ -29,7 +30,7 @@ const residentMiB = () => {
   return process.memoryUsage().rss / 2 ** 20;
 };
 const emptyMiB = residentMiB();
-const { LIMITS, makeSyntheticMixture, mean } = await import('./planner-mixture.ts');
+const { LIMITS, makeSyntheticMixture } = await import('./planner-mixture.ts');
 const { tasks, shares } = makeSyntheticMixture();
 const lengthsMiB = residentMiB();
 const planner = new Planner({ seed: 7, ...LIMITS, windowDraws: mainWindow, shares }, tasks);

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { median } from './statistics.ts';
 
 const PHASES = ['feed', 'compute', 'communicate', 'update', 'total', 'wall'] as const;
 /** The first steps also pay for what is compiled and allocated once. */
@@ -24,7 +25,6 @@ const steps = lines
   .map((line) => JSON.parse(line) as Committed)
   .filter(({ msg }) => msg === 'step committed')
   .slice(WARM_UP_STEPS);
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1]!;
 
 console.log(
   `${steps.length} steps, ${steps[0]!.worldSize} workers, median ${median(steps.map((step) => step.tokensPerSecond))} tokens/s`,

@@ -8,11 +8,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { link, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, open, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { systemCode, syncFolder, toStorageError, writeNewFile } from '../shared/atomic-file.ts';
+import { readIfThere, systemCode, syncFolder, toStorageError, writeNewFile } from '../shared/atomic-file.ts';
 import { TrainerError } from '../shared/errors.ts';
 
 /** A lock from another host that was not renewed for this long is stale. */
@@ -162,13 +162,8 @@ function isAlive(pid: number): boolean {
 
 /** undefined where there is no lock. @throws PATH_UNUSABLE for a lock that cannot be read or is none of ours */
 async function readOwner(path: string): Promise<LockOwner | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  }
+  const text = await readIfThere(path);
+  if (text === undefined) return undefined;
   try {
     return ownerSchema.parse(JSON.parse(text));
   } catch (error) {

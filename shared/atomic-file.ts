@@ -5,7 +5,9 @@
  * Every failure of the file system becomes a TrainerError that names the path and what was tried.
  */
 import { createHash } from 'node:crypto';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { TrainerError } from './errors.ts';
@@ -79,7 +81,10 @@ export async function writeNewFile(path: string, content: string | Uint8Array): 
   }
 }
 
-/** Tells the temporary files of this thread apart: two calls may replace the same file at the same time. */
+/**
+ * Tells the temporary files of this thread apart: two calls may replace the same file at the same time. Process and thread are
+ * numbers of this host; others may replace it too.
+ */
 let numReplaced = 0;
 
 /**
@@ -87,7 +92,7 @@ let numReplaced = 0;
  * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
  */
 export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.new-${process.pid}-${threadId}-${numReplaced++}`;
+  const temporary = `${path}.new-${hostname()}-${process.pid}-${threadId}-${numReplaced++}`;
   try {
     await rm(temporary, { force: true });
     await writeNewFile(temporary, content);
@@ -97,6 +102,20 @@ export async function replaceFile(path: string, content: string | Uint8Array): P
     throw toStorageError(error, 'write', path);
   }
   await syncFolder(dirname(path));
+}
+
+/** Text of a file; undefined where there is none. @throws PATH_UNUSABLE */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: unknown) => notThere(error, path));
+}
+
+/** What is known of a path; undefined where there is nothing. @throws PATH_UNUSABLE */
+export async function statIfThere(path: string): Promise<Stats | undefined> {
+  return stat(path).catch((error: unknown) => notThere(error, path));
+}
+
+function notThere(error: unknown, path: string): undefined {
+  if (systemCode(error) !== 'ENOENT') throw toStorageError(error, 'read', path);
 }
 
 /** Size and SHA-256 of a file, read in pieces. @throws PATH_UNUSABLE; ABORTED between two pieces */

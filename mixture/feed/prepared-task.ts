@@ -8,7 +8,8 @@ import { assertInvariant } from '../../shared/errors.ts';
 import type { TaskLengths } from '../plan/planner.ts';
 import type { TaskSize } from '../plan/rates.ts';
 import { corruptedLengths } from '../plan/span-corruption.ts';
-import type { ShardEntry, TaskManifest } from '../prepare/manifest.ts';
+import type { TaskManifest } from '../prepare/manifest.ts';
+import type { ShardEntry } from '../prepare/shard-entry.ts';
 import { corrupt, type PreparedFiles } from './prepared-files.ts';
 import type { TokenBlocks, TokenFile } from './token-blocks.ts';
 

@@ -9,7 +9,7 @@ import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import type { ObjectFacts, Storage } from '../../shared/storage/storage.ts';
-import { sha256Of } from '../prepare/manifest.ts';
+import { sha256Of } from '../prepare/prepared-format.ts';
 import { corrupt, noMixture, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 import { ReadSlots } from './read-slots.ts';
 import type { SourceWatch } from './source-watch.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
-import { sha256Of } from '../prepare/manifest.ts';
+import { sha256Of } from '../prepare/prepared-format.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
 import { startFaultyServer, serve, answer } from '../../shared/storage/faulty-server.fixture.ts';
 import type { PreparedAccess } from './open-prepared-files.ts';

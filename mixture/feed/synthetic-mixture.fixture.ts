@@ -9,8 +9,8 @@ import {
   MIXTURE_FILE,
   serializeMixtureManifest,
   serializeTaskManifest,
-  sha256Of,
 } from '../prepare/manifest.ts';
+import { sha256Of } from '../prepare/prepared-format.ts';
 import { ShardWriter } from '../prepare/shard-writer.ts';
 
 const VOCAB_SIZE = 32_128;

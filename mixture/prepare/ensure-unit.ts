@@ -61,7 +61,7 @@ export type EnsuredUnit =
       readonly record: UnitRecord;
     }
   /** Only checked, and not there. */
-  | { readonly outcome: 'missing'; readonly reason?: string };
+  | { readonly outcome: 'missing' };
 
 /**
  * @throws SOURCE_MALFORMED where it is no use to read on, SOURCE_UNREADABLE, CONFIG_INVALID (a column is missing), DISK_FULL,
@@ -75,8 +75,8 @@ export async function ensureUnit(
   const taskFolder = join(context.outDir, order.task);
   const found = await findUnit(join(taskFolder, unitFolderName(order.number)), order, order.hashes, signal);
   if (found.state === 'whole') return { outcome: 'kept', record: found.record };
+  if (order.mode === 'check') return { outcome: 'missing' };
   const reason = found.state === 'missing' ? {} : { reason: found.reason };
-  if (order.mode === 'check') return { outcome: 'missing', ...reason };
   if (found.state !== 'missing') await removeUnit(taskFolder, order, found.state);
   const partial = await makePartialFolder(taskFolder, unitFolderName(order.number));
   try {
@@ -111,19 +111,26 @@ async function writeUnit(
   });
   const rows = createUnitRows({ preparable, tokenizer, featureLengths, sink: writer });
   let bytesRead = 0;
+  const tell = (): void => {
+    const { numExamples, numTokens } = rows;
+    onProgress?.({ bytesRead, numRows: rows.tally.numRows, numExamples, numTokens });
+  };
   try {
     const batches = readUnit(source, unit, {
       requiredFields: rows.fields,
       access,
       ...(signal === undefined ? {} : { signal }),
-      onBytes: (numBytes) => (bytesRead += numBytes),
+      onBytes: (numBytes) => {
+        bytesRead += numBytes;
+        tell();
+      },
+      onDownload: tell,
     });
     for await (const batch of batches) {
       throwIfAborted(signal, `preparing task ${task}`);
       await rows.take(batch);
       rows.tally.checkEarly();
-      const { numExamples, numTokens } = rows;
-      onProgress?.({ bytesRead, numRows: rows.tally.numRows, numExamples, numTokens });
+      tell();
     }
     const shards = [...(await writer.finish())];
     const counts = rows.counts();

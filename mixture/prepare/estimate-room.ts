@@ -7,6 +7,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { isCompressed } from '../sources/file-stream.ts';
 import type { ResolvedSource } from '../sources/resolved-source.ts';
 
 const BYTES_PER_TOKEN = 4.2;
@@ -15,8 +16,7 @@ const PARQUET = 2;
 
 /** @param bytes of the source that are still to be prepared @returns bytes on disk, about */
 export function estimateRoom(source: ResolvedSource, bytes: number, tokenBytes: 2 | 4): number {
-  const isCompressed = source.files.some(({ name }) => name.endsWith('.gz'));
-  const expansion = source.format === 'parquet' ? PARQUET : isCompressed ? COMPRESSED : 1;
+  const expansion = source.format === 'parquet' ? PARQUET : source.files.some(isCompressed) ? COMPRESSED : 1;
   return Math.ceil(((bytes * expansion) / BYTES_PER_TOKEN) * tokenBytes);
 }
 

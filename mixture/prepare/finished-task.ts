@@ -1,11 +1,9 @@
 /** A task that was finished before and whose sources are all remote, taken as it is: no server is asked, no shard is read. */
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere, statIfThere } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { MANIFEST_FILE, parseTaskManifest, serializeTaskManifest, type TaskManifest } from './manifest.ts';
 import { filesOf } from './shard-entry.ts';
-import { readIfThere } from './survey-tasks.ts';
 
 /**
  * @param declared hash of what the mixture declares of it (hashDeclared)
@@ -31,14 +29,8 @@ export async function findFinishedTask(
   if (manifest.name !== name || manifest.declared !== declared || serializeTaskManifest(manifest) !== text)
     return undefined;
   for (const { file, bytes } of manifest.shards.flatMap(filesOf)) {
-    const size = await stat(join(folder, file)).then(
-      (facts) => facts.size,
-      (error: unknown) => {
-        if (systemCode(error) === 'ENOENT') return undefined;
-        throw toStorageError(error, 'read', join(folder, file));
-      },
-    );
-    if (size !== bytes) return undefined;
+    const found = await statIfThere(join(folder, file));
+    if (found?.size !== bytes) return undefined;
   }
   return manifest;
 }

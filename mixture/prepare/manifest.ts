@@ -11,9 +11,6 @@ import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 import { shardEntrySchema } from './shard-entry.ts';
 import { unitCountsSchema } from './unit-counts.ts';
 
-export { sha256Of } from './prepared-format.ts';
-export type { ShardEntry } from './shard-entry.ts';
-
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
 
@@ -70,6 +67,8 @@ const taskManifestSchema = z.strictObject({
   shards: z.array(shardEntrySchema),
 });
 
+const versionSchema = z.object({ version: z.int() });
+
 const mixtureManifestSchema = z.strictObject({
   format: z.literal('exmix-prepared-mixture'),
   version: z.literal(FORMAT_VERSION),
@@ -87,6 +86,8 @@ const mixtureManifestSchema = z.strictObject({
     }),
   ),
 });
+
+const storedMixtureSchema = mixtureManifestSchema.extend({ hash: sha256 });
 
 export type TaskIdentity = z.infer<typeof identitySchema>;
 export type TaskManifest = z.infer<typeof taskManifestSchema>;
@@ -128,7 +129,7 @@ export function parseTaskManifest(text: string, path: string): TaskManifest {
 
 /** @throws SHARD_CORRUPT where a single byte is not as it was written */
 export function parseMixtureManifest(text: string, path: string): { manifest: MixtureManifest; hash: string } {
-  const { hash: expected, ...manifest } = parse(mixtureManifestSchema.extend({ hash: sha256 }), text, path);
+  const { hash: expected, ...manifest } = parse(storedMixtureSchema, text, path);
   const found = serializeMixtureManifest(manifest);
   if (found.text !== text)
     throw new TrainerError(
@@ -147,7 +148,7 @@ function parse<T>(schema: z.ZodType<T>, text: string, path: string): T {
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const { data: of } = z.object({ version: z.int() }).safeParse(value);
+  const { data: of } = versionSchema.safeParse(value);
   if (of !== undefined && of.version !== FORMAT_VERSION)
     throw new TrainerError(
       'SHARD_CORRUPT',

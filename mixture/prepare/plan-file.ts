@@ -1,20 +1,25 @@
 /**
  * Plans of a preparation that has begun, `.plans/<task>.json`: the resolved source of a task whose files are on a hub, a web server
  * or in a bucket. A resumed run and the other members of a job array go on with the same revision and file versions, and ask no
- * server. Removed when the mixture is finished. No credentials are in it: of URLs that the mixture itself gives only names are kept.
+ * server. Removed when the mixture is finished. No credentials are in it: of URLs that the mixture itself gives only names are kept;
+ * files that a folder or glob of a bucket was found to hold keep their s3: URL.
  */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere, replaceFile, toStorageError } from '../../shared/atomic-file.ts';
 import { isLocalLocation } from '../../shared/storage/location.ts';
 import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
-import { SOURCE_FORMATS, type SourceSpec } from '../tasks/task.ts';
+import { SOURCE_FORMATS, type SourceFile, type SourceSpec } from '../tasks/task.ts';
+import { partSchema } from './unit-record.ts';
 
 const PLANS_FOLDER = '.plans';
+/** Raised when the meaning of a plan changes: older ones are not read. */
+const PLAN_VERSION = 2;
 
 const count = z.int().min(0);
 const planSchema = z.strictObject({
+  version: z.literal(PLAN_VERSION),
   /** Hash of what the mixture declares of the task, and of how sources are reached. */
   key: z.string(),
   source: z.strictObject({
@@ -31,6 +36,7 @@ const planSchema = z.strictObject({
     files: z.array(
       z.strictObject({
         name: z.string(),
+        /** Empty where the mixture gives it. */
         location: z.string(),
         bytes: count,
         version: z.string(),
@@ -42,10 +48,7 @@ const planSchema = z.strictObject({
     z.strictObject({
       file: count,
       bytes: count,
-      part: z.discriminatedUnion('kind', [
-        z.strictObject({ kind: z.literal('whole') }),
-        z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
-      ]),
+      part: partSchema,
     }),
   ),
 });
@@ -68,15 +71,19 @@ export async function readPlan(
   key: string,
 ): Promise<SourcePlan | undefined> {
   const path = planPath(outDir, task);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  });
+  const text = await readIfThere(path);
   const plan = text === undefined ? undefined : planSchema.safeParse(parseJson(text)).data;
   if (plan?.key !== key) return undefined;
-  if (spec.kind === 'hub') return plan;
-  const files = plan.source.files.map((file, i) => ({ ...file, location: spec.files[i]?.location ?? file.location }));
-  return { ...plan, source: { ...plan.source, files } };
+  const { source, units } = plan;
+  if (spec.kind === 'hub') return { source, units };
+  const given = [...spec.files];
+  const files = source.files.map((file) => {
+    const location =
+      file.location === '' ? takeFirst(given, ({ name }) => name === file.name)?.location : file.location;
+    return location === undefined ? undefined : { ...file, location };
+  });
+  const known = files.filter((file) => file !== undefined);
+  return known.length === files.length ? { source: { ...source, files: known }, units } : undefined;
 }
 
 /** @throws PATH_UNUSABLE, DISK_FULL */
@@ -91,8 +98,13 @@ export async function writePlan(
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw toStorageError(error, 'create', folder);
   });
-  const files = spec.kind === 'hub' ? source.files : source.files.map((file) => ({ ...file, location: '' }));
-  await replaceFile(planPath(outDir, task), `${JSON.stringify({ key, source: { ...source, files }, units })}\n`);
+  const given = spec.kind === 'hub' ? [] : [...spec.files];
+  const files = source.files.map((file) => {
+    const isGiven = takeFirst(given, ({ name, location }) => name === file.name && location === file.location);
+    return isGiven === undefined ? file : { ...file, location: '' };
+  });
+  const plan = { version: PLAN_VERSION, key, source: { ...source, files }, units };
+  await replaceFile(planPath(outDir, task), `${JSON.stringify(plan)}\n`);
 }
 
 /** Forgets the plan of a task of which nothing could be made: the next time its source is looked at anew. */
@@ -109,6 +121,12 @@ export async function removePlans(outDir: string): Promise<void> {
   await rm(folder, { recursive: true, force: true }).catch((error: unknown) => {
     throw toStorageError(error, 'remove', folder);
   });
+}
+
+/** Takes the first that fits out of `left`: several files of a source may have one name. */
+function takeFirst(left: SourceFile[], fits: (file: SourceFile) => boolean): SourceFile | undefined {
+  const at = left.findIndex(fits);
+  return at < 0 ? undefined : left.splice(at, 1)[0];
 }
 
 function planPath(outDir: string, task: string): string {

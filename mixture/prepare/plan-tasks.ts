@@ -120,7 +120,7 @@ async function planSource(preparable: PreparableTask, declared: string, init: Pl
   const begun = remote && !init.refresh ? await readPlan(outDir, name, spec, key) : undefined;
   if (begun !== undefined) return begun;
   const source = await resolveSource(spec, access, signal);
-  const plan = { source, units: await splitSource(source, unitBytes, access) };
+  const plan = { source, units: await splitSource(source, unitBytes, access, signal) };
   if (remote && init.keepPlans) await writePlan(outDir, name, spec, key, plan);
   return plan;
 }

@@ -12,7 +12,7 @@ import { assertInvariant } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { tokenBytesOf } from './ensure-unit.ts';
-import { estimateRoom, freeRoom } from './estimate-room.ts';
+import { freeRoom } from './estimate-room.ts';
 import { findFinishedTask } from './finished-task.ts';
 import {
   createMixtureManifest,
@@ -20,7 +20,6 @@ import {
   MIXTURE_FILE,
   serializeMixtureManifest,
   serializeTaskManifest,
-  sha256Of,
 } from './manifest.ts';
 import { isRemote, removePlans } from './plan-file.ts';
 import { hashDeclared, planTasks, type PlanInit } from './plan-tasks.ts';
@@ -32,7 +31,8 @@ import {
   type PrepareReport,
   type PrepareSettings,
 } from './prepare-options.ts';
-import { dealUnits, PrepareWork, type Deal } from './prepare-work.ts';
+import { dealUnits, leftToMake, PrepareWork, type Deal } from './prepare-work.ts';
+import { sha256Of } from './prepared-format.ts';
 import { publishFile } from './publish-file.ts';
 import { surveyTask, tidyTaskFolder, type TaskSurvey } from './survey-tasks.ts';
 
@@ -128,15 +128,10 @@ async function makeFolder(outDir: string): Promise<void> {
 async function tellOfRoom(
   { outDir, onNote }: PrepareSettings,
   surveys: readonly TaskSurvey[],
-  { own }: Deal,
+  deal: Deal,
   tokenBytes: 2 | 4,
 ): Promise<void> {
-  let needed = 0;
-  for (const { plan, isThere } of surveys) {
-    const missing = own.filter(({ task, number }) => task === plan.name && isThere[number] !== true);
-    const bytes = missing.reduce((sum, unit) => sum + unit.bytes, 0);
-    needed += estimateRoom(plan.source, bytes, tokenBytes);
-  }
+  const needed = surveys.reduce((sum, survey) => sum + leftToMake(survey, deal, tokenBytes).roomBytes, 0);
   const free = await freeRoom(outDir);
   if (needed > free)
     onNote?.(

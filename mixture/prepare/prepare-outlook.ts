@@ -1,13 +1,13 @@
 /** What preparing would do: sizes, units, room. Nothing is written; servers are asked for names and sizes. */
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { tokenBytesOf } from './ensure-unit.ts';
-import { estimateRoom, freeRoom } from './estimate-room.ts';
+import { freeRoom } from './estimate-room.ts';
 import { planTasks } from './plan-tasks.ts';
 import { listPreparables } from './preparable-task.ts';
 import { planInitOf } from './prepare-mixture.ts';
 import { completeOptions, type PrepareInit } from './prepare-options.ts';
+import { dealUnits, leftToMake } from './prepare-work.ts';
 import { surveyTask } from './survey-tasks.ts';
-import { isDealt } from './unit-queue.ts';
 
 export interface TaskOutlook {
   readonly name: string;
@@ -36,33 +36,29 @@ export interface PrepareOutlook {
 /** @throws what prepareMixture throws before it makes anything */
 export async function lookAhead(init: PrepareInit): Promise<PrepareOutlook> {
   const settings = completeOptions(init);
-  const { mixture, featureLengths, outDir, shard, mergeOnly } = settings;
+  const { mixture, featureLengths, outDir } = settings;
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
   const plans = await planTasks(listPreparables(mixture, featureLengths), planInitOf(settings, tokenizer, false));
-  const tasks: TaskOutlook[] = [];
-  let position = 0;
-  for (const plan of plans) {
-    const { isThere, change } = await surveyTask(outDir, plan);
+  const surveys = [];
+  for (const plan of plans) surveys.push(await surveyTask(outDir, plan));
+  const deal = dealUnits(surveys, settings);
+  const tasks = surveys.map((survey): TaskOutlook => {
+    const { plan, change } = survey;
     const { source, units } = plan;
-    const toMake = units.filter((_, number) => {
-      const isOwn = mergeOnly !== true && (shard === undefined || isDealt(position + number, shard));
-      return isOwn && isThere[number] !== true;
-    });
-    position += units.length;
-    const bytesToRead = toMake.reduce((sum, { bytes }) => sum + bytes, 0);
-    tasks.push({
+    const { numUnits: unitsToMake, bytes: bytesToRead, roomBytes } = leftToMake(survey, deal, tokenBytesOf(tokenizer));
+    return {
       name: plan.name,
       format: source.format,
       numFiles: source.files.length,
       ...(source.origin === undefined ? {} : { revision: source.origin.revision }),
       sourceBytes: source.files.reduce((sum, { bytes }) => sum + bytes, 0),
       numUnits: units.length,
-      unitsToMake: toMake.length,
+      unitsToMake,
       bytesToRead,
-      roomBytes: estimateRoom(source, bytesToRead, tokenBytesOf(tokenizer)),
+      roomBytes,
       ...(change === undefined ? {} : { reason: change }),
-    });
-  }
+    };
+  });
   const roomBytes = tasks.reduce((sum, task) => sum + task.roomBytes, 0);
   return { folder: outDir, tasks, roomBytes, freeBytes: await freeRoom(outDir) };
 }

@@ -5,6 +5,7 @@ import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { plainAccess } from '../sources/source-access.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { EnsuredUnit, UnitContext } from './ensure-unit.ts';
+import { estimateRoom } from './estimate-room.ts';
 import { removePlan } from './plan-file.ts';
 import type { TaskPlan } from './plan-tasks.ts';
 import { chooseProcesses, PROGRESS_INTERVAL_MS, type PrepareSettings } from './prepare-options.ts';
@@ -42,6 +43,17 @@ export function dealUnits(surveys: readonly TaskSurvey[], { shard, mergeOnly, ha
       if (isOwn && (isThere[number] !== true || change !== undefined)) tasksToMake.add(plan.name);
     }
   return { own, others, tasksToMake: [...tasksToMake] };
+}
+
+/** Of this process's units of a task those that do not seem to be there: how many, what is read for them, and the room they take. */
+export function leftToMake(
+  { plan, isThere }: TaskSurvey,
+  { own }: Deal,
+  tokenBytes: 2 | 4,
+): { numUnits: number; bytes: number; roomBytes: number } {
+  const units = own.filter(({ task, number }) => task === plan.name && isThere[number] !== true);
+  const bytes = units.reduce((sum, unit) => sum + unit.bytes, 0);
+  return { numUnits: units.length, bytes, roomBytes: estimateRoom(plan.source, bytes, tokenBytes) };
 }
 
 function planUnit(plan: TaskPlan, number: number, mode: 'make' | 'check', hashes: boolean): PlannedUnit {
@@ -213,17 +225,10 @@ export class PrepareWork {
   /** Whether all other members have finished their units, by the look of it. */
   async #seemThere(others: readonly PlannedUnit[]): Promise<boolean> {
     if (others.length === 0) return false;
-    const wanted = new Map<string, number[]>();
-    for (const { task, number } of others) wanted.set(task, [...(wanted.get(task) ?? []), number]);
-    let all = true;
-    for (const { plan } of this.#surveys) {
-      const units = wanted.get(plan.name);
-      if (units === undefined) continue;
-      const { isThere } = await surveyTask(this.#settings.outDir, plan);
-      this.#seen.set(plan.name, isThere);
-      for (const number of units) if (isThere[number] !== true) all = false;
-    }
-    return all;
+    const tasks = new Set(others.map(({ task }) => task));
+    for (const { plan } of this.#surveys)
+      if (tasks.has(plan.name)) this.#seen.set(plan.name, (await surveyTask(this.#settings.outDir, plan)).isThere);
+    return others.every(({ task, number }) => this.#seen.get(task)?.[number] === true);
   }
 
   #say(isLast = false): void {

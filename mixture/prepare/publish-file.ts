@@ -4,9 +4,8 @@
  */
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import { readIfThere, syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
-import { readIfThere } from './survey-tasks.ts';
 
 /** Nothing is written where the file has this content already. @throws DISK_FULL, PATH_UNUSABLE */
 export async function publishFile(folder: string, name: string, content: string): Promise<void> {

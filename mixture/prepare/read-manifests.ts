@@ -1,7 +1,7 @@
 /** What is known of a prepared mixture from its manifests alone, at once and without reading a shard: for listings. */
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere, toStorageError } from '../../shared/atomic-file.ts';
 import { MANIFEST_FILE, MIXTURE_FILE, parseMixtureManifest, parseTaskManifest, type TaskManifest } from './manifest.ts';
 
 export interface PreparedFacts {
@@ -13,10 +13,7 @@ export interface PreparedFacts {
 /** @returns undefined where the folder holds no finished mixture @throws SHARD_CORRUPT, PATH_UNUSABLE */
 export async function readManifests(folder: string): Promise<PreparedFacts | undefined> {
   const path = join(folder, MIXTURE_FILE);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  });
+  const text = await readIfThere(path);
   if (text === undefined) return undefined;
   const { manifest, hash } = parseMixtureManifest(text, path);
   const tasks = new Map<string, TaskManifest>();

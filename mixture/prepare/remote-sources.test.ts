@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { serve, startFaultyServer, type FaultyServer } from '../../shared/storage/faulty-server.fixture.ts';
+import { openStorage } from '../../shared/storage/open-storage.ts';
+import { startS3Server } from '../../shared/storage/s3-server.fixture.ts';
 import { createSourceAccess } from '../sources/source-access.ts';
 import type { Mixture, Task } from '../tasks/task.ts';
 import { prepareMixture, prepareShard, type PrepareInit } from './prepare-mixture.ts';
@@ -28,9 +30,10 @@ let numFolders = 0;
 const newFolder = () => join(root, `out-${numFolders++}`);
 
 /** The task `plain` with its file on the server, cut into a few units. */
-function remote(): Mixture {
+function remote(
+  files = [{ location: `${server.url}/plain.jsonl?signature=secret`, name: 'https://example.org/plain.jsonl' }],
+): Mixture {
   const plain = small.tasks[0]!;
-  const files = [{ location: `${server.url}/plain.jsonl?signature=secret`, name: 'https://example.org/plain.jsonl' }];
   const task: Task = { ...plain, source: { kind: 'files', format: 'jsonl', quotes: true, files } };
   return {
     name: small.name,
@@ -120,6 +123,30 @@ describe('a preparation from a server', () => {
         assert.doesNotMatch(note, /secret/);
       }
     });
+
+  test('whose files one prefix of a bucket stands for is gone on with by others, without listing it again', async () => {
+    const s3 = await startS3Server({ folder: join(root, 's3'), buckets: ['bucket'] });
+    try {
+      const access = createSourceAccess({
+        cacheFolder: join(root, 'cache'),
+        environment: {},
+        storage: { s3: s3.options },
+      });
+      const storage = openStorage('s3://bucket/c4', access.storage);
+      for (const name of ['1.jsonl', '2.jsonl']) await storage.put(name, first);
+      const mixture = remote([{ location: 's3://bucket/c4/', name: 's3://bucket/c4/' }]);
+      const outDir = newFolder();
+      await prepareShard(options(outDir, { mixture, access, shard: { index: 1, count: 2 } }));
+      await storage.put('3.jsonl', first); // not of the plan
+      const { finished } = await prepareShard(options(outDir, { mixture, access, shard: { index: 2, count: 2 } }));
+      assert.deepEqual(
+        finished?.tasks.map(({ manifest }) => manifest.identity.source.files.map(({ name }) => name)),
+        [['s3://bucket/c4/1.jsonl', 's3://bucket/c4/2.jsonl']],
+      );
+    } finally {
+      await s3.close();
+    }
+  });
 
   test('that is finished but damaged is not taken as it is', async () => {
     const outDir = newFolder();

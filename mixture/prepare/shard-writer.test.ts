@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { sha256Of } from './manifest.ts';
+import { sha256Of } from './prepared-format.ts';
 import { ShardWriter, type ShardWriterInit } from './shard-writer.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-shards-'));

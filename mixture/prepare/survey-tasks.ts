@@ -1,7 +1,7 @@
 /** What of a task is there already: a look at its manifest and the records of its units, without reading a shard. */
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere, toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { describeChange, MANIFEST_FILE, parseTaskManifest, serializeTaskManifest } from './manifest.ts';
@@ -63,15 +63,5 @@ export async function tidyTaskFolder(outDir: string, { name, units }: TaskPlan):
     }
   } catch (error) {
     throw toStorageError(error, 'tidy', folder);
-  }
-}
-
-/** @throws PATH_UNUSABLE */
-export async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
   }
 }

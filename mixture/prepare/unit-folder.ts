@@ -4,9 +4,9 @@
  * Any number of processes may do this at the same time, on any hosts that share the file system: a unit's bytes are the same
  * whoever makes it, so the first that is published stays.
  */
-import { readFile, rename, stat } from 'node:fs/promises';
+import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hashFile, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { hashFile, statIfThere, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
 import { filesOf } from './shard-entry.ts';
@@ -48,21 +48,14 @@ export async function lookAtUnit(folder: string, key: UnitKey): Promise<FoundUni
   } catch (error) {
     if (error instanceof TrainerError) return { state: 'damaged', reason: `${path} is damaged or of another version` };
     if (systemCode(error) === 'ENOENT')
-      return (await isFolder(folder)) ? { state: 'damaged', reason: `${path} is missing` } : { state: 'missing' };
+      return (await statIfThere(folder))?.isDirectory() === true
+        ? { state: 'damaged', reason: `${path} is missing` }
+        : { state: 'missing' };
     throw toStorageError(error, 'read', path);
   }
   if (record.task !== key.task || record.number !== key.number || record.identity !== key.identity)
     return { state: 'stale', reason: `${folder} was made from something else` };
   return { state: 'whole', record };
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
-    throw toStorageError(error, 'read', path);
-  }
 }
 
 /**
@@ -79,21 +72,12 @@ export async function findUnit(
   if (found.state !== 'whole') return found;
   for (const { file, bytes, sha256 } of found.record.shards.flatMap(filesOf)) {
     const path = join(folder, file);
-    const size = await sizeOf(path);
+    const size = (await statIfThere(path))?.size;
     if (size === undefined) return { state: 'damaged', reason: `${path} is missing` };
     if (size !== bytes || (hashes && (await hashFile(path, signal)).sha256 !== sha256))
       return { state: 'damaged', reason: `${path} is damaged` };
   }
   return found;
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  }
 }
 
 /**

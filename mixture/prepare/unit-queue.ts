@@ -56,7 +56,6 @@ export function orderUnits<T extends QueuedUnit>(units: readonly T[]): T[] {
 
 export class UnitQueue<T extends QueuedUnit> {
   #waiting: T[];
-  readonly #running = new Set<T>();
   readonly #deaths = new Map<T, number>();
   readonly #failed = new Set<string>();
 
@@ -65,26 +64,13 @@ export class UnitQueue<T extends QueuedUnit> {
     this.#waiting = [...units].reverse(); // taken from the end
   }
 
-  /** Neither waiting nor running. */
-  get isFinished(): boolean {
-    return this.#waiting.length === 0 && this.#running.size === 0;
-  }
-
   /** The next unit; undefined where none waits, though one that runs may come back. */
   take(): T | undefined {
-    const unit = this.#waiting.pop();
-    if (unit !== undefined) this.#running.add(unit);
-    return unit;
-  }
-
-  /** It is made, or will not be. */
-  done(unit: T): void {
-    this.#running.delete(unit);
+    return this.#waiting.pop();
   }
 
   /** The process that had it is gone. @returns what becomes of it */
   died(unit: T): 'again' | 'given up' {
-    this.#running.delete(unit);
     const deaths = (this.#deaths.get(unit) ?? 0) + 1;
     this.#deaths.set(unit, deaths);
     if (this.#failed.has(unit.task) || deaths >= MAX_ATTEMPTS) return 'given up';

@@ -13,6 +13,12 @@ export const UNIT_FILE = 'unit.json';
 const count = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/u);
 
+/** A piece of a file. */
+export const partSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('whole') }),
+  z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
+]);
+
 const unitRecordSchema = z.strictObject({
   format: z.literal('exmix-unit'),
   version: z.literal(FORMAT_VERSION),
@@ -22,13 +28,12 @@ const unitRecordSchema = z.strictObject({
   identity: sha256,
   /** The piece of the source. */
   file: z.string(),
-  part: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('whole') }),
-    z.strictObject({ kind: z.enum(['bytes', 'rows']), from: count, to: count }),
-  ]),
+  part: partSchema,
   counts: unitCountsSchema,
   shards: z.array(shardEntrySchema),
 });
+
+const storedRecordSchema = unitRecordSchema.extend({ hash: sha256 });
 
 export type UnitRecord = z.infer<typeof unitRecordSchema>;
 
@@ -52,7 +57,7 @@ export function parseUnitRecord(text: string, path: string): UnitRecord {
   } catch (error) {
     throw damaged('is not JSON', error);
   }
-  const parsed = unitRecordSchema.extend({ hash: sha256 }).safeParse(value);
+  const parsed = storedRecordSchema.safeParse(value);
   if (!parsed.success) throw damaged(`is no record of a unit of version ${FORMAT_VERSION}`, parsed.error);
   const { hash, ...record } = parsed.data;
   if (serializeUnitRecord(record) !== text) throw damaged(`expected content with the hash ${hash}`);

@@ -48,7 +48,6 @@ export async function runUnits(init: RunUnitsInit): Promise<void> {
   signal?.addEventListener('abort', abort);
 
   const fail = (unit: PlannedUnit, error: TrainerError): void => {
-    queue.done(unit);
     if (fatal !== undefined) return;
     if (onFailed(unit, error)) {
       queue.dropTask(unit.task);
@@ -66,7 +65,6 @@ export async function runUnits(init: RunUnitsInit): Promise<void> {
       workers.add(worker);
       try {
         const ensured = await worker.ensure(unit.order, (progress) => onProgress(unit, progress));
-        queue.done(unit);
         await onDone(unit, ensured);
       } catch (thrown) {
         const error = toTrainerError(thrown);

@@ -9,6 +9,8 @@ export interface ReadOptions {
   readonly signal?: AbortSignal;
   /** Called with the bytes of each chunk read, before decompression. */
   readonly onBytes?: (numBytes: number) => void;
+  /** Called again and again while a file is downloaded first. */
+  readonly onDownload?: () => void;
   readonly access: SourceAccess;
 }
 

@@ -16,12 +16,19 @@ import { readTfrecords } from './tfrecord/read-tfrecords.ts';
 export async function* readUnit(
   source: ResolvedSource,
   unit: SourceUnit,
-  { requiredFields = [], maxRecordBytes = MAX_RECORD_BYTES, signal, onBytes = () => undefined, access }: ReadOptions,
+  {
+    requiredFields = [],
+    maxRecordBytes = MAX_RECORD_BYTES,
+    signal,
+    onBytes = () => undefined,
+    onDownload,
+    access,
+  }: ReadOptions,
 ): AsyncGenerator<RecordBatch> {
   const resolved = source.files[unit.file];
   assertInvariant(resolved !== undefined, `unit of file ${unit.file} of ${source.files.length}`);
   const options: UnitOptions = { requiredFields, maxRecordBytes, signal, onBytes };
-  const file = await openSourceFile(source, resolved, access, signal);
+  const file = await openSourceFile(source, resolved, access, signal, onDownload);
   switch (source.format) {
     case 'parquet':
       yield* readParquetUnit(file, unit.part, options);

@@ -29,6 +29,7 @@ export interface SourceFileBytes {
 
 /**
  * A file to read all of, or much: one of a hub is downloaded to the cache first.
+ * @param onAlive called while that goes on
  * @throws SOURCE_UNREADABLE, DISK_FULL, ABORTED
  */
 export async function openSourceFile(
@@ -36,10 +37,11 @@ export async function openSourceFile(
   file: ResolvedFile,
   access: SourceAccess,
   signal?: AbortSignal,
+  onAlive?: () => void,
 ): Promise<SourceFileBytes> {
   if (source.origin === undefined) return bytesOf(file, openStorage(file.location, access.storage));
   try {
-    return bytesOf(file, new LocalStorage(await ensureCached(file, access, signal)));
+    return bytesOf(file, new LocalStorage(await ensureCached(file, access, signal, onAlive)));
   } catch (error) {
     throw unreadable(file.name, error);
   }

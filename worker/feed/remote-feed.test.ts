@@ -11,7 +11,7 @@ import { encodeRows, type PlannedRow } from '../../mixture/plan/planned-rows.ts'
 import { computeRates, PAPER_RATES } from '../../mixture/plan/rates.ts';
 import { RandomStream } from '../../shared/random.ts';
 import { serve, startFaultyServer } from '../../shared/storage/faulty-server.fixture.ts';
-import { sha256Of } from '../../mixture/prepare/manifest.ts';
+import { sha256Of } from '../../mixture/prepare/prepared-format.ts';
 import { Feed, type FeedInit } from './feed.ts';
 
 const SEED = 3;

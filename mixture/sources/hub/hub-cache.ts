@@ -39,10 +39,16 @@ export async function isCached(file: ResolvedFile, access: SourceAccess): Promis
 
 /**
  * Downloads the file unless it is there.
+ * @param onAlive called as its bytes arrive, and while another process that writes them is waited for
  * @returns its path
  * @throws STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_UNAVAILABLE, SOURCE_UNREADABLE (another hash), DISK_FULL, PATH_UNUSABLE, ABORTED
  */
-export async function ensureCached(file: ResolvedFile, access: SourceAccess, signal?: AbortSignal): Promise<string> {
+export async function ensureCached(
+  file: ResolvedFile,
+  access: SourceAccess,
+  signal?: AbortSignal,
+  onAlive: () => void = () => undefined,
+): Promise<string> {
   const path = cachedPath(file, access);
   while (!(await isCached(file, access))) {
     const other = underWay.get(path);
@@ -50,7 +56,7 @@ export async function ensureCached(file: ResolvedFile, access: SourceAccess, sig
       await other.catch(() => undefined); // its failure is told to who started it; this one tries itself
       continue;
     }
-    const download = downloadOrWait(file, path, access, signal);
+    const download = downloadOrWait(file, path, access, signal, onAlive);
     underWay.set(path, download);
     try {
       await download;
@@ -66,6 +72,7 @@ async function downloadOrWait(
   path: string,
   access: SourceAccess,
   signal: AbortSignal | undefined,
+  onAlive: () => void,
 ): Promise<void> {
   const clock = access.storage?.clock ?? systemClock;
   await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
@@ -80,10 +87,11 @@ async function downloadOrWait(
       for (const partial of others.filter(isAbandoned)) await rename(partial, own).catch(() => undefined);
       break;
     }
+    onAlive();
     await clock.sleep(LOOK_MS, signal);
     if ((await sizeOf(path)) === file.bytes) return;
   }
-  await download(file, own, access, signal);
+  await download(file, own, access, signal, onAlive);
   await rename(own, path).catch((error: unknown) => {
     throw toStorageError(error, 'rename', own);
   });
@@ -96,6 +104,7 @@ async function download(
   partial: string,
   access: SourceAccess,
   signal: AbortSignal | undefined,
+  onAlive: () => void,
 ): Promise<void> {
   const hash = hashOf(file);
   let at = 0;
@@ -103,6 +112,7 @@ async function download(
     for await (const chunk of readFrom(partial)) {
       hash.update(chunk);
       at += chunk.length;
+      onAlive();
     }
   } else await rm(partial, { force: true });
   try {
@@ -112,6 +122,7 @@ async function download(
       for await (const chunk of openHubFile(file.location, access).stream('', options)) {
         hash.update(chunk);
         await out.writeFile(chunk);
+        onAlive();
       }
       await out.sync();
     } finally {

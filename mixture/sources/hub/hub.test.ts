@@ -323,6 +323,24 @@ describe('downloads', () => {
     assert.equal(readdirSync(join(access.cacheFolder, 'hub')).length, 1);
   });
 
+  test('show that they go on, also those of another host that are waited for', async () => {
+    const { access } = await open(datasets);
+    const resolved = await resolveSource(source('a/b', 'train'), access);
+    mkdirSync(join(access.cacheFolder, 'hub'), { recursive: true });
+    const ofAnother = `${cachedPath(resolved.files[0]!, access)}.partial-another-1`;
+    writeFileSync(ofAnother, 'x');
+    const signs: string[] = [];
+    const onDownload = (): void => {
+      signs.push(existsSync(ofAnother) ? 'waiting' : 'downloading');
+      rmSync(ofAnother, { force: true });
+    };
+    for await (const { length } of readSource(resolved, { access, onDownload })) signs.push(length > 0 ? 'rows' : '');
+    assert.deepEqual([...new Set(signs)], ['waiting', 'downloading', 'rows']);
+    signs.length = 0;
+    for await (const { length } of readSource(resolved, { access, onDownload })) signs.push(length > 0 ? 'rows' : '');
+    assert.deepEqual([...new Set(signs)], ['rows'], 'nothing is downloaded again');
+  });
+
   test('with other bytes than the hub says are refused, and not kept', async () => {
     const { hub, access } = await open(datasets);
     const resolved = await resolveSource(source('a/b', 'train'), access);
