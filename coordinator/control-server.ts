@@ -105,13 +105,14 @@ export interface ControlServerInit {
 }
 
 export class ControlServer {
-  readonly events = new Mailbox<ControlEvent>(MAILBOX_CAPACITY);
+  readonly events: Mailbox<ControlEvent>;
   readonly #init: ControlServerInit;
   readonly #workers = new Map<string, WorkerHandle>();
   #listener: Listener | undefined;
 
   constructor(init: ControlServerInit) {
     this.#init = init;
+    this.events = new Mailbox(MAILBOX_CAPACITY, init.clock);
   }
 
   /** @returns the URL that workers dial @throws PORT_IN_USE */

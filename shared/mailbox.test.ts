@@ -1,24 +1,25 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { systemClock } from './clock.ts';
 import { Mailbox } from './mailbox.ts';
 
 describe('mailbox', () => {
   test('events come out in the order they went in', async () => {
-    const mailbox = new Mailbox<number>(4);
+    const mailbox = new Mailbox<number>(4, systemClock);
     mailbox.put(1);
     mailbox.put(2);
     assert.deepEqual([await mailbox.next(0), await mailbox.next(0)], [1, 2]);
   });
 
   test('a waiting reader is woken by an event', async () => {
-    const mailbox = new Mailbox<string>(1);
+    const mailbox = new Mailbox<string>(1, systemClock);
     const waiting = mailbox.next(60_000);
     mailbox.put('hello');
     assert.equal(await waiting, 'hello');
   });
 
   test('a full mailbox refuses, and takes again after one was read', async () => {
-    const mailbox = new Mailbox<number>(1);
+    const mailbox = new Mailbox<number>(1, systemClock);
     assert.equal(mailbox.put(1), true);
     assert.equal(mailbox.put(2), false);
     await mailbox.next(0);
@@ -27,12 +28,12 @@ describe('mailbox', () => {
   });
 
   test('nothing within the time is undefined', async () => {
-    assert.equal(await new Mailbox<number>(1).next(1), undefined);
+    assert.equal(await new Mailbox<number>(1, systemClock).next(1), undefined);
   });
 
   test('the signal ends a wait, and refuses a new one', async () => {
     const controller = new AbortController();
-    const mailbox = new Mailbox<number>(1);
+    const mailbox = new Mailbox<number>(1, systemClock);
     const waiting = mailbox.next(60_000, controller.signal);
     controller.abort();
     await assert.rejects(waiting, { code: 'ABORTED' });

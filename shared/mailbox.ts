@@ -2,16 +2,19 @@
  * A bounded queue between callbacks and one reader: sockets and threads put events in, a loop takes them out in order.
  * The bound turns a flood into a typed error instead of memory.
  */
+import type { Clock } from './clock.ts';
 import { TrainerError } from './errors.ts';
 
 export class Mailbox<Event> {
   readonly #events: Event[] = [];
   readonly #capacity: number;
+  readonly #clock: Clock;
   #wake: (() => void) | undefined;
 
   /** @param capacity events that may wait at the same time */
-  constructor(capacity: number) {
+  constructor(capacity: number, clock: Clock) {
     this.#capacity = capacity;
+    this.#clock = clock;
   }
 
   get size(): number {
@@ -37,21 +40,21 @@ export class Mailbox<Event> {
     return this.#events.shift();
   }
 
+  /** Resolves with an event or after the timeout. */
   async #waitForEvent(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    let onAbort: (() => void) | undefined;
-    let timer: NodeJS.Timeout | undefined;
+    const over = new AbortController();
+    const callOff = (): void => over.abort();
+    this.#wake = callOff;
+    signal?.addEventListener('abort', callOff, { once: true });
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.#wake = resolve;
-        timer = setTimeout(resolve, timeoutMs);
-        onAbort = () =>
-          reject(new TrainerError('ABORTED', 'waiting for events was called off', { cause: signal?.reason }));
-        signal?.addEventListener('abort', onAbort, { once: true });
-      });
+      await this.#clock.sleep(timeoutMs, over.signal);
+    } catch (error) {
+      if (!over.signal.aborted) throw error;
     } finally {
       this.#wake = undefined;
-      clearTimeout(timer);
-      if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+      signal?.removeEventListener('abort', callOff);
     }
+    if (signal?.aborted === true)
+      throw new TrainerError('ABORTED', 'waiting for events was called off', { cause: signal.reason });
   }
 }

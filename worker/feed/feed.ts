@@ -5,6 +5,7 @@
 import type { BatchArrays } from '../../mixture/feed/batch.ts';
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { systemClock } from '../../shared/clock.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import { createBatchRing, viewSlot } from './batch-ring.ts';
@@ -49,7 +50,7 @@ export class Feed {
     const ring = createBatchRing(shape, numSlots);
     const data: FeedData = { ...plain, access, ring };
     this.#slots = Array.from({ length: numSlots }, (_, slot) => viewSlot(ring, shape, slot));
-    this.#deliveries = new Mailbox(numSlots + 1);
+    this.#deliveries = new Mailbox(numSlots + 1, systemClock);
     let resolveOpened!: (taskNames: readonly string[]) => void;
     let rejectOpened!: (error: TrainerError) => void;
     this.opened = new Promise((resolve, reject) => {

@@ -3,6 +3,7 @@
  * An abort interrupts a step under way through `stepSignal`, ahead of the commands that still wait.
  */
 import { assertInvariant, fromErrorRecord, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { systemClock } from '../../shared/clock.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import type { Deal, Reduced, Reducer } from '../compute/step-runner.ts';
@@ -34,9 +35,9 @@ export interface LinkInit extends LinkData {
 
 export class Link implements Reducer {
   readonly #thread: Thread<LinkRequest, LinkEvent>;
-  readonly #commands = new Mailbox<Command>(COMMAND_CAPACITY);
+  readonly #commands = new Mailbox<Command>(COMMAND_CAPACITY, systemClock);
   /** The sum of the step under way, and what broke the collective after it. */
-  readonly #sums = new Mailbox<Reduced | CollectiveFailure>(2);
+  readonly #sums = new Mailbox<Reduced | CollectiveFailure>(2, systemClock);
   readonly #abort = new AbortController();
   /** What broke the collective, once it has been taken out. */
   #collectiveError: TrainerError | undefined;
