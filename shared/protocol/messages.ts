@@ -5,7 +5,7 @@
 import { z } from 'zod';
 
 /** Raised with every change that an older peer would misread. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 const uint32 = z.int().min(0).max(0xffff_ffff);
 const count = z.int().nonnegative();
@@ -52,8 +52,32 @@ const predictedSchema = z.object({
 
 const checkpointFileSchema = z.object({ file: shortText, bytes: count, sha256: hexDigest });
 
-const memberSchema = z.object({ workerId: shortText, rank: count, host: shortText, dataUrl: shortText });
+/** Lanes [first, end) of a rank. */
+const laneRunSchema = z.object({ first: count, end: count });
+
+const memberSchema = z.object({
+  workerId: shortText,
+  rank: count,
+  host: shortText,
+  dataUrl: shortText,
+  lanes: laneRunSchema,
+});
 export type Member = z.output<typeof memberSchema>;
+
+/** A training state that a worker has in memory: after so many updates of a run, as a generation of that epoch had it. */
+const heldStateSchema = z.object({ runId: shortText, epoch: uint32, step: count });
+export type HeldState = z.output<typeof heldStateSchema>;
+
+/** Where a member's state comes from when a generation is formed. */
+const stateSourceSchema = z.discriminatedUnion('kind', [
+  /** It has it. */
+  z.object({ kind: z.literal('held') }),
+  /** A checkpoint folder; null: initialised from the seed. */
+  z.object({ kind: z.literal('start'), checkpoint: z.string().max(4096).nullable() }),
+  /** These ranks hold it and send it over the data links. */
+  z.object({ kind: z.literal('peers'), ranks: z.array(count).min(1).max(65_536) }),
+]);
+export type StateSource = z.output<typeof stateSourceSchema>;
 
 /** Worker → coordinator. */
 export const workerMessageSchema = z.discriminatedUnion('kind', [
@@ -66,22 +90,21 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     pid: count,
     dataUrl: shortText,
   }),
-  /** The engine is up and the state loaded; `paramDigest` proves with what. */
+  /** The engine is up, the mixture open, no step under way: it can be a member of a generation. */
   z.object({
     kind: z.literal('ready'),
     epoch: uint32,
-    step: count,
+    held: heldStateSchema.nullable(),
     engine: shortText,
     engineFingerprint: shortText,
     /** Warnings of the worker about its engine; for the log. */
     engineNotes: z.array(longText).max(16).optional(),
     predicted: predictedSchema.optional(),
     mixtureHash: hexDigest,
-    paramDigest: hexDigest,
     numParameters: count,
   }),
-  /** The data links of the generation are up. */
-  z.object({ kind: z.literal('formed'), epoch: uint32, generation: uint32 }),
+  /** The data links of the generation are up and the state is in place; the digest where `form` asked for it. */
+  z.object({ kind: z.literal('formed'), epoch: uint32, generation: uint32, paramDigest: hexDigest.optional() }),
   z.object({
     kind: z.literal('report'),
     epoch: uint32,
@@ -92,6 +115,18 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     gradSumOfSquares: z.number().nonnegative(),
     lanes: z.array(laneSumsSchema).max(65_536),
     ms: stepTimesSchema,
+    /** Of the parameters after the step, where the deal asked for it. */
+    paramDigest: hexDigest.optional(),
+  }),
+  /** The summed gradient of the step is not finite, and nothing was applied; every rank says so alike. */
+  z.object({
+    kind: z.literal('not-finite'),
+    epoch: uint32,
+    generation: uint32,
+    step: count,
+    reason: longText,
+    /** Own lanes whose loss is not finite; task null: the z-loss. */
+    losses: z.array(z.object({ lane: count, task: count.nullable(), loss: shortText })).max(65_536),
   }),
   z.object({
     kind: z.literal('saved'),
@@ -101,8 +136,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     files: z.array(checkpointFileSchema).max(65_536),
     paramDigest: hexDigest,
   }),
-  /** Answer to `abort`: the collective is closed, and this many steps have been applied. */
-  z.object({ kind: z.literal('aborted'), epoch: uint32, generation: uint32, step: count }),
+  /** Answer to `abort`: nothing of the generation is under way, and this many steps have been applied; null: the state is lost. */
+  z.object({ kind: z.literal('aborted'), epoch: uint32, generation: uint32, step: count.nullable() }),
   z.object({
     kind: z.literal('heartbeat'),
     progress: count,
@@ -112,7 +147,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     /** Its source of data does not answer, for so long by now. */
     stall: z.object({ reason: longText, forMs: milliseconds }).optional(),
   }),
-  z.object({ kind: z.literal('failed'), error: errorRecordSchema }),
+  /** It cannot go on with the generation (0: it could not get ready). */
+  z.object({ kind: z.literal('failed'), epoch: uint32, generation: uint32, error: errorRecordSchema }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
 /** What a heartbeat says of a source of data that does not answer. */
@@ -126,13 +162,13 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('welcome'),
     epoch: uint32,
+    runId: shortText,
     /** The resolved RunConfig; checked again by the worker. */
     config: z.unknown(),
     preparedFolder: z.string().max(4096),
     mixtureHash: hexDigest,
-    /** Checkpoint to start from; null: initialise from the seed. */
-    checkpoint: z.string().max(4096).nullable(),
-    step: count,
+    /** Steps up to this one are in the journal: reports of later ones are wanted (again). */
+    committedStep: count,
   }),
   z.object({
     kind: z.literal('form'),
@@ -141,6 +177,11 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     rank: count,
     members: z.array(memberSchema).min(1).max(65_536),
     firstStep: count,
+    state: stateSourceSchema,
+    /** Ranks that copy the state from this one. */
+    receivers: z.array(count).max(65_536),
+    /** `formed` is to tell the digest of the parameters. */
+    proveState: z.boolean(),
   }),
   z.object({
     kind: z.literal('deal'),
@@ -151,6 +192,10 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     /** Target tokens of the whole step, over all lanes: the divisor of the gradient. */
     targetTokens: z.int().positive(),
     lanes: z.array(dealtLaneSchema).max(65_536),
+    /** `report` is to tell the digest of the parameters after this step. */
+    proveState: z.boolean(),
+    /** Its gradient is not finite: the step is counted and nothing is applied. */
+    skip: z.boolean(),
   }),
   /** Save the state after the steps dealt so far; writers are ordered, shard i belongs to writer i mod numWriters. */
   z.object({
