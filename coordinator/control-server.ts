@@ -2,7 +2,7 @@
  * The coordinator's side of the control sockets: from connections to events in a mailbox, in the order they came.
  * A connection is nobody until it has said a valid `join`; what breaks a rule is closed with its code and logged, and harms no one else.
  */
-import { toTrainerError, TrainerError } from '../shared/errors.ts';
+import { toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { Logger } from '../shared/logger.ts';
 import { Mailbox } from '../shared/mailbox.ts';
@@ -26,6 +26,10 @@ const MAILBOX_CAPACITY = 65_536;
 const JOIN_DEADLINE_MS = 10_000;
 /** Time for the workers to leave after `finish`, ms. */
 const FINISH_DEADLINE_MS = 10_000;
+/** How often silence is looked for, ms. */
+const WATCH_MS = 250;
+/** A look that comes so much too late says that this process itself stood still: then nobody is blamed for silence, ms. */
+const OWN_PAUSE_MS = 1_000;
 
 type JoinMessage = Extract<WorkerMessage, { kind: 'join' }>;
 /** Messages that the loop handles; joins and heartbeats end here. */
@@ -36,6 +40,14 @@ export type ControlEvent =
   | { readonly kind: 'message'; readonly worker: WorkerHandle; readonly message: WorkerEventMessage }
   | { readonly kind: 'lost'; readonly worker: WorkerHandle; readonly error: TrainerError };
 
+interface WorkerHandleInit {
+  readonly connection: Connection;
+  readonly nowMs: number;
+  readonly log: Logger;
+  /** It is no worker of this run from now on. */
+  readonly onDrop: (error: TrainerError) => void;
+}
+
 /** A worker that has joined, as long as its socket lives. */
 export class WorkerHandle {
   readonly workerId: string;
@@ -43,8 +55,12 @@ export class WorkerHandle {
   readonly pid: number;
   readonly dataUrl: string;
   readonly #connection: Connection;
+  readonly #onDrop: (error: TrainerError) => void;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
+  /** Clock time when its progress counter moved last, by its heartbeats, ms. */
+  progressMs: number;
+  #progress = -1;
   phase: WorkerPhase = 'starting';
   /** The most memory its process has reported, B. */
   mostResidentBytes = 0;
@@ -56,13 +72,18 @@ export class WorkerHandle {
   /** Tells that it waits for its source, and that it goes on. */
   readonly stallLog: StallLog;
 
-  constructor(join: JoinMessage, connection: Connection, nowMs: number, log: Logger) {
+  constructor(
+    join: JoinMessage,
+    { connection, nowMs, log, onDrop }: WorkerHandleInit,
+  ) {
     this.workerId = join.workerId;
     this.host = join.host;
     this.pid = join.pid;
     this.dataUrl = join.dataUrl;
     this.#connection = connection;
+    this.#onDrop = onDrop;
     this.lastHeardMs = nowMs;
+    this.progressMs = nowMs;
     this.stallLog = new StallLog(log, join.workerId);
   }
 
@@ -74,13 +95,33 @@ export class WorkerHandle {
     });
   }
 
+  /** Takes what a heartbeat says. */
+  beat({ progress, phase, residentBytes = 0, step, stall }: Extract<WorkerMessage, { kind: 'heartbeat' }>): void {
+    if (progress !== this.#progress) this.progressMs = this.lastHeardMs;
+    this.#progress = progress;
+    this.phase = phase;
+    this.mostResidentBytes = Math.max(this.mostResidentBytes, residentBytes);
+    this.step = step;
+    this.stall = stall;
+    this.stallLog.heard(stall);
+  }
+
+  /** Ends the connection in good order. */
   close(reason: string): void {
     this.#connection.close('NORMAL', reason);
   }
 
-  /** Turns a worker away that came when the run already had its workers. */
-  refuse(): void {
-    this.#connection.close('JOIN_REFUSED', 'this run has its workers already; a late worker is not admitted');
+  /**
+   * Takes the worker out of the run at once, whether or not its socket answers: the loop sees it as `lost`.
+   * @param code CONNECTION_LOST: it may come back; with any other it ends
+   */
+  drop(code: ErrorCode, reason: string): void {
+    this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
+    this.#connection.close(code, reason);
+  }
+
+  isSameProcess({ host, pid }: JoinMessage): boolean {
+    return host === this.host && pid === this.pid;
   }
 
   /** Resolves when the socket is gone. */
@@ -100,6 +141,8 @@ export interface ControlServerInit {
   readonly host: string;
   readonly port: number;
   readonly token: string;
+  /** A worker silent for so long is lost, ms. */
+  readonly silenceMs: number;
   /** Plain HTTP requests that are answered on the same port. */
   readonly routes: Routes;
 }
@@ -108,6 +151,7 @@ export class ControlServer {
   readonly events: Mailbox<ControlEvent>;
   readonly #init: ControlServerInit;
   readonly #workers = new Map<string, WorkerHandle>();
+  readonly #closing = new AbortController();
   #listener: Listener | undefined;
 
   constructor(init: ControlServerInit) {
@@ -128,6 +172,7 @@ export class ControlServer {
       onRefused: (refusal) => refusals.refused(refusal),
       onRequest: (request, response) => void answerRequest(routes, request, response),
     });
+    void this.#watch();
     return this.#listener.url;
   }
 
@@ -147,8 +192,31 @@ export class ControlServer {
     for (const worker of this.workers()) worker.close(reason);
   }
 
-  async close(): Promise<void> {
+  /** Ends all connections. @param mayComeBack workers are to dial again: another coordinator of the run takes over */
+  async close(mayComeBack = false): Promise<void> {
+    this.#closing.abort();
+    if (mayComeBack) for (const worker of this.workers()) worker.drop('CONNECTION_LOST', 'the coordinator begins anew');
     await this.#listener?.close();
+  }
+
+  /** Drops workers that are silent, unless it is this process that stood still. */
+  async #watch(): Promise<void> {
+    const { clock, silenceMs } = this.#init;
+    for (let lookedMs = clock.monotonicMs(); ;) {
+      try {
+        await clock.sleep(WATCH_MS, this.#closing.signal);
+      } catch {
+        return; // closed
+      }
+      const nowMs = clock.monotonicMs();
+      const stoodStill = nowMs - lookedMs > WATCH_MS + OWN_PAUSE_MS;
+      lookedMs = nowMs;
+      if (stoodStill) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
+      for (const worker of this.workers()) {
+        const silentMs = Math.round(nowMs - worker.lastHeardMs);
+        if (silentMs > silenceMs) worker.drop('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
+      }
+    }
   }
 
   #accept(connection: Connection): void {
@@ -180,12 +248,8 @@ export class ControlServer {
     void connection.closed.then(({ code, reason }) => {
       deadline.abort();
       if (worker === undefined) return;
-      this.#workers.delete(worker.workerId);
-      const error = new TrainerError(
-        'WORKER_LOST',
-        `${worker.toString()} closed its socket (${code}${reason === '' ? '' : ` ${reason}`})`,
-      );
-      this.events.put({ kind: 'lost', worker, error });
+      const why = `${worker.toString()} closed its socket (${code}${reason === '' ? '' : ` ${reason}`})`;
+      this.#lose(worker, new TrainerError('WORKER_LOST', why));
     });
   }
 
@@ -198,30 +262,40 @@ export class ControlServer {
         'VERSION_MISMATCH',
         `expected protocol ${PROTOCOL_VERSION}, ${message.workerId} speaks ${message.protocolVersion}; install the same exmix everywhere`,
       );
-    if (this.#workers.has(message.workerId))
-      throw new TrainerError(
-        'JOIN_REFUSED',
-        `a worker named ${message.workerId} is here already; give each worker its own --id`,
-      );
+    const before = this.#workers.get(message.workerId);
+    // The same process with a new socket, or a second one with the same id: the newest counts.
+    before?.drop(
+      before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
+      `a worker with the id ${message.workerId} has joined anew; give each worker its own --id`,
+    );
     const { clock, log } = this.#init;
-    const worker = new WorkerHandle(message, connection, clock.monotonicMs(), log);
+    const worker: WorkerHandle = new WorkerHandle(message, {
+      connection,
+      nowMs: clock.monotonicMs(),
+      log,
+      onDrop: (error) => this.#lose(worker, error),
+    });
     this.#workers.set(worker.workerId, worker);
     this.#put(worker, { kind: 'joined', worker });
     return worker;
   }
 
   #receive(worker: WorkerHandle, message: WorkerMessage): void {
+    if (this.#workers.get(worker.workerId) !== worker) return; // dropped
     worker.lastHeardMs = this.#init.clock.monotonicMs();
     if (message.kind === 'join')
       throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} joined twice on one socket`);
     if (message.kind === 'heartbeat') {
-      worker.phase = message.phase;
-      worker.mostResidentBytes = Math.max(worker.mostResidentBytes, message.residentBytes ?? 0);
-      worker.step = message.step;
-      worker.stall = message.stall;
-      worker.stallLog.heard(message.stall);
+      worker.beat(message);
       worker.send({ kind: 'heartbeat' });
     } else this.#put(worker, { kind: 'message', worker, message });
+  }
+
+  /** Once for each worker. */
+  #lose(worker: WorkerHandle, error: TrainerError): void {
+    if (this.#workers.get(worker.workerId) !== worker) return;
+    this.#workers.delete(worker.workerId);
+    this.events.put({ kind: 'lost', worker, error });
   }
 
   #put(worker: WorkerHandle, event: ControlEvent): void {

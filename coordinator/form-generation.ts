@@ -1,54 +1,53 @@
-/** From workers that are ready to a generation whose data links are up: the last checks before the first step. */
+/** From workers that are ready to a generation whose links are up and whose members hold the same state. */
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
-import { assignLanes } from '../shared/lane-tree.ts';
+import { assignLanes, type LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import type { StateSource } from '../shared/protocol/messages.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
-import type { Generation } from './training.ts';
+import type { ReadyWorker, Roster } from './roster.ts';
+import { planStateSources } from './state-sources.ts';
 
-export type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;
+export interface Generation {
+  readonly epoch: number;
+  readonly generation: number;
+  /** In rank order. */
+  readonly members: readonly WorkerHandle[];
+  /** Lanes of each rank. */
+  readonly runs: readonly LaneRun[];
+}
 
-/**
- * All must hold the same parameters, engine and mixture, or the bits would not be those of any number of workers.
- * @param expectedDigest of the parameters, where the run starts from a checkpoint
- * @throws STATE_DIVERGED, MIXTURE_MISMATCH naming the worker
- */
-export function checkAlike(
-  ready: ReadonlyMap<WorkerHandle, ReadyMessage>,
-  mixtureHash: string,
-  expectedDigest: string | undefined,
-): void {
-  const [reference] = ready.values();
-  for (const [worker, message] of ready) {
-    const check = (
-      code: 'STATE_DIVERGED' | 'MIXTURE_MISMATCH',
-      what: string,
-      expected: string,
-      found: string,
-    ): void => {
-      if (expected !== found)
-        throw new TrainerError(
-          code,
-          `${worker.toString()}: expected ${what} ${expected}, got ${found}; all workers of a run must be alike`,
-        );
-    };
-    check('MIXTURE_MISMATCH', 'mixture', mixtureHash, message.mixtureHash);
-    check('STATE_DIVERGED', 'engine', reference!.engineFingerprint, message.engineFingerprint);
-    check('STATE_DIVERGED', 'parameters', expectedDigest ?? reference!.paramDigest, message.paramDigest);
+/** @throws MIXTURE_MISMATCH, STATE_DIVERGED (engines) naming the worker: with it the bits would not be those of any number of workers */
+export function checkAlike(members: readonly ReadyWorker[], mixtureHash: string): void {
+  const reference = members[0]!.facts;
+  for (const { worker, facts } of members) {
+    const differ = (what: string, expected: string, found: string): string =>
+      `${worker.toString()}: expected ${what} ${expected}, got ${found}; all workers of a run must be alike`;
+    if (facts.mixtureHash !== mixtureHash)
+      throw new TrainerError('MIXTURE_MISMATCH', differ('mixture', mixtureHash, facts.mixtureHash));
+    if (facts.engineFingerprint !== reference.engineFingerprint)
+      throw new TrainerError(
+        'STATE_DIVERGED',
+        differ('engine', reference.engineFingerprint, facts.engineFingerprint),
+      );
   }
 }
 
 export interface FormInit {
-  readonly members: readonly WorkerHandle[];
+  /** In rank order. */
+  readonly members: readonly ReadyWorker[];
   readonly epoch: number;
   readonly generation: number;
-  readonly firstStep: number;
+  /** Updates behind the state it starts from. */
+  readonly step: number;
+  /** What members load where nobody holds that state; null: the seed. */
+  readonly checkpoint: { readonly path: string; readonly paramDigest: string } | undefined;
   readonly config: RunConfig;
+  readonly roster: Roster;
   readonly server: ControlServer;
-  readonly journal: Journal;
+  readonly journal: Pick<Journal, 'append'>;
   readonly clock: Clock;
   readonly log: Logger;
   /** What is being waited for. */
@@ -56,39 +55,108 @@ export interface FormInit {
   readonly signal: AbortSignal;
 }
 
+/** It could not be formed: somebody left, failed, or was too late. */
+export interface FormFailure {
+  readonly kind: 'broken';
+  readonly error: TrainerError;
+  readonly generation: Generation;
+}
+
 /**
- * Deals lanes and ranks, and waits until every member has its links.
- * @throws RENDEZVOUS_TIMEOUT, WORKER_LOST, ABORTED
+ * Deals ranks and lanes, and waits until every member has links and state.
+ * @throws STATE_DIVERGED where members prove different states; ABORTED
  */
-export async function formGeneration(init: FormInit): Promise<Generation> {
-  const { members, epoch, generation, firstStep, config, server, journal, clock, log, explain, signal } = init;
+export async function formGeneration(
+  init: FormInit,
+): Promise<FormFailure | { readonly kind: 'formed'; readonly generation: Generation }> {
+  const { members, epoch, generation: number, step, config, roster, server, journal, clock, log, explain, signal } = init;
+  const handles = members.map(({ worker }) => worker);
   const { runs, reason } = assignLanes(config.training.numLanes, members.length);
-  const memberIds = members.map(({ workerId }) => workerId);
+  const generation: Generation = { epoch, generation: number, members: handles, runs };
+  const firstStep = step + 1;
+  const ids = handles.map(({ workerId }) => workerId);
   const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
-  await journal.append({ kind: 'generation-formed', epoch, generation, firstStep, members: memberIds, lanes });
-  const views = members.map(({ workerId, host, dataUrl }, rank) => ({ workerId, rank, host, dataUrl }));
-  for (const [rank, member] of members.entries())
-    member.send({ kind: 'form', epoch, generation, rank, members: views, firstStep });
-  const waiting = new Set(members);
-  const deadlineMs = clock.monotonicMs() + config.cluster.heartbeatTimeoutMs;
+  await journal.append({ kind: 'generation-formed', epoch, generation: number, firstStep, members: ids, lanes });
+  const { sources, proveState } = send(init, generation);
+
+  const broken = (error: TrainerError): FormFailure => ({ kind: 'broken', error, generation });
+  const waiting = new Set(handles);
+  const digests = new Map<WorkerHandle, string | undefined>();
+  const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
-    const waitingFor = `waiting for the data links of ${[...waiting].map(({ workerId }) => workerId).join(', ')}`;
+    const names = [...waiting].map(({ workerId }) => workerId).join(', ');
+    const waitingFor = `waiting for links and state of ${names}`;
     explain(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
-    if (event === undefined) throw new TrainerError('RENDEZVOUS_TIMEOUT', waitingFor);
-    if (event.kind === 'joined') event.worker.refuse();
-    else if (event.kind === 'lost' && members.includes(event.worker)) throw event.error;
-    else if (event.kind === 'message' && event.message.kind === 'formed') waiting.delete(event.worker);
-    else if (event.kind === 'message' && event.message.kind === 'failed') {
-      const cause = fromErrorRecord(event.message.error);
-      throw new TrainerError(
-        'WORKER_LOST',
-        `${event.worker.toString()} could not link up: ${cause.code}: ${cause.message}`,
-        { cause },
-      );
+    if (event === undefined) {
+      for (const worker of waiting) worker.drop('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
+      return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`));
+    }
+    if (!handles.includes(event.worker)) {
+      roster.take(event);
+      continue;
+    }
+    if (event.kind === 'joined') continue;
+    if (event.kind === 'lost') {
+      roster.take(event);
+      return broken(event.error);
+    }
+    const { message } = event;
+    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) continue;
+    if (message.kind === 'formed') {
+      waiting.delete(event.worker);
+      digests.set(event.worker, message.paramDigest);
+    } else if (message.kind === 'failed') {
+      const cause = fromErrorRecord(message.error);
+      return broken(new TrainerError(cause.code, `${event.worker.toString()}: ${cause.message}`, { cause }));
     }
   }
-  log.info({ epoch, generation, worldSize: members.length, members: memberIds, reason }, 'generation formed');
-  return { epoch, generation, members, runs };
+  if (proveState) checkProofs(digests, step, sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined);
+  for (const worker of handles) roster.hold(worker, step);
+  const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep, reason };
+  log.info(fields, 'generation formed');
+  return { kind: 'formed', generation };
+}
+
+function send(
+  { members, config, step, checkpoint }: FormInit,
+  { epoch, generation, members: handles, runs }: Generation,
+): { sources: readonly StateSource[]; proveState: boolean } {
+  const held = members.map(({ heldStep }) => heldStep);
+  const plan = planStateSources(held, (heldStep) => heldStep === step, checkpoint?.path ?? null);
+  const { sources, receivers, proveState } = plan;
+  const views = handles.map(({ workerId, host, dataUrl }, rank) => {
+    const { first, end } = runs[rank]!;
+    return { workerId, rank, host, dataUrl, lanes: { first, end } };
+  });
+  for (const [rank, member] of handles.entries())
+    member.send({
+      kind: 'form',
+      epoch,
+      generation,
+      rank,
+      members: views,
+      firstStep: step + 1,
+      state: sources[rank]!,
+      receivers: [...receivers[rank]!],
+      proveState,
+    });
+  return { sources, proveState };
+}
+
+/** @throws STATE_DIVERGED */
+function checkProofs(
+  digests: ReadonlyMap<WorkerHandle, string | undefined>,
+  step: number,
+  expectedDigest: string | undefined,
+): void {
+  const [first] = digests.values();
+  const expected = expectedDigest ?? first;
+  for (const [worker, digest] of digests)
+    if (digest === undefined || digest !== expected)
+      throw new TrainerError(
+        'STATE_DIVERGED',
+        `${worker.toString()}: expected parameters ${expected} at step ${step}, got ${digest}; all workers of a run must be alike`,
+      );
 }

@@ -1,97 +1,97 @@
-/** The rendezvous at work: welcomes workers, hears who is ready, and asks the pure rule (rendezvous.ts) after each event. */
-import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+/** The rendezvous at work: hears who joins and who is ready, and asks the pure rule (rendezvous.ts) after each event. */
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
-import type { Logger } from '../shared/logger.ts';
-import type { ControlEvent, ControlServer, WorkerHandle } from './control-server.ts';
-import type { ReadyMessage } from './form-generation.ts';
-import type { StartingPoint } from './starting-point.ts';
-import { decideRendezvous } from './rendezvous.ts';
+import { assignRanks } from './assign-ranks.ts';
+import type { ControlServer } from './control-server.ts';
+import { decideRendezvous, type Candidate } from './rendezvous.ts';
+import type { ReadyWorker, Roster } from './roster.ts';
 
 const TICK_MS = 200;
+/** Workers that held the state are waited for so long after a coordinator has begun, or everybody was lost, ms. */
+const AWAIT_MS = 5_000;
 
 export interface GatherInit {
   readonly config: RunConfig;
-  readonly epoch: number;
-  readonly mixture: PreparedMixture;
-  readonly start: StartingPoint;
+  readonly roster: Roster;
   readonly server: ControlServer;
   readonly clock: Clock;
-  readonly log: Logger;
+  /** Ids in rank order of the generation before, of this epoch or the one before; undefined where nobody has trained. */
+  readonly before: readonly string[] | undefined;
+  /** They are to be waited for: this coordinator does not know yet who is left of them. */
+  readonly awaitsThem: boolean;
+  readonly committedStep: number;
+  /** The state of the committed step is in no checkpoint. */
+  readonly needsHolder: boolean;
   /** What is being waited for. */
   readonly explain: (reason: string) => void;
   /** Why the run is to stop, once it is. */
   readonly stopReason: () => string | undefined;
-  /** Which worker process of this host has failed, once one has. */
+  /** Which worker process of this host was given up, once one was. */
   readonly workerFailure: () => string | undefined;
   readonly signal: AbortSignal;
 }
 
-/**
- * @returns what the ready workers have said, in rank order; nobody where the run was stopped before it began
- * @throws RENDEZVOUS_TIMEOUT, WORKER_LOST where a worker that this host started has failed, MESSAGE_INVALID, ABORTED
- */
-export async function gatherWorkers(init: GatherInit): Promise<Map<WorkerHandle, ReadyMessage>> {
-  const { config, server, clock, explain, stopReason, workerFailure, signal } = init;
-  const { minWorkers, rendezvousTimeoutMs: timeoutMs } = config.cluster;
-  const options = { minWorkers, maxWorkers: config.training.numLanes, timeoutMs };
+export type Gathered =
+  /** In rank order. */
+  | { readonly kind: 'members'; readonly members: readonly ReadyWorker[] }
+  | { readonly kind: 'stopped' }
+  /** Nobody holds the state: the run must go on from a checkpoint. */
+  | { readonly kind: 'rewind'; readonly reason: string };
+
+/** @throws RENDEZVOUS_TIMEOUT, WORKER_LOST where workers that this host started were given up, ABORTED */
+export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
+  const { config, roster, server, clock, before, explain, stopReason, workerFailure, signal } = init;
+  const { minWorkers, startWorkers = minWorkers, maxWorkers, rendezvousTimeoutMs } = config.cluster;
+  const isStart = before === undefined;
+  const options = {
+    isStart,
+    needsHolder: init.needsHolder,
+    awaitMs: AWAIT_MS,
+    timeoutMs: rendezvousTimeoutMs,
+  };
   const startedMs = clock.monotonicMs();
-  const ready = new Map<WorkerHandle, ReadyMessage>();
-  /** What the last worker that could not get ready said. */
-  let lastFailure = '';
-  while (stopReason() === undefined) {
-    const failure = workerFailure();
-    if (failure !== undefined) throw new TrainerError('WORKER_LOST', failure + lastFailure);
-    const workers = server.workers();
-    const candidates = workers.map((worker) => {
-      const state = ready.has(worker) ? ('ready' as const) : ('joined' as const);
-      return { workerId: worker.workerId, host: worker.host, state };
-    });
-    const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, options);
+  for (;;) {
+    // Whoever is there is enough to save what was trained.
+    const isStopping = stopReason() !== undefined;
+    if (isStopping && (isStart || roster.ready.length + roster.preparing.length === 0)) return { kind: 'stopped' };
+    const needed = isStopping ? 1 : isStart ? startWorkers : minWorkers;
+    const candidates = candidatesOf(roster, init.committedStep);
+    const holderIsThere = candidates.some(({ isHolder }) => isHolder);
+    // Survivors need not wait for the others; where nobody is left who holds the state, somebody may come back who does.
+    const awaited = init.awaitsThem || (init.needsHolder && !holderIsThere) ? (before ?? []) : [];
+    const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, { ...options, needed, awaited });
     explain(decision.reason);
-    if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + lastFailure);
+    const failure = workerFailure();
+    if (failure !== undefined && decision.kind === 'wait' && (isStart || candidates.length < needed))
+      throw new TrainerError('WORKER_LOST', failure + roster.lastFailure);
+    if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + roster.lastFailure);
+    if (decision.kind === 'rewind') return { kind: 'rewind', reason: decision.reason };
     if (decision.kind === 'form') {
-      const members = decision.workerIds.map((id) => workers.find(({ workerId }) => workerId === id)!);
-      return new Map(members.map((member) => [member, ready.get(member)!]));
+      const ids = roster.ready.map(({ worker }) => worker.workerId);
+      const { members } = assignRanks(before ?? [], ids, maxWorkers ?? config.training.numLanes);
+      return {
+        kind: 'members',
+        members: members.map((id) => roster.ready.find(({ worker }) => worker.workerId === id)!),
+      };
     }
     const event = await server.events.next(TICK_MS, signal);
-    if (event !== undefined) lastFailure = take(init, ready, event) ?? lastFailure;
+    if (event !== undefined) roster.take(event);
   }
-  return new Map();
 }
 
-/** @returns the sentence about a worker that could not get ready */
-function take(init: GatherInit, ready: Map<WorkerHandle, ReadyMessage>, event: ControlEvent): string | undefined {
-  const { config, epoch, mixture, start, log } = init;
-  const { worker } = event;
-  const { workerId, host, pid } = worker;
-  if (event.kind === 'joined') {
-    log.info({ workerId, host, pid }, 'worker joined');
-    const checkpoint = start.checkpoint?.path ?? null;
-    const { folder: preparedFolder, hash: mixtureHash } = mixture;
-    worker.send({ kind: 'welcome', epoch, config, preparedFolder, mixtureHash, checkpoint, step: start.step });
-  } else if (event.kind === 'lost') {
-    ready.delete(worker);
-    log.warn({ workerId, reason: event.error.message }, 'worker left before the first step');
-  } else if (event.message.kind === 'failed') {
-    const { code, message } = event.message.error;
-    log.warn({ workerId, code, reason: message }, 'worker could not get ready');
-    worker.close('it could not get ready');
-    return `; ${worker.toString()} said ${code}: ${message}`;
-  } else if (event.message.kind === 'ready') {
-    ready.set(worker, event.message);
-    const { engine, engineFingerprint, engineNotes, numParameters } = event.message;
-    log.info({ workerId, engine, engineFingerprint, numParameters }, 'worker ready');
-    const said = new Set(
-      [...ready].flatMap(([other, { engineNotes }]) => (other === worker ? [] : (engineNotes ?? []))),
-    );
-    for (const reason of engineNotes ?? [])
-      if (!said.has(reason)) log.warn({ workerId, reason }, 'engine not as it could be');
-  } else
-    throw new TrainerError(
-      'MESSAGE_INVALID',
-      `${workerId} sent ${event.message.kind} before the generation was formed`,
-    );
-  return undefined;
+function candidatesOf(roster: Roster, committedStep: number): Candidate[] {
+  const preparing = roster.preparing.map(({ workerId, host }) => ({
+    workerId,
+    host,
+    state: 'joined' as const,
+    isHolder: false,
+  }));
+  const ready = roster.ready.map(({ worker: { workerId, host }, heldStep }) => ({
+    workerId,
+    host,
+    state: 'ready' as const,
+    isHolder: heldStep !== null && heldStep >= committedStep,
+  }));
+  return [...preparing, ...ready];
 }

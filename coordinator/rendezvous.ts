@@ -1,52 +1,61 @@
 /**
- * Whether the workers at hand may start: a pure decision with the sentence that explains it (as torchft's quorum_compute).
+ * Whether the workers at hand may form a generation: a pure decision with the sentence that explains it (as torchft's quorum_compute).
  * The sentence is logged only when it changes.
  */
 
-/** A worker as the rendezvous sees it. `ready` means: engine up, state loaded. */
+/** A worker as the rendezvous sees it. `ready` means: engine up, nothing of a generation under way. */
 export interface Candidate {
   readonly workerId: string;
   readonly host: string;
   readonly state: 'joined' | 'ready';
+  /** It holds the state of the run as far as it is committed, or further. */
+  readonly isHolder: boolean;
 }
 
 export interface RendezvousOptions {
-  readonly minWorkers: number;
-  readonly maxWorkers: number;
+  /** Workers that must be ready. */
+  readonly needed: number;
+  /** Nobody has trained yet: those who are getting ready are waited for. */
+  readonly isStart: boolean;
+  /** Only workers hold the state that the run goes on from; without one it must go back to a checkpoint. */
+  readonly needsHolder: boolean;
+  /** Workers that may come back, and how long they are waited for. */
+  readonly awaited: readonly string[];
+  readonly awaitMs: number;
   readonly timeoutMs: number;
 }
 
-export type RendezvousDecision =
-  | { readonly kind: 'wait' | 'fail'; readonly reason: string }
-  | { readonly kind: 'form'; readonly workerIds: readonly string[]; readonly reason: string };
+export interface RendezvousDecision {
+  /** `rewind`: nobody holds the state any more. */
+  readonly kind: 'wait' | 'fail' | 'form' | 'rewind';
+  readonly reason: string;
+}
 
-/**
- * Definition: forms when at least `minWorkers` are ready and nobody who joined is still getting ready.
- * Ranks follow the order of worker ids, so the same workers get the same ranks in every run.
- * @param waitedMs time since the rendezvous began
- */
+/** @param waitedMs time since the rendezvous began */
 export function decideRendezvous(
   waitedMs: number,
   candidates: readonly Candidate[],
   options: RendezvousOptions,
 ): RendezvousDecision {
-  const { minWorkers, maxWorkers, timeoutMs } = options;
+  const { needed, isStart, needsHolder, awaited, awaitMs, timeoutMs } = options;
   const ready = candidates.filter(({ state }) => state === 'ready');
   const preparing = candidates.filter(({ state }) => state === 'joined');
-  const missing = minWorkers - candidates.length;
-  const waitingFor =
-    missing > 0
-      ? `${candidates.length} of ${minWorkers} workers joined${list(candidates)}: waiting for ${missing} more`
-      : `${ready.length} of ${candidates.length} workers ready: waiting for ${names(preparing)} to load`;
-  if (ready.length >= minWorkers && preparing.length === 0) {
-    const workerIds = ready
-      .map(({ workerId }) => workerId)
-      .sort()
-      .slice(0, maxWorkers);
-    return { kind: 'form', workerIds, reason: `${workerIds.length} workers ready, ${minWorkers} needed` };
-  }
-  if (waitedMs >= timeoutMs) return { kind: 'fail', reason: `after ${Math.round(timeoutMs / 1000)} s ${waitingFor}` };
-  return { kind: 'wait', reason: waitingFor };
+  const absent = awaited.filter((id) => !ready.some(({ workerId }) => workerId === id));
+  const wait = (reason: string): RendezvousDecision =>
+    waitedMs >= timeoutMs
+      ? { kind: 'fail', reason: `after ${Math.round(timeoutMs / 1000)} s ${reason}` }
+      : { kind: 'wait', reason };
+
+  const missing = needed - candidates.length;
+  if (missing > 0)
+    return wait(`${candidates.length} of ${needed} workers joined${list(candidates)}: waiting for ${missing} more`);
+  if (absent.length > 0 && waitedMs < awaitMs)
+    return wait(`${ready.length} workers ready: waiting for ${absent.join(', ')} to come back`);
+  if (ready.length < needed || (isStart && preparing.length > 0))
+    return wait(`${ready.length} of ${candidates.length} workers ready: waiting for ${names(preparing)} to load`);
+  if (needsHolder && !ready.some(({ isHolder }) => isHolder))
+    return { kind: 'rewind', reason: `none of ${ready.length} ready workers holds the state of the last step` };
+  return { kind: 'form', reason: `${ready.length} workers ready, ${needed} needed` };
 }
 
 function names(candidates: readonly Candidate[]): string {

@@ -1,97 +1,78 @@
 /**
  * The worker process: one device, three threads. This one computes; sockets live in the link thread, batches come from the feed
  * thread. It does what the coordinator says, in the order it says it, and decides nothing about the run.
+ *
+ * What it holds outlives generations and coordinators: engine, mixture and state are brought up once, and every generation starts from
+ * them.
  */
-import { availableParallelism } from 'node:os';
 import type { Clock } from '../shared/clock.ts';
-import { checkConfig } from '../shared/config/load-config.ts';
+import { checkConfig, workerHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
-import { assertInvariant, fromErrorRecord, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
+import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerStall } from '../shared/protocol/messages.ts';
+import type { WorkerMessage, WorkerStall } from '../shared/protocol/messages.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
-import { parameterDigest } from '../shared/checkpoint/parameter-digest.ts';
 import { abortable } from './abortable.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
-import { Arena } from './collective/arena.ts';
-import { planLaneTree } from '../shared/lane-tree.ts';
-import { loadState } from './compute/load-state.ts';
-import { predictWorker } from './compute/predict-worker.ts';
-import { planGradient } from './compute/plan-gradient.ts';
+import { createStepRunner } from './compute/create-step-runner.ts';
 import { ProgressCell } from './compute/progress-cell.ts';
-import { StepRunner, type Deal } from './compute/step-runner.ts';
-import { createEngine } from './engine/create-engine.ts';
+import type { Deal, StepRunner } from './compute/step-runner.ts';
+import { TrainingState } from './compute/training-state.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
-import { microbatchesPerLane, startFeed } from './feed/start-feed.ts';
-import { Link, type Command } from './link/link.ts';
+import { Link, type Command, type CoordinatorCommand } from './link/link.ts';
+import type { WorkerParts } from './worker-parts.ts';
 
 /** The most that a `ready` carries (shared/protocol/messages.ts). */
 const MAX_ENGINE_NOTES = 16;
 
 export interface WorkerInit {
-  readonly coordinatorUrl: string;
-  readonly token: string;
-  readonly workerId: string;
-  readonly listenHost: string;
-  readonly listenPort: number;
-  readonly advertiseHost: string;
-  /** Overrides the run's compute.engine. */
-  readonly engine?: string;
-  /** Overrides the run's compute.device. */
-  readonly device?: RunConfig['compute']['device'];
-  /** Place among the workers of its host, from 0: which GPU is its own. */
-  readonly localRank?: number;
+  readonly parts: WorkerParts;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** What the first command brings up. */
-interface Training {
-  readonly config: RunConfig;
-  readonly engine: Engine;
-  readonly feed: Feed;
-  readonly taskNames: readonly string[];
-  readonly writer: CheckpointWriter;
-}
+type CommandOf<Kind extends CoordinatorCommand['kind']> = Extract<CoordinatorCommand, { kind: Kind }>;
 
-/**
- * `stopped`: a step could not be finished, and what was dealt or asked to be saved behind it cannot be done either; the
- * coordinator decides. `aborted`: it has decided; what is applied stays, and may be saved.
- */
-type Phase = 'training' | 'stopped' | 'aborted';
+/** What the first welcome brings up. */
+interface Prepared {
+  readonly welcome: CommandOf<'welcome'>;
+  readonly engine: Engine;
+  readonly feed: Pick<Feed, 'deal' | 'drop' | 'next' | 'release'>;
+  readonly writer: CheckpointWriter;
+  readonly state: TrainingState;
+  readonly facts: Omit<Extract<WorkerMessage, { kind: 'ready' }>, 'kind' | 'epoch' | 'held'>;
+}
 
 export class Worker {
   readonly #init: WorkerInit;
   readonly #progress = new ProgressCell();
   readonly #link: Link;
-  #training: Training | undefined;
+  #prepared: Prepared | undefined;
+  /** Of the last welcome. */
+  #config: RunConfig | undefined;
+  #ids = { epoch: 0, generation: 0 };
+  /** From `formed` until something of the generation fails or is called off. */
   #runner: StepRunner | undefined;
-  /** Updates applied. */
-  #step = 0;
-  #phase: Phase = 'training';
+  /** Members and lanes of the generation that is being formed. */
+  #form: CommandOf<'form'> | undefined;
   /** End what has been brought up, the newest first. */
   readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(init: WorkerInit) {
     this.#init = init;
-    const refusals = new RefusalLog(init.log, init.clock);
-    const { coordinatorUrl, token, workerId, listenHost, listenPort, advertiseHost } = init;
+    const { parts, clock, log } = init;
+    const refusals = new RefusalLog(log, clock);
     this.#link = new Link({
-      coordinatorUrl,
-      token,
-      workerId,
-      listenHost,
-      listenPort,
-      advertiseHost,
-      progress: this.#progress.memory,
+      start: (onEvent, onFailed) => parts.startLink(this.#progress.memory, onEvent, onFailed),
+      clock,
       onRefused: (refusal) => refusals.refused(refusal),
-      onNoOutbox: ({ code, message }) => this.#init.log.warn({ code, reason: message }, 'no outbox'),
-      onWaiting: (reason) => this.#init.log.info({ reason }, 'waiting for the coordinator'),
+      onNoOutbox: ({ code, message }) => log.warn({ code, reason: message }, 'no outbox'),
+      onWaiting: (reason) => log.info({ reason }, 'waiting for the coordinator'),
       onDeal: ({ step, lanes }) => {
-        assertInvariant(this.#training !== undefined, 'a deal comes after `ready`');
-        this.#training.feed.deal(step, lanes);
+        assertInvariant(this.#prepared !== undefined, 'a deal comes after `ready`');
+        this.#prepared.feed.deal(step, lanes);
       },
     });
   }
@@ -101,15 +82,14 @@ export class Worker {
    * @throws what ended it otherwise: CONNECTION_LOST, an engine's or the feed's failure, ABORTED by the signal
    */
   async run(signal: AbortSignal): Promise<void> {
-    const stop = AbortSignal.any([signal, this.#link.stepSignal]);
     let reason = 'the run is over';
     try {
       for (;;) {
-        const command = await this.#link.nextCommand(signal);
-        if (command.kind === 'finish') break;
-        await this.#obey(command, signal, stop);
+        const next = await this.#link.nextCommand(signal);
+        if (next.command.kind === 'finish') break;
+        await this.#obey(next, signal);
       }
-      await abortable(this.#training?.writer.idle() ?? Promise.resolve(), signal, 'writing the last checkpoint');
+      await abortable(this.#prepared?.writer.idle() ?? Promise.resolve(), signal, 'writing the last checkpoint');
     } catch (thrown) {
       const error = toTrainerError(thrown);
       reason = error.message;
@@ -118,7 +98,7 @@ export class Worker {
         reason = `the worker was told to stop (${String(signal.reason)})`;
         throw new TrainerError('ABORTED', reason, { cause: error });
       }
-      this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
+      this.#fail(error);
       throw error;
     } finally {
       await this.#close(reason);
@@ -134,150 +114,193 @@ export class Worker {
       }
   }
 
-  /** @param signal of the process @param stop of the step as well: also fires when the coordinator calls it off or is gone */
-  async #obey(command: Exclude<Command, { kind: 'finish' }>, signal: AbortSignal, stop: AbortSignal): Promise<void> {
+  /** @param processSignal ends the process; the command's own signal calls the command off */
+  async #obey({ command, signal }: Command, processSignal: AbortSignal): Promise<void> {
+    const stop = AbortSignal.any([signal, processSignal]);
     switch (command.kind) {
       case 'welcome':
-        await this.#prepare(command, stop);
+        await this.#welcome(command, processSignal);
+        break;
+      case 'form':
+        if (!signal.aborted) await this.#takeState(command, stop);
         break;
       case 'formed':
-        this.#form(command);
+        if (!signal.aborted) this.#begin(command);
         break;
       case 'deal':
-        await this.#train(command, stop);
+        if (!signal.aborted) await this.#train(command, stop);
         break;
       case 'save':
-        await this.#save(command, signal);
+        if (!signal.aborted) await this.#save(command, processSignal);
         break;
       case 'abort':
-        await this.#abort();
+        await this.#drop();
+        this.#link.post({ kind: 'aborted', ...this.#ids, step: this.#prepared?.state.step ?? null });
         break;
-      case 'lost':
-        throw fromErrorRecord(command.error);
+      case 'finish':
+        break;
     }
   }
 
-  /** Brings up engine, feed and state, while the others do the same. */
-  async #prepare(welcome: Extract<Command, { kind: 'welcome' }>, stop: AbortSignal): Promise<void> {
-    const { log } = this.#init;
-    const config = checkConfig(welcome.config, 'the config from the coordinator');
-    const { training, seed, compute } = config;
+  /** The first time brings everything up; later a coordinator that has come back asks what is there. */
+  async #welcome(welcome: CommandOf<'welcome'>, processSignal: AbortSignal): Promise<void> {
+    this.#ids = { epoch: welcome.epoch, generation: 0 };
+    this.#config = checkConfig(welcome.config, 'the config from the coordinator');
+    if (this.#prepared === undefined) {
+      const until = AbortSignal.any([processSignal, this.#link.lost]);
+      this.#prepared = await this.#prepare(welcome, this.#config, until);
+    } else {
+      checkSame(this.#prepared.welcome, welcome);
+      await this.#drop();
+    }
+    const { state, facts } = this.#prepared;
+    this.#link.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...facts });
+  }
+
+  /** Brings up engine and feed, while the others do the same. */
+  async #prepare(welcome: CommandOf<'welcome'>, config: RunConfig, signal: AbortSignal): Promise<Prepared> {
+    const { log, parts } = this.#init;
     const { preparedFolder, mixtureHash } = welcome;
     const onStall = (stall: WorkerStall | null): void => this.#link.post({ kind: 'source', stall });
-    const feed = startFeed({ config, preparedFolder, mixtureHash, log, onStall });
+    const feed = parts.startFeed({ config, preparedFolder, mixtureHash, log, onStall });
     this.#closers.push(() => feed.stop());
-    const { engine, reason, notes } = await createEngine({
-      name: this.#init.engine ?? compute.engine,
-      device: this.#init.device ?? compute.device,
-      // 0 is settled by `exmix train` for its workers; a worker of its own on a host takes all of it.
-      numThreads: compute.threads === 0 ? availableParallelism() : compute.threads,
-      precision: compute.precision,
-      xla: compute.xla,
-      allowTf32: compute.allowTf32,
-      localRank: this.#init.localRank ?? 0,
-      config: config.model,
-      zLoss: training.zLoss,
-      onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
-    });
+    const { engine, reason, notes } = await parts.createEngine(config);
     this.#closers.push(() => engine.dispose());
-    const writer = new CheckpointWriter(engine);
+    const writer = parts.createWriter(engine);
     this.#closers.push(() => writer.callOff());
     const { name, device, fingerprint } = engine.description;
     log.info({ engine: name, device, fingerprint, reason }, 'engine ready');
     for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
-    const predicted = await predictWorker(config, name);
-    const { checkpoint, step } = welcome;
-    const state = await loadState({ engine, seed, checkpoint, step, signal: stop });
-    await engine.load(state.parameters, state.optimizer);
-    this.#step = step;
-    const taskNames = await abortable(feed.opened, stop, `opening ${preparedFolder}`);
-    this.#training = { config, engine, feed, taskNames, writer };
-    this.#progress.advance('waiting', this.#step);
-    this.#link.post({
-      kind: 'ready',
-      step: this.#step,
+    const predicted = await parts.predict(config, name);
+    await abortable(feed.opened, signal, `opening ${preparedFolder}`);
+    const state = new TrainingState({ engine, seed: config.seed, link: this.#link });
+    const numParameters = engine.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+    const facts = {
       engine: name,
       engineFingerprint: fingerprint,
       engineNotes: notes.slice(0, MAX_ENGINE_NOTES),
       predicted,
-      mixtureHash: welcome.mixtureHash,
-      paramDigest: parameterDigest(state.parameters),
-      numParameters: [...state.parameters.values()].reduce((sum, { length }) => sum + length, 0),
-    });
+      mixtureHash,
+      numParameters,
+    };
+    this.#progress.advance('waiting', 0);
+    return { welcome, engine, feed, writer, state, facts };
   }
 
-  #form({ rank, worldSize, memory, layout }: Extract<Command, { kind: 'formed' }>): void {
-    assertInvariant(this.#training !== undefined, 'a generation is formed after welcome');
-    const { config, engine, feed, taskNames } = this.#training;
-    this.#runner = new StepRunner({
-      engine,
-      feed,
-      arena: new Arena(layout, memory),
-      plan: planGradient(config),
-      laneTree: planLaneTree(config.training.numLanes, worldSize),
-      rank,
-      microbatchesPerLane: microbatchesPerLane(config),
-      taskNames,
-      reducer: this.#link,
-      progress: this.#progress,
-      clock: this.#init.clock,
-    });
-    this.#init.log.info({ rank, worldSize }, 'generation formed');
+  async #takeState(form: CommandOf<'form'>, stop: AbortSignal): Promise<void> {
+    assertInvariant(this.#prepared !== undefined, 'a generation is formed after `ready`');
+    const { state, welcome } = this.#prepared;
+    const { epoch, generation } = form;
+    this.#ids = { epoch, generation };
+    this.#form = form;
+    this.#runner = undefined;
+    try {
+      const paramDigest = await state.take(form, welcome.runId, stop);
+      const proof = paramDigest === undefined ? {} : { paramDigest };
+      this.#progress.advance('waiting', state.step ?? 0);
+      this.#link.post({ kind: 'state-in-place', generation, ...proof });
+    } catch (error) {
+      this.#stop(toTrainerError(error), 'state not in place');
+    }
+  }
+
+  #begin({ memory, layout }: CommandOf<'formed'>): void {
+    const { engine, feed } = this.#prepared!;
+    const { rank, members } = this.#form!;
+    const { clock, log } = this.#init;
+    const [config, progress] = [this.#config!, this.#progress];
+    const parts = { config, engine, feed, memory, layout, rank, members, progress, clock };
+    this.#runner = createStepRunner({ ...parts, reducer: this.#link });
+    log.info({ ...this.#ids, rank, worldSize: members.length }, 'generation formed');
   }
 
   async #train(deal: Deal, stop: AbortSignal): Promise<void> {
-    assertInvariant(this.#runner !== undefined, 'a deal follows formed');
-    if (this.#phase !== 'training') return;
+    const runner = this.#runner;
+    if (runner === undefined) return; // a step before it could not be finished
+    const { state } = this.#prepared!;
+    const { epoch, generation, step } = deal;
+    const ids = { epoch, generation, step };
     try {
-      const { lanes, ms } = await this.#runner.run(deal, stop);
-      this.#step = deal.step;
-      this.#link.post({ kind: 'report', step: deal.step, lanes, ms });
+      const outcome = await runner.run(deal, stop);
+      if (outcome.kind === 'not-finite') {
+        const { reason, losses } = outcome;
+        this.#runner = undefined;
+        this.#link.post({ kind: 'not-finite', ...ids, reason, losses: [...losses] });
+        return;
+      }
+      state.advance(step);
+      const { lanes, ms } = outcome;
+      const proof = deal.proveState ? { paramDigest: await state.parameterDigest() } : {};
+      this.#link.post({ kind: 'report', ...ids, lanes, ms, ...proof });
     } catch (thrown) {
-      const error = toTrainerError(thrown);
-      if (!this.#runner.isStateWhole) throw error;
-      this.#stopAfter(error, deal.step);
+      if (!runner.isStateWhole) {
+        state.spoil();
+        throw thrown;
+      }
+      this.#stop(toTrainerError(thrown), 'step not finished');
     }
   }
 
-  /** Nothing of the step was applied: this worker still holds the state of the last one, which may be saved. */
-  #stopAfter(error: TrainerError, step: number): void {
-    this.#phase = 'stopped';
-    this.#progress.advance('waiting', this.#step);
-    this.#init.log.warn({ code: error.code, reason: error.message, step }, 'step not finished');
+  /** Nothing more of the generation can be done here; what is held stays, and the coordinator decides. */
+  #stop(error: TrainerError, what: string): void {
+    this.#runner = undefined;
+    this.#progress.advance('waiting', this.#prepared?.state.step ?? 0);
+    this.#init.log.warn({ code: error.code, reason: error.message, ...this.#ids }, what);
     // Of these the link has told the coordinator, or was told by it.
-    if (error.code === 'ABORTED' || error === this.#link.collectiveError) return;
-    this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
+    if (error.code !== 'ABORTED' && error !== this.#link.generationError) this.#fail(error);
   }
 
-  /** Drops the step and the checkpoint under way: nothing of either is sent after `aborted`. */
-  async #abort(): Promise<void> {
-    this.#phase = 'aborted';
-    await this.#training?.feed.drop();
-    await this.#training?.writer.callOff();
-    this.#progress.advance('waiting', this.#step);
-    this.#link.post({ kind: 'aborted', step: this.#step });
+  #fail(error: TrainerError): void {
+    this.#link.post({ kind: 'failed', ...this.#ids, error: toErrorRecord(error) });
+  }
+
+  /** Drops the step and the checkpoint under way: nothing of either is sent after this. */
+  async #drop(): Promise<void> {
+    this.#runner = undefined;
+    await this.#prepared?.feed.drop();
+    await this.#prepared?.writer.callOff();
+    this.#progress.advance('waiting', this.#prepared?.state.step ?? 0);
   }
 
   /** Takes a snapshot now and writes it in a thread of its own while training goes on. */
-  async #save(command: Extract<Command, { kind: 'save' }>, signal: AbortSignal): Promise<void> {
-    assertInvariant(this.#training !== undefined, 'save follows welcome');
-    if (this.#phase === 'stopped') return; // the step it asks for was not reached
-    const { folder, writer, numWriters } = command;
-    const { maxShardBytes } = this.#training.config.checkpoint;
-    this.#progress.advance('save', this.#step);
-    const { written } = await this.#training.writer.save({ folder, writer, numWriters, maxShardBytes }, signal);
-    this.#progress.advance('waiting', this.#step);
-    void this.#reportWritten(written, this.#step);
+  async #save(command: CommandOf<'save'>, signal: AbortSignal): Promise<void> {
+    const step = this.#prepared?.state.step ?? null;
+    if (this.#runner === undefined || step === null) return; // the step it asks for was not reached
+    const { epoch, generation, folder, writer, numWriters } = command;
+    const { maxShardBytes } = this.#config!.checkpoint;
+    this.#progress.advance('save', step);
+    const request = { folder, writer, numWriters, maxShardBytes };
+    const { written } = await this.#prepared!.writer.save(request, signal);
+    this.#progress.advance('waiting', step);
+    void this.#reportWritten(written, { epoch, generation, step });
   }
 
-  async #reportWritten(written: Promise<WrittenShards>, step: number): Promise<void> {
+  async #reportWritten(
+    written: Promise<WrittenShards>,
+    ids: { epoch: number; generation: number; step: number },
+  ): Promise<void> {
     try {
       const { files, paramDigest } = await written;
-      this.#link.post({ kind: 'saved', step, files: [...files], paramDigest });
+      this.#link.post({ kind: 'saved', ...ids, files: [...files], paramDigest });
     } catch (thrown) {
       const error = toTrainerError(thrown);
-      this.#init.log.warn({ code: error.code, reason: error.message, step }, 'checkpoint not written');
-      if (error.code !== 'ABORTED') this.#link.post({ kind: 'failed', error: toErrorRecord(error) });
+      this.#init.log.warn({ code: error.code, reason: error.message, step: ids.step }, 'checkpoint not written');
+      if (error.code !== 'ABORTED') this.#fail(error);
     }
   }
+}
+
+/** @throws CONFIG_INVALID where what was brought up does not fit the run as it goes on */
+function checkSame(before: CommandOf<'welcome'>, now: CommandOf<'welcome'>): void {
+  const [a, b] = [before, now].map(({ config, preparedFolder, mixtureHash }) => ({
+    config: workerHash(checkConfig(config, 'the config from the coordinator')),
+    preparedFolder,
+    mixtureHash,
+  }));
+  const changed = Object.keys(a!).filter((key) => a![key as keyof typeof a] !== b![key as keyof typeof b]);
+  if (changed.length > 0)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `the run goes on with another ${changed.join(' and ')} than this worker was started with; start it again`,
+    );
 }

@@ -105,6 +105,13 @@ export function numericsHash(config: RunConfig): string {
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
 }
 
+/** Fingerprint of what a worker is brought up with: as long as it stays, the worker need not start anew. */
+export function workerHash(config: RunConfig): string {
+  const { compute, collective, feed } = config;
+  const facts = sortKeys({ numerics: numericsHash(config), compute, collective, feed });
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
+}
+
 /** A mapping as YAML or JSON gives it. */
 export type Tree = Record<string, unknown>;
 

@@ -90,13 +90,21 @@ const computeSchema = z.strictObject({
 const clusterSchema = z.strictObject({
   listenHost: z.string().default('127.0.0.1').describe('Address the coordinator binds.'),
   listenPort: z.int().min(0).max(65_535).default(0).describe('Port the coordinator binds; 0 takes a free one.'),
-  minWorkers: count.default(1).describe('Workers to wait for before the first step.'),
-  rendezvousTimeoutMs: milliseconds.default(600_000).describe('How long to wait for minWorkers.'),
+  minWorkers: count.default(1).describe('The fewest workers that train; with fewer the run waits for more.'),
+  startWorkers: count.optional().describe('Workers to wait for before the first step; by default minWorkers.'),
+  maxWorkers: count.optional().describe('The most workers that train; more wait in reserve. By default one a lane.'),
+  rendezvousTimeoutMs: milliseconds.default(600_000).describe('How long to wait for enough workers.'),
   heartbeatIntervalMs: milliseconds.default(1_000).describe('Pause between two signs of life of a worker.'),
-  heartbeatTimeoutMs: milliseconds.default(30_000).describe('A peer silent for this long counts as lost.'),
+  heartbeatTimeoutMs: milliseconds.default(4_500).describe('A peer silent for this long counts as lost.'),
+  connectTimeoutMs: milliseconds
+    .default(10_000)
+    .describe('Time for a worker to connect with the others, and the longest pause while it copies their state.'),
   stepTimeoutMs: milliseconds
     .default(600_000)
-    .describe('A step not finished, or a checkpoint not written, by then ends the run.'),
+    .describe('The longest deadline of a step, a checkpoint or a new generation; workers that miss it are left out.'),
+  coordinatorGraceMs: milliseconds
+    .default(300_000)
+    .describe('So long workers keep their state and dial again when the coordinator is gone.'),
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
 });
 
@@ -168,8 +176,13 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
       ['training', 'microbatchRows'],
       `expected a divisor of the rows of a lane (${rowsPerStep / numLanes}), got ${microbatchRows}`,
     );
-  if (config.cluster.minWorkers > numLanes)
-    problem(['cluster', 'minWorkers'], `expected at most numLanes (${numLanes}), got ${config.cluster.minWorkers}`);
+  const { minWorkers, startWorkers = minWorkers, maxWorkers = numLanes } = config.cluster;
+  for (const [field, workers] of Object.entries({ minWorkers, startWorkers, maxWorkers }))
+    if (workers > numLanes) problem(['cluster', field], `expected at most numLanes (${numLanes}), got ${workers}`);
+  if (startWorkers < minWorkers)
+    problem(['cluster', 'startWorkers'], `expected at least minWorkers (${minWorkers}), got ${startWorkers}`);
+  if (maxWorkers < startWorkers)
+    problem(['cluster', 'maxWorkers'], `expected at least the workers of the start (${startWorkers}), got ${maxWorkers}`);
   if (config.cluster.heartbeatTimeoutMs < 2 * config.cluster.heartbeatIntervalMs)
     problem(['cluster', 'heartbeatTimeoutMs'], 'expected at least twice heartbeatIntervalMs');
 });

@@ -70,8 +70,8 @@ export type HeldState = z.output<typeof heldStateSchema>;
 
 /** Where a member's state comes from when a generation is formed. */
 const stateSourceSchema = z.discriminatedUnion('kind', [
-  /** It has it. */
-  z.object({ kind: z.literal('held') }),
+  /** It holds it, after `step` updates; steps between that one and the first of the generation were skipped. */
+  z.object({ kind: z.literal('held'), step: count }),
   /** A checkpoint folder; null: initialised from the seed. */
   z.object({ kind: z.literal('start'), checkpoint: z.string().max(4096).nullable() }),
   /** These ranks hold it and send it over the data links. */
@@ -194,8 +194,6 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     lanes: z.array(dealtLaneSchema).max(65_536),
     /** `report` is to tell the digest of the parameters after this step. */
     proveState: z.boolean(),
-    /** Its gradient is not finite: the step is counted and nothing is applied. */
-    skip: z.boolean(),
   }),
   /** Save the state after the steps dealt so far; writers are ordered, shard i belongs to writer i mod numWriters. */
   z.object({

@@ -36,16 +36,21 @@ export interface StepRunnerInit {
   readonly laneTree: LaneTree;
   readonly rank: number;
   readonly microbatchesPerLane: number;
-  /** By task number, for messages. */
-  readonly taskNames: readonly string[];
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
 }
 
-export interface StepOutcome {
-  readonly lanes: LaneSums[];
-  readonly ms: StepTimes;
+export type StepOutcome =
+  | { readonly kind: 'applied'; readonly lanes: LaneSums[]; readonly ms: StepTimes }
+  /** The summed gradient is not finite, which every rank sees alike: nothing was applied. */
+  | { readonly kind: 'not-finite'; readonly reason: string; readonly losses: readonly BadLoss[] };
+
+/** A loss that is not finite; task null: the z-loss of the lane. */
+export interface BadLoss {
+  readonly lane: number;
+  readonly task: number | null;
+  readonly loss: string;
 }
 
 export class StepRunner {
@@ -70,8 +75,7 @@ export class StepRunner {
 
   /**
    * Computes, reduces, checks and applies.
-   * @throws GRADIENT_NOT_FINITE before anything is applied; MESSAGE_INVALID for a deal of other lanes than this rank's;
-   *   what the feed or the collective failed with; ABORTED
+   * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; what the feed or the collective failed with; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
     const { engine, reducer, progress, clock } = this.#init;
@@ -86,7 +90,10 @@ export class StepRunner {
     const computedMs = clock.monotonicMs();
     progress.advance('communicate', step - 1);
     const reduced = await reducer.reduced(step, signal);
-    this.#checkFinite(step, reduced, lanes);
+    if (reduced.firstNonFiniteBytes !== null) {
+      progress.advance('waiting', step - 1);
+      return { kind: 'not-finite', ...this.#describeNonFinite(reduced.firstNonFiniteBytes, lanes) };
+    }
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);
     this.#isStateWhole = false;
@@ -101,7 +108,7 @@ export class StepRunner {
       update: endMs - reducedMs,
       total: endMs - startMs,
     };
-    return { lanes, ms };
+    return { kind: 'applied', lanes, ms };
   }
 
   async #computeLane(step: number, { lane }: LaneRows, index: number, signal: AbortSignal): Promise<LaneSums> {
@@ -150,25 +157,17 @@ export class StepRunner {
       );
   }
 
-  /**
-   * The reduced gradient is the same on every rank, so every rank stops here alike, before the update. A loss that is not
-   * finite while the gradient is shows on the rank of its lane alone, which is enough to end the step.
-   */
-  #checkFinite(step: number, { firstNonFiniteBytes }: Reduced, lanes: readonly LaneSums[]): void {
-    const losses = lanes.flatMap((lane) => this.#describeLoss(lane));
-    if (firstNonFiniteBytes === null && losses.length === 0) return;
-    const { plan, rank } = this.#init;
-    const parameter = plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= (firstNonFiniteBytes ?? -1));
-    const gradient =
-      parameter === undefined ? 'every gradient is finite' : `the gradient of ${parameter.name} is not finite`;
-    const loss = losses.length === 0 ? `all losses of rank ${rank} are finite` : losses.join(', ');
-    throw new TrainerError('GRADIENT_NOT_FINITE', `step ${step}: ${gradient}; ${loss}; nothing was applied`);
-  }
-
-  #describeLoss({ lane, tasks, zLoss }: LaneSums): string[] {
-    const bad = tasks.filter(({ loss }) => !Number.isFinite(loss));
-    if (bad.length === 0) return Number.isFinite(zLoss) ? [] : [`lane ${lane} has a z-loss of ${zLoss}`];
-    const names = bad.map(({ task, loss }) => `${this.#init.taskNames[task] ?? `task ${task}`} (${loss})`);
-    return [`lane ${lane} has non-finite losses of ${names.join(' and ')}`];
+  #describeNonFinite(
+    firstBytes: number,
+    lanes: readonly LaneSums[],
+  ): Pick<Extract<StepOutcome, { kind: 'not-finite' }>, 'reason' | 'losses'> {
+    const parameter = this.#init.plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= firstBytes);
+    const losses = lanes.flatMap(({ lane, tasks, zLoss }): BadLoss[] => [
+      ...tasks
+        .filter(({ loss }) => !Number.isFinite(loss))
+        .map(({ task, loss }) => ({ lane, task, loss: String(loss) })),
+      ...(Number.isFinite(zLoss) ? [] : [{ lane, task: null, loss: String(zLoss) }]),
+    ]);
+    return { reason: `the gradient of ${parameter?.name ?? 'a parameter'} is not finite`, losses };
   }
 }

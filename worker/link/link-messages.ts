@@ -3,6 +3,7 @@ import type { ErrorRecord } from '../../shared/errors.ts';
 import type { CoordinatorMessage, WorkerMessage, WorkerStall } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../collective/arena.ts';
+import type { StateTensors } from '../state/held-state.ts';
 
 /** What the link thread is started with. */
 export interface LinkData {
@@ -18,22 +19,23 @@ export interface LinkData {
   readonly progress: SharedArrayBuffer;
 }
 
-type OwnMessage<Kind extends WorkerMessage['kind']> = Omit<
-  Extract<WorkerMessage, { kind: Kind }>,
-  'epoch' | 'generation'
->;
+type MessageOf<Kind extends WorkerMessage['kind']> = Extract<WorkerMessage, { kind: Kind }>;
 
-/** Compute → link. Epoch and generation are added by the link, which knows them. */
+/** Compute → link. What carries epoch and generation answers a command of them. */
 export type LinkRequest =
-  | OwnMessage<'ready'>
-  | OwnMessage<'saved'>
-  | OwnMessage<'failed'>
+  | MessageOf<'ready' | 'saved' | 'aborted' | 'not-finite'>
+  | MessageOf<'failed'>
+  /** The gradient was checked and applied; digest and norm are the link's own. */
+  | Omit<MessageOf<'report'>, 'gradDigest' | 'gradSumOfSquares'>
   /** The all-reduce of a step begins; its buckets follow. */
   | { readonly kind: 'begin-step'; readonly step: number }
   | { readonly kind: 'bucket-ready'; readonly bucket: number }
-  /** The gradient was checked and applied; digest and norm are the link's own. */
-  | Pick<OwnMessage<'report'>, 'kind' | 'step' | 'lanes' | 'ms'>
-  | OwnMessage<'aborted'>
+  /** The state after `step` updates, held still for the members that copy it. */
+  | { readonly kind: 'offer-state'; readonly step: number; readonly tensors: StateTensors }
+  /** To be filled with the state that peers hold; `state-copied` follows. */
+  | { readonly kind: 'copy-state'; readonly step: number; readonly tensors: StateTensors }
+  /** The state of the generation is in the engine. */
+  | { readonly kind: 'state-in-place'; readonly generation: number; readonly paramDigest?: string }
   /** The source of data does not answer, or answers again; for heartbeats. */
   | { readonly kind: 'source'; readonly stall: WorkerStall | null }
   /** Close everything; the process is about to end. The coordinator is told the reason. */
@@ -41,14 +43,16 @@ export type LinkRequest =
 
 /** Link → compute: commands of the coordinator in their order, and what the collective did. */
 export type LinkEvent =
-  | Extract<CoordinatorMessage, { kind: 'welcome' | 'deal' | 'save' | 'finish' }>
+  | Extract<CoordinatorMessage, { kind: 'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish' }>
+  /** Links and state of all members are in place. */
   | {
       readonly kind: 'formed';
-      readonly rank: number;
-      readonly worldSize: number;
+      readonly epoch: number;
+      readonly generation: number;
       readonly memory: WebAssembly.Memory;
       readonly layout: ArenaLayout;
     }
+  | { readonly kind: 'state-copied'; readonly generation: number }
   | {
       readonly kind: 'reduced';
       readonly step: number;
@@ -56,15 +60,13 @@ export type LinkEvent =
       readonly firstNonFiniteBytes: number | null;
       readonly exposedMs: number;
     }
-  /** The collective broke; the coordinator has been told and decides. */
-  | { readonly kind: 'collective-failed'; readonly error: ErrorRecord }
+  /** The collective or the copying of the state broke; the coordinator has been told and decides. */
+  | { readonly kind: 'generation-failed'; readonly generation: number; readonly error: ErrorRecord }
   /** The data port turned somebody away. */
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   /** Workers of this host are reached through sockets alone. */
   | { readonly kind: 'no-outbox'; readonly error: ErrorRecord }
-  /** The coordinator is not there yet and is dialled again. */
+  /** The coordinator is not there and is dialled again. */
   | { readonly kind: 'waiting'; readonly reason: string }
-  /** The coordinator calls the step under way off. */
-  | { readonly kind: 'abort'; readonly reason: string }
-  /** The coordinator is gone, or the link cannot go on. */
+  /** The coordinator is gone for good, or the link cannot go on. */
   | { readonly kind: 'lost'; readonly error: ErrorRecord };

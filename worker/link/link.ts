@@ -1,87 +1,105 @@
 /**
- * The compute thread's side of the link: starts the thread, takes the coordinator's commands in their order, and waits for sums.
- * An abort interrupts a step under way through `stepSignal`, ahead of the commands that still wait.
+ * The compute thread's side of the link: takes the coordinator's commands in their order, each with the signal that calls it off, and
+ * waits for sums and states. A command that is called off while it waits or runs is known to be so at once, ahead of the queue.
  */
-import { assertInvariant, fromErrorRecord, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
-import { systemClock } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
-import { Thread } from '../../shared/thread/thread.ts';
 import type { Deal, Reduced, Reducer } from '../compute/step-runner.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
+import type { StateTensors } from '../state/state-tensors.ts';
+import type { LinkEvent, LinkRequest } from './link-messages.ts';
 
 /** Deals, saves and the like that may wait; the coordinator deals only a few steps ahead. */
 const COMMAND_CAPACITY = 1_024;
+/** A step has one sum, a generation one copied state and one failure. */
+const ANSWER_CAPACITY = 8;
 /** These waits end with an event or their signal: the link thread keeps the deadlines. They are renewed so often, ms. */
 const WAIT_MS = 60_000;
 /** Time for the link thread to say good-bye, ms. */
 const LEAVE_DEADLINE_MS = 2_000;
 
-type CollectiveFailure = Extract<LinkEvent, { kind: 'collective-failed' }>;
-export type Command = Exclude<
-  LinkEvent,
-  { kind: 'reduced' | 'collective-failed' | 'refused' | 'no-outbox' | 'waiting' }
->;
+type Answer = Extract<LinkEvent, { kind: 'reduced' | 'state-copied' | 'generation-failed' }>;
+export type CoordinatorCommand = Exclude<LinkEvent, Answer | { kind: 'refused' | 'no-outbox' | 'waiting' | 'lost' }>;
 
-export interface LinkInit extends LinkData {
+export interface Command {
+  readonly command: CoordinatorCommand;
+  /** Fires when it is called off: by an abort, by another welcome, or because the coordinator is gone for good. */
+  readonly signal: AbortSignal;
+}
+
+/** Where the link thread is: in a thread of its own in the product. */
+export interface LinkPort {
+  post(request: LinkRequest): void;
+  /** Resolves when it is gone. */
+  readonly exited: Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface LinkInit {
+  /** Starts the link side. @param onFailed it cannot go on */
+  readonly start: (onEvent: (event: LinkEvent) => void, onFailed: (error: TrainerError) => void) => LinkPort;
+  readonly clock: Clock;
   /** Sees each deal when it arrives, ahead of its turn among the commands: the feed reads ahead. */
   readonly onDeal: (deal: Deal) => void;
   readonly onRefused: (refusal: Refusal) => void;
   /** Gradients go to the workers of this host through sockets alone, which is slower. */
   readonly onNoOutbox: (error: TrainerError) => void;
-  /** The coordinator is not there yet. */
+  /** The coordinator is not there. */
   readonly onWaiting: (reason: string) => void;
 }
 
 export class Link implements Reducer {
-  readonly #thread: Thread<LinkRequest, LinkEvent>;
-  readonly #commands = new Mailbox<Command>(COMMAND_CAPACITY, systemClock);
-  /** The sum of the step under way, and what broke the collective after it. */
-  readonly #sums = new Mailbox<Reduced | CollectiveFailure>(2, systemClock);
-  readonly #abort = new AbortController();
-  /** What broke the collective, once it has been taken out. */
-  #collectiveError: TrainerError | undefined;
-  /** Why no event can be taken any more. */
-  #broken: TrainerError | undefined;
-  readonly #onDeal: (deal: Deal) => void;
-  readonly #onRefused: (refusal: Refusal) => void;
-  readonly #onNoOutbox: (error: TrainerError) => void;
-  readonly #onWaiting: (reason: string) => void;
+  readonly #init: LinkInit;
+  readonly #port: LinkPort;
+  readonly #commands: Mailbox<Command>;
+  /** Of the generation that is being formed or trains. */
+  #answers: Mailbox<Answer>;
+  #generation = 0;
+  /** What broke the generation, once it has been taken out. */
+  #generationError: TrainerError | undefined;
+  /** Calls off what the coordinator has asked for so far. */
+  #current = new AbortController();
+  /** Fires when no command can come any more. */
+  readonly #lost = new AbortController();
 
-  constructor({ onDeal, onRefused, onNoOutbox, onWaiting, ...data }: LinkInit) {
-    this.#onDeal = onDeal;
-    this.#onRefused = onRefused;
-    this.#onNoOutbox = onNoOutbox;
-    this.#onWaiting = onWaiting;
-    this.#thread = new Thread({
-      module: new URL('./link-thread.ts', import.meta.url),
-      data,
-      onFailed: (error) => this.#take({ kind: 'lost', error: toErrorRecord(error) }),
-      onMessage: (event: LinkEvent) => this.#take(event),
-    });
+  constructor(init: LinkInit) {
+    this.#init = init;
+    this.#commands = new Mailbox(COMMAND_CAPACITY, init.clock);
+    this.#answers = new Mailbox(ANSWER_CAPACITY, init.clock);
+    this.#port = init.start(
+      (event) => this.#take(event),
+      (error) => this.#lose(error),
+    );
   }
 
-  /** Fires when the step under way is to be dropped: the run is ending. */
-  get stepSignal(): AbortSignal {
-    return this.#abort.signal;
+  /** Fires, with the error as reason, when the coordinator is gone for good or the link is broken. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
   }
 
-  /** What `reduced` failed with when it was the collective; the coordinator knows of it. */
-  get collectiveError(): TrainerError | undefined {
-    return this.#collectiveError;
+  /** What `reduced` or `stateCopied` failed with; the coordinator knows of it. */
+  get generationError(): TrainerError | undefined {
+    return this.#generationError;
   }
 
-  /** The next command; waits as long as the link lives, whose thread watches the coordinator. @throws SEND_OVERFLOW, ABORTED */
+  /** The next command; waits as long as the link lives, whose thread watches the coordinator. @throws what ended the link, ABORTED */
   async nextCommand(signal: AbortSignal): Promise<Command> {
+    const either = AbortSignal.any([signal, this.lost]);
     for (;;) {
-      if (this.#broken !== undefined) throw this.#broken;
-      const command = await this.#commands.next(WAIT_MS, signal);
-      if (command !== undefined) return command;
+      if (this.lost.aborted) throw toTrainerError(this.lost.reason);
+      let next: Command | undefined;
+      try {
+        next = await this.#commands.next(WAIT_MS, either);
+      } catch (error) {
+        throw signal.aborted ? error : toTrainerError(this.lost.reason ?? error);
+      }
+      if (next !== undefined) return next;
     }
   }
 
   post(request: LinkRequest): void {
-    this.#thread.post(request);
+    this.#port.post(request);
   }
 
   beginStep(step: number): void {
@@ -92,27 +110,42 @@ export class Link implements Reducer {
     this.post({ kind: 'bucket-ready', bucket });
   }
 
+  /** @throws what broke the generation, ABORTED */
   async reduced(step: number, signal: AbortSignal): Promise<Reduced> {
-    for (;;) {
-      if (this.#collectiveError !== undefined) throw this.#collectiveError;
-      const reduced = await this.#sums.next(WAIT_MS, signal);
-      if (reduced?.kind === 'collective-failed') this.#collectiveError = fromErrorRecord(reduced.error);
-      if (reduced?.kind !== 'reduced') continue;
-      assertInvariant(reduced.step === step, `the link reduced step ${reduced.step} while step ${step} is under way`);
-      return reduced;
-    }
+    const reduced = await this.#answer(signal);
+    assertInvariant(
+      reduced.kind === 'reduced' && reduced.step === step,
+      `the link answers ${reduced.kind} while step ${step} is under way`,
+    );
+    return reduced;
+  }
+
+  /** Fills the tensors from the peers that hold the state. @throws what broke the generation, ABORTED */
+  async copyState(step: number, tensors: StateTensors, signal: AbortSignal): Promise<void> {
+    this.post({ kind: 'copy-state', step, tensors });
+    const copied = await this.#answer(signal);
+    assertInvariant(copied.kind === 'state-copied', `the link answers ${copied.kind} while the state is copied`);
   }
 
   /** Closes the sockets in good order, then ends the thread. @param reason for the coordinator */
   async leave(reason: string): Promise<void> {
     this.post({ kind: 'leave', reason });
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, LEAVE_DEADLINE_MS);
-    });
-    await Promise.race([this.#thread.exited, late]);
-    clearTimeout(timer);
-    await this.#thread.stop();
+    const gone = new AbortController();
+    const late = this.#init.clock.sleep(LEAVE_DEADLINE_MS, gone.signal).catch(() => undefined);
+    await Promise.race([this.#port.exited, late]);
+    gone.abort();
+    await this.#port.stop();
+  }
+
+  async #answer(signal: AbortSignal): Promise<Exclude<Answer, { kind: 'generation-failed' }>> {
+    const answers = this.#answers;
+    for (;;) {
+      if (this.#generationError !== undefined) throw this.#generationError;
+      const answer = await answers.next(WAIT_MS, signal);
+      if (answer === undefined) continue;
+      if (answer.kind !== 'generation-failed') return answer;
+      this.#generationError = fromErrorRecord(answer.error);
+    }
   }
 
   /** Runs in an event of the thread, where nobody would catch. */
@@ -120,43 +153,63 @@ export class Link implements Reducer {
     try {
       this.#dispatch(event);
     } catch (error) {
-      this.#broken ??= toTrainerError(error);
-      this.#abort.abort(this.#broken);
-      this.#commands.put({ kind: 'lost', error: toErrorRecord(this.#broken) }); // wakes who waits; where it is full nobody does
+      this.#lose(toTrainerError(error));
     }
+  }
+
+  #lose(error: TrainerError): void {
+    this.#current.abort(error);
+    this.#lost.abort(error);
   }
 
   #dispatch(event: LinkEvent): void {
     switch (event.kind) {
-      case 'reduced':
-      case 'collective-failed':
-        assertInvariant(this.#sums.put(event), 'one sum at a time, and one failure');
-        return;
       case 'refused':
-        this.#onRefused(event.refusal);
+        this.#init.onRefused(event.refusal);
         return;
       case 'no-outbox':
-        this.#onNoOutbox(fromErrorRecord(event.error));
+        this.#init.onNoOutbox(fromErrorRecord(event.error));
         return;
       case 'waiting':
-        this.#onWaiting(event.reason);
+        this.#init.onWaiting(event.reason);
         return;
-      case 'abort':
-        this.#abort.abort(new TrainerError('ABORTED', event.reason));
-        break;
       case 'lost':
-        this.#abort.abort(fromErrorRecord(event.error));
+        this.#lose(fromErrorRecord(event.error));
+        return;
+      case 'reduced':
+      case 'state-copied':
+        assertInvariant(this.#answers.put(event), 'one answer at a time');
+        return;
+      case 'generation-failed':
+        if (event.generation === this.#generation)
+          assertInvariant(this.#answers.put(event), 'a generation fails at most once');
+        return;
+      case 'welcome':
+      case 'abort':
+        this.#callOff(event.kind === 'abort' ? event.reason : `the coordinator of epoch ${event.epoch} begins anew`);
+        break;
+      case 'form':
+        this.#callOff(`generation ${event.generation} is being formed`);
+        this.#generation = event.generation;
+        this.#answers = new Mailbox(ANSWER_CAPACITY, this.#init.clock);
+        this.#generationError = undefined;
         break;
       case 'deal':
-        this.#onDeal(event);
+        this.#init.onDeal(event);
         break;
-      case 'welcome':
       case 'formed':
       case 'save':
       case 'finish':
         break;
     }
-    if (!this.#commands.put(event))
+    if (!this.#commands.put({ command: event, signal: this.#current.signal }))
       throw new TrainerError('SEND_OVERFLOW', `${COMMAND_CAPACITY} commands of the coordinator wait already`);
   }
+
+  /** What was asked for so far is not wanted any more; what comes now is. */
+  #callOff(reason: string): void {
+    this.#current.abort(new TrainerError('ABORTED', reason));
+    this.#current = new AbortController();
+  }
 }
+

@@ -1,0 +1,146 @@
+/**
+ * Who is there: every worker of this epoch from its `join` on, whether it is ready, which state it holds, and how often it has failed.
+ * A state counts only where it is known to be the run's: got in this epoch, or in the one before where this one goes on from it.
+ */
+import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import type { RunConfig } from '../shared/config/schema.ts';
+import type { Logger } from '../shared/logger.ts';
+import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import type { ControlEvent, WorkerHandle } from './control-server.ts';
+import type { StepReport } from './open-steps.ts';
+import { Strikes } from './strikes.ts';
+
+export type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;
+
+export interface ReadyWorker {
+  readonly worker: WorkerHandle;
+  readonly facts: ReadyMessage;
+  /** Updates behind the state it holds; null: it holds none that counts. */
+  readonly heldStep: number | null;
+}
+
+export interface RosterInit {
+  readonly config: RunConfig;
+  readonly runId: string;
+  readonly epoch: number;
+  /** The epoch whose states count as well, where this one goes on from them. */
+  readonly epochBefore: number | undefined;
+  readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
+  readonly log: Logger;
+  readonly committedStep: () => number;
+  /** A report of a generation that is over. */
+  readonly onLateReport: (workerId: string, report: StepReport) => void;
+}
+
+export class Roster {
+  readonly #init: RosterInit;
+  readonly #preparing = new Set<WorkerHandle>();
+  readonly #ready = new Map<WorkerHandle, ReadyWorker>();
+  /** Workers whose state differs from the others' until it is replaced. */
+  readonly #distrusted = new Set<string>();
+  readonly #strikes = new Strikes();
+  #lastFailure = '';
+
+  constructor(init: RosterInit) {
+    this.#init = init;
+  }
+
+  get preparing(): readonly WorkerHandle[] {
+    return [...this.#preparing];
+  }
+
+  get ready(): readonly ReadyWorker[] {
+    return [...this.#ready.values()];
+  }
+
+  /** What the last worker that could not get ready said; '' where none did. */
+  get lastFailure(): string {
+    return this.#lastFailure;
+  }
+
+  /** Ready workers outside the generation. */
+  waiting(members: readonly WorkerHandle[]): ReadyWorker[] {
+    return this.ready.filter(({ worker }) => !members.includes(worker));
+  }
+
+  of(worker: WorkerHandle): ReadyWorker | undefined {
+    return this.#ready.get(worker);
+  }
+
+  /** Takes an event that no generation needs. */
+  take(event: ControlEvent): void {
+    const { worker } = event;
+    if (event.kind === 'joined') this.#welcome(worker);
+    else if (event.kind === 'lost') this.#lose(worker, event.error.message);
+    else if (event.message.kind === 'ready') this.#takeReady(worker, event.message);
+    else if (event.message.kind === 'report') this.#init.onLateReport(worker.workerId, event.message);
+    else if (event.message.kind === 'failed' && this.#preparing.has(worker)) this.#takeFailure(worker, event.message);
+    // What else it says answers a generation that is over.
+  }
+
+  /** What a worker holds from now on. */
+  hold(worker: WorkerHandle, step: number | null): void {
+    const known = this.#ready.get(worker);
+    if (known === undefined) return;
+    this.#ready.set(worker, { ...known, heldStep: step });
+    if (step !== null) this.#distrusted.delete(worker.workerId);
+  }
+
+  /** Its state differs from that of the others: it does not count until it has been replaced. */
+  distrust(worker: WorkerHandle): void {
+    this.#distrusted.add(worker.workerId);
+    this.hold(worker, null);
+  }
+
+  /** A member failed, or was lost, in this step. Three times in the same one, and it is not admitted any more. */
+  strike(worker: WorkerHandle, step: number, reason: string): void {
+    const excluded = this.#strikes.add(worker.workerId, step, reason);
+    if (excluded === undefined) return;
+    this.#init.log.error({ workerId: worker.workerId, step, reason: excluded }, 'worker excluded');
+    worker.drop('JOIN_REFUSED', excluded);
+  }
+
+  #welcome(worker: WorkerHandle): void {
+    const { config, runId, epoch, mixture, log, committedStep } = this.#init;
+    const { workerId, host, pid } = worker;
+    const excluded = this.#strikes.reason(workerId);
+    if (excluded !== undefined) {
+      worker.drop('JOIN_REFUSED', excluded);
+      return;
+    }
+    log.info({ workerId, host, pid }, 'worker joined');
+    this.#preparing.add(worker);
+    const { folder: preparedFolder, hash: mixtureHash } = mixture;
+    const step = committedStep();
+    worker.send({ kind: 'welcome', epoch, runId, config, preparedFolder, mixtureHash, committedStep: step });
+  }
+
+  #takeReady(worker: WorkerHandle, facts: ReadyMessage): void {
+    if (!this.#preparing.delete(worker)) return;
+    const { runId, epoch, epochBefore, log } = this.#init;
+    const { held, engine, engineFingerprint, engineNotes, numParameters } = facts;
+    const counts =
+      held?.runId === runId &&
+      (held.epoch === epoch || held.epoch === epochBefore) &&
+      !this.#distrusted.has(worker.workerId);
+    const heldStep = counts ? held.step : null;
+    const said = new Set(this.ready.flatMap(({ facts: others }) => others.engineNotes ?? []));
+    this.#ready.set(worker, { worker, facts, heldStep });
+    const { workerId } = worker;
+    log.info({ workerId, engine, engineFingerprint, numParameters, heldStep }, 'worker ready');
+    for (const reason of engineNotes ?? [])
+      if (!said.has(reason)) log.warn({ workerId, reason }, 'engine not as it could be');
+  }
+
+  #takeFailure(worker: WorkerHandle, { error }: Extract<WorkerMessage, { kind: 'failed' }>): void {
+    const { code, message } = error;
+    this.#init.log.warn({ workerId: worker.workerId, code, reason: message }, 'worker could not get ready');
+    this.#lastFailure = `; ${worker.toString()} said ${code}: ${message}`;
+    worker.drop('WORKER_LOST', 'it could not get ready');
+  }
+
+  #lose(worker: WorkerHandle, reason: string): void {
+    const wasHere = this.#preparing.delete(worker) || this.#ready.delete(worker);
+    if (wasHere) this.#init.log.warn({ workerId: worker.workerId, reason }, 'worker left');
+  }
+}

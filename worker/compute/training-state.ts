@@ -1,0 +1,105 @@
+/**
+ * The training state in the engine, and what is known about it: of which run, after how many updates. A generation says where a member's
+ * state comes from (shared/protocol StateSource); everything else follows from steps.
+ *
+ * Assumption: one call at a time, at step boundaries.
+ */
+import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
+import { assertInvariant } from '../../shared/errors.ts';
+import type { HeldState } from '../../shared/protocol/messages.ts';
+import { TensorSnapshot } from '../checkpoint/snapshot.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Command, CoordinatorCommand, Link } from '../link/link.ts';
+import type { StateTensors } from '../state/state-tensors.ts';
+import { loadState } from './load-state.ts';
+
+type FormCommand = Extract<CoordinatorCommand, { kind: 'form' }>;
+
+export interface TrainingStateInit {
+  readonly engine: Engine;
+  readonly seed: number;
+  readonly link: Pick<Link, 'copyState' | 'post'>;
+}
+
+export class TrainingState {
+  readonly #init: TrainingStateInit;
+  #held: HeldState | null = null;
+
+  constructor(init: TrainingStateInit) {
+    this.#init = init;
+  }
+
+  /** null: none, or one that cannot be trusted. */
+  get held(): HeldState | null {
+    return this.#held;
+  }
+
+  /** Updates applied; null without a state. */
+  get step(): number | null {
+    return this.#held?.step ?? null;
+  }
+
+  /**
+   * Brings the engine to the state before the generation's first step, and offers it to the members that copy it.
+   * @returns the digest of the parameters where the coordinator asks for it
+   * @throws what loadState and the link throw; then no state is held
+   */
+  async take(form: FormCommand, runId: string, signal: Command['signal']): Promise<string | undefined> {
+    const { epoch, firstStep, state, receivers, proveState } = form;
+    const step = firstStep - 1;
+    if (state.kind === 'held')
+      assertInvariant(this.#held?.step === state.step, `step ${state.step} expected, step ${this.#held?.step} is held`);
+    else this.#held = null;
+    let tensors: StateTensors | undefined;
+    if (state.kind === 'start') await this.#load(state.checkpoint, step, signal);
+    if (state.kind === 'peers') tensors = await this.#copy(step, signal);
+    if (receivers.length > 0 || (proveState && tensors === undefined)) tensors = await this.#snapshot();
+    if (receivers.length > 0) this.#init.link.post({ kind: 'offer-state', step, tensors: tensors! });
+    this.#held = { runId, epoch, step };
+    return proveState ? parameterDigest(tensors!.parameters) : undefined;
+  }
+
+  /** A step has been applied. */
+  advance(step: number): void {
+    assertInvariant(this.#held?.step === step - 1, `step ${step} applied to the state of step ${this.#held?.step}`);
+    this.#held = { ...this.#held, step };
+  }
+
+  /** An update has begun and not ended: the state is neither of the step before nor of the one after. */
+  spoil(): void {
+    this.#held = null;
+  }
+
+  async parameterDigest(): Promise<string> {
+    return parameterDigest((await this.#snapshot()).parameters);
+  }
+
+  async #load(checkpoint: string | null, step: number, signal: AbortSignal): Promise<void> {
+    const { engine, seed } = this.#init;
+    const state = await loadState({ engine, seed, checkpoint, step, signal });
+    await engine.load(state.parameters, state.optimizer);
+  }
+
+  async #copy(step: number, signal: AbortSignal): Promise<StateTensors> {
+    const { engine, link } = this.#init;
+    const tensors = this.#makeTensors();
+    await link.copyState(step, tensors, signal);
+    await engine.load(tensors.parameters, tensors.optimizer);
+    return tensors;
+  }
+
+  /** In memory of its own, which is free again when nobody copies from it any more. */
+  async #snapshot(): Promise<StateTensors> {
+    const tensors = this.#makeTensors();
+    await this.#init.engine.readBack(tensors.parameters, tensors.optimizer);
+    return tensors;
+  }
+
+  #makeTensors(): StateTensors {
+    const { parameters, optimizerSlots } = this.#init.engine;
+    return {
+      parameters: new TensorSnapshot(parameters).tensors,
+      optimizer: new TensorSnapshot(optimizerSlots).tensors,
+    };
+  }
+}

@@ -1,0 +1,65 @@
+/** What a worker is made of, apart from its decisions: link thread, engine, feed. The simulation has others. */
+import { availableParallelism } from 'node:os';
+import type { RunConfig } from '../shared/config/schema.ts';
+import { Thread } from '../shared/thread/thread.ts';
+import type { Logger } from '../shared/logger.ts';
+import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
+import { predictWorker } from './compute/predict-worker.ts';
+import { createEngine, type CreatedEngine } from './engine/create-engine.ts';
+import type { Engine } from './engine/engine.ts';
+import type { Feed } from './feed/feed.ts';
+import { startFeed, type StartFeedInit } from './feed/start-feed.ts';
+import type { LinkInit, LinkPort } from './link/link.ts';
+import type { LinkData, LinkEvent, LinkRequest } from './link/link-messages.ts';
+
+export interface WorkerParts {
+  /** @param progress memory of the ProgressCell */
+  startLink(progress: SharedArrayBuffer, ...handlers: Parameters<LinkInit['start']>): LinkPort;
+  createEngine(config: RunConfig): Promise<CreatedEngine>;
+  startFeed(init: StartFeedInit): Pick<Feed, 'deal' | 'drop' | 'next' | 'release' | 'opened' | 'stop'>;
+  createWriter(engine: Engine): Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
+  /** What the worker expects of itself, by a short measurement. */
+  predict(config: RunConfig, engine: string): Promise<Extract<WorkerMessage, { kind: 'ready' }>['predicted']>;
+}
+
+export interface WorkerPartsInit extends Omit<LinkData, 'progress'> {
+  /** Overrides the run's compute.engine. */
+  readonly engine?: string;
+  /** Overrides the run's compute.device. */
+  readonly device?: RunConfig['compute']['device'];
+  /** Place among the workers of its host, from 0: which GPU is its own. */
+  readonly localRank?: number;
+  readonly log: Logger;
+}
+
+/** The product's. */
+export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
+  const { engine, device, localRank = 0, log, ...link } = init;
+  return {
+    startLink: (progress, onMessage, onFailed) =>
+      new Thread<LinkRequest, LinkEvent>({
+        module: new URL('./link/link-thread.ts', import.meta.url),
+        data: { ...link, progress } satisfies LinkData,
+        onMessage,
+        onFailed,
+      }),
+    createEngine: ({ compute, model, training }) =>
+      createEngine({
+        name: engine ?? compute.engine,
+        device: device ?? compute.device,
+        // 0 is settled by `exmix train` for its workers; a worker of its own on a host takes all of it.
+        numThreads: compute.threads === 0 ? availableParallelism() : compute.threads,
+        precision: compute.precision,
+        xla: compute.xla,
+        allowTf32: compute.allowTf32,
+        localRank,
+        config: model,
+        zLoss: training.zLoss,
+        onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
+      }),
+    startFeed,
+    createWriter: (created) => new CheckpointWriter(created),
+    predict: predictWorker,
+  };
+}
