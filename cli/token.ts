@@ -20,6 +20,11 @@ export async function readOrMakeToken(file: string | undefined): Promise<string>
   return (await givenToken(file)) ?? randomBytes(32).toString('base64url');
 }
 
+/** Whether the user gives a token. */
+export async function hasToken(file: string | undefined): Promise<boolean> {
+  return (await givenToken(file)) !== undefined;
+}
+
 async function givenToken(file: string | undefined): Promise<string | undefined> {
   let token = process.env['EXMIX_TOKEN'];
   if (file !== undefined) {

@@ -139,7 +139,6 @@ export interface ControlServerInit {
   readonly clock: Clock;
   readonly log: Logger;
   readonly host: string;
-  readonly port: number;
   readonly token: string;
   /** A worker silent for so long is lost, ms. */
   readonly silenceMs: number;
@@ -159,9 +158,9 @@ export class ControlServer {
     this.events = new Mailbox(MAILBOX_CAPACITY, init.clock);
   }
 
-  /** @returns the URL that workers dial @throws PORT_IN_USE */
-  async listen(): Promise<string> {
-    const { transport, host, port, token, log, clock, routes } = this.#init;
+  /** @param port 0 takes a free one @returns the URL that workers dial @throws PORT_IN_USE */
+  async listen(port: number): Promise<string> {
+    const { transport, host, token, log, clock, routes } = this.#init;
     const refusals = new RefusalLog(log, clock);
     this.#listener = await transport.listen({
       host,

@@ -5,13 +5,12 @@
 import { TrainerError } from '../shared/errors.ts';
 
 /** A broken link is the effect of something: this long its cause, a worker that is gone, may show itself, ms. */
-const CAUSE_GRACE_MS = 2_000;
+const CAUSE_GRACE_MS = 500;
 
 /** A member as the deadlines see it. */
 interface Watched {
   readonly workerId: string;
   readonly phase: string;
-  readonly lastHeardMs: number;
   toString(): string;
 }
 
@@ -38,42 +37,34 @@ export interface DeadlineState {
 }
 
 export interface DeadlineOptions {
-  readonly heartbeatTimeoutMs: number;
   readonly stepTimeoutMs: number;
   /** The most that waiting for a source excuses. */
   readonly sourceTimeoutMs: number;
 }
 
-/** @returns the error that ends the run, or undefined while everything is in time */
-export function findOverdue(nowMs: number, options: DeadlineOptions, state: DeadlineState): TrainerError | undefined {
-  const { heartbeatTimeoutMs, stepTimeoutMs, sourceTimeoutMs } = options;
+export interface Overdue {
+  readonly error: TrainerError;
+  /** Who is to be left out. */
+  readonly late: readonly Watched[];
+}
+
+/** @returns why the generation cannot go on, or undefined while everything is in time */
+export function findOverdue(nowMs: number, options: DeadlineOptions, state: DeadlineState): Overdue | undefined {
+  const { stepTimeoutMs, sourceTimeoutMs } = options;
   const { members, symptom, step, checkpoint } = state;
-  if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS) return symptom.error;
-  for (const [rank, member] of members.entries()) {
-    const silentMs = Math.round(nowMs - member.lastHeardMs);
-    if (silentMs > heartbeatTimeoutMs)
-      return new TrainerError(
-        'WORKER_LOST',
-        `rank ${rank}, ${member.toString()}, has been silent for ${silentMs} ms (limit ${heartbeatTimeoutMs})`,
-      );
-  }
+  if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS) return { error: symptom.error, late: [] };
   if (checkpoint !== undefined && nowMs - checkpoint.sinceMs > stepTimeoutMs) {
     const late = checkpoint.missing.map(({ workerId }) => workerId).join(', ');
-    return new TrainerError(
-      'WORKER_LOST',
-      `${late} did not write the checkpoint of step ${checkpoint.step} within ${stepTimeoutMs} ms`,
-    );
+    const message = `${late} did not write the checkpoint of step ${checkpoint.step} within ${stepTimeoutMs} ms`;
+    return { error: new TrainerError('WORKER_LOST', message), late: checkpoint.missing };
   }
   if (step === undefined) return undefined;
   const excusedMs = Math.min(step.stalledMs, sourceTimeoutMs);
-  if (nowMs - step.sinceMs - excusedMs > stepTimeoutMs) {
-    const late = step.missing.map((rank) => `rank ${rank} (${members[rank]!.phase})`).join(', ');
-    const openMs = Math.round(nowMs - step.sinceMs);
-    const excused = excusedMs > 0 ? `, not counting ${Math.round(excusedMs)} ms without a source` : '';
-    return new TrainerError(
-      'COLLECTIVE_TIMEOUT',
-      `step ${step.step} is open for ${openMs} ms (limit ${stepTimeoutMs}${excused}): waiting for ${late}`,
-    );
-  }
-  return undefined;
+  if (nowMs - step.sinceMs - excusedMs <= stepTimeoutMs) return undefined;
+  const late = step.missing.map((rank) => `rank ${rank} (${members[rank]!.phase})`).join(', ');
+  const openMs = Math.round(nowMs - step.sinceMs);
+  const excused = excusedMs > 0 ? `, not counting ${Math.round(excusedMs)} ms without a source` : '';
+  const message = `step ${step.step} is open for ${openMs} ms (limit ${stepTimeoutMs}${excused}): waiting for ${late}`;
+  const behind = step.missing.map((rank) => members[rank]!);
+  return { error: new TrainerError('COLLECTIVE_TIMEOUT', message), late: behind };
 }

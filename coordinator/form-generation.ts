@@ -120,7 +120,7 @@ export async function formGeneration(
 }
 
 function send(
-  { members, config, step, checkpoint }: FormInit,
+  { members, step, checkpoint }: FormInit,
   { epoch, generation, members: handles, runs }: Generation,
 ): { sources: readonly StateSource[]; proveState: boolean } {
   const held = members.map(({ heldStep }) => heldStep);

@@ -20,6 +20,10 @@ const hex = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
 const runOpened = z.strictObject({
   kind: z.literal('run-opened'),
   epoch: z.int().positive(),
+  /** Identity of the run, the same in all its epochs; absent in journals of 0.1.0 before there was one. */
+  runId: z.string().optional(),
+  /** It goes on from what the workers of the last generation hold, not from a checkpoint. */
+  goesOn: z.literal(true).optional(),
   configHash: z.string(),
   seed: z.int(),
   mixtureHash: z.string(),
@@ -101,7 +105,7 @@ export interface JournalState {
   readonly epoch: number;
   /** How the last epoch was opened. */
   readonly opened?: RunOpened;
-  /** Generation formed last, in whatever epoch. */
+  /** Generation formed last, in this epoch or in one that this one goes on from. */
   readonly generation?: GenerationFormed;
   /** Updates applied: the last committed step, or the step the epoch was opened at where it has no commit yet. */
   readonly step: number;
@@ -163,9 +167,10 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
   if (record.epoch <= state.epoch) return `epoch ${record.epoch} opened after epoch ${state.epoch}`;
   if (state.epoch > 0 && record.step > state.furthestStep)
     return `epoch ${record.epoch} opened at step ${record.step}, but the last committed step is ${state.furthestStep}`;
-  const { lastCommit, ...rest } = state;
+  const { lastCommit, generation, ...rest } = state;
   return {
     ...rest,
+    ...(record.goesOn === true && generation !== undefined ? { generation } : {}),
     epoch: record.epoch,
     opened: record,
     step: record.step,

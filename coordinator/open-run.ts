@@ -2,6 +2,7 @@
  * From a config and a prepared mixture to a run that can start: its folder (new or resumed), its journal with a new epoch, and
  * the step, cursor and checkpoint to start from. Everything that can be known to be wrong is said here, before a worker starts.
  */
+import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
@@ -12,7 +13,9 @@ import { replaceFile } from '../shared/atomic-file.ts';
 import { Journal } from './journal.ts';
 import { LedgerWriter } from './ledger/ledger-writer.ts';
 import { sessionStart } from './ledger/record-step.ts';
+import type { PastGeneration } from './training.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
+import { goOnFrom, openGeneration } from './go-on.ts';
 import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
 
 export interface OpenRunInit {
@@ -26,6 +29,8 @@ export interface OpenRunInit {
   readonly runDir?: string;
   /** A run folder or a checkpoint folder. */
   readonly resume?: string;
+  /** Goes on from the newest checkpoint even where workers may hold a later state: they have turned out not to. */
+  readonly fromCheckpoint: boolean;
   /** The mixture may be another one than that of the run or checkpoint that is resumed. */
   readonly allowMixtureChange: boolean;
 }
@@ -34,8 +39,11 @@ export interface OpenRun {
   readonly folder: RunFolder;
   readonly journal: Journal;
   readonly ledger: LedgerWriter;
+  readonly runId: string;
   readonly epoch: number;
   readonly start: StartingPoint;
+  /** Who trained last, where the run goes on from what they hold. */
+  readonly before: PastGeneration | undefined;
   /** Sentences to log. */
   readonly notes: readonly string[];
   /** Seals the ledger, releases journal and folder. */
@@ -73,10 +81,13 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     if (torn !== undefined)
       notes.push(`cut ${torn.bytes} torn bytes off line ${torn.line} of the journal: ${torn.reason}`);
     const journalled = journal.state.rateChanges;
-    const start = fromCheckpoint ?? (await startInFolder(folder, { ...startInit, journalled }, notes));
+    const saved = fromCheckpoint ?? (await startInFolder(folder, { ...startInit, journalled }, notes));
+    const before = target?.kind === 'run' && !init.fromCheckpoint ? openGeneration(journal.state) : undefined;
+    const start = before === undefined ? saved : await goOnFrom(saved, journal.state, startInit);
     notes.push(...start.notes);
     if (target?.kind === 'run') await replaceFile(folder.config, configText);
     const epoch = journal.state.epoch + 1;
+    const runId = journal.state.opened?.runId ?? randomUUID();
     // Before the journal opens the new epoch: the newest segment is then of the epoch it opened last.
     const { ledger, notes: ledgerNotes } = await LedgerWriter.open({
       folder: folder.ledger,
@@ -91,11 +102,13 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     await journal.append({
       kind: 'run-opened',
       epoch,
+      runId,
       configHash: numericsHash(config),
       seed: config.seed,
       mixtureHash: mixture.hash,
       step: start.step,
-      ...(start.checkpoint === undefined ? {} : { fromCheckpoint: start.checkpoint.path }),
+      ...(before === undefined ? {} : { goesOn: true as const }),
+      ...(start.checkpoint?.step === start.step ? { fromCheckpoint: start.checkpoint.path } : {}),
     });
     // A new folder does not know the changes of the run it goes on from; a changed mixture begins with one of its own.
     for (const change of start.rateChanges)
@@ -110,7 +123,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
         await folder.lock.release();
       }
     };
-    return { folder, journal, ledger, epoch, start, notes, close };
+    return { folder, journal, ledger, runId, epoch, start, before, notes, close };
   } catch (error) {
     await journal?.close();
     await folder.lock.release();

@@ -56,8 +56,14 @@ export class OpenSteps {
     return this.#open.size;
   }
 
+  /** Opens a step; nothing where it is open. */
   deal(dealt: DealtStep): void {
+    if (this.#open.has(dealt.step)) return;
     this.#open.set(dealt.step, { dealt, reports: Array.from({ length: this.#worldSize }, () => undefined) });
+  }
+
+  hasReported(rank: number, step: number): boolean {
+    return this.#open.get(step)?.reports[rank] !== undefined;
   }
 
   /** Ranks whose report of an open step is missing. */

@@ -58,6 +58,11 @@ export class Roster {
     return this.#lastFailure;
   }
 
+  /** Why a worker is not admitted any more; undefined where it is. */
+  excludedBecause(workerId: string): string | undefined {
+    return this.#strikes.reason(workerId);
+  }
+
   /** Ready workers outside the generation. */
   waiting(members: readonly WorkerHandle[]): ReadyWorker[] {
     return this.ready.filter(({ worker }) => !members.includes(worker));

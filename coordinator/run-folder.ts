@@ -95,6 +95,11 @@ export async function openRunFolder(folder: string, wallMs: number, requiredByte
   return claim(paths, wallMs, requiredBytes);
 }
 
+/** Whether a run was begun in a folder. */
+export function isRunFolder(folder: string): Promise<boolean> {
+  return isFile(runPaths(folder).config);
+}
+
 /** The resolved configuration of a run, YAML. @throws PATH_UNUSABLE */
 export async function readRunConfig(paths: RunPaths): Promise<string> {
   try {

@@ -1,16 +1,14 @@
-/**
- * After a failure: what the survivors hold is saved before the run ends. They drop the step under way, say how far they are,
- * and those who are furthest write a checkpoint, if it is further than the last one.
- */
+/** After a failure that ends the run: what the survivors hold is saved, if it is further than the last checkpoint. */
 import { TrainerError, type ErrorCode } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import { endGeneration } from './end-generation.ts';
+import type { Generation } from './form-generation.ts';
+import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
-import type { Generation, Training } from './training.ts';
+import type { Training } from './training.ts';
 
-/** Time for the survivors to drop their step, ms. */
-const ABORT_DEADLINE_MS = 20_000;
 /** Longest time for them to write, ms. */
 const SAVE_DEADLINE_MS = 120_000;
 /** After these the parameters of the survivors are not to be trusted, nothing can be written, or nobody wants to wait. */
@@ -32,7 +30,9 @@ export interface Salvage {
 export interface SalvageInit {
   readonly failure: TrainerError;
   readonly server: ControlServer;
+  /** The last one; it may be over. */
   readonly generation: Generation;
+  readonly roster: Roster;
   readonly training: Training;
   readonly saver: Saver;
   readonly clock: Clock;
@@ -42,52 +42,22 @@ export interface SalvageInit {
 
 /** Never throws: a failure to save becomes the reason. */
 export async function salvage(init: SalvageInit): Promise<Salvage> {
-  const { failure, server, generation, training } = init;
+  const { failure, generation, roster, training } = init;
   if (NOT_SALVAGED.includes(failure.code)) return { reason: `nothing was saved after ${failure.code}` };
-  const survivors = server.workers().filter((worker) => generation.members.includes(worker));
-  if (survivors.length === 0) return { reason: 'no worker survived to save from' };
   try {
-    init.saver.abandon();
-    const steps = await abortStep(init, survivors);
-    const step = Math.max(-1, ...steps.values());
-    const holders = survivors.filter((worker) => steps.get(worker) === step);
-    if (holders.length === 0) return { reason: 'no survivor answered in time' };
-    await training.settle(step);
-    if (training.committedStep !== step)
-      return { reason: `the survivors are at step ${step}, the journal at ${training.committedStep}` };
+    await endGeneration({ ...init, error: failure });
+    const step = training.committedStep;
+    const holders = roster.ready
+      .filter(({ worker, heldStep }) => heldStep === step && generation.members.includes(worker))
+      .map(({ worker }) => worker);
+    if (holders.length === 0) return { reason: `no worker survived with the state of step ${step}` };
     if (step === training.savedStep) return { reason: `step ${step} was saved already` };
     const checkpoint = await saveFrom(init, holders);
-    return {
-      checkpoint,
-      reason: `step ${step} was saved by ${holders.length} of ${generation.members.length} workers`,
-    };
+    const reason = `step ${step} was saved by ${holders.length} of ${generation.members.length} workers`;
+    return { checkpoint, reason };
   } catch (error) {
     return { reason: `saving failed: ${(error as Error).message}` };
   }
-}
-
-/** @returns how far each survivor that answered is; what they reported before is counted */
-async function abortStep(init: SalvageInit, survivors: readonly WorkerHandle[]): Promise<Map<WorkerHandle, number>> {
-  const { failure, server, generation, training, clock } = init;
-  const { epoch } = generation;
-  for (const worker of survivors)
-    worker.send({ kind: 'abort', epoch, generation: generation.generation, reason: failure.message });
-  const steps = new Map<WorkerHandle, number>();
-  const pending = new Set(survivors);
-  const deadlineMs = clock.monotonicMs() + ABORT_DEADLINE_MS;
-  while (pending.size > 0) {
-    const event = await server.events.next(deadlineMs - clock.monotonicMs());
-    if (event === undefined) break;
-    if (event.kind === 'lost') {
-      pending.delete(event.worker);
-      steps.delete(event.worker);
-    }
-    if (event.kind === 'message' && event.message.kind === 'report')
-      await training.takeLateReport(event.worker, event.message);
-    if (event.kind === 'message' && event.message.kind === 'aborted' && pending.delete(event.worker))
-      steps.set(event.worker, event.message.step);
-  }
-  return steps;
 }
 
 /** @throws WORKER_LOST when a writer dies or is late, and what Saver.saved throws */
@@ -99,13 +69,14 @@ async function saveFrom(
   const limitMs = Math.min(SAVE_DEADLINE_MS, stepTimeoutMs);
   const deadlineMs = clock.monotonicMs() + limitMs;
   for (;;) {
-    const event = await server.events.next(deadlineMs - clock.monotonicMs());
+    const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()));
     if (event === undefined) {
       const late = saver.missing().map(({ workerId }) => workerId);
       throw new TrainerError('WORKER_LOST', `${late.join(', ')} did not write within ${limitMs} ms`);
     }
     if (event.kind === 'lost' && holders.includes(event.worker)) throw event.error;
     if (event.kind !== 'message' || event.message.kind !== 'saved') continue;
+    if (!saver.isWriting(event.worker, event.message)) continue;
     const published = await saver.saved(event.worker, event.message);
     if (published !== undefined) return published;
   }

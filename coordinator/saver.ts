@@ -2,13 +2,12 @@
  * One checkpoint at a time: asks the members to write their shards, collects what they wrote, publishes, and prunes old ones.
  * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
  */
-import { join } from 'node:path';
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Clock } from '../shared/clock.ts';
-import { checkpointName } from '../shared/checkpoint/layout.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
-import { makeWritingFolder, type PublishedCheckpoint, type WorkerFiles } from './checkpoint/publish.ts';
+import type { PublishedCheckpoint, WorkerFiles } from './checkpoint/publish.ts';
+import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import type { WorkerHandle } from './control-server.ts';
 import type { RunCursor } from './steering-changes.ts';
 
@@ -22,18 +21,16 @@ export interface WrittenCheckpoint {
   readonly generation: number;
   readonly worldSize: number;
   readonly writingFolder: string;
-  readonly finalFolder: string;
   readonly workerFiles: readonly WorkerFiles[];
   readonly paramDigest: string;
 }
 
 export interface SaverInit {
-  readonly checkpointsFolder: string;
   readonly epoch: number;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Adds what only the coordinator knows, makes the folder whole and visible. */
-  readonly publish: (written: WrittenCheckpoint) => Promise<PublishedCheckpoint>;
+  readonly checkpoints: Pick<CheckpointStore, 'begin' | 'discard' | 'publish'>;
+  readonly engineFingerprint: () => string;
 }
 
 /** A state to save. */
@@ -80,17 +77,27 @@ export class Saver {
   /** Asks the writers for their shards; number i of the shards belongs to writer i mod their number. @throws DISK_FULL, PATH_UNUSABLE */
   async start(point: SavePoint, writers: readonly WorkerHandle[], reason: string): Promise<void> {
     const { step, generation } = point;
-    const { checkpointsFolder, epoch, clock, log } = this.#init;
-    const writingFolder = await makeWritingFolder(checkpointsFolder, { step, epoch, generation });
+    const { checkpoints, epoch, clock, log } = this.#init;
+    const writingFolder = await checkpoints.begin({ step, epoch, generation });
     this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
     for (const [writer, handle] of writers.entries())
-      handle.send({ kind: 'save', epoch, generation, folder: writingFolder, writer, numWriters: writers.length });
+      handle.send({ kind: 'save', epoch, generation, step, folder: writingFolder, writer, numWriters: writers.length });
     log.debug({ step, reason }, 'checkpoint started');
   }
 
-  /** Forgets the checkpoint under way; its folder has no manifest and is removed at the next start. */
-  abandon(): void {
+  /** Whether what a worker has written belongs to the checkpoint under way, and not to one that was abandoned. */
+  isWriting(worker: WorkerHandle, { step, generation }: SavedMessage): boolean {
+    const writing = this.#writing;
+    return writing?.step === step && writing.generation === generation && writing.writers.includes(worker);
+  }
+
+  /** Forgets the checkpoint under way and removes what was written of it. Call it when nobody writes any more. */
+  async abandon(reason: string): Promise<void> {
+    const writing = this.#writing;
+    if (writing === undefined) return;
     this.#writing = undefined;
+    this.#init.log.warn({ step: writing.step, reason }, 'checkpoint abandoned');
+    await this.#init.checkpoints.discard(writing.writingFolder);
   }
 
   /**
@@ -100,11 +107,7 @@ export class Saver {
    */
   async saved(worker: WorkerHandle, message: SavedMessage): Promise<PublishedCheckpoint | undefined> {
     const writing = this.#writing;
-    if (
-      writing?.step !== message.step ||
-      writing.generation !== message.generation ||
-      !writing.writers.includes(worker)
-    )
+    if (writing === undefined || !this.isWriting(worker, message))
       throw new TrainerError(
         'MESSAGE_INVALID',
         `${worker.workerId} saved step ${message.step}, which nobody asked it for`,
@@ -119,12 +122,12 @@ export class Saver {
     if (writing.saved.size < writing.writers.length) return undefined;
     const { startedMs, writers, saved, ...point } = writing;
     const { paramDigest } = message;
-    const finalFolder = join(this.#init.checkpointsFolder, checkpointName(point.step));
     const workerFiles = writers.map((writer) => {
       const { files, paramDigest: digest } = saved.get(writer)!;
       return { workerId: writer.workerId, files, paramDigest: digest };
     });
-    const published = await this.#init.publish({ ...point, finalFolder, workerFiles, paramDigest });
+    const engineFingerprint = this.#init.engineFingerprint();
+    const published = await this.#init.checkpoints.publish({ ...point, workerFiles, paramDigest, engineFingerprint });
     this.#writing = undefined;
     const ms = Math.round(this.#init.clock.monotonicMs() - startedMs);
     this.#init.log.info({ ...published, ms }, 'checkpoint published');

@@ -22,7 +22,13 @@ export interface StartingPoint {
   readonly cursor?: PlanCursor;
   /** Changes of rates that the plan goes on with. */
   readonly rateChanges: readonly RateChange[];
-  readonly checkpoint?: { readonly path: string; readonly paramDigest: string; readonly engineFingerprint: string };
+  /** The newest checkpoint; of an earlier step where only workers hold the state of `step`. */
+  readonly checkpoint?: {
+    readonly step: number;
+    readonly path: string;
+    readonly paramDigest: string;
+    readonly engineFingerprint: string;
+  };
   /** Sentences to log: what the mixture changed in. */
   readonly notes: readonly string[];
 }
@@ -56,7 +62,7 @@ export async function startFromCheckpoint(path: string, init: StartInit): Promis
   checkFits(path, before, config, allowMixtureChange);
   const hasOtherRates = numericsHash(before) !== numericsHash(config);
   const { step, paramDigest, engineFingerprint } = run;
-  const checkpoint = { path, paramDigest, engineFingerprint };
+  const checkpoint = { step, path, paramDigest, engineFingerprint };
   // The journal knows what was asked for after the checkpoint.
   const later = (journalled ?? cursor.rateChanges).filter(({ window }) => window > cursor.window);
   const rateChanges = [...cursor.rateChanges.filter(({ window }) => window <= cursor.window), ...later];

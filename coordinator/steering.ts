@@ -52,7 +52,7 @@ export interface SteeringInit {
   readonly sizes: readonly TaskSize[];
   readonly tasks: readonly TaskLengths[];
   readonly dealer: StepDealer;
-  readonly journal: Journal;
+  readonly journal: Pick<Journal, 'append'>;
   readonly epoch: number;
   readonly log: Logger;
 }

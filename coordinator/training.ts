@@ -1,54 +1,68 @@
 /**
- * One generation at work: deals steps a few ahead, commits each when all ranks have reported it, saves on schedule, and ends
- * when the last step is committed and saved, when it is asked to stop, or with the first failure. It decides nothing about
- * membership: whoever runs it does.
+ * The steps of an epoch: deals them a few ahead, commits each when all ranks have reported it, saves on schedule. Generations come and go;
+ * what was dealt and not committed is dealt again to the next one, the same rows. It decides nothing about membership: it says how a
+ * generation has ended, and whoever runs it does.
  */
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
-import type { LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { Mailbox } from '../shared/mailbox.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
-import type { ControlEvent, WorkerEventMessage, WorkerHandle } from './control-server.ts';
+import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
+import { findOverdue, type Symptom } from './deadlines.ts';
+import type { Generation } from './form-generation.ts';
 import type { Journal } from './journal.ts';
 import type { RecordStep } from './ledger/record-step.ts';
-import { findOverdue, type Symptom } from './deadlines.ts';
+import { OpenSteps, type StepReport, type StepSummary } from './open-steps.ts';
 import { Progress } from './progress.ts';
-import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import type { Roster } from './roster.ts';
 import type { SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
 import { journalCursor, type RunCursor } from './steering-changes.ts';
 import { stepLogFields } from './step-log.ts';
 import { StalledTime } from './worker-stall.ts';
-import { OpenSteps, type StepReport, type StepSummary } from './open-steps.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
+/** A look that comes so much too late says that this process itself stood still: then nobody is late, ms. */
+const OWN_PAUSE_MS = 1_000;
+/** Reports of steps that are further ahead than this belong to no generation of this run. */
+const MOST_LATE_STEPS = 1_024;
 
-export interface Generation {
+/** Who was in a generation: what its reports are counted by. */
+export interface PastGeneration {
   readonly epoch: number;
   readonly generation: number;
-  /** In rank order. */
-  readonly members: readonly WorkerHandle[];
-  /** Lanes of each rank. */
-  readonly runs: readonly LaneRun[];
+  /** Worker ids in rank order. */
+  readonly members: readonly string[];
 }
+
+export type GenerationEnding =
+  /** The last step is committed and saved. */
+  | { readonly kind: 'done' }
+  /** No step is open, and somebody waits to join. */
+  | { readonly kind: 'boundary'; readonly reason: string }
+  /** It cannot go on. `culprit`: whose failure it is, where that is known. */
+  | { readonly kind: 'broken'; readonly error: TrainerError; readonly culprit?: WorkerHandle };
 
 export interface TrainingInit {
   readonly config: RunConfig;
-  readonly generation: Generation;
-  readonly events: Mailbox<ControlEvent>;
+  readonly epoch: number;
+  readonly server: Pick<ControlServer, 'events'>;
+  readonly roster: Roster;
   readonly dealer: StepDealer;
-  readonly journal: Journal;
+  readonly journal: Pick<Journal, 'append'>;
   /** Puts a step into the ledger, on disk. */
   readonly record: RecordStep;
   readonly saver: Saver;
   readonly taskNames: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
-  /** Step the run starts from: a checkpoint's, or 0 where it starts from the seed and there is nothing to save. */
+  /** Step of the newest checkpoint; 0 where the run starts from the seed and there is nothing to save. */
   readonly savedStep: number;
+  /** The last generation before this epoch, whose reports may still come. */
+  readonly before: PastGeneration | undefined;
   readonly onCommit: (summary: StepSummary, tokensPerSecond: number) => void;
   readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
   /** Why the run is to stop, once it is. */
@@ -57,27 +71,32 @@ export interface TrainingInit {
 
 export class Training {
   readonly #init: TrainingInit;
-  readonly #openSteps: OpenSteps;
-  readonly #deals = new Map<number, StepDeal>();
+  /** Dealt and not committed, by step; of these a generation may not have been sent all yet. */
+  readonly #pending = new Map<number, StepDeal>();
   readonly #progress: Progress;
   readonly #schedule: ScheduleOptions;
+  readonly #stalledTime = new StalledTime();
+  #past: PastGeneration | undefined;
+  #generation: Generation | undefined;
+  #openSteps: OpenSteps | undefined;
+  /** The last step that the generation was sent. */
+  #sentStep: number;
   #committedStep: number;
   #committedCursor: RunCursor;
   #committedMs: number;
+  #lookedMs: number;
   #savedStep: number;
   #savedAtMs: number;
   #symptom: Symptom | undefined;
-  readonly #stalledTime = new StalledTime();
+  /** Of a generation that has ended. */
+  readonly #lateReports: { readonly rank: number; readonly report: StepReport }[] = [];
+  /** Commits that each worker took part in. */
+  readonly #commitsOf = new Map<string, number>();
 
   constructor(init: TrainingInit) {
     this.#init = init;
-    const { config, taskNames, generation, clock, dealer, savedStep } = init;
+    const { config, clock, dealer, savedStep, before } = init;
     const { everySteps, everyMinutes } = config.checkpoint;
-    this.#openSteps = new OpenSteps({
-      taskNames,
-      numLanes: config.training.numLanes,
-      worldSize: generation.members.length,
-    });
     const nowMs = clock.monotonicMs();
     this.#progress = new Progress(nowMs);
     this.#schedule = {
@@ -85,9 +104,13 @@ export class Training {
       ...(everyMinutes === undefined ? {} : { everyMs: everyMinutes * 60_000 }),
       atEnd: true,
     };
+    this.#past = before;
+    if (before !== undefined) this.#openSteps = this.#makeOpenSteps(before.members.length);
+    this.#sentStep = dealer.step;
     this.#committedStep = dealer.step;
     this.#committedCursor = dealer.cursor;
     this.#committedMs = nowMs;
+    this.#lookedMs = nowMs;
     this.#savedStep = savedStep;
     this.#savedAtMs = nowMs;
   }
@@ -100,153 +123,237 @@ export class Training {
     return this.#savedStep;
   }
 
-  /**
-   * Trains to the end, or to where `stopReason` ends it.
-   * @throws the first failure: WORKER_LOST, GRADIENT_DIVERGED, STATE_DIVERGED, what a worker failed with, DISK_FULL, ABORTED
-   */
-  async run(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      await this.#dealAhead();
-      if (this.#isDone()) return;
-      const event = await this.#init.events.next(TICK_MS, signal);
-      if (event !== undefined) await this.#handle(event);
-      this.#checkDeadlines();
-    }
+  /** Committed steps that a worker took part in. */
+  commitsOf(workerId: string): number {
+    return this.#commitsOf.get(workerId) ?? 0;
   }
 
-  /**
-   * Commits a step that a survivor has applied but not all ranks could report; its gradient is the canonical one, for no rank
-   * applies any other. Losses are those of the lanes that were reported.
-   */
-  async settle(step: number): Promise<void> {
-    const summary = this.#openSteps.settle(step);
-    if (summary !== undefined) await this.#commit(summary);
-  }
-
-  /** A report that came after the failure: it may be all that is left of a step. */
-  async takeLateReport(worker: WorkerHandle, message: StepReport): Promise<void> {
-    try {
-      const summary = this.#openSteps.report(this.#init.generation.members.indexOf(worker), message);
-      if (summary !== undefined) await this.#commit(summary);
-    } catch (error) {
-      this.#init.log.warn({ workerId: worker.workerId, reason: (error as Error).message }, 'late report not taken');
-    }
+  /** Where the plan goes on after the last committed step. */
+  get committedCursor(): RunCursor {
+    return this.#committedCursor;
   }
 
   /** The state at the last committed step, to be saved. */
   get savePoint(): SavePoint {
-    const { generation, members } = this.#init.generation;
-    return { step: this.#committedStep, cursor: this.#committedCursor, generation, worldSize: members.length };
+    return this.#savePoint(this.#committedStep, this.#committedCursor);
   }
 
-  #isEnd(): boolean {
-    const { dealer, config, stopReason } = this.#init;
-    return dealer.step >= config.training.steps || stopReason() !== undefined;
+  /**
+   * One generation, until it is over. All its members hold the state of `committedStep`.
+   * @throws what ends the run: a failure that another generation would have as well, DISK_FULL, ABORTED
+   */
+  async run(generation: Generation, signal: AbortSignal): Promise<GenerationEnding> {
+    this.#begin(generation);
+    for (;;) {
+      await this.#dealAhead();
+      const ending = this.#endingInOrder();
+      if (ending !== undefined) return ending;
+      const event = await this.#init.server.events.next(TICK_MS, signal);
+      const broken = (event === undefined ? undefined : await this.#handle(event, generation)) ?? this.#findOverdue();
+      if (broken !== undefined) return broken;
+    }
   }
 
-  #isDone(): boolean {
-    return (
-      this.#isEnd() &&
-      this.#openSteps.numOpen === 0 &&
-      this.#init.saver.writingStep === undefined &&
-      this.#savedStep === this.#init.dealer.step
-    );
+  /** A report that came after its generation had ended: it may be all that is left of a step. */
+  takeLateReport(workerId: string, report: StepReport): void {
+    const past = this.#past;
+    const { log } = this.#init;
+    const { step, epoch, generation } = report;
+    if (past?.epoch !== epoch || past.generation !== generation || step <= this.#committedStep) return;
+    if (step > this.#committedStep + MOST_LATE_STEPS) return;
+    this.#lateReports.push({ rank: past.members.indexOf(workerId), report });
+    log.debug({ workerId, step }, 'late report');
+  }
+
+  /**
+   * Commits what survivors have applied but not all ranks could report, up to a step; its gradient is the canonical one, for no rank
+   * applies any other. Losses are those of the lanes that were reported.
+   * @returns whether the step is committed; not, where nobody has reported one on the way
+   */
+  async settle(step: number): Promise<boolean> {
+    await this.#takeLateReports();
+    while (this.#committedStep < step) {
+      const summary = this.#openSteps?.settle(this.#committedStep + 1);
+      if (summary === undefined) return false;
+      await this.#commit(summary);
+    }
+    return true;
+  }
+
+  async #takeLateReports(): Promise<void> {
+    for (const { rank, report } of this.#lateReports.splice(0).sort((a, b) => a.report.step - b.report.step)) {
+      while (this.#init.dealer.step < report.step) this.#dealInto(await this.#init.dealer.deal());
+      for (const deal of this.#pending.values()) this.#openSteps?.deal(deal);
+      if (rank < 0 || this.#openSteps?.hasReported(rank, report.step) !== false) continue;
+      try {
+        this.#openSteps.report(rank, report);
+      } catch (error) {
+        this.#init.log.warn({ rank, step: report.step, reason: (error as Error).message }, 'late report not taken');
+      }
+    }
+  }
+
+  #begin(generation: Generation): void {
+    const { epoch, generation: number, members } = generation;
+    this.#generation = generation;
+    this.#past = { epoch, generation: number, members: members.map(({ workerId }) => workerId) };
+    this.#openSteps = this.#makeOpenSteps(members.length);
+    this.#sentStep = this.#committedStep;
+    this.#committedMs = this.#lookedMs = this.#init.clock.monotonicMs();
+    this.#symptom = undefined;
+  }
+
+  #makeOpenSteps(worldSize: number): OpenSteps {
+    const { taskNames, config } = this.#init;
+    return new OpenSteps({ taskNames, numLanes: config.training.numLanes, worldSize });
+  }
+
+  #savePoint(step: number, cursor: RunCursor): SavePoint {
+    const { generation, members } = this.#generation!;
+    return { step, cursor, generation, worldSize: members.length };
+  }
+
+  /** No step will be dealt after this one. */
+  #isLast(step: number): boolean {
+    const { config, stopReason } = this.#init;
+    return step >= config.training.steps || stopReason() !== undefined;
+  }
+
+  /** Somebody is ready who is not a member, and there is room. */
+  #joiners(): string[] {
+    const { config, roster } = this.#init;
+    const { members } = this.#generation!;
+    const most = config.cluster.maxWorkers ?? config.training.numLanes;
+    return members.length >= most ? [] : roster.waiting(members).map(({ worker }) => worker.workerId);
+  }
+
+  #endingInOrder(): GenerationEnding | undefined {
+    if (this.#sentStep > this.#committedStep) return undefined;
+    const { saver } = this.#init;
+    const isDone =
+      this.#isLast(this.#sentStep) && saver.writingStep === undefined && this.#savedStep === this.#committedStep;
+    if (isDone) return { kind: 'done' };
+    const joiners = this.#isLast(this.#sentStep) ? [] : this.#joiners();
+    return joiners.length === 0 ? undefined : { kind: 'boundary', reason: `${joiners.join(', ')} joins` };
   }
 
   async #dealAhead(): Promise<void> {
-    const { dealer, config } = this.#init;
-    await this.#saveIfDue();
-    while (!this.#isEnd() && this.#openSteps.numOpen < config.cluster.plansAhead) {
-      const deal = await dealer.deal();
-      if (this.#openSteps.numOpen === 0) this.#committedMs = this.#init.clock.monotonicMs();
-      this.#openSteps.deal(deal);
-      this.#deals.set(deal.step, deal);
+    const { dealer, config, clock } = this.#init;
+    await this.#saveIfDue(this.#sentStep, this.#sentStep === this.#committedStep ? this.#committedCursor : undefined);
+    while (
+      !this.#isLast(this.#sentStep) &&
+      this.#sentStep - this.#committedStep < config.cluster.plansAhead &&
+      this.#joiners().length === 0
+    ) {
+      const step = this.#sentStep + 1;
+      if (step > dealer.step) this.#dealInto(await dealer.deal());
+      const deal = this.#pending.get(step)!;
+      if (this.#sentStep === this.#committedStep) this.#committedMs = clock.monotonicMs();
+      this.#openSteps!.deal(deal);
       this.#send(deal);
-      await this.#saveIfDue();
+      this.#sentStep = step;
+      await this.#saveIfDue(step, deal.cursor);
     }
+  }
+
+  #dealInto(deal: StepDeal): void {
+    this.#pending.set(deal.step, deal);
   }
 
   #send({ step, learningRate, targetTokens, lanes }: StepDeal): void {
-    const { epoch, generation, members, runs } = this.#init.generation;
+    const { epoch, generation, members, runs } = this.#generation!;
     for (const [rank, member] of members.entries()) {
       const { first, end } = runs[rank]!;
       const own = lanes.slice(first, end).map((rows, i) => ({ lane: first + i, rows }));
-      member.send({ kind: 'deal', epoch, generation, step, learningRate, targetTokens, lanes: own });
+      member.send({ kind: 'deal', epoch, generation, step, learningRate, targetTokens, lanes: own, proveState: false });
     }
   }
 
-  async #saveIfDue(): Promise<void> {
-    const { dealer, saver, clock, generation, stopReason } = this.#init;
+  /** @param step the last one sent: what members save is the state after it */
+  async #saveIfDue(step: number, cursor = this.#pending.get(step)?.cursor): Promise<void> {
+    const { saver, clock, stopReason } = this.#init;
     const { writingStep } = saver;
     const state = {
-      step: dealer.step,
-      isEnd: this.#isEnd(),
+      step,
+      isEnd: this.#isLast(step),
       savedStep: this.#savedStep,
       savedAtMs: this.#savedAtMs,
       ...(writingStep === undefined ? {} : { writingStep }),
     };
     const { save, reason } = decideCheckpoint(clock.monotonicMs(), state, this.#schedule);
     if (!save) return;
-    const { members } = generation;
-    const point = {
-      step: dealer.step,
-      cursor: dealer.cursor,
-      generation: generation.generation,
-      worldSize: members.length,
-    };
-    await saver.start(point, members, stopReason() ?? reason);
+    await saver.start(this.#savePoint(step, cursor!), this.#generation!.members, stopReason() ?? reason);
   }
 
-  async #handle(event: ControlEvent): Promise<void> {
-    const { members, epoch, generation } = this.#init.generation;
+  /** @returns how the generation has ended, where it has */
+  async #handle(event: ControlEvent, { members, epoch, generation }: Generation): Promise<GenerationEnding | undefined> {
+    const { roster, saver } = this.#init;
     const { worker } = event;
     const rank = members.indexOf(worker);
-    if (event.kind === 'joined') {
-      worker.refuse();
-      return;
+    if (rank < 0) {
+      roster.take(event);
+      return undefined;
     }
-    if (rank < 0) return;
-    if (event.kind === 'lost')
-      throw new TrainerError(
-        'WORKER_LOST',
-        `rank ${rank}, ${worker.toString()}, was lost in step ${this.#committedStep + 1}: ${event.error.message}`,
-      );
+    const what = `rank ${rank}, ${worker.toString()}`;
+    if (event.kind === 'joined') return undefined;
+    if (event.kind === 'lost') {
+      roster.take(event);
+      const message = `${what}, was lost in step ${this.#committedStep + 1}: ${event.error.message}`;
+      return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprit: worker };
+    }
     const { message } = event;
-    if (message.kind === 'failed') {
-      this.#takeFailure(describeFailure(rank, worker, message, this.#committedStep));
-      return;
-    }
-    if (message.epoch !== epoch || ('generation' in message && message.generation !== generation))
-      throw new TrainerError(
-        'MESSAGE_INVALID',
-        `${worker.workerId} sent ${message.kind} of another epoch or generation`,
-      );
-    if (message.kind === 'report') {
-      const summary = this.#openSteps.report(rank, message);
-      if (summary !== undefined) await this.#commit(summary);
-    } else if (message.kind === 'saved') {
-      const published = await this.#init.saver.saved(worker, message);
+    if (message.kind === 'saved') {
+      const published = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
       if (published !== undefined) await this.#published(published);
-    } else throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
+      return undefined;
+    }
+    if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
+    if (message.kind === 'failed') return this.#takeFailure(what, worker, message);
+    if (message.kind === 'report') {
+      const summary = this.#openSteps!.report(rank, message);
+      if (summary !== undefined) await this.#commit(summary);
+      return undefined;
+    }
+    if (message.kind === 'not-finite')
+      throw new TrainerError(
+        'GRADIENT_NOT_FINITE',
+        `step ${message.step}: ${message.reason}; nothing was applied`,
+      );
+    throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
   }
 
-  /** Members whose peer has died fail too, and are often heard first: the run ends with the cause, if there is one. */
-  #takeFailure(error: TrainerError): void {
-    const isSymptom = error.reaction === 'transport' || error.reaction === 'protocol';
-    if (!isSymptom) throw error;
-    this.#symptom ??= { error, sinceMs: this.#init.clock.monotonicMs() };
+  /**
+   * Members whose peer has died fail too, and are often heard first: a broken link waits a little for its cause.
+   * @throws what another generation would fail with as well
+   */
+  #takeFailure(
+    what: string,
+    worker: WorkerHandle,
+    { error }: Extract<WorkerEventMessage, { kind: 'failed' }>,
+  ): GenerationEnding | undefined {
+    const cause = fromErrorRecord(error);
+    const failure = new TrainerError(cause.code, `${what}, after step ${this.#committedStep}: ${cause.message}`, { cause });
+    const { reaction } = failure;
+    if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
+    if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')
+      return { kind: 'broken', error: failure, culprit: worker };
+    this.#symptom ??= { error: failure, sinceMs: this.#init.clock.monotonicMs() };
+    return undefined;
   }
 
   async #commit(summary: StepSummary): Promise<void> {
-    const { journal, clock, log, config, generation } = this.#init;
+    const { journal, clock, log, config, epoch } = this.#init;
     const { step, loss, gradDigest } = summary;
-    const deal = this.#deals.get(step)!;
+    const deal = this.#pending.get(step)!;
     const { cursor } = deal;
-    const ids = { epoch: generation.epoch, generation: generation.generation };
-    await this.#init.record(summary, deal, ids.generation); // before the commit, so that no committed step is without it
-    await journal.append({ kind: 'step-committed', ...ids, step, cursor: journalCursor(cursor), gradDigest, loss });
-    this.#deals.delete(step);
+    const { generation, members } = this.#past!;
+    await this.#init.record(summary, deal, generation); // before the commit, so that no committed step is without it
+    const record = { epoch, generation, step, cursor: journalCursor(cursor), gradDigest, loss };
+    await journal.append({ kind: 'step-committed', ...record });
+    this.#pending.delete(step);
+    for (const workerId of members) this.#commitsOf.set(workerId, this.commitsOf(workerId) + 1);
     this.#committedStep = step;
+    this.#sentStep = Math.max(this.#sentStep, step);
     this.#committedCursor = cursor;
     this.#committedMs = clock.monotonicMs();
     const wallMs = this.#progress.commit(this.#committedMs);
@@ -254,8 +361,8 @@ export class Training {
     const fields = stepLogFields(summary, {
       wallMs,
       tokensPerSecond,
-      worldSize: generation.members.length,
-      generation: ids.generation,
+      worldSize: members.length,
+      generation,
       steps: config.training.steps,
       etaSeconds: this.#progress.etaSeconds(config.training.steps - step),
     });
@@ -269,32 +376,29 @@ export class Training {
     await this.#init.onPublish(checkpoint);
   }
 
-  #checkDeadlines(): void {
-    const { clock, config, generation, saver } = this.#init;
-    const step = this.#committedStep + 1;
-    const isOpen = this.#openSteps.numOpen > 0;
+  #findOverdue(): GenerationEnding | undefined {
+    const { clock, config, saver } = this.#init;
+    const { members } = this.#generation!;
     const nowMs = clock.monotonicMs();
-    const missing = isOpen ? this.#openSteps.missingRanks(step) : [];
-    const stalledMs = this.#stalledTime.look(nowMs, step, generation.members, missing);
-    const options = { ...config.cluster, ...config.feed };
-    const overdue = findOverdue(nowMs, options, {
-      members: generation.members,
-      ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
-      ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing, stalledMs } } : {}),
-      ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
-    });
-    if (overdue !== undefined) throw overdue;
+    const stoodStill = nowMs - this.#lookedMs > TICK_MS + OWN_PAUSE_MS;
+    this.#lookedMs = nowMs;
+    if (stoodStill) return undefined;
+    const step = this.#committedStep + 1;
+    const isOpen = this.#sentStep >= step;
+    const missing = isOpen ? this.#openSteps!.missingRanks(step) : [];
+    const stalledMs = this.#stalledTime.look(nowMs, step, members, missing);
+    const overdue = findOverdue(
+      nowMs,
+      { ...config.cluster, ...config.feed },
+      {
+        members,
+        ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
+        ...(isOpen ? { step: { step, sinceMs: this.#committedMs, missing, stalledMs } } : {}),
+        ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
+      },
+    );
+    if (overdue === undefined) return undefined;
+    for (const worker of overdue.late) (worker as WorkerHandle).drop('WORKER_LOST', overdue.error.message);
+    return { kind: 'broken', error: overdue.error };
   }
-}
-
-function describeFailure(
-  rank: number,
-  worker: WorkerHandle,
-  message: Extract<WorkerEventMessage, { kind: 'failed' }>,
-  committed: number,
-): TrainerError {
-  const cause = fromErrorRecord(message.error);
-  return new TrainerError(cause.code, `rank ${rank}, ${worker.toString()}, after step ${committed}: ${cause.message}`, {
-    cause,
-  });
 }

@@ -67,9 +67,9 @@ export async function syncFolder(path: string): Promise<void> {
  * Writes a new file and fsyncs it; the name becomes durable with the next fsync of its folder.
  * @throws PATH_UNUSABLE where the file exists already or cannot be made; DISK_FULL
  */
-export async function writeNewFile(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeNewFile(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   try {
-    const file = await open(path, 'wx');
+    const file = await open(path, 'wx', mode);
     try {
       await file.writeFile(content);
       await file.sync();
@@ -91,11 +91,11 @@ let numReplaced = 0;
  * Replaces a file: after a crash at any moment a reader sees the old content or the new one, never a mix.
  * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
  */
-export async function replaceFile(path: string, content: string | Uint8Array): Promise<void> {
+export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   const temporary = `${path}.new-${hostname()}-${process.pid}-${threadId}-${numReplaced++}`;
   try {
     await rm(temporary, { force: true });
-    await writeNewFile(temporary, content);
+    await writeNewFile(temporary, content, mode);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

@@ -13,7 +13,7 @@ import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage, WorkerStall } from '../shared/protocol/messages.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import { abortable } from './abortable.ts';
-import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
+import type { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { createStepRunner } from './compute/create-step-runner.ts';
 import { ProgressCell } from './compute/progress-cell.ts';
@@ -40,7 +40,7 @@ interface Prepared {
   readonly welcome: CommandOf<'welcome'>;
   readonly engine: Engine;
   readonly feed: Pick<Feed, 'deal' | 'drop' | 'next' | 'release'>;
-  readonly writer: CheckpointWriter;
+  readonly writer: Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
   readonly state: TrainingState;
   readonly facts: Omit<Extract<WorkerMessage, { kind: 'ready' }>, 'kind' | 'epoch' | 'held'>;
 }
@@ -264,13 +264,12 @@ export class Worker {
 
   /** Takes a snapshot now and writes it in a thread of its own while training goes on. */
   async #save(command: CommandOf<'save'>, signal: AbortSignal): Promise<void> {
-    const step = this.#prepared?.state.step ?? null;
-    if (this.#runner === undefined || step === null) return; // the step it asks for was not reached
-    const { epoch, generation, folder, writer, numWriters } = command;
+    const { epoch, generation, step, folder, writer, numWriters } = command;
+    if (this.#prepared?.state.step !== step) return; // it was not reached
     const { maxShardBytes } = this.#config!.checkpoint;
     this.#progress.advance('save', step);
     const request = { folder, writer, numWriters, maxShardBytes };
-    const { written } = await this.#prepared!.writer.save(request, signal);
+    const { written } = await this.#prepared.writer.save(request, signal);
     this.#progress.advance('waiting', step);
     void this.#reportWritten(written, { epoch, generation, step });
   }

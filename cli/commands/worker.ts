@@ -59,7 +59,8 @@ export const workerCommand: CommandModule<object, WorkerArguments> = {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));
     // Loaded here: no other command needs an engine.
     const { Worker } = await import('../../worker/worker.ts');
-    const worker = new Worker({
+    const { createWorkerParts } = await import('../../worker/worker-parts.ts');
+    const parts = createWorkerParts({
       coordinatorUrl: args.url,
       token,
       workerId: args.id,
@@ -69,10 +70,9 @@ export const workerCommand: CommandModule<object, WorkerArguments> = {
       ...(args.engine === undefined ? {} : { engine: args.engine }),
       ...(args.device === undefined ? {} : { device: args.device }),
       localRank: checkLocalRank(args['local-rank'] ?? localRankOf(process.env)),
-      clock: systemClock,
       log,
     });
-    await worker.run(interrupt.signal);
+    await new Worker({ parts, clock: systemClock, log }).run(interrupt.signal);
   },
 };
 

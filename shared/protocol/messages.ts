@@ -195,11 +195,12 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     /** `report` is to tell the digest of the parameters after this step. */
     proveState: z.boolean(),
   }),
-  /** Save the state after the steps dealt so far; writers are ordered, shard i belongs to writer i mod numWriters. */
+  /** Save the state after `step`, the last one dealt so far; writers are ordered, shard i belongs to writer i mod numWriters. */
   z.object({
     kind: z.literal('save'),
     epoch: uint32,
     generation: uint32,
+    step: count,
     folder: z.string().max(4096),
     writer: count,
     numWriters: z.int().positive(),

@@ -10,7 +10,7 @@ import type { HeldState } from '../../shared/protocol/messages.ts';
 import { TensorSnapshot } from '../checkpoint/snapshot.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Command, CoordinatorCommand, Link } from '../link/link.ts';
-import type { StateTensors } from '../state/state-tensors.ts';
+import type { StateTensors } from '../state/state-pieces.ts';
 import { loadState } from './load-state.ts';
 
 type FormCommand = Extract<CoordinatorCommand, { kind: 'form' }>;
@@ -84,14 +84,14 @@ export class TrainingState {
     const { engine, link } = this.#init;
     const tensors = this.#makeTensors();
     await link.copyState(step, tensors, signal);
-    await engine.load(tensors.parameters, tensors.optimizer);
+    await engine.load(tensors.parameters, tensors.optimizerSlots);
     return tensors;
   }
 
   /** In memory of its own, which is free again when nobody copies from it any more. */
   async #snapshot(): Promise<StateTensors> {
     const tensors = this.#makeTensors();
-    await this.#init.engine.readBack(tensors.parameters, tensors.optimizer);
+    await this.#init.engine.readBack(tensors.parameters, tensors.optimizerSlots);
     return tensors;
   }
 
@@ -99,7 +99,7 @@ export class TrainingState {
     const { parameters, optimizerSlots } = this.#init.engine;
     return {
       parameters: new TensorSnapshot(parameters).tensors,
-      optimizer: new TensorSnapshot(optimizerSlots).tensors,
+      optimizerSlots: new TensorSnapshot(optimizerSlots).tensors,
     };
   }
 }

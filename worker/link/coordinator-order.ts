@@ -55,6 +55,7 @@ function expectedInstead(
     return message.generation > told.generation ? undefined : `a generation after ${told.generation}`;
   if (told.generation === 0) return 'form first';
   if (message.generation !== told.generation) return `generation ${told.generation}`;
-  if (told.isAborted) return 'form after an abort';
+  // What the survivors hold may be saved before the run ends.
+  if (told.isAborted) return message.kind === 'save' ? undefined : 'form or save after an abort';
   return told.isFormed || message.kind === 'abort' ? undefined : 'nothing before the links are up';
 }

@@ -14,7 +14,7 @@ import { connectMesh } from '../collective/connect-mesh.ts';
 import { DataPort } from '../collective/data-port.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
 import { copyState } from '../state/copy-state.ts';
-import type { StateTensors } from '../state/state-tensors.ts';
+import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
 import type { FormMessage } from './generation-link.ts';
 import type { LinkData } from './link-messages.ts';

@@ -3,7 +3,7 @@ import type { ErrorRecord } from '../../shared/errors.ts';
 import type { CoordinatorMessage, WorkerMessage, WorkerStall } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../collective/arena.ts';
-import type { StateTensors } from '../state/held-state.ts';
+import type { StateTensors } from '../state/state-pieces.ts';
 
 /** What the link thread is started with. */
 export interface LinkData {

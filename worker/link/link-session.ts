@@ -10,7 +10,7 @@ import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
-import type { Refusal, Transport } from '../../shared/transport/transport.ts';
+import type { Transport } from '../../shared/transport/transport.ts';
 import { ProgressCell } from '../compute/progress-cell.ts';
 import { CoordinatorLine } from './coordinator-line.ts';
 import { checkOrder } from './coordinator-order.ts';

@@ -7,7 +7,7 @@ import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '
 import { Mailbox } from '../../shared/mailbox.ts';
 import type { Deal, Reduced, Reducer } from '../compute/step-runner.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
-import type { StateTensors } from '../state/state-tensors.ts';
+import type { StateTensors } from '../state/state-pieces.ts';
 import type { LinkEvent, LinkRequest } from './link-messages.ts';
 
 /** Deals, saves and the like that may wait; the coordinator deals only a few steps ahead. */

@@ -1,0 +1,56 @@
+/**
+ * Going on where a coordinator died: its journal says what is committed, which may be further than the newest checkpoint; the workers may
+ * still hold the state. The plan is the same as before, so the rows up to there are dealt once more, to nobody.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { numericsHash } from '../shared/config/load-config.ts';
+import { TrainerError } from '../shared/errors.ts';
+import type { JournalState } from './journal-records.ts';
+import { planConfigOf } from './plan-config.ts';
+import type { StartInit, StartingPoint } from './starting-point.ts';
+import { StepDealer } from './step-dealer.ts';
+import { journalCursor } from './steering-changes.ts';
+import type { PastGeneration } from './training.ts';
+
+/** The generation that trained when the coordinator died; undefined where it ended in order, or nobody had trained. */
+export function openGeneration({ ending, generation }: JournalState): PastGeneration | undefined {
+  return ending === 'open' ? generation : undefined;
+}
+
+/**
+ * The start at the last committed step.
+ * @param saved from the newest checkpoint, or from the beginning
+ * @throws JOURNAL_CORRUPT where the plan does not come to the place that the journal has
+ */
+export async function goOnFrom(saved: StartingPoint, state: JournalState, init: StartInit): Promise<StartingPoint> {
+  const { config, mixture } = init;
+  const configHash = numericsHash(config);
+  if (state.opened?.configHash !== configHash)
+    throw new TrainerError(
+      'CHECKPOINT_MISMATCH',
+      `the run was opened with another configuration (${state.opened?.configHash}, now ${configHash}): model, seed, schedule, mixture rates ` +
+        'and sizes of a step must be as they were to go on',
+    );
+  if (state.step <= saved.step) return saved;
+  const dealer = new StepDealer({
+    plan: planConfigOf(config, mixture, saved.rateChanges),
+    rateChanges: saved.rateChanges,
+    tasks: mixture.tasks,
+    schedule: config.schedule,
+    rowsPerStep: config.training.rowsPerStep,
+    numLanes: config.training.numLanes,
+    step: saved.step,
+    ...(saved.cursor === undefined ? {} : { cursor: saved.cursor }),
+  });
+  while (dealer.step < state.step) await dealer.deal();
+  const { cursor } = dealer;
+  const expected = state.lastCommit?.cursor;
+  if (expected !== undefined && !isDeepStrictEqual(journalCursor(cursor), expected))
+    throw new TrainerError(
+      'JOURNAL_CORRUPT',
+      `step ${state.step}: expected the plan at ${JSON.stringify(expected)}, found it at ${JSON.stringify(journalCursor(cursor))}; ` +
+        'resume from a checkpoint folder into a new run',
+    );
+  const note = `goes on at step ${state.step}, ${state.step - saved.step} steps after the newest checkpoint, from what the workers hold`;
+  return { ...saved, step: state.step, cursor, notes: [...saved.notes, note] };
+}
