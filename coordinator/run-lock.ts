@@ -7,27 +7,21 @@
  * An owner that was only frozen for longer than the lease finds out by `lost`; until then the epoch fences its messages.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { link, open, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { readIfThere, systemCode, syncFolder, toStorageError, writeNewFile } from '../shared/atomic-file.ts';
 import { TrainerError } from '../shared/errors.ts';
+import { ownIdentity, processIdentitySchema, whyGone } from '../shared/process-identity.ts';
 
 /** A lock from another host that was not renewed for this long is stale. */
 export const LEASE_MS = 60_000;
 /** The owner renews this often. */
 const RENEW_MS = 10_000;
 
-const ownerSchema = z.strictObject({
+const ownerSchema = processIdentitySchema.extend({
   id: z.string(),
-  pid: z.int().positive(),
-  host: z.string(),
-  /** Identity of the machine's boot; null where the system does not tell. */
-  bootId: z.string().nullable(),
-  /** Start of the process in clock ticks since boot, which tells a reused pid; null where the system does not tell. */
-  processStart: z.string().nullable(),
   /** ISO 8601, UTC. */
   startedAt: z.string(),
 });
@@ -53,10 +47,7 @@ export async function acquireRunLock(runFolder: string, wallMs: number): Promise
   const path = join(runFolder, 'lock');
   const owner: LockOwner = {
     id: randomUUID(),
-    pid: process.pid,
-    host: hostname(),
-    bootId: bootId(),
-    processStart: processStart(process.pid),
+    ...ownIdentity(),
     startedAt: new Date(wallMs).toISOString(),
   };
   const own = `${path}.${owner.id}`;
@@ -144,20 +135,7 @@ function whyDead(owner: LockOwner, ageMs: number): string | undefined {
     return ageMs > LEASE_MS
       ? `not renewed for ${Math.floor(ageMs / 1000)} s, more than the lease of ${LEASE_MS / 1000} s`
       : undefined;
-  if (owner.bootId !== null && owner.bootId !== bootId()) return 'the machine was started anew since';
-  if (!isAlive(owner.pid)) return 'that process is gone';
-  if (owner.processStart !== null && owner.processStart !== processStart(owner.pid))
-    return 'that process is gone and its number is used by another';
-  return undefined;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) === 'EPERM'; // somebody else's process: alive
-  }
+  return whyGone(owner);
 }
 
 /** undefined where there is no lock. @throws PATH_UNUSABLE for a lock that cannot be read or is none of ours */
@@ -187,25 +165,6 @@ async function mtimeMs(path: string): Promise<number> {
     return (await stat(path)).mtimeMs;
   } catch (error) {
     throw toStorageError(error, 'look at', path);
-  }
-}
-
-function bootId(): string | null {
-  return readSystemFile('/proc/sys/kernel/random/boot_id')?.trim() ?? null;
-}
-
-function processStart(pid: number): string | null {
-  // Field 22 of proc(5) stat; field 2, the command, may hold spaces and ends with the last parenthesis.
-  const text = readSystemFile(`/proc/${pid}/stat`);
-  return text?.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-}
-
-/** undefined where the system has no such file (macOS). */
-function readSystemFile(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
   }
 }
 

@@ -5,7 +5,8 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from './atomic-file.ts';
+import { toStorageError } from './atomic-file.ts';
+import { isAlive } from './process-identity.ts';
 
 const PREFIX = '.partial-';
 
@@ -45,15 +46,5 @@ export async function removeAbandoned(parent: string): Promise<void> {
     }
   } catch (error) {
     throw toStorageError(error, 'clean up', parent);
-  }
-}
-
-/** Whether there is such a process on this host. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) !== 'ESRCH';
   }
 }

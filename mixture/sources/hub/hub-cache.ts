@@ -14,7 +14,7 @@ import { basename, dirname, join } from 'node:path';
 import { syncFolder, systemCode, toStorageError } from '../../../shared/atomic-file.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { TrainerError } from '../../../shared/errors.ts';
-import { isAlive } from '../../../shared/partial-folders.ts';
+import { isAlive } from '../../../shared/process-identity.ts';
 import type { ResolvedFile } from '../resolved-source.ts';
 import type { SourceAccess } from '../source-access.ts';
 import { openHubFile } from './hub-files.ts';
