@@ -81,7 +81,12 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
       log.info({ engine: config.compute.engine, reason: settled.reason }, 'engine chosen');
       for (const reason of settled.notes) log.warn({ reason }, 'engine not as it could be');
     }
-    session = new Session({ ...init, folder, log, address: await addressOf(folder, tokenFile, run.before !== undefined) });
+    session = new Session({
+      ...init,
+      folder,
+      log,
+      address: await addressOf(folder, tokenFile, run.before !== undefined),
+    });
     for (;;) {
       const ending = await session.runEpoch(run, { mixture, tensors, tokenizerFiles }, interruption);
       reporter.end();
@@ -135,7 +140,11 @@ class Session {
 
   async runEpoch(
     run: OpenRun,
-    { mixture, tensors, tokenizerFiles }: { mixture: PreparedMixture } & Pick<CheckpointStoreInit, 'tensors' | 'tokenizerFiles'>,
+    {
+      mixture,
+      tensors,
+      tokenizerFiles,
+    }: { mixture: PreparedMixture } & Pick<CheckpointStoreInit, 'tensors' | 'tokenizerFiles'>,
     interruption: Interruption,
   ): Promise<EpochEnding> {
     const { log, folder, address } = this.#init;
@@ -179,7 +188,8 @@ class Session {
     try {
       return await coordinator.listen(this.#port ?? listenPort);
     } catch (error) {
-      if (this.#port === undefined || this.#port === listenPort || toTrainerError(error).code !== 'PORT_IN_USE') throw error;
+      if (this.#port === undefined || this.#port === listenPort || toTrainerError(error).code !== 'PORT_IN_USE')
+        throw error;
       log.warn({ reason: (error as Error).message }, 'workers of the coordinator before cannot come back');
       return coordinator.listen(listenPort);
     }

@@ -72,10 +72,7 @@ export class WorkerHandle {
   /** Tells that it waits for its source, and that it goes on. */
   readonly stallLog: StallLog;
 
-  constructor(
-    join: JoinMessage,
-    { connection, nowMs, log, onDrop }: WorkerHandleInit,
-  ) {
+  constructor(join: JoinMessage, { connection, nowMs, log, onDrop }: WorkerHandleInit) {
     this.workerId = join.workerId;
     this.host = join.host;
     this.pid = join.pid;

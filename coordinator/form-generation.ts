@@ -2,7 +2,8 @@
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
-import { assignLanes, type LaneRun } from '../shared/lane-tree.ts';
+import { assignLanes } from '../shared/assign-lanes.ts';
+import type { LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { StateSource } from '../shared/protocol/messages.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';
@@ -28,10 +29,7 @@ export function checkAlike(members: readonly ReadyWorker[], mixtureHash: string)
     if (facts.mixtureHash !== mixtureHash)
       throw new TrainerError('MIXTURE_MISMATCH', differ('mixture', mixtureHash, facts.mixtureHash));
     if (facts.engineFingerprint !== reference.engineFingerprint)
-      throw new TrainerError(
-        'STATE_DIVERGED',
-        differ('engine', reference.engineFingerprint, facts.engineFingerprint),
-      );
+      throw new TrainerError('STATE_DIVERGED', differ('engine', reference.engineFingerprint, facts.engineFingerprint));
   }
 }
 
@@ -69,7 +67,20 @@ export interface FormFailure {
 export async function formGeneration(
   init: FormInit,
 ): Promise<FormFailure | { readonly kind: 'formed'; readonly generation: Generation }> {
-  const { members, epoch, generation: number, step, config, roster, server, journal, clock, log, explain, signal } = init;
+  const {
+    members,
+    epoch,
+    generation: number,
+    step,
+    config,
+    roster,
+    server,
+    journal,
+    clock,
+    log,
+    explain,
+    signal,
+  } = init;
   const handles = members.map(({ worker }) => worker);
   const { runs, reason } = assignLanes(config.training.numLanes, members.length);
   const generation: Generation = { epoch, generation: number, members: handles, runs };

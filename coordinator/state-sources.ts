@@ -22,7 +22,11 @@ export function planStateSources(
 ): StateSources {
   const holders = held.flatMap((step, rank) => (step !== null && isSame(step) ? [rank] : []));
   if (holders.length === 0)
-    return { sources: held.map(() => ({ kind: 'start', checkpoint })), receivers: held.map(() => []), proveState: true };
+    return {
+      sources: held.map(() => ({ kind: 'start', checkpoint })),
+      receivers: held.map(() => []),
+      proveState: true,
+    };
   const receivers = held.flatMap((_, rank) => (holders.includes(rank) ? [] : [rank]));
   return {
     sources: held.map((step, rank) =>

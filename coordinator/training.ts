@@ -286,7 +286,10 @@ export class Training {
   }
 
   /** @returns how the generation has ended, where it has */
-  async #handle(event: ControlEvent, { members, epoch, generation }: Generation): Promise<GenerationEnding | undefined> {
+  async #handle(
+    event: ControlEvent,
+    { members, epoch, generation }: Generation,
+  ): Promise<GenerationEnding | undefined> {
     const { roster, saver } = this.#init;
     const { worker } = event;
     const rank = members.indexOf(worker);
@@ -315,10 +318,7 @@ export class Training {
       return undefined;
     }
     if (message.kind === 'not-finite')
-      throw new TrainerError(
-        'GRADIENT_NOT_FINITE',
-        `step ${message.step}: ${message.reason}; nothing was applied`,
-      );
+      throw new TrainerError('GRADIENT_NOT_FINITE', `step ${message.step}: ${message.reason}; nothing was applied`);
     throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
   }
 
@@ -332,7 +332,9 @@ export class Training {
     { error }: Extract<WorkerEventMessage, { kind: 'failed' }>,
   ): GenerationEnding | undefined {
     const cause = fromErrorRecord(error);
-    const failure = new TrainerError(cause.code, `${what}, after step ${this.#committedStep}: ${cause.message}`, { cause });
+    const failure = new TrainerError(cause.code, `${what}, after step ${this.#committedStep}: ${cause.message}`, {
+      cause,
+    });
     const { reaction } = failure;
     if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
     if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')

@@ -10,8 +10,8 @@ import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.
 
 /** Time for the workers to leave by themselves once the run is over, ms. */
 const WORKER_GRACE_MS = 15_000;
-/** The first worker that fails ends the run. */
-const NO_RESTART = { limit: 0, firstPauseMs: 0, longestPauseMs: 0 };
+/** A worker that ends is started again after these pauses, so often without any progress in between. */
+const RESTART = { limit: 5, firstPauseMs: 500, longestPauseMs: 30_000 };
 
 interface TrainArguments extends RunArguments {
   workers: number;
@@ -31,7 +31,7 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
     if (!Number.isInteger(workers) || workers < 1)
       throw new TrainerError('CONFIG_INVALID', `--workers: expected a whole number of at least 1, got ${workers}`);
     const config = await resolveConfig(args, [
-      { path: ['cluster', 'minWorkers'], value: workers, origin: '--workers' },
+      { path: ['cluster', 'startWorkers'], value: workers, origin: '--workers' },
     ]);
     const host = { facts: await readEngineFacts(), numWorkers: workers, numCores: availableParallelism() };
     const settled = settleCompute(config.compute, host);
@@ -46,9 +46,7 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
           ...start,
           count: workers,
           clock: systemClock,
-          numCommitted: () => 0,
-          isDismissed: () => false,
-          restart: NO_RESTART,
+          restart: RESTART,
         });
         await local.start();
         return { stop: () => local.stop(WORKER_GRACE_MS) };

@@ -182,7 +182,10 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
   if (startWorkers < minWorkers)
     problem(['cluster', 'startWorkers'], `expected at least minWorkers (${minWorkers}), got ${startWorkers}`);
   if (maxWorkers < startWorkers)
-    problem(['cluster', 'maxWorkers'], `expected at least the workers of the start (${startWorkers}), got ${maxWorkers}`);
+    problem(
+      ['cluster', 'maxWorkers'],
+      `expected at least the workers of the start (${startWorkers}), got ${maxWorkers}`,
+    );
   if (config.cluster.heartbeatTimeoutMs < 2 * config.cluster.heartbeatIntervalMs)
     problem(['cluster', 'heartbeatTimeoutMs'], 'expected at least twice heartbeatIntervalMs');
 });

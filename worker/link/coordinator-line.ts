@@ -141,7 +141,10 @@ export class CoordinatorLine {
     this.close('CONNECT_FAILED', late);
   }
 
-  async #beat(connection: Connection, { heartbeatIntervalMs, heartbeatTimeoutMs }: RunConfig['cluster']): Promise<void> {
+  async #beat(
+    connection: Connection,
+    { heartbeatIntervalMs, heartbeatTimeoutMs }: RunConfig['cluster'],
+  ): Promise<void> {
     const { clock, signal, beat } = this.#init;
     while (connection.isOpen) {
       this.send(beat());
@@ -155,7 +158,10 @@ export class CoordinatorLine {
       const stoodStill = nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS;
       const silentMs = Math.round(nowMs - this.#lastHeardMs);
       if (silentMs > heartbeatTimeoutMs && !stoodStill && connection.isOpen)
-        this.close('CONNECTION_LOST', `the coordinator has been silent for ${silentMs} ms (limit ${heartbeatTimeoutMs})`);
+        this.close(
+          'CONNECTION_LOST',
+          `the coordinator has been silent for ${silentMs} ms (limit ${heartbeatTimeoutMs})`,
+        );
     }
   }
 

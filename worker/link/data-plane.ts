@@ -45,7 +45,8 @@ export interface DataPlaneInit {
 
 export class DataPlane {
   readonly #init: DataPlaneInit;
-  readonly #stateServer = new StateServer();
+  /** While members may copy from here. */
+  #stateServer: StateServer | undefined;
   #port: DataPort | undefined;
   /** Gradient memory of a generation whose links are gone. */
   #freeMemory: WebAssembly.Memory | undefined;
@@ -75,8 +76,10 @@ export class DataPlane {
     const { connectTimeoutMs, stepTimeoutMs } = config.cluster;
     const { transport, clock, onNoOutbox } = this.#init;
     const port = this.#port!;
-    if (receivers.length > 0)
-      port.serveState({ epoch, generation, rank, receivers }, (connection) => this.#stateServer.serve(connection));
+    if (receivers.length > 0) {
+      this.#stateServer = new StateServer({ signal });
+      port.serveState({ epoch, generation, rank, worldSize: members.length }, this.#stateServer.serve);
+    }
     const plan = planGradient(config);
     const laneTree = planLaneTree(
       config.training.numLanes,
@@ -118,7 +121,7 @@ export class DataPlane {
 
   /** Lets the receivers of this generation copy it; they may have asked already. */
   offerState(step: number, tensors: StateTensors): void {
-    this.#stateServer.offer({ step, tensors });
+    this.#stateServer?.offer({ step, tensors });
   }
 
   /** Fills the tensors from the peers that hold the state. @throws what copyState throws */
@@ -144,8 +147,8 @@ export class DataPlane {
 
   /** Nobody copies from here any more. */
   withdrawState(): void {
-    this.#port?.stopServingState();
-    this.#stateServer.withdraw();
+    void this.#stateServer?.withdraw();
+    this.#stateServer = undefined;
   }
 
   /** Resolves when nobody is listened to any more and the connections that came here are gone. */

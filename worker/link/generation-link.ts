@@ -93,6 +93,11 @@ export class GenerationLink {
     }
   }
 
+  /** Every member is formed: nobody copies a state any more. */
+  trains(): void {
+    this.#init.dataPlane.withdrawState();
+  }
+
   beginStep(step: number): void {
     this.#formed()
       .startStep(step, this.#over.signal)

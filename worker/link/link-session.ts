@@ -168,6 +168,9 @@ export class LinkSession {
         emit(message);
         break;
       case 'deal':
+        this.#generation!.trains();
+        emit(message);
+        break;
       case 'save':
       case 'finish':
         emit(message);

@@ -212,4 +212,3 @@ export class Link implements Reducer {
     this.#current = new AbortController();
   }
 }
-
