@@ -181,14 +181,18 @@ export class Training {
   }
 
   async #takeLateReports(): Promise<void> {
+    const { dealer, log } = this.#init;
     for (const { rank, report } of this.#lateReports.splice(0).sort((a, b) => a.report.step - b.report.step)) {
-      while (this.#init.dealer.step < report.step) this.#dealInto(await this.#init.dealer.deal());
-      for (const deal of this.#pending.values()) this.#openSteps?.deal(deal);
-      if (rank < 0 || this.#openSteps?.hasReported(rank, report.step) !== false) continue;
+      const openSteps = this.#openSteps!;
+      while (dealer.step < report.step) this.#dealInto(await dealer.deal());
+      for (const deal of this.#pending.values()) openSteps.deal(deal);
+      if (rank < 0 || report.step <= this.#committedStep || openSteps.hasReported(rank, report.step)) continue;
       try {
-        this.#openSteps.report(rank, report);
+        const summary = openSteps.report(rank, report);
+        if (summary !== undefined) await this.#commit(summary);
       } catch (error) {
-        this.#init.log.warn({ rank, step: report.step, reason: (error as Error).message }, 'late report not taken');
+        if (!(error instanceof TrainerError) || error.code !== 'MESSAGE_INVALID') throw error;
+        log.warn({ rank, step: report.step, reason: error.message }, 'late report not taken');
       }
     }
   }
