@@ -2,13 +2,15 @@
  * The one listening data port of a worker, with a local socket beside it: opened before it joins, kept over generations.
  *
  * Path of a data connection: `/data/<epoch>/<generation>/<sender>/<receiver>` (ranks); the receiver dials, the sender listens.
- * Only the generation that is expected gets in, one connection for each receiver; all else is refused before a byte is read.
+ * Of a state connection: `/state/<epoch>/<generation>/<holder>/<receiver>`. The two are admitted independently of each other.
+ * Only the generation that is expected gets in, one connection of a kind for each receiver; all else is refused before a byte is read.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
 import { formatDataAddress } from './data-address.ts';
 import { MAX_READY_BYTES } from './peer-link.ts';
+import { STATE_REQUEST_BYTES } from '../state/state-frames.ts';
 
 export interface DataPortInit {
   readonly transport: Transport;
@@ -34,12 +36,20 @@ export function formatDataPath({ epoch, generation }: MeshIdentity, sender: numb
   return `/data/${epoch}/${generation}/${sender}/${receiver}`;
 }
 
-/** The connections of one generation that peers have made to this worker. */
+export function formatStatePath(
+  { epoch, generation }: Pick<MeshIdentity, 'epoch' | 'generation'>,
+  holder: number,
+  receiver: number,
+): string {
+  return `/state/${epoch}/${generation}/${holder}/${receiver}`;
+}
+
+/** The connections of one generation and kind that peers have made to this worker. */
 export class ExpectedPeers {
   readonly identity: MeshIdentity;
   readonly connections = new Map<number, Connection>();
   /** Called after every new connection. */
-  onChange: () => void = () => undefined;
+  onChange: (connection: Connection, peer: number) => void = () => undefined;
 
   constructor(identity: MeshIdentity) {
     this.identity = identity;
@@ -56,13 +66,16 @@ export class ExpectedPeers {
   add(peer: number, connection: Connection): void {
     this.connections.set(peer, connection);
     void connection.closed.then(() => this.connections.delete(peer)); // it may dial again
-    this.onChange();
+    this.onChange(connection, peer);
   }
 }
 
 export class DataPort {
   readonly #listener: Listener;
+  /** For the data mesh. */
   #expected: ExpectedPeers | null = null;
+  /** For the state. */
+  #served: ExpectedPeers | null = null;
 
   private constructor(listener: Listener) {
     this.#listener = listener;
@@ -78,7 +91,7 @@ export class DataPort {
       token,
       localSocket: true,
       limits: {
-        maxMessageBytes: MAX_READY_BYTES,
+        maxMessageBytes: Math.max(MAX_READY_BYTES, STATE_REQUEST_BYTES),
         maxQueuedBytes: MAX_QUEUED_BYTES,
         maxQueuedMessages: MAX_QUEUED_FRAMES,
       },
@@ -122,38 +135,73 @@ export class DataPort {
     if (this.#expected === expected) this.#expected = null;
   }
 
+  /**
+   * From now on admits the peers of this generation that want the state, whether or not the mesh is being connected; those of
+   * an earlier generation no more. Connections stay until somebody closes them.
+   * @param onConnection gets each connection with the rank of the peer
+   */
+  serveState(identity: MeshIdentity, onConnection: (connection: Connection, peer: number) => void): ExpectedPeers {
+    this.#served = new ExpectedPeers(identity);
+    this.#served.onChange = onConnection;
+    return this.#served;
+  }
+
+  /** Admits nobody to the state, unless that of another generation is served by now. */
+  stopServing(served: ExpectedPeers): void {
+    if (this.#served === served) this.#served = null;
+  }
+
   close(): Promise<void> {
     this.#expected = null;
+    this.#served = null;
     return this.#listener.close();
   }
 
   #admit(path: string): string | null {
-    const parsed = parseDataPath(path);
-    if (parsed === null) return `expected a path /data/epoch/generation/sender/receiver`;
-    if (this.#expected === null) return 'no generation is being connected here now';
-    const { epoch, generation, rank, worldSize } = this.#expected.identity;
+    const parsed = parsePath(path);
+    if (parsed === null) return `expected a path /data/epoch/generation/sender/receiver or /state/… alike`;
+    const { kind, receiver } = parsed;
+    const admitted = this.#admitted(kind);
+    if (admitted === null)
+      return kind === 'data' ? 'no generation is being connected here now' : 'no state is served here now';
+    const { epoch, generation, rank, worldSize } = admitted.identity;
     if (parsed.epoch !== epoch || parsed.generation !== generation)
       return `expected epoch ${epoch} generation ${generation}, got epoch ${parsed.epoch} generation ${parsed.generation}`;
     if (parsed.sender !== rank) return `this is rank ${rank}, not rank ${parsed.sender}`;
-    const { receiver } = parsed;
     if (receiver === rank || receiver >= worldSize)
       return `rank ${receiver} is no peer of rank ${rank} in a world of ${worldSize}`;
-    if (this.#expected.connections.has(receiver))
-      return `rank ${receiver} has a data connection of generation ${generation} already`;
+    if (admitted.connections.has(receiver))
+      return `rank ${receiver} has a ${kind} connection of generation ${generation} already`;
     return null;
   }
 
   #accept(connection: Connection): void {
-    const parsed = parseDataPath(connection.path);
-    if (parsed === null || this.#expected === null)
-      throw new TrainerError('INTERNAL', `data connection ${connection.path} was accepted without being admitted`);
-    this.#expected.add(parsed.receiver, connection);
+    const parsed = parsePath(connection.path);
+    const admitted = parsed === null ? null : this.#admitted(parsed.kind);
+    if (parsed === null || admitted === null)
+      throw new TrainerError('INTERNAL', `connection ${connection.path} was accepted without being admitted`);
+    admitted.add(parsed.receiver, connection);
+  }
+
+  #admitted(kind: ConnectionKind): ExpectedPeers | null {
+    return kind === 'data' ? this.#expected : this.#served;
   }
 }
 
-function parseDataPath(path: string): { epoch: number; generation: number; sender: number; receiver: number } | null {
-  const found = /^\/data\/(\d{1,10})\/(\d{1,10})\/(\d{1,5})\/(\d{1,5})$/.exec(path);
+type ConnectionKind = 'data' | 'state';
+
+interface ConnectionPath {
+  readonly kind: ConnectionKind;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly sender: number;
+  readonly receiver: number;
+}
+
+function parsePath(path: string): ConnectionPath | null {
+  const found = /^\/(data|state)\/(\d{1,10})\/(\d{1,10})\/(\d{1,5})\/(\d{1,5})$/.exec(path);
   if (found === null) return null;
-  const [epoch, generation, sender, receiver] = found.slice(1).map(Number);
-  return { epoch: epoch!, generation: generation!, sender: sender!, receiver: receiver! };
+  const [epoch, generation, sender, receiver] = found.slice(2).map(Number);
+  const kind = found[1] === 'data' ? 'data' : 'state';
+  return { kind, epoch: epoch!, generation: generation!, sender: sender!, receiver: receiver! };
 }
