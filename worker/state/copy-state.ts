@@ -1,0 +1,266 @@
+/**
+ * The receiver's side: copies the state of a step from the ranks that hold it, straight into given tensors.
+ *
+ * All holders are asked at the same time, each for a few pieces; one that fails is left, and its pieces are asked of the others.
+ * A piece is written only after its checksum held. Assumptions: the holders have the same state, which the coordinator knows
+ * from their digests; nobody reads the tensors before the copy has resolved. After a failure they are part old, part new.
+ */
+import { crc32 } from 'node:zlib';
+import { systemClock, type Clock } from '../../shared/clock.ts';
+import { assertInvariant, TrainerError, toTrainerError } from '../../shared/errors.ts';
+import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
+import type { SocketKind } from '../collective/connect-mesh.ts';
+import { formatStatePath } from '../collective/data-port.ts';
+import { CopyProgress, MAX_REPEATS } from './copy-progress.ts';
+import { dialHolder } from './dial-holder.ts';
+import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES } from './state-frames.ts';
+import { describePiece, planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
+
+/** How often in `timeoutMs` it is looked who is silent. */
+const LOOKS = 8;
+
+export interface CopyStateInit {
+  /** Who holds the state, with the announced addresses of their data ports. At least one. */
+  readonly holders: readonly { readonly rank: number; readonly url: string }[];
+  readonly epoch: number;
+  readonly generation: number;
+  /** The own one. */
+  readonly rank: number;
+  /** Updates in the state that is wanted. */
+  readonly step: number;
+  readonly into: StateTensors;
+  readonly transport: Transport;
+  readonly token: string;
+  /** `auto`: a holder of the same host is dialled through its local socket, by TCP where nobody answers there. */
+  readonly socket: SocketKind;
+  /**
+   * Without a sign from any holder for so long, the copy fails. A holder that was asked and is silent for half of it is left,
+   * where another one answers.
+   */
+  readonly timeoutMs: number;
+  /** The copy goes on: a holder was left, or a piece is asked for again. */
+  readonly onWarning?: (error: TrainerError) => void;
+  readonly clock?: Clock;
+  readonly signal?: AbortSignal;
+}
+
+export interface CopiedState {
+  readonly numBytes: number;
+  readonly ms: number;
+}
+
+/**
+ * @throws CONNECT_FAILED where no holder could be reached before the deadline; COLLECTIVE_TIMEOUT where those reached fell
+ *   silent; ABORTED; where every holder failed, what the last one failed with: CONNECTION_LOST, FRAME_INVALID, FRAME_STALE,
+ *   AUTH_FAILED. All connections are closed then.
+ */
+export async function copyState(init: CopyStateInit): Promise<CopiedState> {
+  const clock = init.clock ?? systemClock;
+  const startMs = clock.monotonicMs();
+  const plan = planPieces(init.into);
+  if (plan.pieces.length > 0) await new StateCopy(init, plan, clock).run();
+  return { numBytes: plan.numBytes, ms: clock.monotonicMs() - startMs };
+}
+
+/** A rank that we copy from. */
+interface Holder {
+  readonly rank: number;
+  readonly url: string;
+  connection: Connection | null;
+  /** When it last gave a sign, or was asked while nothing was under way with it. */
+  heardMs: number;
+  /** Why it could not be reached so far. */
+  lastFailure: TrainerError | null;
+}
+
+class StateCopy {
+  readonly #init: CopyStateInit;
+  readonly #plan: StatePlan;
+  readonly #clock: Clock;
+  readonly #progress: CopyProgress;
+  /** Those that have not failed. */
+  readonly #holders: Set<Holder>;
+  readonly #over = new AbortController();
+  /** When any holder last gave a sign. */
+  #heardMs: number;
+  #error: TrainerError | null = null;
+
+  constructor(init: CopyStateInit, plan: StatePlan, clock: Clock) {
+    assertInvariant(init.holders.length > 0, `nobody to copy the state of step ${init.step} from`);
+    this.#init = init;
+    this.#plan = plan;
+    this.#clock = clock;
+    this.#heardMs = clock.monotonicMs();
+    this.#progress = new CopyProgress(plan.pieces.length);
+    this.#holders = new Set(
+      init.holders.map(({ rank, url }) => ({ rank, url, connection: null, heardMs: this.#heardMs, lastFailure: null })),
+    );
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.#init;
+    const onAbort = (): void => this.#finish(this.#fault('ABORTED', 'copying was called off', signal?.reason));
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener('abort', onAbort, { once: true });
+    await Promise.all([...this.#holders].map((holder) => this.#reach(holder)).concat(this.#watch()));
+    signal?.removeEventListener('abort', onAbort);
+    if (this.#error !== null) throw this.#error;
+  }
+
+  /** Resolves when the holder is reached or left. */
+  async #reach(holder: Holder): Promise<void> {
+    const { epoch, generation, rank, transport, token, socket, timeoutMs } = this.#init;
+    const { signal } = this.#over;
+    try {
+      const connection = await dialHolder({
+        url: holder.url,
+        path: formatStatePath({ epoch, generation }, holder.rank, rank),
+        ...{ transport, token, socket, timeoutMs, signal },
+        clock: this.#clock,
+        onRetry: (failure) => (holder.lastFailure = failure),
+      });
+      holder.connection = connection;
+      if (signal.aborted) {
+        connection.close('NORMAL', 'the copy is over');
+        return;
+      }
+      this.#heard(holder);
+      void connection.closed.then((info) => this.#leave(holder, describeEnd(info)));
+      connection.onMessage((message) => this.#take(holder, connection, message));
+      this.#ask(holder, connection);
+    } catch (error) {
+      this.#leave(holder, toTrainerError(error));
+    }
+  }
+
+  /** Asks for as much as the window lets. */
+  #ask(holder: Holder, connection: Connection): void {
+    if (this.#progress.numUnderWay(holder.rank) === 0) holder.heardMs = this.#clock.monotonicMs();
+    for (let piece = this.#progress.take(holder.rank); piece !== null; piece = this.#progress.take(holder.rank))
+      this.#request(connection, piece);
+  }
+
+  #request(connection: Connection, piece: number): void {
+    const request = encodeStateRequest({ step: this.#init.step, piece, layout: this.#plan.layout });
+    connection.send([request]).catch(() => undefined); // a connection that ends tells by `closed`
+  }
+
+  #take(holder: Holder, connection: Connection, message: Uint8Array): void {
+    if (!this.#holders.has(holder)) return;
+    this.#heard(holder);
+    try {
+      this.#receive(holder, connection, message);
+    } catch (error) {
+      this.#leave(holder, toTrainerError(error));
+    }
+    if (this.#progress.isDone) this.#finish(null);
+  }
+
+  /** @throws FRAME_INVALID, FRAME_STALE */
+  #receive(holder: Holder, connection: Connection, message: Uint8Array): void {
+    const header = decodePieceHeader(message.subarray(0, PIECE_HEADER_BYTES));
+    const payload = message.subarray(PIECE_HEADER_BYTES);
+    const piece = this.#plan.pieces[header.piece];
+    if (piece === undefined || !this.#progress.isUnderWay(holder.rank, header.piece))
+      throw new TrainerError('FRAME_INVALID', `piece ${header.piece} of the state came without being asked for`);
+    const name = describePiece(piece);
+    if (header.step !== this.#init.step)
+      throw new TrainerError('FRAME_STALE', `${name}: expected step ${this.#init.step}, got step ${header.step}`);
+    if (header.byteLength !== piece.bytes.byteLength || payload.byteLength !== piece.bytes.byteLength)
+      throw new TrainerError(
+        'FRAME_INVALID',
+        `${name}: expected ${piece.bytes.byteLength} B, got ${header.byteLength} B announced, ${payload.byteLength} B sent`,
+      );
+    const checksum = crc32(payload);
+    if (checksum === header.payloadChecksum) {
+      piece.bytes.set(payload);
+      this.#progress.arrived(holder.rank, header.piece);
+      this.#ask(holder, connection);
+      return;
+    }
+    const isWrong = `${name}: expected crc32 ${header.payloadChecksum}, got ${checksum}; bytes were changed on the way`;
+    if (!this.#progress.spoiled(holder.rank, header.piece))
+      throw new TrainerError('FRAME_INVALID', `${isWrong}, ${MAX_REPEATS + 1} times`);
+    this.#warn(this.#fault('FRAME_INVALID', `rank ${holder.rank}: ${isWrong}; it is asked for again`));
+    this.#request(connection, header.piece);
+  }
+
+  #heard(holder: Holder): void {
+    this.#heardMs = holder.heardMs = this.#clock.monotonicMs();
+  }
+
+  /** Nothing more is wanted of the holder. */
+  #leave(holder: Holder, error: TrainerError): void {
+    if (!this.#holders.delete(holder)) return;
+    holder.connection?.close(error.code, error.message);
+    this.#progress.drop(holder.rank);
+    const fault = this.#fault(error.code, `rank ${holder.rank}: ${error.message}`, error);
+    if (this.#holders.size === 0) {
+      this.#finish(fault);
+      return;
+    }
+    this.#warn(fault);
+    for (const other of this.#holders) if (other.connection !== null) this.#ask(other, other.connection);
+  }
+
+  /** Resolves when the copy is over. */
+  async #watch(): Promise<void> {
+    const { timeoutMs } = this.#init;
+    const { signal } = this.#over;
+    while (!signal.aborted) {
+      const nowMs = this.#clock.monotonicMs();
+      if (nowMs - this.#heardMs >= timeoutMs) {
+        this.#finish(this.#describeSilence());
+        return;
+      }
+      const quiet = this.#asked.filter(({ heardMs }) => nowMs - heardMs >= timeoutMs / 2);
+      const silence = new TrainerError('COLLECTIVE_TIMEOUT', `it was asked and sent nothing for ${timeoutMs / 2} ms`);
+      const isHelp = (holder: Holder): boolean => holder.connection !== null && !quiet.includes(holder);
+      if ([...this.#holders].some(isHelp)) for (const holder of quiet) this.#leave(holder, silence);
+      const waitMs = Math.min(this.#heardMs + timeoutMs - nowMs, timeoutMs / LOOKS);
+      await this.#clock.sleep(waitMs, signal).catch(() => undefined);
+    }
+  }
+
+  get #asked(): Holder[] {
+    return [...this.#holders].filter(({ rank }) => this.#progress.numUnderWay(rank) > 0);
+  }
+
+  #describeSilence(): TrainerError {
+    const holders = [...this.#holders];
+    const silent = holders.map(({ rank, url, connection, lastFailure }) =>
+      connection === null
+        ? `rank ${rank} at ${url} (not reached: ${lastFailure?.message ?? 'no answer'})`
+        : `rank ${rank} (asked for ${this.#progress.numUnderWay(rank)} pieces)`,
+    );
+    const code = holders.every(({ connection }) => connection === null) ? 'CONNECT_FAILED' : 'COLLECTIVE_TIMEOUT';
+    return this.#fault(code, `within ${this.#init.timeoutMs} ms nothing came from ${silent.join(', ')}`);
+  }
+
+  #finish(error: TrainerError | null): void {
+    if (this.#over.signal.aborted) return;
+    this.#error = error;
+    const reason = error === null ? 'the state is copied' : 'the copy failed';
+    for (const { connection } of this.#holders) connection?.close('NORMAL', reason);
+    this.#holders.clear();
+    this.#over.abort();
+  }
+
+  #warn(error: TrainerError): void {
+    this.#init.onWarning?.(error);
+  }
+
+  #fault(code: TrainerError['code'], message: string, cause?: unknown): TrainerError {
+    const { step, rank, epoch, generation } = this.#init;
+    const where =
+      `state of step ${step} for rank ${rank} (epoch ${epoch}, generation ${generation}, ` +
+      `${this.#progress.numArrived} of ${this.#plan.pieces.length} pieces copied)`;
+    return new TrainerError(code, `${where}: ${message}`, { cause });
+  }
+}
+
+/** A finding of either side keeps its code; a holder that stops without one is a lost connection. */
+function describeEnd({ code, reason, error }: CloseInfo): TrainerError {
+  if (error !== undefined && error.code !== 'ABORTED') return error;
+  return new TrainerError('CONNECTION_LOST', `the connection was closed (${code}): ${reason}`, { cause: error });
+}

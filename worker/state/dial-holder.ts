@@ -1,0 +1,47 @@
+/** Reaches the data port of a rank that holds the state: again and again, because it may learn of the generation later than we do. */
+import type { Clock } from '../../shared/clock.ts';
+import { toTrainerError, type TrainerError } from '../../shared/errors.ts';
+import { readLocality } from '../../shared/transport/local-socket.ts';
+import type { Connection, Transport } from '../../shared/transport/transport.ts';
+import type { SocketKind } from '../collective/connect-mesh.ts';
+import { planRoutes } from '../collective/data-address.ts';
+import { PIECE_HEADER_BYTES } from './state-frames.ts';
+import { MAX_PIECE_BYTES } from './state-pieces.ts';
+
+const FIRST_RETRY_MS = 10;
+const LONGEST_RETRY_MS = 250;
+
+export interface DialHolderInit {
+  /** As announced by the holder (data-address.ts). */
+  readonly url: string;
+  readonly path: string;
+  readonly transport: Transport;
+  readonly token: string;
+  readonly socket: SocketKind;
+  /** For one dial. */
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+  /** Ends the dialling: the deadline is the caller's. */
+  readonly signal: AbortSignal;
+  /** Why a dial failed; the next one follows. */
+  readonly onRetry: (failure: TrainerError) => void;
+}
+
+/** @throws ABORTED when the signal fires; AUTH_FAILED, CONFIG_INVALID at once */
+export async function dialHolder(init: DialHolderInit): Promise<Connection> {
+  const { url, path, transport, token, timeoutMs, clock, signal } = init;
+  const limits = { maxMessageBytes: PIECE_HEADER_BYTES + MAX_PIECE_BYTES };
+  const routes = planRoutes(url, init.socket === 'auto' ? readLocality() : null);
+  for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(2 * waitMs, LONGEST_RETRY_MS)) {
+    try {
+      return await transport.dial(routes[0]! + path, { token, timeoutMs, signal, limits });
+    } catch (error) {
+      const failure = toTrainerError(error);
+      if (!failure.retryable) throw failure;
+      init.onRetry(failure);
+      // A cause: nobody answered. Without one the holder did, and is not ready yet.
+      if (failure.cause !== undefined && routes.length > 1) routes.shift();
+    }
+    await clock.sleep(waitMs, signal);
+  }
+}
