@@ -169,7 +169,7 @@ class StateCopy {
     if (header.byteLength !== piece.bytes.byteLength || payload.byteLength !== piece.bytes.byteLength)
       throw new TrainerError(
         'FRAME_INVALID',
-        `${name}: got ${header.byteLength} B announced, ${payload.byteLength} B sent`,
+        `${name}: expected ${piece.bytes.byteLength} B, got ${header.byteLength} B announced, ${payload.byteLength} B sent`,
       );
     const checksum = crc32(payload);
     if (checksum === header.payloadChecksum) {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describePiece, MAX_PIECE_BYTES, planPieces, type StateTensors } from './state-pieces.ts';
 import { makeFilledState, makeState, SIZES, type StateSizes } from './state.fixture.ts';
@@ -73,6 +74,8 @@ describe('planPieces', () => {
     ];
     const layouts = [plan, ...others.map((other) => planPieces(makeState(other)))].map(({ layout }) => layout);
     assert.equal(new Set(layouts).size, 4);
+    const small = makeState({ parameters: { b: 2, a: 0 }, optimizerSlots: { b: 1 } });
+    assert.equal(planPieces(small).layout, crc32('parameter a 0\nparameter b 8\noptimizer slot b 4\n'));
   });
 
   test('rejects pieces that would cut a value', () => {

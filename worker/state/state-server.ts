@@ -3,7 +3,8 @@
  *
  * Peers may come before the state is at hand; their requests (at most `STATE_WINDOW` a peer) wait for `offer`.
  * What is sent are views of the offered tensors, one piece a peer at a time: they must stand still until `withdraw` resolves.
- * Assumption: who serves admits each peer once (DataPort.serveState), so the number of peers is bounded by the world size.
+ * Assumptions: who serves admits each peer once (DataPort.serveState), so the number of peers is bounded by the world size; the
+ * deadline is the peer's (copy-state.ts), and what a silent one still waits for ends with the generation: `withdraw`.
  */
 import { crc32 } from 'node:zlib';
 import { assertInvariant, TrainerError, toTrainerError } from '../../shared/errors.ts';

@@ -1,5 +1,6 @@
 /** States, data ports and holders for the tests of this room. */
 import assert from 'node:assert/strict';
+import { crc32 } from 'node:zlib';
 import type { TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
 import type { Connection, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { TensorSnapshot } from '../checkpoint/snapshot.ts';
@@ -7,13 +8,12 @@ import { DataPort } from '../collective/data-port.ts';
 import { copyState, type CopyStateInit } from './copy-state.ts';
 import { decodeStateRequest, encodePieceHeader, type StateRequest } from './state-frames.ts';
 import { planPieces, type StateTensors } from './state-pieces.ts';
-import { crc32 } from 'node:zlib';
 
 export const TOKEN = 'state-token';
 export const STEP = 412;
 export const GENERATION = { epoch: 1, generation: 7 };
 /** Rank of the receiver. */
-export const RECEIVER = 0;
+const RECEIVER = 0;
 /** Values in a whole piece. */
 export const WHOLE = (1 << 20) / 4;
 
