@@ -1,7 +1,7 @@
 /** Exit statuses of the command (docs/protocol.md, README): what a script around exmix can rely on. */
 import type { Reaction, TrainerError } from '../shared/errors.ts';
 
-const EXIT_USAGE = 2;
+export const EXIT_USAGE = 2;
 export const EXIT_DATA = 3;
 const EXIT_RUN_FAILED = 4;
 /** As a shell reports a process that SIGINT ended; also for a run that SIGTERM ended after it had saved. */

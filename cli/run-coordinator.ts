@@ -32,7 +32,8 @@ export interface WorkerStart {
   /** For what the workers print. */
   readonly logFolder: string;
   readonly log: Logger;
-  readonly onFailed: (reason: string) => void;
+  /** A worker ended with a failure and is not started again. */
+  readonly onGivenUp: (reason: string) => void;
 }
 
 export interface RunCoordinatorInit {
@@ -42,7 +43,7 @@ export interface RunCoordinatorInit {
   /** How the engine was chosen, where the workers are on this host. */
   readonly settled?: SettledCompute;
   /** Starts workers once the coordinator listens; left out where they come by themselves. */
-  readonly startWorkers?: (start: WorkerStart) => { stop(): Promise<void> };
+  readonly startWorkers?: (start: WorkerStart) => Promise<{ stop(): Promise<void> }>;
 }
 
 export async function runCoordinator({
@@ -148,12 +149,12 @@ async function runToEnd({
   const logFolder = join(folder.folder, 'workers');
   await mkdir(logFolder, { recursive: true });
   interruption.onFirst((signal) => coordinator.requestStop(signal));
-  const workers = startWorkers?.({
+  const workers = await startWorkers?.({
     url,
     token,
     logFolder,
     log,
-    onFailed: (reason) => coordinator.workerFailed(reason),
+    onGivenUp: (reason) => coordinator.workerFailed(reason),
   });
   try {
     const summary = await coordinator.run(signal);

@@ -1,6 +1,7 @@
 /** `exmix train`: a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
 import { availableParallelism } from 'node:os';
 import type { CommandModule } from 'yargs';
+import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
@@ -9,6 +10,8 @@ import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.
 
 /** Time for the workers to leave by themselves once the run is over, ms. */
 const WORKER_GRACE_MS = 15_000;
+/** The first worker that fails ends the run. */
+const NO_RESTART = { limit: 0, firstPauseMs: 0, longestPauseMs: 0 };
 
 interface TrainArguments extends RunArguments {
   workers: number;
@@ -38,8 +41,16 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
       args,
       config: { ...config, compute: settled.compute },
       settled,
-      startWorkers: (init) => {
-        const local = new LocalWorkers({ ...init, count: workers });
+      startWorkers: async (start) => {
+        const local = new LocalWorkers({
+          ...start,
+          count: workers,
+          clock: systemClock,
+          numCommitted: () => 0,
+          isDismissed: () => false,
+          restart: NO_RESTART,
+        });
+        await local.start();
         return { stop: () => local.stop(WORKER_GRACE_MS) };
       },
     });

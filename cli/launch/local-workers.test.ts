@@ -1,0 +1,501 @@
+/** With real processes and real signals; time is the test's, but for how long a process takes to start or to die. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test, type TestContext } from 'node:test';
+import { createLogger, type LogRecord } from '../../shared/logger.ts';
+import { isAlive } from '../../shared/process-identity.ts';
+import { ManualClock } from '../../worker/link/manual-clock.fixture.ts';
+import { LocalWorkers, type LocalWorkersInit, type LocalWorkerView } from './local-workers.ts';
+import { LOOK_EVERY_MS } from './worker-process.ts';
+
+const URL = 'ws://127.0.0.1:7070';
+const RESTART = { limit: 2, firstPauseMs: 1_000, longestPauseMs: 60_000 };
+const GRACE_MS = 15_000;
+const KILL_AFTER_MS = 5_000;
+/** Nothing that is waited for takes longer, real ms. */
+const DEADLINE_MS = 30_000;
+
+type Command = NonNullable<LocalWorkersInit['command']>;
+
+/** A worker in plain JavaScript. */
+function script(code: string): Command {
+  return [process.execPath, '-e', code, '--'];
+}
+
+const STAY = script(`
+  console.log(JSON.stringify({ args: process.argv.slice(1), token: process.env.EXMIX_TOKEN }));
+  setInterval(() => undefined, 1e6);`);
+const LEAVE_WHEN_ASKED = script(`
+  process.on('SIGTERM', () => process.exit(0));
+  console.log('up');
+  setInterval(() => undefined, 1e6);`);
+const endWith = (status: number): Command => script(`process.exit(${status})`);
+
+/** Every process that was started for a test. */
+const pids = new Set<number>();
+/** Removed when nothing writes to them any more. */
+const folders: string[] = [];
+
+after(() => {
+  const left = [...pids].filter(isAlive);
+  for (const pid of left) process.kill(pid, 'SIGKILL');
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  assert.deepEqual(left, [], 'no process is left');
+});
+
+/** Waits for what real processes do. */
+async function eventually(what: string, holds: () => boolean): Promise<void> {
+  for (const startMs = performance.now(); !holds();) {
+    assert.ok(performance.now() - startMs < DEADLINE_MS, `${what} within ${DEADLINE_MS} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'exmix-local-workers-'));
+  folders.push(folder);
+  return folder;
+}
+
+/** Time at which nobody looks at adopted processes. */
+class BlindClock extends ManualClock {
+  override sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return super.sleep(ms === LOOK_EVERY_MS ? 1e9 : ms, signal);
+  }
+}
+
+class Scene {
+  readonly clock: ManualClock;
+  readonly records: LogRecord[] = [];
+  readonly givenUp: string[] = [];
+  readonly folder: string;
+  readonly workers: LocalWorkers;
+  numCommitted = 0;
+  isDismissed = false;
+
+  constructor(t: TestContext, folder: string, change: Partial<LocalWorkersInit> = {}, clock = new ManualClock()) {
+    this.clock = clock;
+    this.folder = folder;
+    this.workers = new LocalWorkers({
+      count: 1,
+      url: URL,
+      token: 'a token',
+      logFolder: folder,
+      log: createLogger({ level: 'debug', onRecord: (record) => this.#record(record) }),
+      clock,
+      numCommitted: () => this.numCommitted,
+      isDismissed: () => this.isDismissed,
+      onGivenUp: (reason) => this.givenUp.push(reason),
+      restart: RESTART,
+      command: STAY,
+      ...change,
+    });
+    t.after(() => this.end());
+  }
+
+  #record(record: LogRecord): void {
+    this.records.push(record);
+    const { msg, pid } = record;
+    if ((msg === 'worker started' || msg === 'worker adopted') && typeof pid === 'number') pids.add(pid);
+  }
+
+  /** The records with this message, without what every record has. */
+  logged(wanted: string): Record<string, unknown>[] {
+    const records = this.records.filter(({ msg }) => msg === wanted);
+    const isOwn = ([name]: [string, unknown]): boolean => !['level', 'time', 'msg'].includes(name);
+    return records.map((record) => Object.fromEntries(Object.entries(record).filter(isOwn)));
+  }
+
+  view(workerId = 'local-0'): LocalWorkerView {
+    const found = this.workers.list().find((worker) => worker.workerId === workerId);
+    assert.ok(found !== undefined, `${workerId} is there`);
+    return found;
+  }
+
+  pid(workerId?: string): number {
+    return this.view(workerId).pid!;
+  }
+
+  async state(state: string, workerId?: string): Promise<void> {
+    await eventually(`${workerId ?? 'the worker'} is ${state}`, () => this.view(workerId).state === state);
+  }
+
+  /** Waits for what a worker prints. */
+  async prints(text: string, workerId = 'local-0'): Promise<void> {
+    await eventually(`${workerId} prints ${text}`, () =>
+      readFileSync(join(this.folder, `${workerId}.log`), 'utf8').includes(text),
+    );
+  }
+
+  files(): Promise<string[]> {
+    return readdir(this.folder).then((names) => names.filter((name) => name.includes('.json')).sort());
+  }
+
+  /** Whatever the test has left is killed. */
+  async end(): Promise<void> {
+    const stopped = this.workers.stop(0);
+    await eventually('all are gone', () => {
+      const alive = this.workers.list().filter(({ pid }) => pid !== null && isAlive(pid));
+      for (const { pid } of alive) process.kill(pid!, 'SIGKILL');
+      return alive.length === 0;
+    });
+    await this.clock.advance(LOOK_EVERY_MS);
+    await stopped;
+  }
+}
+
+async function startScene(
+  t: TestContext,
+  change: Partial<LocalWorkersInit> = {},
+  folder = newFolder(),
+): Promise<Scene> {
+  const scene = new Scene(t, folder, change);
+  await scene.workers.start();
+  return scene;
+}
+
+/** Starts workers from a process that is then killed. @returns their pids */
+async function leaveOrphans(folder: string, count: number): Promise<number[]> {
+  const init = { count, url: URL, token: 'a token', logFolder: folder, restart: RESTART, command: STAY };
+  const code = `
+    import { LocalWorkers } from './cli/launch/local-workers.ts';
+    import { systemClock } from './shared/clock.ts';
+    import { createLogger } from './shared/logger.ts';
+    const workers = new LocalWorkers({
+      ...JSON.parse(process.argv[1]),
+      clock: systemClock, log: createLogger({}),
+      numCommitted: () => 0, isDismissed: () => false, onGivenUp: () => undefined,
+    });
+    await workers.start();
+    process.stdout.write(JSON.stringify(workers.list().map(({ pid }) => pid)));`;
+  const args = ['--import', 'tsx', '--input-type=module', '-e', code, JSON.stringify(init)];
+  const parent = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    cwd: join(import.meta.dirname, '../..'),
+  });
+  const [said] = (await once(parent.stdout, 'data')) as [Buffer];
+  parent.kill('SIGKILL');
+  await once(parent, 'exit');
+  const orphans = JSON.parse(said.toString()) as number[];
+  for (const pid of orphans) {
+    pids.add(pid);
+    assert.ok(isAlive(pid), 'a worker lives longer than its parent');
+  }
+  return orphans;
+}
+
+describe('local workers', () => {
+  test('are started with url, name and device, the token by environment, and their output in a file', async (t) => {
+    const scene = await startScene(t, { count: 2 });
+    const { workers, folder } = scene;
+    for (const index of [0, 1]) {
+      const workerId = `local-${index}`;
+      await scene.prints('"}', workerId);
+      assert.deepEqual(JSON.parse(readFileSync(join(folder, `${workerId}.log`), 'utf8')), {
+        args: ['--url', URL, '--id', workerId, '--local-rank', String(index)],
+        token: 'a token',
+      });
+    }
+    const views = workers.list();
+    assert.deepEqual(
+      views.map(({ workerId, state }) => [workerId, state]),
+      [
+        ['local-0', 'running'],
+        ['local-1', 'running'],
+      ],
+    );
+    assert.deepEqual(
+      scene.logged('worker started'),
+      views.map(({ workerId, pid }) => ({ workerId, pid })),
+    );
+  });
+
+  test('stop lets them leave, asks those that stay, and kills those that do not hear', async (t) => {
+    const scene = await startScene(t, { count: 2, command: LEAVE_WHEN_ASKED });
+    const { workers, clock } = scene;
+    await scene.prints('up', 'local-0');
+    await scene.prints('up', 'local-1');
+    process.kill(scene.pid('local-1'), 'SIGSTOP');
+    const stopped = workers.stop(GRACE_MS);
+    await clock.advance(GRACE_MS - 1);
+    assert.equal(scene.logged('worker exited').length, 0);
+    await clock.advance(1);
+    await eventually('one leaves', () => workers.list().length === 1);
+    assert.deepEqual(scene.logged('worker exited').map(facts), [['local-0', 0, null]]);
+    await clock.advance(KILL_AFTER_MS);
+    await stopped;
+    assert.deepEqual(scene.logged('worker exited').map(facts)[1], ['local-1', null, 'SIGKILL']);
+    assert.deepEqual(workers.list(), []);
+    assert.deepEqual(await scene.files(), []);
+    assert.deepEqual(scene.givenUp, []);
+  });
+
+  test('one that is killed is started again after a pause that doubles, and given up at the limit', async (t) => {
+    const scene = await startScene(t);
+    const { clock, folder } = scene;
+    for (const [i, pauseMs] of [1_000, 2_000].entries()) {
+      const pid = scene.pid();
+      process.kill(pid, 'SIGKILL');
+      await scene.state('waiting');
+      await clock.advance(pauseMs - 1);
+      assert.equal(scene.view().state, 'waiting');
+      await clock.advance(1);
+      assert.equal(scene.view().state, 'running');
+      assert.notEqual(scene.pid(), pid);
+      assert.deepEqual(scene.logged('worker restarts')[i], {
+        workerId: 'local-0',
+        pauseMs,
+        attempt: i + 1,
+        reason: `ended with SIGKILL; restart ${i + 1} of at most 2 without a committed step, in ${pauseMs} ms`,
+      });
+    }
+    const pid = scene.pid();
+    process.kill(pid, 'SIGKILL');
+    await scene.state('given-up');
+    const reason = `worker local-0 (pid ${pid}) ended with SIGKILL, after 2 restarts without a committed step; its log is ${folder}/local-0.log`;
+    assert.deepEqual(scene.givenUp, [reason]);
+    assert.deepEqual(scene.logged('worker given up'), [{ workerId: 'local-0', pid, reason }]);
+    assert.equal(scene.logged('worker exited').length, 3);
+    await eventually('its file is gone', () => !existsSync(join(folder, 'local-0.json')));
+  });
+
+  test('a committed step makes the next restart the first again', async (t) => {
+    const scene = await startScene(t, { restart: { ...RESTART, limit: 1 } });
+    for (const step of [1, 2, 3]) {
+      scene.numCommitted = step;
+      assert.ok(scene.workers.kill('local-0'));
+      await scene.state('waiting');
+      await scene.clock.advance(RESTART.firstPauseMs);
+      assert.equal(scene.view().state, 'running');
+    }
+    assert.deepEqual(
+      scene.logged('worker restarts').map(({ attempt }) => attempt),
+      [1, 1, 1],
+    );
+    scene.workers.kill('local-0');
+    await scene.state('given-up');
+  });
+
+  test('one that hangs is killed by name; others cannot be', async (t) => {
+    const scene = await startScene(t);
+    process.kill(scene.pid(), 'SIGSTOP');
+    assert.equal(scene.workers.kill('elsewhere'), false);
+    assert.equal(scene.workers.kill('local-0'), true);
+    await scene.state('waiting');
+    assert.equal(scene.workers.kill('local-0'), false);
+  });
+
+  for (const [status, why] of [
+    [2, 'usage or config'],
+    [3, 'data'],
+  ] as const)
+    test(`one that ends with status ${status} (${why}) is given up at once`, async (t) => {
+      const scene = await startScene(t, { command: endWith(status) });
+      await scene.state('given-up');
+      assert.equal(scene.givenUp.length, 1);
+      assert.match(scene.givenUp[0]!, new RegExp(`ended with status ${status} \\(${why}\\).*local-0\\.log$`, 'u'));
+      assert.equal(scene.logged('worker restarts').length, 0);
+    });
+
+  test('one that ends with status 0 is done', async (t) => {
+    const scene = await startScene(t, { command: endWith(0) });
+    await eventually('it is no longer listed', () => scene.workers.list().length === 0);
+    assert.deepEqual(await scene.files(), []);
+    assert.deepEqual(scene.givenUp, []);
+    assert.deepEqual(
+      scene.records.map(({ level, msg }) => `${level} ${msg}`),
+      ['info worker started', 'debug worker exited'],
+    );
+  });
+
+  test('one that was dismissed is not started again, however it ends', async (t) => {
+    const scene = await startScene(t);
+    scene.isDismissed = true;
+    process.kill(scene.pid(), 'SIGKILL');
+    await eventually('it is no longer listed', () => scene.workers.list().length === 0);
+    assert.deepEqual(scene.givenUp, []);
+  });
+
+  test('a program that is not there is tried again, and given up with the reason', async (t) => {
+    const scene = await startScene(t, { command: ['/no/such/program'], restart: { ...RESTART, limit: 1 } });
+    await scene.state('waiting');
+    await scene.clock.advance(RESTART.firstPauseMs);
+    await scene.state('given-up');
+    assert.equal(scene.view().pid, null);
+    assert.match(scene.givenUp[0]!, /^worker local-0 could not be started: spawn .*ENOENT, after 1 restart /u);
+  });
+
+  test('one more takes the next free number; when they are stopped there is no more', async (t) => {
+    const scene = await startScene(t, { count: 2 });
+    assert.equal(scene.workers.add(), 'local-2');
+    assert.equal(scene.workers.add(), 'local-3');
+    scene.isDismissed = true;
+    scene.workers.kill('local-1');
+    await eventually('it has left', () => scene.workers.list().length === 3);
+    scene.isDismissed = false;
+    assert.equal(scene.workers.add(), 'local-1');
+    await scene.prints('"--local-rank","3"', 'local-3');
+    await scene.end();
+    assert.throws(() => scene.workers.add(), { code: 'ABORTED' });
+  });
+
+  test('one that waits for its restart when all are stopped is not started', async (t) => {
+    const scene = await startScene(t);
+    scene.workers.kill('local-0');
+    await scene.state('waiting');
+    await scene.workers.stop(GRACE_MS);
+    await scene.clock.advance(RESTART.longestPauseMs);
+    assert.equal(scene.logged('worker started').length, 1);
+    assert.deepEqual(scene.workers.list(), []);
+    assert.deepEqual(await scene.files(), []);
+  });
+
+  test('a folder for the logs that is not there: nothing is started', async (t) => {
+    const scene = new Scene(t, join(newFolder(), 'nowhere'));
+    await assert.rejects(scene.workers.start(), { code: 'PATH_UNUSABLE' });
+    assert.deepEqual(scene.workers.list(), []);
+  });
+
+  test('a file that cannot be written is told, and the worker goes on', async (t) => {
+    const folder = newFolder();
+    const scene = await startScene(t, { count: 0 }, folder);
+    mkdirSync(join(folder, 'local-0.json'));
+    scene.workers.add();
+    await eventually('it is told', () => scene.logged('worker file not written').length === 1);
+    assert.equal(scene.logged('worker file not written')[0]!['code'], 'PATH_UNUSABLE');
+    assert.equal(scene.view().state, 'running');
+  });
+});
+
+describe('orphans of an exmix train that was killed', () => {
+  test('are adopted, started again as children when they die, and stopped, also those that do not hear', async (t) => {
+    const folder = newFolder();
+    const orphans = await leaveOrphans(folder, 2);
+    const scene = await startScene(t, { count: 3 }, folder);
+    const { workers, clock } = scene;
+    assert.deepEqual([scene.pid('local-0'), scene.pid('local-1')], orphans);
+    assert.deepEqual(
+      scene.logged('worker adopted'),
+      orphans.map((pid, i) => ({ workerId: `local-${i}`, pid })),
+    );
+    assert.deepEqual(
+      scene.logged('worker started').map(({ workerId }) => workerId),
+      ['local-2'],
+    );
+
+    process.kill(orphans[0]!, 'SIGKILL');
+    await eventually('it is dead', () => !isAlive(orphans[0]!));
+    await clock.advance(LOOK_EVERY_MS);
+    await scene.state('waiting', 'local-0');
+    await clock.advance(RESTART.firstPauseMs);
+    assert.equal(scene.view('local-0').state, 'running');
+    assert.notEqual(scene.pid('local-0'), orphans[0]);
+
+    process.kill(orphans[1]!, 'SIGSTOP');
+    const stopped = workers.stop(GRACE_MS);
+    await clock.advance(GRACE_MS);
+    await eventually('the children are gone', () => workers.list().length === 1);
+    assert.ok(isAlive(orphans[1]!));
+    await clock.advance(KILL_AFTER_MS);
+    await eventually('the one that was adopted is gone', () => !isAlive(orphans[1]!));
+    await clock.advance(LOOK_EVERY_MS);
+    await stopped;
+    assert.deepEqual(workers.list(), []);
+    assert.deepEqual(await scene.files(), []);
+    assert.deepEqual(scene.logged('worker does not end'), []);
+  });
+
+  test('beyond those asked for are adopted too, and their numbers are taken', async (t) => {
+    const folder = newFolder();
+    const orphans = await leaveOrphans(folder, 2);
+    const scene = await startScene(t, { count: 1 }, folder);
+    assert.deepEqual(
+      scene.workers.list().map(({ pid }) => pid),
+      orphans,
+    );
+    assert.equal(scene.workers.add(), 'local-2');
+  });
+
+  test('that leave when the run ends are not started again', async (t) => {
+    const folder = newFolder();
+    const [orphan] = await leaveOrphans(folder, 1);
+    const scene = await startScene(t, {}, folder);
+    scene.isDismissed = true;
+    process.kill(orphan!, 'SIGTERM');
+    await eventually('it has left', () => !isAlive(orphan!));
+    await scene.clock.advance(LOOK_EVERY_MS);
+    await eventually('it is no longer listed', () => scene.workers.list().length === 0);
+    assert.deepEqual(await scene.files(), []);
+  });
+
+  test('whose end is not seen after SIGKILL are told, and do not hold up the end', async (t) => {
+    const folder = newFolder();
+    const [orphan] = await leaveOrphans(folder, 1);
+    const scene = new Scene(t, folder, {}, new BlindClock());
+    await scene.workers.start();
+    const stopped = scene.workers.stop(GRACE_MS);
+    for (const ms of [GRACE_MS, KILL_AFTER_MS, KILL_AFTER_MS - 1]) await scene.clock.advance(ms);
+    assert.deepEqual(scene.logged('worker does not end'), []);
+    await scene.clock.advance(1);
+    await stopped;
+    assert.deepEqual(scene.logged('worker does not end'), [{ workerId: 'local-0', pid: orphan }]);
+    assert.deepEqual(await scene.files(), ['local-0.json'], 'the next one may find it');
+  });
+
+  test('of another URL are ended, and others started in their place', async (t) => {
+    const folder = newFolder();
+    const [orphan] = await leaveOrphans(folder, 1);
+    const scene = new Scene(t, folder, { url: 'ws://127.0.0.1:7071' });
+    const started = scene.workers.start();
+    await eventually('it is dead', () => !isAlive(orphan!));
+    assert.deepEqual(scene.workers.list(), [], 'nothing is started beside it');
+    await scene.clock.advance(LOOK_EVERY_MS);
+    await started;
+    assert.notEqual(scene.pid(), orphan);
+    const reason = 'it dials ws://127.0.0.1:7070, not ws://127.0.0.1:7071: ended';
+    assert.deepEqual(scene.logged('worker not adopted'), [{ workerId: 'local-0', pid: orphan, reason }]);
+  });
+
+  test('that are gone, and whose numbers others have, are neither adopted nor signalled', async (t) => {
+    const folder = newFolder();
+    const [stranger] = await leaveOrphans(folder, 1);
+    const file = join(folder, 'local-0.json');
+    const { process: identity, url } = JSON.parse(readFileSync(file, 'utf8')) as { process: object; url: string };
+    writeFileSync(file, JSON.stringify({ process: { ...identity, processStart: '1' }, url }));
+    const scene = await startScene(t, {}, folder);
+    assert.notEqual(scene.pid(), stranger);
+    const reason = 'that process is gone and its number is used by another';
+    assert.deepEqual(scene.logged('worker not adopted'), [{ workerId: 'local-0', pid: stranger, reason }]);
+    await scene.end();
+    assert.ok(isAlive(stranger!));
+    process.kill(stranger!, 'SIGKILL');
+    await eventually('it is dead', () => !isAlive(stranger!));
+  });
+
+  test('on another host, and files that are none of ours, are left alone and told', async (t) => {
+    const folder = newFolder();
+    const elsewhere = { pid: 4_000_000, host: 'elsewhere', bootId: null, processStart: null };
+    writeFileSync(join(folder, 'local-0.json'), JSON.stringify({ process: elsewhere, url: URL }));
+    writeFileSync(join(folder, 'local-1.json'), 'precious');
+    writeFileSync(join(folder, 'local-7.json.new-elsewhere-1-0-0'), '{');
+    const scene = await startScene(t, {}, folder);
+    assert.deepEqual(
+      scene.logged('worker not adopted').map(({ workerId, reason }) => [workerId, reason]),
+      [
+        ['local-0', 'whether process 4000000 on elsewhere is it cannot be seen here'],
+        ['local-1', 'its file is none of exmix'],
+      ],
+    );
+    assert.deepEqual(await scene.files(), ['local-0.json']);
+    assert.deepEqual(scene.workers.list().length, 1);
+  });
+});
+
+function facts({ workerId, exitCode, signal }: Record<string, unknown>): unknown[] {
+  return [workerId, exitCode, signal];
+}

@@ -1,0 +1,70 @@
+/**
+ * What tells the next `exmix train` of a run folder which workers the last one has left: `<workerId>.json` beside a worker's log, the
+ * identity of its process and the URL it dials. It is there from the start of the process until the worker is over for good.
+ *
+ * Assumes one writer, the owner of the run folder. A parent that is killed within the milliseconds between the start of a worker and
+ * its file leaves a worker that nobody adopts: it ends by itself when no coordinator takes it.
+ */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { readIfThere, replaceFile, toStorageError } from '../../shared/atomic-file.ts';
+import { processIdentitySchema } from '../../shared/process-identity.ts';
+
+const workerFileSchema = z.strictObject({ process: processIdentitySchema, url: z.string() });
+
+export type WorkerFile = z.output<typeof workerFileSchema>;
+
+/** Name of the worker with this number; also what its files are named after. */
+export function localWorkerId(index: number): string {
+  return `local-${index}`;
+}
+
+/** @throws PATH_UNUSABLE, DISK_FULL */
+export async function writeWorkerFile(folder: string, index: number, file: WorkerFile): Promise<void> {
+  await replaceFile(pathOf(folder, index), `${JSON.stringify(file, undefined, 2)}\n`);
+}
+
+/** @throws PATH_UNUSABLE */
+export async function removeWorkerFile(folder: string, index: number): Promise<void> {
+  const path = pathOf(folder, index);
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    throw toStorageError(error, 'remove', path);
+  }
+}
+
+/**
+ * All that are there, by number; null for one that is none of ours. Half-written ones of killed processes are removed.
+ * @throws PATH_UNUSABLE
+ */
+export async function readWorkerFiles(folder: string): Promise<ReadonlyMap<number, WorkerFile | null>> {
+  const files = new Map<number, WorkerFile | null>();
+  for (const name of await namesIn(folder)) {
+    const [, digits, rest] = /^local-(\d+)\.json(\.new-.*)?$/u.exec(name) ?? [];
+    if (rest !== undefined) await rm(join(folder, name), { force: true });
+    else if (digits !== undefined) files.set(Number(digits), parse(await readIfThere(join(folder, name))));
+  }
+  return files;
+}
+
+function pathOf(folder: string, index: number): string {
+  return join(folder, `${localWorkerId(index)}.json`);
+}
+
+function parse(text: string | undefined): WorkerFile | null {
+  try {
+    return workerFileSchema.parse(JSON.parse(text ?? ''));
+  } catch {
+    return null;
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).sort();
+  } catch (error) {
+    throw toStorageError(error, 'read', folder);
+  }
+}
