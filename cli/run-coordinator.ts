@@ -62,7 +62,8 @@ export async function runCoordinator({
   const run = await openRun({
     config,
     mixture,
-    wallMs: systemClock.wallMs(),
+    clock: systemClock,
+    signal: interruption.signal,
     requiredBytes: requiredBytes(config, tensors),
     allowMixtureChange: args['allow-mixture-change'],
     ...(args['run-dir'] === undefined ? {} : { runDir: args['run-dir'] }),
@@ -113,7 +114,7 @@ async function runToEnd({
   interruption,
   startWorkers,
 }: Running): Promise<void> {
-  const { folder, journal, ledger, epoch, start } = run;
+  const { folder, journal, ledger, room, epoch, start } = run;
   log.info(
     { run: folder.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
     'run opened',
@@ -128,6 +129,7 @@ async function runToEnd({
     checkpointsFolder: folder.checkpoints,
     journal,
     ledger,
+    room,
     token,
     transport: webSocketTransport,
     clock: systemClock,

@@ -18,6 +18,7 @@ import { checkAlike, formGeneration, type ReadyMessage } from './form-generation
 import { gatherWorkers } from './gather-workers.ts';
 import type { Journal } from './journal.ts';
 import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
+import type { RoomOnDisk } from './room-on-disk.ts';
 import type { StartingPoint } from './starting-point.ts';
 import { planConfigOf } from './plan-config.ts';
 import { predictRunOf } from './predicted-run.ts';
@@ -37,6 +38,8 @@ export interface CoordinatorInit {
   readonly checkpointsFolder: string;
   readonly journal: Journal;
   readonly ledger: StepSink;
+  /** A full disk pauses the run; left out: it ends it. */
+  readonly room?: RoomOnDisk;
   readonly token: string;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -63,6 +66,7 @@ export class Coordinator {
     this.#init = init;
     const { config, transport, clock, log, token, start } = init;
     this.#summary = new RunSummary(start);
+    init.room?.tellTo(log);
     const { listenHost: host, listenPort: port } = config.cluster;
     const routes = { 'GET /status': () => this.status(), ...steeringRoutes(() => this.#steering) };
     this.#server = new ControlServer({ transport, clock, log, host, port, token, routes });
@@ -124,7 +128,7 @@ export class Coordinator {
     return {
       name,
       phase: this.#phase,
-      waitingFor: this.#waitingFor,
+      waitingFor: this.#init.room?.waitingFor || this.#waitingFor,
       steps: training.steps,
       ...ids,
       workers,
@@ -223,6 +227,7 @@ export class Coordinator {
   async #fail(failure: TrainerError): Promise<void> {
     const { log, journal, epoch, clock, config } = this.#init;
     this.#phase = 'ending';
+    this.#init.room?.stopWaiting(); // a run that has failed ends, also with a full disk
     const { code, message: reason } = failure;
     log.error({ code, reason, step: this.#summary.view().step }, 'run failed');
     // A second failure is told, and does not hide the first one nor keep the workers waiting.
