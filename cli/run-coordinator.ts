@@ -39,15 +39,11 @@ export interface WorkerStart {
   /** For what the workers print. */
   readonly logFolder: string;
   readonly log: Logger;
-<<<<<<< HEAD
   /** Committed steps that a worker took part in. */
   readonly numCommitted: (workerId: string) => number;
   /** The run is over for this worker. */
   readonly isDismissed: (workerId: string) => boolean;
   /** A worker ended and is not started again. */
-=======
-  /** A worker ended with a failure and is not started again. */
->>>>>>> h-local
   readonly onGivenUp: (reason: string) => void;
 }
 
@@ -72,7 +68,8 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   const opening = {
     config,
     mixture,
-    wallMs: systemClock.wallMs(),
+    clock: systemClock,
+    signal: interruption.signal,
     requiredBytes: requiredBytes(config, tensors),
     allowMixtureChange: args['allow-mixture-change'],
   };
@@ -124,7 +121,6 @@ async function placeOfRun(args: RunCoordinatorInit['args']): Promise<{ runDir?: 
   return (await isRunFolder(runDir)) ? { resume: runDir } : { runDir };
 }
 
-<<<<<<< HEAD
 interface SessionInit extends RunCoordinatorInit {
   readonly folder: string;
   readonly log: Logger;
@@ -141,81 +137,6 @@ class Session {
   constructor(init: SessionInit) {
     this.#init = init;
     this.#port = init.address.port;
-=======
-async function runToEnd({
-  run,
-  config,
-  mixture,
-  publisher,
-  token,
-  log,
-  reporter,
-  interruption,
-  startWorkers,
-}: Running): Promise<void> {
-  const { folder, journal, ledger, epoch, start } = run;
-  log.info(
-    { run: folder.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
-    'run opened',
-  );
-  for (const note of run.notes) log.warn({ reason: note }, 'run folder');
-  const signal = AbortSignal.any([interruption.signal, folder.lock.lost]);
-  const coordinator = new Coordinator({
-    config,
-    epoch,
-    start,
-    mixture,
-    checkpointsFolder: folder.checkpoints,
-    journal,
-    ledger,
-    token,
-    transport: webSocketTransport,
-    clock: systemClock,
-    log,
-    publish: createPublisher({
-      ...publisher,
-      config,
-      mixtureHash: mixture.hash,
-      tokenizerHash: mixture.tokenizer.hash,
-      epoch,
-      clock: systemClock,
-      signal,
-    }),
-  });
-  const url = await coordinator.listen();
-  await announce(folder.folder, { url, token, pid: process.pid, epoch });
-  log.info({ url }, 'coordinator listens');
-  const logFolder = join(folder.folder, 'workers');
-  await mkdir(logFolder, { recursive: true });
-  interruption.onFirst((signal) => coordinator.requestStop(signal));
-  const workers = await startWorkers?.({
-    url,
-    token,
-    logFolder,
-    log,
-    onGivenUp: (reason) => coordinator.workerFailed(reason),
-  });
-  try {
-    const summary = await coordinator.run(signal);
-    reporter.end();
-    process.stdout.write(
-      formatRunSummary(summary, {
-        runFolder: folder.folder,
-        steps: config.training.steps,
-        interrupted: interruption.first,
-      }),
-    );
-    if (interruption.first !== undefined) process.exitCode = EXIT_INTERRUPTED;
-  } catch (error) {
-    if (!(error instanceof TrainerError)) throw error;
-    throw new TrainerError(
-      error.code,
-      `${error.message}\nRun folder: ${folder.folder}\nGo on with: exmix train --resume ${folder.folder}`,
-      { cause: error },
-    );
-  } finally {
-    await workers?.stop();
->>>>>>> h-local
   }
 
   async runEpoch(

@@ -19,6 +19,7 @@ import { checkAlike, formGeneration, type Generation } from './form-generation.t
 import { gatherWorkers } from './gather-workers.ts';
 import type { Journal } from './journal.ts';
 import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
+import type { RoomOnDisk } from './room-on-disk.ts';
 import { planConfigOf } from './plan-config.ts';
 import { predictRunOf } from './predicted-run.ts';
 import { Roster, type ReadyWorker } from './roster.ts';
@@ -44,6 +45,8 @@ export interface CoordinatorInit {
   readonly checkpoints: CheckpointStore;
   readonly journal: Pick<Journal, 'append'>;
   readonly ledger: StepSink;
+  /** A full disk pauses the run; left out: it ends it. */
+  readonly room?: RoomOnDisk;
   readonly token: string;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -80,6 +83,7 @@ export class Coordinator {
     const { config, runId, epoch, start, before, mixture, clock, log, journal } = init;
     const { sizes, tasks } = mixture;
     this.#summary = new RunSummary(start);
+    init.room?.tellTo(log);
     this.#server = this.#createServer();
     this.#loadable = start.checkpoint ?? { step: 0 };
     this.#roster = new Roster({
@@ -184,7 +188,7 @@ export class Coordinator {
     return {
       name,
       phase: this.#phase,
-      waitingFor: this.#waitingFor,
+      waitingFor: this.#init.room?.waitingFor || this.#waitingFor,
       steps: training.steps,
       ...ids,
       workers,
@@ -307,6 +311,7 @@ export class Coordinator {
   async #fail(failure: TrainerError): Promise<void> {
     const { log, journal, epoch, clock, config } = this.#init;
     this.#phase = 'ending';
+    this.#init.room?.stopWaiting(); // a run that has failed ends, also with a full disk
     const { code, message: reason } = failure;
     log.error({ code, reason, step: this.#summary.view().step }, 'run failed');
     // A second failure is told, and does not hide the first one nor keep the workers waiting.

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from './journal-records.ts';
-import { encodeRecord, Journal, MAX_PENDING_RECORDS, replayJournal } from './journal.ts';
+import { encodeRecord, Journal, MAX_PENDING_BYTES, MAX_PENDING_RECORDS, replayJournal } from './journal.ts';
 
 let folder = '';
 let numPaths = 0;
@@ -196,10 +196,29 @@ describe('journal file', () => {
     await journal.close();
   });
 
+  test('more pending bytes than the bound are refused, and those that were taken are written', async () => {
+    const path = newPath();
+    const { journal } = await Journal.open(path);
+    const cursor = 'x'.repeat(15 * 1024 * 1024);
+    const big = (step: number) => ({ ...committed(1, step), cursor }) as JournalRecord;
+    // The first is being written, the others wait.
+    const appends = [journal.append(opened(1, 0))];
+    const numTaken = Math.floor(MAX_PENDING_BYTES / Buffer.byteLength(encodeRecord(big(1))));
+    for (let step = 1; step <= numTaken; step++) appends.push(journal.append(big(step)));
+    await assert.rejects(journal.append(big(numTaken + 1)), {
+      code: 'INTERNAL',
+      message: /B of journal records are pending/u,
+    });
+    await Promise.all(appends);
+    await journal.append(big(numTaken + 1));
+    await journal.close();
+    assert.equal((await replayJournal(path)).state.step, numTaken + 1);
+  });
+
   test('an abort stops a replay, and a folder in place of the journal is PATH_UNUSABLE', async () => {
     const path = newPath();
     await writeFile(path, text(RUN));
-    await assert.rejects(Journal.open(path, AbortSignal.abort()), { code: 'ABORTED' });
+    await assert.rejects(Journal.open(path, { signal: AbortSignal.abort() }), { code: 'ABORTED' });
     await assert.rejects(Journal.open(folder), { code: 'PATH_UNUSABLE' });
   });
 

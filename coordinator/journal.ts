@@ -5,7 +5,8 @@
  *
  * `append` resolves after fsync, and there is one fsync for each record: whatever a crash or a power cut leaves, only the
  * last line can be torn. Replay cuts a torn last line off (nobody was told that it is there) and refuses any other damage.
- * Assumes one writer (the lock of the run folder) and a disk that keeps what fsync reported.
+ * While the disk is full the record waits for room, and those after it wait behind it. Assumes one writer (the lock of the run folder)
+ * and a disk that keeps what fsync reported.
  */
 import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -21,6 +22,8 @@ import {
   type JournalRecord,
   type JournalState,
 } from './journal-records.ts';
+import { RecordFile } from './record-file.ts';
+import type { RoomOnDisk } from './room-on-disk.ts';
 
 const NEWLINE = 0x0a;
 const PREFIX_CHARS = 9;
@@ -30,6 +33,8 @@ const RECORD_START = /[0-9a-f]{8} \{"kind":/;
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
 /** Appends that may wait for the disk at a time; a coordinator awaits its commits, so this many is a bug. */
 export const MAX_PENDING_RECORDS = 1024;
+/** Their bytes, without those of the record that is being written. */
+export const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 
 /** What was cut off the end of a journal when it was opened. */
 export interface TornTail {
@@ -92,36 +97,51 @@ export async function replayJournal(
 }
 
 interface Pending {
-  readonly text: string;
+  readonly bytes: Buffer;
   readonly resolve: () => void;
   readonly reject: (error: TrainerError) => void;
+}
+
+export interface JournalInit {
+  /** Ends the replay. */
+  readonly signal?: AbortSignal;
+  /** Where a full disk is to be waited for; else it is a failure like any other. */
+  readonly room?: RoomOnDisk;
 }
 
 /** The open journal of the one coordinator that holds the run folder's lock. */
 export class Journal {
   readonly path: string;
-  readonly #file: FileHandle;
+  readonly #file: RecordFile;
+  readonly #closing = new AbortController();
   readonly #pending: Pending[] = [];
+  #pendingBytes = 0;
   /** State after every record given to `append`, written or not: what the next record must follow. */
   #state: JournalState;
   #durableState: JournalState;
-  #durableBytes: number;
   #draining: Promise<void> | undefined;
   #failure: TrainerError | undefined;
 
-  private constructor(path: string, file: FileHandle, replay: JournalReplay) {
+  private constructor(path: string, handle: FileHandle, replay: JournalReplay, room: RoomOnDisk | undefined) {
     this.path = path;
-    this.#file = file;
+    this.#file = new RecordFile({
+      path,
+      handle,
+      bytes: replay.wholeBytes,
+      keepTrying: (attempt) => room?.keepTrying(attempt, this.#closing.signal) ?? attempt(),
+    });
     this.#state = replay.state;
     this.#durableState = replay.state;
-    this.#durableBytes = replay.wholeBytes;
   }
 
   /**
    * Opens or creates a journal, replays it, and cuts a torn last line off (the caller logs `replay.torn`).
    * @throws JOURNAL_CORRUPT, PATH_UNUSABLE, DISK_FULL, ABORTED
    */
-  static async open(path: string, signal?: AbortSignal): Promise<{ journal: Journal; replay: JournalReplay }> {
+  static async open(
+    path: string,
+    { signal, room }: JournalInit = {},
+  ): Promise<{ journal: Journal; replay: JournalReplay }> {
     let file: FileHandle;
     try {
       file = await open(path, 'a'); // creates it
@@ -133,7 +153,7 @@ export class Journal {
       if (replay.torn !== undefined) await file.truncate(replay.wholeBytes);
       await file.sync();
       await syncFolder(dirname(path));
-      return { journal: new Journal(path, file, replay), replay };
+      return { journal: new Journal(path, file, replay, room), replay };
     } catch (error) {
       await file.close();
       throw toStorageError(error, 'open', path);
@@ -147,9 +167,10 @@ export class Journal {
 
   /**
    * Adds a record; records reach the disk in the order of the calls.
-   * @returns resolves when the record is on disk
-   * @throws INTERNAL for a record that breaks its schema or the order of the run; DISK_FULL and PATH_UNUSABLE where it
-   *   could not be written: then nothing more can be added, and the file ends with the last record that was acknowledged
+   * @returns resolves when the record is on disk; with a full disk that is when there is room again
+   * @throws INTERNAL for a record that breaks its schema or the order of the run; DISK_FULL (where it is not waited for, or no longer)
+   *   and PATH_UNUSABLE where it could not be written: then nothing more can be added, and the file ends with the last record that
+   *   was acknowledged
    */
   async append(record: JournalRecord): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
@@ -157,23 +178,27 @@ export class Journal {
     assertInvariant(parsed.success, `journal record: ${parsed.success ? '' : z.prettifyError(parsed.error)}`);
     const next = applyRecord(this.#state, record);
     if (typeof next === 'string') throw new TrainerError('INTERNAL', `${this.path}: ${next}`);
+    const bytes = Buffer.from(encodeRecord(record));
+    assertInvariant(bytes.length <= MAX_LINE_BYTES, `journal record above ${MAX_LINE_BYTES} B`);
+    const pendingBytes = this.#pendingBytes + bytes.length;
     assertInvariant(this.#pending.length < MAX_PENDING_RECORDS, `${MAX_PENDING_RECORDS} journal records are pending`);
-    const text = encodeRecord(record);
-    assertInvariant(Buffer.byteLength(text) <= MAX_LINE_BYTES, `journal record above ${MAX_LINE_BYTES} B`);
+    assertInvariant(pendingBytes <= MAX_PENDING_BYTES, `${MAX_PENDING_BYTES} B of journal records are pending`);
 
     this.#state = next;
+    this.#pendingBytes = pendingBytes;
     await new Promise<void>((resolve, reject) => {
       const acknowledge = () => {
         this.#durableState = next;
         resolve();
       };
-      this.#pending.push({ text, resolve: acknowledge, reject });
+      this.#pending.push({ bytes, resolve: acknowledge, reject });
       this.#draining ??= this.#drain();
     });
   }
 
-  /** Waits for what was appended, then closes the file; later appends fail. */
+  /** Writes what was appended, without waiting for room, then closes the file; later appends fail. */
   async close(): Promise<void> {
+    this.#closing.abort();
     await this.#draining;
     this.#failure ??= new TrainerError('INTERNAL', `${this.path} is closed`);
     await this.#file.close();
@@ -182,19 +207,13 @@ export class Journal {
   /** Writes one record after the other; the only place that touches the file. Never rejects. */
   async #drain(): Promise<void> {
     for (let entry = this.#pending.shift(); entry !== undefined; entry = this.#pending.shift()) {
-      if (this.#failure !== undefined) {
-        entry.reject(this.#failure);
-        continue;
-      }
+      this.#pendingBytes -= entry.bytes.length;
       try {
-        await this.#file.appendFile(entry.text);
-        await this.#file.sync();
-        this.#durableBytes += Buffer.byteLength(entry.text);
+        if (this.#failure !== undefined) throw this.#failure;
+        await this.#file.append(entry.bytes);
         entry.resolve();
       } catch (error) {
         this.#failure = toStorageError(error, 'append to', this.path);
-        // What was written of the record is not acknowledged; if it cannot be cut off now, replay will.
-        await this.#file.truncate(this.#durableBytes).catch(() => undefined);
         entry.reject(this.#failure);
       }
     }

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import type { Clock } from '../shared/clock.ts';
 import { findLatestCheckpoint } from '../shared/checkpoint/read.ts';
 import { numericsHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -14,6 +15,7 @@ import { Journal } from './journal.ts';
 import { LedgerWriter } from './ledger/ledger-writer.ts';
 import { sessionStart } from './ledger/record-step.ts';
 import type { PastGeneration } from './training.ts';
+import { RoomOnDisk } from './room-on-disk.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
 import { goOnFrom, openGeneration } from './go-on.ts';
 import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
@@ -21,8 +23,10 @@ import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoi
 export interface OpenRunInit {
   readonly config: RunConfig;
   readonly mixture: PreparedMixture;
-  /** Now, ms since 1970; names a new folder. */
-  readonly wallMs: number;
+  /** Its wall time names a new folder. */
+  readonly clock: Clock;
+  /** Ends the wait for room on a full disk. */
+  readonly signal: AbortSignal;
   /** Room that the checkpoints need at least, bytes. */
   readonly requiredBytes: number;
   /** Where a new run goes; default `runs/<name>-<time>`. */
@@ -40,6 +44,8 @@ export interface OpenRun {
   readonly journal: Journal;
   readonly ledger: LedgerWriter;
   readonly runId: string;
+  /** A full disk pauses the run, once this knows the log to tell it to. */
+  readonly room: RoomOnDisk;
   readonly epoch: number;
   readonly start: StartingPoint;
   /** Who trained last, where the run goes on from what they hold. */
@@ -54,7 +60,8 @@ export interface OpenRun {
  * @throws PATH_UNUSABLE, DISK_FULL, RUN_LOCKED, JOURNAL_CORRUPT, and what startFromCheckpoint throws
  */
 export async function openRun(init: OpenRunInit): Promise<OpenRun> {
-  const { config, mixture, wallMs, requiredBytes, allowMixtureChange } = init;
+  const { config, mixture, clock, requiredBytes, allowMixtureChange } = init;
+  const wallMs = clock.wallMs();
   const startInit: StartInit = { config, mixture, allowMixtureChange };
   const target = init.resume === undefined ? undefined : await resolveResume(init.resume);
   const configText = stringify(config);
@@ -72,9 +79,11 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
           requiredBytes,
           ...(init.runDir === undefined ? {} : { folder: init.runDir }),
         });
+  const signal = AbortSignal.any([init.signal, folder.lock.lost]);
+  const room = new RoomOnDisk({ folder: folder.folder, clock, signal });
   let journal: Journal | undefined;
   try {
-    const opened = await Journal.open(folder.journal);
+    const opened = await Journal.open(folder.journal, { room });
     journal = opened.journal;
     const notes = [...folder.notes];
     const { torn } = opened.replay;
@@ -97,6 +106,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       tasks: mixture.tasks,
       start: sessionStart(start, mixture.tasks.length),
       committed: { epoch: journal.state.epoch, step: journal.state.step },
+      room,
     });
     notes.push(...ledgerNotes);
     await journal.append({
@@ -123,7 +133,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
         await folder.lock.release();
       }
     };
-    return { folder, journal, ledger, runId, epoch, start, before, notes, close };
+    return { folder, journal, ledger, room, runId, epoch, start, before, notes, close };
   } catch (error) {
     await journal?.close();
     await folder.lock.release();

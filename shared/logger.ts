@@ -4,8 +4,12 @@
  */
 import { Writable } from 'node:stream';
 import { pino, type Logger } from 'pino';
+import { systemCode } from './atomic-file.ts';
 
 export type { Logger };
+
+/** Lines that are held for the file while its disk is full, B; what comes beyond is left out of the file. */
+const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
 /** A record of the log as a reader sees it. */
 export type LogRecord = Readonly<Record<string, unknown>> & {
@@ -15,7 +19,10 @@ export type LogRecord = Readonly<Record<string, unknown>> & {
 };
 
 export interface LogInit {
-  /** JSONL file; appended to. Written synchronously: a line that was logged is in the file, also after a crash. */
+  /**
+   * JSONL file; appended to. Written synchronously: a line that was logged is in the file, also after a crash. While the disk is full,
+   * lines are held and go into the file with the first one that finds room.
+   */
   readonly file?: string;
   /** Sees every record too, e.g. to print it. */
   readonly onRecord?: (record: LogRecord) => void;
@@ -27,8 +34,7 @@ export interface LogInit {
 /** @throws the file system's error when the file cannot be opened */
 export function createLogger({ file, onRecord, level = 'info', fields = {} }: LogInit): Logger {
   const streams: { stream: NodeJS.WritableStream | pino.DestinationStream; level: 'debug' }[] = [];
-  if (file !== undefined)
-    streams.push({ stream: pino.destination({ dest: file, sync: true, mkdir: true }), level: 'debug' });
+  if (file !== undefined) streams.push({ stream: openFile(file), level: 'debug' });
   if (onRecord !== undefined) {
     const sink = new Writable({
       decodeStrings: false,
@@ -48,4 +54,14 @@ export function createLogger({ file, onRecord, level = 'info', fields = {} }: Lo
     },
     pino.multistream(streams),
   );
+}
+
+function openFile(file: string): pino.DestinationStream {
+  const destination = pino.destination({ dest: file, sync: true, mkdir: true, maxLength: MAX_HELD_BYTES });
+  // It keeps what it could not write, and tries again with the next line: a full disk, which pauses a run, must not end it here.
+  destination.on('error', (error: unknown) => {
+    const code = systemCode(error);
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error;
+  });
+  return destination;
 }

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, open, readdir, readFile, rm, truncate, writeFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, mock, test } from 'node:test';
 import fc from 'fast-check';
+import { systemClock, type Clock } from '../../shared/clock.ts';
+import { createLogger } from '../../shared/logger.ts';
+import { RoomOnDisk } from '../room-on-disk.ts';
 import { LedgerReader, type RecordedStep } from './ledger-reader.ts';
 import { dealt, openSession, recordOf } from './ledger.fixture.ts';
-import { parseSegment } from './segment-format.ts';
+import { encodeSeal, parseSegment } from './segment-format.ts';
 
 let root = '';
 let numFolders = 0;
@@ -187,6 +190,47 @@ describe('a ledger on disk', () => {
     const found = await allSteps(folder);
     assert.equal(found.length, 9);
     for (const step of found) assert.deepEqual(rowsOf(step), [rows]);
+  });
+
+  test('a segment that fills up with the disk is sealed when there is room, and the next one begins as ever', async () => {
+    const folder = await newFolder();
+    let numWaits = 0;
+    const clock: Clock = { ...systemClock, sleep: () => Promise.resolve(numWaits++).then(() => undefined) };
+    const room = new RoomOnDisk({ folder, clock, signal: new AbortController().signal });
+    room.tellTo(createLogger({}));
+    const run = await openSession(folder, { room });
+    const big = recordOf(1);
+    const rows = Array.from({ length: 60_000 }, (_, i) => [{ task: 2, index: (i * 7919) % 5000, epoch: i }]);
+    const sealBytes = encodeSeal(1, Buffer.alloc(32)).length;
+    const probe = await open(join(folder, 'config.yaml'));
+    const prototype = Object.getPrototypeOf(probe) as FileHandle;
+    await probe.close();
+    const append = prototype.appendFile; // eslint-disable-line @typescript-eslint/unbound-method -- it is called on the handle below
+    let toFail = 2;
+    const mocked = mock.method(prototype, 'appendFile', async function (this: FileHandle, bytes: Buffer) {
+      const isSeal = bytes.length === sealBytes;
+      await append.call(this, isSeal && toFail > 0 ? bytes.subarray(0, 7) : bytes);
+      if (isSeal && toFail-- > 0) throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+    });
+    try {
+      for (let step = 1; step <= 9; step++) {
+        await run.ledger.append({ ...big, step, lanes: [rows] }, []);
+        const { gradDigest, loss } = big;
+        const commit = { epoch: run.epoch, generation: 1, step, cursor: {}, gradDigest, loss };
+        await run.journal.append({ kind: 'step-committed', ...commit });
+      }
+    } finally {
+      mocked.mock.restore();
+    }
+    await run.stop('in order');
+    assert.deepEqual([numWaits, toFail < 0], [2, true]);
+    let numRecords = 0;
+    for (const name of await segments(folder)) {
+      const parsed = parseSegment(await readFile(join(folder, 'ledger', name)));
+      assert.ok(typeof parsed !== 'string' && parsed.isSealed && parsed.damage === undefined, name);
+      numRecords += parsed.records.length;
+    }
+    assert.equal(numRecords, 9);
   });
 
   test('a ledger that cannot be written refuses every later step', async () => {

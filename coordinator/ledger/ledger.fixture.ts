@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import { Planner, type PlanCursor } from '../../mixture/plan/planner.ts';
 import { Journal } from '../journal.ts';
+import type { RoomOnDisk } from '../room-on-disk.ts';
 import type { Lanes, StepToRecord } from './ledger-step.ts';
 import { LedgerWriter } from './ledger-writer.ts';
 import { sessionStart } from './record-step.ts';
@@ -33,6 +34,8 @@ export interface SessionInit {
   readonly from?: number;
   /** Changes what the ledger is told of a step, not what the journal is. */
   readonly edit?: (step: StepToRecord) => StepToRecord;
+  /** For journal and ledger. */
+  readonly room?: RoomOnDisk;
 }
 
 /** The plan's rows of a step, 2 lanes of 2 rows, and the cursor after it. */
@@ -59,9 +62,10 @@ export function recordOf(step: number): StepToRecord {
 /** Opens a session of the run in a folder, the first or a later one. */
 export async function openSession(
   folder: string,
-  { from, edit = (step) => step }: SessionInit = {},
+  { from, edit = (step) => step, room }: SessionInit = {},
 ): Promise<SmallRun> {
-  const { journal } = await Journal.open(join(folder, 'journal'));
+  const waiting = room === undefined ? {} : { room };
+  const { journal } = await Journal.open(join(folder, 'journal'), waiting);
   const start = from ?? journal.state.step;
   const epoch = journal.state.epoch + 1;
   const { ledger } = await LedgerWriter.open({
@@ -72,6 +76,7 @@ export async function openSession(
     tasks: TASKS,
     start: sessionStart(start === 0 ? { step: 0 } : { step: start, cursor: dealt(start).cursor }, TASKS.length),
     committed: { epoch: journal.state.epoch, step: journal.state.step },
+    ...waiting,
   });
   await journal.append({ kind: 'run-opened', epoch, configHash: HEX, seed: SEED, mixtureHash: HEX, step: start });
   const train = async (to: number): Promise<void> => {
