@@ -149,13 +149,13 @@ class Session {
     interruption: Interruption,
   ): Promise<EpochEnding> {
     const { log, folder, address } = this.#init;
-    const { journal, ledger, runId, epoch, start, before } = run;
+    const { journal, ledger, room, runId, epoch, start, before } = run;
     log.info({ run: folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path }, 'run opened');
     for (const note of run.notes) log.warn({ reason: note }, 'run folder');
     const signal = AbortSignal.any([interruption.signal, run.folder.lock.lost]);
     const { config } = this.#init;
     const coordinator = new Coordinator({
-      ...{ config, runId, epoch, start, before, mixture, journal, ledger, log },
+      ...{ config, runId, epoch, start, before, mixture, journal, ledger, room, log },
       runFolder: folder,
       token: address.token,
       transport: webSocketTransport,

@@ -19,6 +19,9 @@ export interface LaneAssignment {
 /** Pairs of a run's beginning and length that the search for few cover nodes tries at most: under 0.1 s. */
 const MAX_TRIED_RUNS = 2 ** 20;
 
+/** A rank still slower beside the fastest counts as this slow. */
+const SLOWEST_RELATIVE_SPEED = 2 ** -30;
+
 /** A reason lists the lanes of so many ranks, and of more only the fewest and the most. */
 const MAX_LISTED_RANKS = 16;
 
@@ -91,10 +94,9 @@ function assignBySpeed(numLanes: number, worldSize: number, speeds: readonly num
     speeds.length === worldSize && speeds.every((speed) => speed > 0 && Number.isFinite(speed)),
     `speeds are one positive number for each of ${worldSize} ranks, found ${speeds.join(', ')}`,
   );
-  // The fastest becomes 1 to 2, by a power of two, so that equal times stay equal. Slower than 1 / numLanes a rank gets one lane in
-  // any case, and nobody else takes as long; the numbers stay in a safe range.
+  // By a power of two, so that equal times stay equal; bounded, so that they stay numbers (whoever is at the bound gets one lane).
   const scale = 2 ** Math.floor(Math.log2(Math.max(...speeds)));
-  const relative = speeds.map((speed) => Math.max(speed / scale, 1 / numLanes));
+  const relative = speeds.map((speed) => Math.max(speed / scale, SLOWEST_RELATIVE_SPEED));
   const runs = toRuns(fewestNodes(numLanes, relative, fastestSplit(numLanes, relative)));
   const longestMs = (of: readonly LaneRun[]): number =>
     1000 * Math.max(...of.map(({ first, end }, rank) => (end - first) / speeds[rank]!));

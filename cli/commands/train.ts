@@ -10,13 +10,8 @@ import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.
 
 /** Time for the workers to leave by themselves once the run is over, ms. */
 const WORKER_GRACE_MS = 15_000;
-<<<<<<< HEAD
 /** A worker that ends is started again after these pauses, so often without any progress in between. */
 const RESTART = { limit: 5, firstPauseMs: 500, longestPauseMs: 30_000 };
-=======
-/** The first worker that fails ends the run. */
-const NO_RESTART = { limit: 0, firstPauseMs: 0, longestPauseMs: 0 };
->>>>>>> h-local
 
 interface TrainArguments extends RunArguments {
   workers: number;
@@ -51,13 +46,7 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
           ...start,
           count: workers,
           clock: systemClock,
-<<<<<<< HEAD
           restart: RESTART,
-=======
-          numCommitted: () => 0,
-          isDismissed: () => false,
-          restart: NO_RESTART,
->>>>>>> h-local
         });
         await local.start();
         return { stop: () => local.stop(WORKER_GRACE_MS) };

@@ -38,19 +38,13 @@ const endWith = (status: number): Command => script(`process.exit(${status})`);
 
 /** Every process that was started for a test. */
 const pids = new Set<number>();
-<<<<<<< HEAD
-=======
 /** Removed when nothing writes to them any more. */
 const folders: string[] = [];
->>>>>>> h-local
 
 after(() => {
   const left = [...pids].filter(isAlive);
   for (const pid of left) process.kill(pid, 'SIGKILL');
-<<<<<<< HEAD
-=======
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
->>>>>>> h-local
   assert.deepEqual(left, [], 'no process is left');
 });
 
@@ -62,15 +56,9 @@ async function eventually(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-<<<<<<< HEAD
-function newFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'exmix-local-workers-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-=======
 function newFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'exmix-local-workers-'));
   folders.push(folder);
->>>>>>> h-local
   return folder;
 }
 
@@ -164,11 +152,7 @@ class Scene {
 async function startScene(
   t: TestContext,
   change: Partial<LocalWorkersInit> = {},
-<<<<<<< HEAD
-  folder = newFolder(t),
-=======
   folder = newFolder(),
->>>>>>> h-local
 ): Promise<Scene> {
   const scene = new Scene(t, folder, change);
   await scene.workers.start();
@@ -372,21 +356,13 @@ describe('local workers', () => {
   });
 
   test('a folder for the logs that is not there: nothing is started', async (t) => {
-<<<<<<< HEAD
-    const scene = new Scene(t, join(newFolder(t), 'nowhere'));
-=======
     const scene = new Scene(t, join(newFolder(), 'nowhere'));
->>>>>>> h-local
     await assert.rejects(scene.workers.start(), { code: 'PATH_UNUSABLE' });
     assert.deepEqual(scene.workers.list(), []);
   });
 
   test('a file that cannot be written is told, and the worker goes on', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const scene = await startScene(t, { count: 0 }, folder);
     mkdirSync(join(folder, 'local-0.json'));
     scene.workers.add();
@@ -398,11 +374,7 @@ describe('local workers', () => {
 
 describe('orphans of an exmix train that was killed', () => {
   test('are adopted, started again as children when they die, and stopped, also those that do not hear', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const orphans = await leaveOrphans(folder, 2);
     const scene = await startScene(t, { count: 3 }, folder);
     const { workers, clock } = scene;
@@ -439,11 +411,7 @@ describe('orphans of an exmix train that was killed', () => {
   });
 
   test('beyond those asked for are adopted too, and their numbers are taken', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const orphans = await leaveOrphans(folder, 2);
     const scene = await startScene(t, { count: 1 }, folder);
     assert.deepEqual(
@@ -454,11 +422,7 @@ describe('orphans of an exmix train that was killed', () => {
   });
 
   test('that leave when the run ends are not started again', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = await startScene(t, {}, folder);
     scene.isDismissed = true;
@@ -470,11 +434,7 @@ describe('orphans of an exmix train that was killed', () => {
   });
 
   test('whose end is not seen after SIGKILL are told, and do not hold up the end', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = new Scene(t, folder, {}, new BlindClock());
     await scene.workers.start();
@@ -488,11 +448,7 @@ describe('orphans of an exmix train that was killed', () => {
   });
 
   test('of another URL are ended, and others started in their place', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = new Scene(t, folder, { url: 'ws://127.0.0.1:7071' });
     const started = scene.workers.start();
@@ -506,11 +462,7 @@ describe('orphans of an exmix train that was killed', () => {
   });
 
   test('that are gone, and whose numbers others have, are neither adopted nor signalled', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const [stranger] = await leaveOrphans(folder, 1);
     const file = join(folder, 'local-0.json');
     const { process: identity, url } = JSON.parse(readFileSync(file, 'utf8')) as { process: object; url: string };
@@ -526,11 +478,7 @@ describe('orphans of an exmix train that was killed', () => {
   });
 
   test('on another host, and files that are none of ours, are left alone and told', async (t) => {
-<<<<<<< HEAD
-    const folder = newFolder(t);
-=======
     const folder = newFolder();
->>>>>>> h-local
     const elsewhere = { pid: 4_000_000, host: 'elsewhere', bootId: null, processStart: null };
     writeFileSync(join(folder, 'local-0.json'), JSON.stringify({ process: elsewhere, url: URL }));
     writeFileSync(join(folder, 'local-1.json'), 'precious');
