@@ -5,6 +5,7 @@ import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.t
 import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
+import { assignLanes } from '../shared/assign-lanes.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
 import { webSocketTransport as transport } from '../shared/transport/websocket-transport.ts';
 
@@ -59,7 +60,8 @@ async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketB
     numElements: Math.min(PARAMETER_BYTES, numBytes - i * PARAMETER_BYTES) / 4,
   }));
   plan = planBuckets(sizes, bucketBytes);
-  const laneTree = planLaneTree(2 ** Math.ceil(Math.log2(urls.length)), urls.length);
+  const numLanes = 2 ** Math.ceil(Math.log2(urls.length));
+  const laneTree = planLaneTree(numLanes, assignLanes(numLanes, urls.length).runs);
   arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window }));
   const open = async (verify: boolean): Promise<Collective> => {
     generation++;

@@ -2,7 +2,7 @@
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
-import { assignLanes } from '../shared/lane-tree.ts';
+import { assignLanes } from '../shared/assign-lanes.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';

@@ -1,20 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import {
-  assignLanes,
-  coverRun,
-  planFinish,
-  planFold,
-  planLaneTree,
-  treeSum,
-  type LaneRun,
-  type TreeNode,
-} from './lane-tree.ts';
+import { assignLanes } from './assign-lanes.ts';
+import { coverRun, planFinish, planFold, planLaneTree, treeSum, type LaneRun, type TreeNode } from './lane-tree.ts';
 
-const worlds = fc
-  .record({ levels: fc.integer({ min: 0, max: 5 }), share: fc.double({ min: 0, max: 1, noNaN: true }) })
-  .map(({ levels, share }) => ({ numLanes: 2 ** levels, worldSize: 1 + Math.round(share * (2 ** levels - 1)) }));
+/** Any split of 2^levels lanes into contiguous runs. */
+const partitions = fc.integer({ min: 0, max: 5 }).chain((levels) =>
+  fc.subarray(Array.from({ length: 2 ** levels - 1 }, (_, i) => i + 1)).map((cuts) => {
+    const ends = [...cuts, 2 ** levels];
+    return { numLanes: 2 ** levels, runs: ends.map((end, rank): LaneRun => ({ first: ends[rank - 1] ?? 0, end })) };
+  }),
+);
 
 /** The expression of a node: what a symbolic addition in tree order gives. */
 function expression(level: number, index: number): string {
@@ -22,65 +18,6 @@ function expression(level: number, index: number): string {
 }
 
 const lanesOf = ({ level, index }: TreeNode): LaneRun => ({ first: index * 2 ** level, end: (index + 1) * 2 ** level });
-
-describe('assignLanes', () => {
-  test('runs are contiguous, complete and differ by at most one lane', () => {
-    fc.assert(
-      fc.property(worlds, ({ numLanes, worldSize }) => {
-        const { runs, reason } = assignLanes(numLanes, worldSize);
-        assert.equal(runs.length, worldSize);
-        assert.equal(runs[0]!.first, 0);
-        assert.equal(runs.at(-1)!.end, numLanes);
-        for (let i = 1; i < runs.length; i++) assert.equal(runs[i]!.first, runs[i - 1]!.end);
-        const lengths = runs.map(({ first, end }) => end - first);
-        assert.ok(Math.max(...lengths) - Math.min(...lengths) <= 1);
-        assert.ok(Math.min(...lengths) >= 1);
-        assert.match(reason, new RegExp(`^${numLanes} lanes over ${worldSize} workers: `));
-      }),
-    );
-  });
-
-  test('of the even splits it takes one with the fewest cover nodes, longer runs first', () => {
-    const lengths = (numLanes: number, worldSize: number): number[] =>
-      assignLanes(numLanes, worldSize).runs.map(({ first, end }) => end - first);
-    assert.deepEqual(lengths(16, 3), [6, 5, 5]);
-    for (const [numLanes, worldSize] of [
-      [8, 3],
-      [8, 5],
-      [16, 5],
-      [16, 6],
-      [16, 7],
-      [16, 9],
-    ] as const) {
-      const cost = (runs: readonly LaneRun[]): number => runs.reduce((sum, run) => sum + coverRun(run).length, 0);
-      const shorter = Math.floor(numLanes / worldSize);
-      let fewest = Number.POSITIVE_INFINITY;
-      for (let mask = 0; mask < 2 ** worldSize; mask++) {
-        let first = 0;
-        const runs = Array.from({ length: worldSize }, (_, rank) => {
-          const run = { first, end: first + shorter + ((mask >> rank) & 1) };
-          first = run.end;
-          return run;
-        });
-        if (first === numLanes) fewest = Math.min(fewest, cost(runs));
-      }
-      assert.equal(cost(assignLanes(numLanes, worldSize).runs), fewest);
-    }
-  });
-
-  test('rejects lane counts that are no power of two and worlds that do not fit', () => {
-    for (const [numLanes, worldSize] of [
-      [0, 1],
-      [3, 1],
-      [12, 4],
-      [1.5, 1],
-      [4, 0],
-      [4, 5],
-      [4, 2.5],
-    ] as const)
-      assert.throws(() => assignLanes(numLanes, worldSize), { code: 'CONFIG_INVALID' });
-  });
-});
 
 describe('coverRun and planFold', () => {
   test('the cover is exact, disjoint, in order, and cannot be made smaller', () => {
@@ -129,28 +66,131 @@ describe('coverRun and planFold', () => {
 });
 
 describe('planFinish', () => {
-  test('finishes exactly the canonical tree for every world', () => {
+  /** Folds each rank's lanes, then finishes, as a generation does. */
+  function addUp<T extends string | number>(
+    numLanes: number,
+    runs: readonly LaneRun[],
+    lanes: readonly T[],
+    add: (a: T, b: T) => T,
+  ): T {
+    const { folds, leaves, finish } = planLaneTree(numLanes, runs);
+    const covers = folds.map(({ steps }) => {
+      const slots: T[] = [];
+      for (const { lane, slot, merges } of steps) {
+        slots[slot] = lanes[lane]!;
+        for (let s = slot; s > slot - merges; s--) slots[s - 1] = add(slots[s - 1]!, slots[s]!);
+      }
+      return slots;
+    });
+    const values = leaves.map(({ rank, node }) => covers[rank]![node]!);
+    let result = values[0]!;
+    for (const { operands } of finish) {
+      const [a, b, c, d] = operands.map((leaf) => values[leaf]!);
+      result = c === undefined ? add(a!, b!) : add(add(a!, b!), add(c, d!));
+      values[operands[0]] = result;
+    }
+    return result;
+  }
+
+  test('finishes exactly the canonical tree for any contiguous runs', () => {
     fc.assert(
-      fc.property(worlds, ({ numLanes, worldSize }) => {
-        const { folds, leaves, finish } = planLaneTree(numLanes, worldSize);
-        const values = leaves.map(({ rank, node }) => {
-          const { level, index } = folds[rank]!.cover[node]!;
-          return expression(level, index);
-        });
-        let result = values[0]!;
-        for (const { operands } of finish) {
-          const [a, b, c, d] = operands.map((leaf) => values[leaf]!);
-          result = c === undefined ? `(${a!}+${b!})` : `((${a!}+${b!})+(${c}+${d!}))`;
-          values[operands[0]] = result;
-        }
-        assert.equal(result, expression(Math.log2(numLanes), 0));
+      fc.property(partitions, ({ numLanes, runs }) => {
+        const lanes = Array.from({ length: numLanes }, (_, lane) => `${lane}`);
+        const sum = addUp(numLanes, runs, lanes, (a, b) => `(${a}+${b})`);
+        assert.equal(sum, expression(Math.log2(numLanes), 0));
       }),
     );
   });
 
-  test('fuses four workers into one operation', () => {
-    assert.deepEqual(planLaneTree(4, 4).finish, [{ operands: [0, 1, 2, 3] }]);
+  test('numbers of many magnitudes have the same sum to the bit, split anyhow, evenly or by any speeds', () => {
+    const magnitudes = fc.record({
+      mantissa: fc.integer({ min: -1e6, max: 1e6 }),
+      power: fc.integer({ min: -30, max: 30 }),
+    });
+    fc.assert(
+      fc.property(
+        partitions,
+        fc.array(magnitudes, { minLength: 32, maxLength: 32 }),
+        fc.array(fc.double({ min: 0.01, max: 100, noNaN: true }), { minLength: 32, maxLength: 32 }),
+        ({ numLanes, runs }, all, speeds) => {
+          const lanes = all.slice(0, numLanes).map(({ mantissa, power }) => mantissa * 2 ** power);
+          const worldSize = runs.length;
+          const splits = [
+            runs,
+            assignLanes(numLanes, worldSize).runs,
+            assignLanes(numLanes, worldSize, speeds.slice(0, worldSize)).runs,
+          ];
+          for (const split of splits)
+            assert.ok(
+              Object.is(
+                addUp(numLanes, split, lanes, (a, b) => a + b),
+                treeSum(lanes),
+              ),
+              JSON.stringify(split),
+            );
+        },
+      ),
+    );
   });
+
+  test('fuses four workers into one operation', () => {
+    assert.deepEqual(planLaneTree(4, assignLanes(4, 4).runs).finish, [{ operands: [0, 1, 2, 3] }]);
+  });
+
+  for (const [what, numLanes, runs, message] of [
+    ['no ranks', 4, [], /expected 4 in all, found 0/u],
+    [
+      'a lane that nobody has',
+      4,
+      [
+        [0, 1],
+        [2, 4],
+      ],
+      /lanes of rank 1: expected \[1, end\).*found \[2, 4\)/u,
+    ],
+    [
+      'a lane that two have',
+      4,
+      [
+        [0, 2],
+        [1, 4],
+      ],
+      /lanes of rank 1/u,
+    ],
+    ['a first lane that is not 0', 4, [[1, 4]], /lanes of rank 0/u],
+    [
+      'a rank without lanes',
+      4,
+      [
+        [0, 2],
+        [2, 2],
+        [2, 4],
+      ],
+      /lanes of rank 1.*each rank has one at least/u,
+    ],
+    ['lanes that are missing at the end', 4, [[0, 3]], /expected 4 in all, found 3/u],
+    ['lanes that do not exist', 4, [[0, 5]], /an end from 1 to 4, found \[0, 5\)/u],
+    [
+      'half a lane',
+      4,
+      [
+        [0, 1.5],
+        [1.5, 4],
+      ],
+      /lanes of rank 0/u,
+    ],
+    ['a number of lanes that is no power of two', 6, [[0, 6]], /numLanes: expected a power of two/u],
+  ] satisfies [string, number, [number, number][], RegExp][])
+    test(`rejects ${what}`, () => {
+      assert.throws(
+        () =>
+          planLaneTree(
+            numLanes,
+            runs.map(([first, end]) => ({ first, end })),
+          ),
+        { code: 'CONFIG_INVALID', message },
+      );
+    });
 
   test('rejects covers with a hole', () => {
     assert.throws(() => planFinish(4, [[{ level: 1, index: 0 }], [{ level: 0, index: 3 }]]), { code: 'INTERNAL' });

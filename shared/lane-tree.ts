@@ -1,9 +1,10 @@
 /**
- * The canonical tree of a step: which lanes a rank owns, which tree sums it can form alone, and how the rest is added.
+ * The canonical tree of a step: which tree sums a rank can form alone from its lanes, and how the rest is added.
+ * Which lanes a rank owns is decided elsewhere (assign-lanes.ts for the coordinator; workers are told).
  *
  * Definition. `numLanes` is a power of two; lane gradients are the leaves of one balanced binary tree, and node
  * (level, index) is the sum of lanes [index·2^level, (index+1)·2^level) formed as left child + right child.
- * Float addition is commutative but not associative, so this tree fixes the bits of the root for every world size.
+ * Float addition is commutative but not associative, so this tree fixes the bits of the root for every world size and every split.
  * A rank owns a contiguous run of lanes; its *cover* is the fewest nodes whose lanes are exactly that run.
  *
  * Pure: no sockets, no memory, no clock.
@@ -19,13 +20,6 @@ export interface LaneRun {
 export interface TreeNode {
   readonly level: number;
   readonly index: number;
-}
-
-export interface LaneAssignment {
-  /** One run per rank, in rank order; together they are lanes 0 … numLanes−1. */
-  readonly runs: readonly LaneRun[];
-  /** One sentence for the log. */
-  readonly reason: string;
 }
 
 /** What to do with one lane's gradient: write it to `slot`, then `merges` times add the top slot to the one below it. */
@@ -61,7 +55,6 @@ export interface LaneTree {
   readonly numLanes: number;
   readonly worldSize: number;
   readonly runs: readonly LaneRun[];
-  readonly reason: string;
   /** folds[rank] */
   readonly folds: readonly FoldPlan[];
   /** All cover nodes of all ranks in lane order. */
@@ -70,68 +63,44 @@ export interface LaneTree {
   readonly finish: readonly FinishOperation[];
 }
 
-/** Every table about lanes for one generation. @throws CONFIG_INVALID */
-export function planLaneTree(numLanes: number, worldSize: number): LaneTree {
-  const { runs, reason } = assignLanes(numLanes, worldSize);
+/**
+ * Every table about lanes for one generation.
+ * @param runs one per rank, in rank order; whatever they are, the root has the same bits
+ * @throws CONFIG_INVALID where numLanes is no power of two, or the runs are not all lanes in order, one lane a rank at least
+ */
+export function planLaneTree(numLanes: number, runs: readonly LaneRun[]): LaneTree {
+  checkNumLanes(numLanes);
+  checkRuns(numLanes, runs);
   const folds = runs.map(planFold);
   const covers = folds.map((fold) => fold.cover);
-  return { numLanes, worldSize, runs, reason, folds, ...planFinish(numLanes, covers) };
+  return { numLanes, worldSize: runs.length, runs, folds, ...planFinish(numLanes, covers) };
 }
 
-/**
- * Contiguous runs whose lengths differ by at most one; of those, the ones whose covers have the fewest nodes in total
- * (each node is a frame on the wire), longer runs first where that is equal.
- * @throws CONFIG_INVALID when numLanes is no power of two, or worldSize is not in 1 … numLanes
- */
-export function assignLanes(numLanes: number, worldSize: number): LaneAssignment {
+/** @throws CONFIG_INVALID for a number that is no power of two from 1 to 65536 */
+export function checkNumLanes(numLanes: number): void {
   if (!Number.isInteger(numLanes) || numLanes < 1 || numLanes > 65536 || (numLanes & (numLanes - 1)) !== 0)
     throw new TrainerError(
       'CONFIG_INVALID',
       `numLanes: expected a power of two from 1 to 65536, found ${numLanes}; the canonical tree needs it`,
     );
-  if (!Number.isInteger(worldSize) || worldSize < 1 || worldSize > numLanes)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `worldSize: expected 1 to ${numLanes} (one lane a worker at least), found ${worldSize}; ` +
-        'run fewer workers or start the run with more lanes',
-    );
-  const shorter = Math.floor(numLanes / worldSize);
-  const numLonger = numLanes % worldSize;
-  const runs = placeLongerRuns(worldSize, shorter, numLonger);
-  const lengths = numLonger === 0 ? `${shorter}` : `${shorter} or ${shorter + 1}`;
-  const numNodes = runs.reduce((sum, run) => sum + coverRun(run).length, 0);
-  const reason =
-    `${numLanes} lanes over ${worldSize} workers: ${lengths} lanes each, ` +
-    `${numNodes} tree nodes to exchange (the fewest for such an even split)`;
-  return { runs, reason };
 }
 
-/** best[l] = fewest cover nodes of the ranks so far when l of them took the longer run. */
-function placeLongerRuns(worldSize: number, shorter: number, numLonger: number): LaneRun[] {
-  // Backwards over ranks, so that reading the choices forwards takes the longer run as early as possible.
-  let best = new Map<number, { cost: number; longer: boolean[] }>([[numLonger, { cost: 0, longer: [] }]]);
-  for (let rank = worldSize - 1; rank >= 0; rank--) {
-    const next = new Map<number, { cost: number; longer: boolean[] }>();
-    for (const [usedAfter, { cost, longer }] of best) {
-      for (const isLonger of [true, false]) {
-        const used = usedAfter - (isLonger ? 1 : 0); // longer runs among the ranks before this one
-        if (used < 0 || used > rank) continue;
-        const first = rank * shorter + used;
-        const total = cost + coverRun({ first, end: first + shorter + (isLonger ? 1 : 0) }).length;
-        const known = next.get(used);
-        if (known === undefined || total < known.cost || (total === known.cost && isLonger))
-          next.set(used, { cost: total, longer: [isLonger, ...longer] });
-      }
-    }
-    best = next;
+function checkRuns(numLanes: number, runs: readonly LaneRun[]): void {
+  let next = 0;
+  for (const [rank, { first, end }] of runs.entries()) {
+    if (first !== next || !Number.isInteger(end) || end <= first || end > numLanes)
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `lanes of rank ${rank}: expected [${next}, end) with an end from ${next + 1} to ${numLanes}, found [${first}, ${end}); ` +
+          'each lane belongs to exactly one rank, each rank has one at least',
+      );
+    next = end;
   }
-  const { longer } = best.get(0)!;
-  let first = 0;
-  return longer.map((isLonger) => {
-    const run = { first, end: first + shorter + (isLonger ? 1 : 0) };
-    first = run.end;
-    return run;
-  });
+  if (next !== numLanes)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `lanes of ${runs.length} ranks: expected ${numLanes} in all, found ${next}; nobody has the rest`,
+    );
 }
 
 /** The fewest tree nodes that cover exactly the run, left to right. */

@@ -15,6 +15,7 @@ import { abortable } from './abortable.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { Arena } from './collective/arena.ts';
+import { assignLanes } from '../shared/assign-lanes.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
 import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
@@ -209,12 +210,13 @@ export class Worker {
   #form({ rank, worldSize, memory, layout }: Extract<Command, { kind: 'formed' }>): void {
     assertInvariant(this.#training !== undefined, 'a generation is formed after welcome');
     const { config, engine, feed, taskNames } = this.#training;
+    const { numLanes } = config.training;
     this.#runner = new StepRunner({
       engine,
       feed,
       arena: new Arena(layout, memory),
       plan: planGradient(config),
-      laneTree: planLaneTree(config.training.numLanes, worldSize),
+      laneTree: planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs),
       rank,
       microbatchesPerLane: microbatchesPerLane(config),
       taskNames,

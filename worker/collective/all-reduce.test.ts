@@ -10,7 +10,8 @@ import type { CollectiveOptions } from './collective-options.ts';
 import { Arena, planArena } from './arena.ts';
 import { planBuckets, type BucketPlan } from './bucket-plan.ts';
 import { FRAME_PART, FRAME_SUM } from './frame-header.ts';
-import { planLaneTree } from '../../shared/lane-tree.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
+import { planLaneTree, type LaneRun, type LaneTree } from '../../shared/lane-tree.ts';
 import { SimulatedNetwork } from './simulated-links.ts';
 import { NORM_BLOCK_BYTES } from './gradient-norm.ts';
 import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.ts';
@@ -19,6 +20,8 @@ import type { StepResult } from './step-tally.ts';
 interface Setup {
   readonly worldSize: number;
   readonly numLanes: number;
+  /** Those of assignLanes where left out. */
+  readonly runs?: readonly LaneRun[];
   readonly sizes: readonly number[];
   readonly bucketBytes: number;
   readonly frameBytes: number;
@@ -41,6 +44,7 @@ const small: Setup = {
 class World {
   readonly plan: BucketPlan;
   readonly setup: Setup;
+  readonly laneTree: LaneTree;
   readonly network: SimulatedNetwork;
   readonly arenas: Arena[] = [];
   readonly collectives: Collective[] = [];
@@ -53,7 +57,8 @@ class World {
       bucketBytes,
       numScalars,
     );
-    const laneTree = planLaneTree(numLanes, worldSize);
+    const laneTree = planLaneTree(numLanes, setup.runs ?? assignLanes(numLanes, worldSize).runs);
+    this.laneTree = laneTree;
     this.network = new SimulatedNetwork(worldSize);
     for (let rank = 0; rank < worldSize; rank++) {
       const arena = new Arena(planArena({ plan: this.plan, laneTree, rank, frameBytes, window }));
@@ -77,9 +82,9 @@ class World {
 
   /** Runs one lane after another of a rank, as the compute thread does. */
   fold(rank: number, step: number): void {
-    const { numLanes, worldSize, seed } = this.setup;
+    const { seed } = this.setup;
     const arena = this.arenas[rank]!;
-    for (const foldStep of planLaneTree(numLanes, worldSize).folds[rank]!.steps) {
+    for (const foldStep of this.laneTree.folds[rank]!.steps) {
       const gradient = makeLaneGradient(this.plan, seed, step, foldStep.lane);
       arena.floats(foldStep.slot, 0, gradient.length).set(gradient);
       arena.fold(foldStep, 0, this.plan.totalBytes);
@@ -149,14 +154,23 @@ const setups = fc
     window: fc.integer({ min: 1, max: 4 }),
     numScalars: fc.integer({ min: 0, max: 5 }),
     seed: fc.nat(),
+    isEven: fc.boolean(),
   })
-  .map(({ extraLevels, ...rest }): Setup => {
+  .map(({ extraLevels, isEven, ...rest }): Setup => {
     const numLanes = 2 ** (Math.ceil(Math.log2(rest.worldSize)) + extraLevels);
-    return { ...rest, numLanes };
+    return { ...rest, numLanes, ...(isEven ? {} : { runs: cutAnywhere(numLanes, rest.worldSize, rest.seed) }) };
   });
 
+/** Contiguous runs of any lengths, one lane at least. */
+function cutAnywhere(numLanes: number, worldSize: number, seed: number): LaneRun[] {
+  const cuts = Array.from({ length: numLanes - 1 }, (_, i) => i + 1);
+  new RandomStream([seed, 98]).shuffle(cuts);
+  const ends = [...cuts.slice(0, worldSize - 1).sort((a, b) => a - b), numLanes];
+  return ends.map((end, rank) => ({ first: ends[rank - 1] ?? 0, end }));
+}
+
 describe('the bits', () => {
-  test('every rank holds the sequential tree sum, for any world, lanes, sizes, buckets, frames, window and timing', async () => {
+  test('every rank holds the sequential tree sum, for any world, lanes, runs, sizes, buckets, frames, window and timing', async () => {
     await fc.assert(
       fc.asyncProperty(setups, async (setup) => {
         const world = new World(setup);

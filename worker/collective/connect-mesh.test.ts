@@ -18,6 +18,7 @@ import { DataPort } from './data-port.ts';
 import { encodeFrameHeader, FRAME_PART, type FrameHeader } from './frame-header.ts';
 import type { LinkKind } from './inbound.ts';
 import { makeLaneGradient, sumNaively } from './lane-gradients.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { OUTBOX_FOLDER } from './outbox.ts';
 
@@ -91,7 +92,7 @@ const meshInit = (
   socket: kind.socket,
   frameBytes: FRAME_BYTES,
   window: OPTIONS.window,
-  numCoverNodes: planLaneTree(numLanes, ports.length).folds[rank]!.cover.length,
+  numCoverNodes: planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs).folds[rank]!.cover.length,
   outboxFolder: kind.outboxFolder ?? OUTBOX_FOLDER,
   timeoutMs: 10_000,
 });
@@ -111,7 +112,7 @@ async function openWorld(
   options: Partial<CollectiveOptions> = {},
 ): Promise<World> {
   const { transport, ports } = await openPorts(kind, worldSize);
-  const laneTree = planLaneTree(numLanes, worldSize);
+  const laneTree = planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs);
   const { collectives, arenas } = await connectWorld(kind, transport, ports, 7, numLanes, options);
   const close = async (): Promise<void> => {
     for (const collective of collectives) collective.close();
@@ -129,7 +130,7 @@ async function connectWorld(
   numLanes: number,
   options: Partial<CollectiveOptions> = {},
 ): Promise<{ arenas: Arena[]; collectives: Collective[] }> {
-  const laneTree = planLaneTree(numLanes, ports.length);
+  const laneTree = planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs);
   const meshes = await Promise.all(
     ports.map((_, rank) => connectMesh(meshInit(kind, transport, ports, rank, generation, numLanes))),
   );
@@ -158,7 +159,7 @@ function announce(collective: Collective): void {
 }
 
 function fold(arena: Arena, worldSize: number, numLanes: number, rank: number, step: number): void {
-  for (const foldStep of planLaneTree(numLanes, worldSize).folds[rank]!.steps) {
+  for (const foldStep of planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs).folds[rank]!.steps) {
     const gradient = makeLaneGradient(plan, 1, step, foldStep.lane);
     arena.floats(foldStep.slot, 0, gradient.length).set(gradient);
     arena.fold(foldStep, 0, plan.totalBytes);
@@ -259,7 +260,7 @@ for (const kind of kinds)
       const receive = await transport.dial(`${ports[0]!.url}/data/1/7/0/1`, { token: TOKEN, timeoutMs: 5000 });
       receive.onMessage(() => undefined);
       const links = await connecting;
-      const laneTree = planLaneTree(2, 2);
+      const laneTree = planLaneTree(2, assignLanes(2, 2).runs);
       const arena = new Arena(planArena({ plan, laneTree, rank: 0, frameBytes: FRAME_BYTES, window: OPTIONS.window }));
       const init = { plan, laneTree, rank: 0, epoch: 1, generation: 7, firstStep: 0, links, options: OPTIONS };
       const ready = new Promise<void>((resolve) => {

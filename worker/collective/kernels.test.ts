@@ -7,6 +7,7 @@ import { Arena, planArena } from './arena.ts';
 import { planBuckets } from './bucket-plan.ts';
 import { generateKernels } from './generate-kernels.ts';
 import { bindKernels } from './kernels.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 
 const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
@@ -82,7 +83,7 @@ describe('arena', () => {
   const plan = planBuckets([{ name: 'w', numElements: 2 ** 20 }], 2 ** 20);
 
   test('slots and receive places do not overlap and lie inside the memory', () => {
-    const laneTree = planLaneTree(8, 3);
+    const laneTree = planLaneTree(8, assignLanes(8, 3).runs);
     const arena = new Arena(planArena({ plan, laneTree, rank: 1, frameBytes: 4096, window: 3 }));
     const places: [number, number][] = [];
     for (let slot = 0; slot < laneTree.folds[1]!.numSlots; slot++)
@@ -103,14 +104,21 @@ describe('arena', () => {
   test('more than 4 GiB is CONFIG_INVALID and says what to do', () => {
     const large = planBuckets([{ name: 'w', numElements: 250_000_000 }], 2 ** 25);
     assert.throws(
-      () => planArena({ plan: large, laneTree: planLaneTree(16, 1), rank: 0, frameBytes: 2 ** 20, window: 8 }),
+      () =>
+        planArena({
+          plan: large,
+          laneTree: planLaneTree(16, [{ first: 0, end: 16 }]),
+          rank: 0,
+          frameBytes: 2 ** 20,
+          window: 8,
+        }),
       (error: Error & { code?: string }) =>
         error.code === 'CONFIG_INVALID' && error.message.includes('5 lane partials × 0.93 GiB'),
     );
   });
 
   test('a second arena over the memory sees the same bytes; a memory that is too small is refused', () => {
-    const laneTree = planLaneTree(1, 1);
+    const laneTree = planLaneTree(1, [{ first: 0, end: 1 }]);
     const arena = new Arena(planArena({ plan, laneTree, rank: 0, frameBytes: 4096, window: 1 }));
     const other = new Arena(arena.layout, arena.memory);
     arena.floats(0, 64, 4)[1] = 42;

@@ -9,7 +9,9 @@ import { planLaneTree } from '../../shared/lane-tree.ts';
 import { combineChecksums, emptyChecksum, finishChecksum } from './line-checksum.ts';
 
 const plan = planBuckets([{ name: 'w', numElements: 16384 }], 65536);
-const arena = new Arena(planArena({ plan, laneTree: planLaneTree(1, 1), rank: 0, frameBytes: 64, window: 1 }));
+const arena = new Arena(
+  planArena({ plan, laneTree: planLaneTree(1, [{ first: 0, end: 1 }]), rank: 0, frameBytes: 64, window: 1 }),
+);
 const at = arena.slotAddress(0, 0);
 
 function fill(numLines: number, seed: number): Buffer {

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { Arena, planArena } from '../collective/arena.ts';
 import { planBuckets, type BucketPlan } from '../collective/bucket-plan.ts';
 import { makeLaneGradient, sumNaively } from '../collective/lane-gradients.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { LaneGradient } from './lane-gradient.ts';
 
@@ -33,7 +34,7 @@ describe('lane gradient', () => {
           elements.map((numElements, i) => ({ name: `p${i}`, numElements })),
           bucketBytes,
         );
-        const laneTree = planLaneTree(numLanes, worldSize);
+        const laneTree = planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs);
         const microbatches = Array.from({ length: numLanes }, (_, lane) =>
           Array.from({ length: numMicrobatches }, (_, microbatch) => makeLaneGradient(plan, seed, microbatch, lane)),
         );
@@ -84,7 +85,7 @@ describe('lane gradient', () => {
       ],
       64,
     );
-    const laneTree = planLaneTree(1, 1);
+    const laneTree = planLaneTree(1, [{ first: 0, end: 1 }]);
     const arena = new Arena(planArena({ plan, laneTree, rank: 0, frameBytes: 64, window: 1 }));
     const make = () =>
       new LaneGradient({

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createBatchArrays } from '../../mixture/feed/batch.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { Arena, planArena } from '../collective/arena.ts';
 import { planBuckets } from '../collective/bucket-plan.ts';
@@ -53,7 +54,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
   const released: number[] = [];
   let applied: { gradients: Float32Array[]; update: unknown } | undefined;
   let nowMs = 0;
-  const laneTree = planLaneTree(NUM_LANES, worldSize);
+  const laneTree = planLaneTree(NUM_LANES, assignLanes(NUM_LANES, worldSize).runs);
   const arena = new Arena(planArena({ plan, laneTree, rank, frameBytes: 64, window: 1 }));
   const progress = new ProgressCell();
   const record = (line: string, ms: number): void => {

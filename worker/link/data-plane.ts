@@ -9,6 +9,7 @@ import { Collective } from '../collective/all-reduce.ts';
 import { Arena, planArena } from '../collective/arena.ts';
 import { connectMesh } from '../collective/connect-mesh.ts';
 import { DataPort } from '../collective/data-port.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
 import type { LinkData } from './link-messages.ts';
@@ -70,7 +71,8 @@ export class DataPlane {
     const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
     const { heartbeatTimeoutMs, stepTimeoutMs } = config.cluster;
     const plan = planGradient(config);
-    const laneTree = planLaneTree(config.training.numLanes, members.length);
+    const { numLanes } = config.training;
+    const laneTree = planLaneTree(numLanes, assignLanes(numLanes, members.length).runs);
     const arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window }));
     const peers = members
       .filter((member) => member.rank !== rank)

@@ -3,6 +3,7 @@ import { describe, test, type TestContext } from 'node:test';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { ErrorCode } from '../../shared/errors.ts';
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { PROTOCOL_VERSION, type CoordinatorMessage } from '../../shared/protocol/messages.ts';
 import { encodeMessage } from '../../shared/protocol/codec.ts';
@@ -86,7 +87,7 @@ class Subject {
     const { rank, worldSize, memory, layout } = await this.emitted('formed');
     const arena = (this.#arena ??= new Arena(layout, memory));
     this.session.take({ kind: 'begin-step', step });
-    for (const fold of planLaneTree(NUM_LANES, worldSize).folds[rank]!.steps) {
+    for (const fold of planLaneTree(NUM_LANES, assignLanes(NUM_LANES, worldSize).runs).folds[rank]!.steps) {
       arena.floats(fold.slot, 0, plan.totalBytes / 4).set(makeLaneGradient(plan, 1, step, fold.lane));
       arena.fold(fold, 0, plan.totalBytes);
     }
