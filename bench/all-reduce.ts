@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import type { LinkKind } from '../worker/collective/inbound.ts';
 import type { SocketKind } from '../worker/collective/connect-mesh.ts';
 import type { Ask, Reply } from './all-reduce-rank.ts';
-import { median } from './statistics.ts';
+import { median } from '../shared/statistics.ts';
 
 const { values: args } = parseArgs({
   options: {

@@ -19,7 +19,7 @@ import { Planner, type TaskLengths } from '../mixture/plan/planner.ts';
 import { computeRates, PAPER_RATES } from '../mixture/plan/rates.ts';
 import { computeSegmentLength, corruptedLengths } from '../mixture/plan/span-corruption.ts';
 import { hashName, RandomStream } from '../shared/random.ts';
-import { median } from './statistics.ts';
+import { median } from '../shared/statistics.ts';
 
 const LIMITS = { inputsLimit: 512, targetsLimit: 114 };
 const ROWS = 2048;

@@ -23,7 +23,7 @@ import { planGradient } from '../worker/compute/plan-gradient.ts';
 import { measureOverlap, type BucketSpan, type StepOverlap } from './overlap-measure.ts';
 import type { ProbeRecord } from './overlap-probe.ts';
 import { traceEvents, type WorkerRecords } from './overlap-trace.ts';
-import { median } from './statistics.ts';
+import { median } from '../shared/statistics.ts';
 
 const MIB = 2 ** 20;
 const ROWS = 4;

@@ -11,7 +11,7 @@ import { computeWeights, drawTasks } from '../mixture/plan/draws.ts';
 import { createPermutation } from '../mixture/plan/permutation.ts';
 import { RandomStream } from '../shared/random.ts';
 import { LIMITS, makeSyntheticMixture } from './planner-mixture.ts';
-import { mean } from './statistics.ts';
+import { mean } from '../shared/statistics.ts';
 
 const NUM_DRAWS = 131_072;
 const { inputsLimit, targetsLimit } = LIMITS;

@@ -16,7 +16,7 @@ import { createBatchArrays, placeExamples } from '../mixture/feed/batch.ts';
 import { Planner } from '../mixture/plan/planner.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { LIMITS, makeSyntheticMixture, NUM_SAMPLES } from './planner-mixture.ts';
-import { median } from './statistics.ts';
+import { median } from '../shared/statistics.ts';
 
 const { values } = parseArgs({
   options: {

@@ -11,7 +11,7 @@ import { createPermutation } from '../mixture/plan/permutation.ts';
 import { encodeRows } from '../mixture/plan/planned-rows.ts';
 import { Planner } from '../mixture/plan/planner.ts';
 import { computeWeights, drawTasks } from '../mixture/plan/draws.ts';
-import { mean } from './statistics.ts';
+import { mean } from '../shared/statistics.ts';
 
 const { values } = parseArgs({
   options: {

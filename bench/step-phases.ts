@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { median } from './statistics.ts';
+import { median } from '../shared/statistics.ts';
 
 const PHASES = ['feed', 'compute', 'communicate', 'update', 'total', 'wall'] as const;
 /** The first steps also pay for what is compiled and allocated once. */

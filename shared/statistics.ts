@@ -11,3 +11,8 @@ export function mean(values: ArrayLike<number>): number {
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
 }
+
+/** The middle one, of an even number the lower of the two; NaN of none. */
+export function lowerMedian(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[(values.length - 1) >> 1] ?? Number.NaN;
+}
