@@ -1,0 +1,181 @@
+/**
+ * What must hold of every run, whatever went wrong in it: checks of its journal, ledger, checkpoints and final states against the run
+ * as it would have been alone (reference-run.ts). Pure.
+ *
+ * Definition: the lineage of a run is what its parameters come from: of each step the commit that came last.
+ */
+import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from '../../coordinator/journal-records.ts';
+import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
+import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
+import type { ReferenceRun, ReferenceStep } from './reference-run.ts';
+
+/** The ledger of one session. */
+export interface RecordedSession {
+  readonly epoch: number;
+  readonly steps: readonly {
+    readonly step: number;
+    readonly gradDigest: number;
+    readonly lanes: Lanes<PlannedExample>;
+  }[];
+}
+
+export interface RunEvidence {
+  readonly records: readonly JournalRecord[];
+  readonly sessions: readonly RecordedSession[];
+  readonly checkpoints: readonly { readonly step: number; readonly paramDigest: string }[];
+  /** Workers that ended in order, with what they held. */
+  readonly finals: readonly { readonly workerId: string; readonly step: number; readonly paramDigest: string }[];
+  /** Steps that the run was to make, where it ended as finished. */
+  readonly finishedAt?: number;
+}
+
+type Commit = Extract<JournalRecord, { kind: 'step-committed' }>;
+
+/** @returns a sentence for each rule that was broken; none for a run as it should be */
+export function findViolations(evidence: RunEvidence, reference: ReferenceRun): string[] {
+  const commits = evidence.records.filter((record): record is Commit => record.kind === 'step-committed');
+  return [
+    ...checkJournal(evidence.records),
+    ...checkGenerations(evidence.records),
+    ...checkCommits(commits, reference),
+    ...checkLedger(evidence.sessions, evidence.records, reference),
+    ...checkLineage(evidence.sessions, commits),
+    ...checkStates(evidence, reference),
+    ...checkEnd(evidence, commits),
+  ];
+}
+
+/** The order of records: epochs grow, commits follow each other, nobody writes for an epoch that is over. */
+function checkJournal(records: readonly JournalRecord[]): string[] {
+  let state = EMPTY_JOURNAL_STATE;
+  for (const [i, record] of records.entries()) {
+    const next = applyRecord(state, record);
+    if (typeof next === 'string') return [`journal line ${i + 1}: ${next}`];
+    state = next;
+  }
+  return [];
+}
+
+/** Generations grow inside an epoch, and a commit is of the generation that was formed last. */
+function checkGenerations(records: readonly JournalRecord[]): string[] {
+  const problems: string[] = [];
+  let formed: { readonly epoch: number; readonly generation: number } | undefined;
+  for (const record of records) {
+    if (record.kind === 'generation-formed') {
+      const { epoch, generation } = record;
+      if (formed?.epoch === epoch && generation <= formed.generation)
+        problems.push(`generation ${generation} of epoch ${epoch} was formed after generation ${formed.generation}`);
+      formed = record;
+    }
+    if (record.kind !== 'step-committed') continue;
+    const { epoch, generation, step } = record;
+    if (formed?.epoch !== epoch || formed.generation !== generation)
+      problems.push(
+        `step ${step} was committed by generation ${generation} of epoch ${epoch} while ${formed === undefined ? 'none was formed' : `generation ${formed.generation} of epoch ${formed.epoch} held`}`,
+      );
+  }
+  return problems;
+}
+
+/** Every commit, also of a step that is done again, has the gradient of the undisturbed run. */
+function checkCommits(commits: readonly Commit[], { steps }: ReferenceRun): string[] {
+  return commits.flatMap(({ step, epoch, gradDigest }) => {
+    const expected = steps[step - 1]?.gradDigest;
+    return expected === gradDigest
+      ? []
+      : [`step ${step}, epoch ${epoch}: expected gradient ${expected ?? 'of no such step'}, committed ${gradDigest}`];
+  });
+}
+
+/** Each session holds, in order, the steps its epoch committed, with the rows of the plan; at most one more where it was cut short. */
+function checkLedger(
+  sessions: readonly RecordedSession[],
+  records: readonly JournalRecord[],
+  reference: ReferenceRun,
+): string[] {
+  const problems: string[] = [];
+  const epochs = records.filter((record) => record.kind === 'run-opened').map(({ epoch }) => epoch);
+  for (const epoch of epochs) {
+    const committed = records.flatMap((record) =>
+      record.kind === 'step-committed' && record.epoch === epoch ? [record.step] : [],
+    );
+    const session = sessions.find((candidate) => candidate.epoch === epoch);
+    const recorded = session?.steps.map(({ step }) => step) ?? [];
+    const isNewest = epoch === epochs.at(-1);
+    const surplus = recorded.slice(committed.length);
+    if (recorded.slice(0, committed.length).join() !== committed.join())
+      problems.push(`epoch ${epoch}: committed steps ${committed.join()}, the ledger has ${recorded.join()}`);
+    if (surplus.length > (isNewest ? 1 : 0))
+      problems.push(`epoch ${epoch}: the ledger has steps ${surplus.join()}, which were not committed`);
+    for (const step of session?.steps ?? []) problems.push(...compareStep(epoch, step, reference.steps[step.step - 1]));
+  }
+  return problems;
+}
+
+function compareStep(
+  epoch: number,
+  found: RecordedSession['steps'][number],
+  expected: ReferenceStep | undefined,
+): string[] {
+  const where = `ledger, epoch ${epoch}, step ${found.step}`;
+  if (expected === undefined) return [`${where}: the run has no such step`];
+  const problems: string[] = [];
+  if (found.gradDigest !== expected.gradDigest)
+    problems.push(`${where}: expected gradient ${expected.gradDigest}, found ${found.gradDigest}`);
+  if (namesOf(found.lanes).join() !== namesOf(expected.lanes).join())
+    problems.push(`${where}: other rows than the plan has`);
+  return problems;
+}
+
+/** No example twice in one pass over its task, along the lineage. */
+function checkLineage(sessions: readonly RecordedSession[], commits: readonly Commit[]): string[] {
+  const lineage = new Map(commits.map((commit) => [commit.step, commit.epoch]));
+  const seen = new Map<string, number>();
+  const problems: string[] = [];
+  for (const [step, epoch] of lineage) {
+    const recorded = sessions
+      .find((session) => session.epoch === epoch)
+      ?.steps.find((candidate) => candidate.step === step);
+    for (const { task, index, epoch: pass } of recorded?.lanes.flat(2) ?? []) {
+      const name = `example ${index} of task ${task} in pass ${pass}`;
+      const before = seen.get(name);
+      if (before !== undefined) problems.push(`${name} was trained on in step ${before} and in step ${step}`);
+      seen.set(name, step);
+    }
+  }
+  return problems;
+}
+
+/** Checkpoints, and workers that ended in order, hold the parameters that the undisturbed run had after that step. */
+function checkStates({ checkpoints, finals }: RunEvidence, { steps, startDigest }: ReferenceRun): string[] {
+  const expectedAt = (step: number): string => (step === 0 ? startDigest : (steps[step - 1]?.paramDigest ?? 'none'));
+  const compare = (what: string, step: number, found: string): string[] =>
+    found === expectedAt(step)
+      ? []
+      : [`${what} of step ${step}: expected parameters ${expectedAt(step)}, found ${found}`];
+  return [
+    ...checkpoints.flatMap(({ step, paramDigest }) => compare('the checkpoint', step, paramDigest)),
+    ...finals.flatMap(({ workerId, step, paramDigest }) => compare(`the state of ${workerId}`, step, paramDigest)),
+  ];
+}
+
+/** A run that finished has committed all of its steps, and saved the last one. */
+function checkEnd({ finishedAt, checkpoints, records }: RunEvidence, commits: readonly Commit[]): string[] {
+  const published = new Set(checkpoints.map(({ step }) => step));
+  const lost = records.flatMap((record) =>
+    record.kind === 'checkpoint-published' && record.step === finishedAt && !published.has(record.step)
+      ? [`the checkpoint of step ${record.step} was published and is not there`]
+      : [],
+  );
+  if (finishedAt === undefined || finishedAt === 0) return lost;
+  const last = commits.at(-1)?.step ?? 0;
+  if (last !== finishedAt) lost.push(`the run finished after step ${last} of ${finishedAt}`);
+  if (!published.has(finishedAt)) lost.push(`the run finished without a checkpoint of step ${finishedAt}`);
+  return lost;
+}
+
+function namesOf(lanes: Lanes<PlannedExample>): string[] {
+  return lanes.map((rows) =>
+    rows.map((row) => row.map(({ task, index, epoch }) => `${task}.${index}.${epoch}`).join(' ')).join('/'),
+  );
+}

@@ -1,0 +1,150 @@
+/**
+ * Checkpoints on a disk that all processes of the simulation share: workers write shards into a folder, the coordinator makes it whole.
+ * A folder that was not published does not exist for a reader; a published one is checked as it is read.
+ */
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { checkpointName, writingName } from '../../shared/checkpoint/layout.ts';
+import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
+import { planCheckpoint, shardsOfRank, type ShardPlan, type TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
+import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import type { PublishedCheckpoint } from '../../coordinator/checkpoint/publish.ts';
+import type { WrittenCheckpoint } from '../../coordinator/saver.ts';
+import type { WrittenShards } from '../../worker/checkpoint/shard-writer.ts';
+import type { MemoryDisk } from './memory-disk.ts';
+import type { VirtualProcess } from './virtual-process.ts';
+
+/** Of one run; the folder of its checkpoints is nowhere but in names. */
+export const CHECKPOINTS_FOLDER = '/simulated/run/checkpoints';
+const MAX_SHARD_BYTES = 1024;
+
+type Tensors = ReadonlyMap<string, Float32Array>;
+
+export interface SavedState {
+  readonly parameters: Tensors;
+  readonly optimizer: Tensors;
+}
+
+/** What `publish` is given. */
+export type ToPublish = WrittenCheckpoint & { readonly engineFingerprint: string };
+
+export interface SavedCheckpoint extends SavedState {
+  readonly path: string;
+  readonly run: Omit<ToPublish, 'writingFolder' | 'finalFolder' | 'workerFiles'>;
+}
+
+export interface ShardsToWrite extends SavedState {
+  readonly folder: string;
+  /** This worker's place among the writers. */
+  readonly writer: number;
+  readonly numWriters: number;
+}
+
+interface Folder {
+  readonly files: Map<string, { readonly tensors: Tensors; readonly sha256: string }>;
+  run?: SavedCheckpoint['run'];
+}
+
+export class MemoryCheckpoints {
+  readonly #disk: MemoryDisk;
+  readonly #plan: ShardPlan;
+  readonly #folders = new Map<string, Folder>();
+
+  /** @param specs of everything a checkpoint holds: an engine has both */
+  constructor(
+    disk: MemoryDisk,
+    specs: { readonly parameters: readonly TensorSpec[]; readonly optimizerSlots: readonly TensorSpec[] },
+  ) {
+    this.#disk = disk;
+    const { parameters, optimizerSlots } = specs;
+    this.#plan = planCheckpoint({ parameters, optimizerSlots, maxShardBytes: MAX_SHARD_BYTES });
+  }
+
+  /** As coordinator/checkpoint/publish.ts: a leftover of the same name is removed. */
+  makeWritingFolder(
+    checkpointsFolder: string,
+    at: { readonly step: number; readonly epoch: number; readonly generation: number },
+  ): Promise<string> {
+    const path = `${checkpointsFolder}/${writingName(at.step, at.epoch, at.generation)}`;
+    this.#folders.set(path, { files: new Map() });
+    return Promise.resolve(path);
+  }
+
+  /** For a coordinator that makes its folder elsewhere. */
+  ensureFolder(path: string): void {
+    if (!this.#folders.has(path)) this.#folders.set(path, { files: new Map() });
+  }
+
+  /**
+   * Writes the shards of one writer, from the tensors as they are now.
+   * @throws PATH_UNUSABLE where the folder is gone: published or removed meanwhile
+   */
+  async writeShards(process: VirtualProcess, written: ShardsToWrite): Promise<WrittenShards> {
+    const { folder, writer, numWriters, parameters, optimizer } = written;
+    const shards = shardsOfRank(this.#plan, writer, numWriters).map(({ kind, file, tensors, bytes }) => {
+      const source = kind === 'model' ? parameters : optimizer;
+      const copies = new Map(tensors.map(({ name }) => [name, source.get(name)!.slice()]));
+      return { file, bytes, tensors: copies, sha256: parameterDigest(copies) };
+    });
+    const paramDigest = parameterDigest(parameters);
+    for (const { file, tensors, sha256 } of shards) {
+      if (!this.#folders.has(folder)) throw new TrainerError('PATH_UNUSABLE', `cannot write ${folder}/${file}: gone`);
+      await this.#disk.write(process, file, () => this.#folders.get(folder)?.files.set(file, { tensors, sha256 }));
+    }
+    return { files: shards.map(({ file, bytes, sha256 }) => ({ file, bytes, sha256 })), paramDigest };
+  }
+
+  /**
+   * As coordinator/publisher.ts: a folder whose shards are all there, and as they were reported, appears under its final name at once.
+   * @throws CHECKPOINT_MISMATCH where another checkpoint of that step is there, INTERNAL for shards that are not what was reported
+   */
+  async publish(process: VirtualProcess, written: ToPublish): Promise<PublishedCheckpoint> {
+    const { writingFolder, finalFolder, workerFiles, ...run } = written;
+    const folder = this.#folders.get(writingFolder);
+    const reported = new Map(workerFiles.flatMap(({ files }) => files.map((entry) => [entry.file, entry] as const)));
+    assertInvariant(reported.size === this.#plan.length, `${writingFolder}: every shard of the plan is reported once`);
+    for (const { file } of this.#plan)
+      assertInvariant(
+        folder?.files.get(file)?.sha256 === reported.get(file)?.sha256,
+        `${writingFolder}/${file} is there, as it was reported`,
+      );
+    assertInvariant(basename(finalFolder) === checkpointName(run.step), `${finalFolder} is named after ${run.step}`);
+    const known = this.#folders.get(finalFolder)?.run;
+    if (known !== undefined && known.paramDigest !== run.paramDigest)
+      throw new TrainerError(
+        'CHECKPOINT_MISMATCH',
+        `${finalFolder}: expected parameters ${run.paramDigest}, found ${known.paramDigest}`,
+      );
+    await this.#disk.write(process, basename(finalFolder), () => {
+      this.#folders.delete(writingFolder);
+      this.#folders.set(finalFolder, { files: folder!.files, run });
+    });
+    const bytes = [...reported.values()].reduce((sum, entry) => sum + entry.bytes, 0);
+    return { path: finalFolder, step: run.step, bytes, paramDigest: run.paramDigest };
+  }
+
+  /** Published checkpoints by rising step. */
+  published(): SavedCheckpoint[] {
+    return [...this.#folders]
+      .flatMap(([path, { run }]) => (run === undefined ? [] : [this.read(path)]))
+      .sort((a, b) => a.run.step - b.run.step);
+  }
+
+  /** @throws CHECKPOINT_CORRUPT where it was not published, or does not hold what it should */
+  read(path: string): SavedCheckpoint {
+    const { run, files } = this.#folders.get(path) ?? {};
+    if (run === undefined || files === undefined)
+      throw new TrainerError('CHECKPOINT_CORRUPT', `${path}: expected a published checkpoint, found none`);
+    const tensorsOf = (kind: 'model' | 'optimizer'): Tensors =>
+      new Map(this.#plan.flatMap((shard) => (shard.kind === kind ? [...(files.get(shard.file)?.tensors ?? [])] : [])));
+    const state = { parameters: tensorsOf('model'), optimizer: tensorsOf('optimizer') };
+    if (parameterDigest(state.parameters) !== run.paramDigest)
+      throw new TrainerError('CHECKPOINT_CORRUPT', `${path}: its parameters are not those it was published with`);
+    return { path, run, ...state };
+  }
+}
+
+/** Of all that training goes on from. */
+export function stateDigest({ parameters, optimizer }: SavedState): string {
+  return createHash('sha256').update(parameterDigest(parameters)).update(parameterDigest(optimizer)).digest('hex');
+}

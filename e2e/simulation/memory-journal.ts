@@ -1,0 +1,68 @@
+/**
+ * The journal of a run on a disk of the simulation: the rules of coordinator/journal.ts (order of records, one fsync for each, what is
+ * acknowledged stays) without a file. A coordinator that comes after a crash opens the same lines.
+ */
+import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { applyRecord, EMPTY_JOURNAL_STATE, journalRecordSchema } from '../../coordinator/journal-records.ts';
+import type { JournalRecord, JournalState } from '../../coordinator/journal-records.ts';
+import { MAX_PENDING_RECORDS, type Journal } from '../../coordinator/journal.ts';
+import type { MemoryDisk } from './memory-disk.ts';
+import type { VirtualProcess } from './virtual-process.ts';
+
+/** What a coordinator uses of a Journal. */
+export type JournalLike = Pick<Journal, 'append' | 'state'>;
+
+export interface MemoryJournalInit {
+  readonly disk: MemoryDisk;
+  readonly process: VirtualProcess;
+  /** The file: JSON of one record a line; outlives the process. */
+  readonly lines: string[];
+}
+
+/** @throws JOURNAL_CORRUPT where a record cannot follow the ones before it */
+export function readMemoryJournal(lines: readonly string[]): { records: JournalRecord[]; state: JournalState } {
+  let state = EMPTY_JOURNAL_STATE;
+  const records = lines.map((line, i) => {
+    const record = journalRecordSchema.parse(JSON.parse(line));
+    const next = applyRecord(state, record);
+    if (typeof next === 'string') throw new TrainerError('JOURNAL_CORRUPT', `journal line ${i + 1}: ${next}`);
+    state = next;
+    return record;
+  });
+  return { records, state };
+}
+
+export class MemoryJournal implements JournalLike {
+  readonly #init: MemoryJournalInit;
+  /** State after every record given to `append`. */
+  #state: JournalState;
+  #durableState: JournalState;
+  #last: Promise<void> = Promise.resolve();
+  #numPending = 0;
+
+  /** @throws JOURNAL_CORRUPT */
+  constructor(init: MemoryJournalInit) {
+    this.#init = init;
+    this.#state = this.#durableState = readMemoryJournal(init.lines).state;
+  }
+
+  get state(): JournalState {
+    return this.#durableState;
+  }
+
+  async append(record: JournalRecord): Promise<void> {
+    const { disk, process, lines } = this.#init;
+    assertInvariant(journalRecordSchema.safeParse(record).success, `journal record ${JSON.stringify(record)}`);
+    const next = applyRecord(this.#state, record);
+    if (typeof next === 'string') throw new TrainerError('INTERNAL', `journal: ${next}`);
+    assertInvariant(this.#numPending < MAX_PENDING_RECORDS, `${MAX_PENDING_RECORDS} journal records are pending`);
+    this.#state = next;
+    this.#numPending += 1;
+    const line = JSON.stringify(record);
+    const written = this.#last.then(() => disk.write(process, record.kind, () => lines.push(line)));
+    this.#last = written;
+    await written;
+    this.#numPending -= 1;
+    this.#durableState = next;
+  }
+}

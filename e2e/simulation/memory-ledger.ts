@@ -1,0 +1,58 @@
+/**
+ * The ledger of a run on a disk of the simulation: the rows of each step, session by session. As in coordinator/ledger, a step is
+ * written before it is committed, and one that was written and not committed is cut off when the next session opens.
+ */
+import { assertInvariant } from '../../shared/errors.ts';
+import type { StepToRecord } from '../../coordinator/ledger/ledger-step.ts';
+import type { StepSink } from '../../coordinator/ledger/record-step.ts';
+import type { LastCommit } from '../../coordinator/ledger/repair-ledger.ts';
+import type { MemoryDisk } from './memory-disk.ts';
+import type { VirtualProcess } from './virtual-process.ts';
+
+export interface LedgerSession {
+  readonly epoch: number;
+  /** Updates in the parameters that it started from. */
+  readonly startStep: number;
+  readonly steps: StepToRecord[];
+}
+
+export interface MemoryLedgerInit {
+  readonly disk: MemoryDisk;
+  readonly process: VirtualProcess;
+  /** The files; they outlive the process. */
+  readonly sessions: LedgerSession[];
+  readonly epoch: number;
+  readonly startStep: number;
+  /** What the journal committed last, before the new epoch. */
+  readonly committed: LastCommit;
+}
+
+/** Cuts off what was written and not committed. */
+function repairMemoryLedger(sessions: readonly LedgerSession[], committed: LastCommit): void {
+  const newest = sessions.at(-1);
+  if (newest?.epoch !== committed.epoch) return;
+  const numKept = newest.steps.filter(({ step }) => step <= committed.step).length;
+  newest.steps.length = numKept;
+}
+
+export class MemoryLedger implements StepSink {
+  readonly #init: MemoryLedgerInit;
+  readonly #session: LedgerSession;
+  #step: number;
+
+  constructor(init: MemoryLedgerInit) {
+    this.#init = init;
+    const { sessions, epoch, startStep, committed } = init;
+    repairMemoryLedger(sessions, committed);
+    this.#session = { epoch, startStep, steps: [] };
+    sessions.push(this.#session);
+    this.#step = startStep;
+  }
+
+  async append(step: StepToRecord): Promise<void> {
+    const { disk, process } = this.#init;
+    assertInvariant(step.step === this.#step + 1, `step ${step.step} recorded after step ${this.#step}`);
+    this.#step = step.step;
+    await disk.write(process, 'ledger', () => this.#session.steps.push(step));
+  }
+}

@@ -1,0 +1,354 @@
+/**
+ * One end of a connection of the simulation: the rules and codes of shared/transport, with the kernel of its process between it and
+ * the wire. The kernels of both sides together hold a bounded number of bytes for a direction; what is more waits in the sender.
+ *
+ * An end is reached only while its process runs: messages that come meanwhile wait in the kernel. A process that crashes leaves its
+ * kernel behind, which ends the connection: after what was already sent, or in place of it (a reset).
+ */
+import { TrainerError, type ErrorCode } from '../../shared/errors.ts';
+import type { RandomStream } from '../../shared/random.ts';
+import { toCloseCode, toCloseInfo, toCloseReason } from '../../shared/transport/close-codes.ts';
+import {
+  CLOSE_TIMEOUT_MS,
+  type CloseInfo,
+  type Connection,
+  type ConnectionLimits,
+  type SendOptions,
+} from '../../shared/transport/transport.ts';
+import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
+import type { VirtualProcess } from './virtual-process.ts';
+import { Wire } from './wire.ts';
+
+/** Close code where no close frame came. */
+const NO_CLOSE_FRAME = 1006;
+/** One in so many messages is not taken by the kernel at once, so that its parts stay the sender's memory for a while. */
+const LATE_HAND_OVER = 8;
+/** For how long at most, ms. */
+const MAX_HAND_OVER_MS = 1;
+
+type WireItem =
+  | { readonly kind: 'opened' }
+  | { readonly kind: 'data'; readonly data: Uint8Array }
+  | { readonly kind: 'close'; readonly code: number; readonly reason: string }
+  | { readonly kind: 'close-answer' }
+  /** The other side is no more. */
+  | { readonly kind: 'gone' };
+
+interface QueuedMessage {
+  readonly parts: readonly Uint8Array[];
+  readonly numBytes: number;
+  readonly settle: (error: TrainerError | null) => void;
+}
+
+export interface EndInit {
+  readonly time: VirtualTime;
+  readonly process: VirtualProcess;
+  readonly peer: string;
+  readonly path: string;
+  readonly limits: ConnectionLimits;
+  readonly random: RandomStream;
+  /** Of one message, ms. */
+  readonly delayMs: () => number;
+  /** Nothing comes through to the other side now. */
+  readonly isBlocked: () => boolean;
+  /** Bytes and messages of this direction that the kernels hold. */
+  readonly kernelBytes: number;
+  readonly kernelMessages: number;
+  /** Changes bytes on their way; for faults. */
+  readonly tamper: (data: Uint8Array) => void;
+}
+
+export class ConnectionEnd implements Connection {
+  readonly peer: string;
+  readonly path: string;
+  readonly closed: Promise<CloseInfo>;
+  readonly process: VirtualProcess;
+  /** Called once, when the other side has accepted. */
+  onOpened: () => void = () => undefined;
+  readonly #init: EndInit;
+  readonly #label: string;
+  /** To the other end. */
+  readonly #wire: Wire<WireItem>;
+  #other!: ConnectionEnd;
+  #queue: QueuedMessage[] = [];
+  #queuedBytes = 0;
+  #handOver: ScheduledEvent | undefined;
+  /** Taken by the kernel and not yet by the other process. */
+  #kernelBytes = 0;
+  #kernelMessages = 0;
+  #arrived: WireItem[] = [];
+  #delivery: ScheduledEvent | undefined;
+  #handler: ((data: Uint8Array) => void) | null = null;
+  #isClosing = false;
+  #isOver = false;
+  #isGoneTold = false;
+  /** What was given to `close`; the frame goes out when what was queued before it has. */
+  #ownClose: { readonly code: number; readonly reason: string } = { code: NO_CLOSE_FRAME, reason: '' };
+  #hasCloseToSend = false;
+  #error: TrainerError | null = null;
+  readonly #pings = new Set<(error: TrainerError | null) => void>();
+  #end!: (info: CloseInfo) => void;
+
+  constructor(init: EndInit, otherName: string) {
+    this.#init = init;
+    this.peer = init.peer;
+    this.path = init.path;
+    this.process = init.process;
+    this.#label = `${init.process.name} → ${otherName}`;
+    this.closed = new Promise((resolve) => (this.#end = resolve));
+    const { time, delayMs, isBlocked } = init;
+    const arrive = (item: WireItem): void => this.#other.#arrive(item);
+    this.#wire = new Wire<WireItem>({ time, label: `${this.#label} ${init.path}`, delayMs, isBlocked, arrive });
+  }
+
+  join(other: ConnectionEnd): void {
+    this.#other = other;
+  }
+
+  get isOpen(): boolean {
+    return !this.#isClosing && !this.#isOver;
+  }
+
+  /** Nothing more happens here. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(new TrainerError('ABORTED', 'sending was called off'));
+    if (!this.isOpen) return Promise.reject(this.#lost());
+    const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+    const { maxQueuedBytes, maxQueuedMessages } = this.#init.limits;
+    if (this.#queue.length >= maxQueuedMessages || this.#queuedBytes + numBytes > maxQueuedBytes)
+      return Promise.reject(
+        new TrainerError(
+          'SEND_OVERFLOW',
+          `connection to ${this.peer}: more than ${maxQueuedMessages} messages or ${maxQueuedBytes} B would wait; the peer reads too slowly`,
+        ),
+      );
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => reject(new TrainerError('ABORTED', 'sending was called off'));
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const settle = (error: TrainerError | null): void => {
+        signal?.removeEventListener('abort', onAbort);
+        if (error === null) resolve();
+        else reject(error);
+      };
+      this.#queuedBytes += numBytes;
+      this.#queue.push({ parts, numBytes, settle });
+      this.#handOverLater();
+    });
+  }
+
+  onMessage(handler: (data: Uint8Array) => void): void {
+    if (this.#handler !== null)
+      throw new TrainerError('INTERNAL', `connection to ${this.peer}: onMessage was set twice`);
+    this.#handler = handler;
+    this.#deliverLater();
+  }
+
+  ping(timeoutMs: number): Promise<number> {
+    if (!this.isOpen) return Promise.reject(this.#lost());
+    const { time, process, delayMs, isBlocked } = this.#init;
+    const startMs = time.nowMs;
+    const label = `${this.#label} ping`;
+    return new Promise((resolve, reject) => {
+      const late = process.schedule(timeoutMs, label, () =>
+        settle(new TrainerError('CONNECT_FAILED', `${this.peer} did not answer a ping within ${timeoutMs} ms`)),
+      );
+      const settle = (error: TrainerError | null): void => {
+        late.cancel();
+        this.#pings.delete(settle);
+        if (error === null) resolve(time.nowMs - startMs);
+        else reject(error);
+      };
+      this.#pings.add(settle);
+      time.schedule(delayMs() + delayMs(), label, () => {
+        const answers = !isBlocked() && this.#other.process.state === 'running' && !this.#other.#isOver;
+        if (answers && this.#pings.has(settle)) process.enter(label, () => settle(null));
+      });
+    });
+  }
+
+  close(code: ErrorCode | 'NORMAL', reason: string): void {
+    if (!this.isOpen) return;
+    this.#isClosing = true;
+    if (code !== 'NORMAL') this.#error = new TrainerError(code, `connection to ${this.peer} closed here: ${reason}`);
+    this.#ownClose = { code: toCloseCode(code), reason: toCloseReason(reason) };
+    this.#hasCloseToSend = true;
+    this.#handOverLater();
+    // What waits to be read holds the close frame of the other side up no longer.
+    this.#arrived = this.#arrived.filter(({ kind }) => kind !== 'data');
+    this.#deliverLater();
+    this.process.schedule(CLOSE_TIMEOUT_MS, `${this.#label} closing`, () => this.terminate());
+  }
+
+  /** Ends the connection without a word; the other side is told by the kernel. */
+  terminate(): void {
+    if (this.#isOver) return;
+    this.#wire.clear();
+    this.#tellGone();
+    this.#finish(toCloseInfo(NO_CLOSE_FRAME, '', this.peer));
+  }
+
+  /** Accepted: the other side learns of it. */
+  accept(): void {
+    this.#wire.push({ kind: 'opened' });
+  }
+
+  /** The wire may let something through again. */
+  resume(): void {
+    this.#wire.resume();
+  }
+
+  /** The process has crashed: the kernel closes. @param isReset what is on its way is lost */
+  crashed(isReset: boolean): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#queue = [];
+    if (isReset) this.#wire.clear();
+    this.#tellGone();
+  }
+
+  /** The process has been continued. */
+  continued(): void {
+    this.#handOverLater();
+    this.#deliverLater();
+  }
+
+  /** This side finds after a while that the connection is broken, whatever the other one finds. */
+  breakAfter(delayMs: number): void {
+    this.#init.time.schedule(delayMs, `${this.#label} breaks`, () =>
+      this.process.enter(`${this.#label} breaks`, () => this.#finish(toCloseInfo(NO_CLOSE_FRAME, '', this.peer))),
+    );
+  }
+
+  /** Lets the kernel take what it has room for. */
+  #handOverLater(): void {
+    if (this.process.state !== 'running' || this.#handOver !== undefined || this.#isOver) return;
+    const { random } = this.#init;
+    while (this.#queue.length > 0 && this.#hasRoom(this.#queue[0]!.numBytes)) {
+      if (random.nextBelow(LATE_HAND_OVER) === 0) {
+        this.#handOver = this.process.schedule(
+          random.nextFloat() * MAX_HAND_OVER_MS,
+          `${this.#label} hand-over`,
+          () => {
+            this.#handOver = undefined;
+            if (this.#isOver) return;
+            this.#handOverOne();
+            this.#handOverLater();
+          },
+        );
+        return;
+      }
+      this.#handOverOne();
+    }
+    if (this.#queue.length > 0 || !this.#hasCloseToSend) return;
+    this.#hasCloseToSend = false;
+    this.#wire.push({ kind: 'close', ...this.#ownClose });
+  }
+
+  #tellGone(): void {
+    if (this.#isGoneTold) return;
+    this.#isGoneTold = true;
+    this.#wire.push({ kind: 'gone' });
+  }
+
+  #hasRoom(numBytes: number): boolean {
+    const { kernelBytes, kernelMessages } = this.#init;
+    if (this.#kernelMessages === 0) return true;
+    return this.#kernelMessages < kernelMessages && this.#kernelBytes + numBytes <= kernelBytes;
+  }
+
+  #handOverOne(): void {
+    const message = this.#queue.shift();
+    if (message === undefined) return;
+    const data = new Uint8Array(Buffer.concat(message.parts));
+    this.#queuedBytes -= message.numBytes;
+    this.#kernelBytes += message.numBytes;
+    this.#kernelMessages += 1;
+    this.#init.tamper(data);
+    this.#wire.push({ kind: 'data', data });
+    message.settle(null);
+  }
+
+  /** Something comes out of the wire, into the kernel of this side. */
+  #arrive(item: WireItem): void {
+    if (this.#isOver) {
+      this.#tellGone(); // nobody is here to read
+      return;
+    }
+    this.#arrived.push(item);
+    if (this.#delivery === undefined) this.#deliver();
+  }
+
+  /** One at a time, so that what it sets in motion comes to rest before the next one. */
+  #deliverLater(): void {
+    if (this.#delivery !== undefined || this.#arrived.length === 0) return;
+    this.#delivery = this.#init.time.schedule(0, `${this.#label} reads`, () => {
+      this.#delivery = undefined;
+      this.#deliver();
+    });
+  }
+
+  #deliver(): void {
+    if (this.process.state !== 'running' || this.#isOver) return;
+    const isRead = this.#handler !== null || this.#isClosing;
+    // Unread messages hold up what comes behind them, but not the kernel's word that the other side is gone.
+    const at = this.#arrived.findIndex(({ kind }, i) => kind === 'gone' || (i === 0 && (kind !== 'data' || isRead)));
+    const item = this.#arrived[at];
+    if (item === undefined) return;
+    this.#arrived.splice(at, 1);
+    this.#deliverLater();
+    switch (item.kind) {
+      case 'opened':
+        this.onOpened();
+        break;
+      case 'data':
+        this.#receive(item.data);
+        break;
+      case 'close':
+        this.#receiveClose(item);
+        break;
+      case 'close-answer':
+        this.#finish(this.#ownClose);
+        break;
+      case 'gone':
+        this.#finish(toCloseInfo(NO_CLOSE_FRAME, '', this.peer));
+        break;
+    }
+  }
+
+  #receive(data: Uint8Array): void {
+    this.#other.#kernelBytes -= data.length;
+    this.#other.#kernelMessages -= 1;
+    this.#other.#handOverLater();
+    if (this.#isClosing) return;
+    const { maxMessageBytes } = this.#init.limits;
+    if (data.length > maxMessageBytes)
+      this.close('MESSAGE_TOO_LARGE', `expected at most ${maxMessageBytes} B, got ${data.length} B`);
+    else this.#handler!(data);
+  }
+
+  #receiveClose({ code, reason }: { readonly code: number; readonly reason: string }): void {
+    // Where both sides close at the same time, each takes the other's frame as the answer.
+    if (!this.#isClosing) this.#wire.push({ kind: 'close-answer' });
+    this.#finish(toCloseInfo(code, reason, this.peer));
+  }
+
+  #finish(info: CloseInfo): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    for (const { settle } of this.#queue) settle(this.#lost());
+    for (const settle of this.#pings) settle(this.#lost());
+    this.#queue = [];
+    this.#arrived = [];
+    this.#end(this.#error === null ? info : { ...info, error: this.#error });
+  }
+
+  #lost(): TrainerError {
+    return new TrainerError('CONNECTION_LOST', `connection to ${this.peer} is closed`, {
+      cause: this.#error ?? undefined,
+    });
+  }
+}

@@ -1,0 +1,159 @@
+/** The Transport of one process of the simulation: listening and dialling, as websocket-listener.ts and websocket-dial.ts do it. */
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { createBearerCheck, formatBearer } from '../../shared/transport/bearer-token.ts';
+import type { Connection, DialInit, Listener, ListenInit, Transport } from '../../shared/transport/transport.ts';
+import type { Listening, SimulatedNetwork } from './simulated-network.ts';
+import type { VirtualProcess } from './virtual-process.ts';
+
+const PROTOCOL = 'sim:';
+
+export class SimulatedTransport implements Transport {
+  readonly #network: SimulatedNetwork;
+  readonly #process: VirtualProcess;
+
+  constructor(network: SimulatedNetwork, process: VirtualProcess) {
+    this.#network = network;
+    this.#process = process;
+    network.attach(process);
+  }
+
+  listen(init: ListenInit): Promise<Listener> {
+    try {
+      const { port, listening } = this.#network.listen(this.#process, init);
+      const close = async (): Promise<void> => {
+        this.#network.stopListening(listening);
+        const accepted = [...listening.accepted];
+        for (const connection of accepted) connection.close('NORMAL', 'the listener closes');
+        await Promise.all(accepted.map(({ closed }) => closed));
+      };
+      return Promise.resolve({ port, url: `${PROTOCOL}//${init.host}:${port}`, localUrl: null, close });
+    } catch (error) {
+      return Promise.reject(toTrainerError(error));
+    }
+  }
+
+  async dial(url: string, init: DialInit): Promise<Connection> {
+    if (init.signal?.aborted === true) throw new TrainerError('ABORTED', `connecting to ${url} was called off`);
+    const parsed = URL.canParse(url) ? new URL(url) : null;
+    if (parsed?.protocol !== PROTOCOL)
+      throw new TrainerError('CONFIG_INVALID', `address: expected ${PROTOCOL}//host:port/path, found ${url}`);
+    return new Promise((resolve, reject) => {
+      const path = parsed.pathname + parsed.search;
+      new Attempt(this.#network, this.#process, { url, address: parsed.host, path, ...init }, resolve, reject).knock();
+    });
+  }
+}
+
+interface AttemptInit extends DialInit {
+  readonly url: string;
+  readonly address: string;
+  readonly path: string;
+}
+
+/** One connection that is being made: a knock travels there, the token is looked at, the answer travels back. */
+class Attempt {
+  readonly #network: SimulatedNetwork;
+  readonly #process: VirtualProcess;
+  readonly #init: AttemptInit;
+  readonly #label: string;
+  #isOver = false;
+  /** Called once it is over; ends what has been made of it where it failed. */
+  readonly #settle: (outcome: Connection | TrainerError) => void;
+  #abandon: () => void = () => undefined;
+
+  constructor(
+    network: SimulatedNetwork,
+    process: VirtualProcess,
+    init: AttemptInit,
+    resolve: (connection: Connection) => void,
+    reject: (error: TrainerError) => void,
+  ) {
+    this.#network = network;
+    this.#process = process;
+    this.#init = init;
+    this.#label = `${process.name} dials ${init.url}`;
+    const { url, timeoutMs, signal } = init;
+    const late = process.schedule(timeoutMs, this.#label, () => this.#fail(`no answer`));
+    const onAbort = (): void =>
+      this.#settle(new TrainerError('ABORTED', `connecting to ${url} was called off`, { cause: signal?.reason }));
+    signal?.addEventListener('abort', onAbort, { once: true });
+    this.#settle = (outcome) => {
+      if (this.#isOver) return;
+      this.#isOver = true;
+      late.cancel();
+      signal?.removeEventListener('abort', onAbort);
+      if (outcome instanceof TrainerError) {
+        this.#abandon();
+        reject(outcome);
+      } else resolve(outcome);
+    };
+  }
+
+  knock(): void {
+    const network = this.#network;
+    network.time.schedule(network.delayMs(), this.#label, () => {
+      if (this.#isOver || this.#process.state === 'crashed') return;
+      const listening = network.listeningAt(this.#init.address);
+      if (listening === undefined) this.#answer(() => this.#fail('nobody listens'));
+      // As the kernel does, it goes on trying until it is told to stop.
+      else if (network.isBlocked(this.#process, listening.process)) network.onHeal(() => this.knock());
+      else this.#arrive(listening);
+    });
+  }
+
+  #arrive(listening: Listening): void {
+    const { process } = listening;
+    process.onCrash(() => {
+      if (!this.#isOver) this.#answer(() => this.#fail('the connection was reset'));
+    });
+    process.enter(this.#label, () => {
+      if (!this.#isOver && this.#process.state !== 'crashed') this.#admit(listening);
+    });
+  }
+
+  /** In the process that listens. */
+  #admit(listening: Listening): void {
+    const { url, path, token, limits } = this.#init;
+    const { init } = listening;
+    const remote = this.#process.name;
+    if (this.#network.listeningAt(this.#init.address) !== listening) {
+      this.#answer(() => this.#fail('nobody listens'));
+      return;
+    }
+    if (!createBearerCheck(init.token)(formatBearer(token))) {
+      init.onRefused?.({ remote, code: 'AUTH_FAILED', reason: `${path} without the token of the run` });
+      const error = new TrainerError('AUTH_FAILED', `${url} refused the token; use the token of that run`);
+      this.#answer(() => this.#settle(error));
+      return;
+    }
+    const refused = init.admit?.(path) ?? null;
+    if (refused !== null) {
+      init.onRefused?.({ remote, code: 'JOIN_REFUSED', reason: refused });
+      const error = new TrainerError('CONNECT_FAILED', `${url} refused the connection: ${refused}`, {
+        retryable: true,
+      });
+      this.#answer(() => this.#settle(error));
+      return;
+    }
+    const { near, far } = this.#network.connect(this.#process, listening, { url, path, limits });
+    near.onOpened = () => this.#settle(near);
+    void near.closed.then(() => this.#fail('the connection was reset'));
+    this.#abandon = () => near.terminate();
+    far.accept();
+    init.onConnection(far);
+  }
+
+  /** After a way back; into the process that dials. */
+  #answer(then: () => void): void {
+    this.#process.schedule(this.#network.delayMs(), this.#label, then);
+  }
+
+  #fail(why: string): void {
+    const { url, timeoutMs } = this.#init;
+    this.#settle(
+      new TrainerError('CONNECT_FAILED', `cannot connect to ${url} within ${timeoutMs} ms: ${why}`, {
+        retryable: true,
+      }),
+    );
+  }
+}

@@ -1,0 +1,46 @@
+/** The run that is simulated: a configuration so small that a step costs microseconds, with every deadline short against the run. */
+import { checkConfig } from '../../shared/config/load-config.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { TOY_FEATURE_LENGTHS, TOY_VOCABULARY } from './toy-mixture.ts';
+
+export const TOY_MODEL = {
+  vocabSize: TOY_VOCABULARY,
+  dModel: 4,
+  dKv: 2,
+  dFf: 8,
+  numLayers: 1,
+  numDecoderLayers: 1,
+  numHeads: 2,
+  relativeAttentionNumBuckets: 4,
+  relativeAttentionMaxDistance: 8,
+};
+
+export interface ToyRunOptions {
+  readonly steps: number;
+  readonly minWorkers: number;
+  readonly checkpointEverySteps?: number;
+}
+
+export function createToyConfig({ steps, minWorkers, checkpointEverySteps }: ToyRunOptions): RunConfig {
+  const config = {
+    name: 'toy',
+    seed: 7,
+    model: TOY_MODEL,
+    featureLengths: TOY_FEATURE_LENGTHS,
+    mixture: { path: '/simulated/mixture.yaml', denoisingRatio: 0, windowDraws: 32 },
+    training: { steps, rowsPerStep: 8, numLanes: 8, microbatchRows: 1 },
+    schedule: { kind: 'inverse-square-root', warmupSteps: 4, scale: 0.1 },
+    cluster: {
+      listenPort: 1,
+      minWorkers,
+      rendezvousTimeoutMs: 60_000,
+      heartbeatIntervalMs: 1_000,
+      heartbeatTimeoutMs: 5_000,
+      stepTimeoutMs: 10_000,
+    },
+    // Two buckets of the 2,624 B; a chunk of a world of two is two frames, of three one: every frame is an event.
+    collective: { link: 'message', socket: 'tcp', bucketBytes: 1_408, frameBytes: 512 },
+    checkpoint: checkpointEverySteps === undefined ? {} : { everySteps: checkpointEverySteps },
+  };
+  return checkConfig(config, 'the simulated run');
+}
