@@ -4,53 +4,30 @@
  * this one puts them in order.
  */
 import { relative } from 'node:path';
-import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
-import type { Clock } from '../shared/clock.ts';
-import type { RunConfig } from '../shared/config/schema.ts';
 import type { TrainerError } from '../shared/errors.ts';
 import { toTrainerError } from '../shared/errors.ts';
-import type { Logger } from '../shared/logger.ts';
 import type { Transport } from '../shared/transport/transport.ts';
-import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { ControlServer } from './control-server.ts';
-import { endGeneration, settleFurthest } from './end-generation.ts';
+import { endGeneration } from './end-generation.ts';
+import { failRun, finishRun } from './end-run.ts';
+import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
 import { checkAlike, formGeneration, type Generation } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
-import type { Journal } from './journal.ts';
-import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
 import type { RoomOnDisk } from './room-on-disk.ts';
-import { planConfigOf } from './plan-config.ts';
 import { predictRunOf } from './predicted-run.ts';
-import { Roster, type ReadyWorker } from './roster.ts';
+import type { ReadyWorker } from './roster.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
-import { salvage } from './salvage.ts';
-import { Saver } from './saver.ts';
-import type { StartingPoint } from './starting-point.ts';
-import { StepDealer } from './step-dealer.ts';
-import { Steering } from './steering.ts';
 import { steeringRoutes } from './steering-requests.ts';
-import { Training, type GenerationEnding, type PastGeneration } from './training.ts';
+import { Training, type GenerationEnding } from './training.ts';
 
-export interface CoordinatorInit {
-  readonly config: RunConfig;
-  readonly runId: string;
-  readonly epoch: number;
-  readonly start: StartingPoint;
-  /** The generation that trained last before this epoch goes on where it was; undefined where it begins from a checkpoint. */
-  readonly before: PastGeneration | undefined;
-  readonly mixture: PreparedMixture;
+export interface CoordinatorInit extends EpochInit {
   /** Folder of the run, for paths in the journal. */
   readonly runFolder: string;
-  readonly checkpoints: CheckpointStore;
-  readonly journal: Pick<Journal, 'append'>;
-  readonly ledger: StepSink;
   /** A full disk pauses the run; left out: it ends it. */
   readonly room?: RoomOnDisk;
   readonly token: string;
   readonly transport: Transport;
-  readonly clock: Clock;
-  readonly log: Logger;
 }
 
 export type EpochEnding =
@@ -62,11 +39,7 @@ export class Coordinator {
   readonly #init: CoordinatorInit;
   readonly #server: ControlServer;
   readonly #summary: RunSummary;
-  readonly #roster: Roster;
-  readonly #dealer: StepDealer;
-  readonly #saver: Saver;
-  readonly #training: Training;
-  readonly #steering: Steering;
+  readonly #parts: EpochParts;
   #phase: 'starting' | 'rendezvous' | 'forming' | 'training' | 'ending' = 'starting';
   #waitingFor = '';
   #stopReason: string | undefined;
@@ -80,49 +53,14 @@ export class Coordinator {
   /** @throws CONFIG_INVALID, MIXTURE_MISMATCH for a plan that cannot be gone on with */
   constructor(init: CoordinatorInit) {
     this.#init = init;
-    const { config, runId, epoch, start, before, mixture, clock, log, journal } = init;
-    const { sizes, tasks } = mixture;
+    const { start, room, log } = init;
     this.#summary = new RunSummary(start);
-    init.room?.tellTo(log);
+    room?.tellTo(log);
     this.#server = this.#createServer();
     this.#loadable = start.checkpoint ?? { step: 0 };
-    this.#roster = new Roster({
-      ...{ config, runId, epoch, mixture, log },
-      epochBefore: before?.epoch,
-      committedStep: () => this.#training.committedStep,
-      onLateReport: (workerId, report) => this.#training.takeLateReport(workerId, report),
-    });
-    this.#dealer = new StepDealer({
-      plan: planConfigOf(config, mixture, start.rateChanges),
-      rateChanges: start.rateChanges,
-      tasks,
-      schedule: config.schedule,
-      rowsPerStep: config.training.rowsPerStep,
-      numLanes: config.training.numLanes,
-      step: start.step,
-      ...(start.cursor === undefined ? {} : { cursor: start.cursor }),
-    });
-    this.#steering = new Steering({ config, sizes, tasks, dealer: this.#dealer, journal, epoch, log });
-    this.#saver = new Saver({
-      ...{ epoch, clock, log },
-      checkpoints: init.checkpoints,
+    this.#parts = createEpochParts(init, {
       engineFingerprint: () => this.#engineFingerprint,
-    });
-    this.#training = new Training({
-      ...{ config, epoch, before, journal, clock, log },
-      server: this.#server,
-      roster: this.#roster,
-      dealer: this.#dealer,
-      saver: this.#saver,
-      taskNames: mixture.taskNames,
-      record: createStepRecorder(init.ledger, tasks),
-      savedStep: this.#loadable.step,
-      onCommit: (summary, tokensPerSecond) => {
-        this.#summary.commit(summary, tokensPerSecond);
-        this.#steering.commit(summary, this.#training.committedCursor);
-      },
-      onPublish: (checkpoint) => this.#published(checkpoint),
-      stopReason: () => this.#stopReason,
+      onCommit: (summary, tokensPerSecond) => this.#summary.commit(summary, tokensPerSecond),
     });
   }
 
@@ -145,12 +83,12 @@ export class Coordinator {
 
   /** Committed steps that a worker took part in. */
   commitsOf(workerId: string): number {
-    return this.#training.commitsOf(workerId);
+    return this.#parts.committer.commitsOf(workerId);
   }
 
   /** Whether a worker is not wanted any more: the run ends, or it was excluded. */
   isOverFor(workerId: string): boolean {
-    return this.#phase === 'ending' || this.#roster.excludedBecause(workerId) !== undefined;
+    return this.#phase === 'ending' || this.#parts.roster.excludedBecause(workerId) !== undefined;
   }
 
   /**
@@ -202,7 +140,7 @@ export class Coordinator {
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
-      ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#steering : undefined)),
+      ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
     return new ControlServer({ transport, clock, log, host, token, silenceMs, routes });
   }
@@ -215,7 +153,8 @@ export class Coordinator {
 
   /** @returns why the run must go on from a checkpoint; undefined when it is over */
   async #trainGenerations(signal: AbortSignal): Promise<Extract<EpochEnding, { kind: 'rewind' }> | undefined> {
-    const { roster, training, before } = { roster: this.#roster, training: this.#training, before: this.#init.before };
+    const { roster, committer, settling } = this.#parts;
+    const { before } = this.#init;
     for (let numFormed = 0; ; numFormed++) {
       this.#phase = 'rendezvous';
       const gathered = await gatherWorkers({
@@ -224,7 +163,7 @@ export class Coordinator {
         server: this.#server,
         before: this.#generation?.members.map(({ workerId }) => workerId) ?? before?.members,
         awaitsThem: numFormed === 0 && before !== undefined,
-        committedStep: training.committedStep,
+        committedStep: committer.step,
         needsHolder: this.#needsHolder(),
         explain: (reason) => this.#explain(reason),
         stopReason: () => this.#stopReason,
@@ -232,10 +171,10 @@ export class Coordinator {
       });
       if (gathered.kind === 'stopped') return undefined;
       if (gathered.kind === 'rewind') return gathered;
-      await settleFurthest(roster, training);
+      await settling.settleFurthest(roster);
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
-      if (this.#needsHolder() && !members.some(({ heldStep }) => heldStep === training.committedStep))
-        return { kind: 'rewind', reason: `nobody holds the state of step ${training.committedStep}` };
+      if (this.#needsHolder() && !members.some(({ heldStep }) => heldStep === committer.step))
+        return { kind: 'rewind', reason: `nobody holds the state of step ${committer.step}` };
       const ending = await this.#trainGeneration(members, numFormed + 1, signal);
       if (ending.kind === 'done') return undefined;
       await this.#endGeneration(ending, signal);
@@ -244,7 +183,7 @@ export class Coordinator {
 
   /** The state of the committed step is in no checkpoint. */
   #needsHolder(): boolean {
-    return this.#training.committedStep !== this.#loadable.step;
+    return this.#parts.committer.step !== this.#loadable.step;
   }
 
   async #trainGeneration(
@@ -260,9 +199,9 @@ export class Coordinator {
     const formed = await formGeneration({
       ...{ members, epoch, config, journal, clock, log, signal },
       generation: number,
-      step: this.#training.committedStep,
+      step: this.#parts.committer.step,
       checkpoint: path === undefined ? undefined : { path, paramDigest: paramDigest! },
-      roster: this.#roster,
+      roster: this.#parts.roster,
       server: this.#server,
       explain: (reason) => this.#explain(reason),
     });
@@ -277,22 +216,28 @@ export class Coordinator {
     }
     this.#phase = 'training';
     this.#explain('');
-    return this.#training.run(generation, signal);
+    const training = new Training({
+      ...{ ...this.#parts, config, generation, clock },
+      server: this.#server,
+      onPublish: (checkpoint) => this.#published(checkpoint),
+      stopReason: () => this.#stopReason,
+    });
+    return training.run(signal);
   }
 
   async #endGeneration(ending: Exclude<GenerationEnding, { kind: 'done' }>, signal: AbortSignal): Promise<void> {
     const { log, clock } = this.#init;
+    const { roster, settling, saver, committer } = this.#parts;
     const generation = this.#generation!;
-    const step = this.#training.committedStep;
+    const { step } = committer;
     if (ending.kind === 'boundary') {
-      for (const worker of generation.members) this.#roster.hold(worker, step);
+      for (const worker of generation.members) roster.hold(worker, step);
       log.info({ step, reason: ending.reason }, 'generation changes');
       return;
     }
     const { error, culprit } = ending;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
-    const [server, roster, training, saver] = [this.#server, this.#roster, this.#training, this.#saver];
-    await endGeneration({ error, generation, server, roster, training, saver, clock, signal });
+    await endGeneration({ error, generation, server: this.#server, roster, settling, saver, clock, signal });
     if (culprit === undefined) return;
     roster.strike(culprit, step + 1, error.message);
     if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed and is still there
@@ -307,28 +252,15 @@ export class Coordinator {
     this.#init.log.warn({ reason, expected, found }, 'engine changed');
   }
 
-  /** The run ends with a failure: it is told once, what the survivors hold is saved, and everybody leaves. */
   async #fail(failure: TrainerError): Promise<void> {
-    const { log, journal, epoch, clock, config } = this.#init;
     this.#phase = 'ending';
-    this.#init.room?.stopWaiting(); // a run that has failed ends, also with a full disk
-    const { code, message: reason } = failure;
-    log.error({ code, reason, step: this.#summary.view().step }, 'run failed');
-    // A second failure is told, and does not hide the first one nor keep the workers waiting.
-    const onUnwritten = (error: unknown): void => {
-      log.error({ reason: toTrainerError(error).message }, 'journal not written');
-    };
+    const { room } = this.#init;
+    room?.stopWaiting(); // a run that has failed ends, also with a full disk
     const generation = this.#generation;
-    if (generation !== undefined) {
-      const { stepTimeoutMs } = config.cluster;
-      const [server, roster, training, saver] = [this.#server, this.#roster, this.#training, this.#saver];
-      const saved = await salvage({ failure, server, generation, roster, training, saver, clock, stepTimeoutMs });
-      if (saved.checkpoint !== undefined) await this.#published(saved.checkpoint).catch(onUnwritten);
-      log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
-    }
-    const step = this.#training.committedStep;
-    await journal.append({ kind: 'run-interrupted', epoch, step, reason: `${code}: ${reason}` }).catch(onUnwritten);
-    await this.#server.dismiss(reason);
+    await failRun({
+      ...{ ...this.#init, ...this.#parts, server: this.#server, failure, generation },
+      onPublish: (checkpoint) => this.#published(checkpoint),
+    });
   }
 
   async #published(checkpoint: PublishedCheckpoint): Promise<void> {
@@ -341,17 +273,9 @@ export class Coordinator {
   }
 
   async #finish(): Promise<void> {
-    const { journal, epoch, log } = this.#init;
     this.#phase = 'ending';
-    const view = this.#summary.view();
-    const { checkpoint, paramDigest } = view;
-    const step = this.#training.committedStep;
-    const reason = this.#stopReason;
-    if (reason === undefined) await journal.append({ kind: 'run-finished', epoch, step });
-    else await journal.append({ kind: 'run-interrupted', epoch, step, reason });
-    const fields = { step, paramDigest, checkpoint: checkpoint ?? null, interrupted: reason };
-    log.info(fields, reason === undefined ? 'run finished' : 'run interrupted');
-    await this.#server.dismiss(reason ?? 'the run is finished');
+    const parts = { ...this.#init, ...this.#parts, server: this.#server };
+    await finishRun({ ...parts, view: this.#summary.view(), stopReason: this.#stopReason });
   }
 
   /** What the run waits for: logged when it changes. */

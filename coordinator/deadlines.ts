@@ -20,9 +20,9 @@ export interface Symptom {
   readonly sinceMs: number;
 }
 
-export interface DeadlineState {
+export interface DeadlineState<Member extends Watched = Watched> {
   /** In rank order. */
-  readonly members: readonly Watched[];
+  readonly members: readonly Member[];
   readonly symptom?: Symptom;
   /** The oldest step that is dealt and not committed, and the ranks whose report is missing. */
   readonly step?: {
@@ -33,7 +33,7 @@ export interface DeadlineState {
     readonly stalledMs: number;
   };
   /** The checkpoint under way, and the members whose shards are missing. */
-  readonly checkpoint?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly Watched[] };
+  readonly checkpoint?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly Member[] };
 }
 
 export interface DeadlineOptions {
@@ -42,14 +42,18 @@ export interface DeadlineOptions {
   readonly sourceTimeoutMs: number;
 }
 
-export interface Overdue {
+export interface Overdue<Member = Watched> {
   readonly error: TrainerError;
   /** Who is to be left out. */
-  readonly late: readonly Watched[];
+  readonly late: readonly Member[];
 }
 
 /** @returns why the generation cannot go on, or undefined while everything is in time */
-export function findOverdue(nowMs: number, options: DeadlineOptions, state: DeadlineState): Overdue | undefined {
+export function findOverdue<Member extends Watched>(
+  nowMs: number,
+  options: DeadlineOptions,
+  state: DeadlineState<Member>,
+): Overdue<Member> | undefined {
   const { stepTimeoutMs, sourceTimeoutMs } = options;
   const { members, symptom, step, checkpoint } = state;
   if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS) return { error: symptom.error, late: [] };

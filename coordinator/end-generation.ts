@@ -8,7 +8,7 @@ import type { ControlServer } from './control-server.ts';
 import type { Generation } from './form-generation.ts';
 import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
-import type { Training } from './training.ts';
+import type { Settling } from './settling.ts';
 
 /** Time for the survivors to drop what they do: a microbatch is not interrupted. A worker that needs longer is left out, ms. */
 const ABORT_DEADLINE_MS = 20_000;
@@ -18,7 +18,7 @@ export interface EndInit {
   readonly generation: Generation;
   readonly server: ControlServer;
   readonly roster: Roster;
-  readonly training: Training;
+  readonly settling: Settling;
   readonly saver: Saver;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
@@ -26,7 +26,7 @@ export interface EndInit {
 
 /** Never leaves a member in the middle of something: each has answered, or is not a worker of this run any more. @throws ABORTED */
 export async function endGeneration(init: EndInit): Promise<void> {
-  const { error, generation, server, roster, training, saver, clock, signal } = init;
+  const { error, generation, server, roster, settling, saver, clock, signal } = init;
   const { epoch, generation: number } = generation;
   const pending = new Set(server.workers().filter((worker) => generation.members.includes(worker)));
   for (const worker of pending) worker.send({ kind: 'abort', epoch, generation: number, reason: error.message });
@@ -45,14 +45,5 @@ export async function endGeneration(init: EndInit): Promise<void> {
     } else roster.take(event);
   }
   await saver.abandon(error.message);
-  await settleFurthest(roster, training);
-}
-
-/** Commits up to the furthest state that somebody holds and has reported; a state beyond that counts for nothing. */
-export async function settleFurthest(roster: Roster, training: Training): Promise<void> {
-  const steps = [...new Set(roster.ready.flatMap(({ heldStep }) => (heldStep === null ? [] : [heldStep])))];
-  for (const step of steps.sort((a, b) => b - a)) {
-    if (step <= training.committedStep || (await training.settle(step))) break;
-    for (const { worker, heldStep } of roster.ready) if (heldStep === step) roster.hold(worker, null);
-  }
+  await settling.settleFurthest(roster);
 }

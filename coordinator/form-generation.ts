@@ -20,6 +20,18 @@ export interface Generation {
   readonly runs: readonly LaneRun[];
 }
 
+/** Who was in a generation: what its reports are counted by. */
+export interface PastGeneration {
+  readonly epoch: number;
+  readonly generation: number;
+  /** Worker ids in rank order. */
+  readonly members: readonly string[];
+}
+
+export function pastOf({ epoch, generation, members }: Generation): PastGeneration {
+  return { epoch, generation, members: members.map(({ workerId }) => workerId) };
+}
+
 /** @throws MIXTURE_MISMATCH, STATE_DIVERGED (engines) naming the worker: with it the bits would not be those of any number of workers */
 export function checkAlike(members: readonly ReadyWorker[], mixtureHash: string): void {
   const reference = members[0]!.facts;

@@ -10,7 +10,7 @@ import { planConfigOf } from './plan-config.ts';
 import type { StartInit, StartingPoint } from './starting-point.ts';
 import { StepDealer } from './step-dealer.ts';
 import { journalCursor } from './steering-changes.ts';
-import type { PastGeneration } from './training.ts';
+import type { PastGeneration } from './form-generation.ts';
 
 /** The generation that trained when the coordinator died; undefined where it ended in order, or nobody had trained. */
 export function openGeneration({ ending, generation }: JournalState): PastGeneration | undefined {

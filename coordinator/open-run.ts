@@ -14,7 +14,7 @@ import { replaceFile } from '../shared/atomic-file.ts';
 import { Journal } from './journal.ts';
 import { LedgerWriter } from './ledger/ledger-writer.ts';
 import { sessionStart } from './ledger/record-step.ts';
-import type { PastGeneration } from './training.ts';
+import type { PastGeneration } from './form-generation.ts';
 import { RoomOnDisk } from './room-on-disk.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
 import { goOnFrom, openGeneration } from './go-on.ts';

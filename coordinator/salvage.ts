@@ -1,13 +1,14 @@
 /** After a failure that ends the run: what the survivors hold is saved, if it is further than the last checkpoint. */
 import { TrainerError, type ErrorCode } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
+import type { Committer } from './committer.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { endGeneration } from './end-generation.ts';
 import type { Generation } from './form-generation.ts';
 import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
-import type { Training } from './training.ts';
+import type { Settling } from './settling.ts';
 
 /** Longest time for them to write, ms. */
 const SAVE_DEADLINE_MS = 120_000;
@@ -33,7 +34,8 @@ export interface SalvageInit {
   /** The last one; it may be over. */
   readonly generation: Generation;
   readonly roster: Roster;
-  readonly training: Training;
+  readonly committer: Committer;
+  readonly settling: Settling;
   readonly saver: Saver;
   readonly clock: Clock;
   /** Time for a checkpoint in this run, ms. */
@@ -42,16 +44,16 @@ export interface SalvageInit {
 
 /** Never throws: a failure to save becomes the reason. */
 export async function salvage(init: SalvageInit): Promise<Salvage> {
-  const { failure, generation, roster, training } = init;
+  const { failure, generation, roster, committer, saver } = init;
   if (NOT_SALVAGED.includes(failure.code)) return { reason: `nothing was saved after ${failure.code}` };
   try {
     await endGeneration({ ...init, error: failure });
-    const step = training.committedStep;
+    const step = committer.step;
     const holders = roster.ready
       .filter(({ worker, heldStep }) => heldStep === step && generation.members.includes(worker))
       .map(({ worker }) => worker);
     if (holders.length === 0) return { reason: `no worker survived with the state of step ${step}` };
-    if (step === training.savedStep) return { reason: `step ${step} was saved already` };
+    if (step === saver.savedStep) return { reason: `step ${step} was saved already` };
     const checkpoint = await saveFrom(init, holders);
     const reason = `step ${step} was saved by ${holders.length} of ${generation.members.length} workers`;
     return { checkpoint, reason };
@@ -62,10 +64,12 @@ export async function salvage(init: SalvageInit): Promise<Salvage> {
 
 /** @throws WORKER_LOST when a writer dies or is late, and what Saver.saved throws */
 async function saveFrom(
-  { server, training, saver, clock, stepTimeoutMs }: SalvageInit,
+  { server, generation, committer, saver, clock, stepTimeoutMs }: SalvageInit,
   holders: readonly WorkerHandle[],
 ): Promise<PublishedCheckpoint> {
-  await saver.start(training.savePoint, holders, 'the run ends');
+  const { step, cursor } = committer;
+  const point = { step, cursor, generation: generation.generation, worldSize: generation.members.length };
+  await saver.start(point, holders, 'the run ends');
   const limitMs = Math.min(SAVE_DEADLINE_MS, stepTimeoutMs);
   const deadlineMs = clock.monotonicMs() + limitMs;
   for (;;) {

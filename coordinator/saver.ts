@@ -1,13 +1,15 @@
 /**
- * One checkpoint at a time: asks the members to write their shards, collects what they wrote, publishes, and prunes old ones.
+ * One checkpoint at a time, when it is due: asks the members to write their shards, collects what they wrote, and publishes.
  * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
  */
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Clock } from '../shared/clock.ts';
+import type { RunConfig } from '../shared/config/schema.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { PublishedCheckpoint, WorkerFiles } from './checkpoint/publish.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
+import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
 import type { WorkerHandle } from './control-server.ts';
 import type { RunCursor } from './steering-changes.ts';
 
@@ -26,11 +28,14 @@ export interface WrittenCheckpoint {
 }
 
 export interface SaverInit {
+  readonly config: Pick<RunConfig, 'checkpoint'>;
   readonly epoch: number;
   readonly clock: Clock;
   readonly log: Logger;
   readonly checkpoints: Pick<CheckpointStore, 'begin' | 'discard' | 'publish'>;
   readonly engineFingerprint: () => string;
+  /** Step of the newest checkpoint; 0 where the run starts from the seed and there is nothing to save. */
+  readonly savedStep: number;
 }
 
 /** A state to save. */
@@ -51,15 +56,35 @@ interface Writing extends SavePoint {
 
 export class Saver {
   readonly #init: SaverInit;
+  readonly #schedule: ScheduleOptions;
   #writing: Writing | undefined;
+  #savedStep: number;
+  #savedAtMs: number;
 
   constructor(init: SaverInit) {
     this.#init = init;
+    const { everySteps, everyMinutes } = init.config.checkpoint;
+    this.#schedule = {
+      ...(everySteps === undefined ? {} : { everySteps }),
+      ...(everyMinutes === undefined ? {} : { everyMs: everyMinutes * 60_000 }),
+      atEnd: true,
+    };
+    this.#savedStep = init.savedStep;
+    this.#savedAtMs = init.clock.monotonicMs();
   }
 
-  /** Step of the checkpoint that is being written. */
-  get writingStep(): number | undefined {
-    return this.#writing?.step;
+  /** Step of the newest checkpoint. */
+  get savedStep(): number {
+    return this.#savedStep;
+  }
+
+  /** Why the state after this step is to be saved; undefined where it is not. @param isEnd no step comes after it */
+  whyDue(step: number, isEnd: boolean): string | undefined {
+    const [savedStep, savedAtMs] = [this.#savedStep, this.#savedAtMs];
+    const writing = this.#writing === undefined ? {} : { writingStep: this.#writing.step };
+    const state = { step, isEnd, savedStep, savedAtMs, ...writing };
+    const { save, reason } = decideCheckpoint(this.#init.clock.monotonicMs(), state, this.#schedule);
+    return save ? reason : undefined;
   }
 
   /** The checkpoint that is being written: since when (ms of the clock), and whose shards are missing. */
@@ -129,6 +154,8 @@ export class Saver {
     const engineFingerprint = this.#init.engineFingerprint();
     const published = await this.#init.checkpoints.publish({ ...point, workerFiles, paramDigest, engineFingerprint });
     this.#writing = undefined;
+    this.#savedStep = published.step;
+    this.#savedAtMs = this.#init.clock.monotonicMs();
     const ms = Math.round(this.#init.clock.monotonicMs() - startedMs);
     this.#init.log.info({ ...published, ms }, 'checkpoint published');
     return published;

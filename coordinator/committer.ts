@@ -1,0 +1,87 @@
+/** What of an epoch is committed: a step is put into the ledger, then into the journal, then told. Nothing else moves the step of a run. */
+import type { Clock } from '../shared/clock.ts';
+import type { RunConfig } from '../shared/config/schema.ts';
+import type { Logger } from '../shared/logger.ts';
+import type { DealtSteps } from './dealt-steps.ts';
+import type { PastGeneration } from './form-generation.ts';
+import type { Journal } from './journal.ts';
+import type { RecordStep } from './ledger/record-step.ts';
+import type { StepSummary } from './open-steps.ts';
+import { Progress } from './progress.ts';
+import { journalCursor, type RunCursor } from './steering-changes.ts';
+import { stepLogFields } from './step-log.ts';
+
+export interface CommitterInit {
+  readonly config: RunConfig;
+  readonly epoch: number;
+  /** Where the epoch begins. */
+  readonly step: number;
+  readonly cursor: RunCursor;
+  readonly deals: DealtSteps;
+  readonly journal: Pick<Journal, 'append'>;
+  /** Puts a step into the ledger, on disk. */
+  readonly record: RecordStep;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** @param cursor where the plan goes on after the step */
+  readonly onCommit: (summary: StepSummary, tokensPerSecond: number, cursor: RunCursor) => void;
+}
+
+export class Committer {
+  readonly #init: CommitterInit;
+  readonly #progress: Progress;
+  #step: number;
+  #cursor: RunCursor;
+  /** Commits that each worker took part in. */
+  readonly #commitsOf = new Map<string, number>();
+
+  constructor(init: CommitterInit) {
+    this.#init = init;
+    this.#step = init.step;
+    this.#cursor = init.cursor;
+    this.#progress = new Progress(init.clock.monotonicMs());
+  }
+
+  /** The last committed step, or the one the epoch began at. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** Where the plan goes on after it. */
+  get cursor(): RunCursor {
+    return this.#cursor;
+  }
+
+  /** Committed steps that a worker took part in. */
+  commitsOf(workerId: string): number {
+    return this.#commitsOf.get(workerId) ?? 0;
+  }
+
+  /** Commits the next step. @param by whose reports it was made of @throws DISK_FULL, PATH_UNUSABLE */
+  async commit(summary: StepSummary, { generation, members }: PastGeneration): Promise<void> {
+    const { deals, record, journal, clock, log, config, epoch, onCommit } = this.#init;
+    const { step, loss, gradDigest } = summary;
+    const deal = deals.of(step)!;
+    const { cursor } = deal;
+    await record(summary, deal, generation); // before the commit, so that no committed step is without it
+    const place = { epoch, generation, step, cursor: journalCursor(cursor) };
+    await journal.append({ kind: 'step-committed', ...place, gradDigest, loss });
+    deals.drop(step);
+    for (const workerId of members) this.#commitsOf.set(workerId, this.commitsOf(workerId) + 1);
+    this.#step = step;
+    this.#cursor = cursor;
+    const wallMs = this.#progress.commit(clock.monotonicMs());
+    const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
+    const { steps } = config.training;
+    const fields = stepLogFields(summary, {
+      wallMs,
+      tokensPerSecond,
+      worldSize: members.length,
+      generation,
+      steps,
+      etaSeconds: this.#progress.etaSeconds(steps - step),
+    });
+    log.info(fields, 'step committed');
+    onCommit(summary, tokensPerSecond, cursor);
+  }
+}

@@ -1,0 +1,87 @@
+/** The parts of an epoch, made once and put together: what outlives its generations. */
+import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import type { Clock } from '../shared/clock.ts';
+import type { RunConfig } from '../shared/config/schema.ts';
+import type { Logger } from '../shared/logger.ts';
+import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
+import { Committer } from './committer.ts';
+import { DealtSteps } from './dealt-steps.ts';
+import type { PastGeneration } from './form-generation.ts';
+import type { Journal } from './journal.ts';
+import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
+import type { StepSummary } from './open-steps.ts';
+import { planConfigOf } from './plan-config.ts';
+import { Roster } from './roster.ts';
+import { Saver } from './saver.ts';
+import { Settling } from './settling.ts';
+import type { StartingPoint } from './starting-point.ts';
+import { StepDealer } from './step-dealer.ts';
+import { Steering } from './steering.ts';
+
+/** What an epoch is made of, whoever asks for its parts. */
+export interface EpochInit {
+  readonly config: RunConfig;
+  readonly runId: string;
+  readonly epoch: number;
+  readonly start: StartingPoint;
+  /** The generation that trained last before this epoch goes on where it was; undefined where it begins from a checkpoint. */
+  readonly before: PastGeneration | undefined;
+  readonly mixture: PreparedMixture;
+  readonly checkpoints: CheckpointStore;
+  readonly journal: Pick<Journal, 'append'>;
+  readonly ledger: StepSink;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface EpochHooks {
+  readonly engineFingerprint: () => string;
+  readonly onCommit: (summary: StepSummary, tokensPerSecond: number) => void;
+}
+
+export interface EpochParts {
+  readonly roster: Roster;
+  readonly deals: DealtSteps;
+  readonly committer: Committer;
+  readonly settling: Settling;
+  readonly saver: Saver;
+  readonly steering: Steering;
+}
+
+/** @throws CONFIG_INVALID, MIXTURE_MISMATCH for a plan that cannot be gone on with */
+export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit }: EpochHooks): EpochParts {
+  const { config, runId, epoch, start, before, mixture, checkpoints, journal, ledger, clock, log } = init;
+  const { sizes, tasks, taskNames } = mixture;
+  const { rateChanges, step } = start;
+  const dealer = new StepDealer({
+    plan: planConfigOf(config, mixture, rateChanges),
+    rateChanges,
+    tasks,
+    schedule: config.schedule,
+    rowsPerStep: config.training.rowsPerStep,
+    numLanes: config.training.numLanes,
+    step,
+    ...(start.cursor === undefined ? {} : { cursor: start.cursor }),
+  });
+  const deals = new DealtSteps(dealer);
+  const steering = new Steering({ config, sizes, tasks, dealer, journal, epoch, log });
+  const committer = new Committer({
+    ...{ config, epoch, step, deals, journal, clock, log },
+    cursor: dealer.cursor,
+    record: createStepRecorder(ledger, tasks),
+    onCommit: (summary, tokensPerSecond, cursor) => {
+      onCommit(summary, tokensPerSecond);
+      steering.commit(summary, cursor);
+    },
+  });
+  const settling = new Settling({ config, taskNames, deals, committer, log, before });
+  const roster = new Roster({
+    ...{ config, runId, epoch, mixture, log },
+    epochBefore: before?.epoch,
+    committedStep: () => committer.step,
+    onLateReport: (workerId, report) => settling.takeLate(workerId, report),
+  });
+  const savedStep = start.checkpoint?.step ?? 0;
+  const saver = new Saver({ config, epoch, clock, log, checkpoints, engineFingerprint, savedStep });
+  return { roster, deals, committer, settling, saver, steering };
+}
