@@ -8,6 +8,7 @@ import type { Journal } from './journal.ts';
 import type { RecordStep } from './ledger/record-step.ts';
 import type { StepSummary } from './open-steps.ts';
 import { Progress } from './progress.ts';
+import type { RecentTimes } from './recent-times.ts';
 import { journalCursor, type RunCursor } from './steering-changes.ts';
 import { stepLogFields } from './step-log.ts';
 
@@ -50,6 +51,11 @@ export class Committer {
   /** Where the plan goes on after it. */
   get cursor(): RunCursor {
     return this.#cursor;
+  }
+
+  /** From commit to commit, whatever the generation. */
+  get stepTimes(): RecentTimes {
+    return this.#progress.stepTimes;
   }
 
   /** Committed steps that a worker took part in. */

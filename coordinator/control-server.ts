@@ -58,8 +58,12 @@ export class WorkerHandle {
   readonly #onDrop: (error: TrainerError) => void;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
+  /** Clock time of the last heartbeat, ms. */
+  beatMs: number;
   /** Clock time when its progress counter moved last, by its heartbeats, ms. */
   progressMs: number;
+  /** Of the time since then it has waited for its source of data, ms. */
+  stalledMs = 0;
   #progress = -1;
   phase: WorkerPhase = 'starting';
   /** The most memory its process has reported, B. */
@@ -80,6 +84,7 @@ export class WorkerHandle {
     this.#connection = connection;
     this.#onDrop = onDrop;
     this.lastHeardMs = nowMs;
+    this.beatMs = nowMs;
     this.progressMs = nowMs;
     this.stallLog = new StallLog(log, join.workerId);
   }
@@ -94,7 +99,12 @@ export class WorkerHandle {
 
   /** Takes what a heartbeat says. */
   beat({ progress, phase, residentBytes = 0, step, stall }: Extract<WorkerMessage, { kind: 'heartbeat' }>): void {
-    if (progress !== this.#progress) this.progressMs = this.lastHeardMs;
+    const sinceMs = this.lastHeardMs - this.beatMs;
+    this.beatMs = this.lastHeardMs;
+    if (progress !== this.#progress) {
+      this.progressMs = this.beatMs;
+      this.stalledMs = 0;
+    } else if (stall !== undefined) this.stalledMs += Math.min(stall.forMs, sinceMs);
     this.#progress = progress;
     this.phase = phase;
     this.mostResidentBytes = Math.max(this.mostResidentBytes, residentBytes);

@@ -8,6 +8,7 @@ import type { TrainerError } from '../shared/errors.ts';
 import { toTrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import { Consequences } from './consequences.ts';
 import { ControlServer } from './control-server.ts';
 import { endGeneration } from './end-generation.ts';
 import { failRun, finishRun } from './end-run.ts';
@@ -40,6 +41,7 @@ export class Coordinator {
   readonly #server: ControlServer;
   readonly #summary: RunSummary;
   readonly #parts: EpochParts;
+  readonly #consequences: Consequences;
   #phase: 'starting' | 'rendezvous' | 'forming' | 'training' | 'ending' = 'starting';
   #waitingFor = '';
   #stopReason: string | undefined;
@@ -62,6 +64,7 @@ export class Coordinator {
       engineFingerprint: () => this.#engineFingerprint,
       onCommit: (summary, tokensPerSecond) => this.#summary.commit(summary, tokensPerSecond),
     });
+    this.#consequences = new Consequences(this.#parts);
   }
 
   /** @param port 0 takes a free one @returns the URL for workers @throws PORT_IN_USE */
@@ -235,12 +238,10 @@ export class Coordinator {
       log.info({ step, reason: ending.reason }, 'generation changes');
       return;
     }
-    const { error, culprit } = ending;
+    const { error } = ending;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
     await endGeneration({ error, generation, server: this.#server, roster, settling, saver, clock, signal });
-    if (culprit === undefined) return;
-    roster.strike(culprit, step + 1, error.message);
-    if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed and is still there
+    this.#consequences.draw(ending, generation, step);
   }
 
   /** Another engine goes on from the same numbers, but not with the same bits: that must not go unsaid. */

@@ -1,8 +1,10 @@
 /**
- * What is overdue: a pure rule over clocks. Alive (heartbeats) and progressing (commits, checkpoints) are different clocks, each with
- * its deadline; a broken link waits a little for its cause.
+ * What is overdue: a pure rule over clocks. Alive (heartbeats) and progressing (counters, commits, checkpoints) are different clocks, each
+ * with its deadline; a broken link waits a little for its cause. Who hangs is found by hang-rule.ts; the deadline of a step is what is
+ * left where that rule finds nobody.
  */
 import { TrainerError } from '../shared/errors.ts';
+import type { HangVerdict } from './hang-rule.ts';
 
 /** A broken link is the effect of something: this long its cause, a worker that is gone, may show itself, ms. */
 const CAUSE_GRACE_MS = 500;
@@ -24,6 +26,8 @@ export interface DeadlineState<Member extends Watched = Watched> {
   /** In rank order. */
   readonly members: readonly Member[];
   readonly symptom?: Symptom;
+  /** Of the oldest open step. */
+  readonly hang?: HangVerdict;
   /** The oldest step that is dealt and not committed, and the ranks whose report is missing. */
   readonly step?: {
     readonly step: number;
@@ -46,6 +50,8 @@ export interface Overdue<Member = Watched> {
   readonly error: TrainerError;
   /** Who is to be left out. */
   readonly late: readonly Member[];
+  /** The links between members that live are broken. */
+  readonly isLinks?: true;
 }
 
 /** @returns why the generation cannot go on, or undefined while everything is in time */
@@ -55,13 +61,18 @@ export function findOverdue<Member extends Watched>(
   state: DeadlineState<Member>,
 ): Overdue<Member> | undefined {
   const { stepTimeoutMs, sourceTimeoutMs } = options;
-  const { members, symptom, step, checkpoint } = state;
-  if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS) return { error: symptom.error, late: [] };
+  const { members, symptom, hang, step, checkpoint } = state;
+  if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS)
+    return { error: symptom.error, late: [], isLinks: true };
   if (checkpoint !== undefined && nowMs - checkpoint.sinceMs > stepTimeoutMs) {
     const late = checkpoint.missing.map(({ workerId }) => workerId).join(', ');
     const message = `${late} did not write the checkpoint of step ${checkpoint.step} within ${stepTimeoutMs} ms`;
     return { error: new TrainerError('WORKER_LOST', message), late: checkpoint.missing };
   }
+  if (hang?.kind === 'ranks')
+    return { error: new TrainerError('WORKER_LOST', hang.reason), late: hang.ranks.map((rank) => members[rank]!) };
+  if (hang?.kind === 'links')
+    return { error: new TrainerError('COLLECTIVE_TIMEOUT', hang.reason), late: [], isLinks: true };
   if (step === undefined) return undefined;
   const excusedMs = Math.min(step.stalledMs, sourceTimeoutMs);
   if (nowMs - step.sinceMs - excusedMs <= stepTimeoutMs) return undefined;

@@ -76,7 +76,7 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit 
   });
   const settling = new Settling({ config, taskNames, deals, committer, log, before });
   const roster = new Roster({
-    ...{ config, runId, epoch, mixture, log },
+    ...{ config, runId, epoch, mixture, clock, log },
     epochBefore: before?.epoch,
     committedStep: () => committer.step,
     onLateReport: (workerId, report) => settling.takeLate(workerId, report),

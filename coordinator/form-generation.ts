@@ -10,6 +10,7 @@ import type { ControlServer, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
 import { planStateSources } from './state-sources.ts';
+import type { BrokenGeneration } from './training.ts';
 
 export interface Generation {
   readonly epoch: number;
@@ -66,9 +67,7 @@ export interface FormInit {
 }
 
 /** It could not be formed: somebody left, failed, or was too late. */
-export interface FormFailure {
-  readonly kind: 'broken';
-  readonly error: TrainerError;
+export interface FormFailure extends BrokenGeneration {
   readonly generation: Generation;
 }
 
@@ -102,7 +101,12 @@ export async function formGeneration(
   await journal.append({ kind: 'generation-formed', epoch, generation: number, firstStep, members: ids, lanes });
   const { sources, proveState } = send(init, generation);
 
-  const broken = (error: TrainerError): FormFailure => ({ kind: 'broken', error, generation });
+  const broken = (error: TrainerError, culprits: readonly WorkerHandle[] = []): FormFailure => ({
+    kind: 'broken',
+    error,
+    culprits,
+    generation,
+  });
   const waiting = new Set(handles);
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
@@ -114,7 +118,7 @@ export async function formGeneration(
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
       for (const worker of waiting) worker.drop('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
-      return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`));
+      return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`), [...waiting]);
     }
     if (!handles.includes(event.worker)) {
       roster.take(event);
@@ -123,7 +127,7 @@ export async function formGeneration(
     if (event.kind === 'joined') continue;
     if (event.kind === 'lost') {
       roster.take(event);
-      return broken(event.error);
+      return broken(event.error, [event.worker]);
     }
     const { message } = event;
     if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) continue;
@@ -132,7 +136,10 @@ export async function formGeneration(
       digests.set(event.worker, message.paramDigest);
     } else if (message.kind === 'failed') {
       const cause = fromErrorRecord(message.error);
-      return broken(new TrainerError(cause.code, `${event.worker.toString()}: ${cause.message}`, { cause }));
+      const error = new TrainerError(cause.code, `${event.worker.toString()}: ${cause.message}`, { cause });
+      if (error.reaction !== 'transport' && error.reaction !== 'protocol') return broken(error, [event.worker]);
+      const peers = (message.peers ?? []).flatMap((rank) => handles[rank]?.workerId ?? []);
+      return { ...broken(error), links: [{ workerId: event.worker.workerId, peers }] };
     }
   }
   if (proveState) checkProofs(digests, step, sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined);

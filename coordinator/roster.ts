@@ -3,12 +3,16 @@
  * A state counts only where it is known to be the run's: got in this epoch, or in the one before where this one goes on from it.
  */
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { ControlEvent, WorkerHandle } from './control-server.ts';
 import type { StepReport } from './open-steps.ts';
 import { Strikes } from './strikes.ts';
+
+/** Who is left out comes back after so long, ms. */
+const LEFT_OUT_MS = 30_000;
 
 export type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;
 
@@ -26,6 +30,7 @@ export interface RosterInit {
   /** The epoch whose states count as well, where this one goes on from them. */
   readonly epochBefore: number | undefined;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly committedStep: () => number;
   /** A report of a generation that is over. */
@@ -38,6 +43,8 @@ export class Roster {
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
   /** Workers whose state differs from the others' until it is replaced. */
   readonly #distrusted = new Set<string>();
+  /** Worker ids, and until when they take no part, ms of the clock. */
+  readonly #leftOut = new Map<string, number>();
   readonly #strikes = new Strikes();
   #lastFailure = '';
 
@@ -46,11 +53,12 @@ export class Roster {
   }
 
   get preparing(): readonly WorkerHandle[] {
-    return [...this.#preparing];
+    return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
+  /** Those who are left out for a while are not among them. */
   get ready(): readonly ReadyWorker[] {
-    return [...this.#ready.values()];
+    return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
 
   /** What the last worker that could not get ready said; '' where none did. */
@@ -97,12 +105,24 @@ export class Roster {
     this.hold(worker, null);
   }
 
+  /** It stays connected, and takes no part for a while. */
+  leaveOut(workerId: string, reason: string): void {
+    const { clock, log } = this.#init;
+    this.#leftOut.set(workerId, clock.monotonicMs() + LEFT_OUT_MS);
+    log.warn({ workerId, forMs: LEFT_OUT_MS, reason }, 'worker left out');
+  }
+
   /** A member failed, or was lost, in this step. Three times in the same one, and it is not admitted any more. */
   strike(worker: WorkerHandle, step: number, reason: string): void {
     const excluded = this.#strikes.add(worker.workerId, step, reason);
     if (excluded === undefined) return;
     this.#init.log.error({ workerId: worker.workerId, step, reason: excluded }, 'worker excluded');
     worker.drop('JOIN_REFUSED', excluded);
+  }
+
+  #takesPart({ workerId }: WorkerHandle): boolean {
+    const untilMs = this.#leftOut.get(workerId);
+    return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 
   #welcome(worker: WorkerHandle): void {

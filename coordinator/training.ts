@@ -7,6 +7,7 @@ import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
+import type { LinkFailure } from './broken-links.ts';
 import type { Committer } from './committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
@@ -27,8 +28,17 @@ export type GenerationEnding =
   | { readonly kind: 'done' }
   /** No step is open, and somebody waits to join. */
   | { readonly kind: 'boundary'; readonly reason: string }
-  /** It cannot go on. `culprit`: whose failure it is, where that is known. */
-  | { readonly kind: 'broken'; readonly error: TrainerError; readonly culprit?: WorkerHandle };
+  | BrokenGeneration;
+
+/** It cannot go on. */
+export interface BrokenGeneration {
+  readonly kind: 'broken';
+  readonly error: TrainerError;
+  /** Whose failure it is, where that is known. */
+  readonly culprits?: readonly WorkerHandle[];
+  /** Where links between members that live are broken: who says so. */
+  readonly links?: readonly LinkFailure[];
+}
 
 export interface TrainingInit {
   readonly config: RunConfig;
@@ -59,9 +69,10 @@ export class Training {
   constructor(init: TrainingInit) {
     this.#init = init;
     const { config, generation, settling, committer, saver, clock } = init;
+    const { members } = generation;
     this.#past = pastOf(generation);
     this.#openSteps = settling.begin(this.#past);
-    this.#watch = new Watch({ config, clock, saver, members: generation.members, tickMs: TICK_MS });
+    this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
     this.#sentStep = committer.step;
     this.#openSinceMs = clock.monotonicMs();
   }
@@ -72,9 +83,13 @@ export class Training {
       await this.#dealAhead();
       const ending = this.#endingInOrder();
       if (ending !== undefined) return ending;
-      const event = await this.#init.server.events.next(TICK_MS, signal);
-      const broken = (event === undefined ? undefined : await this.#handle(event)) ?? this.#findOverdue();
+      const { events } = this.#init.server;
+      const event = await events.next(TICK_MS, signal);
+      const broken = event === undefined ? undefined : await this.#handle(event);
       if (broken !== undefined) return broken;
+      // What waits was late to be heard, and not late to be said: where this process stood still, nobody is to blame.
+      const overdue = events.size === 0 ? this.#findOverdue() : undefined;
+      if (overdue !== undefined) return overdue;
     }
   }
 
@@ -153,7 +168,7 @@ export class Training {
     if (event.kind === 'lost') {
       roster.take(event);
       const message = `${what}, was lost in step ${committer.step + 1}: ${event.error.message}`;
-      return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprit: worker };
+      return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
     }
     const { message } = event;
     if (message.kind === 'saved') {
@@ -188,7 +203,7 @@ export class Training {
   #takeFailure(
     what: string,
     worker: WorkerHandle,
-    { error }: Extract<WorkerEventMessage, { kind: 'failed' }>,
+    { error, peers = [] }: Extract<WorkerEventMessage, { kind: 'failed' }>,
   ): GenerationEnding | undefined {
     const cause = fromErrorRecord(error);
     const message = `${what}, after step ${this.#init.committer.step}: ${cause.message}`;
@@ -196,8 +211,8 @@ export class Training {
     const { reaction } = failure;
     if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
     if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')
-      return { kind: 'broken', error: failure, culprit: worker };
-    this.#watch.suspect(failure);
+      return { kind: 'broken', error: failure, culprits: [worker] };
+    this.#watch.suspect(worker, failure, peers);
     return undefined;
   }
 
@@ -207,7 +222,8 @@ export class Training {
     const missing = this.#openSteps.missingRanks(step);
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
-    for (const worker of overdue.late) worker.drop('WORKER_LOST', overdue.error.message);
-    return { kind: 'broken', error: overdue.error };
+    const { error, late, links } = overdue;
+    for (const worker of late) worker.drop('WORKER_LOST', error.message);
+    return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
   }
 }

@@ -1,9 +1,12 @@
-/** The deadlines of one generation at work: gathers what the pure rules of deadlines.ts look at. */
+/** The deadlines of one generation at work: gathers what the pure rules of deadlines.ts and hang-rule.ts look at. */
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import type { TrainerError } from '../shared/errors.ts';
+import type { LinkFailure } from './broken-links.ts';
 import type { WorkerHandle } from './control-server.ts';
 import { findOverdue, type Overdue, type Symptom } from './deadlines.ts';
+import { findHung, planHangLimits, type HangVerdict } from './hang-rule.ts';
+import type { RecentTimes } from './recent-times.ts';
 import type { Saver } from './saver.ts';
 import { StalledTime } from './worker-stall.ts';
 
@@ -14,6 +17,8 @@ export interface WatchInit {
   readonly config: RunConfig;
   readonly clock: Clock;
   readonly saver: Pick<Saver, 'writing'>;
+  /** Of the last steps of the run. */
+  readonly stepTimes: RecentTimes;
   /** In rank order. */
   readonly members: readonly WorkerHandle[];
   /** Somebody looks so often, ms. */
@@ -28,39 +33,61 @@ export interface OpenStepView {
   readonly missing: readonly number[];
 }
 
+export interface BrokenOff extends Overdue<WorkerHandle> {
+  /** Where links between members that live are broken: who says so. */
+  readonly links?: readonly LinkFailure[];
+}
+
 export class Watch {
   readonly #init: WatchInit;
   readonly #stalledTime = new StalledTime();
   #lookedMs: number;
   #symptom: Symptom | undefined;
+  readonly #linkFailures: LinkFailure[] = [];
 
   constructor(init: WatchInit) {
     this.#init = init;
     this.#lookedMs = init.clock.monotonicMs();
   }
 
-  /** A failure that may be the effect of another one, which is yet to be heard of. */
-  suspect(error: TrainerError): void {
-    this.#symptom ??= { error, sinceMs: this.#init.clock.monotonicMs() };
+  /** A failure that may be the effect of another one, which is yet to be heard of. @param peers ranks at the other end of a link */
+  suspect({ workerId }: WorkerHandle, error: TrainerError, peers: readonly number[]): void {
+    const { clock, members } = this.#init;
+    this.#symptom ??= { error, sinceMs: clock.monotonicMs() };
+    const ids = peers.flatMap((rank) => members[rank]?.workerId ?? []);
+    if (this.#linkFailures.length < members.length) this.#linkFailures.push({ workerId, peers: ids });
   }
 
-  /** @returns why the generation cannot go on; undefined while everything is in time */
-  look(open: OpenStepView | undefined): Overdue<WorkerHandle> | undefined {
+  /** Look only when nothing waits to be handled. @returns why the generation cannot go on; undefined while everything is in time */
+  look(open: OpenStepView | undefined): BrokenOff | undefined {
     const { clock, config, saver, members, tickMs } = this.#init;
     const nowMs = clock.monotonicMs();
     const stoodStill = nowMs - this.#lookedMs > tickMs + OWN_PAUSE_MS;
     this.#lookedMs = nowMs;
     if (stoodStill) return undefined;
     const stalledMs = this.#stalledTime.look(nowMs, open?.step ?? -1, members, open?.missing ?? []);
-    return findOverdue(
+    const overdue = findOverdue(
       nowMs,
       { ...config.cluster, ...config.feed },
       {
         members,
         ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
-        ...(open === undefined ? {} : { step: { ...open, stalledMs } }),
+        ...(open === undefined ? {} : { step: { ...open, stalledMs }, hang: this.#findHung(open) }),
         ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
       },
     );
+    if (overdue?.isLinks !== true) return overdue;
+    const waiting = (open?.missing ?? []).map((rank) => ({ workerId: members[rank]!.workerId, peers: [] }));
+    return { ...overdue, links: this.#symptom === undefined ? waiting : this.#linkFailures };
+  }
+
+  #findHung({ missing }: OpenStepView): HangVerdict {
+    const { config, stepTimes, members } = this.#init;
+    const limits = planHangLimits(stepTimes, { ...config.cluster, ...config.feed });
+    const views = members.map(({ workerId, phase, progressMs, beatMs, stalledMs }, rank) => {
+      const clocks = { movedAtMs: progressMs, heardAtMs: beatMs, stalledMs };
+      return { rank, workerId, phase, ...clocks, hasReported: !missing.includes(rank) };
+    });
+    return findHung(limits, views);
   }
 }

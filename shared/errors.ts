@@ -120,17 +120,21 @@ export interface TrainerErrorOptions {
   /** True where the same call may succeed later without any change. */
   readonly retryable?: boolean;
   readonly cause?: unknown;
+  /** Ranks at the other end of a link that broke. */
+  readonly peers?: readonly number[];
 }
 
 export class TrainerError extends Error {
   readonly code: ErrorCode;
   readonly retryable: boolean;
+  readonly peers: readonly number[];
 
   constructor(code: ErrorCode, message: string, options: TrainerErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'TrainerError';
     this.code = code;
     this.retryable = options.retryable ?? false;
+    this.peers = options.peers ?? [];
   }
 
   get reaction(): Reaction {

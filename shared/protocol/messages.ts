@@ -148,7 +148,14 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     stall: z.object({ reason: longText, forMs: milliseconds }).optional(),
   }),
   /** It cannot go on with the generation (0: it could not get ready). */
-  z.object({ kind: z.literal('failed'), epoch: uint32, generation: uint32, error: errorRecordSchema }),
+  z.object({
+    kind: z.literal('failed'),
+    epoch: uint32,
+    generation: uint32,
+    error: errorRecordSchema,
+    /** Ranks at the other end, where links broke. */
+    peers: z.array(count).max(65_536).optional(),
+  }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
 /** What a heartbeat says of a source of data that does not answer. */

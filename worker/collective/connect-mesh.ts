@@ -161,11 +161,13 @@ function describeFailure(
 ): TrainerError {
   const where = `data mesh of generation ${generation}, rank ${rank}`;
   if (signal?.aborted === true) return new TrainerError('ABORTED', `${where}: connecting was called off`);
-  const final = [...failures.values()].find(({ retryable }) => !retryable);
-  if (final !== undefined) return new TrainerError(final.code, `${where}: ${final.message}`, { cause: final });
-  const unreached = peers
-    .filter((peer) => !inbounds.has(peer.rank))
-    .map((peer) => `rank ${peer.rank} at ${peer.url} (${failures.get(peer.rank)?.message ?? 'no answer'})`);
+  for (const [peer, final] of failures)
+    if (!final.retryable)
+      return new TrainerError(final.code, `${where}: ${final.message}`, { cause: final, peers: [peer] });
+  const notReached = peers.filter((peer) => !inbounds.has(peer.rank));
+  const unreached = notReached.map(
+    (peer) => `rank ${peer.rank} at ${peer.url} (${failures.get(peer.rank)?.message ?? 'no answer'})`,
+  );
   const silent = expected.missing.map((peer) => `rank ${peer}`);
   const parts = [
     ...(unreached.length > 0 ? [`could not reach ${unreached.join(', ')}`] : []),
@@ -173,5 +175,6 @@ function describeFailure(
   ];
   return new TrainerError('CONNECT_FAILED', `${where}: within ${timeoutMs} ms ${parts.join('; ')}`, {
     retryable: true,
+    peers: [...new Set([...notReached.map((peer) => peer.rank), ...expected.missing])],
   });
 }

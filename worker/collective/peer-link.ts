@@ -82,11 +82,13 @@ export class PeerLink implements Link {
   /** The reason as this rank sees it: an own finding keeps its code, anything else is a lost connection. */
   #describeEnd({ code, reason, error }: CloseInfo): TrainerError {
     const own = error?.code === 'FRAME_INVALID' || error?.code === 'FRAME_STALE' || error?.code === 'MESSAGE_INVALID';
-    if (own) return new TrainerError(error.code, `rank ${this.peerRank}: ${error.message}`, { cause: error });
+    const peers = [this.peerRank];
+    if (own) return new TrainerError(error.code, `rank ${this.peerRank}: ${error.message}`, { cause: error, peers });
     const why = error === undefined ? `closed by the peer (${code}) ${reason}` : error.message;
     return new TrainerError('CONNECTION_LOST', `connection to rank ${this.peerRank} is lost: ${why}`, {
       cause: error,
       retryable: true,
+      peers,
     });
   }
 }

@@ -145,6 +145,7 @@ export class GenerationLink {
     const { epoch, generation } = this.#init.form;
     const record = toErrorRecord(error);
     this.#init.emit({ kind: 'generation-failed', generation, error: record });
-    this.#init.send({ kind: 'failed', epoch, generation, error: record });
+    const peers = error.peers.length === 0 ? {} : { peers: [...error.peers] };
+    this.#init.send({ kind: 'failed', epoch, generation, error: record, ...peers });
   }
 }

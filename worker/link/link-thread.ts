@@ -1,15 +1,37 @@
 /** The link thread's entry: one LinkSession between the sockets and the compute thread. It never loads tfjs. */
+import { writeSync } from 'node:fs';
 import { threadPort } from '../../shared/thread/thread.ts';
 import { toErrorRecord } from '../../shared/errors.ts';
+import { createLogger } from '../../shared/logger.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { DataPlane } from './data-plane.ts';
+import { LeaveDeadline } from './leave-deadline.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
 import { LinkSession } from './link-session.ts';
 
+/** Of the process: the stream of this thread goes through the other one. */
+const STANDARD_OUTPUT = 1;
+
 const port = threadPort<LinkRequest, LinkEvent>();
 const data = port.data as LinkData;
-const emit = (event: LinkEvent): void => port.post(event);
+const leaveDeadline = new LeaveDeadline({
+  clock: systemClock,
+  end: (reason) => {
+    // The other thread hangs, so this line goes past it; and only a signal that nobody handles ends a process from a thread of it.
+    const { workerId } = data;
+    const log = createLogger({
+      fields: { workerId, pid: process.pid },
+      onRecord: (record) => writeSync(STANDARD_OUTPUT, `${JSON.stringify(record)}\n`),
+    });
+    log.error({ reason }, 'worker hangs and is ended');
+    process.kill(process.pid, 'SIGKILL');
+  },
+});
+const emit = (event: LinkEvent): void => {
+  port.post(event);
+  if (event.kind === 'lost') void leaveDeadline.lost(event.error);
+};
 const shared = { data, transport: webSocketTransport, clock: systemClock };
 const dataPlane = new DataPlane({
   ...shared,
@@ -17,5 +39,8 @@ const dataPlane = new DataPlane({
   onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
 });
 const session = new LinkSession({ ...shared, dataPlane, emit, onEnd: () => port.close() });
-port.onMessage((request) => session.take(request));
+port.onMessage((request) => {
+  if (request.kind === 'leave') leaveDeadline.left();
+  session.take(request);
+});
 await session.start();
