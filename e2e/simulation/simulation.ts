@@ -2,11 +2,8 @@
  * One simulated run: a coordinator and its workers in one network, over disks that outlive them, under a seed. What may be done to it
  * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Coordinator } from '../../coordinator/coordinator.ts';
-import type { Journal } from '../../coordinator/journal.ts';
+import { goOnFrom, openGeneration } from '../../coordinator/go-on.ts';
 import type { StartingPoint } from '../../coordinator/starting-point.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
@@ -27,8 +24,8 @@ import { ToyEngine } from './toy-engine.ts';
 import { VirtualTime } from './virtual-clock.ts';
 import { VirtualProcess } from './virtual-process.ts';
 
-const MEMORY = '/dev/shm';
 const TOKEN = 'the token of the simulation';
+const RUN_ID = 'the simulated run';
 
 export interface SimulationInit {
   readonly seed: number;
@@ -36,8 +33,8 @@ export interface SimulationInit {
   readonly mixture: PreparedMixture;
   readonly reference: ReferenceRun;
   readonly network?: Partial<NetworkOptions>;
-  /** Sees the coordinator's log; without it nothing is logged, which is faster. */
-  readonly onLog?: (record: LogRecord) => void;
+  /** Sees all logs; without it nothing is logged, which is faster. */
+  readonly onLog?: (record: LogRecord, process: string) => void;
 }
 
 export class Simulation {
@@ -52,8 +49,6 @@ export class Simulation {
   #coordinator: VirtualProcess | undefined;
   #outcome: 'working' | 'finished' | TrainerError = 'working';
   #numProcesses = 0;
-  /** Saver and prune work on a real folder; what it holds is only names. Memory spares the fsync of a disk. */
-  readonly #checkpointsFolder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), 'exmix-simulation-'));
 
   constructor(init: SimulationInit) {
     this.#init = init;
@@ -82,11 +77,6 @@ export class Simulation {
     return this.#outcome;
   }
 
-  /** Nothing of it is used any more. */
-  close(): void {
-    rmSync(this.#checkpointsFolder, { recursive: true });
-  }
-
   /** Starts a coordinator on what the disks hold. */
   startCoordinator(): void {
     const process = this.#spawn('coordinator');
@@ -99,7 +89,7 @@ export class Simulation {
   }
 
   startWorker(name: string, mishap?: SimulatedWorkerInit['mishap']): SimulatedWorker {
-    const { config, mixture, reference, seed } = this.#init;
+    const { config, mixture, reference, seed, onLog } = this.#init;
     const process = this.#spawn(name);
     const { listenHost, listenPort } = config.cluster;
     const worker = new SimulatedWorker({
@@ -112,6 +102,7 @@ export class Simulation {
       initial: reference.initial,
       random: new RandomStream([seed, hashName('worker'), this.#numProcesses]),
       ...(mishap === undefined ? {} : { mishap }),
+      ...(onLog === undefined ? {} : { onLog: (record: LogRecord) => onLog(record, name) }),
     });
     this.#workers.push(worker);
     void worker.run();
@@ -123,46 +114,58 @@ export class Simulation {
     return new VirtualProcess(this.time, name, 1_000_000 * this.#numProcesses);
   }
 
+  /** Epoch after epoch, as cli/run-coordinator.ts: one that finds no state any more is followed by one from the newest checkpoint. */
   async #runCoordinator(process: VirtualProcess): Promise<void> {
+    for (let fromCheckpoint = false; ; fromCheckpoint = true)
+      if ((await this.#runEpoch(process, fromCheckpoint)) === 'ended') return;
+  }
+
+  async #runEpoch(process: VirtualProcess, fromCheckpoint: boolean): Promise<'ended' | 'rewind'> {
     const { config, mixture, onLog } = this.#init;
     const disk = this.#disk;
     const journal = new MemoryJournal({ disk, process, lines: this.journalLines });
     const { state } = journal;
     const epoch = state.epoch + 1;
-    const start = this.#startingPoint();
+    const before = fromCheckpoint ? undefined : openGeneration(state);
+    const saved = this.#startingPoint();
+    const start =
+      before === undefined ? saved : await goOnFrom(saved, state, { config, mixture, allowMixtureChange: false });
+    const { step } = start;
     const ledger = new MemoryLedger({
       disk,
       process,
       sessions: this.ledger,
       epoch,
-      startStep: start.step,
+      startStep: step,
       committed: { epoch: state.epoch, step: state.step },
     });
     await journal.append({
       kind: 'run-opened',
       epoch,
+      runId: RUN_ID,
       configHash: numericsHash(config),
       seed: config.seed,
       mixtureHash: mixture.hash,
-      step: start.step,
-      ...(start.checkpoint === undefined ? {} : { fromCheckpoint: start.checkpoint.path }),
+      step,
+      ...(before === undefined ? {} : { goesOn: true as const }),
+      ...(start.checkpoint?.step === step ? { fromCheckpoint: start.checkpoint.path } : {}),
     });
     const coordinator = new Coordinator({
-      config,
-      epoch,
-      start,
-      mixture,
-      checkpointsFolder: this.#checkpointsFolder,
-      journal: journal as unknown as Journal, // of which it uses `append` and `state`
-      ledger,
+      ...{ config, epoch, start, before, mixture, journal, ledger },
+      runId: RUN_ID,
+      runFolder: '/simulated/run',
+      checkpoints: this.checkpoints.storeOf(process),
       token: TOKEN,
       transport: new SimulatedTransport(this.network, process),
       clock: process.clock,
-      log: createLogger({ level: 'error', ...(onLog === undefined ? {} : { level: 'info', onRecord: onLog }) }),
-      publish: (written) => this.checkpoints.publish(process, written),
+      log: createLogger(
+        onLog === undefined
+          ? { level: 'error' }
+          : { level: 'debug', onRecord: (record) => onLog(record, 'coordinator') },
+      ),
     });
-    await coordinator.listen();
-    await coordinator.run(new AbortController().signal);
+    await coordinator.listen(config.cluster.listenPort);
+    return (await coordinator.run(new AbortController().signal)).kind;
   }
 
   #startingPoint(): StartingPoint {
@@ -170,7 +173,7 @@ export class Simulation {
     if (latest === undefined) return { step: 0, rateChanges: [], notes: [] };
     const { path, run } = latest;
     const { step, cursor, paramDigest, engineFingerprint } = run;
-    const checkpoint = { path, paramDigest, engineFingerprint };
+    const checkpoint = { step, path, paramDigest, engineFingerprint };
     return { step, cursor, rateChanges: cursor.rateChanges, checkpoint, notes: [] };
   }
 }

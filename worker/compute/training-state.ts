@@ -11,7 +11,7 @@ import { TensorSnapshot } from '../checkpoint/snapshot.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Command, CoordinatorCommand, Link } from '../link/link.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
-import { loadState } from './load-state.ts';
+import type { loadState } from './load-state.ts';
 
 type FormCommand = Extract<CoordinatorCommand, { kind: 'form' }>;
 
@@ -19,6 +19,7 @@ export interface TrainingStateInit {
   readonly engine: Engine;
   readonly seed: number;
   readonly link: Pick<Link, 'copyState' | 'post'>;
+  readonly loadState: typeof loadState;
 }
 
 export class TrainingState {
@@ -76,7 +77,7 @@ export class TrainingState {
 
   async #load(checkpoint: string | null, step: number, signal: AbortSignal): Promise<void> {
     const { engine, seed } = this.#init;
-    const state = await loadState({ engine, seed, checkpoint, step, signal });
+    const state = await this.#init.loadState({ engine, seed, checkpoint, step, signal });
     await engine.load(state.parameters, state.optimizer);
   }
 
