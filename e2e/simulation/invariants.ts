@@ -56,24 +56,31 @@ function checkJournal(records: readonly JournalRecord[]): string[] {
   return [];
 }
 
-/** Generations grow inside an epoch, and a commit is of the generation that was formed last. */
+/** Generations grow inside an epoch; a commit is of one that was formed, and never of an earlier one than the commit before it. */
 function checkGenerations(records: readonly JournalRecord[]): string[] {
   const problems: string[] = [];
   let formed: { readonly epoch: number; readonly generation: number } | undefined;
+  /** Place of the generation of the last commit among all that were formed. */
+  let lastPlace = -1;
+  const places = new Map<string, number>();
   for (const record of records) {
     if (record.kind === 'generation-formed') {
       const { epoch, generation } = record;
       if (formed?.epoch === epoch && generation <= formed.generation)
         problems.push(`generation ${generation} of epoch ${epoch} was formed after generation ${formed.generation}`);
       formed = record;
+      places.set(`${epoch}/${generation}`, places.size);
     }
     if (record.kind !== 'step-committed') continue;
     const { epoch, generation, step } = record;
-    // A step that the generation before has left is committed when its survivors come back, perhaps to the next coordinator.
-    if (formed === undefined || formed.epoch > epoch || formed.generation !== generation)
+    // What a generation has left is committed when its survivors come back, perhaps to the next coordinator.
+    const candidates = [epoch, epoch - 1, epoch - 2].map((of) => places.get(`${of}/${generation}`));
+    const place = candidates.find((candidate) => candidate !== undefined && candidate >= lastPlace);
+    if (place === undefined)
       problems.push(
-        `step ${step} was committed by generation ${generation} of epoch ${epoch} while ${formed === undefined ? 'none was formed' : `generation ${formed.generation} of epoch ${formed.epoch} held`}`,
+        `step ${step} was committed by generation ${generation} in epoch ${epoch}, which was not formed or is over`,
       );
+    else lastPlace = place;
   }
   return problems;
 }

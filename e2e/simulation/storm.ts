@@ -38,6 +38,7 @@ export interface Failure {
 }
 
 export async function createStorm(): Promise<RunScheduleInit> {
+  Error.stackTraceLimit = 0; // most errors are waits that were called off, and a stack costs more than an event
   const mixture = createToyMixture();
   const config = createToyConfig({ steps: STEPS, startWorkers: NUM_WORKERS, checkpointEverySteps: 3 });
   return { config, mixture, reference: await computeReference(config, mixture), numWorkers: NUM_WORKERS };
