@@ -71,6 +71,7 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
     },
     reference,
   );
+  simulation.close();
   return { simulation, injection, ended, violations };
 }
 

@@ -9,6 +9,7 @@ import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import type { RandomStream } from '../../shared/random.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
 import type { Engine } from '../../worker/engine/engine.ts';
+import type { ArenaPool } from '../../worker/collective/arena-pool.ts';
 import { microbatchesPerLane } from '../../worker/feed/start-feed.ts';
 import { DataPlane } from '../../worker/link/data-plane.ts';
 import type { LinkPort } from '../../worker/link/link.ts';
@@ -32,6 +33,7 @@ export interface SimulatedWorkerInit {
   readonly token: string;
   readonly mixture: PreparedMixture;
   readonly checkpoints: MemoryCheckpoints;
+  readonly arenas: ArenaPool;
   /** Parameters of a run that starts from its seed. */
   readonly initial: ReadonlyMap<string, Float32Array>;
   /** Times of engine, feed and threads. */
@@ -124,7 +126,7 @@ export class SimulatedWorker {
   }
 
   #startLink(progress: SharedArrayBuffer, onEvent: (event: LinkEvent) => void): LinkPort {
-    const { process, transport, coordinatorUrl, token } = this.#init;
+    const { process, transport, coordinatorUrl, token, arenas } = this.#init;
     const { clock, name: workerId } = process;
     const address = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
     const data = { coordinatorUrl, token, workerId, ...address, progress };
@@ -132,7 +134,7 @@ export class SimulatedWorker {
     const exited = new Promise<void>((resolve) => (exit = resolve));
     const emit = this.#channel('link to compute', onEvent);
     const dataPlane = new DataPlane({
-      ...{ data, transport, clock },
+      ...{ data, transport, clock, arenas },
       onRefused: (refusal) => emit({ kind: 'refused', refusal }),
       onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
     });

@@ -12,6 +12,8 @@ import type { TrainerError } from '../../shared/errors.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
+import type { Arena, ArenaLayout } from '../../worker/collective/arena.ts';
+import { ArenaPool } from '../../worker/collective/arena-pool.ts';
 import { MemoryCheckpoints } from './memory-checkpoints.ts';
 import { MemoryDisk } from './memory-disk.ts';
 import { MemoryJournal } from './memory-journal.ts';
@@ -23,6 +25,32 @@ import { SimulatedWorker, type SimulatedWorkerInit } from './simulated-worker.ts
 import { ToyEngine } from './toy-engine.ts';
 import { VirtualTime } from './virtual-clock.ts';
 import { VirtualProcess } from './virtual-process.ts';
+
+/** Memories for all runs of this process: each reserves gigabytes of addresses, and thousands of runs would use them up. */
+const ARENAS = new ArenaPool(64);
+
+/** Arenas of one run, those of crashed workers too, which never give them back. */
+class UsedArenas extends ArenaPool {
+  readonly #used = new Set<Arena>();
+
+  constructor() {
+    super(0);
+  }
+
+  override take(layout: ArenaLayout): Arena {
+    const arena = ARENAS.take(layout);
+    this.#used.add(arena);
+    return arena;
+  }
+
+  override give(arena: Arena): void {
+    if (this.#used.delete(arena)) ARENAS.give(arena);
+  }
+
+  reclaim(): void {
+    for (const arena of [...this.#used]) this.give(arena);
+  }
+}
 
 const TOKEN = 'the token of the simulation';
 const RUN_ID = 'the simulated run';
@@ -49,6 +77,7 @@ export class Simulation {
   #coordinator: VirtualProcess | undefined;
   #outcome: 'working' | 'finished' | TrainerError = 'working';
   #numProcesses = 0;
+  readonly #arenas = new UsedArenas();
 
   constructor(init: SimulationInit) {
     this.#init = init;
@@ -77,6 +106,11 @@ export class Simulation {
     return this.#outcome;
   }
 
+  /** Call it when nothing of it is driven any more: its memory is used again. */
+  close(): void {
+    this.#arenas.reclaim();
+  }
+
   /** Starts a coordinator on what the disks hold. */
   startCoordinator(): void {
     const process = this.#spawn('coordinator');
@@ -99,6 +133,7 @@ export class Simulation {
       token: TOKEN,
       mixture,
       checkpoints: this.checkpoints,
+      arenas: this.#arenas,
       initial: reference.initial,
       random: new RandomStream([seed, hashName('worker'), this.#numProcesses]),
       ...(mishap === undefined ? {} : { mishap }),

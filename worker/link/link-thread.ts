@@ -3,6 +3,7 @@ import { threadPort } from '../../shared/thread/thread.ts';
 import { toErrorRecord } from '../../shared/errors.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { ArenaPool } from '../collective/arena-pool.ts';
 import { DataPlane } from './data-plane.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
 import { LinkSession } from './link-session.ts';
@@ -13,6 +14,7 @@ const emit = (event: LinkEvent): void => port.post(event);
 const shared = { data, transport: webSocketTransport, clock: systemClock };
 const dataPlane = new DataPlane({
   ...shared,
+  arenas: new ArenaPool(1),
   onRefused: (refusal) => emit({ kind: 'refused', refusal }),
   onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
 });
