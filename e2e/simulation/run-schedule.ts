@@ -10,7 +10,7 @@ import { injectFaults, type Injection } from './inject-faults.ts';
 import { findViolations } from './invariants.ts';
 import { readMemoryJournal } from './memory-journal.ts';
 import type { ReferenceRun } from './reference-run.ts';
-import type { Schedule } from './schedule.ts';
+import type { FaultKind, Schedule } from './schedule.ts';
 import { Simulation } from './simulation.ts';
 import type { SimulatedWorkerInit } from './simulated-worker.ts';
 
@@ -19,6 +19,9 @@ const RESTART_AFTER_MS = 500;
 const MAX_EVENTS = 200_000;
 /** Virtual time that a run may take; without faults it takes less than a second. */
 const MAX_MS = 600_000;
+
+/** Faults that can hide a worker for so long that nobody can wait for it. */
+const HIDING: readonly FaultKind[] = ['stop-worker', 'half-open', 'partition'];
 
 export interface RunScheduleInit {
   readonly config: RunConfig;
@@ -64,6 +67,10 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
   const finals = await readFinals(simulation);
   const { records } = readMemoryJournal(simulation.journalLines);
   const checkpoints = simulation.checkpoints.published().map(({ run }) => run);
+  const isReachable = schedule.faults.every(({ kind }) => !HIDING.includes(kind));
+  const forgotten = simulation.forgottenHolders
+    .filter((names) => isReachable && names.length > 0)
+    .map((names) => `the run went back to a checkpoint while ${names.join(', ')} held a later state`);
   const violations = findViolations(
     {
       ...{ records, sessions: simulation.ledger, checkpoints, finals },
@@ -72,7 +79,7 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
     reference,
   );
   simulation.close();
-  return { simulation, injection, ended, violations };
+  return { simulation, injection, ended, violations: [...forgotten, ...violations] };
 }
 
 /** Starts workers again that have ended while the run goes on. */

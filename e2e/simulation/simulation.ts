@@ -2,7 +2,8 @@
  * One simulated run: a coordinator and its workers in one network, over disks that outlive them, under a seed. What may be done to it
  * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
  */
-import { Coordinator } from '../../coordinator/coordinator.ts';
+import { Coordinator, type EpochEnding } from '../../coordinator/coordinator.ts';
+import type { JournalState } from '../../coordinator/journal-records.ts';
 import { goOnFrom, openGeneration } from '../../coordinator/go-on.ts';
 import type { StartingPoint } from '../../coordinator/starting-point.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
@@ -78,6 +79,7 @@ export class Simulation {
   #outcome: 'working' | 'finished' | TrainerError = 'working';
   #numProcesses = 0;
   readonly #arenas = new UsedArenas();
+  readonly #forgottenHolders: (readonly string[])[] = [];
 
   constructor(init: SimulationInit) {
     this.#init = init;
@@ -99,6 +101,13 @@ export class Simulation {
   /** The coordinator's process: the last one, where there were several. */
   get coordinator(): VirtualProcess | undefined {
     return this.#coordinator;
+  }
+
+  /**
+   * Members of the last generation that still lived, with a later state, when the run went back to a checkpoint: one list for each time.
+   */
+  get forgottenHolders(): readonly (readonly string[])[] {
+    return this.#forgottenHolders;
   }
 
   /** How the last coordinator ended, once it has. */
@@ -151,20 +160,29 @@ export class Simulation {
 
   /** Epoch after epoch, as cli/run-coordinator.ts: one that finds no state any more is followed by one from the newest checkpoint. */
   async #runCoordinator(process: VirtualProcess): Promise<void> {
-    for (let fromCheckpoint = false; ; fromCheckpoint = true)
-      if ((await this.#runEpoch(process, fromCheckpoint)) === 'ended') return;
+    let goOnAt: number | 'checkpoint' | undefined;
+    for (;;) {
+      const ending = await this.#runEpoch(process, goOnAt);
+      if (ending.kind === 'ended') return;
+      goOnAt = ending.heldStep ?? 'checkpoint';
+    }
   }
 
-  async #runEpoch(process: VirtualProcess, fromCheckpoint: boolean): Promise<'ended' | 'rewind'> {
+  async #runEpoch(process: VirtualProcess, goOnAt: number | 'checkpoint' | undefined): Promise<EpochEnding> {
     const { config, mixture, onLog } = this.#init;
     const disk = this.#disk;
     const journal = new MemoryJournal({ disk, process, lines: this.journalLines });
     const { state } = journal;
     const epoch = state.epoch + 1;
-    const before = fromCheckpoint ? undefined : openGeneration(state);
+    const before = goOnAt === 'checkpoint' ? undefined : openGeneration(state);
     const saved = this.#startingPoint();
+    if (before === undefined && state.step > saved.step)
+      this.#forgottenHolders.push(await this.#holdersBeyond(saved.step, state));
+    const init = { config, mixture, allowMixtureChange: false };
     const start =
-      before === undefined ? saved : await goOnFrom(saved, state, { config, mixture, allowMixtureChange: false });
+      before === undefined || goOnAt === 'checkpoint'
+        ? saved
+        : await goOnFrom(saved, state, goOnAt ?? state.step, init);
     const { step } = start;
     const ledger = new MemoryLedger({
       disk,
@@ -200,7 +218,22 @@ export class Simulation {
       ),
     });
     await coordinator.listen(config.cluster.listenPort);
-    return (await coordinator.run(new AbortController().signal)).kind;
+    return coordinator.run(new AbortController().signal);
+  }
+
+  /** Live members of the last generation with a state beyond a step. */
+  async #holdersBeyond(step: number, { generation }: JournalState): Promise<string[]> {
+    const { steps } = this.#init.reference;
+    const holders: string[] = [];
+    for (const worker of this.#workers) {
+      const { process, outcome } = worker;
+      const isMember = generation?.members.includes(process.name) === true;
+      if (!isMember || process.state !== 'running' || outcome !== 'working') continue;
+      const digest = await worker.paramDigest();
+      const held = steps.find(({ paramDigest }) => paramDigest === digest)?.step ?? 0;
+      if (held > step) holders.push(process.name);
+    }
+    return holders;
   }
 
   #startingPoint(): StartingPoint {

@@ -43,14 +43,13 @@ export class TrainingState {
   /**
    * Brings the engine to the state before the generation's first step, and offers it to the members that copy it.
    * @returns the digest of the parameters where the coordinator asks for it
-   * @throws what loadState and the link throw; then no state is held
+   * @throws what loadState and the link throw; what was held before is held still, unless it has been overwritten
    */
   async take(form: FormCommand, runId: string, signal: Command['signal']): Promise<string | undefined> {
     const { epoch, firstStep, state, receivers, proveState } = form;
     const step = firstStep - 1;
     if (state.kind === 'held')
       assertInvariant(this.#held?.step === state.step, `step ${state.step} expected, step ${this.#held?.step} is held`);
-    else this.#held = null;
     let tensors: StateTensors | undefined;
     if (state.kind === 'start') await this.#load(state.checkpoint, step, signal);
     if (state.kind === 'peers') tensors = await this.#copy(step, signal);
@@ -78,6 +77,7 @@ export class TrainingState {
   async #load(checkpoint: string | null, step: number, signal: AbortSignal): Promise<void> {
     const { engine, seed } = this.#init;
     const state = await this.#init.loadState({ engine, seed, checkpoint, step, signal });
+    this.#held = null;
     await engine.load(state.parameters, state.optimizer);
   }
 
@@ -85,6 +85,7 @@ export class TrainingState {
     const { engine, link } = this.#init;
     const tensors = this.#makeTensors();
     await link.copyState(step, tensors, signal);
+    this.#held = null;
     await engine.load(tensors.parameters, tensors.optimizerSlots);
     return tensors;
   }
