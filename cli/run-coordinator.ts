@@ -73,7 +73,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
     requiredBytes: requiredBytes(config, tensors),
     allowMixtureChange: args['allow-mixture-change'],
   };
-  let run = await openRun({ ...opening, fromCheckpoint: false, ...(await placeOfRun(args)) });
+  let run = await openRun({ ...opening, ...(await placeOfRun(args)) });
   const { folder } = run.folder;
   const log = createLogger({ file: run.folder.log, onRecord: (record) => reporter.record(record) });
   let session: Session | undefined;
@@ -97,9 +97,10 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
         if (interruption.first !== undefined) process.exitCode = EXIT_INTERRUPTED;
         return;
       }
-      log.warn({ reason: ending.reason }, 'run goes back to its newest checkpoint');
+      const { reason, heldStep = null } = ending;
+      log.warn({ reason, heldStep }, 'run goes back');
       await run.close();
-      run = await openRun({ ...opening, fromCheckpoint: true, resume: folder });
+      run = await openRun({ ...opening, goOnAt: heldStep ?? 'checkpoint', resume: folder });
     }
   } catch (error) {
     if (!(error instanceof TrainerError)) throw error;

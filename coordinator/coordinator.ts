@@ -33,8 +33,11 @@ export interface CoordinatorInit extends EpochInit {
 
 export type EpochEnding =
   | { readonly kind: 'ended'; readonly summary: RunSummaryView }
-  /** Nobody holds the state any more: the run must be opened again, from its newest checkpoint. */
-  | { readonly kind: 'rewind'; readonly reason: string };
+  /**
+   * Nobody holds the state of the last step any more: the run must be opened again, at an earlier step that somebody holds, or from its
+   * newest checkpoint.
+   */
+  | { readonly kind: 'rewind'; readonly reason: string; readonly heldStep?: number };
 
 export class Coordinator {
   readonly #init: CoordinatorInit;
@@ -173,15 +176,21 @@ export class Coordinator {
         workerFailure: () => this.#workerFailure,
       });
       if (gathered.kind === 'stopped') return undefined;
-      if (gathered.kind === 'rewind') return gathered;
+      if (gathered.kind === 'rewind') return this.#rewind(gathered.reason);
       await settling.settleFurthest(roster);
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
       if (this.#needsHolder() && !members.some(({ heldStep }) => heldStep === committer.step))
-        return { kind: 'rewind', reason: `nobody holds the state of step ${committer.step}` };
+        return this.#rewind(`nobody holds the state of step ${committer.step}`);
       const ending = await this.#trainGeneration(members, numFormed + 1, signal);
       if (ending.kind === 'done') return undefined;
       await this.#endGeneration(ending, signal);
     }
+  }
+
+  /** To the furthest step that somebody holds, where that is further than the newest checkpoint. */
+  #rewind(reason: string): Extract<EpochEnding, { kind: 'rewind' }> {
+    const heldStep = Math.max(-1, ...this.#parts.roster.ready.map((worker) => worker.heldStep ?? -1));
+    return { kind: 'rewind', reason, ...(heldStep > this.#loadable.step ? { heldStep } : {}) };
   }
 
   /** The state of the committed step is in no checkpoint. */

@@ -18,11 +18,17 @@ export function openGeneration({ ending, generation }: JournalState): PastGenera
 }
 
 /**
- * The start at the last committed step.
+ * The start at a step that workers hold.
  * @param saved from the newest checkpoint, or from the beginning
+ * @param step the last committed one, or an earlier one
  * @throws JOURNAL_CORRUPT where the plan does not come to the place that the journal has
  */
-export async function goOnFrom(saved: StartingPoint, state: JournalState, init: StartInit): Promise<StartingPoint> {
+export async function goOnFrom(
+  saved: StartingPoint,
+  state: JournalState,
+  step: number,
+  init: StartInit,
+): Promise<StartingPoint> {
   const { config, mixture } = init;
   const configHash = numericsHash(config);
   if (state.opened?.configHash !== configHash)
@@ -31,7 +37,7 @@ export async function goOnFrom(saved: StartingPoint, state: JournalState, init: 
       `the run was opened with another configuration (${state.opened?.configHash}, now ${configHash}): model, seed, schedule, mixture rates ` +
         'and sizes of a step must be as they were to go on',
     );
-  if (state.step <= saved.step) return saved;
+  if (step <= saved.step) return saved;
   const dealer = new StepDealer({
     plan: planConfigOf(config, mixture, saved.rateChanges),
     rateChanges: saved.rateChanges,
@@ -42,15 +48,15 @@ export async function goOnFrom(saved: StartingPoint, state: JournalState, init: 
     step: saved.step,
     ...(saved.cursor === undefined ? {} : { cursor: saved.cursor }),
   });
-  while (dealer.step < state.step) await dealer.deal();
+  while (dealer.step < step) await dealer.deal();
   const { cursor } = dealer;
   const expected = state.lastCommit?.cursor;
-  if (expected !== undefined && !isDeepStrictEqual(journalCursor(cursor), expected))
+  if (step === state.step && expected !== undefined && !isDeepStrictEqual(journalCursor(cursor), expected))
     throw new TrainerError(
       'JOURNAL_CORRUPT',
       `step ${state.step}: expected the plan at ${JSON.stringify(expected)}, found it at ${JSON.stringify(journalCursor(cursor))}; ` +
         'resume from a checkpoint folder into a new run',
     );
-  const note = `goes on at step ${state.step}, ${state.step - saved.step} steps after the newest checkpoint, from what the workers hold`;
-  return { ...saved, step: state.step, cursor, notes: [...saved.notes, note] };
+  const note = `goes on at step ${step}, ${step - saved.step} steps after the newest checkpoint, from what the workers hold`;
+  return { ...saved, step, cursor, notes: [...saved.notes, note] };
 }

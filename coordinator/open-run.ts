@@ -33,8 +33,11 @@ export interface OpenRunInit {
   readonly runDir?: string;
   /** A run folder or a checkpoint folder. */
   readonly resume?: string;
-  /** Goes on from the newest checkpoint even where workers may hold a later state: they have turned out not to. */
-  readonly fromCheckpoint: boolean;
+  /**
+   * Where a run that nobody has ended goes on: at the step its journal has, which workers may hold (left out); at an earlier one that they
+   * have turned out to hold; or from the newest checkpoint.
+   */
+  readonly goOnAt?: number | 'checkpoint';
   /** The mixture may be another one than that of the run or checkpoint that is resumed. */
   readonly allowMixtureChange: boolean;
 }
@@ -91,8 +94,10 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       notes.push(`cut ${torn.bytes} torn bytes off line ${torn.line} of the journal: ${torn.reason}`);
     const journalled = journal.state.rateChanges;
     const saved = fromCheckpoint ?? (await startInFolder(folder, { ...startInit, journalled }, notes));
-    const before = target?.kind === 'run' && !init.fromCheckpoint ? openGeneration(journal.state) : undefined;
-    const start = before === undefined ? saved : await goOnFrom(saved, journal.state, startInit);
+    const { goOnAt = journal.state.step } = init;
+    const isHeld = target?.kind === 'run' && goOnAt !== 'checkpoint';
+    const before = isHeld ? openGeneration(journal.state) : undefined;
+    const start = before === undefined ? saved : await goOnFrom(saved, journal.state, goOnAt as number, startInit);
     notes.push(...start.notes);
     if (target?.kind === 'run') await replaceFile(folder.config, configText);
     const epoch = journal.state.epoch + 1;

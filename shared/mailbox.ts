@@ -5,6 +5,9 @@
 import type { Clock } from './clock.ts';
 import { TrainerError } from './errors.ts';
 
+/** Why a wait is over: without a reason each would cost an error with its stack. */
+const OVER = 'an event came, or the wait was called off';
+
 export class Mailbox<Event> {
   readonly #events: Event[] = [];
   readonly #capacity: number;
@@ -43,7 +46,7 @@ export class Mailbox<Event> {
   /** Resolves with an event or after the timeout. */
   async #waitForEvent(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const over = new AbortController();
-    const callOff = (): void => over.abort();
+    const callOff = (): void => over.abort(OVER);
     this.#wake = callOff;
     signal?.addEventListener('abort', callOff, { once: true });
     try {

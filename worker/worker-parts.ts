@@ -5,6 +5,7 @@ import { Thread } from '../shared/thread/thread.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
+import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
 import { createEngine, type CreatedEngine } from './engine/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
@@ -18,6 +19,7 @@ export interface WorkerParts {
   startLink(progress: SharedArrayBuffer, ...handlers: Parameters<LinkInit['start']>): LinkPort;
   createEngine(config: RunConfig): Promise<CreatedEngine>;
   startFeed(init: StartFeedInit): Pick<Feed, 'deal' | 'drop' | 'next' | 'release' | 'opened' | 'stop'>;
+  readonly loadState: typeof loadState;
   createWriter(engine: Engine): Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
   /** What the worker expects of itself, by a short measurement. */
   predict(config: RunConfig, engine: string): Promise<Extract<WorkerMessage, { kind: 'ready' }>['predicted']>;
@@ -59,6 +61,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
       }),
     startFeed,
+    loadState,
     createWriter: (created) => new CheckpointWriter(created),
     predict: predictWorker,
   };

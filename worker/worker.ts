@@ -173,7 +173,7 @@ export class Worker {
     for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
     const predicted = await parts.predict(config, name);
     await abortable(feed.opened, signal, `opening ${preparedFolder}`);
-    const state = new TrainingState({ engine, seed: config.seed, link: this.#link });
+    const state = new TrainingState({ engine, seed: config.seed, link: this.#link, loadState: parts.loadState });
     const numParameters = engine.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
     const facts = {
       engine: name,

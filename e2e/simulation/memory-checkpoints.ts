@@ -8,6 +8,7 @@ import { checkpointName, writingName } from '../../shared/checkpoint/layout.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import { planCheckpoint, shardsOfRank, type ShardPlan, type TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import type { CheckpointStore } from '../../coordinator/checkpoint/checkpoint-store.ts';
 import type { PublishedCheckpoint } from '../../coordinator/checkpoint/publish.ts';
 import type { WrittenCheckpoint } from '../../coordinator/saver.ts';
 import type { WrittenShards } from '../../worker/checkpoint/shard-writer.ts';
@@ -17,6 +18,7 @@ import type { VirtualProcess } from './virtual-process.ts';
 /** Of one run; the folder of its checkpoints is nowhere but in names. */
 export const CHECKPOINTS_FOLDER = '/simulated/run/checkpoints';
 const MAX_SHARD_BYTES = 1024;
+const KEEP_LAST = 2;
 
 type Tensors = ReadonlyMap<string, Float32Array>;
 
@@ -30,7 +32,7 @@ export type ToPublish = WrittenCheckpoint & { readonly engineFingerprint: string
 
 export interface SavedCheckpoint extends SavedState {
   readonly path: string;
-  readonly run: Omit<ToPublish, 'writingFolder' | 'finalFolder' | 'workerFiles'>;
+  readonly run: Omit<ToPublish, 'writingFolder' | 'workerFiles'>;
 }
 
 export interface ShardsToWrite extends SavedState {
@@ -61,18 +63,31 @@ export class MemoryCheckpoints {
   }
 
   /** As coordinator/checkpoint/publish.ts: a leftover of the same name is removed. */
-  makeWritingFolder(
-    checkpointsFolder: string,
-    at: { readonly step: number; readonly epoch: number; readonly generation: number },
-  ): Promise<string> {
-    const path = `${checkpointsFolder}/${writingName(at.step, at.epoch, at.generation)}`;
+  begin(at: { readonly step: number; readonly epoch: number; readonly generation: number }): Promise<string> {
+    const path = `${CHECKPOINTS_FOLDER}/${writingName(at.step, at.epoch, at.generation)}`;
     this.#folders.set(path, { files: new Map() });
     return Promise.resolve(path);
   }
 
-  /** For a coordinator that makes its folder elsewhere. */
-  ensureFolder(path: string): void {
-    if (!this.#folders.has(path)) this.#folders.set(path, { files: new Map() });
+  discard(writingFolder: string): Promise<void> {
+    this.#folders.delete(writingFolder);
+    return Promise.resolve();
+  }
+
+  /** Keeps the newest few. */
+  prune(): Promise<readonly object[]> {
+    for (const { path } of this.published().slice(0, -KEEP_LAST)) this.#folders.delete(path);
+    return Promise.resolve([]);
+  }
+
+  /** What a coordinator does with it. */
+  storeOf(process: VirtualProcess): CheckpointStore {
+    return {
+      begin: (at) => this.begin(at),
+      discard: (folder) => this.discard(folder),
+      publish: (written) => this.publish(process, written),
+      prune: () => this.prune(),
+    };
   }
 
   /**
@@ -95,11 +110,12 @@ export class MemoryCheckpoints {
   }
 
   /**
-   * As coordinator/publisher.ts: a folder whose shards are all there, and as they were reported, appears under its final name at once.
+   * As coordinator/checkpoint/checkpoint-store.ts: a folder whose shards are all there, and as they were reported, appears under its final name at once.
    * @throws CHECKPOINT_MISMATCH where another checkpoint of that step is there, INTERNAL for shards that are not what was reported
    */
   async publish(process: VirtualProcess, written: ToPublish): Promise<PublishedCheckpoint> {
-    const { writingFolder, finalFolder, workerFiles, ...run } = written;
+    const { writingFolder, workerFiles, ...run } = written;
+    const finalFolder = `${CHECKPOINTS_FOLDER}/${checkpointName(run.step)}`;
     const folder = this.#folders.get(writingFolder);
     const reported = new Map(workerFiles.flatMap(({ files }) => files.map((entry) => [entry.file, entry] as const)));
     assertInvariant(reported.size === this.#plan.length, `${writingFolder}: every shard of the plan is reported once`);
@@ -108,7 +124,6 @@ export class MemoryCheckpoints {
         folder?.files.get(file)?.sha256 === reported.get(file)?.sha256,
         `${writingFolder}/${file} is there, as it was reported`,
       );
-    assertInvariant(basename(finalFolder) === checkpointName(run.step), `${finalFolder} is named after ${run.step}`);
     const known = this.#folders.get(finalFolder)?.run;
     if (known !== undefined && known.paramDigest !== run.paramDigest)
       throw new TrainerError(

@@ -1,32 +1,30 @@
 /**
- * A worker of the simulation: the real link session, step runner and collective, the toy engine and feed, and between them the least of
- * what worker/worker.ts does. Link and compute are threads of one process there; here they are calls.
+ * A worker of the simulation: the real worker, link session, collective and step runner; the toy engine and feed; shards on a simulated
+ * disk. What compute and link thread say to each other arrives a little later, in its order, as between threads.
  */
-import { checkConfig } from '../../shared/config/load-config.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
-import type { TrainerError } from '../../shared/errors.ts';
-import { assertInvariant, fromErrorRecord, toErrorRecord, toTrainerError } from '../../shared/errors.ts';
-import { planLaneTree } from '../../shared/lane-tree.ts';
-import { Mailbox } from '../../shared/mailbox.ts';
+import { toErrorRecord, toTrainerError, type TrainerError } from '../../shared/errors.ts';
+import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import type { RandomStream } from '../../shared/random.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
-import { Arena } from '../../worker/collective/arena.ts';
-import { planGradient } from '../../worker/compute/plan-gradient.ts';
-import { ProgressCell } from '../../worker/compute/progress-cell.ts';
-import { StepRunner, type Reduced, type Reducer } from '../../worker/compute/step-runner.ts';
+import type { Engine } from '../../worker/engine/engine.ts';
+import type { ArenaPool } from '../../worker/collective/arena-pool.ts';
 import { microbatchesPerLane } from '../../worker/feed/start-feed.ts';
-import type { LinkEvent } from '../../worker/link/link-messages.ts';
+import { DataPlane } from '../../worker/link/data-plane.ts';
+import type { LinkPort } from '../../worker/link/link.ts';
+import type { LinkEvent, LinkRequest } from '../../worker/link/link-messages.ts';
 import { LinkSession } from '../../worker/link/link-session.ts';
 import { numElements } from '../../worker/model/parameters.ts';
+import { Worker } from '../../worker/worker.ts';
+import type { WorkerParts } from '../../worker/worker-parts.ts';
 import type { MemoryCheckpoints } from './memory-checkpoints.ts';
 import { ToyEngine, type ToyEngineInit } from './toy-engine.ts';
 import { ToyFeed } from './toy-feed.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-const CAPACITY = 1_024;
-/** Waits are renewed so often, ms. */
-const WAIT_MS = 60_000;
+/** The longest that a message takes between two threads, ms. */
+const THREAD_DELAY_MS = 0.25;
 
 export interface SimulatedWorkerInit {
   readonly process: VirtualProcess;
@@ -35,47 +33,24 @@ export interface SimulatedWorkerInit {
   readonly token: string;
   readonly mixture: PreparedMixture;
   readonly checkpoints: MemoryCheckpoints;
+  readonly arenas: ArenaPool;
   /** Parameters of a run that starts from its seed. */
   readonly initial: ReadonlyMap<string, Float32Array>;
-  /** Times of engine and feed. */
+  /** Times of engine, feed and threads. */
   readonly random: RandomStream;
   readonly mishap?: NonNullable<ToyEngineInit['mishap']>;
+  readonly onLog?: (record: LogRecord) => void;
 }
 
-type Command = Extract<LinkEvent, { kind: 'welcome' | 'formed' | 'deal' | 'save' | 'abort' | 'finish' | 'lost' }>;
-
-interface Prepared {
-  readonly config: ReturnType<typeof checkConfig>;
-  readonly engine: ToyEngine;
-  readonly feed: ToyFeed;
-}
-
-export class SimulatedWorker implements Reducer {
+export class SimulatedWorker {
   readonly process: VirtualProcess;
   readonly #init: SimulatedWorkerInit;
-  readonly #session: LinkSession;
-  readonly #progress = new ProgressCell();
-  readonly #commands: Mailbox<Command>;
-  readonly #sums: Mailbox<Extract<LinkEvent, { kind: 'reduced' | 'collective-failed' }>>;
-  readonly #stop = new AbortController();
-  #prepared: Prepared | undefined;
-  #runner: StepRunner | undefined;
-  /** As in worker/worker.ts: stopped, a step was not reached; aborted, what is applied may be saved. */
-  #phase: 'training' | 'stopped' | 'aborted' = 'training';
-  #step = 0;
+  #engine: ToyEngine | undefined;
   #outcome: 'working' | 'finished' | TrainerError = 'working';
 
   constructor(init: SimulatedWorkerInit) {
     this.#init = init;
     this.process = init.process;
-    const { process, transport, coordinatorUrl, token } = init;
-    const { clock, name: workerId } = process;
-    this.#commands = new Mailbox(CAPACITY, clock);
-    this.#sums = new Mailbox(2, clock);
-    const address = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
-    const data = { coordinatorUrl, token, workerId, ...address, progress: this.#progress.memory };
-    const emit = (event: LinkEvent): void => this.#take(event);
-    this.#session = new LinkSession({ data, transport, clock, emit, onEnd: () => undefined });
   }
 
   /** How it ended, once it has. */
@@ -83,201 +58,108 @@ export class SimulatedWorker implements Reducer {
     return this.#outcome;
   }
 
-  /** Updates applied. */
-  get step(): number {
-    return this.#step;
-  }
-
-  /** It holds parameters. */
-  get isPrepared(): boolean {
-    return this.#prepared !== undefined;
-  }
-
-  /** The digest of its parameters as they are now. */
-  async paramDigest(): Promise<string> {
-    return parameterDigest((await this.#state()).parameters);
+  /** The digest of its parameters as they are now; undefined before it has any. */
+  async paramDigest(): Promise<string | undefined> {
+    if (this.#engine?.isLoaded !== true) return undefined;
+    return parameterDigest((await readState(this.#engine)).parameters);
   }
 
   async run(): Promise<void> {
-    void this.#session.start();
+    const { process, onLog } = this.#init;
+    const log = createLogger(onLog === undefined ? { level: 'error' } : { level: 'debug', onRecord: onLog });
+    const worker = new Worker({ parts: this.#parts(), clock: process.clock, log });
     try {
-      for (;;) {
-        const command = await this.#commands.next(WAIT_MS);
-        if (command?.kind === 'finish') break;
-        if (command !== undefined) await this.#obey(command);
-      }
+      await worker.run(new AbortController().signal);
       this.#outcome = 'finished';
     } catch (error) {
       this.#outcome = toTrainerError(error);
-      this.#session.take({ kind: 'failed', error: toErrorRecord(error) });
-    }
-    this.#session.take({ kind: 'leave', reason: 'the run is over' });
-  }
-
-  beginStep(step: number): void {
-    this.#session.take({ kind: 'begin-step', step });
-  }
-
-  bucketReady(bucket: number): void {
-    this.#session.take({ kind: 'bucket-ready', bucket });
-  }
-
-  async reduced(step: number, signal: AbortSignal): Promise<Reduced> {
-    for (;;) {
-      const event = await this.#sums.next(WAIT_MS, signal);
-      if (event?.kind === 'collective-failed') throw fromErrorRecord(event.error);
-      if (event === undefined) continue;
-      assertInvariant(event.step === step, `reduced step ${event.step} while step ${step} is under way`);
-      return event;
     }
   }
 
-  #take(event: LinkEvent): void {
-    switch (event.kind) {
-      case 'reduced':
-      case 'collective-failed':
-        this.#sums.put(event);
-        return;
-      case 'refused':
-      case 'no-outbox':
-      case 'waiting':
-        return;
-      case 'abort':
-      case 'lost':
-        this.#stop.abort();
-        break;
-      case 'deal':
-        this.#prepared?.feed.deal(event.step, event.lanes);
-        break;
-      case 'welcome':
-      case 'formed':
-      case 'save':
-      case 'finish':
-        break;
-    }
-    assertInvariant(this.#commands.put(event), `fewer than ${CAPACITY} commands wait`);
-  }
-
-  async #obey(command: Exclude<Command, { kind: 'finish' }>): Promise<void> {
-    switch (command.kind) {
-      case 'welcome':
-        await this.#prepare(command);
-        break;
-      case 'formed':
-        this.#form(command);
-        break;
-      case 'deal':
-        await this.#train(command);
-        break;
-      case 'save':
-        await this.#save(command);
-        break;
-      case 'abort':
-        this.#phase = 'aborted';
-        await this.#prepared?.feed.drop();
-        this.#session.take({ kind: 'aborted', step: this.#step });
-        break;
-      case 'lost':
-        throw fromErrorRecord(command.error);
-    }
-  }
-
-  async #prepare(welcome: Extract<Command, { kind: 'welcome' }>): Promise<void> {
+  #parts(): WorkerParts {
     const { process, mixture, checkpoints, initial, random, mishap } = this.#init;
     const { clock } = process;
-    const config = checkConfig(welcome.config, 'the config from the coordinator');
     const between = (least: number, most: number) => (): number => least + random.nextFloat() * (most - least);
-    const hooks = mishap === undefined ? {} : { mishap };
-    const engine = new ToyEngine({
-      config: config.model,
-      clock,
-      stepMs: between(5, 20),
-      applyMs: between(1, 10),
-      ...hooks,
+    return {
+      startLink: (progress, onEvent) => this.#startLink(progress, onEvent),
+      createEngine: ({ model }) => {
+        const hooks = mishap === undefined ? {} : { mishap };
+        this.#engine = new ToyEngine({
+          config: model,
+          clock,
+          stepMs: between(5, 20),
+          applyMs: between(1, 10),
+          ...hooks,
+        });
+        return Promise.resolve({ engine: this.#engine, reason: 'the simulation', notes: [] });
+      },
+      startFeed: ({ config }) =>
+        new ToyFeed({
+          mixture,
+          seed: config.seed,
+          microbatchRows: config.training.microbatchRows,
+          microbatchesPerLane: microbatchesPerLane(config),
+          clock,
+          delayMs: between(0, 2),
+        }),
+      loadState: async ({ checkpoint, signal }) => {
+        await clock.sleep(between(0, 5)(), signal);
+        if (checkpoint === null) return { parameters: initial, optimizer: 'zero' };
+        const { parameters, optimizer } = checkpoints.read(checkpoint);
+        return { parameters, optimizer };
+      },
+      createWriter: (engine) => {
+        let writing = Promise.resolve<unknown>(undefined);
+        return {
+          save: async ({ folder, writer, numWriters }) => {
+            const state = await readState(engine);
+            const written = checkpoints.writeShards(process, { folder, writer, numWriters, ...state });
+            writing = written.catch(() => undefined);
+            return { written };
+          },
+          idle: () => writing.then(() => undefined),
+          callOff: () => writing.then(() => undefined),
+        };
+      },
+      predict: () => Promise.resolve(undefined),
+    };
+  }
+
+  #startLink(progress: SharedArrayBuffer, onEvent: (event: LinkEvent) => void): LinkPort {
+    const { process, transport, coordinatorUrl, token, arenas } = this.#init;
+    const { clock, name: workerId } = process;
+    const address = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
+    const data = { coordinatorUrl, token, workerId, ...address, progress };
+    let exit!: () => void;
+    const exited = new Promise<void>((resolve) => (exit = resolve));
+    const emit = this.#channel('link to compute', onEvent);
+    const dataPlane = new DataPlane({
+      ...{ data, transport, clock, arenas },
+      onRefused: (refusal) => emit({ kind: 'refused', refusal }),
+      onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
     });
-    const { microbatchRows } = config.training;
-    const feed = new ToyFeed({
-      mixture,
-      seed: config.seed,
-      microbatchRows,
-      microbatchesPerLane: microbatchesPerLane(config),
-      clock,
-      delayMs: between(0, 2),
-    });
-    const saved = welcome.checkpoint === null ? undefined : checkpoints.read(welcome.checkpoint);
-    const parameters = saved?.parameters ?? initial;
-    await engine.load(parameters, saved?.optimizer ?? 'zero');
-    await feed.opened;
-    this.#step = welcome.step;
-    this.#prepared = { config, engine, feed };
-    this.#progress.advance('waiting', this.#step);
-    this.#session.take({
-      kind: 'ready',
-      step: this.#step,
-      engine: engine.description.name,
-      engineFingerprint: engine.description.fingerprint,
-      mixtureHash: welcome.mixtureHash,
-      paramDigest: parameterDigest(parameters),
-      numParameters: [...parameters.values()].reduce((sum, { length }) => sum + length, 0),
-    });
+    const session = new LinkSession({ data, transport, clock, dataPlane, emit, onEnd: exit });
+    void session.start();
+    const post = this.#channel('compute to link', (request: LinkRequest) => session.take(request));
+    return { post, exited, stop: () => Promise.resolve() };
   }
 
-  #form({ rank, worldSize, memory, layout }: Extract<Command, { kind: 'formed' }>): void {
-    const { config, engine, feed } = this.#work();
-    this.#runner = new StepRunner({
-      engine,
-      feed,
-      arena: new Arena(layout, memory),
-      plan: planGradient(config),
-      laneTree: planLaneTree(config.training.numLanes, worldSize),
-      rank,
-      microbatchesPerLane: microbatchesPerLane(config),
-      taskNames: this.#init.mixture.taskNames,
-      reducer: this,
-      progress: this.#progress,
-      clock: this.process.clock,
-    });
+  /** Messages from one thread to the other: late, and in order. */
+  #channel<Message>(label: string, take: (message: Message) => void): (message: Message) => void {
+    const { process, random } = this.#init;
+    let lastMs = 0;
+    return (message) => {
+      const nowMs = process.clock.monotonicMs();
+      lastMs = Math.max(lastMs, nowMs + random.nextFloat() * THREAD_DELAY_MS);
+      process.schedule(lastMs - nowMs, `${process.name}: ${label}`, () => take(message));
+    };
   }
+}
 
-  async #train(deal: Extract<Command, { kind: 'deal' }>): Promise<void> {
-    assertInvariant(this.#runner !== undefined, 'a deal follows formed');
-    if (this.#phase !== 'training') return;
-    try {
-      const { lanes, ms } = await this.#runner.run(deal, this.#stop.signal);
-      this.#step = deal.step;
-      this.#session.take({ kind: 'report', step: deal.step, lanes, ms });
-    } catch (error) {
-      if (!this.#runner.isStateWhole) throw error;
-      this.#phase = 'stopped';
-      const { code } = toTrainerError(error);
-      if (code !== 'ABORTED' && code !== 'CONNECTION_LOST')
-        this.#session.take({ kind: 'failed', error: toErrorRecord(error) });
-    }
-  }
-
-  async #save({ folder, writer, numWriters }: Extract<Command, { kind: 'save' }>): Promise<void> {
-    const { process, checkpoints } = this.#init;
-    if (this.#phase === 'stopped') return;
-    const state = await this.#state();
-    const step = this.#step;
-    checkpoints.ensureFolder(folder);
-    checkpoints.writeShards(process, { folder, writer, numWriters, ...state }).then(
-      ({ files, paramDigest }) => this.#session.take({ kind: 'saved', step, files: [...files], paramDigest }),
-      (error: unknown) => this.#session.take({ kind: 'failed', error: toErrorRecord(error) }),
-    );
-  }
-
-  async #state() {
-    const { engine } = this.#work();
-    const empty = (specs: ToyEngine['optimizerSlots']): Map<string, Float32Array> =>
-      new Map(specs.map(({ name, shape }) => [name, new Float32Array(numElements(shape))]));
-    const state = { parameters: empty(engine.parameters), optimizer: empty(engine.optimizerSlots) };
-    await engine.readBack(state.parameters, state.optimizer);
-    return state;
-  }
-
-  #work(): Prepared {
-    assertInvariant(this.#prepared !== undefined, 'nothing is asked of a worker before welcome');
-    return this.#prepared;
-  }
+async function readState(engine: Engine) {
+  const empty = (specs: Engine['optimizerSlots']): Map<string, Float32Array> =>
+    new Map(specs.map(({ name, shape }) => [name, new Float32Array(numElements(shape))]));
+  const state = { parameters: empty(engine.parameters), optimizer: empty(engine.optimizerSlots) };
+  await engine.readBack(state.parameters, state.optimizer);
+  return state;
 }

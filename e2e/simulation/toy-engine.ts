@@ -43,6 +43,7 @@ export class ToyEngine implements Engine {
   readonly #slots: Arrays;
   readonly #gradients: Arrays;
   readonly #numCalls = { step: 0, apply: 0 };
+  #isLoaded = false;
 
   constructor(init: ToyEngineInit) {
     this.#init = init;
@@ -58,14 +59,21 @@ export class ToyEngine implements Engine {
     );
   }
 
+  /** It holds a state, whole. */
+  get isLoaded(): boolean {
+    return this.#isLoaded;
+  }
+
   async load(
     parameters: ReadonlyMap<string, Float32Array>,
     optimizer: ReadonlyMap<string, Float32Array> | 'zero',
   ): Promise<void> {
+    this.#isLoaded = false;
     await this.#init.clock.sleep(this.#init.applyMs());
     copyAll(this.parameters, this.#values, parameters, (own, given) => own.set(given), 'all');
     if (optimizer === 'zero') for (const slot of this.#slots) slot.fill(0);
     else copyAll(this.optimizerSlots, this.#slots, optimizer, (own, given) => own.set(given), 'all');
+    this.#isLoaded = true;
   }
 
   async step(batch: Batch, onGradient: (parameter: number, gradient: Float32Array) => void): Promise<StepOutput> {

@@ -17,11 +17,12 @@ export const TOY_MODEL = {
 
 export interface ToyRunOptions {
   readonly steps: number;
-  readonly minWorkers: number;
+  /** Workers that it begins with; with one of them it goes on. */
+  readonly startWorkers: number;
   readonly checkpointEverySteps?: number;
 }
 
-export function createToyConfig({ steps, minWorkers, checkpointEverySteps }: ToyRunOptions): RunConfig {
+export function createToyConfig({ steps, startWorkers, checkpointEverySteps }: ToyRunOptions): RunConfig {
   const config = {
     name: 'toy',
     seed: 7,
@@ -32,11 +33,13 @@ export function createToyConfig({ steps, minWorkers, checkpointEverySteps }: Toy
     schedule: { kind: 'inverse-square-root', warmupSteps: 4, scale: 0.1 },
     cluster: {
       listenPort: 1,
-      minWorkers,
+      startWorkers,
       rendezvousTimeoutMs: 60_000,
       heartbeatIntervalMs: 1_000,
-      heartbeatTimeoutMs: 5_000,
-      stepTimeoutMs: 10_000,
+      heartbeatTimeoutMs: 4_500,
+      connectTimeoutMs: 5_000,
+      stepTimeoutMs: 30_000,
+      coordinatorGraceMs: 60_000,
     },
     // Two buckets of the 2,624 B; a chunk of a world of two is two frames, of three one: every frame is an event.
     collective: { link: 'message', socket: 'tcp', bucketBytes: 1_408, frameBytes: 512 },

@@ -11,7 +11,7 @@ import { TensorSnapshot } from '../checkpoint/snapshot.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Command, CoordinatorCommand, Link } from '../link/link.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
-import { loadState } from './load-state.ts';
+import type { loadState } from './load-state.ts';
 
 type FormCommand = Extract<CoordinatorCommand, { kind: 'form' }>;
 
@@ -19,6 +19,7 @@ export interface TrainingStateInit {
   readonly engine: Engine;
   readonly seed: number;
   readonly link: Pick<Link, 'copyState' | 'post'>;
+  readonly loadState: typeof loadState;
 }
 
 export class TrainingState {
@@ -42,14 +43,13 @@ export class TrainingState {
   /**
    * Brings the engine to the state before the generation's first step, and offers it to the members that copy it.
    * @returns the digest of the parameters where the coordinator asks for it
-   * @throws what loadState and the link throw; then no state is held
+   * @throws what loadState and the link throw; what was held before is held still, unless it has been overwritten
    */
   async take(form: FormCommand, runId: string, signal: Command['signal']): Promise<string | undefined> {
     const { epoch, firstStep, state, receivers, proveState } = form;
     const step = firstStep - 1;
     if (state.kind === 'held')
       assertInvariant(this.#held?.step === state.step, `step ${state.step} expected, step ${this.#held?.step} is held`);
-    else this.#held = null;
     let tensors: StateTensors | undefined;
     if (state.kind === 'start') await this.#load(state.checkpoint, step, signal);
     if (state.kind === 'peers') tensors = await this.#copy(step, signal);
@@ -76,7 +76,8 @@ export class TrainingState {
 
   async #load(checkpoint: string | null, step: number, signal: AbortSignal): Promise<void> {
     const { engine, seed } = this.#init;
-    const state = await loadState({ engine, seed, checkpoint, step, signal });
+    const state = await this.#init.loadState({ engine, seed, checkpoint, step, signal });
+    this.#held = null;
     await engine.load(state.parameters, state.optimizer);
   }
 
@@ -84,6 +85,7 @@ export class TrainingState {
     const { engine, link } = this.#init;
     const tensors = this.#makeTensors();
     await link.copyState(step, tensors, signal);
+    this.#held = null;
     await engine.load(tensors.parameters, tensors.optimizerSlots);
     return tensors;
   }

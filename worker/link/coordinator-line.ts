@@ -47,6 +47,8 @@ export class CoordinatorLine {
   #connection: Connection | undefined;
   /** Fires when this connection is welcomed. */
   #welcomed = new AbortController();
+  /** Fires when this connection has ended. */
+  #ended = new AbortController();
   #cluster: RunConfig['cluster'] | undefined;
   #lastHeardMs = 0;
   /** What closed the connection from this side. */
@@ -109,6 +111,7 @@ export class CoordinatorLine {
     const { data, dataUrl, clock, onMessage } = this.#init;
     this.#reason = undefined;
     this.#welcomed = new AbortController();
+    this.#ended = new AbortController();
     this.#connection = connection;
     this.#lastHeardMs = clock.monotonicMs();
     connection.onMessage((bytes) => {
@@ -127,6 +130,7 @@ export class CoordinatorLine {
     const info = await connection.closed;
     this.#connection = undefined;
     this.#welcomed.abort();
+    this.#ended.abort();
     return this.#describeClose(info);
   }
 
@@ -145,14 +149,15 @@ export class CoordinatorLine {
     connection: Connection,
     { heartbeatIntervalMs, heartbeatTimeoutMs }: RunConfig['cluster'],
   ): Promise<void> {
-    const { clock, signal, beat } = this.#init;
+    const { clock, beat } = this.#init;
+    const { signal } = this.#ended;
     while (connection.isOpen) {
       this.send(beat());
       const sentMs = clock.monotonicMs();
       try {
         await clock.sleep(heartbeatIntervalMs, signal);
       } catch {
-        return; // the line is over
+        return; // the connection has ended
       }
       const nowMs = clock.monotonicMs();
       const stoodStill = nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS;

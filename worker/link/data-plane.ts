@@ -9,7 +9,8 @@ import { TrainerError } from '../../shared/errors.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import type { Refusal, Transport } from '../../shared/transport/transport.ts';
 import { Collective } from '../collective/all-reduce.ts';
-import { Arena, planArena, type ArenaLayout } from '../collective/arena.ts';
+import { planArena, type Arena } from '../collective/arena.ts';
+import type { ArenaPool } from '../collective/arena-pool.ts';
 import { connectMesh } from '../collective/connect-mesh.ts';
 import { DataPort } from '../collective/data-port.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
@@ -39,6 +40,7 @@ export interface DataPlaneInit {
   readonly data: Pick<LinkData, 'token' | 'listenHost' | 'listenPort' | 'advertiseHost'>;
   readonly transport: Transport;
   readonly clock: Clock;
+  readonly arenas: ArenaPool;
   readonly onRefused: (refusal: Refusal) => void;
   readonly onNoOutbox: (error: TrainerError) => void;
 }
@@ -48,8 +50,6 @@ export class DataPlane {
   /** While members may copy from here. */
   #stateServer: StateServer | undefined;
   #port: DataPort | undefined;
-  /** Gradient memory of a generation whose links are gone. */
-  #freeMemory: WebAssembly.Memory | undefined;
 
   constructor(init: DataPlaneInit) {
     this.#init = init;
@@ -74,7 +74,7 @@ export class DataPlane {
     const { rank, members, epoch, generation, firstStep, receivers } = form;
     const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
     const { connectTimeoutMs, stepTimeoutMs } = config.cluster;
-    const { transport, clock, onNoOutbox } = this.#init;
+    const { transport, clock, arenas, onNoOutbox } = this.#init;
     const port = this.#port!;
     if (receivers.length > 0) {
       this.#stateServer = new StateServer({ signal });
@@ -85,7 +85,7 @@ export class DataPlane {
       config.training.numLanes,
       members.map(({ lanes }) => lanes),
     );
-    const arena = this.#makeArena(planArena({ plan, laneTree, rank, frameBytes, window }));
+    const arena = arenas.take(planArena({ plan, laneTree, rank, frameBytes, window }));
     const peers = members
       .filter((member) => member.rank !== rank)
       .map((member) => ({ rank: member.rank, url: member.dataUrl }));
@@ -111,7 +111,7 @@ export class DataPlane {
     const ids = { rank, epoch, generation, firstStep };
     try {
       const collective = new Collective({ arena, plan, laneTree, ...ids, links, options, clock });
-      void collective.closed.then(() => (this.#freeMemory = arena.memory));
+      void collective.closed.then(() => arenas.give(arena));
       return { arena, collective };
     } catch (error) {
       for (const link of links) link.close('INTERNAL', 'the collective could not be made');
@@ -154,15 +154,6 @@ export class DataPlane {
   /** Resolves when nobody is listened to any more and the connections that came here are gone. */
   async close(): Promise<void> {
     await this.#port?.close();
-  }
-
-  /** In memory that an earlier generation has left, where it is large enough; one whose links still close may still be written to. */
-  #makeArena(layout: ArenaLayout): Arena {
-    const free = this.#freeMemory;
-    this.#freeMemory = undefined;
-    if (free === undefined || free.buffer.byteLength < layout.totalBytes) return new Arena(layout);
-    new Uint8Array(free.buffer).fill(0); // padding must be zero
-    return new Arena(layout, free);
   }
 }
 

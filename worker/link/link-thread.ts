@@ -5,6 +5,7 @@ import { toErrorRecord } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { ArenaPool } from '../collective/arena-pool.ts';
 import { DataPlane } from './data-plane.ts';
 import { LeaveDeadline } from './leave-deadline.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
@@ -35,6 +36,7 @@ const emit = (event: LinkEvent): void => {
 const shared = { data, transport: webSocketTransport, clock: systemClock };
 const dataPlane = new DataPlane({
   ...shared,
+  arenas: new ArenaPool(1),
   onRefused: (refusal) => emit({ kind: 'refused', refusal }),
   onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
 });

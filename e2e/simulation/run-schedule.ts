@@ -1,0 +1,121 @@
+/**
+ * One schedule of faults carried out on a simulated run, to its end: a launcher starts again what has ended, as LocalWorkers and an operator
+ * do, so every run must come to its last step, whatever happened to it on the way.
+ */
+import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { toTrainerError, type TrainerError } from '../../shared/errors.ts';
+import type { LogRecord } from '../../shared/logger.ts';
+import { injectFaults, type Injection } from './inject-faults.ts';
+import { findViolations } from './invariants.ts';
+import { readMemoryJournal } from './memory-journal.ts';
+import type { ReferenceRun } from './reference-run.ts';
+import type { FaultKind, Schedule } from './schedule.ts';
+import { Simulation } from './simulation.ts';
+import type { SimulatedWorkerInit } from './simulated-worker.ts';
+
+/** From the end of a process to its restart, ms. */
+const RESTART_AFTER_MS = 500;
+const MAX_EVENTS = 200_000;
+/** Virtual time that a run may take; without faults it takes less than a second. */
+const MAX_MS = 600_000;
+
+/** Faults that can hide a worker for so long that nobody can wait for it. */
+const HIDING: readonly FaultKind[] = ['stop-worker', 'half-open', 'partition'];
+
+export interface RunScheduleInit {
+  readonly config: RunConfig;
+  readonly mixture: PreparedMixture;
+  readonly reference: ReferenceRun;
+  readonly numWorkers: number;
+  /** What goes wrong in the engine of worker w1. */
+  readonly mishap?: SimulatedWorkerInit['mishap'];
+  readonly onLog?: (record: LogRecord, process: string) => void;
+}
+
+export interface ScheduleOutcome {
+  readonly simulation: Simulation;
+  readonly injection: Injection;
+  /** How the run ended. */
+  readonly ended: 'finished' | TrainerError;
+  /** Rules that were broken, one sentence each. */
+  readonly violations: readonly string[];
+}
+
+export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Promise<ScheduleOutcome> {
+  const { config, mixture, reference, numWorkers, mishap, onLog } = init;
+  const simulation = new Simulation({
+    ...{ seed: schedule.seed, config, mixture, reference },
+    ...(onLog === undefined ? {} : { onLog }),
+  });
+  const { time } = simulation;
+  simulation.startCoordinator();
+  for (let i = 0; i < numWorkers; i++) simulation.startWorker(`w${i}`, i === 1 ? mishap : undefined);
+  const injection = injectFaults(simulation, schedule);
+  const launcher = new Launcher(simulation);
+  const isOver = (): boolean => {
+    launcher.look();
+    return simulation.outcome !== 'working' && injection.numPending === 0;
+  };
+  let ended: ScheduleOutcome['ended'];
+  try {
+    await time.run(isOver, { maxEvents: MAX_EVENTS, maxMs: MAX_MS });
+    ended = simulation.outcome as ScheduleOutcome['ended'];
+  } catch (error) {
+    ended = toTrainerError(error); // it did not end
+  }
+  const finals = await readFinals(simulation);
+  const { records } = readMemoryJournal(simulation.journalLines);
+  const checkpoints = simulation.checkpoints.published().map(({ run }) => run);
+  const isReachable = schedule.faults.every(({ kind }) => !HIDING.includes(kind));
+  const forgotten = simulation.forgottenHolders
+    .filter((names) => isReachable && names.length > 0)
+    .map((names) => `the run went back to a checkpoint while ${names.join(', ')} held a later state`);
+  const violations = findViolations(
+    {
+      ...{ records, sessions: simulation.ledger, checkpoints, finals },
+      ...(ended === 'finished' ? { finishedAt: config.training.steps } : {}),
+    },
+    reference,
+  );
+  simulation.close();
+  return { simulation, injection, ended, violations: [...forgotten, ...violations] };
+}
+
+/** Starts workers again that have ended while the run goes on. */
+class Launcher {
+  readonly #simulation: Simulation;
+  readonly #restarted = new Set<object>();
+
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
+  }
+
+  look(): void {
+    const { workers, time } = this.#simulation;
+    if (this.#simulation.outcome === 'finished') return;
+    for (const worker of workers) {
+      const { process, outcome } = worker;
+      const hasEnded = process.state === 'crashed' || outcome !== 'working';
+      if (!hasEnded || this.#restarted.has(worker)) continue;
+      this.#restarted.add(worker);
+      time.schedule(RESTART_AFTER_MS, `${process.name} is started again`, () => {
+        const isThere = workers.some(
+          (other) =>
+            other.process.name === process.name && other.process.state !== 'crashed' && other.outcome === 'working',
+        );
+        if (!isThere && this.#simulation.outcome !== 'finished') this.#simulation.startWorker(process.name);
+      });
+    }
+  }
+}
+
+/** Workers that ended in order, with what they held. */
+async function readFinals(simulation: Simulation): Promise<{ workerId: string; paramDigest: string }[]> {
+  const finals = [];
+  for (const worker of simulation.workers) {
+    const paramDigest = worker.outcome === 'finished' ? await worker.paramDigest() : undefined;
+    if (paramDigest !== undefined) finals.push({ workerId: worker.process.name, paramDigest });
+  }
+  return finals;
+}

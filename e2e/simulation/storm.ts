@@ -1,0 +1,102 @@
+/**
+ * Many schedules, one after the other: what the CI runs, and what a person runs to find or repeat a failure.
+ *
+ *   node --import tsx e2e/simulation/storm.ts [first seed] [number]     prints failing schedules in their smallest form
+ *   node --import tsx e2e/simulation/storm.ts --replay <seed>           prints the logs of one
+ */
+import { parseArgs } from 'node:util';
+import type { TrainerError } from '../../shared/errors.ts';
+import { computeReference } from './reference-run.ts';
+import { runSchedule, type RunScheduleInit, type ScheduleOutcome } from './run-schedule.ts';
+import {
+  ALL_FAULTS,
+  describeSchedule,
+  planSchedule,
+  shrinkSchedule,
+  type Schedule,
+  type ScheduleOptions,
+} from './schedule.ts';
+import { createToyMixture } from './toy-mixture.ts';
+import { createToyConfig } from './toy-run.ts';
+
+const NUM_WORKERS = 3;
+const STEPS = 8;
+
+/** A run takes some 500 ms and 700 events without faults; with them more, so later faults hit repairs. */
+export const STORM: ScheduleOptions = {
+  numWorkers: NUM_WORKERS,
+  spanMs: 1_500,
+  spanEvents: 1_500,
+  maxFaults: 6,
+  weights: ALL_FAULTS,
+  maxPauseMs: 8_000,
+};
+
+export interface Failure {
+  readonly schedule: Schedule;
+  readonly problems: readonly string[];
+}
+
+export async function createStorm(): Promise<RunScheduleInit> {
+  Error.stackTraceLimit = 0; // most errors are waits that were called off, and a stack costs more than an event
+  const mixture = createToyMixture();
+  const config = createToyConfig({ steps: STEPS, startWorkers: NUM_WORKERS, checkpointEverySteps: 3 });
+  return { config, mixture, reference: await computeReference(config, mixture), numWorkers: NUM_WORKERS };
+}
+
+/** @returns what is wrong with how a run went; nothing where it went as it should */
+export function problemsOf({ ended, violations }: ScheduleOutcome): readonly string[] {
+  return ended === 'finished' ? violations : [`it did not finish: ${describeEnd(ended)}`, ...violations];
+}
+
+/**
+ * @param onOutcome sees each run
+ * @returns failing schedules, each as small as it can be
+ */
+export async function runStorm(
+  seeds: { readonly first: number; readonly count: number },
+  init: RunScheduleInit,
+  onOutcome: (outcome: ScheduleOutcome) => void = () => undefined,
+): Promise<Failure[]> {
+  const failures: Failure[] = [];
+  for (let seed = seeds.first; seed < seeds.first + seeds.count; seed++) {
+    const outcome = await runSchedule(planSchedule(seed, STORM), init);
+    onOutcome(outcome);
+    if (problemsOf(outcome).length === 0) continue;
+    const fails = async (smaller: Schedule): Promise<boolean> =>
+      problemsOf(await runSchedule(smaller, init)).length > 0;
+    const schedule = await shrinkSchedule(planSchedule(seed, STORM), fails);
+    failures.push({ schedule, problems: problemsOf(await runSchedule(schedule, init)) });
+  }
+  return failures;
+}
+
+function describeEnd({ code, message }: TrainerError): string {
+  return `${code}: ${message}`;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({ options: { replay: { type: 'string' } }, allowPositionals: true });
+  const init = await createStorm();
+  if (values.replay !== undefined) {
+    const fails = async (smaller: Schedule): Promise<boolean> =>
+      problemsOf(await runSchedule(smaller, init)).length > 0;
+    const schedule = await shrinkSchedule(planSchedule(Number(values.replay), STORM), fails);
+    console.log(describeSchedule(schedule));
+    const onLog = (record: object, process: string): void => console.log(process, JSON.stringify(record));
+    const outcome = await runSchedule(schedule, { ...init, onLog });
+    console.log(outcome.injection.happened, problemsOf(outcome));
+    return;
+  }
+  const [first = 0, count = 200] = positionals.map(Number);
+  const startMs = performance.now();
+  let numEvents = 0;
+  const failures = await runStorm({ first, count }, init, ({ simulation }) => (numEvents += simulation.time.numFired));
+  for (const { schedule, problems } of failures) console.log(describeSchedule(schedule), problems);
+  const ms = (performance.now() - startMs) / count;
+  console.log(
+    `${count} schedules, ${failures.length} failed, ${ms.toFixed(1)} ms and ${Math.round(numEvents / count)} events each`,
+  );
+}
+
+if (process.argv[1] === new URL(import.meta.url).pathname) await main();
