@@ -11,7 +11,9 @@ import {
   type CheckpointTensors,
 } from '../coordinator/checkpoint/checkpoint-store.ts';
 import { openRun, type OpenRun } from '../coordinator/open-run.ts';
-import { Coordinator, type EpochEnding } from '../coordinator/coordinator.ts';
+import { Coordinator } from '../coordinator/coordinator.ts';
+import type { EpochEnding } from '../coordinator/epoch-ending.ts';
+import { RepeatedDivergence } from '../coordinator/repeated-divergence.ts';
 import { isRunFolder } from '../coordinator/run-folder.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -76,6 +78,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   let run = await openRun({ ...opening, ...(await placeOfRun(args)) });
   const { folder } = run.folder;
   const log = createLogger({ file: run.folder.log, onRecord: (record) => reporter.record(record) });
+  const repeated = new RepeatedDivergence();
   let session: Session | undefined;
   try {
     if (settled !== undefined) {
@@ -97,7 +100,9 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
         if (interruption.first !== undefined) process.exitCode = EXIT_INTERRUPTED;
         return;
       }
-      const { reason, heldStep = null } = ending;
+      const { reason, heldStep = null, divergence } = ending;
+      const last = divergence === undefined ? undefined : repeated.add(run.journal.state.furthestStep, divergence);
+      if (last !== undefined) throw last;
       log.warn({ reason, heldStep }, 'run goes back');
       await run.close();
       run = await openRun({ ...opening, goOnAt: heldStep ?? 'checkpoint', resume: folder });

@@ -1,12 +1,14 @@
 /** What of an epoch is committed: a step is put into the ledger, then into the journal, then told. Nothing else moves the step of a run. */
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
+import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
+import { digestOf } from './committed-digests.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import type { PastGeneration } from './form-generation.ts';
 import type { Journal } from './journal.ts';
 import type { RecordStep } from './ledger/record-step.ts';
-import type { StepSummary } from './open-steps.ts';
+import { formatDigest, type StepSummary } from './open-steps.ts';
 import { Progress } from './progress.ts';
 import type { RecentTimes } from './recent-times.ts';
 import { journalCursor, type RunCursor } from './steering-changes.ts';
@@ -19,7 +21,7 @@ export interface CommitterInit {
   readonly step: number;
   readonly cursor: RunCursor;
   readonly deals: DealtSteps;
-  readonly journal: Pick<Journal, 'append'>;
+  readonly journal: Pick<Journal, 'append' | 'state'>;
   /** Puts a step into the ledger, on disk. */
   readonly record: RecordStep;
   readonly clock: Clock;
@@ -63,10 +65,15 @@ export class Committer {
     return this.#commitsOf.get(workerId) ?? 0;
   }
 
-  /** Commits the next step. @param by whose reports it was made of @throws DISK_FULL, PATH_UNUSABLE */
+  /**
+   * Commits the next step.
+   * @param by whose reports it was made of
+   * @throws GRADIENT_DIVERGED where it was committed before, with another gradient; DISK_FULL, PATH_UNUSABLE
+   */
   async commit(summary: StepSummary, { generation, members }: PastGeneration): Promise<void> {
     const { deals, record, journal, clock, log, config, epoch, onCommit } = this.#init;
     const { step, loss, gradDigest } = summary;
+    this.#compare(step, gradDigest);
     const deal = deals.of(step)!;
     const { cursor } = deal;
     await record(summary, deal, generation); // before the commit, so that no committed step is without it
@@ -89,5 +96,20 @@ export class Committer {
     });
     log.info(fields, 'step committed');
     onCommit(summary, tokensPerSecond, cursor);
+  }
+
+  /** @throws GRADIENT_DIVERGED */
+  #compare(step: number, gradDigest: number): void {
+    const { digests, furthestStep } = this.#init.journal.state;
+    const before = step > furthestStep ? undefined : digestOf(digests, step);
+    if (before === undefined || before === gradDigest) return;
+    const [expected, found] = [before, gradDigest].map((digest) =>
+      digest === null ? 'skipped' : formatDigest(digest),
+    );
+    throw new TrainerError(
+      'GRADIENT_DIVERGED',
+      `step ${step} is done again: expected the gradient that the journal has, ${expected}, found ${found}; ` +
+        'either a committed step was wrong or the engine does not give the same bits twice',
+    );
   }
 }

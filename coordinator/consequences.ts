@@ -2,6 +2,7 @@
 import { BrokenLinks } from './broken-links.ts';
 import type { Committer } from './committer.ts';
 import type { Generation } from './form-generation.ts';
+import { RepeatedDivergence } from './repeated-divergence.ts';
 import type { Roster } from './roster.ts';
 import type { BrokenGeneration } from './training.ts';
 
@@ -9,15 +10,22 @@ export class Consequences {
   readonly #roster: Roster;
   readonly #committer: Committer;
   readonly #brokenLinks = new BrokenLinks();
+  readonly #divergence = new RepeatedDivergence();
 
   constructor({ roster, committer }: { readonly roster: Roster; readonly committer: Committer }) {
     this.#roster = roster;
     this.#committer = committer;
   }
 
-  /** @param step the last one that was committed when it broke */
-  draw({ error, culprits = [], links }: BrokenGeneration, { members }: Generation, step: number): void {
+  /**
+   * @param step the last one that was committed when it broke
+   * @throws GRADIENT_DIVERGED where ranks differ without a majority again and again
+   */
+  draw({ error, culprits = [], links, outliers }: BrokenGeneration, { members }: Generation, step: number): void {
     const roster = this.#roster;
+    for (const outlier of outliers ?? []) roster.strike(outlier, step + 1, error.message);
+    const isRepeated = outliers?.length === 0 ? this.#divergence.add(step, error) : undefined;
+    if (isRepeated !== undefined) throw isRepeated;
     for (const culprit of culprits) {
       roster.strike(culprit, step + 1, error.message);
       if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed and is still there

@@ -11,6 +11,7 @@ import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { Consequences } from './consequences.ts';
 import { ControlServer } from './control-server.ts';
 import { endGeneration } from './end-generation.ts';
+import { planRewind, type EpochEnding, type Rewind } from './epoch-ending.ts';
 import { failRun, finishRun } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
 import { checkAlike, formGeneration, type Generation } from './form-generation.ts';
@@ -31,14 +32,6 @@ export interface CoordinatorInit extends EpochInit {
   readonly transport: Transport;
 }
 
-export type EpochEnding =
-  | { readonly kind: 'ended'; readonly summary: RunSummaryView }
-  /**
-   * Nobody holds the state of the last step any more: the run must be opened again, at an earlier step that somebody holds, or from its
-   * newest checkpoint.
-   */
-  | { readonly kind: 'rewind'; readonly reason: string; readonly heldStep?: number };
-
 export class Coordinator {
   readonly #init: CoordinatorInit;
   readonly #server: ControlServer;
@@ -50,6 +43,8 @@ export class Coordinator {
   #stopReason: string | undefined;
   /** The last one; it may be over. */
   #generation: Generation | undefined;
+  /** Members differed, and no generation has been formed since then. */
+  #divergence: TrainerError | undefined;
   #engineFingerprint = '';
   #workerFailure: string | undefined;
   /** What can be loaded in place of a state that nobody holds. */
@@ -158,7 +153,7 @@ export class Coordinator {
   }
 
   /** @returns why the run must go on from a checkpoint; undefined when it is over */
-  async #trainGenerations(signal: AbortSignal): Promise<Extract<EpochEnding, { kind: 'rewind' }> | undefined> {
+  async #trainGenerations(signal: AbortSignal): Promise<Rewind | undefined> {
     const { roster, committer, settling } = this.#parts;
     const { before } = this.#init;
     for (let numFormed = 0; ; numFormed++) {
@@ -177,7 +172,7 @@ export class Coordinator {
       });
       if (gathered.kind === 'stopped') return undefined;
       if (gathered.kind === 'rewind') return this.#rewind(gathered.reason);
-      await settling.settleFurthest(roster);
+      await settling.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
       if (this.#needsHolder() && !members.some(({ heldStep }) => heldStep === committer.step))
         return this.#rewind(`nobody holds the state of step ${committer.step}`);
@@ -187,10 +182,9 @@ export class Coordinator {
     }
   }
 
-  /** To the furthest step that somebody holds, where that is further than the newest checkpoint. */
-  #rewind(reason: string): Extract<EpochEnding, { kind: 'rewind' }> {
-    const heldStep = Math.max(-1, ...this.#parts.roster.ready.map((worker) => worker.heldStep ?? -1));
-    return { kind: 'rewind', reason, ...(heldStep > this.#loadable.step ? { heldStep } : {}) };
+  #rewind(reason: string): Rewind {
+    const held = this.#parts.roster.ready.map(({ heldStep }) => heldStep);
+    return planRewind(reason, { held, loadableStep: this.#loadable.step, divergence: this.#divergence });
   }
 
   /** The state of the committed step is in no checkpoint. */
@@ -220,6 +214,7 @@ export class Coordinator {
     const { generation } = formed;
     this.#generation = generation;
     if (formed.kind === 'broken') return formed;
+    this.#divergence = undefined;
     this.#summary.formed(members.length);
     const predicted = predictRunOf(members, generation.runs, config);
     if (predicted !== undefined) {
@@ -247,7 +242,8 @@ export class Coordinator {
       log.info({ step, reason: ending.reason }, 'generation changes');
       return;
     }
-    const { error } = ending;
+    const { error, outliers } = ending;
+    if (outliers !== undefined) this.#divergence = error;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
     await endGeneration({ error, generation, server: this.#server, roster, settling, saver, clock, signal });
     this.#consequences.draw(ending, generation, step);

@@ -45,5 +45,5 @@ export async function endGeneration(init: EndInit): Promise<void> {
     } else roster.take(event);
   }
   await saver.abandon(error.message);
-  await settling.settleFurthest(roster);
+  await settling.settleFurthest();
 }

@@ -28,7 +28,7 @@ export interface EpochInit {
   readonly before: PastGeneration | undefined;
   readonly mixture: PreparedMixture;
   readonly checkpoints: CheckpointStore;
-  readonly journal: Pick<Journal, 'append'>;
+  readonly journal: Pick<Journal, 'append' | 'state'>;
   readonly ledger: StepSink;
   readonly clock: Clock;
   readonly log: Logger;
@@ -74,13 +74,13 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit 
       steering.commit(summary, cursor);
     },
   });
-  const settling = new Settling({ config, taskNames, deals, committer, log, before });
   const roster = new Roster({
     ...{ config, runId, epoch, mixture, clock, log },
     epochBefore: before?.epoch,
     committedStep: () => committer.step,
     onLateReport: (workerId, report) => settling.takeLate(workerId, report),
   });
+  const settling: Settling = new Settling({ config, taskNames, deals, committer, roster, log, before });
   const savedStep = start.checkpoint?.step ?? 0;
   const saver = new Saver({ config, epoch, clock, log, checkpoints, engineFingerprint, savedStep });
   return { roster, deals, committer, settling, saver, steering };

@@ -10,6 +10,7 @@ import type { ControlServer, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
 import { planStateSources } from './state-sources.ts';
+import { judgeProofs } from './state-proofs.ts';
 import type { BrokenGeneration } from './training.ts';
 
 export interface Generation {
@@ -73,7 +74,7 @@ export interface FormFailure extends BrokenGeneration {
 
 /**
  * Deals ranks and lanes, and waits until every member has links and state.
- * @throws STATE_DIVERGED where members prove different states; ABORTED
+ * @throws STATE_DIVERGED where members prove different states, and nobody can tell which is right; ABORTED
  */
 export async function formGeneration(
   init: FormInit,
@@ -98,7 +99,9 @@ export async function formGeneration(
   const firstStep = step + 1;
   const ids = handles.map(({ workerId }) => workerId);
   const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
-  await journal.append({ kind: 'generation-formed', epoch, generation: number, firstStep, members: ids, lanes });
+  const { engineFingerprint } = members[0]!.facts;
+  const facts = { firstStep, members: ids, lanes, engineFingerprint };
+  await journal.append({ kind: 'generation-formed', epoch, generation: number, ...facts });
   const { sources, proveState } = send(init, generation);
 
   const broken = (error: TrainerError, culprits: readonly WorkerHandle[] = []): FormFailure => ({
@@ -142,8 +145,24 @@ export async function formGeneration(
       return { ...broken(error), links: [{ workerId: event.worker.workerId, peers }] };
     }
   }
-  if (proveState) checkProofs(digests, step, sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined);
-  for (const worker of handles) roster.hold(worker, step);
+  if (proveState) {
+    const expected = sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined;
+    const proofs = handles.map((worker, rank) => ({ rank, digest: digests.get(worker) ?? 'nothing' }));
+    const verdict = judgeProofs(proofs, expected);
+    if (verdict.kind !== 'agree') {
+      const error = new TrainerError('STATE_DIVERGED', `parameters at step ${step}: ${verdict.reason}`);
+      if (verdict.kind === 'no-majority') throw error;
+      const outliers = verdict.ranks.map((rank) => handles[rank]!);
+      for (const [i, { workerId }] of outliers.entries()) {
+        const rank = verdict.ranks[i]!;
+        const [found, wanted] = [proofs[rank]!.digest, verdict.majority];
+        log.error({ step, rank, workerId, expected: wanted, found }, 'rank differs');
+        roster.distrust(workerId);
+      }
+      return { ...broken(error), outliers };
+    }
+  }
+  for (const worker of handles) roster.place(worker, step);
   const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep, reason };
   log.info(fields, 'generation formed');
   return { kind: 'formed', generation };
@@ -173,20 +192,4 @@ function send(
       proveState,
     });
   return { sources, proveState };
-}
-
-/** @throws STATE_DIVERGED */
-function checkProofs(
-  digests: ReadonlyMap<WorkerHandle, string | undefined>,
-  step: number,
-  expectedDigest: string | undefined,
-): void {
-  const [first] = digests.values();
-  const expected = expectedDigest ?? first;
-  for (const [worker, digest] of digests)
-    if (digest === undefined || digest !== expected)
-      throw new TrainerError(
-        'STATE_DIVERGED',
-        `${worker.toString()}: expected parameters ${expected} at step ${step}, got ${digest}; all workers of a run must be alike`,
-      );
 }

@@ -12,6 +12,7 @@
  * workers were lost, the steps since the checkpoint are done again), never at a later one.
  */
 import { z } from 'zod';
+import { addDigest, keepDigests, type CommittedDigests } from './committed-digests.ts';
 import { addChange, rateChangeSchema, type RateChange } from './steering-changes.ts';
 
 const counter = z.int().nonnegative();
@@ -43,6 +44,8 @@ const generationFormed = z.strictObject({
   members: z.array(z.string()).min(1),
   /** Lanes of each rank: [first, end). */
   lanes: z.array(z.tuple([counter, counter])),
+  /** Of all members; absent in journals of 0.1.0. */
+  engineFingerprint: z.string().optional(),
 });
 
 const stepCommitted = z.strictObject({
@@ -114,6 +117,10 @@ export interface JournalState {
   /** The commit of `step`; absent where the epoch has none yet. */
   readonly lastCommit?: StepCommitted;
   readonly lastCheckpoint?: CheckpointPublished;
+  /** Of committed steps that are in no checkpoint; those after `step` are being done again. */
+  readonly digests?: CommittedDigests | undefined;
+  /** Of the last generation that said so: with another one gradients are others. */
+  readonly engineFingerprint?: string | undefined;
   /** Changes of rates, by window: those that a plan from the beginning is made with. */
   readonly rateChanges: readonly RateChange[];
   /** How the last epoch ended; `open` while it runs or where it was killed. */
@@ -143,19 +150,26 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
     case 'generation-formed':
       if (state.generation?.epoch === record.epoch && record.generation <= state.generation.generation)
         return `generation ${record.generation} formed after generation ${state.generation.generation}`;
-      return { ...state, generation: record };
+      return {
+        ...state,
+        generation: record,
+        engineFingerprint: record.engineFingerprint,
+        digests: record.engineFingerprint === state.engineFingerprint ? state.digests : undefined,
+      };
     case 'step-committed': {
       if (record.step !== state.step + 1) return `step ${record.step} committed after step ${state.step}`;
       const furthestStep = Math.max(state.furthestStep, record.step);
-      return { ...state, step: record.step, furthestStep, lastCommit: record };
+      const digests = addDigest(state.digests, record.step, record.gradDigest);
+      return { ...state, step: record.step, furthestStep, lastCommit: record, digests };
     }
     case 'rates-changed': {
       const { window, firstStep, rates, denoisingRatio } = record;
-      return { ...state, rateChanges: addChange(state.rateChanges, { window, firstStep, rates, denoisingRatio }) };
+      const rateChanges = addChange(state.rateChanges, { window, firstStep, rates, denoisingRatio });
+      return { ...state, rateChanges, digests: keepDigests(state.digests, (step) => step < firstStep) };
     }
     case 'checkpoint-published':
       if (record.step > state.step) return `checkpoint of step ${record.step} published after step ${state.step}`;
-      return { ...state, lastCheckpoint: record };
+      return { ...state, lastCheckpoint: record, digests: keepDigests(state.digests, (step) => step > record.step) };
     case 'run-finished':
     case 'run-interrupted':
       if (record.step !== state.step) return `${record.kind} at step ${record.step} after step ${state.step}`;
@@ -167,10 +181,16 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
   if (record.epoch <= state.epoch) return `epoch ${record.epoch} opened after epoch ${state.epoch}`;
   if (state.epoch > 0 && record.step > state.furthestStep)
     return `epoch ${record.epoch} opened at step ${record.step}, but the last committed step is ${state.furthestStep}`;
-  const { lastCommit, generation, ...rest } = state;
+  const { lastCommit, generation, digests, ...rest } = state;
+  const { opened } = state;
+  const isSame =
+    opened?.configHash === record.configHash &&
+    opened.seed === record.seed &&
+    opened.mixtureHash === record.mixtureHash;
   return {
     ...rest,
     ...(record.goesOn === true && generation !== undefined ? { generation } : {}),
+    digests: isSame ? digests : undefined,
     epoch: record.epoch,
     opened: record,
     step: record.step,

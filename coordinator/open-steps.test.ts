@@ -75,14 +75,36 @@ describe('open steps', () => {
     );
   });
 
-  test('ranks with different gradients are named, and the step stays open', () => {
+  test('one of three ranks with another gradient is named, and the gradient is that of the others', () => {
+    const steps = openSteps(3);
+    steps.report(0, report(0, 1, undefined, 8));
+    steps.report(1, report(1, 2));
+    const reported = steps.report(2, report(2, 4));
+    assert.ok(reported?.verdict.kind === 'outliers');
+    assert.deepEqual([reported.verdict.ranks, reported.gradDigest, steps.numOpen], [[0], 7, 0]);
+  });
+
+  test('where two ranks differ nobody is right, and the step stays open', () => {
     const steps = openSteps(2);
     steps.report(0, report(0, 2));
-    assert.throws(() => steps.report(1, report(2, 4, undefined, 8)), {
-      code: 'GRADIENT_DIVERGED',
-      message: /rank 0 .* 00000007.* rank 1 .* 00000008/u,
-    });
+    const reported = steps.report(1, report(2, 4, undefined, 8));
+    assert.ok(reported?.verdict.kind === 'no-majority');
+    assert.match(reported.verdict.reason, /00000007 on rank 0.*00000008 on rank 1/u);
     assert.equal(steps.numOpen, 1);
+  });
+
+  test('where the parameters are to be proven, a report without them is refused, and others are compared by them', () => {
+    const steps = new OpenSteps({
+      taskNames: ['a', 'b'],
+      numLanes: 4,
+      worldSize: 2,
+      provesState: (step) => step === 5,
+    });
+    steps.deal(DEALT);
+    assert.throws(() => steps.report(0, report(0, 2)), { code: 'MESSAGE_INVALID', message: /without the digest/u });
+    steps.report(0, { ...report(0, 2), paramDigest: 'aa' });
+    const reported = steps.report(1, { ...report(2, 4), paramDigest: 'bb' });
+    assert.equal(reported?.verdict.kind, 'no-majority');
   });
 
   for (const [rule, act] of [

@@ -1,10 +1,11 @@
 /**
- * The open steps: who has reported what, and when a step is complete. A step commits when every rank has reported it and all
- * gradient checksums agree. Pure state over messages: no clock, no socket, no file.
+ * The open steps: who has reported what, when a step is complete, and whether all ranks hold the same. Pure state over messages: no clock,
+ * no socket, no file.
  *
  * Step n is the n-th update: it takes a state at step n - 1 to a state at step n.
  */
 import { TrainerError } from '../shared/errors.ts';
+import { judgeDigests, type DigestReport, type DigestVerdict } from './divergence.ts';
 import { treeSum } from '../shared/lane-tree.ts';
 import type { LaneSums, StepTimes, WorkerMessage } from '../shared/protocol/messages.ts';
 
@@ -34,6 +35,15 @@ export interface StepSummary extends DealtStep {
   readonly slowestRank: number;
 }
 
+/** A step with what its ranks say of it. Where some differ, its gradient is that of more than half of the ranks. */
+export interface ReportedStep extends StepSummary {
+  /** Of the ranks that have reported, in rank order. */
+  readonly digests: readonly DigestReport[];
+  readonly verdict: DigestVerdict;
+  /** Times of the ranks that have reported, in rank order. */
+  readonly rankMs: readonly StepTimes[];
+}
+
 interface OpenStep {
   readonly dealt: DealtStep;
   readonly reports: (StepReport | undefined)[];
@@ -44,11 +54,19 @@ export class OpenSteps {
   readonly #taskNames: readonly string[];
   readonly #numLanes: number;
   readonly #worldSize: number;
+  readonly #provesState: (step: number) => boolean;
 
-  constructor(init: { taskNames: readonly string[]; numLanes: number; worldSize: number }) {
+  /** @param init.provesState whether the reports of a step prove the parameters as well */
+  constructor(init: {
+    taskNames: readonly string[];
+    numLanes: number;
+    worldSize: number;
+    provesState?: (step: number) => boolean;
+  }) {
     this.#taskNames = init.taskNames;
     this.#numLanes = init.numLanes;
     this.#worldSize = init.worldSize;
+    this.#provesState = init.provesState ?? (() => false);
   }
 
   /** Steps dealt and not yet complete. */
@@ -74,10 +92,10 @@ export class OpenSteps {
 
   /**
    * Takes one rank's report.
-   * @returns the summary once all ranks have reported this step
-   * @throws MESSAGE_INVALID for a step that is not open or was reported before, GRADIENT_DIVERGED where checksums differ
+   * @returns the step once all ranks have reported it; it is over then, unless nobody can tell which gradient is right
+   * @throws MESSAGE_INVALID for a step that is not open or was reported before, or a report without what was asked for
    */
-  report(rank: number, report: StepReport): StepSummary | undefined {
+  report(rank: number, report: StepReport): ReportedStep | undefined {
     const open = this.#open.get(report.step);
     if (open === undefined)
       throw new TrainerError(
@@ -92,37 +110,46 @@ export class OpenSteps {
         'MESSAGE_INVALID',
         `rank ${rank} reports step ${report.step} before step ${earlier[0]}; reports come in order`,
       );
-    const other = open.reports.findIndex((known) => known !== undefined && known.gradDigest !== report.gradDigest);
-    if (other >= 0) {
-      const [a, b] = [open.reports[other]!.gradDigest, report.gradDigest].map(formatDigest);
-      const message = `step ${report.step}: rank ${other} has gradient ${a}, rank ${rank} has ${b}; nothing of this step is kept`;
-      throw new TrainerError('GRADIENT_DIVERGED', message);
-    }
+    if (this.#provesState(report.step) && report.paramDigest === undefined)
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `rank ${rank} reports step ${report.step} without the digest of its parameters, which the deal asked for`,
+      );
     open.reports[rank] = report;
     const reports = open.reports.filter((entry) => entry !== undefined);
     if (reports.length < this.#worldSize) return undefined;
-    const summary = this.#summariseWhole(open.dealt, reports);
-    this.#open.delete(report.step);
-    return summary;
+    return this.#judge(open, this.#checkWhole(open.dealt, reports));
   }
 
   /**
    * Closes a step from the reports that came, where the others never will: losses are those of the reported lanes.
    * @returns undefined where no rank has reported it
    */
-  settle(step: number): StepSummary | undefined {
+  settle(step: number): ReportedStep | undefined {
     const open = this.#open.get(step);
     const reports = open?.reports.filter((report) => report !== undefined) ?? [];
     if (open === undefined || reports.length === 0) return undefined;
-    this.#open.delete(step);
-    return this.#summarise(
-      open.dealt,
-      reports,
-      sortLanes(reports, this.#numLanes, step).filter((lane) => lane !== undefined),
-    );
+    const lanes = sortLanes(reports, this.#numLanes, step).filter((lane) => lane !== undefined);
+    return this.#judge(open, lanes);
   }
 
-  #summariseWhole(dealt: DealtStep, reports: readonly StepReport[]): StepSummary {
+  #judge({ dealt, reports }: OpenStep, lanes: readonly LaneSums[]): ReportedStep {
+    const known = reports.flatMap((report, rank) => (report === undefined ? [] : [{ rank, report }]));
+    const provesState = this.#provesState(dealt.step);
+    const digests = known.map(({ rank, report: { gradDigest, paramDigest } }) => {
+      const digest = formatDigest(gradDigest);
+      return { rank, digest: provesState ? `${digest} with parameters ${paramDigest}` : digest };
+    });
+    const verdict = judgeDigests(digests);
+    const isRight = (i: number): boolean => verdict.kind !== 'outliers' || digests[i]!.digest === verdict.majority;
+    const right = known.filter((_, i) => isRight(i)).map(({ report }) => report);
+    const all = known.map(({ report }) => report);
+    if (verdict.kind !== 'no-majority') this.#open.delete(dealt.step);
+    return { ...this.#summarise(dealt, all, right[0]!, lanes), digests, verdict, rankMs: all.map(({ ms }) => ms) };
+  }
+
+  /** The lanes of a step that all ranks have reported. @throws MESSAGE_INVALID */
+  #checkWhole(dealt: DealtStep, reports: readonly StepReport[]): readonly LaneSums[] {
     const lanes = sortLanes(reports, this.#numLanes, dealt.step);
     const missing = lanes.findIndex((lane) => lane === undefined);
     if (missing >= 0) throw new TrainerError('MESSAGE_INVALID', `step ${dealt.step}: nobody reported lane ${missing}`);
@@ -133,10 +160,16 @@ export class OpenSteps {
         'MESSAGE_INVALID',
         `step ${dealt.step}: ${dealt.targetTokens} target tokens were dealt, ${total} were reported; the prepared mixtures differ`,
       );
-    return this.#summarise(dealt, reports, complete);
+    return complete;
   }
 
-  #summarise(dealt: DealtStep, reports: readonly StepReport[], complete: readonly LaneSums[]): StepSummary {
+  /** @param right the report that has the step's gradient */
+  #summarise(
+    dealt: DealtStep,
+    reports: readonly StepReport[],
+    right: StepReport,
+    complete: readonly LaneSums[],
+  ): StepSummary {
     const { losses, tokens } = this.#sumTasks(complete);
     const total = sum(tokens);
     const present = this.#taskNames.map((name, task) => ({ name, task })).filter(({ task }) => tokens[task]! > 0);
@@ -147,8 +180,8 @@ export class OpenSteps {
       zLoss: treeSum(complete.map(({ zLoss }) => zLoss)) / total,
       taskLoss: Object.fromEntries(present.map(({ name, task }) => [name, losses[task]! / tokens[task]!])),
       taskTokens: Object.fromEntries(present.map(({ name, task }) => [name, tokens[task]!])),
-      gradNorm: Math.sqrt(reports[0]!.gradSumOfSquares) / dealt.targetTokens,
-      gradDigest: reports[0]!.gradDigest,
+      gradNorm: Math.sqrt(right.gradSumOfSquares) / dealt.targetTokens,
+      gradDigest: right.gradDigest,
       inputTokens: sum(complete.map(({ inputTokens }) => inputTokens)),
       ms: slowest.ms,
       slowestRank: reports.indexOf(slowest),

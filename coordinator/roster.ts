@@ -91,18 +91,23 @@ export class Roster {
     // What else it says answers a generation that is over.
   }
 
-  /** What a worker holds from now on. */
+  /** What a worker holds from now on; nothing that counts where it is distrusted. */
   hold(worker: WorkerHandle, step: number | null): void {
     const known = this.#ready.get(worker);
     if (known === undefined) return;
-    this.#ready.set(worker, { ...known, heldStep: step });
-    if (step !== null) this.#distrusted.delete(worker.workerId);
+    this.#ready.set(worker, { ...known, heldStep: this.#distrusted.has(worker.workerId) ? null : step });
+  }
+
+  /** A generation has put the state of this step in place, the same on all its members. */
+  place(worker: WorkerHandle, step: number): void {
+    this.#distrusted.delete(worker.workerId);
+    this.hold(worker, step);
   }
 
   /** Its state differs from that of the others: it does not count until it has been replaced. */
-  distrust(worker: WorkerHandle): void {
-    this.#distrusted.add(worker.workerId);
-    this.hold(worker, null);
+  distrust(workerId: string): void {
+    this.#distrusted.add(workerId);
+    for (const worker of this.#ready.keys()) if (worker.workerId === workerId) this.hold(worker, null);
   }
 
   /** It stays connected, and takes no part for a while. */

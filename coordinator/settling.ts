@@ -1,6 +1,10 @@
 /**
- * What becomes of the steps that were under way when a generation ended: what one of its ranks has applied is committed from the reports
- * that are there, also where they come late, from a worker that has dialled again.
+ * Which of a generation's steps are committed, while it trains and when it has ended: those that all ranks have reported alike; and of
+ * those under way at its end what one of its ranks has applied, from the reports that are there, also where they come late, from a worker
+ * that has dialled again.
+ *
+ * Where ranks differ, what more than half of them hold is committed, and no step of that generation after it: a rank with another state has
+ * put wrong gradients into those. Without such a majority nothing is, and nobody's state is trusted.
  */
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
@@ -8,25 +12,35 @@ import type { Logger } from '../shared/logger.ts';
 import type { Committer } from './committer.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import type { PastGeneration } from './form-generation.ts';
-import { OpenSteps, type StepReport } from './open-steps.ts';
+import { OpenSteps, type ReportedStep, type StepReport } from './open-steps.ts';
 import type { Roster } from './roster.ts';
 
 /** Reports of steps that are further ahead than this belong to no generation of this run. */
 const MOST_LATE_STEPS = 1_024;
 
 export interface SettlingInit {
-  readonly config: RunConfig;
+  readonly config: { readonly training: Pick<RunConfig['training'], 'numLanes'> };
   readonly taskNames: readonly string[];
-  readonly deals: DealtSteps;
-  readonly committer: Committer;
+  readonly deals: Pick<DealtSteps, 'get' | 'all'>;
+  readonly committer: Pick<Committer, 'step' | 'commit'>;
+  readonly roster: Pick<Roster, 'ready' | 'hold' | 'distrust'>;
   readonly log: Logger;
   /** The last generation before this epoch, whose reports may still come. */
   readonly before: PastGeneration | undefined;
 }
 
+/** Ranks that should hold the same and do not: their generation cannot go on. */
+export interface Divergence {
+  readonly error: TrainerError;
+  /** Ids of those that are wrong; none where nobody can tell. */
+  readonly outliers: readonly string[];
+}
+
 export class Settling {
   readonly #init: SettlingInit;
   #of: { readonly past: PastGeneration; readonly steps: OpenSteps } | undefined;
+  /** Of the generation: the steps after this one are spoilt. */
+  #goodUntil = Infinity;
   readonly #late: { readonly rank: number; readonly report: StepReport }[] = [];
 
   constructor(init: SettlingInit) {
@@ -39,7 +53,30 @@ export class Settling {
     const { taskNames, config } = this.#init;
     const steps = new OpenSteps({ taskNames, numLanes: config.training.numLanes, worldSize: past.members.length });
     this.#of = { past, steps };
+    this.#goodUntil = Infinity;
     return steps;
+  }
+
+  /** Commits a step that its ranks have reported, as far as it can be. @returns how they differ, where they do */
+  async commit(reported: ReportedStep): Promise<Divergence | undefined> {
+    const { committer, roster, log } = this.#init;
+    const { past } = this.#of!;
+    const { step, verdict, digests } = reported;
+    const isRight = verdict.kind !== 'no-majority';
+    if (isRight) await committer.commit(reported, past);
+    if (verdict.kind === 'agree') return undefined;
+    this.#goodUntil = isRight ? step : step - 1;
+    const outliers: string[] = [];
+    for (const { rank, digest } of digests) {
+      const workerId = past.members[rank]!;
+      if (isRight && !verdict.ranks.includes(rank)) continue;
+      if (isRight) outliers.push(workerId);
+      roster.distrust(workerId);
+      const expected = isRight ? verdict.majority : null;
+      log.error({ step, rank, workerId, expected, found: digest }, 'rank differs');
+    }
+    const end = isRight ? 'the others go on' : 'the step is not committed';
+    return { error: new TrainerError('GRADIENT_DIVERGED', `step ${step}: ${verdict.reason}; ${end}`), outliers };
   }
 
   /** A report that came after its generation had ended: it may be all that is left of a step. */
@@ -54,7 +91,8 @@ export class Settling {
   }
 
   /** Commits up to the furthest state that somebody holds and has reported; a state beyond that counts for nothing. */
-  async settleFurthest(roster: Roster): Promise<void> {
+  async settleFurthest(): Promise<void> {
+    const { roster } = this.#init;
     const steps = [...new Set(roster.ready.flatMap(({ heldStep }) => (heldStep === null ? [] : [heldStep])))];
     for (const step of steps.sort((a, b) => b - a)) {
       if (step <= this.#init.committer.step || (await this.#settle(step))) break;
@@ -71,9 +109,10 @@ export class Settling {
     const { committer } = this.#init;
     await this.#takeLateReports();
     while (committer.step < step) {
-      const summary = this.#of?.steps.settle(committer.step + 1);
-      if (summary === undefined) return false;
-      await committer.commit(summary, this.#of!.past);
+      const next = committer.step + 1;
+      const reported = next > this.#goodUntil ? undefined : this.#of?.steps.settle(next);
+      if (reported === undefined) return false;
+      await this.commit(reported);
     }
     return true;
   }
@@ -81,14 +120,14 @@ export class Settling {
   async #takeLateReports(): Promise<void> {
     const { deals, committer, log } = this.#init;
     for (const { rank, report } of this.#late.splice(0).sort((a, b) => a.report.step - b.report.step)) {
-      const { past, steps } = this.#of!;
-      if (rank < 0 || report.step <= committer.step) continue;
+      const { steps } = this.#of!;
+      if (rank < 0 || report.step <= committer.step || report.step > this.#goodUntil) continue;
       await deals.get(report.step);
       for (const deal of deals.all()) steps.deal(deal);
       if (steps.hasReported(rank, report.step)) continue;
       try {
-        const summary = steps.report(rank, report);
-        if (summary !== undefined) await committer.commit(summary, past);
+        const reported = steps.report(rank, report);
+        if (reported !== undefined) await this.commit(reported);
       } catch (error) {
         if (!(error instanceof TrainerError) || error.code !== 'MESSAGE_INVALID') throw error;
         log.warn({ rank, step: report.step, reason: error.message }, 'late report not taken');

@@ -11,8 +11,8 @@ import type { LinkFailure } from './broken-links.ts';
 import type { Committer } from './committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
-import { pastOf, type Generation, type PastGeneration } from './form-generation.ts';
-import type { OpenSteps } from './open-steps.ts';
+import { pastOf, type Generation } from './form-generation.ts';
+import type { OpenSteps, ReportedStep } from './open-steps.ts';
 import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
 import type { Settling } from './settling.ts';
@@ -38,6 +38,8 @@ export interface BrokenGeneration {
   readonly culprits?: readonly WorkerHandle[];
   /** Where links between members that live are broken: who says so. */
   readonly links?: readonly LinkFailure[];
+  /** Where members should hold the same and do not: who is wrong; none where nobody can tell. */
+  readonly outliers?: readonly WorkerHandle[];
 }
 
 export interface TrainingInit {
@@ -57,7 +59,6 @@ export interface TrainingInit {
 
 export class Training {
   readonly #init: TrainingInit;
-  readonly #past: PastGeneration;
   readonly #openSteps: OpenSteps;
   readonly #watch: Watch;
   /** The last step that the generation was sent. */
@@ -70,8 +71,7 @@ export class Training {
     this.#init = init;
     const { config, generation, settling, committer, saver, clock } = init;
     const { members } = generation;
-    this.#past = pastOf(generation);
-    this.#openSteps = settling.begin(this.#past);
+    this.#openSteps = settling.begin(pastOf(generation));
     this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
     this.#sentStep = committer.step;
     this.#openSinceMs = clock.monotonicMs();
@@ -178,16 +178,22 @@ export class Training {
     if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
     if (message.kind === 'failed') return this.#takeFailure(what, worker, message);
     if (message.kind === 'report') {
-      const summary = this.#openSteps.report(rank, message);
-      if (summary !== undefined) {
-        await committer.commit(summary, this.#past);
-        this.#openSinceMs = this.#init.clock.monotonicMs();
-      }
-      return undefined;
+      const reported = this.#openSteps.report(rank, message);
+      return reported === undefined ? undefined : this.#commit(reported);
     }
     if (message.kind === 'not-finite')
       throw new TrainerError('GRADIENT_NOT_FINITE', `step ${message.step}: ${message.reason}; nothing was applied`);
     throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
+  }
+
+  async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {
+    const { settling, generation, clock } = this.#init;
+    const divergence = await settling.commit(reported);
+    this.#openSinceMs = clock.monotonicMs();
+    if (divergence === undefined) return undefined;
+    const { error } = divergence;
+    const outliers = generation.members.filter(({ workerId }) => divergence.outliers.includes(workerId));
+    return { kind: 'broken', error, outliers };
   }
 
   async #takeSaved(worker: WorkerHandle, message: Extract<WorkerEventMessage, { kind: 'saved' }>): Promise<void> {

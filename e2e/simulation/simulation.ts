@@ -2,7 +2,8 @@
  * One simulated run: a coordinator and its workers in one network, over disks that outlive them, under a seed. What may be done to it
  * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
  */
-import { Coordinator, type EpochEnding } from '../../coordinator/coordinator.ts';
+import { Coordinator } from '../../coordinator/coordinator.ts';
+import type { EpochEnding } from '../../coordinator/epoch-ending.ts';
 import type { JournalState } from '../../coordinator/journal-records.ts';
 import { goOnFrom, openGeneration } from '../../coordinator/go-on.ts';
 import type { StartingPoint } from '../../coordinator/starting-point.ts';

@@ -1,0 +1,55 @@
+/**
+ * Gradient digests of committed steps that may have to be done again, because no checkpoint holds them yet: a list without copies, the
+ * newest first. Pure.
+ *
+ * Bound: the newest MAX_DIGESTS / 2 to MAX_DIGESTS; the same step may stand in it twice, the newest commit counts.
+ */
+
+export interface CommittedDigests {
+  readonly step: number;
+  /** Checksum of the summed gradient, uint32; null where the step was skipped. */
+  readonly gradDigest: number | null;
+  readonly before: CommittedDigests | undefined;
+  /** How many there are, this one included. */
+  readonly length: number;
+}
+
+export const MAX_DIGESTS = 65_536;
+
+export function addDigest(
+  before: CommittedDigests | undefined,
+  step: number,
+  gradDigest: number | null,
+): CommittedDigests {
+  const kept = before !== undefined && before.length >= MAX_DIGESTS ? filter(before, MAX_DIGESTS / 2) : before;
+  return { step, gradDigest, before: kept, length: (kept?.length ?? 0) + 1 };
+}
+
+/** Without those that cannot come again, or may come with another gradient. */
+export function keepDigests(
+  digests: CommittedDigests | undefined,
+  keeps: (step: number) => boolean,
+): CommittedDigests | undefined {
+  return filter(digests, MAX_DIGESTS, keeps);
+}
+
+/** Of the newest commit of a step; undefined where it is not known. */
+export function digestOf(digests: CommittedDigests | undefined, step: number): number | null | undefined {
+  for (let entry = digests; entry !== undefined; entry = entry.before) if (entry.step === step) return entry.gradDigest;
+  return undefined;
+}
+
+/** The newest `most` that are kept. */
+function filter(
+  digests: CommittedDigests | undefined,
+  most: number,
+  keeps: (step: number) => boolean = () => true,
+): CommittedDigests | undefined {
+  const kept: CommittedDigests[] = [];
+  for (let entry = digests; entry !== undefined && kept.length < most; entry = entry.before)
+    if (keeps(entry.step)) kept.push(entry);
+  let result: CommittedDigests | undefined;
+  for (const { step, gradDigest } of kept.reverse())
+    result = { step, gradDigest, before: result, length: (result?.length ?? 0) + 1 };
+  return result;
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createLogger, type LogRecord } from '../shared/logger.ts';
+import type { WorkerHandle } from './control-server.ts';
+import type { ReportedStep, StepReport, StepSummary } from './open-steps.ts';
+import type { ReadyWorker } from './roster.ts';
+import { Settling } from './settling.ts';
+import type { StepDeal } from './step-dealer.ts';
+
+const MS = { feed: 0, compute: 1, communicate: 0, update: 0, total: 1 };
+const IDS = ['a', 'b', 'c'];
+
+function dealOf(step: number): StepDeal {
+  return { step, learningRate: 1, targetTokens: 3, lanes: [], cursor: {} as StepDeal['cursor'] };
+}
+
+function reportOf(step: number, rank: number, gradDigest: number): StepReport {
+  const lanes = [{ lane: rank, tasks: [{ task: 0, loss: 1, targetTokens: 1 }], zLoss: 0, inputTokens: 1 }];
+  return { kind: 'report', epoch: 1, generation: 1, step, gradDigest, gradSumOfSquares: 1, lanes, ms: MS };
+}
+
+/** A generation of three in whose steps reports are counted; step 4 is committed. */
+function start() {
+  const commits: [number, number][] = [];
+  const held = new Map<string, number | null>(IDS.map((id) => [id, 4]));
+  const distrusted: string[] = [];
+  const records: LogRecord[] = [];
+  const committer = {
+    step: 4,
+    commit: ({ step, gradDigest }: StepSummary) => {
+      commits.push([step, gradDigest]);
+      committer.step = step;
+      return Promise.resolve();
+    },
+  };
+  const handles = new Map(IDS.map((workerId) => [workerId, { workerId } as unknown as WorkerHandle]));
+  const settling = new Settling({
+    config: { training: { numLanes: 3 } },
+    taskNames: ['t'],
+    deals: { get: (step) => Promise.resolve(dealOf(step)), all: () => [5, 6, 7].map(dealOf) },
+    committer,
+    roster: {
+      get ready() {
+        return IDS.map((id) => ({ worker: handles.get(id)!, heldStep: held.get(id)! }) as ReadyWorker);
+      },
+      hold: ({ workerId }, step) => held.set(workerId, step),
+      distrust: (workerId) => {
+        distrusted.push(workerId);
+        held.set(workerId, null);
+      },
+    },
+    log: createLogger({ onRecord: (record) => records.push(record) }),
+    before: undefined,
+  });
+  const steps = settling.begin({ epoch: 1, generation: 1, members: IDS });
+  for (const step of [5, 6, 7]) steps.deal(dealOf(step));
+  /** All ranks report. */
+  const report = (step: number, digests: readonly number[]): ReportedStep | undefined =>
+    digests.map((digest, rank) => steps.report(rank, reportOf(step, rank, digest))).at(-1);
+  return { settling, steps, report, commits, held, distrusted, records };
+}
+
+describe('Settling', () => {
+  test('commits a step that all ranks report alike', async () => {
+    const { settling, report, commits, distrusted } = start();
+    assert.equal(await settling.commit(report(5, [7, 7, 7])!), undefined);
+    assert.deepEqual([commits, distrusted], [[[5, 7]], []]);
+  });
+
+  test('commits what two of three have, distrusts the third, and commits no step after it', async () => {
+    const { settling, steps, report, commits, held, distrusted, records } = start();
+    const divergence = await settling.commit(report(5, [7, 9, 7])!);
+    assert.deepEqual(divergence?.outliers, ['b']);
+    assert.equal(divergence.error.code, 'GRADIENT_DIVERGED');
+    assert.deepEqual([commits, distrusted], [[[5, 7]], ['b']]);
+    const [{ msg, step, rank, workerId, expected, found } = records[0]!] = records;
+    assert.deepEqual([msg, step, rank, workerId], ['rank differs', 5, 1, 'b']);
+    assert.deepEqual([expected, found], ['00000007', '00000009']);
+
+    // b has put wrong gradients into step 6, and a has applied it.
+    steps.report(0, reportOf(6, 0, 11));
+    held.set('a', 6).set('c', 5);
+    await settling.settleFurthest();
+    assert.deepEqual([commits.length, held.get('a'), held.get('c')], [1, null, 5]);
+  });
+
+  test('commits nothing where no gradient has a majority, and trusts nobody', async () => {
+    const { settling, report, commits, held, distrusted, records } = start();
+    const divergence = await settling.commit(report(5, [7, 8, 9])!);
+    assert.deepEqual([divergence?.outliers, commits, distrusted], [[], [], IDS]);
+    assert.deepEqual(
+      records.map(({ expected }) => expected),
+      [null, null, null],
+    );
+    held.set('a', 5);
+    await settling.settleFurthest();
+    assert.deepEqual([commits, held.get('a')], [[], null]);
+  });
+
+  test('commits what a survivor has applied from its late report, and not what nobody has reported', async () => {
+    const { settling, commits, held } = start();
+    settling.takeLate('c', reportOf(5, 2, 7));
+    held.set('c', 5).set('a', 6);
+    await settling.settleFurthest();
+    assert.deepEqual([commits, held.get('c'), held.get('a')], [[[5, 7]], 5, null]);
+  });
+
+  test('late reports that differ commit nothing', async () => {
+    const { settling, commits, held } = start();
+    settling.takeLate('a', reportOf(5, 0, 7));
+    settling.takeLate('c', reportOf(5, 2, 8));
+    held.set('a', 5).set('c', 5);
+    await settling.settleFurthest();
+    assert.deepEqual([commits, held.get('a'), held.get('c')], [[], null, null]);
+  });
+});
