@@ -3,6 +3,7 @@
  * state that members copy from each other. One generation at a time; the memory of gradients is used again by the next one.
  */
 import { isIPv6 } from 'node:net';
+import { throwIfAborted } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -11,7 +12,7 @@ import type { Refusal, Transport } from '../../shared/transport/transport.ts';
 import { Collective } from '../collective/all-reduce.ts';
 import { Arena, planArena, type ArenaLayout } from '../collective/arena.ts';
 import { connectMesh } from '../collective/connect-mesh.ts';
-import { DataPort } from '../collective/data-port.ts';
+import { DataPort, type ExpectedPeers } from '../collective/data-port.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
 import { copyState } from '../state/copy-state.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
@@ -46,10 +47,12 @@ export interface DataPlaneInit {
 export class DataPlane {
   readonly #init: DataPlaneInit;
   /** While members may copy from here. */
-  #stateServer: StateServer | undefined;
+  #state: { readonly server: StateServer; readonly served: ExpectedPeers } | undefined;
   #port: DataPort | undefined;
-  /** Gradient memory of a generation whose links are gone. */
-  #freeMemory: WebAssembly.Memory | undefined;
+  /** Gradients of one generation after the other: there is never memory for two. */
+  #memory: WebAssembly.Memory | undefined;
+  /** Resolves when the links of the last generation are gone, which takes CLOSE_TIMEOUT_MS at most: nobody writes to the memory any more. */
+  #vacated: Promise<void> = Promise.resolve();
 
   constructor(init: DataPlaneInit) {
     this.#init = init;
@@ -67,19 +70,32 @@ export class DataPlane {
   }
 
   /**
-   * Connects to every other member and starts the collective on the links.
+   * Connects to every other member and starts the collective on the links, once those of the generation before are gone.
    * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
    */
-  async form({ form, config, signal }: FormInit): Promise<Formed> {
-    const { rank, members, epoch, generation, firstStep, receivers } = form;
+  form(init: FormInit): Promise<Formed> {
+    if (init.form.receivers.length > 0) this.#serveState(init);
+    const forming = this.#vacated.then(() => this.#connect(init));
+    this.#vacated = forming.then(
+      ({ collective }) => collective.closed,
+      () => undefined,
+    );
+    return forming;
+  }
+
+  /** Receivers may ask from now on; what they ask for waits for `offerState`. */
+  #serveState({ form: { rank, members, epoch, generation }, signal }: FormInit): void {
+    const server = new StateServer({ signal });
+    const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length }, server.serve);
+    this.#state = { server, served };
+  }
+
+  async #connect({ form, config, signal }: FormInit): Promise<Formed> {
+    const { rank, members, epoch, generation, firstStep } = form;
+    throwIfAborted(signal, `forming generation ${generation}`);
     const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
     const { connectTimeoutMs, stepTimeoutMs } = config.cluster;
     const { transport, clock, onNoOutbox } = this.#init;
-    const port = this.#port!;
-    if (receivers.length > 0) {
-      this.#stateServer = new StateServer({ signal });
-      port.serveState({ epoch, generation, rank, worldSize: members.length }, this.#stateServer.serve);
-    }
     const plan = planGradient(config);
     const laneTree = planLaneTree(
       config.training.numLanes,
@@ -92,7 +108,7 @@ export class DataPlane {
     const links = await connectMesh({
       rank,
       peers,
-      port,
+      port: this.#port!,
       transport,
       token: this.#init.data.token,
       epoch,
@@ -111,7 +127,6 @@ export class DataPlane {
     const ids = { rank, epoch, generation, firstStep };
     try {
       const collective = new Collective({ arena, plan, laneTree, ...ids, links, options, clock });
-      void collective.closed.then(() => (this.#freeMemory = arena.memory));
       return { arena, collective };
     } catch (error) {
       for (const link of links) link.close('INTERNAL', 'the collective could not be made');
@@ -121,7 +136,7 @@ export class DataPlane {
 
   /** Lets the receivers of this generation copy it; they may have asked already. */
   offerState(step: number, tensors: StateTensors): void {
-    this.#stateServer?.offer({ step, tensors });
+    this.#state?.server.offer({ step, tensors });
   }
 
   /** Fills the tensors from the peers that hold the state. @throws what copyState throws */
@@ -147,8 +162,10 @@ export class DataPlane {
 
   /** Nobody copies from here any more. */
   withdrawState(): void {
-    void this.#stateServer?.withdraw();
-    this.#stateServer = undefined;
+    if (this.#state === undefined) return;
+    this.#port?.stopServing(this.#state.served);
+    void this.#state.server.withdraw();
+    this.#state = undefined;
   }
 
   /** Resolves when nobody is listened to any more and the connections that came here are gone. */
@@ -156,13 +173,15 @@ export class DataPlane {
     await this.#port?.close();
   }
 
-  /** In memory that an earlier generation has left, where it is large enough; one whose links still close may still be written to. */
+  /** In the memory of the generation before, where it is large enough. */
   #makeArena(layout: ArenaLayout): Arena {
-    const free = this.#freeMemory;
-    this.#freeMemory = undefined;
-    if (free === undefined || free.buffer.byteLength < layout.totalBytes) return new Arena(layout);
-    new Uint8Array(free.buffer).fill(0); // padding must be zero
-    return new Arena(layout, free);
+    const memory = this.#memory;
+    this.#memory = undefined; // if it is too small, it need not be there beside the new one
+    const isEnough = memory !== undefined && memory.buffer.byteLength >= layout.totalBytes;
+    if (isEnough) new Uint8Array(memory.buffer).fill(0); // padding must be zero
+    const arena = isEnough ? new Arena(layout, memory) : new Arena(layout);
+    this.#memory = arena.memory;
+    return arena;
   }
 }
 
