@@ -17,7 +17,9 @@ import { encodeRecord, Journal, replayJournal } from './journal.ts';
 import { auditLedger } from './ledger/audit.ts';
 import { dealt, openSession, recordOf } from './ledger/ledger.fixture.ts';
 import { RoomOnDisk } from './room-on-disk.ts';
-import { ScriptedWorker } from './scripted-worker.ts';
+import { ScriptedLinks } from './scripted-links.fixture.ts';
+import { ScriptedWorker } from './scripted-worker.fixture.ts';
+import { MemoryCheckpoints } from './small-run.fixture.ts';
 
 const BLOCK_BYTES = 4096;
 const [scenario = '', disk = ''] = process.argv.slice(2);
@@ -240,10 +242,13 @@ async function runWaits(): Promise<void> {
       },
       'the test',
     ),
+    runId: 'the run',
     epoch: 1,
     start: { step: 0, rateChanges: [], notes: [] },
+    before: undefined,
     mixture: mixture as unknown as PreparedMixture,
-    checkpointsFolder: disk,
+    runFolder: disk,
+    checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
     journal,
     ledger: { append: () => Promise.resolve() },
     room,
@@ -256,14 +261,12 @@ async function runWaits(): Promise<void> {
         if (msg === 'step committed' && ++numCommitted === 3) fill(0);
       },
     }),
-    publish: ({ step, finalFolder, paramDigest }) =>
-      Promise.resolve({ path: finalFolder, step, bytes: 1, paramDigest }),
   });
-  const url = await coordinator.listen();
+  const url = await coordinator.listen(0);
   await ScriptedWorker.join(transport, url, TOKEN, { workerId: 'w0', tasks, mixtureHash: mixture.hash });
-  const { step } = await coordinator.run(new AbortController().signal);
+  const ending = await coordinator.run(new AbortController().signal);
   await journal.close();
-  assert.deepEqual([step, (await replayJournal(path)).state.step], [60, 60]);
+  assert.deepEqual([ending.kind === 'ended' && ending.summary.step, (await replayJournal(path)).state.step], [60, 60]);
   assert.ok((waitedFrom ?? 0) >= 3 && (waitedFrom ?? 60) < 60, `paused after step ${waitedFrom}`);
   const paused = msgs.indexOf('run paused by a full disk');
   assert.deepEqual(msgs.slice(paused, paused + 3), [

@@ -225,14 +225,14 @@ describe('steering over HTTP', () => {
       clock: systemClock,
       log,
       host: '127.0.0.1',
-      port: 0,
       token: TOKEN,
+      silenceMs: 5_000,
       routes: {
         'GET /status': () => ({ phase: 'test' }),
         ...steeringRoutes(() => (isTraining ? steering : undefined)),
       },
     });
-    const url = (await server.listen()).replace('ws:', 'http:');
+    const url = (await server.listen(0)).replace('ws:', 'http:');
     context.after(() => server.close());
     const ask = async (path: string, body?: string, token = TOKEN) => {
       const init = body === undefined ? {} : { method: 'POST', body };

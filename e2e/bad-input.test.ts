@@ -104,12 +104,15 @@ describe('bad input', () => {
     });
   }
 
-  test('a run folder that holds something is not overwritten', async () => {
+  test('a folder that holds something else is not taken for a run', async () => {
+    const other = join(folder, 'other');
+    mkdirSync(other);
+    writeFileSync(join(other, 'thesis.tex'), '');
     expectRefusal(
-      await exmix(['train', '--config', TINY, '--run-dir', trained], home),
+      await exmix(['train', '--config', TINY, '--run-dir', other], home),
       2,
       /PATH_UNUSABLE/u,
-      /--resume/u,
+      /thesis\.tex/u,
     );
   });
 

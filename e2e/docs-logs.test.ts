@@ -67,15 +67,24 @@ async function recordRun(
           mixture: { path: '/x.yaml', denoisingRatio: 0, windowDraws: 64 },
           training: { steps: 4, rowsPerStep: 2, numLanes: 2, microbatchRows: 1 },
           schedule: { kind: 'constant', value: 0.01 },
-          cluster: { heartbeatIntervalMs: 10, heartbeatTimeoutMs: 5_000, plansAhead: 1 },
+          cluster: { heartbeatIntervalMs: 10, heartbeatTimeoutMs: 5_000, plansAhead: 1, rendezvousTimeoutMs: 300 },
           checkpoint: { everySteps: 1, keepLast: 1 },
         },
         'the test',
       ),
+      runId: 'r',
       epoch: 1,
       start: { step: 0, rateChanges: [], notes: [] },
+      before: undefined,
       mixture: { folder, hash: HASH, tasks: [TASK], sizes: [TASK], taskNames: ['a'] } as unknown as PreparedMixture,
-      checkpointsFolder: folder,
+      runFolder: folder,
+      checkpoints: {
+        begin: () => Promise.resolve(folder),
+        discard: () => Promise.resolve(),
+        publish: ({ step, paramDigest }) =>
+          Promise.resolve({ path: join(folder, `step-${step}`), step, bytes: 1, paramDigest }),
+        prune: (step) => Promise.resolve(step > 1 ? [{ step: step - 1, reason: 'older than the newest 1' }] : []),
+      },
       journal,
       ledger: { append: () => Promise.resolve() },
       token: TOKEN,
@@ -87,10 +96,8 @@ async function recordRun(
           if (joined.worker !== undefined) act(record.msg, coordinator, joined.worker);
         },
       }),
-      publish: ({ step, finalFolder, paramDigest }) =>
-        Promise.resolve({ path: finalFolder, step, bytes: 1, paramDigest }),
     });
-    const url = await coordinator.listen();
+    const url = await coordinator.listen(0);
     const ended = coordinator.run(new AbortController().signal).catch(toTrainerError);
     joined.worker = await ScriptedWorker.join(transport, url, TOKEN, {
       workerId: 'w0',

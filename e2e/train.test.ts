@@ -108,40 +108,6 @@ describe('a run of real processes', () => {
     assert.equal(finalDigest(runFolder('terminated')), finalDigest(runFolder('terminated-straight')));
   });
 
-  test('a killed worker ends the run with its name, what the others hold is saved, and resumed the bits are the same', async () => {
-    const args = [
-      'train',
-      '--config',
-      TINY,
-      '--run-dir',
-      runFolder('killed'),
-      '--workers',
-      '3',
-      '--steps',
-      '100000',
-      '--set',
-      'checkpoint.everySteps=100000',
-    ];
-    const run = startExmix(args, home);
-    await run.printed(/step 10\//u);
-    const victim = readLog(runFolder('killed')).find(
-      (record) => record.msg === 'worker started' && record['workerId'] === 'local-1',
-    );
-    process.kill(Number(victim?.['pid']), 'SIGKILL');
-    const { code, stdout, stderr } = await run.ended;
-    assert.equal(code, 4, stdout + stderr);
-    assert.match(stderr, /WORKER_LOST: rank 1, worker local-1/u);
-    assert.match(stderr, /exmix train --resume/u);
-    const published = readLog(runFolder('killed')).findLast((record) => record.msg === 'checkpoint published');
-    const step = Number(published?.['step']);
-    assert.ok(step >= 10, `saved at step ${step}`);
-    const steps = String(step + 2);
-    await train('killed-straight', '--workers', '2', '--steps', steps);
-    const resumed = await exmix(['train', '--resume', runFolder('killed'), '--steps', steps, '--workers', '2'], home);
-    assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
-    assert.equal(finalDigest(runFolder('killed')), finalDigest(runFolder('killed-straight')));
-  });
-
   test('status of a run that is over comes from its journal', async () => {
     const { stdout, code } = await exmix(['status', runFolder('straight'), '--json'], home);
     assert.equal(code, 0);

@@ -1,4 +1,5 @@
 /** A coordinator without a run, for tests of the worker: hears what workers say, and says what the test wants. */
+import { assignLanes } from '../shared/assign-lanes.ts';
 import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
 import {
   workerMessageSchema,
@@ -108,12 +109,13 @@ export class ScriptedCoordinator {
     this.#onPeer = onPeer;
   }
 
-  static async listen(transport: Transport, token: string): Promise<ScriptedCoordinator> {
+  /** @param port 0 takes a free one */
+  static async listen(transport: Transport, token: string, port = 0): Promise<ScriptedCoordinator> {
     const peers: ScriptedPeer[] = [];
     const onPeer = new Set<() => void>();
     const listener = await transport.listen({
       host: '127.0.0.1',
-      port: 0,
+      port,
       token,
       onConnection: (connection) => {
         peers.push(new ScriptedPeer(connection));
@@ -143,7 +145,11 @@ export class ScriptedCoordinator {
   }
 }
 
-/** The members of a generation from their joins, ranks in that order. */
-export function membersOf(joins: readonly MessageOf<'join'>[]): Member[] {
-  return joins.map(({ workerId, host, dataUrl }, rank) => ({ workerId, host, dataUrl, rank }));
+/** The members of a generation from their joins, ranks and lanes in that order. */
+export function membersOf(joins: readonly MessageOf<'join'>[], numLanes: number): Member[] {
+  const { runs } = assignLanes(numLanes, joins.length);
+  return joins.map(({ workerId, host, dataUrl }, rank) => {
+    const { first, end } = runs[rank]!;
+    return { workerId, host, dataUrl, rank, lanes: { first, end } };
+  });
 }

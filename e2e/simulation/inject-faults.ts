@@ -9,15 +9,15 @@ const FRAME_ABOVE_BYTES = 128;
 
 /** What came of a schedule. */
 export interface Injection {
-  /** Faults that happened, one line each. */
-  readonly happened: readonly string[];
+  /** Faults that happened, in their order. */
+  readonly happened: readonly Fault[];
   /** Restarts that are still to come: the run is not over before them. */
   readonly numPending: number;
 }
 
 export function injectFaults(simulation: Simulation, { faults }: Schedule): Injection {
   const { time } = simulation;
-  const injection = { happened: [] as string[], numPending: 0 };
+  const injection = { happened: [] as Fault[], numPending: 0 };
   const later = (delayMs: number, label: string, act: () => void): void => {
     injection.numPending += 1;
     time.schedule(delayMs, label, () => {
@@ -28,7 +28,7 @@ export function injectFaults(simulation: Simulation, { faults }: Schedule): Inje
   for (const fault of faults) {
     const label = describeFault(fault);
     const fire = (): void => {
-      if (inject(simulation, fault, later)) injection.happened.push(label);
+      if (inject(simulation, fault, later)) injection.happened.push(fault);
     };
     if ('afterMs' in fault.at) time.schedule(fault.at.afterMs, label, fire);
     else time.atEvent(fault.at.afterEvents, label, fire);

@@ -66,7 +66,7 @@ const SOUND: RunEvidence & { readonly records: JournalRecord[] } = {
     { epoch: 2, steps: [recorded(2), recorded(3)] },
   ],
   checkpoints: [1, 3].map((step) => ({ step, paramDigest: hex(step) })),
-  finals: [{ workerId: 'a', step: 3, paramDigest: hex(3) }],
+  finals: [{ workerId: 'a', paramDigest: hex(3) }],
   finishedAt: 3,
 };
 
@@ -102,9 +102,9 @@ describe('invariants', () => {
       /generation 1 of epoch 2 was formed after generation 1/u,
     ],
     [
-      'a commit of a generation that is over',
-      replaced(9, committed(2, 1, 3)),
-      /by generation 1 of epoch 2 while generation 2/u,
+      'a commit of a generation that was never formed',
+      replaced(9, committed(2, 3, 3)),
+      /by generation 3 in epoch 2, which was not formed/u,
     ],
     ['another gradient', replaced(4, committed(1, 1, 2, 5)), /step 2, epoch 1: expected gradient 102, committed 5/u],
     [
@@ -137,8 +137,8 @@ describe('invariants', () => {
     ],
     [
       'a worker with other parameters',
-      { ...SOUND, finals: [{ workerId: 'b', step: 3, paramDigest: hex(2) }] },
-      /the state of b of step 3/u,
+      { ...SOUND, finals: [{ workerId: 'b', paramDigest: 'f'.repeat(64) }] },
+      /the state of b: f+ is of no step/u,
     ],
     ['an end before the last step', { ...SOUND, finishedAt: 4 }, /finished after step 3 of 4\n.*without a checkpoint/u],
     ['an end without its checkpoint', { ...SOUND, checkpoints: [] }, /step 3 was published and is not there\n/u],

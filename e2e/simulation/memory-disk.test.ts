@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { JournalRecord } from '../../coordinator/journal-records.ts';
 import type { StepToRecord } from '../../coordinator/ledger/ledger-step.ts';
-import { checkpointName } from '../../shared/checkpoint/layout.ts';
-import { CHECKPOINTS_FOLDER, MemoryCheckpoints, stateDigest, type ToPublish } from './memory-checkpoints.ts';
+import { MemoryCheckpoints, stateDigest, type ToPublish } from './memory-checkpoints.ts';
 import { MemoryDisk } from './memory-disk.ts';
 import { MemoryJournal, readMemoryJournal } from './memory-journal.ts';
 import { MemoryLedger, type LedgerSession } from './memory-ledger.ts';
@@ -129,7 +128,7 @@ describe('memory checkpoints', () => {
   async function write(numWriters: number) {
     const { time, process, disk } = open();
     const checkpoints = new MemoryCheckpoints(disk, { parameters, optimizerSlots });
-    const folder = await checkpoints.makeWritingFolder(CHECKPOINTS_FOLDER, { step: 4, epoch: 1, generation: 1 });
+    const folder = await checkpoints.begin({ step: 4, epoch: 1, generation: 1 });
     const tensors = state();
     const writing = Promise.all(
       Array.from({ length: numWriters }, (_, writer) =>
@@ -143,7 +142,6 @@ describe('memory checkpoints', () => {
     const toPublish = {
       step: 4,
       writingFolder: folder,
-      finalFolder: `${CHECKPOINTS_FOLDER}/${checkpointName(4)}`,
       workerFiles: shards.map(({ files, paramDigest }, i) => ({ workerId: `w${i}`, files, paramDigest })),
       paramDigest: shards[0]!.paramDigest,
       // Of which nothing is asked here.

@@ -91,9 +91,14 @@ async function main(): Promise<void> {
   const [first = 0, count = 200] = positionals.map(Number);
   const startMs = performance.now();
   let numEvents = 0;
-  const failures = await runStorm({ first, count }, init, ({ simulation }) => (numEvents += simulation.time.numFired));
+  const happened = new Map<string, number>();
+  const failures = await runStorm({ first, count }, init, ({ simulation, injection }) => {
+    numEvents += simulation.time.numFired;
+    for (const { kind } of injection.happened) happened.set(kind, (happened.get(kind) ?? 0) + 1);
+  });
   for (const { schedule, problems } of failures) console.log(describeSchedule(schedule), problems);
   const ms = (performance.now() - startMs) / count;
+  console.log([...happened].map(([kind, times]) => `${times} ${kind}`).join(', '));
   console.log(
     `${count} schedules, ${failures.length} failed, ${ms.toFixed(1)} ms and ${Math.round(numEvents / count)} events each`,
   );

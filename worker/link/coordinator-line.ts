@@ -18,12 +18,12 @@ import {
 } from '../../shared/protocol/messages.ts';
 import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
-import { dialCoordinator } from './dial-coordinator.ts';
+import { dialCoordinator, DialPauses } from './dial-coordinator.ts';
 import type { LinkData } from './link-messages.ts';
 
 /** To reach the coordinator at first, and each time to be welcomed, ms. */
 const JOIN_DEADLINE_MS = 30_000;
-/** A heartbeat that comes so much too late says that this process itself stood still: then nobody is blamed for silence, ms. */
+/** A heartbeat that comes so much too late says that this process itself stood still: silence is counted from then on, ms. */
 const OWN_PAUSE_MS = 1_000;
 
 export interface CoordinatorLineInit {
@@ -44,6 +44,9 @@ export interface CoordinatorLineInit {
 
 export class CoordinatorLine {
   readonly #init: CoordinatorLineInit;
+  readonly #pauses: DialPauses;
+  /** Until then a coordinator must have welcomed this worker; infinite while one has. */
+  #deadlineMs = 0;
   #connection: Connection | undefined;
   /** Fires when this connection is welcomed. */
   #welcomed = new AbortController();
@@ -56,17 +59,24 @@ export class CoordinatorLine {
 
   constructor(init: CoordinatorLineInit) {
     this.#init = init;
+    this.#pauses = new DialPauses(init.data.workerId);
   }
 
   /** From the first dial to the end. @returns why the line is over; never rejects */
   async run(): Promise<TrainerError> {
-    const { signal, onWaiting } = this.#init;
+    const { clock, signal, onWaiting } = this.#init;
+    this.#deadlineMs = clock.monotonicMs() + JOIN_DEADLINE_MS;
     try {
       for (;;) {
         const error = await this.#talk(await this.#dial());
-        const mayComeBack = error.code === 'CONNECTION_LOST' && this.#cluster !== undefined && !signal.aborted;
-        if (!mayComeBack) return error;
-        onWaiting(`${error.message}; dialling again for ${this.#cluster!.coordinatorGraceMs} ms`);
+        if (error.code !== 'CONNECTION_LOST' || this.#cluster === undefined || signal.aborted) return error;
+        const nowMs = clock.monotonicMs();
+        // One that is there and does not welcome does not put the end off.
+        if (this.#deadlineMs === Infinity) this.#deadlineMs = nowMs + this.#cluster.coordinatorGraceMs;
+        const leftMs = Math.ceil(this.#deadlineMs - nowMs);
+        if (leftMs <= 0) return error;
+        onWaiting(`${error.message}; dialling again for ${leftMs} ms`);
+        await clock.sleep(Math.min(this.#pauses.next(), leftMs), signal);
       }
     } catch (error) {
       return toTrainerError(error);
@@ -76,6 +86,8 @@ export class CoordinatorLine {
   /** Takes the settings of the run; from now on this connection beats. */
   welcome(cluster: RunConfig['cluster']): void {
     this.#cluster = cluster;
+    this.#deadlineMs = Infinity;
+    this.#pauses.reset();
     this.#welcomed.abort();
     void this.#beat(this.#connection!, cluster);
   }
@@ -101,9 +113,9 @@ export class CoordinatorLine {
 
   #dial(): Promise<Connection> {
     const { data, transport, clock, signal, onWaiting } = this.#init;
-    const { coordinatorUrl: url, token, workerId } = data;
-    const timeoutMs = this.#cluster?.coordinatorGraceMs ?? JOIN_DEADLINE_MS;
-    return dialCoordinator({ url, token, workerId, timeoutMs, transport, clock, signal, onWaiting });
+    const { coordinatorUrl: url, token } = data;
+    const [pauses, deadlineMs] = [this.#pauses, this.#deadlineMs];
+    return dialCoordinator({ url, token, pauses, deadlineMs, transport, clock, signal, onWaiting });
   }
 
   /** Joins and passes messages on until the connection has ended. @returns why */
@@ -136,13 +148,15 @@ export class CoordinatorLine {
 
   async #awaitWelcome(): Promise<void> {
     const { data, clock } = this.#init;
-    const isTold = await clock.sleep(JOIN_DEADLINE_MS, this.#welcomed.signal).then(
+    const leftMs = Math.max(1, Math.ceil(this.#deadlineMs - clock.monotonicMs()));
+    const waitMs = this.#cluster === undefined ? JOIN_DEADLINE_MS : Math.min(JOIN_DEADLINE_MS, leftMs);
+    const isTold = await clock.sleep(waitMs, this.#welcomed.signal).then(
       () => false,
       () => true,
     );
     if (isTold) return;
-    const late = `the coordinator at ${data.coordinatorUrl} did not welcome this worker within ${JOIN_DEADLINE_MS} ms`;
-    this.close('CONNECT_FAILED', late);
+    const late = `the coordinator at ${data.coordinatorUrl} did not welcome this worker within ${waitMs} ms`;
+    this.close(this.#cluster === undefined ? 'CONNECT_FAILED' : 'CONNECTION_LOST', late);
   }
 
   async #beat(
@@ -159,10 +173,11 @@ export class CoordinatorLine {
       } catch {
         return; // the connection has ended
       }
+      if (this.#connection !== connection) return; // it has ended
       const nowMs = clock.monotonicMs();
-      const stoodStill = nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS;
+      if (nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS) this.#lastHeardMs = nowMs;
       const silentMs = Math.round(nowMs - this.#lastHeardMs);
-      if (silentMs > heartbeatTimeoutMs && !stoodStill && connection.isOpen)
+      if (silentMs > heartbeatTimeoutMs)
         this.close(
           'CONNECTION_LOST',
           `the coordinator has been silent for ${silentMs} ms (limit ${heartbeatTimeoutMs})`,

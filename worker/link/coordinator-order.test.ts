@@ -4,28 +4,52 @@ import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
 import { checkOrder, type ToldSoFar } from './coordinator-order.ts';
 
 const ids = { epoch: 3, generation: 2 };
-const welcome = { epoch: 3, config: {}, preparedFolder: '/p', mixtureHash: 'h', checkpoint: null, step: 0 };
+const lanes = { rank: 0, members: [], firstStep: 1, receivers: [], proveState: false };
+const welcome = {
+  kind: 'welcome' as const,
+  epoch: 3,
+  runId: 'run',
+  config: {},
+  preparedFolder: '/p',
+  mixtureHash: 'h',
+  committedStep: 0,
+};
+const form = { kind: 'form' as const, ...ids, ...lanes, state: { kind: 'held' as const, step: 0 } };
 const MESSAGES: readonly CoordinatorMessage[] = [
-  { kind: 'welcome', ...welcome },
-  { kind: 'form', ...ids, rank: 0, members: [], firstStep: 1 },
-  { kind: 'deal', ...ids, step: 1, learningRate: 1, targetTokens: 1, lanes: [] },
-  { kind: 'save', ...ids, folder: '/f', writer: 0, numWriters: 1 },
+  welcome,
+  form,
+  { ...form, generation: 3 },
+  { kind: 'deal', ...ids, step: 1, learningRate: 1, targetTokens: 1, lanes: [], proveState: false },
+  { kind: 'save', ...ids, step: 1, folder: '/f', writer: 0, numWriters: 1 },
   { kind: 'abort', ...ids, reason: '' },
   { kind: 'finish', reason: '' },
   { kind: 'heartbeat' },
 ];
-const START: ToldSoFar = { isWelcomed: false, epoch: 0, generation: undefined, isFormed: false };
-const WELCOMED = { ...START, isWelcomed: true, epoch: 3 };
+const START: ToldSoFar = {
+  isWelcomed: false,
+  epoch: 0,
+  runId: undefined,
+  generation: 0,
+  isFormed: false,
+  isAborted: false,
+};
+const WELCOMED = { ...START, isWelcomed: true, epoch: 3, runId: 'run' };
 const FORMING = { ...WELCOMED, generation: 2 };
 const FORMED = { ...FORMING, isFormed: true };
+const ABORTED = { ...FORMED, isAborted: true };
 
 const STATES: readonly [string, ToldSoFar, string[]][] = [
-  ['at the start', START, ['welcome']],
-  ['once welcomed', WELCOMED, ['form']],
-  ['while the links are made', FORMING, ['abort']],
-  ['once formed', FORMED, ['deal', 'save', 'abort']],
+  ['at the start', START, ['welcome 3']],
+  ['once welcomed', WELCOMED, ['form 2', 'form 3']],
+  ['while a generation is formed', FORMING, ['form 3', 'abort 2']],
+  ['once it is formed', FORMED, ['form 3', 'deal 2', 'save 2', 'abort 2']],
+  ['once it is called off', ABORTED, ['form 3', 'save 2']],
+  ['called off while it was formed', { ...ABORTED, isFormed: false }, ['form 3', 'save 2']],
   ['formed, another epoch', { ...FORMED, epoch: 4 }, []],
-  ['formed, another generation', { ...FORMED, generation: 1 }, []],
+  ['formed, an earlier generation', { ...FORMED, generation: 1 }, ['form 2', 'form 3']],
+  ['formed, a later generation', { ...FORMED, generation: 3 }, []],
+  ['redialled, in the same epoch', { ...ABORTED, isWelcomed: false }, ['welcome 3']],
+  ['redialled, from an earlier epoch', { ...ABORTED, isWelcomed: false, epoch: 2 }, ['welcome 3']],
 ];
 
 describe('order of the coordinator', () => {
@@ -40,14 +64,28 @@ describe('order of the coordinator', () => {
           return false;
         }
       });
-      assert.deepEqual(
-        taken.map(({ kind }) => kind),
-        [...allowed, 'finish', 'heartbeat'],
+      const names = taken.map((message) =>
+        'generation' in message
+          ? `${message.kind} ${message.generation}`
+          : message.kind + ('epoch' in message ? ` ${message.epoch}` : ''),
       );
+      assert.deepEqual(names, [...allowed, 'finish', 'heartbeat']);
     });
 
+  test('a coordinator of an epoch that is over, or of another run, is refused', () => {
+    const told = { ...ABORTED, isWelcomed: false };
+    assert.throws(() => checkOrder({ ...welcome, epoch: 2 }, told), {
+      code: 'JOIN_REFUSED',
+      message: /expected a coordinator of epoch 3 or later, found one of epoch 2/u,
+    });
+    assert.throws(() => checkOrder({ ...welcome, runId: 'other', epoch: 9 }, told), {
+      code: 'JOIN_REFUSED',
+      message: 'expected the coordinator of run run, found that of other',
+    });
+  });
+
   test('what is refused is named with its epoch and generation', () => {
-    assert.throws(() => checkOrder(MESSAGES[2]!, { ...FORMED, generation: 7 }), {
+    assert.throws(() => checkOrder(MESSAGES[3]!, { ...FORMED, generation: 7 }), {
       message: 'expected generation 7, the coordinator sent deal of generation 2 of epoch 3',
     });
   });

@@ -3,20 +3,23 @@
  * state that members copy from each other. One generation at a time; the memory of gradients is used again by the next one.
  */
 import { isIPv6 } from 'node:net';
+import { throwIfAborted } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import type { Refusal, Transport } from '../../shared/transport/transport.ts';
 import { Collective } from '../collective/all-reduce.ts';
+import type { CollectiveInit } from '../collective/collective-options.ts';
 import { planArena, type Arena } from '../collective/arena.ts';
 import type { ArenaPool } from '../collective/arena-pool.ts';
 import { connectMesh } from '../collective/connect-mesh.ts';
-import { DataPort } from '../collective/data-port.ts';
+import { DataPort, type ExpectedPeers } from '../collective/data-port.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
 import { copyState } from '../state/copy-state.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
+import type { Link } from '../collective/link.ts';
 import type { FormMessage } from './generation-link.ts';
 import type { LinkData } from './link-messages.ts';
 
@@ -48,8 +51,10 @@ export interface DataPlaneInit {
 export class DataPlane {
   readonly #init: DataPlaneInit;
   /** While members may copy from here. */
-  #stateServer: StateServer | undefined;
+  #state: { readonly server: StateServer; readonly served: ExpectedPeers } | undefined;
   #port: DataPort | undefined;
+  /** Resolves when the links of the last generation are gone, which takes CLOSE_TIMEOUT_MS at most: nobody writes to its memory any more. */
+  #vacated: Promise<void> = Promise.resolve();
 
   constructor(init: DataPlaneInit) {
     this.#init = init;
@@ -67,61 +72,93 @@ export class DataPlane {
   }
 
   /**
-   * Connects to every other member and starts the collective on the links.
+   * Connects to every other member and starts the collective on the links, once those of the generation before are gone.
    * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
    */
-  async form({ form, config, signal }: FormInit): Promise<Formed> {
-    const { rank, members, epoch, generation, firstStep, receivers } = form;
-    const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
-    const { connectTimeoutMs, stepTimeoutMs } = config.cluster;
-    const { transport, clock, arenas, onNoOutbox } = this.#init;
-    const port = this.#port!;
-    if (receivers.length > 0) {
-      this.#stateServer = new StateServer({ signal });
-      port.serveState({ epoch, generation, rank, worldSize: members.length }, this.#stateServer.serve);
-    }
+  form(init: FormInit): Promise<Formed> {
+    if (init.form.receivers.length > 0) this.#serveState(init);
+    const forming = this.#vacated.then(() => this.#connect(init));
+    this.#vacated = forming.then(
+      ({ collective }) => collective.closed,
+      () => undefined,
+    );
+    return forming;
+  }
+
+  /** Receivers may ask from now on; what they ask for waits for `offerState`. */
+  #serveState({ form: { rank, members, epoch, generation }, signal }: FormInit): void {
+    const server = new StateServer({ signal });
+    const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length }, server.serve);
+    this.#state = { server, served };
+  }
+
+  async #connect(init: FormInit): Promise<Formed> {
+    const { form, config, signal } = init;
+    const { rank, members, generation } = form;
+    throwIfAborted(signal, `forming generation ${generation}`);
+    const { frameBytes, windowFrames: window } = config.collective;
     const plan = planGradient(config);
     const laneTree = planLaneTree(
       config.training.numLanes,
       members.map(({ lanes }) => lanes),
     );
+    const { arenas } = this.#init;
     const arena = arenas.take(planArena({ plan, laneTree, rank, frameBytes, window }));
-    const peers = members
-      .filter((member) => member.rank !== rank)
-      .map((member) => ({ rank: member.rank, url: member.dataUrl }));
-    const links = await connectMesh({
+    try {
+      const links = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
+      const collective = this.#startCollective(init, { arena, plan, laneTree, links });
+      void collective.closed.then(() => arenas.give(arena));
+      return { arena, collective };
+    } catch (error) {
+      arenas.give(arena); // no frame has come
+      throw error;
+    }
+  }
+
+  #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<Link[]> {
+    const { rank, members, epoch, generation } = form;
+    const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
+    const { transport, clock, onNoOutbox, data } = this.#init;
+    const others = members.filter((member) => member.rank !== rank);
+    return connectMesh({
       rank,
-      peers,
-      port,
+      peers: others.map((member) => ({ rank: member.rank, url: member.dataUrl })),
+      port: this.#port!,
       transport,
-      token: this.#init.data.token,
+      token: data.token,
       epoch,
       generation,
       linkKind,
       socket,
       frameBytes,
       window,
-      numCoverNodes: laneTree.folds[rank]!.cover.length,
+      numCoverNodes,
       onNoOutbox,
-      timeoutMs: connectTimeoutMs,
+      timeoutMs: config.cluster.connectTimeoutMs,
       signal,
       clock,
     });
-    const options = { frameBytes, window, timeoutMs: stepTimeoutMs + config.feed.sourceTimeoutMs };
-    const ids = { rank, epoch, generation, firstStep };
+  }
+
+  #startCollective(
+    { form, config }: FormInit,
+    parts: Pick<CollectiveInit, 'arena' | 'plan' | 'laneTree' | 'links'>,
+  ): Collective {
+    const { rank, epoch, generation, firstStep } = form;
+    const { frameBytes, windowFrames: window } = config.collective;
+    const timeoutMs = config.cluster.stepTimeoutMs + config.feed.sourceTimeoutMs;
+    const options = { frameBytes, window, timeoutMs };
     try {
-      const collective = new Collective({ arena, plan, laneTree, ...ids, links, options, clock });
-      void collective.closed.then(() => arenas.give(arena));
-      return { arena, collective };
+      return new Collective({ ...parts, rank, epoch, generation, firstStep, options, clock: this.#init.clock });
     } catch (error) {
-      for (const link of links) link.close('INTERNAL', 'the collective could not be made');
+      for (const link of parts.links) link.close('INTERNAL', 'the collective could not be made');
       throw error;
     }
   }
 
   /** Lets the receivers of this generation copy it; they may have asked already. */
   offerState(step: number, tensors: StateTensors): void {
-    this.#stateServer?.offer({ step, tensors });
+    this.#state?.server.offer({ step, tensors });
   }
 
   /** Fills the tensors from the peers that hold the state. @throws what copyState throws */
@@ -147,8 +184,10 @@ export class DataPlane {
 
   /** Nobody copies from here any more. */
   withdrawState(): void {
-    void this.#stateServer?.withdraw();
-    this.#stateServer = undefined;
+    if (this.#state === undefined) return;
+    this.#port?.stopServing(this.#state.served);
+    void this.#state.server.withdraw();
+    this.#state = undefined;
   }
 
   /** Resolves when nobody is listened to any more and the connections that came here are gone. */

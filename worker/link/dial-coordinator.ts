@@ -15,10 +15,9 @@ const ATTEMPT_MS = 5_000;
 export interface DialCoordinatorInit {
   readonly url: string;
   readonly token: string;
-  /** Gives the pauses their spread: a thousand workers do not dial at once. */
-  readonly workerId: string;
-  /** For all attempts together. */
-  readonly timeoutMs: number;
+  readonly pauses: DialPauses;
+  /** For all attempts together, on the clock. */
+  readonly deadlineMs: number;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -26,21 +25,42 @@ export interface DialCoordinatorInit {
   readonly onWaiting: (reason: string) => void;
 }
 
+/** Pauses between attempts: they grow until a coordinator has been found, and a thousand workers do not dial at once. */
+export class DialPauses {
+  readonly #random: RandomStream;
+  #longestMs = FIRST_PAUSE_MS;
+
+  /** @param workerId gives the pauses their spread */
+  constructor(workerId: string) {
+    this.#random = new RandomStream([hashName(workerId)]);
+  }
+
+  /** The next one, ms. */
+  next(): number {
+    const pauseMs = this.#longestMs * (0.5 + this.#random.nextFloat() / 2);
+    this.#longestMs = Math.min(2 * this.#longestMs, LONGEST_PAUSE_MS);
+    return pauseMs;
+  }
+
+  /** A coordinator was found: the next one that is gone is dialled soon. */
+  reset(): void {
+    this.#longestMs = FIRST_PAUSE_MS;
+  }
+}
+
 /** @throws CONNECT_FAILED after the deadline; AUTH_FAILED, CONFIG_INVALID, ABORTED at once */
 export async function dialCoordinator(init: DialCoordinatorInit): Promise<Connection> {
-  const { url, token, workerId, timeoutMs, transport, clock, signal, onWaiting } = init;
-  const deadlineMs = clock.monotonicMs() + timeoutMs;
-  const random = new RandomStream([hashName(workerId)]);
-  for (let longestMs = FIRST_PAUSE_MS; ; longestMs = Math.min(2 * longestMs, LONGEST_PAUSE_MS)) {
+  const { url, token, pauses, deadlineMs, transport, clock, signal, onWaiting } = init;
+  for (let isFirst = true; ; isFirst = false) {
+    const leftMs = Math.max(1, Math.ceil(deadlineMs - clock.monotonicMs()));
     try {
-      const leftMs = Math.max(1, Math.ceil(deadlineMs - clock.monotonicMs()));
       return await transport.dial(url, { token, timeoutMs: Math.min(leftMs, ATTEMPT_MS), signal });
     } catch (thrown) {
       const error = toTrainerError(thrown);
-      const pauseMs = longestMs * (0.5 + random.nextFloat() / 2);
+      const pauseMs = pauses.next();
       const isLate = clock.monotonicMs() + pauseMs >= deadlineMs;
       if (!error.retryable || isLate) throw error;
-      if (longestMs === FIRST_PAUSE_MS) onWaiting(`${error.message}; trying again for ${timeoutMs} ms`);
+      if (isFirst) onWaiting(`${error.message}; trying again for ${leftMs} ms`);
       await clock.sleep(pauseMs, signal);
     }
   }

@@ -17,7 +17,7 @@ type RequestOf<Kind extends LinkRequest['kind']> = Extract<LinkRequest, { kind: 
 export interface GenerationLinkInit {
   readonly form: FormMessage;
   readonly config: RunConfig;
-  readonly dataPlane: DataPlane;
+  readonly dataPlane: Pick<DataPlane, 'form' | 'offerState' | 'copyState' | 'withdrawState'>;
   readonly emit: (event: LinkEvent) => void;
   readonly send: (message: WorkerMessage) => void;
 }
@@ -61,11 +61,13 @@ export class GenerationLink {
     try {
       const connecting = dataPlane.form({ form, config, signal }).then((formed) => {
         this.#collective = formed.collective;
+        if (this.isOver) formed.collective.close();
         void formed.collective.failed.then((error) => this.#fail(error));
         return formed.arena;
       });
       const inPlace = abortable(this.#stateInPlace, signal, `forming generation ${form.generation}`);
       const [{ memory, layout }, { paramDigest }] = await Promise.all([connecting, inPlace]);
+      if (this.isOver) return;
       this.#isFormed = true;
       const ids = { epoch: form.epoch, generation: form.generation };
       emit({ kind: 'formed', ...ids, memory, layout });
@@ -87,7 +89,7 @@ export class GenerationLink {
     const { form, config, dataPlane, emit } = this.#init;
     try {
       await dataPlane.copyState({ form, config, step, tensors, signal: this.#over.signal });
-      emit({ kind: 'state-copied', generation: form.generation });
+      if (!this.isOver) emit({ kind: 'state-copied', generation: form.generation });
     } catch (error) {
       this.#fail(toTrainerError(error));
     }
@@ -104,6 +106,7 @@ export class GenerationLink {
       .then(
         (result) => {
           this.#lastResult = { step, result };
+          if (this.isOver) return;
           const { sumOfSquares, firstNonFiniteBytes, exposedMs } = result;
           this.#init.emit({ kind: 'reduced', step, sumOfSquares, firstNonFiniteBytes, exposedMs });
         },

@@ -95,7 +95,7 @@ export class LinkSession {
       case 'not-finite':
       case 'failed':
         // An answer to a coordinator that is gone is none to the next one, which asks anew.
-        if (request.epoch === this.#epoch) this.#line?.send(request);
+        if (request.epoch === this.#epoch) this.#send(request);
         break;
       case 'report':
         this.#report(request);
@@ -140,7 +140,12 @@ export class LinkSession {
     // A deal comes after the commit of the step `plansAhead` before it.
     const oldest = request.step - this.#config!.cluster.plansAhead;
     this.#reports = [...this.#reports.filter(({ step }) => step > oldest && step < request.step), report];
-    if (this.#isWelcomed) this.#line?.send(report);
+    this.#send(report);
+  }
+
+  /** To the coordinator that has welcomed this worker; to one that has not yet, nothing is an answer. */
+  #send(message: WorkerMessage): void {
+    if (this.#isWelcomed) this.#line?.send(message);
   }
 
   /** @throws MESSAGE_INVALID, JOIN_REFUSED, CONFIG_INVALID */
@@ -189,7 +194,7 @@ export class LinkSession {
     this.#line!.welcome(this.#config.cluster);
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
-    for (const report of this.#reports) this.#line!.send(report);
+    for (const report of this.#reports) this.#send(report);
   }
 
   #form(message: Extract<CoordinatorMessage, { kind: 'form' }>): void {
@@ -199,7 +204,7 @@ export class LinkSession {
       config: this.#config!,
       dataPlane,
       emit,
-      send: (sent) => this.#line?.send(sent),
+      send: (sent) => this.#send(sent),
     });
     void this.#generation.form();
   }

@@ -1,0 +1,115 @@
+/** A clock that stands still until the test moves it, by hand or for as long as some work needs. */
+import type { Clock } from '../shared/clock.ts';
+import { assertInvariant, TrainerError } from '../shared/errors.ts';
+
+/** Work that needs more than this waits for something that does not come, ms of this clock. */
+const LONGEST_WORK_MS = 3_600_000;
+/** Real time for everything to come to rest, ms: a test that needs more hangs. */
+const QUIET_DEADLINE_MS = 20_000;
+/** Turns of the event loop after which whoever was woken has done what it does. */
+const TURNS_TO_REST = 10;
+
+interface Sleeper {
+  readonly dueMs: number;
+  readonly wake: () => void;
+}
+
+export class ManualClock implements Clock {
+  readonly #sleepers = new Set<Sleeper>();
+  #nowMs = 0;
+  #isDriven = false;
+
+  monotonicMs(): number {
+    return this.#nowMs;
+  }
+
+  wallMs(): number {
+    return this.#nowMs;
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#sleepers.delete(sleeper);
+        reject(new TrainerError('ABORTED', `waiting for ${ms} ms was called off`));
+      };
+      const wake = (): void => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      const sleeper = { dueMs: this.#nowMs + ms, wake };
+      if (signal?.aborted === true) onAbort();
+      else {
+        this.#sleepers.add(sleeper);
+        signal?.addEventListener('abort', onAbort, { once: true });
+      }
+    });
+  }
+
+  /** Moves time on and wakes who is due; a step that is longer than their sleep is one in which nothing could run. */
+  async advance(ms: number): Promise<void> {
+    this.#nowMs += ms;
+    for (const sleeper of this.#sleepers) if (sleeper.dueMs <= this.#nowMs) this.#wake(sleeper);
+    await rest();
+  }
+
+  /**
+   * Lets time pass until the work is done: each time everything has come to rest, whoever is due next is woken.
+   * Only one work at a time; what else a test does meanwhile sleeps by this clock.
+   * @throws what the work throws; INTERNAL where it waits for nothing that could come
+   */
+  async during<T>(work: Promise<T>): Promise<T> {
+    assertInvariant(!this.#isDriven, 'the clock is driven by one work at a time');
+    this.#isDriven = true;
+    try {
+      return await this.#drive(work);
+    } finally {
+      this.#isDriven = false;
+    }
+  }
+
+  async #drive<T>(work: Promise<T>): Promise<T> {
+    const progress = { isOver: false };
+    const over = (): void => {
+      progress.isOver = true;
+    };
+    work.then(over, over);
+    const startedMs = this.#nowMs;
+    let movedMs = performance.now();
+    for (;;) {
+      await turn();
+      if (progress.isOver) return work;
+      if (!isQuiet()) {
+        assertInvariant(performance.now() - movedMs < QUIET_DEADLINE_MS, 'what was begun does not come to rest');
+        continue;
+      }
+      movedMs = performance.now();
+      const [first] = [...this.#sleepers].sort((a, b) => a.dueMs - b.dueMs);
+      if (first === undefined || first.dueMs - startedMs > LONGEST_WORK_MS)
+        throw new TrainerError('INTERNAL', `what was begun at ${startedMs} ms is not done at ${this.#nowMs} ms`);
+      this.#nowMs = Math.max(this.#nowMs, first.dueMs);
+      this.#wake(first);
+    }
+  }
+
+  #wake(sleeper: Sleeper): void {
+    this.#sleepers.delete(sleeper);
+    sleeper.wake();
+  }
+}
+
+/** Lets everything that was set in motion come to rest, with time standing still. */
+export async function rest(): Promise<void> {
+  for (let i = 0; i < TURNS_TO_REST; i++) await turn();
+}
+
+/** Immediates, and requests to the file system by their names in Node. */
+const MOVING = /^(Immediate|FS|FileHandle|CloseReq)/u;
+
+function isQuiet(): boolean {
+  return !process.getActiveResourcesInfo().some((resource) => MOVING.test(resource));
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

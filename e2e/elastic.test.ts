@@ -1,0 +1,97 @@
+/** One run of real processes that nothing stops: workers and coordinator are killed and stopped, and the bits stay. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
+
+const folder = temporaryFolder();
+const home = join(folder, 'home');
+const run = join(folder, 'elastic');
+const POLL_MS = 50;
+const DEADLINE_MS = 60_000;
+
+type Fields = Record<string, unknown>;
+
+/** Waits until the log has a record after `from` that fits; returns its place. */
+async function logged(from: number, fits: (record: Fields) => boolean, what: string): Promise<number> {
+  for (const end = performance.now() + DEADLINE_MS; performance.now() < end;) {
+    const at = readLog(run).findIndex((record, place) => place >= from && fits(record));
+    if (at >= 0) return at;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new Error(`not logged within ${DEADLINE_MS} ms: ${what}`);
+}
+
+const isFormed = (worldSize: number) => (record: Fields) =>
+  record['msg'] === 'generation formed' && record['worldSize'] === worldSize;
+const isCommitted = (record: Fields): boolean => record['msg'] === 'step committed';
+
+function pidOf(workerId: string): number {
+  const { process } = JSON.parse(readFileSync(join(run, 'workers', `${workerId}.json`), 'utf8')) as {
+    process: { pid: number };
+  };
+  return process.pid;
+}
+
+/** Workers that a failing test leaves behind: nobody else would end them. */
+after(() => {
+  const workers = join(run, 'workers');
+  if (!existsSync(workers)) return;
+  for (const file of readdirSync(workers).filter((name) => name.endsWith('.json')))
+    try {
+      process.kill(pidOf(file.slice(0, -5)), 'SIGKILL');
+    } catch {
+      // gone
+    }
+});
+
+describe('a run that nothing stops', () => {
+  test('workers killed and stopped, the coordinator killed: it goes on, and has the bits of the run that was left alone', async () => {
+    const command = ['train', '--config', TINY, '--run-dir', run, '--workers', '3', '--steps', '100000'];
+    const args = [...command, '--set', 'checkpoint.everySteps=100000'];
+    const first = startExmix(args, home);
+    await first.printed(/run opened/u);
+    let at = await logged(0, isFormed(3), 'three workers begin');
+    at = await logged(at, isCommitted, 'a step');
+
+    process.kill(pidOf('local-1'), 'SIGKILL');
+    at = await logged(at, isFormed(2), 'two workers go on');
+    at = await logged(at, isCommitted, 'a step of two workers');
+    at = await logged(at, isFormed(3), 'the killed worker was started again and has joined');
+
+    const stopped = pidOf('local-2');
+    process.kill(stopped, 'SIGSTOP');
+    at = await logged(at, isFormed(2), 'two workers go on without the stopped one');
+    process.kill(stopped, 'SIGCONT');
+    at = await logged(at, isFormed(3), 'the stopped worker has come back');
+
+    first.child.kill('SIGKILL');
+    await first.ended;
+    const before = readLog(run).findLast(isCommitted)!;
+    const second = startExmix(args, home);
+    at = await logged(
+      at,
+      (record) => record['msg'] === 'run opened' && record['epoch'] === 2,
+      'the second coordinator',
+    );
+    assert.ok(Number(readLog(run)[at]!['step']) >= Number(before['step']), 'it goes on at the last committed step');
+    for (const workerId of ['local-0', 'local-1', 'local-2'])
+      await logged(at, (record) => record['msg'] === 'worker adopted' && record['workerId'] === workerId, workerId);
+    at = await logged(at, isFormed(3), 'the workers have come to the second coordinator');
+    await logged(at, isCommitted, 'a step of the second coordinator');
+    second.child.kill('SIGTERM');
+    assert.equal((await second.ended).code, 130);
+
+    const steps = String(readLog(run).findLast(isCommitted)!['step']);
+    const straight = join(folder, 'straight');
+    const alone = await exmix(
+      ['train', '--config', TINY, '--run-dir', straight, '--workers', '2', '--steps', steps],
+      home,
+    );
+    assert.equal(alone.code, 0, alone.stdout + alone.stderr);
+    assert.equal(finalDigest(run), finalDigest(straight));
+    const audit = await exmix(['ledger', 'audit', run], home);
+    assert.equal(audit.code, 0, audit.stdout + audit.stderr);
+  });
+});

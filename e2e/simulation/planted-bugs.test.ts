@@ -1,0 +1,74 @@
+/** Would the storm see it? Each test plants one bug in a copy of the sources and lets schedules run over it. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** What the simulation is made of. */
+const SOURCES = ['coordinator', 'worker', 'shared', 'mixture', 'e2e', 'package.json', 'tsconfig.json'];
+const NUM_SCHEDULES = 60;
+
+interface PlantedBug {
+  readonly what: string;
+  readonly file: string;
+  /** Occurs once. */
+  readonly from: string;
+  readonly to: string;
+  /** Of what the storm says. */
+  readonly seenAs: RegExp;
+}
+
+const BUGS: readonly PlantedBug[] = [
+  {
+    what: 'the additions of the lane tree are made in another order',
+    file: 'shared/lane-tree.ts',
+    from: 'finish.push({ operands: [a, b, c, d] });',
+    to: 'finish.push({ operands: [a, c, b, d] });',
+    seenAs: /expected gradient|did not finish/u,
+  },
+  {
+    what: 'states of an epoch that the run has gone back from are trusted',
+    file: 'coordinator/roster.ts',
+    from: '(held.epoch === epoch || held.epoch === epochBefore)',
+    to: '(held.epoch <= epoch || held.epoch === epochBefore)',
+    seenAs: /./u,
+  },
+  {
+    what: 'a step is committed with the first report of it',
+    file: 'coordinator/open-steps.ts',
+    from: 'if (reports.length < this.#worldSize) return undefined;',
+    to: 'if (reports.length < this.#worldSize) return this.settle(report.step);',
+    seenAs: /./u,
+  },
+];
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'exmix-planted-'));
+  for (const source of SOURCES) await cp(join(ROOT, source), join(folder, source), { recursive: true });
+  await symlink(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+});
+after(() => rm(folder, { recursive: true }));
+
+describe('planted bug', () => {
+  for (const { what, file, from, to, seenAs } of BUGS)
+    test(`${what}: the storm sees it`, async () => {
+      const path = join(folder, file);
+      const text = await readFile(path, 'utf8');
+      assert.equal(text.split(from).length, 2, `${file}: expected once: ${from}`);
+      await writeFile(path, text.replace(from, to));
+      try {
+        const args = ['--import', 'tsx', join(folder, 'e2e/simulation/storm.ts'), '0', String(NUM_SCHEDULES)];
+        const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, maxBuffer: 1 << 24 });
+        assert.match(stdout, seenAs);
+        assert.doesNotMatch(stdout, / 0 failed/u, stdout);
+      } finally {
+        await writeFile(path, text);
+      }
+    });
+});
