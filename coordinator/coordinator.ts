@@ -14,6 +14,7 @@ import type { Transport } from '../shared/transport/transport.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { ControlServer } from './control-server.ts';
+import { faultRoutes } from './fault-requests.ts';
 import { endGeneration, settleFurthest } from './end-generation.ts';
 import { checkAlike, formGeneration, type Generation } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
@@ -202,6 +203,7 @@ export class Coordinator {
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
+      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#steering : undefined)),
     };
     return new ControlServer({ transport, clock, log, host, token, silenceMs, routes });

@@ -17,6 +17,7 @@ import { copyState } from '../state/copy-state.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
 import type { FormMessage } from './generation-link.ts';
+import type { FaultInjector } from './injected-fault.ts';
 import type { LinkData } from './link-messages.ts';
 
 export interface FormInit {
@@ -41,6 +42,8 @@ export interface DataPlaneInit {
   readonly clock: Clock;
   readonly onRefused: (refusal: Refusal) => void;
   readonly onNoOutbox: (error: TrainerError) => void;
+  /** Left out where there is nothing to inject faults into. */
+  readonly faults?: FaultInjector;
 }
 
 export class DataPlane {
@@ -89,7 +92,7 @@ export class DataPlane {
     const peers = members
       .filter((member) => member.rank !== rank)
       .map((member) => ({ rank: member.rank, url: member.dataUrl }));
-    const links = await connectMesh({
+    const mesh = await connectMesh({
       rank,
       peers,
       port,
@@ -107,6 +110,7 @@ export class DataPlane {
       signal,
       clock,
     });
+    const links = this.#init.faults?.guard(mesh) ?? mesh;
     const options = { frameBytes, window, timeoutMs: stepTimeoutMs + config.feed.sourceTimeoutMs };
     const ids = { rank, epoch, generation, firstStep };
     try {
