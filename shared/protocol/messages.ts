@@ -156,7 +156,6 @@ export type WorkerStall = NonNullable<Extract<WorkerMessage, { kind: 'heartbeat'
 
 /** Faults that a worker's link can cause. */
 export const faultKindSchema = z.enum(['corrupt', 'partition']);
-export type LinkFault = z.output<typeof faultKindSchema>;
 /** The longest fault, ms. */
 export const MAX_FAULT_MS = 120_000;
 
