@@ -14,6 +14,7 @@ import { endGeneration } from './end-generation.ts';
 import { planRewind, type EpochEnding, type Rewind } from './epoch-ending.ts';
 import { failRun, finishRun } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
+import { faultRoutes } from './fault-requests.ts';
 import { checkAlike, formGeneration, type Generation } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
 import type { RoomOnDisk } from './room-on-disk.ts';
@@ -141,6 +142,7 @@ export class Coordinator {
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
+      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
     return new ControlServer({ transport, clock, log, host, token, silenceMs, routes });

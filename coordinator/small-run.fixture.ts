@@ -9,7 +9,8 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import { createLogger, type LogRecord } from '../shared/logger.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
-import { Coordinator, type EpochEnding } from './coordinator.ts';
+import { Coordinator } from './coordinator.ts';
+import type { EpochEnding } from './epoch-ending.ts';
 import { goOnFrom, openGeneration } from './go-on.ts';
 import {
   applyRecord,
@@ -85,7 +86,9 @@ export class SmallRun {
     const saved = checkpoints.newest ?? startFromScratch({ config, mixture, allowMixtureChange: false });
     const before = fromCheckpoint ? undefined : openGeneration(state);
     const start =
-      before === undefined ? saved : await goOnFrom(saved, state, { config, mixture, allowMixtureChange: false });
+      before === undefined
+        ? saved
+        : await goOnFrom(saved, state, state.step, { config, mixture, allowMixtureChange: false });
     const epoch = state.epoch + 1;
     const identity = { configHash: numericsHash(config), seed: config.seed, mixtureHash: MIXTURE_HASH };
     const goesOn = before === undefined ? {} : { goesOn: true as const };
@@ -100,6 +103,7 @@ export class SmallRun {
       // A coordinator that was killed writes nothing any more.
       journal: {
         append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
+        state,
       },
       ledger: { append: () => Promise.resolve() },
       log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),
