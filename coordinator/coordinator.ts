@@ -22,7 +22,8 @@ import { predictRunOf } from './predicted-run.ts';
 import type { ReadyWorker } from './roster.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { steeringRoutes } from './steering-requests.ts';
-import { Training, type GenerationEnding } from './training.ts';
+import type { GenerationEnding } from './generation-ending.ts';
+import { Training } from './training.ts';
 
 export interface CoordinatorInit extends EpochInit {
   /** Folder of the run, for paths in the journal. */
