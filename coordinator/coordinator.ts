@@ -94,6 +94,7 @@ export class Coordinator {
       epochBefore: before?.epoch,
       committedStep: () => this.#training.committedStep,
       onLateReport: (workerId, report) => this.#training.takeLateReport(workerId, report),
+      onLateSaved: (worker, message) => this.#training.takeLateSaved(worker, message),
     });
     this.#dealer = new StepDealer({
       plan: planConfigOf(config, mixture, start.rateChanges),

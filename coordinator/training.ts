@@ -17,7 +17,7 @@ import type { RecordStep } from './ledger/record-step.ts';
 import { OpenSteps, type StepReport, type StepSummary } from './open-steps.ts';
 import { Progress } from './progress.ts';
 import type { Roster } from './roster.ts';
-import type { SavePoint, Saver } from './saver.ts';
+import type { SavedMessage, SavePoint, Saver } from './saver.ts';
 import type { StepDeal, StepDealer } from './step-dealer.ts';
 import { journalCursor, type RunCursor } from './steering-changes.ts';
 import { stepLogFields } from './step-log.ts';
@@ -90,6 +90,8 @@ export class Training {
   #symptom: Symptom | undefined;
   /** Of a generation that has ended. */
   readonly #lateReports: { readonly rank: number; readonly report: StepReport }[] = [];
+  /** What writers of the checkpoint under way have said between two generations. */
+  readonly #lateSaved = new Map<WorkerHandle, SavedMessage>();
   /** Commits that each worker took part in. */
   readonly #commitsOf = new Map<string, number>();
 
@@ -144,6 +146,8 @@ export class Training {
    */
   async run(generation: Generation, signal: AbortSignal): Promise<GenerationEnding> {
     this.#begin(generation);
+    for (const [worker, message] of this.#lateSaved) await this.#takeSaved(worker, message);
+    this.#lateSaved.clear();
     for (;;) {
       await this.#dealAhead();
       const ending = this.#endingInOrder();
@@ -163,6 +167,11 @@ export class Training {
     if (step > this.#committedStep + MOST_LATE_STEPS) return;
     this.#lateReports.push({ rank: past.members.indexOf(workerId), report });
     log.debug({ workerId, step }, 'late report');
+  }
+
+  /** Shards that were written when no generation was at work. */
+  takeLateSaved(worker: WorkerHandle, message: SavedMessage): void {
+    if (this.#init.saver.isWriting(worker, message)) this.#lateSaved.set(worker, message);
   }
 
   /**
@@ -294,7 +303,7 @@ export class Training {
     event: ControlEvent,
     { members, epoch, generation }: Generation,
   ): Promise<GenerationEnding | undefined> {
-    const { roster, saver } = this.#init;
+    const { roster } = this.#init;
     const { worker } = event;
     const rank = members.indexOf(worker);
     if (rank < 0) {
@@ -310,8 +319,7 @@ export class Training {
     }
     const { message } = event;
     if (message.kind === 'saved') {
-      const published = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
-      if (published !== undefined) await this.#published(published);
+      await this.#takeSaved(worker, message);
       return undefined;
     }
     if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
@@ -374,6 +382,12 @@ export class Training {
     });
     log.info(fields, 'step committed');
     this.#init.onCommit(summary, tokensPerSecond);
+  }
+
+  async #takeSaved(worker: WorkerHandle, message: SavedMessage): Promise<void> {
+    const { saver } = this.#init;
+    const published = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
+    if (published !== undefined) await this.#published(published);
   }
 
   async #published(checkpoint: PublishedCheckpoint): Promise<void> {
