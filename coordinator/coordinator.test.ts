@@ -187,6 +187,7 @@ describe('what ends a run', () => {
     const edit: Script['edit'] = (message, worker) => {
       if (message.kind !== 'report' || message.step !== 4) return message;
       worker.fail('SHARD_CORRUPT', 'shard 3');
+      return undefined;
     };
     const { run, workers } = await startRun([{}, { edit }], { checkpoint: {}, cluster: { plansAhead: 1 } });
     await assert.rejects(run.run(), { code: 'SHARD_CORRUPT' });
