@@ -79,6 +79,7 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit 
     epochBefore: before?.epoch,
     committedStep: () => committer.step,
     onLateReport: (workerId, report) => settling.takeLate(workerId, report),
+    onLateSaved: (worker, message) => saver.keep(worker, message),
   });
   const settling: Settling = new Settling({ config, taskNames, deals, committer, roster, log, before });
   const savedStep = start.checkpoint?.step ?? 0;

@@ -133,7 +133,10 @@ export async function formGeneration(
       return broken(event.error, [event.worker]);
     }
     const { message } = event;
-    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) continue;
+    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) {
+      roster.take(event);
+      continue;
+    }
     if (message.kind === 'formed') {
       waiting.delete(event.worker);
       digests.set(event.worker, message.paramDigest);

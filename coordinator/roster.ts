@@ -9,6 +9,7 @@ import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { ControlEvent, WorkerHandle } from './control-server.ts';
 import type { StepReport } from './open-steps.ts';
+import type { SavedMessage } from './saver.ts';
 import { Strikes } from './strikes.ts';
 
 /** Who is left out comes back after so long, ms. */
@@ -35,6 +36,8 @@ export interface RosterInit {
   readonly committedStep: () => number;
   /** A report of a generation that is over. */
   readonly onLateReport: (workerId: string, report: StepReport) => void;
+  /** Shards of a checkpoint that a generation which is over was asked for. */
+  readonly onLateSaved: (worker: WorkerHandle, message: SavedMessage) => void;
 }
 
 export class Roster {
@@ -87,6 +90,7 @@ export class Roster {
     else if (event.kind === 'lost') this.#lose(worker, event.error.message);
     else if (event.message.kind === 'ready') this.#takeReady(worker, event.message);
     else if (event.message.kind === 'report') this.#init.onLateReport(worker.workerId, event.message);
+    else if (event.message.kind === 'saved') this.#init.onLateSaved(worker, event.message);
     else if (event.message.kind === 'failed' && this.#preparing.has(worker)) this.#takeFailure(worker, event.message);
     // What else it says answers a generation that is over.
   }

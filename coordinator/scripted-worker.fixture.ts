@@ -34,6 +34,8 @@ export interface Script {
   readonly edit?: (message: WorkerMessage, worker: ScriptedWorker) => object | undefined;
   /** What it does not do, for as long as this says so: as if the message had never come. */
   readonly ignores?: (message: CoordinatorMessage, worker: ScriptedWorker) => boolean;
+  /** Steps whose sum does not reach it, though it has put its lanes in. */
+  readonly loses?: (step: number) => boolean;
 }
 
 const HEARTBEAT_MS = 10;
@@ -110,6 +112,7 @@ export class ScriptedWorker {
   /** It cannot go on with its generation. */
   fail(code: string, message: string): undefined {
     const { epoch, generation } = this.#form!;
+    this.#drop();
     this.say({ kind: 'failed', epoch, generation, error: { code, message } });
     return undefined;
   }
@@ -202,6 +205,7 @@ export class ScriptedWorker {
     if (this.#form !== form) return;
     const summed = await this.#links.sum(deal, form.members.length, () => this.#form === form);
     if (summed === undefined) return;
+    if (this.#script.loses?.(deal.step) === true) await new Promise(() => undefined);
     this.#digest = digestOf(`${this.#digest} ${summed.gradDigest}`);
     this.#held = { ...this.#held!, step: deal.step };
     this.#links.tell(this.workerId, this.#digest);

@@ -60,6 +60,7 @@ export class Training {
 
   /** @throws what ends the run: a failure that another generation would have as well, DISK_FULL, ABORTED */
   async run(signal: AbortSignal): Promise<GenerationEnding> {
+    for (const [worker, message] of this.#init.saver.takeKept()) await this.#takeSaved(worker, message);
     for (;;) {
       await this.#dealAhead();
       const ending = this.#endingInOrder();
