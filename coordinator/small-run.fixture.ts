@@ -9,7 +9,8 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import { createLogger, type LogRecord } from '../shared/logger.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
-import { Coordinator, type EpochEnding } from './coordinator.ts';
+import { Coordinator } from './coordinator.ts';
+import type { EpochEnding } from './epoch-ending.ts';
 import { goOnFrom, openGeneration } from './go-on.ts';
 import {
   applyRecord,
@@ -44,6 +45,7 @@ export const STEP_MS = 20;
 export interface SmallRunInit {
   readonly cluster?: object;
   readonly checkpoint?: object;
+  readonly training?: object;
   readonly steps?: number;
   /** Sees each record of the log as it is made. */
   readonly onLog?: (record: LogRecord) => void;
@@ -67,9 +69,9 @@ export class SmallRun {
   readonly #watchers = new Set<{ readonly isIt: (record: LogRecord) => boolean; readonly tell: () => void }>();
   #numKilled = 0;
 
-  /** @param init settings under `cluster` and `checkpoint` of the configuration */
-  constructor({ cluster = {}, checkpoint = { everySteps: 2 }, steps = 6, onLog }: SmallRunInit = {}) {
-    this.config = checkConfig(configOf(cluster, checkpoint, steps), 'the test');
+  /** @param init settings under sections of the configuration */
+  constructor({ cluster = {}, checkpoint = { everySteps: 2 }, training = {}, steps = 6, onLog }: SmallRunInit = {}) {
+    this.config = checkConfig(configOf(cluster, checkpoint, { steps, ...training }), 'the test');
     this.checkpoints = new MemoryCheckpoints(this.links);
     this.#onLog = onLog;
   }
@@ -85,13 +87,16 @@ export class SmallRun {
     const saved = checkpoints.newest ?? startFromScratch({ config, mixture, allowMixtureChange: false });
     const before = fromCheckpoint ? undefined : openGeneration(state);
     const start =
-      before === undefined ? saved : await goOnFrom(saved, state, { config, mixture, allowMixtureChange: false });
+      before === undefined
+        ? saved
+        : await goOnFrom(saved, state, state.step, { config, mixture, allowMixtureChange: false });
     const epoch = state.epoch + 1;
     const identity = { configHash: numericsHash(config), seed: config.seed, mixtureHash: MIXTURE_HASH };
     const goesOn = before === undefined ? {} : { goesOn: true as const };
     await this.#append({ kind: 'run-opened', epoch, runId: RUN_ID, ...identity, step: start.step, ...goesOn });
     const session = this.#numKilled;
     const isAlive = (): boolean => session === this.#numKilled;
+    const journalState = (): JournalState => this.journalState;
     this.coordinator = new Coordinator({
       ...{ config, epoch, start, before, mixture, checkpoints, clock, transport },
       runId: RUN_ID,
@@ -99,6 +104,9 @@ export class SmallRun {
       token: TOKEN,
       // A coordinator that was killed writes nothing any more.
       journal: {
+        get state() {
+          return journalState();
+        },
         append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
       },
       ledger: { append: () => Promise.resolve() },
@@ -262,13 +270,13 @@ export class MemoryCheckpoints implements CheckpointStore {
   }
 }
 
-function configOf(cluster: object, checkpoint: object, steps: number): unknown {
+function configOf(cluster: object, checkpoint: object, training: object): unknown {
   return {
     name: 'test',
     model: {},
     featureLengths: { inputs: 16, targets: 8 },
     mixture: { path: '/x.yaml', denoisingRatio: 0, windowDraws: 64 },
-    training: { steps, rowsPerStep: 4, numLanes: 4, microbatchRows: 1 },
+    training: { rowsPerStep: 4, numLanes: 4, microbatchRows: 1, ...training },
     schedule: { kind: 'constant', value: 0.01 },
     cluster: { heartbeatIntervalMs: 10, heartbeatTimeoutMs: 5_000, rendezvousTimeoutMs: 60_000, ...cluster },
     checkpoint,
