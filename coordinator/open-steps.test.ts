@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { OpenSteps, type StepReport } from './open-steps.ts';
+import { isProven, OpenSteps, type StepReport } from './open-steps.ts';
 
 const TASKS = ['a', 'b'];
 const MS = { feed: 1, compute: 2, communicate: 3, update: 4, total: 10 };
@@ -142,5 +142,10 @@ describe('open steps', () => {
     assert.equal(summary?.loss, (2.5 + 3.5) / 4);
     assert.equal(steps.numOpen, 0);
     assert.equal(openSteps(2).settle(5), undefined);
+  });
+
+  test('each n-th step is proven, and none where n is 0', () => {
+    const proven = (proveEverySteps: number) => [1, 2, 3, 4].filter((step) => isProven(step, { proveEverySteps }));
+    assert.deepEqual([proven(2), proven(1), proven(0)], [[2, 4], [1, 2, 3, 4], []]);
   });
 });

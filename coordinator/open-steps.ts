@@ -224,6 +224,11 @@ function sortLanes(reports: readonly StepReport[], numLanes: number, step: numbe
   return lanes;
 }
 
+/** Whether the reports of a step prove the parameters after it. */
+export function isProven(step: number, { proveEverySteps }: { readonly proveEverySteps: number }): boolean {
+  return proveEverySteps > 0 && step % proveEverySteps === 0;
+}
+
 /** CRC-32 as eight hex digits, the form of the log. */
 export function formatDigest(digest: number): string {
   return digest.toString(16).padStart(8, '0');

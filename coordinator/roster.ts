@@ -59,7 +59,7 @@ export class Roster {
     return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
-  /** Those who are left out for a while are not among them. */
+  /** Those who are excluded, or left out for a while, are not among them. */
   get ready(): readonly ReadyWorker[] {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
@@ -131,6 +131,7 @@ export class Roster {
 
   #takesPart({ workerId }: WorkerHandle): boolean {
     const untilMs = this.#leftOut.get(workerId);
+    if (this.#strikes.reason(workerId) !== undefined) return false; // that it is gone may be heard later
     return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 

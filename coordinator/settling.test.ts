@@ -35,7 +35,7 @@ function start() {
   };
   const handles = new Map(IDS.map((workerId) => [workerId, { workerId } as unknown as WorkerHandle]));
   const settling = new Settling({
-    config: { training: { numLanes: 3 } },
+    config: { training: { numLanes: 3, proveEverySteps: 0 } },
     taskNames: ['t'],
     deals: { get: (step) => Promise.resolve(dealOf(step)), all: () => [5, 6, 7].map(dealOf) },
     committer,

@@ -12,14 +12,14 @@ import type { Logger } from '../shared/logger.ts';
 import type { Committer } from './committer.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import type { PastGeneration } from './form-generation.ts';
-import { OpenSteps, type ReportedStep, type StepReport } from './open-steps.ts';
+import { isProven, OpenSteps, type ReportedStep, type StepReport } from './open-steps.ts';
 import type { Roster } from './roster.ts';
 
 /** Reports of steps that are further ahead than this belong to no generation of this run. */
 const MOST_LATE_STEPS = 1_024;
 
 export interface SettlingInit {
-  readonly config: { readonly training: Pick<RunConfig['training'], 'numLanes'> };
+  readonly config: { readonly training: Pick<RunConfig['training'], 'numLanes' | 'proveEverySteps'> };
   readonly taskNames: readonly string[];
   readonly deals: Pick<DealtSteps, 'get' | 'all'>;
   readonly committer: Pick<Committer, 'step' | 'commit'>;
@@ -51,7 +51,9 @@ export class Settling {
   /** The steps of a generation, in which reports are counted while it trains and when it is over. */
   begin(past: PastGeneration): OpenSteps {
     const { taskNames, config } = this.#init;
-    const steps = new OpenSteps({ taskNames, numLanes: config.training.numLanes, worldSize: past.members.length });
+    const { numLanes } = config.training;
+    const provesState = (step: number): boolean => isProven(step, config.training);
+    const steps = new OpenSteps({ taskNames, numLanes, worldSize: past.members.length, provesState });
     this.#of = { past, steps };
     this.#goodUntil = Infinity;
     return steps;

@@ -149,6 +149,7 @@ const FREE_FIELDS = [
   'checkpoint.',
   'compute.',
   'training.steps',
+  'training.proveEverySteps',
   // Which examples they are is compared by the hash of the prepared mixture.
   'mixture.path',
   'mixture.tokenizer',

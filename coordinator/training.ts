@@ -11,7 +11,7 @@ import type { Committer } from './committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import { pastOf, type Generation } from './form-generation.ts';
-import type { OpenSteps, ReportedStep } from './open-steps.ts';
+import { isProven, type OpenSteps, type ReportedStep } from './open-steps.ts';
 import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
 import type { Settling } from './settling.ts';
@@ -118,10 +118,12 @@ export class Training {
 
   #send({ step, learningRate, targetTokens, lanes }: StepDeal): void {
     const { epoch, generation, members, runs } = this.#init.generation;
+    const proveState = isProven(step, this.#init.config.training);
+    const facts = { epoch, generation, step, learningRate, targetTokens, proveState };
     for (const [rank, member] of members.entries()) {
       const { first, end } = runs[rank]!;
       const own = lanes.slice(first, end).map((rows, i) => ({ lane: first + i, rows }));
-      member.send({ kind: 'deal', epoch, generation, step, learningRate, targetTokens, lanes: own, proveState: false });
+      member.send({ kind: 'deal', ...facts, lanes: own });
     }
   }
 

@@ -59,6 +59,11 @@ const trainingSchema = z.strictObject({
     .describe('Fixed slices of the global batch, a power of two: the most workers that can share a step.'),
   microbatchRows: count.default(8).describe('Rows of one forward and backward pass.'),
   zLoss: z.number().nonnegative().default(1e-4).describe('Coefficient of log²Z per target token.'),
+  proveEverySteps: z
+    .int()
+    .nonnegative()
+    .default(100)
+    .describe('All workers prove after each n-th step that they hold the same parameters; 0: never.'),
 });
 
 const computeSchema = z.strictObject({

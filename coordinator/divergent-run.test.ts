@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Script } from './scripted-worker.fixture.ts';
+import { startRun, undisturbed } from './small-run.fixture.ts';
+
+/** Reports another gradient, in this step, so many times. */
+function wrongIn(step: number, times: number): Partial<Script> {
+  let left = times;
+  const edit: Script['edit'] = (message) => {
+    if (message.kind !== 'report' || message.step !== step || left === 0) return message;
+    left -= 1;
+    return { ...message, gradDigest: 99 };
+  };
+  return { edit };
+}
+
+describe('a run whose ranks differ', () => {
+  test('goes on with what more than half of them have; who is wrong copies the state', async () => {
+    const { run, workers } = await startRun([{}, wrongIn(3, 1), {}]);
+    await run.runToEnd();
+    assert.deepEqual(run.committed, await undisturbed());
+    const named = run.messages('rank differs').map(({ workerId, step }) => [workerId, step]);
+    assert.deepEqual(named, [['w1', 3]]);
+    const sources = workers[1]!.seen.flatMap((message) => (message.kind === 'form' ? [message.state.kind] : []));
+    assert.deepEqual(sources, ['start', 'peers']);
+  });
+
+  test('leaves out who is wrong three times in the same step', async () => {
+    let numReports = 0;
+    const edit: Script['edit'] = (message) => {
+      // Its parameters never are those of the others: each generation ends when it is formed.
+      if (message.kind === 'formed' && message.paramDigest !== undefined) {
+        numReports += 1;
+        return { ...message, paramDigest: 'ff'.repeat(32) };
+      }
+      return message;
+    };
+    const { run } = await startRun([{}, { edit }, {}], { cluster: { minWorkers: 2 } });
+    await run.runToEnd();
+    assert.equal(numReports, 3);
+    assert.equal(run.messages('worker excluded').length, 1);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
+
+  test('goes back where nobody can tell who is right, and the step is done again', async () => {
+    const { run, workers } = await startRun([{}, wrongIn(3, 1)], { checkpoint: { everySteps: 2 } });
+    const ending = await run.run();
+    // Step 2 is saved or not when step 3 differs: then the checkpoint is loaded in the same epoch, else in the next one.
+    if (ending.kind === 'rewind') {
+      assert.equal(ending.heldStep, undefined);
+      await run.open({ fromCheckpoint: true });
+      await Promise.all(workers.map((worker) => run.rejoin(worker)));
+      await run.runToEnd();
+    }
+    const kept = new Map(run.committed.map((commit) => [commit.step, commit]));
+    assert.deepEqual(
+      [...kept.values()].sort((a, b) => a.step - b.step),
+      await undisturbed(),
+    );
+  });
+
+  test('proves the parameters as often as it is told to', async () => {
+    const { run, workers } = await startRun([{}, {}], { training: { proveEverySteps: 2 } });
+    await run.runToEnd();
+    const proven = workers[0]!.seen.flatMap((message) =>
+      message.kind === 'deal' && message.proveState ? [message.step] : [],
+    );
+    assert.deepEqual(proven, [2, 4, 6]);
+  });
+
+  test('a step that is done again with another gradient than the journal has ends it', async () => {
+    const dies: Script['edit'] = (message, worker) => {
+      if (message.kind !== 'report' || message.step !== 3) return message;
+      worker.die();
+      return undefined;
+    };
+    const { run } = await startRun([{ edit: dies }], { checkpoint: {} });
+    const ending = run.run();
+    await run.logged('worker left');
+    const edit: Script['edit'] = (message) => (message.kind === 'report' ? { ...message, gradDigest: 5 } : message);
+    const other = await run.join({ edit }, 1);
+    assert.equal((await ending).kind, 'rewind');
+    await run.open({ fromCheckpoint: true });
+    await run.rejoin(other);
+    await assert.rejects(run.run(), {
+      code: 'GRADIENT_DIVERGED',
+      message: /step 1 is done again: expected the gradient that the journal has, [0-9a-f]{8}, found 00000005/u,
+    });
+  });
+});
