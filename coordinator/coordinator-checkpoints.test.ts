@@ -4,8 +4,6 @@ import { describe, test } from 'node:test';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { changing, startRun, undisturbed, type SmallRun } from './small-run.fixture.ts';
 
-type Saved = Extract<WorkerMessage, { kind: 'saved' }>;
-
 /** Keeps back the first `saved`; `release` says it. */
 function slowWriter() {
   const kept: { say?: () => void } = {};

@@ -45,6 +45,7 @@ export const STEP_MS = 20;
 export interface SmallRunInit {
   readonly cluster?: object;
   readonly checkpoint?: object;
+  readonly training?: object;
   readonly steps?: number;
   /** Sees each record of the log as it is made. */
   readonly onLog?: (record: LogRecord) => void;
@@ -68,9 +69,9 @@ export class SmallRun {
   readonly #watchers = new Set<{ readonly isIt: (record: LogRecord) => boolean; readonly tell: () => void }>();
   #numKilled = 0;
 
-  /** @param init settings under `cluster` and `checkpoint` of the configuration */
-  constructor({ cluster = {}, checkpoint = { everySteps: 2 }, steps = 6, onLog }: SmallRunInit = {}) {
-    this.config = checkConfig(configOf(cluster, checkpoint, steps), 'the test');
+  /** @param init settings under sections of the configuration */
+  constructor({ cluster = {}, checkpoint = { everySteps: 2 }, training = {}, steps = 6, onLog }: SmallRunInit = {}) {
+    this.config = checkConfig(configOf(cluster, checkpoint, { steps, ...training }), 'the test');
     this.checkpoints = new MemoryCheckpoints(this.links);
     this.#onLog = onLog;
   }
@@ -93,6 +94,7 @@ export class SmallRun {
     await this.#append({ kind: 'run-opened', epoch, runId: RUN_ID, ...identity, step: start.step, ...goesOn });
     const session = this.#numKilled;
     const isAlive = (): boolean => session === this.#numKilled;
+    const journalState = (): JournalState => this.journalState;
     this.coordinator = new Coordinator({
       ...{ config, epoch, start, before, mixture, checkpoints, clock, transport },
       runId: RUN_ID,
@@ -101,7 +103,9 @@ export class SmallRun {
       // A coordinator that was killed writes nothing any more.
       journal: {
         append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
-        state,
+        get state() {
+          return journalState();
+        },
       },
       ledger: { append: () => Promise.resolve() },
       log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),
@@ -264,13 +268,13 @@ export class MemoryCheckpoints implements CheckpointStore {
   }
 }
 
-function configOf(cluster: object, checkpoint: object, steps: number): unknown {
+function configOf(cluster: object, checkpoint: object, training: object): unknown {
   return {
     name: 'test',
     model: {},
     featureLengths: { inputs: 16, targets: 8 },
     mixture: { path: '/x.yaml', denoisingRatio: 0, windowDraws: 64 },
-    training: { steps, rowsPerStep: 4, numLanes: 4, microbatchRows: 1 },
+    training: { rowsPerStep: 4, numLanes: 4, microbatchRows: 1, ...training },
     schedule: { kind: 'constant', value: 0.01 },
     cluster: { heartbeatIntervalMs: 10, heartbeatTimeoutMs: 5_000, rendezvousTimeoutMs: 60_000, ...cluster },
     checkpoint,

@@ -13,6 +13,7 @@ import { createLogger } from '../shared/logger.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { ProgressCell } from './compute/progress-cell.ts';
+import { ArenaPool } from './collective/arena-pool.ts';
 import { DataPlane } from './link/data-plane.ts';
 import type { LinkEvent } from './link/link-messages.ts';
 import { LinkSession } from './link/link-session.ts';
@@ -105,7 +106,12 @@ export async function formWithIdlePeer(t: TestContext, { coordinator, peer }: Ru
     transport: webSocketTransport,
     clock: systemClock,
   };
-  const dataPlane = new DataPlane({ ...init, onRefused: () => undefined, onNoOutbox: () => undefined });
+  const dataPlane = new DataPlane({
+    ...init,
+    arenas: new ArenaPool(1),
+    onRefused: () => undefined,
+    onNoOutbox: () => undefined,
+  });
   const emit = ({ kind }: LinkEvent): void => {
     if (kind === 'form') setImmediate(() => idle.take({ kind: 'state-in-place', generation: ids.generation }));
   };

@@ -10,6 +10,8 @@ import { toTrainerError } from '../shared/errors.ts';
 import { createLogger, type LogRecord } from '../shared/logger.ts';
 import type { Member } from '../shared/protocol/messages.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
+import { ArenaPool } from './collective/arena-pool.ts';
+import { loadState } from './compute/load-state.ts';
 import { DataPlane } from './link/data-plane.ts';
 import { abort, deal, EPOCH, formOf, RAW_CONFIG, TOKEN, welcomeAll } from './link/link-session.fixture.ts';
 import { LinkSession } from './link/link-session.ts';
@@ -58,7 +60,12 @@ export async function startPlain(
         onEvent(event);
         heard.push(event);
       });
-    const dataPlane = new DataPlane({ ...init, onRefused: () => undefined, onNoOutbox: () => undefined });
+    const dataPlane = new DataPlane({
+      ...init,
+      arenas: new ArenaPool(1),
+      onRefused: () => undefined,
+      onNoOutbox: () => undefined,
+    });
     let onEnd!: () => void;
     const exited = new Promise<void>((resolve) => (onEnd = resolve));
     const session = new LinkSession({ ...init, dataPlane, emit, onEnd });
@@ -81,6 +88,7 @@ export async function startPlain(
     startLink,
     createEngine: () => Promise.resolve({ engine, reason: 'of the test', notes: ['a note'] }),
     startFeed: () => feed,
+    loadState,
     createWriter: () => writer,
     predict: () => Promise.resolve({ microbatchMs: 1, updateMs: 2, workerBytes: 3 }),
   };

@@ -18,6 +18,7 @@ import { formOf, nobody } from '../link/link-session.fixture.ts';
 import type { LinkRequest } from '../link/link-messages.ts';
 import { initialiseParameters } from '../model/initialise.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
+import { loadState } from './load-state.ts';
 import { TrainingState } from './training-state.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-training-state-'));
@@ -61,6 +62,7 @@ function make() {
   const state = new TrainingState({
     engine,
     seed: SEED,
+    loadState,
     link: {
       post: (request) => {
         if (request.kind === 'offer-state') offers.push(request);
