@@ -56,6 +56,8 @@ export class WorkerHandle {
   readonly dataUrl: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
+  /** Its socket has closed, or it was dropped; the event that says so may still wait. */
+  isGone = false;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
@@ -301,6 +303,7 @@ export class ControlServer {
   #lose(worker: WorkerHandle, error: TrainerError): void {
     if (this.#workers.get(worker.workerId) !== worker) return;
     this.#workers.delete(worker.workerId);
+    worker.isGone = true;
     this.events.put({ kind: 'lost', worker, error });
   }
 

@@ -129,9 +129,9 @@ export class Roster {
     worker.drop('JOIN_REFUSED', excluded);
   }
 
-  #takesPart({ workerId }: WorkerHandle): boolean {
+  #takesPart({ workerId, isGone }: WorkerHandle): boolean {
     const untilMs = this.#leftOut.get(workerId);
-    if (this.#strikes.reason(workerId) !== undefined) return false; // that it is gone may be heard later
+    if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // that it is gone may be heard later
     return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 
