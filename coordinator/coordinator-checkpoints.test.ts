@@ -1,10 +1,7 @@
 /** Checkpoints while generations come and go. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { changing, startRun, undisturbed, type SmallRun } from './small-run.fixture.ts';
-
-type Saved = Extract<WorkerMessage, { kind: 'saved' }>;
 
 /** Keeps back the first `saved`; `release` says it. */
 function slowWriter() {
