@@ -150,7 +150,7 @@ export class Worker {
       const until = AbortSignal.any([processSignal, this.#link.lost]);
       this.#prepared = await this.#prepare(welcome, this.#config, until);
     } else {
-
+      checkSame(this.#prepared.welcome, welcome);
       await this.#drop();
     }
     const { state, facts } = this.#prepared;
