@@ -3,7 +3,7 @@ import type { Reaction, TrainerError } from '../shared/errors.ts';
 
 export const EXIT_USAGE = 2;
 export const EXIT_DATA = 3;
-const EXIT_RUN_FAILED = 4;
+export const EXIT_RUN_FAILED = 4;
 /** As a shell reports a process that SIGINT ended; also for a run that SIGTERM ended after it had saved. */
 export const EXIT_INTERRUPTED = 130;
 

@@ -4,7 +4,7 @@ import type { Committer } from './committer.ts';
 import type { Generation } from './form-generation.ts';
 import { RepeatedDivergence } from './repeated-divergence.ts';
 import type { Roster } from './roster.ts';
-import type { BrokenGeneration } from './training.ts';
+import type { BrokenGeneration } from './generation-ending.ts';
 
 export class Consequences {
   readonly #roster: Roster;

@@ -14,6 +14,7 @@ import { endGeneration } from './end-generation.ts';
 import { planRewind, type EpochEnding, type Rewind } from './epoch-ending.ts';
 import { failRun, finishRun } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
+import { faultRoutes } from './fault-requests.ts';
 import { checkAlike, formGeneration, type Generation } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
 import type { RoomOnDisk } from './room-on-disk.ts';
@@ -21,7 +22,8 @@ import { predictRunOf } from './predicted-run.ts';
 import type { ReadyWorker } from './roster.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { steeringRoutes } from './steering-requests.ts';
-import { Training, type GenerationEnding } from './training.ts';
+import type { GenerationEnding } from './generation-ending.ts';
+import { Training } from './training.ts';
 
 export interface CoordinatorInit extends EpochInit {
   /** Folder of the run, for paths in the journal. */
@@ -141,6 +143,7 @@ export class Coordinator {
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
+      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
     return new ControlServer({ transport, clock, log, host, token, silenceMs, routes });

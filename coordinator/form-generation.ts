@@ -11,7 +11,7 @@ import type { Journal } from './journal.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
 import { planStateSources } from './state-sources.ts';
 import { judgeProofs } from './state-proofs.ts';
-import type { BrokenGeneration } from './training.ts';
+import type { BrokenGeneration } from './generation-ending.ts';
 
 export interface Generation {
   readonly epoch: number;

@@ -222,7 +222,7 @@ export class Journal {
 }
 
 /** The record of a line without its newline, or why it is none. */
-function decodeLine(line: Buffer): JournalRecord | string {
+export function decodeLine(line: Buffer): JournalRecord | string {
   const text = line.toString('utf8');
   const expected = text.slice(0, PREFIX_CHARS - 1);
   const json = text.slice(PREFIX_CHARS);

@@ -164,6 +164,7 @@ export class ScriptedWorker {
         this.#connection!.close('NORMAL', 'done');
         break;
       case 'heartbeat':
+      case 'fault':
         break;
     }
   }

@@ -7,7 +7,6 @@ import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import type { LinkFailure } from './broken-links.ts';
 import type { Committer } from './committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
@@ -19,28 +18,10 @@ import type { Settling } from './settling.ts';
 import type { StepDeal } from './step-dealer.ts';
 import type { RunCursor } from './steering-changes.ts';
 import { Watch } from './watch.ts';
+import type { GenerationEnding } from './generation-ending.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;
-
-export type GenerationEnding =
-  /** The last step is committed and saved. */
-  | { readonly kind: 'done' }
-  /** No step is open, and somebody waits to join. */
-  | { readonly kind: 'boundary'; readonly reason: string }
-  | BrokenGeneration;
-
-/** It cannot go on. */
-export interface BrokenGeneration {
-  readonly kind: 'broken';
-  readonly error: TrainerError;
-  /** Whose failure it is, where that is known. */
-  readonly culprits?: readonly WorkerHandle[];
-  /** Where links between members that live are broken: who says so. */
-  readonly links?: readonly LinkFailure[];
-  /** Where members should hold the same and do not: who is wrong; none where nobody can tell. */
-  readonly outliers?: readonly WorkerHandle[];
-}
 
 export interface TrainingInit {
   readonly config: RunConfig;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import { Journal } from '../coordinator/journal.ts';
-import { ScriptedWorker, type Script } from '../coordinator/scripted-worker.ts';
+import { ScriptedWorker, type Script } from '../coordinator/scripted-worker.fixture.ts';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { checkConfig } from '../shared/config/load-config.ts';
 import { systemClock } from '../shared/clock.ts';

@@ -6,6 +6,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
 import { settleCompute } from '../launch/settle-compute.ts';
+import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
 /** Time for the workers to leave by themselves once the run is over, ms. */
@@ -13,7 +14,7 @@ const WORKER_GRACE_MS = 15_000;
 /** A worker that ends is started again after these pauses, so often without any progress in between. */
 const RESTART = { limit: 5, firstPauseMs: 500, longestPauseMs: 30_000 };
 
-interface TrainArguments extends RunArguments {
+interface TrainArguments extends RunArguments, ChaosArguments {
   workers: number;
 }
 
@@ -23,8 +24,19 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
   builder: (parser) =>
     addRunOptions(parser)
       .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })
+      .option('chaos', {
+        type: 'string',
+        describe: 'Disturb the run: fault=probability a step or fault@step, e.g. kill=0.02,join@20 (docs/chaos.md)',
+      })
+      .option('chaos-seed', { type: 'number', describe: 'Seed of the faults; default 1' })
+      .option('chaos-verify', {
+        type: 'boolean',
+        default: false,
+        describe: 'Afterwards the same run undisturbed: the bits must be the same',
+      })
       .example('$0 train --preset demo', 'trains the demo in about five minutes')
       .example('$0 train --preset demo --workers 3 --steps 12 --seed 7', 'the same bits as with one worker')
+      .example('$0 train --preset demo --workers 3 --chaos kill=0.05 --chaos-verify', 'kill workers; the bits stay')
       .example('$0 train --resume runs/demo-20261123-120000 --steps 400', 'goes on where a run stopped'),
   handler: async (args) => {
     const { workers } = args;
@@ -33,6 +45,11 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
     const config = await resolveConfig(args, [
       { path: ['cluster', 'startWorkers'], value: workers, origin: '--workers' },
     ]);
+    if (args.chaos !== undefined) {
+      process.exitCode = await startChaos({ ...args, chaos: args.chaos }, config);
+      return;
+    }
+    refuseWithoutChaos(args);
     const host = { facts: await readEngineFacts(), numWorkers: workers, numCores: availableParallelism() };
     const settled = settleCompute(config.compute, host);
     // Loaded here: no other command needs a coordinator.

@@ -111,6 +111,12 @@ const clusterSchema = z.strictObject({
     .default(300_000)
     .describe('So long workers keep their state and dial again when the coordinator is gone.'),
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
+  allowFaults: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whoever has the token may cause faults on purpose, to prove that the run survives them (train --chaos).',
+    ),
 });
 
 const feedSchema = z.strictObject({

@@ -18,6 +18,7 @@ const deal: CoordinatorMessage = {
   learningRate: 0.01,
   targetTokens: 100,
   lanes: [{ lane: 0, rows: Uint8Array.of(1, 2, 3) }],
+  proveState: false,
 };
 
 describe('control messages', () => {

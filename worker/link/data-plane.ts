@@ -21,6 +21,7 @@ import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
 import type { Link } from '../collective/link.ts';
 import type { FormMessage } from './generation-link.ts';
+import type { FaultInjector } from './injected-fault.ts';
 import type { LinkData } from './link-messages.ts';
 
 export interface FormInit {
@@ -46,6 +47,8 @@ export interface DataPlaneInit {
   readonly arenas: ArenaPool;
   readonly onRefused: (refusal: Refusal) => void;
   readonly onNoOutbox: (error: TrainerError) => void;
+  /** Left out where there is nothing to inject faults into. */
+  readonly faults?: FaultInjector;
 }
 
 export class DataPlane {
@@ -105,7 +108,8 @@ export class DataPlane {
     const { arenas } = this.#init;
     const arena = arenas.take(planArena({ plan, laneTree, rank, frameBytes, window }));
     try {
-      const links = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
+      const mesh = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
+      const links = this.#init.faults?.guard(mesh) ?? mesh;
       const collective = this.#startCollective(init, { arena, plan, laneTree, links });
       void collective.closed.then(() => arenas.give(arena));
       return { arena, collective };

@@ -8,6 +8,7 @@ import { systemClock } from '../../shared/clock.ts';
 import { ArenaPool } from '../collective/arena-pool.ts';
 import { DataPlane } from './data-plane.ts';
 import { LeaveDeadline } from './leave-deadline.ts';
+import { FaultInjector } from './injected-fault.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './link-messages.ts';
 import { LinkSession } from './link-session.ts';
 
@@ -33,14 +34,20 @@ const emit = (event: LinkEvent): void => {
   port.post(event);
   if (event.kind === 'lost') void leaveDeadline.lost(event.error);
 };
-const shared = { data, transport: webSocketTransport, clock: systemClock };
+const over = new AbortController();
+const faults = new FaultInjector({ clock: systemClock, signal: over.signal });
+const shared = { data, transport: webSocketTransport, clock: systemClock, faults };
 const dataPlane = new DataPlane({
   ...shared,
   arenas: new ArenaPool(1),
   onRefused: (refusal) => emit({ kind: 'refused', refusal }),
   onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
 });
-const session = new LinkSession({ ...shared, dataPlane, emit, onEnd: () => port.close() });
+const onEnd = (): void => {
+  over.abort();
+  port.close();
+};
+const session = new LinkSession({ ...shared, dataPlane, emit, onEnd });
 port.onMessage((request) => {
   if (request.kind === 'leave') leaveDeadline.left();
   session.take(request);

@@ -1,0 +1,24 @@
+/** From the command line of `exmix train --chaos …` to that of the run it supervises. Pure. */
+
+/** Flags of chaos with a value, and those without; as yargs reads them. */
+const WITH_VALUE = ['--chaos', '--chaos-seed', '--chaosSeed'];
+const WITHOUT_VALUE = ['--chaos-verify', '--chaosVerify', '--no-chaos-verify', '--no-chaosVerify'];
+/** Given anew for each of the runs. */
+const RUN_DIR = ['--run-dir', '--runDir'];
+
+/**
+ * @param argv of exmix, from the name of the command on
+ * @returns the same without what chaos adds, in that run folder; faults that come from the coordinator are allowed where `allowFaults`
+ */
+export function childCommand(argv: readonly string[], runDir: string, allowFaults: boolean): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    const argument = argv[i]!;
+    const name = argument.split('=', 1)[0]!;
+    if ([...WITH_VALUE, ...RUN_DIR].includes(name)) {
+      if (!argument.includes('=')) i++; // its value
+    } else if (!WITHOUT_VALUE.includes(name)) kept.push(argument);
+    else if (!argument.includes('=') && /^(?:true|false)$/u.test(argv[i + 1] ?? '')) i++;
+  }
+  return [...kept, '--run-dir', runDir, ...(allowFaults ? ['--set', 'cluster.allowFaults=true'] : [])];
+}

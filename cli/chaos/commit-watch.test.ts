@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test, type TestContext } from 'node:test';
+import { encodeRecord } from '../../coordinator/journal.ts';
+import { CommitWatch } from './commit-watch.ts';
+
+const OPENED = encodeRecord({ kind: 'run-opened', epoch: 1, configHash: 'c', seed: 1, mixtureHash: 'm', step: 0 });
+
+function commit(step: number): string {
+  return encodeRecord({ kind: 'step-committed', epoch: 1, generation: 1, step, cursor: null, gradDigest: 0, loss: 1 });
+}
+
+function scene(t: TestContext): { path: string; watch: CommitWatch } {
+  const folder = mkdtempSync(join(tmpdir(), 'exmix-commit-watch-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'journal');
+  return { path, watch: new CommitWatch(path) };
+}
+
+describe('watching commits', () => {
+  test('each is seen once, in order, and a journal that is not there has none', async (t) => {
+    const { path, watch } = scene(t);
+    assert.deepEqual(await watch.look(), []);
+    appendFileSync(path, OPENED + commit(1) + commit(2));
+    assert.deepEqual(await watch.look(), [1, 2]);
+    assert.deepEqual(await watch.look(), []);
+    appendFileSync(path, commit(3));
+    assert.deepEqual(await watch.look(), [3]);
+  });
+
+  test('a line is taken when it is whole', async (t) => {
+    const { path, watch } = scene(t);
+    const line = commit(1);
+    appendFileSync(path, OPENED + line.slice(0, 20));
+    assert.deepEqual(await watch.look(), []);
+    appendFileSync(path, line.slice(20));
+    assert.deepEqual(await watch.look(), [1]);
+  });
+
+  test('a torn line that the next coordinator cuts off is none', async (t) => {
+    const { path, watch } = scene(t);
+    const whole = OPENED + commit(1);
+    appendFileSync(path, `${whole}${commit(2).slice(0, 30)}\n`);
+    assert.deepEqual(await watch.look(), [1]);
+    truncateSync(path, whole.length);
+    appendFileSync(path, commit(2));
+    assert.deepEqual(await watch.look(), [2]);
+  });
+
+  test('a journal of many reads', async (t) => {
+    const { path, watch } = scene(t);
+    const steps = Array.from({ length: 5_000 }, (_, i) => i + 1);
+    appendFileSync(path, OPENED + steps.map(commit).join(''));
+    assert.deepEqual(await watch.look(), steps);
+  });
+});

@@ -1,0 +1,176 @@
+/**
+ * The processes of a run on this host as chaos sees them from outside: who trains, signals to workers, workers that join, and at the end
+ * nobody left behind. A signal goes only to a process that is proven to be the one its file names.
+ */
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import type { Clock } from '../../shared/clock.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identity.ts';
+import { askCoordinator, findCoordinator, type CoordinatorAddress } from '../coordinator-client.ts';
+import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
+import { adoptProcess, startProcess, withinMs, type WorkerProcess } from '../launch/worker-process.ts';
+
+const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
+/** Time for workers to leave by themselves once the run is over, ms. */
+const LEAVE_MS = 15_000;
+/** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
+const KILL_AFTER_MS = 5_000;
+/** Workers that have joined in one run; more are refused. */
+const MAX_JOINED = 256;
+
+const statusSchema = z.object({
+  workers: z.array(z.object({ workerId: z.string(), host: z.string(), rank: z.number().nullable() })),
+});
+
+export interface RunProcessesInit {
+  readonly runDir: string;
+  readonly clock: Clock;
+}
+
+export class RunProcesses {
+  readonly #init: RunProcessesInit;
+  readonly #workersFolder: string;
+  /** Workers that were started here, by id. */
+  readonly #joined = new Map<string, WorkerProcess>();
+  /** Stopped by a signal. */
+  readonly #stopped = new Map<string, ProcessIdentity>();
+  readonly #over = new AbortController();
+
+  constructor(init: RunProcessesInit) {
+    this.#init = init;
+    this.#workersFolder = join(init.runDir, 'workers');
+  }
+
+  /** Ids of the members that are processes of this host, sorted. @throws CONNECT_FAILED where no coordinator answers */
+  async members(): Promise<string[]> {
+    const { workers } = statusSchema.parse(await this.ask('/status'));
+    const known = await this.#identities();
+    const isMember = ({ workerId, host, rank }: (typeof workers)[number]): boolean =>
+      rank !== null && host === hostname() && known.has(workerId);
+    return workers
+      .filter(isMember)
+      .map(({ workerId }) => workerId)
+      .sort();
+  }
+
+  /** Asks the coordinator of the run. @throws CONNECT_FAILED, and what it answers with */
+  async ask(path: string, body?: unknown): Promise<unknown> {
+    return askCoordinator(await this.#address(), path, body);
+  }
+
+  /** @throws WORKER_LOST where it is gone */
+  async signal(workerId: string, name: NodeJS.Signals): Promise<void> {
+    const identity = (await this.#identities()).get(workerId);
+    if (identity === undefined || !send(identity, name))
+      throw new TrainerError('WORKER_LOST', `the process of ${workerId} is gone`);
+  }
+
+  /** Stops a worker and lets it go on later; or at once, when the run is over. @throws WORKER_LOST where it is gone */
+  async stopFor(workerId: string, forMs: number): Promise<void> {
+    const identity = (await this.#identities()).get(workerId);
+    if (identity === undefined || !send(identity, 'SIGSTOP'))
+      throw new TrainerError('WORKER_LOST', `the process of ${workerId} is gone`);
+    this.#stopped.set(workerId, identity);
+    void this.#init.clock
+      .sleep(forMs, this.#over.signal)
+      .catch(() => undefined)
+      .then(() => {
+        send(identity, 'SIGCONT');
+        if (this.#stopped.get(workerId) === identity) this.#stopped.delete(workerId);
+      });
+  }
+
+  /** Starts one more worker. @returns its id @throws CONNECT_FAILED, WORKER_LOST where it cannot be started, CONFIG_INVALID for too many */
+  async join(): Promise<string> {
+    const { url, token } = await this.#address();
+    if (this.#joined.size >= MAX_JOINED)
+      throw new TrainerError('CONFIG_INVALID', `expected at most ${MAX_JOINED} workers to join one run`);
+    const workerId = `chaos-${this.#joined.size}`;
+    const worker = startProcess({
+      command: [process.execPath, EXMIX, 'worker', '--url', url, '--id', workerId],
+      env: { ...process.env, EXMIX_TOKEN: token },
+      logFile: join(this.#workersFolder, `${workerId}.log`),
+      abandoned: new AbortController().signal,
+    });
+    if (worker.identity === null) throw new TrainerError('WORKER_LOST', `${workerId} could not be started`);
+    this.#joined.set(workerId, worker);
+    return workerId;
+  }
+
+  /** Lets every stopped process go on, now and those that are stopped later. */
+  letGo(): void {
+    this.#over.abort();
+    for (const identity of this.#stopped.values()) send(identity, 'SIGCONT');
+    this.#stopped.clear();
+  }
+
+  /** Once the coordinator has ended: nobody of the run is left when it resolves. */
+  async end(): Promise<void> {
+    const { clock } = this.#init;
+    this.letGo();
+    await this.#endAll([...this.#joined.values()], LEAVE_MS);
+    // Left behind where a coordinator was killed and not started again.
+    const unwatched = new AbortController();
+    const local = [...(await this.#localIdentities()).values()].filter(isProvenAlive);
+    await this.#endAll(
+      local.map((identity) => adoptProcess(identity, clock, unwatched.signal)),
+      0,
+    );
+    unwatched.abort();
+  }
+
+  async #endAll(workers: readonly WorkerProcess[], graceMs: number): Promise<void> {
+    const { clock } = this.#init;
+    const all = Promise.allSettled(workers.map(({ ended }) => ended));
+    const signalAll = (name: 'SIGTERM' | 'SIGKILL'): void => {
+      for (const worker of workers) if (worker.identity !== null && isProvenAlive(worker.identity)) worker.signal(name);
+    };
+    await withinMs(all, graceMs, clock);
+    signalAll('SIGTERM');
+    await withinMs(all, KILL_AFTER_MS, clock);
+    signalAll('SIGKILL');
+    await withinMs(all, KILL_AFTER_MS, clock);
+  }
+
+  async #address(): Promise<CoordinatorAddress> {
+    const address = await findCoordinator(this.#init.runDir);
+    if (address !== undefined) return address;
+    throw new TrainerError('CONNECT_FAILED', `no coordinator has begun in ${this.#init.runDir}`, { retryable: true });
+  }
+
+  async #identities(): Promise<ReadonlyMap<string, ProcessIdentity>> {
+    const joined = [...this.#joined].flatMap(([workerId, { identity }]): [string, ProcessIdentity][] =>
+      identity !== null && isProvenAlive(identity) ? [[workerId, identity]] : [],
+    );
+    return new Map([...(await this.#localIdentities()), ...joined]);
+  }
+
+  async #localIdentities(): Promise<ReadonlyMap<string, ProcessIdentity>> {
+    try {
+      const files = [...(await readWorkerFiles(this.#workersFolder))];
+      return new Map(
+        files.flatMap(([index, file]): [string, ProcessIdentity][] =>
+          file === null ? [] : [[localWorkerId(index), file.process]],
+        ),
+      );
+    } catch (error) {
+      // Without the folder none was started.
+      if (error instanceof TrainerError && error.code === 'PATH_UNUSABLE') return new Map();
+      throw error;
+    }
+  }
+}
+
+/** @returns whether the process was there */
+function send(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
+  if (!isProvenAlive(identity)) return false;
+  try {
+    process.kill(identity.pid, name);
+    return true;
+  } catch {
+    return false; // it has ended since
+  }
+}

@@ -1,0 +1,118 @@
+/** A run under every kind of fault, by the real command: they fire, the run ends, and its bits are those of the run that nobody disturbed. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { ChaosRecord, InjectedFault } from '../cli/chaos/chaos-report.ts';
+import { isAlive } from '../shared/process-identity.ts';
+import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY, type Ended } from './exmix-process.ts';
+
+const folder = temporaryFolder();
+const home = join(folder, 'home');
+const runDir = join(folder, 'run');
+const STEPS = 90;
+const SPEC = 'kill@8,corrupt@20,stop@30,partition@40,coordinator-kill@50,join@60';
+const CLUSTER = [
+  ...['--set', 'cluster.heartbeatIntervalMs=200', '--set', 'cluster.heartbeatTimeoutMs=1500'],
+  ...['--set', 'checkpoint.everySteps=20'],
+];
+const FAULTS = ['kill', 'corrupt', 'stop', 'partition', 'coordinator-kill', 'join'];
+
+function readRecords(run: string): ChaosRecord[] {
+  const lines = readFileSync(join(run, 'chaos.jsonl'), 'utf8').trimEnd().split('\n');
+  return lines.map((line) => JSON.parse(line) as ChaosRecord);
+}
+
+/** Processes that the log of a run names. */
+function pidsOf(run: string): number[] {
+  return readLog(run).flatMap(({ msg, pid }) => (msg === 'worker joined' && typeof pid === 'number' ? [pid] : []));
+}
+
+describe('a run under chaos', () => {
+  let ended: Ended;
+  let faults: InjectedFault[] = [];
+  let records: ChaosRecord[] = [];
+
+  before(async () => {
+    const run = ['train', '--config', TINY, '--run-dir', runDir, '--workers', '3', '--steps', String(STEPS)];
+    ended = await exmix([...run, ...CLUSTER, '--chaos', SPEC, '--chaos-seed', '7', '--chaos-verify'], home);
+    assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+    records = readRecords(runDir);
+    faults = records.filter((record) => record.kind === 'injected');
+  });
+  after(() => assert.deepEqual(pidsOf(runDir).filter(isAlive), [], 'nobody is left behind'));
+
+  test('every fault was injected, and a step was committed after each', () => {
+    assert.deepEqual(
+      faults.map(({ fault, notInjected }) => [fault, notInjected]),
+      FAULTS.map((fault) => [fault, null]),
+    );
+    const recovered = records.flatMap((record) => (record.kind === 'recovered' ? [record.number] : []));
+    assert.deepEqual(
+      recovered,
+      faults.map(({ number }) => number),
+    );
+  });
+
+  test('the run has felt each of them', () => {
+    const log = readLog(runDir);
+    const victim = (name: string): string => faults.find(({ fault }) => fault === name)!.workerId!;
+    const has = (what: string, holds: (record: (typeof log)[number]) => boolean): void =>
+      assert.ok(log.some(holds), what);
+    has(
+      'a worker was killed',
+      ({ msg, workerId, signal }) => msg === 'worker exited' && workerId === victim('kill') && signal === 'SIGKILL',
+    );
+    has('a bit was wrong', ({ msg, code }) => msg === 'generation ended' && code === 'FRAME_INVALID');
+    has('the link was cut', ({ msg, fault }) => msg === 'fault injected' && fault === 'partition');
+    has('a second coordinator went on', ({ msg, epoch }) => msg === 'run opened' && Number(epoch) >= 2);
+    has('somebody joined', ({ msg, workerId }) => msg === 'worker joined' && workerId === victim('join'));
+    const stops = faults.filter(({ fault }) => fault === 'stop' || fault === 'partition');
+    for (const { number, fault, forMs } of stops) {
+      const cost = records.find((record) => record.kind === 'recovered' && record.number === number);
+      assert.ok(cost?.kind === 'recovered' && cost.costMs > 400, `${fault} for ${forMs} ms holds the run up`);
+    }
+  });
+
+  test('the bits are those of the undisturbed run, each example came once, and the report says so', () => {
+    const verdict = records.at(-1);
+    assert.ok(verdict?.kind === 'ended');
+    assert.equal(verdict.step, STEPS);
+    assert.equal(verdict.numViolations, 0);
+    assert.equal(verdict.paramDigest, finalDigest(`${runDir}-undisturbed`));
+    assert.equal(verdict.paramDigest, verdict.undisturbedDigest);
+    assert.match(ended.stdout, /undisturbed {2}the same bits\n {2}ledger {7}clean/u);
+  });
+});
+
+test('Ctrl-C lets a stopped worker go on, ends the run in order, and nobody is left behind', async () => {
+  const run = join(folder, 'interrupted');
+  const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '2', '--steps', '100000'];
+  // This seed stops it for a minute.
+  const chaos = ['--set', 'cluster.heartbeatTimeoutMs=60000', '--chaos', 'stop@2', '--chaos-seed', '1'];
+  const running = startExmix([...args, ...chaos], home);
+  while (running.child.exitCode === null && !existsSync(join(run, 'chaos.jsonl')))
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  const startMs = performance.now();
+  running.child.kill('SIGINT');
+  const { code, stdout, stderr } = await running.ended;
+  assert.equal(code, 130, stdout + stderr);
+  const [stop] = readRecords(run);
+  assert.ok(stop?.kind === 'injected' && stop.fault === 'stop' && stop.notInjected === null && stop.forMs > 60_000);
+  assert.ok(performance.now() - startMs < 30_000, 'it is not waited for');
+  assert.equal(readLog(run).at(-1)?.msg, 'run interrupted');
+  assert.deepEqual(pidsOf(run).filter(isAlive), []);
+});
+
+describe('a wrong spec', () => {
+  for (const [args, message] of [
+    [['--chaos', 'kil=0.1'], /CONFIG_INVALID: --chaos: no fault is called "kil"; did you mean/u],
+    [['--chaos-verify'], /CONFIG_INVALID: --chaos-verify: expected --chaos/u],
+    [['--chaos', 'kill@3', '--chaos-seed', '-1'], /CONFIG_INVALID: --chaos-seed: expected a whole number/u],
+  ] as const)
+    test(args.join(' '), async () => {
+      const { code, stderr } = await exmix(['train', '--config', TINY, ...args], home);
+      assert.equal(code, 2);
+      assert.match(stderr, message);
+    });
+});
