@@ -149,19 +149,6 @@ describe('what ends a run', () => {
       /step 1: nobody can be told right from wrong: .*00000063 on rank 1/u,
     ],
     [
-      'a gradient that is not finite',
-      {
-        edit: changing('report', (m) => ({
-          ...m,
-          kind: 'not-finite',
-          reason: 'the summed gradient is NaN',
-          losses: [],
-        })),
-      },
-      'GRADIENT_NOT_FINITE',
-      /step 1: the summed gradient is NaN; nothing was applied/u,
-    ],
-    [
       'a report of a step nobody dealt',
       { edit: changing('report', (m) => ({ ...m, step: 50 })) },
       'MESSAGE_INVALID',

@@ -108,7 +108,6 @@ export class SmallRun {
           return journalState();
         },
         append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
-        state,
       },
       ledger: { append: () => Promise.resolve() },
       log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),
