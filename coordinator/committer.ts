@@ -26,6 +26,7 @@ export interface CommitterInit {
   readonly record: RecordStep;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly onSkip: (step: number) => void;
   /** @param cursor where the plan goes on after the step */
   readonly onCommit: (summary: StepSummary, tokensPerSecond: number, cursor: RunCursor) => void;
 }
@@ -34,6 +35,8 @@ export class Committer {
   readonly #init: CommitterInit;
   readonly #progress: Progress;
   #step: number;
+  /** The lowest step whose state is that of the last one: those between were skipped. */
+  #stateStep: number;
   #cursor: RunCursor;
   /** Commits that each worker took part in. */
   readonly #commitsOf = new Map<string, number>();
@@ -41,6 +44,8 @@ export class Committer {
   constructor(init: CommitterInit) {
     this.#init = init;
     this.#step = init.step;
+    const { state } = init.journal;
+    this.#stateStep = state.step === init.step ? state.stateStep : init.step;
     this.#cursor = init.cursor;
     this.#progress = new Progress(init.clock.monotonicMs());
   }
@@ -48,6 +53,11 @@ export class Committer {
   /** The last committed step, or the one the epoch began at. */
   get step(): number {
     return this.#step;
+  }
+
+  /** Whether a state with so many updates behind it is that of the last committed step: what came between was skipped. */
+  isState(heldStep: number | null): boolean {
+    return heldStep !== null && heldStep >= this.#stateStep && heldStep <= this.#step;
   }
 
   /** Where the plan goes on after it. */
@@ -79,10 +89,9 @@ export class Committer {
     await record(summary, deal, generation); // before the commit, so that no committed step is without it
     const place = { epoch, generation, step, cursor: journalCursor(cursor) };
     await journal.append({ kind: 'step-committed', ...place, gradDigest, loss });
-    deals.drop(step);
+    this.#advance(step, cursor);
+    this.#stateStep = step;
     for (const workerId of members) this.#commitsOf.set(workerId, this.commitsOf(workerId) + 1);
-    this.#step = step;
-    this.#cursor = cursor;
     const wallMs = this.#progress.commit(clock.monotonicMs());
     const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
     const { steps } = config.training;
@@ -98,8 +107,28 @@ export class Committer {
     onCommit(summary, tokensPerSecond, cursor);
   }
 
-  /** @throws GRADIENT_DIVERGED */
-  #compare(step: number, gradDigest: number): void {
+  /** The next step goes by without an update; its examples are used up. @throws as `commit` */
+  async skip(reason: string, { generation }: PastGeneration): Promise<void> {
+    const { deals, record, journal, log, epoch, onSkip } = this.#init;
+    const step = this.#step + 1;
+    this.#compare(step, null);
+    const deal = deals.of(step)!;
+    const { cursor } = deal;
+    await record(undefined, deal, generation);
+    await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
+    this.#advance(step, cursor);
+    log.error({ step, generation, reason }, 'step skipped');
+    onSkip(step);
+  }
+
+  #advance(step: number, cursor: RunCursor): void {
+    this.#init.deals.drop(step);
+    this.#step = step;
+    this.#cursor = cursor;
+  }
+
+  /** @param gradDigest null: it is skipped @throws GRADIENT_DIVERGED */
+  #compare(step: number, gradDigest: number | null): void {
     const { digests, furthestStep } = this.#init.journal.state;
     const before = step > furthestStep ? undefined : digestOf(digests, step);
     if (before === undefined || before === gradDigest) return;

@@ -42,8 +42,7 @@ export class Consequences {
 
   /** Somebody else holds the state, or nobody does. */
   #canBeSpared(workerId: string): boolean {
-    const { step } = this.#committer;
-    const holders = this.#roster.ready.filter(({ heldStep }) => heldStep === step);
+    const holders = this.#roster.ready.filter(({ heldStep }) => this.#committer.isState(heldStep));
     return holders.length === 0 || holders.some(({ worker }) => worker.workerId !== workerId);
   }
 }

@@ -62,6 +62,7 @@ export class Coordinator {
     this.#loadable = start.checkpoint ?? { step: 0 };
     this.#parts = createEpochParts(init, {
       engineFingerprint: () => this.#engineFingerprint,
+      onSkip: (step) => this.#summary.skip(step),
       onCommit: (summary, tokensPerSecond) => this.#summary.commit(summary, tokensPerSecond),
     });
     this.#consequences = new Consequences(this.#parts);
@@ -167,7 +168,7 @@ export class Coordinator {
         server: this.#server,
         before: this.#generation?.members.map(({ workerId }) => workerId) ?? before?.members,
         awaitsThem: numFormed === 0 && before !== undefined,
-        committedStep: committer.step,
+        isHolder: (heldStep) => heldStep > committer.step || committer.isState(heldStep),
         needsHolder: this.#needsHolder(),
         explain: (reason) => this.#explain(reason),
         stopReason: () => this.#stopReason,
@@ -177,7 +178,7 @@ export class Coordinator {
       if (gathered.kind === 'rewind') return this.#rewind(gathered.reason);
       await settling.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
-      if (this.#needsHolder() && !members.some(({ heldStep }) => heldStep === committer.step))
+      if (this.#needsHolder() && !members.some(({ heldStep }) => committer.isState(heldStep)))
         return this.#rewind(`nobody holds the state of step ${committer.step}`);
       const ending = await this.#trainGeneration(members, numFormed + 1, signal);
       if (ending.kind === 'done') return undefined;
@@ -202,6 +203,7 @@ export class Coordinator {
   ): Promise<GenerationEnding> {
     const { config, mixture, epoch, journal, clock, log } = this.#init;
     checkAlike(members, mixture.hash);
+    this.#parts.roster.setEngine(members[0]!.facts.engineFingerprint);
     this.#compareEngine(members[0]!.facts.engineFingerprint);
     this.#phase = 'forming';
     const { path, paramDigest } = this.#loadable;
@@ -209,6 +211,7 @@ export class Coordinator {
       ...{ members, epoch, config, journal, clock, log, signal },
       generation: number,
       step: this.#parts.committer.step,
+      isState: (heldStep) => this.#parts.committer.isState(heldStep),
       checkpoint: path === undefined ? undefined : { path, paramDigest: paramDigest! },
       roster: this.#parts.roster,
       server: this.#server,
@@ -227,7 +230,8 @@ export class Coordinator {
     this.#phase = 'training';
     this.#explain('');
     const training = new Training({
-      ...{ ...this.#parts, config, generation, clock },
+      ...{ ...this.#parts, config, generation, clock, log },
+      taskNames: mixture.taskNames,
       server: this.#server,
       onPublish: (checkpoint) => this.#published(checkpoint),
       stopReason: () => this.#stopReason,

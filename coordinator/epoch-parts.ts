@@ -9,6 +9,7 @@ import { DealtSteps } from './dealt-steps.ts';
 import type { PastGeneration } from './form-generation.ts';
 import type { Journal } from './journal.ts';
 import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
+import { NonFinitePolicy } from './non-finite.ts';
 import type { StepSummary } from './open-steps.ts';
 import { planConfigOf } from './plan-config.ts';
 import { Roster } from './roster.ts';
@@ -36,6 +37,7 @@ export interface EpochInit {
 
 export interface EpochHooks {
   readonly engineFingerprint: () => string;
+  readonly onSkip: (step: number) => void;
   readonly onCommit: (summary: StepSummary, tokensPerSecond: number) => void;
 }
 
@@ -46,10 +48,11 @@ export interface EpochParts {
   readonly settling: Settling;
   readonly saver: Saver;
   readonly steering: Steering;
+  readonly nonFinite: NonFinitePolicy;
 }
 
 /** @throws CONFIG_INVALID, MIXTURE_MISMATCH for a plan that cannot be gone on with */
-export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit }: EpochHooks): EpochParts {
+export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, onCommit }: EpochHooks): EpochParts {
   const { config, runId, epoch, start, before, mixture, checkpoints, journal, ledger, clock, log } = init;
   const { sizes, tasks, taskNames } = mixture;
   const { rateChanges, step } = start;
@@ -69,6 +72,7 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit 
     ...{ config, epoch, step, deals, journal, clock, log },
     cursor: dealer.cursor,
     record: createStepRecorder(ledger, tasks),
+    onSkip,
     onCommit: (summary, tokensPerSecond, cursor) => {
       onCommit(summary, tokensPerSecond);
       steering.commit(summary, cursor);
@@ -84,5 +88,6 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onCommit 
   const settling: Settling = new Settling({ config, taskNames, deals, committer, roster, log, before });
   const savedStep = start.checkpoint?.step ?? 0;
   const saver = new Saver({ config, epoch, clock, log, checkpoints, engineFingerprint, savedStep });
-  return { roster, deals, committer, settling, saver, steering };
+  const nonFinite = new NonFinitePolicy(config.training.onNonFinite);
+  return { roster, deals, committer, settling, saver, steering, nonFinite };
 }

@@ -54,6 +54,8 @@ export interface FormInit {
   readonly generation: number;
   /** Updates behind the state it starts from. */
   readonly step: number;
+  /** Whether a state with so many updates behind it is that one: what came between was skipped. */
+  readonly isState: (heldStep: number) => boolean;
   /** What members load where nobody holds that state; null: the seed. */
   readonly checkpoint: { readonly path: string; readonly paramDigest: string } | undefined;
   readonly config: RunConfig;
@@ -172,11 +174,11 @@ export async function formGeneration(
 }
 
 function send(
-  { members, step, checkpoint }: FormInit,
+  { members, step, isState, checkpoint }: FormInit,
   { epoch, generation, members: handles, runs }: Generation,
 ): { sources: readonly StateSource[]; proveState: boolean } {
   const held = members.map(({ heldStep }) => heldStep);
-  const plan = planStateSources(held, (heldStep) => heldStep === step, checkpoint?.path ?? null);
+  const plan = planStateSources(held, isState, checkpoint?.path ?? null);
   const { sources, receivers, proveState } = plan;
   const views = handles.map(({ workerId, host, dataUrl }, rank) => {
     const { first, end } = runs[rank]!;

@@ -21,7 +21,7 @@ function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Partial<Gat
       clock,
       before: undefined,
       awaitsThem: false,
-      committedStep: 0,
+      isHolder: () => true,
       needsHolder: false,
       explain: (reason) => void reasons.push(reason),
       stopReason: () => asked.stopReason,
@@ -79,7 +79,12 @@ describe('gathering workers', () => {
   });
 
   test('members of before are awaited for five seconds by a coordinator that comes after another', async () => {
-    const init = { before: ['a', 'b', 'c'], awaitsThem: true, committedStep: 5, needsHolder: true };
+    const init = {
+      before: ['a', 'b', 'c'],
+      awaitsThem: true,
+      isHolder: (step: number) => step >= 5,
+      needsHolder: true,
+    };
     const { gather, idsOf, room, clock, reasons } = start({}, init);
     room.ready('a', { step: 5 });
     room.ready('b', { step: 5 });
@@ -93,7 +98,7 @@ describe('gathering workers', () => {
   });
 
   test('survivors that hold the state do not wait for who is gone', async () => {
-    const init = { before: ['a', 'b', 'c'], committedStep: 5, needsHolder: true };
+    const init = { before: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
     const { gather, idsOf, room } = start({}, init);
     room.ready('a', { step: 5 });
     room.ready('b', { step: 4 });
@@ -101,7 +106,7 @@ describe('gathering workers', () => {
   });
 
   test('without a holder members of before are awaited, and then the run must go back', async () => {
-    const init = { before: ['a', 'b', 'c'], committedStep: 5, needsHolder: true };
+    const init = { before: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
     const { gather, room, clock } = start({}, init);
     room.ready('a', { step: 4 });
     room.ready('z');
@@ -113,7 +118,10 @@ describe('gathering workers', () => {
   });
 
   test('a state further than what is committed makes a holder: its report may still come', async () => {
-    const { gather, idsOf, room } = start({}, { before: ['a', 'b'], committedStep: 5, needsHolder: true });
+    const { gather, idsOf, room } = start(
+      {},
+      { before: ['a', 'b'], isHolder: (step: number) => step >= 5, needsHolder: true },
+    );
     room.ready('a', { step: 6 });
     room.ready('b', { step: 4 });
     assert.deepEqual(await idsOf(gather()), ['a', 'b']);

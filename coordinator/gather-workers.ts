@@ -20,7 +20,8 @@ export interface GatherInit {
   readonly before: readonly string[] | undefined;
   /** They are to be waited for: this coordinator does not know yet who is left of them. */
   readonly awaitsThem: boolean;
-  readonly committedStep: number;
+  /** Whether a state with so many updates behind it is that of the run as far as it is committed, or further. */
+  readonly isHolder: (heldStep: number) => boolean;
   /** The state of the committed step is in no checkpoint. */
   readonly needsHolder: boolean;
   /** What is being waited for. */
@@ -56,7 +57,7 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
     const isStopping = stopReason() !== undefined;
     if (isStopping && (isStart || roster.ready.length + roster.preparing.length === 0)) return { kind: 'stopped' };
     const needed = isStopping ? 1 : isStart ? startWorkers : minWorkers;
-    const candidates = candidatesOf(roster, init.committedStep);
+    const candidates = candidatesOf(roster, init.isHolder);
     const holderIsThere = candidates.some(({ isHolder }) => isHolder);
     // Survivors need not wait for the others; where nobody is left who holds the state, somebody may come back who does.
     const awaited = init.awaitsThem || (init.needsHolder && !holderIsThere) ? (before ?? []) : [];
@@ -80,7 +81,7 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
   }
 }
 
-function candidatesOf(roster: Roster, committedStep: number): Candidate[] {
+function candidatesOf(roster: Roster, isHolder: GatherInit['isHolder']): Candidate[] {
   const preparing = roster.preparing.map(({ workerId, host }) => ({
     workerId,
     host,
@@ -91,7 +92,7 @@ function candidatesOf(roster: Roster, committedStep: number): Candidate[] {
     workerId,
     host,
     state: 'ready' as const,
-    isHolder: heldStep !== null && heldStep >= committedStep,
+    isHolder: heldStep !== null && isHolder(heldStep),
   }));
   return [...preparing, ...ready];
 }

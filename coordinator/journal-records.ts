@@ -5,7 +5,7 @@
  *   epoch       incarnation of the coordinator: one more at each start
  *   generation  version of the membership
  *   step        number of optimizer updates applied: `step-committed` 12 and the checkpoint `step-12` speak of the same
- *               parameters; the first commit of a fresh run is step 1
+ *               parameters; the first commit of a fresh run is step 1. A step that was skipped counts as one: its update is none
  *
  * Order (checked when written and when replayed): a record belongs to the epoch opened last; commits follow each other
  * without a gap from the step the epoch was opened at; an epoch may open at an earlier step than the last commit (its
@@ -61,6 +61,17 @@ const stepCommitted = z.strictObject({
   loss: z.number(),
 });
 
+/** The gradient of the step was not finite and the run is to go on without it: nothing was applied, its examples are used up. */
+const stepSkipped = z.strictObject({
+  kind: z.literal('step-skipped'),
+  epoch: z.int().positive(),
+  generation: counter,
+  step: z.int().positive(),
+  /** As of a committed step. */
+  cursor: z.json(),
+  reason: z.string(),
+});
+
 /** Rates were changed while the run goes on; on disk before a row is planned by them. */
 const ratesChanged = rateChangeSchema.extend({
   kind: z.literal('rates-changed'),
@@ -90,6 +101,7 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
   runOpened,
   generationFormed,
   stepCommitted,
+  stepSkipped,
   ratesChanged,
   checkpointPublished,
   runFinished,
@@ -100,6 +112,7 @@ export type JournalRecord = z.output<typeof journalRecordSchema>;
 export type RunOpened = z.output<typeof runOpened>;
 export type GenerationFormed = z.output<typeof generationFormed>;
 export type StepCommitted = z.output<typeof stepCommitted>;
+export type StepSkipped = z.output<typeof stepSkipped>;
 export type CheckpointPublished = z.output<typeof checkpointPublished>;
 
 /** What a journal adds up to; a restarted coordinator goes on from here. */
@@ -114,8 +127,10 @@ export interface JournalState {
   readonly step: number;
   /** The highest step ever committed; above `step` while steps are being done again. */
   readonly furthestStep: number;
+  /** The lowest step whose state is that of `step`: those between were skipped. */
+  readonly stateStep: number;
   /** The commit of `step`; absent where the epoch has none yet. */
-  readonly lastCommit?: StepCommitted;
+  readonly lastCommit?: StepCommitted | StepSkipped;
   readonly lastCheckpoint?: CheckpointPublished;
   /** Of committed steps that are in no checkpoint; those after `step` are being done again. */
   readonly digests?: CommittedDigests | undefined;
@@ -131,6 +146,7 @@ export const EMPTY_JOURNAL_STATE: JournalState = {
   epoch: 0,
   step: 0,
   furthestStep: 0,
+  stateStep: 0,
   rateChanges: [],
   ending: 'none',
 };
@@ -156,11 +172,14 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
         engineFingerprint: record.engineFingerprint,
         digests: record.engineFingerprint === state.engineFingerprint ? state.digests : undefined,
       };
-    case 'step-committed': {
+    case 'step-committed':
+    case 'step-skipped': {
       if (record.step !== state.step + 1) return `step ${record.step} committed after step ${state.step}`;
       const furthestStep = Math.max(state.furthestStep, record.step);
-      const digests = addDigest(state.digests, record.step, record.gradDigest);
-      return { ...state, step: record.step, furthestStep, lastCommit: record, digests };
+      const isSkipped = record.kind === 'step-skipped';
+      const digests = addDigest(state.digests, record.step, isSkipped ? null : record.gradDigest);
+      const stateStep = isSkipped ? state.stateStep : record.step;
+      return { ...state, step: record.step, furthestStep, stateStep, lastCommit: record, digests };
     }
     case 'rates-changed': {
       const { window, firstStep, rates, denoisingRatio } = record;
@@ -195,6 +214,7 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
     opened: record,
     step: record.step,
     furthestStep: Math.max(state.furthestStep, record.step),
+    stateStep: record.goesOn === true && record.step === state.step ? state.stateStep : record.step,
     ...(lastCommit?.step === record.step ? { lastCommit } : {}),
     ending: 'open',
   };

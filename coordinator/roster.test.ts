@@ -59,12 +59,12 @@ describe('roster', () => {
   test('a state that differs from the others’ does not count, also after the worker dials again, until it is replaced', () => {
     const scripted = room();
     const before = scripted.ready('a', { step: 5 });
-    scripted.roster.distrust(before.handle);
+    scripted.roster.distrust(before.handle.workerId);
     assert.equal(heldStep(scripted, before), null);
     scripted.lose(before);
     const again = scripted.ready('a', { step: 5 });
     assert.equal(heldStep(scripted, again), null);
-    scripted.roster.hold(again.handle, 7);
+    scripted.roster.place(again.handle, 7);
     assert.equal(heldStep(scripted, again), 7);
     assert.equal(heldStep(scripted, scripted.ready('a', { step: 8 })), 8);
     assert.equal(heldStep(scripted, scripted.ready('b', { step: 5 })), 5, 'others are not meant');

@@ -60,6 +60,10 @@ export class RunSummary {
     this.#stepMs.push(ms.compute + ms.update);
   }
 
+  skip(step: number): void {
+    this.#step = step;
+  }
+
   formed(worldSize: number): void {
     this.#worldSize = worldSize;
   }

@@ -88,6 +88,7 @@ export class ScriptedRoom {
       epoch: EPOCH,
       epochBefore: undefined,
       mixture: { folder: '/prepared', hash: MIXTURE_HASH },
+      clock,
       log: logger,
       committedStep: () => this.committedStep,
       onLateReport: (workerId, { step }) => this.lateReports.push([workerId, step]),

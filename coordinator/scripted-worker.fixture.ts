@@ -30,6 +30,8 @@ export interface Script {
   readonly links?: ScriptedLinks;
   /** Time for its lanes of a step. */
   readonly stepMs?: number;
+  /** Its losses in a step whose summed gradient is not finite; undefined where it is. */
+  readonly notFinite?: (step: number) => Extract<WorkerMessage, { kind: 'not-finite' }>['losses'] | undefined;
   /** Changes what is sent, or returns nothing to keep silent. */
   readonly edit?: (message: WorkerMessage, worker: ScriptedWorker) => object | undefined;
   /** What it does not do, for as long as this says so: as if the message had never come. */
@@ -200,12 +202,20 @@ export class ScriptedWorker {
   }
 
   async #train(deal: MessageOf<'deal'>): Promise<void> {
-    const form = this.#form!;
+    const form = this.#form;
+    if (form === undefined) return;
     if (this.#script.stepMs !== undefined) await this.#clock.sleep(this.#script.stepMs);
     if (this.#form !== form) return;
     const summed = await this.#links.sum(deal, form.members.length, () => this.#form === form);
     if (summed === undefined) return;
     if (this.#script.loses?.(deal.step) === true) await new Promise(() => undefined);
+    const losses = this.#script.notFinite?.(deal.step);
+    if (losses !== undefined) {
+      this.#drop();
+      const { epoch, generation, step } = deal;
+      this.say({ kind: 'not-finite', epoch, generation, step, reason: 'the gradient of w is not finite', losses });
+      return;
+    }
     this.#digest = digestOf(`${this.#digest} ${summed.gradDigest}`);
     this.#held = { ...this.#held!, step: deal.step };
     this.#links.tell(this.workerId, this.#digest);

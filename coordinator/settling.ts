@@ -81,6 +81,11 @@ export class Settling {
     return { error: new TrainerError('GRADIENT_DIVERGED', `step ${step}: ${verdict.reason}; ${end}`), outliers };
   }
 
+  /** Its state after this step is not to be trusted: nothing of it is committed any more. */
+  spoil(step: number): void {
+    this.#goodUntil = step - 1;
+  }
+
   /** A report that came after its generation had ended: it may be all that is left of a step. */
   takeLate(workerId: string, report: StepReport): void {
     const { committer, log } = this.#init;

@@ -150,6 +150,7 @@ const FREE_FIELDS = [
   'compute.',
   'training.steps',
   'training.proveEverySteps',
+  'training.onNonFinite',
   // Which examples they are is compared by the hash of the prepared mixture.
   'mixture.path',
   'mixture.tokenizer',

@@ -6,11 +6,13 @@
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
+import type { Logger } from '../shared/logger.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { Committer } from './committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import { pastOf, type Generation } from './form-generation.ts';
+import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from './non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from './open-steps.ts';
 import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
@@ -31,8 +33,11 @@ export interface TrainingInit {
   readonly deals: DealtSteps;
   readonly committer: Committer;
   readonly settling: Settling;
+  readonly nonFinite: NonFinitePolicy;
+  readonly taskNames: readonly string[];
   readonly saver: Saver;
   readonly clock: Clock;
+  readonly log: Logger;
   readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
   /** Why the run is to stop, once it is. */
   readonly stopReason: () => string | undefined;
@@ -42,6 +47,7 @@ export class Training {
   readonly #init: TrainingInit;
   readonly #openSteps: OpenSteps;
   readonly #watch: Watch;
+  readonly #nonFinite = new NonFiniteSteps();
   /** The last step that the generation was sent. */
   #sentStep: number;
   /** Since when the oldest open step is the oldest one, where one is open. */
@@ -163,21 +169,57 @@ export class Training {
     if (message.kind === 'failed') return this.#takeFailure(what, worker, message);
     if (message.kind === 'report') {
       const reported = this.#openSteps.report(rank, message);
-      return reported === undefined ? undefined : this.#commit(reported);
+      return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
     }
-    if (message.kind === 'not-finite')
-      throw new TrainerError('GRADIENT_NOT_FINITE', `step ${message.step}: ${message.reason}; nothing was applied`);
+    if (message.kind === 'not-finite') {
+      if (message.step > this.#sentStep)
+        throw new TrainerError('MESSAGE_INVALID', `${what}: step ${message.step} was not dealt`);
+      this.#nonFinite.take(rank, message);
+      return this.#judgeNonFinite();
+    }
     throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
   }
 
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {
-    const { settling, generation, clock } = this.#init;
+    const { settling, generation, clock, nonFinite, log } = this.#init;
     const divergence = await settling.commit(reported);
     this.#openSinceMs = clock.monotonicMs();
-    if (divergence === undefined) return undefined;
+    if (nonFinite.wasRetried(reported.step)) {
+      const reason = 'it was not finite before and is now, from the same rows: whose fault that was cannot be told';
+      log.warn({ step: reported.step, reason }, 'gradient finite again');
+    }
+    if (divergence === undefined) return this.#judgeNonFinite();
     const { error } = divergence;
     const outliers = generation.members.filter(({ workerId }) => divergence.outliers.includes(workerId));
     return { kind: 'broken', error, outliers };
+  }
+
+  /** The oldest open step, when every rank has said what came of it. @throws GRADIENT_NOT_FINITE */
+  async #judgeNonFinite(): Promise<GenerationEnding | undefined> {
+    const { committer, settling, roster, generation, deals, taskNames, nonFinite } = this.#init;
+    const { members } = generation;
+    const step = committer.step + 1;
+    const verdict = this.#nonFinite.judge(step, members.length, this.#openSteps.missingRanks(step));
+    if (verdict.kind === 'none') return undefined;
+    const { messages } = verdict;
+    const message = describeNonFinite(step, messages, (lane) => deals.of(step)!.lanes[lane]!, taskNames);
+    const error = new TrainerError('GRADIENT_NOT_FINITE', message);
+    if (verdict.kind === 'some') {
+      // Where the sum is finite and a loss is not, only who has that lane says so: such a step cannot be told.
+      if (messages.some(({ losses }) => losses.length > 0)) throw error;
+      const applied = members.filter((_, rank) => !verdict.ranks.includes(rank));
+      const isMajority = 2 * applied.length > members.length; // then the others are behind, and copy the state
+      if (!isMajority) {
+        settling.spoil(step);
+        for (const { workerId } of applied) roster.distrust(workerId);
+      }
+      const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
+      return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };
+    }
+    const decision = nonFinite.decide(step);
+    if (decision === 'end') throw error;
+    if (decision === 'skip') await committer.skip(message, pastOf(generation));
+    return { kind: 'broken', error };
   }
 
   async #takeSaved(worker: WorkerHandle, message: Extract<WorkerEventMessage, { kind: 'saved' }>): Promise<void> {
@@ -209,7 +251,7 @@ export class Training {
   #findOverdue(): GenerationEnding | undefined {
     const step = this.#init.committer.step + 1;
     const isOpen = this.#sentStep >= step;
-    const missing = this.#openSteps.missingRanks(step);
+    const missing = this.#openSteps.missingRanks(step).filter((rank) => !this.#nonFinite.hasSaid(rank, step));
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;

@@ -49,7 +49,7 @@ export class CommitWatch {
     for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
       const record = decodeLine(bytes.subarray(start, end));
       if (typeof record === 'string') break;
-      if (record.kind === 'step-committed') steps.push(record.step);
+      if (record.kind === 'step-committed' || record.kind === 'step-skipped') steps.push(record.step);
       start = end + 1;
     }
     return start;

@@ -91,7 +91,9 @@ export function formatStep(described: DescribedStep): string {
   const { step, epoch, generation, segment, loss, gradDigest, gradNorm, learningRate, lanes, rows } = described;
   const head =
     `step ${step} of epoch ${epoch}, generation ${generation} (${segment})\n` +
-    `loss ${loss.toFixed(4)} nats, gradient ${gradDigest}, norm ${gradNorm.toPrecision(4)}, learning rate ${learningRate.toPrecision(4)}\n` +
+    (learningRate === 0
+      ? 'skipped: its gradient was not finite, nothing was applied\n'
+      : `loss ${loss.toFixed(4)} nats, gradient ${gradDigest}, norm ${gradNorm.toPrecision(4)}, learning rate ${learningRate.toPrecision(4)}\n`) +
     `${rows} rows in ${lanes} lanes\n\n`;
   const tasks = formatTable(
     ['task', 'examples', 'inputs', 'targets', 'loss'],

@@ -22,7 +22,7 @@ export interface TaskFigures {
   readonly loss?: number;
 }
 
-/** A committed step but for its rows. */
+/** A committed step but for its rows. One that was skipped has learning rate 0, and so have digest, loss and norm: no update is like that. */
 export interface StepFigures {
   readonly step: number;
   readonly generation: number;

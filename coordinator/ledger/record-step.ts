@@ -12,11 +12,15 @@ import type { LedgerWriter, SessionStart } from './ledger-writer.ts';
 /** What a committed step is written to. */
 export type StepSink = Pick<LedgerWriter, 'append'>;
 
-export type RecordStep = (summary: StepSummary, deal: StepDeal, generation: number) => Promise<void>;
+/** @param summary undefined: the step was skipped */
+export type RecordStep = (summary: StepSummary | undefined, deal: StepDeal, generation: number) => Promise<void>;
+
+const SKIPPED = { taskLoss: {} as StepSummary['taskLoss'], gradDigest: 0, loss: 0, gradNorm: 0, learningRate: 0 };
 
 /** @returns resolves when the step is in the ledger, on disk @throws DISK_FULL, PATH_UNUSABLE */
 export function createStepRecorder(ledger: StepSink, tasks: readonly TaskLengths[]): RecordStep {
   return async (summary, deal, generation) => {
+    const kept = summary ?? SKIPPED;
     const lanes = deal.lanes.map(decodeRows);
     const figures = new Map<number, { numExamples: number; inputTokens: number; targetTokens: number }>();
     for (const { task, index } of lanes.flat(2)) {
@@ -29,10 +33,11 @@ export function createStepRecorder(ledger: StepSink, tasks: readonly TaskLengths
     const ofTasks = [...figures]
       .sort(([a], [b]) => a - b)
       .map(([task, sums]): TaskFigures => {
-        const loss = summary.taskLoss[tasks[task]!.name];
+        const loss = kept.taskLoss[tasks[task]!.name];
         return loss === undefined ? { task, ...sums } : { task, ...sums, loss };
       });
-    const { step, gradDigest, loss, gradNorm, learningRate } = summary;
+    const { gradDigest, loss, gradNorm, learningRate } = kept;
+    const { step } = deal;
     const facts = { step, generation, gradDigest, loss, gradNorm, learningRate };
     await ledger.append({ ...facts, tasks: ofTasks, lanes }, lowestDraws(deal.cursor));
   };

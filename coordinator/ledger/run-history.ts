@@ -7,7 +7,7 @@
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
-import type { StepCommitted } from '../journal-records.ts';
+import type { StepCommitted, StepSkipped } from '../journal-records.ts';
 import { replayJournal } from '../journal.ts';
 
 export interface Session {
@@ -35,6 +35,9 @@ interface OpenSession {
   readonly fromCheckpoint?: string;
   readonly commits: number[];
 }
+
+/** A step without an update, as the ledger has it too (ledger-step.ts). */
+const SKIPPED = { gradDigest: 0, loss: 0 };
 
 /** Numbers kept of each commit. */
 const FIELDS = 4;
@@ -93,7 +96,10 @@ export class RunHistory {
 /** @throws PATH_UNUSABLE, also where the run has committed nothing; JOURNAL_CORRUPT, ABORTED */
 export async function readRunHistory(journalPath: string, signal?: AbortSignal): Promise<RunHistory> {
   const sessions: OpenSession[] = [];
-  const addCommit = ({ gradDigest, loss, cursor }: StepCommitted): void => {
+  const addCommit = (
+    { cursor }: StepCommitted | StepSkipped,
+    { gradDigest, loss }: Pick<Commit, 'gradDigest' | 'loss'>,
+  ): void => {
     const { window, row } = placeSchema.parse(cursor);
     sessions.at(-1)?.commits.push(gradDigest, loss, window, row);
   };
@@ -107,7 +113,8 @@ export async function readRunHistory(journalPath: string, signal?: AbortSignal):
           commits: [],
           ...(fromCheckpoint === undefined ? {} : { fromCheckpoint }),
         });
-      } else if (record.kind === 'step-committed') addCommit(record);
+      } else if (record.kind === 'step-committed') addCommit(record, record);
+      else if (record.kind === 'step-skipped') addCommit(record, SKIPPED);
     },
     ...(signal === undefined ? {} : { signal }),
   });

@@ -7,7 +7,7 @@
  * | 4      | u32   | generation                                              |
  * | 8      | u32   | gradDigest                                              |
  * | 12     | f64   | loss, nats                                              |
- * | 20     | f64   | learning rate                                           |
+ * | 20     | f64   | learning rate; 0: the step was skipped                  |
  * | 28     | f32   | norm of the gradient                                    |
  * | 32     | u32   | bytes of the figures, then these (figures-codec.ts)     |
  * |        |       | the rest: the rows (rows-codec.ts)                      |

@@ -64,6 +64,10 @@ const trainingSchema = z.strictObject({
     .nonnegative()
     .default(100)
     .describe('All workers prove after each n-th step that they hold the same parameters; 0: never.'),
+  onNonFinite: z
+    .enum(['end', 'skip', 'retry'])
+    .default('end')
+    .describe('A gradient that is not finite ends the run, is skipped with its examples, or is computed once more.'),
 });
 
 const computeSchema = z.strictObject({

@@ -118,7 +118,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     /** Of the parameters after the step, where the deal asked for it. */
     paramDigest: hexDigest.optional(),
   }),
-  /** The summed gradient of the step is not finite, and nothing was applied; every rank says so alike. */
+  /** The summed gradient of the step is not finite, which every rank says alike, or an own loss is not; nothing was applied. */
   z.object({
     kind: z.literal('not-finite'),
     epoch: uint32,

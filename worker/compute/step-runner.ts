@@ -43,7 +43,7 @@ export interface StepRunnerInit {
 
 export type StepOutcome =
   | { readonly kind: 'applied'; readonly lanes: LaneSums[]; readonly ms: StepTimes }
-  /** The summed gradient is not finite, which every rank sees alike: nothing was applied. */
+  /** The summed gradient is not finite, which every rank sees alike, or an own loss is not: nothing was applied. */
   | { readonly kind: 'not-finite'; readonly reason: string; readonly losses: readonly BadLoss[] };
 
 /** A loss that is not finite; task null: the z-loss of the lane. */
@@ -93,6 +93,11 @@ export class StepRunner {
     if (reduced.firstNonFiniteBytes !== null) {
       progress.advance('waiting', step - 1);
       return { kind: 'not-finite', ...this.#describeNonFinite(reduced.firstNonFiniteBytes, lanes) };
+    }
+    const losses = findBadLosses(lanes);
+    if (losses.length > 0) {
+      progress.advance('waiting', step - 1);
+      return { kind: 'not-finite', reason: 'a loss is not finite, though the gradient is', losses };
     }
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);
@@ -162,12 +167,16 @@ export class StepRunner {
     lanes: readonly LaneSums[],
   ): Pick<Extract<StepOutcome, { kind: 'not-finite' }>, 'reason' | 'losses'> {
     const parameter = this.#init.plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= firstBytes);
-    const losses = lanes.flatMap(({ lane, tasks, zLoss }): BadLoss[] => [
-      ...tasks
-        .filter(({ loss }) => !Number.isFinite(loss))
-        .map(({ task, loss }) => ({ lane, task, loss: String(loss) })),
-      ...(Number.isFinite(zLoss) ? [] : [{ lane, task: null, loss: String(zLoss) }]),
-    ]);
-    return { reason: `the gradient of ${parameter?.name ?? 'a parameter'} is not finite`, losses };
+    return {
+      reason: `the gradient of ${parameter?.name ?? 'a parameter'} is not finite`,
+      losses: findBadLosses(lanes),
+    };
   }
+}
+
+function findBadLosses(lanes: readonly LaneSums[]): BadLoss[] {
+  return lanes.flatMap(({ lane, tasks, zLoss }): BadLoss[] => [
+    ...tasks.filter(({ loss }) => !Number.isFinite(loss)).map(({ task, loss }) => ({ lane, task, loss: String(loss) })),
+    ...(Number.isFinite(zLoss) ? [] : [{ lane, task: null, loss: String(zLoss) }]),
+  ]);
 }
