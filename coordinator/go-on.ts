@@ -17,11 +17,17 @@ export function openGeneration({ ending, generation }: JournalState): PastGenera
   return ending === 'open' ? generation : undefined;
 }
 
+/** Whether configuration and mixture are those that the run was opened with: what workers hold of another one is not gone on with. */
+export function isSamePlan({ opened }: JournalState, { config, mixture }: StartInit): boolean {
+  return opened?.configHash === numericsHash(config) && opened.mixtureHash === mixture.hash;
+}
+
 /**
  * The start at a step that workers hold.
  * @param saved from the newest checkpoint, or from the beginning
  * @param step the last committed one, or an earlier one
- * @throws JOURNAL_CORRUPT where the plan does not come to the place that the journal has
+ * @throws CHECKPOINT_MISMATCH, MIXTURE_MISMATCH for another configuration or mixture; JOURNAL_CORRUPT where the plan does not come to the
+ *   place that the journal has
  */
 export async function goOnFrom(
   saved: StartingPoint,
@@ -36,6 +42,12 @@ export async function goOnFrom(
       'CHECKPOINT_MISMATCH',
       `the run was opened with another configuration (${state.opened?.configHash}, now ${configHash}): model, seed, schedule, mixture rates ` +
         'and sizes of a step must be as they were to go on',
+    );
+  if (state.opened.mixtureHash !== mixture.hash)
+    throw new TrainerError(
+      'MIXTURE_MISMATCH',
+      `the run was opened with the prepared mixture ${state.opened.mixtureHash}, found ${mixture.hash} in ${mixture.folder}; restore what it ` +
+        'was prepared from, or go on from the newest checkpoint by --allow-mixture-change',
     );
   if (step <= saved.step) return saved;
   const dealer = new StepDealer({

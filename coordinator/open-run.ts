@@ -17,7 +17,7 @@ import { sessionStart } from './ledger/record-step.ts';
 import type { PastGeneration } from './form-generation.ts';
 import { RoomOnDisk } from './room-on-disk.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
-import { goOnFrom, openGeneration } from './go-on.ts';
+import { goOnFrom, isSamePlan, openGeneration } from './go-on.ts';
 import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
 
 export interface OpenRunInit {
@@ -95,7 +95,8 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     const journalled = journal.state.rateChanges;
     const saved = fromCheckpoint ?? (await startInFolder(folder, { ...startInit, journalled }, notes));
     const { goOnAt = journal.state.step } = init;
-    const isHeld = target?.kind === 'run' && goOnAt !== 'checkpoint';
+    const isChanged = allowMixtureChange && !isSamePlan(journal.state, startInit);
+    const isHeld = target?.kind === 'run' && goOnAt !== 'checkpoint' && !isChanged;
     const before = isHeld ? openGeneration(journal.state) : undefined;
     const start = before === undefined ? saved : await goOnFrom(saved, journal.state, goOnAt as number, startInit);
     notes.push(...start.notes);
