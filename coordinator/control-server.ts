@@ -56,6 +56,7 @@ export class WorkerHandle {
   readonly dataUrl: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
+  #isDropped = false;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
@@ -123,8 +124,14 @@ export class WorkerHandle {
    * @param code CONNECTION_LOST: it may come back; with any other it ends
    */
   drop(code: ErrorCode, reason: string): void {
+    this.#isDropped = true;
     this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
     this.#connection.close(code, reason);
+  }
+
+  /** It was taken out of the run. */
+  get isDropped(): boolean {
+    return this.#isDropped;
   }
 
   isSameProcess({ host, pid }: JoinMessage): boolean {

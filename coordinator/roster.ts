@@ -9,6 +9,7 @@ import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { ControlEvent, WorkerHandle } from './control-server.ts';
 import type { StepReport } from './open-steps.ts';
+import type { SavedMessage } from './saver.ts';
 import { Strikes } from './strikes.ts';
 
 /** Who is left out comes back after so long, ms. */
@@ -35,6 +36,8 @@ export interface RosterInit {
   readonly committedStep: () => number;
   /** A report of a generation that is over. */
   readonly onLateReport: (workerId: string, report: StepReport) => void;
+  /** Shards of a checkpoint that a generation which is over was asked for. */
+  readonly onLateSaved: (worker: WorkerHandle, message: SavedMessage) => void;
 }
 
 export class Roster {
@@ -56,7 +59,7 @@ export class Roster {
     return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
-  /** Those who are excluded, or left out for a while, are not among them. */
+  /** Those who are dropped, or left out for a while, are not among them. */
   get ready(): readonly ReadyWorker[] {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
@@ -87,6 +90,7 @@ export class Roster {
     else if (event.kind === 'lost') this.#lose(worker, event.error.message);
     else if (event.message.kind === 'ready') this.#takeReady(worker, event.message);
     else if (event.message.kind === 'report') this.#init.onLateReport(worker.workerId, event.message);
+    else if (event.message.kind === 'saved') this.#init.onLateSaved(worker, event.message);
     else if (event.message.kind === 'failed' && this.#preparing.has(worker)) this.#takeFailure(worker, event.message);
     // What else it says answers a generation that is over.
   }
@@ -125,9 +129,9 @@ export class Roster {
     worker.drop('JOIN_REFUSED', excluded);
   }
 
-  #takesPart({ workerId }: WorkerHandle): boolean {
+  #takesPart({ workerId, isDropped }: WorkerHandle): boolean {
     const untilMs = this.#leftOut.get(workerId);
-    if (this.#strikes.reason(workerId) !== undefined) return false; // that it is gone may be heard later
+    if (isDropped) return false; // that it is lost waits to be heard
     return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 

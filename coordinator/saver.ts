@@ -58,6 +58,8 @@ export class Saver {
   readonly #init: SaverInit;
   readonly #schedule: ScheduleOptions;
   #writing: Writing | undefined;
+  /** One message a writer at most. */
+  readonly #kept = new Map<WorkerHandle, SavedMessage>();
   #savedStep: number;
   #savedAtMs: number;
 
@@ -123,6 +125,18 @@ export class Saver {
     this.#writing = undefined;
     this.#init.log.warn({ step: writing.step, reason }, 'checkpoint abandoned');
     await this.#init.checkpoints.discard(writing.writingFolder);
+  }
+
+  /** What one member wrote while no generation was at work; `saved` is told of it again. Nothing where it is of another checkpoint. */
+  keep(worker: WorkerHandle, message: SavedMessage): void {
+    if (this.isWriting(worker, message)) this.#kept.set(worker, message);
+  }
+
+  /** What was kept, to be taken now. */
+  takeKept(): (readonly [WorkerHandle, SavedMessage])[] {
+    const kept = [...this.#kept];
+    this.#kept.clear();
+    return kept;
   }
 
   /**

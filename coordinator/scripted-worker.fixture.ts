@@ -36,6 +36,8 @@ export interface Script {
   readonly edit?: (message: WorkerMessage, worker: ScriptedWorker) => object | undefined;
   /** What it does not do, for as long as this says so: as if the message had never come. */
   readonly ignores?: (message: CoordinatorMessage, worker: ScriptedWorker) => boolean;
+  /** Steps whose sum does not reach it, though it has put its lanes in. */
+  readonly loses?: (step: number) => boolean;
 }
 
 const HEARTBEAT_MS = 10;
@@ -112,6 +114,7 @@ export class ScriptedWorker {
   /** It cannot go on with its generation. */
   fail(code: string, message: string): undefined {
     const { epoch, generation } = this.#form!;
+    this.#drop();
     this.say({ kind: 'failed', epoch, generation, error: { code, message } });
     return undefined;
   }
@@ -212,6 +215,7 @@ export class ScriptedWorker {
       this.say({ kind: 'not-finite', epoch, generation, step, reason: 'the gradient of w is not finite', losses });
       return;
     }
+    if (this.#script.loses?.(deal.step) === true) await new Promise(() => undefined);
     this.#digest = digestOf(`${this.#digest} ${summed.gradDigest}`);
     this.#held = { ...this.#held!, step: deal.step };
     this.#links.tell(this.workerId, this.#digest);

@@ -82,14 +82,12 @@ export class SmallRun {
   }
 
   /** A coordinator that listens: of the first epoch, or of the next one of the same journal. */
-  async open({ fromCheckpoint = false } = {}): Promise<void> {
+  async open({ goOnAt = this.journalState.step }: { goOnAt?: number | 'checkpoint' } = {}): Promise<void> {
     const { config, mixture, clock, transport, checkpoints, journalState: state } = this;
-    const saved = checkpoints.newest ?? startFromScratch({ config, mixture, allowMixtureChange: false });
-    const before = fromCheckpoint ? undefined : openGeneration(state);
-    const start =
-      before === undefined
-        ? saved
-        : await goOnFrom(saved, state, state.step, { config, mixture, allowMixtureChange: false });
+    const init = { config, mixture, allowMixtureChange: false };
+    const saved = checkpoints.newest ?? startFromScratch(init);
+    const before = goOnAt === 'checkpoint' ? undefined : openGeneration(state);
+    const start = before === undefined || goOnAt === 'checkpoint' ? saved : await goOnFrom(saved, state, goOnAt, init);
     const epoch = state.epoch + 1;
     const identity = { configHash: numericsHash(config), seed: config.seed, mixtureHash: MIXTURE_HASH };
     const goesOn = before === undefined ? {} : { goesOn: true as const };
@@ -104,10 +102,10 @@ export class SmallRun {
       token: TOKEN,
       // A coordinator that was killed writes nothing any more.
       journal: {
+        append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
         get state() {
           return journalState();
         },
-        append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
       },
       ledger: { append: () => Promise.resolve() },
       log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),

@@ -135,7 +135,7 @@ export class Worker {
         break;
       case 'abort':
         await this.#drop();
-        this.#link.post({ kind: 'aborted', ...this.#ids, step: this.#prepared?.state.step ?? null });
+        this.#answerAbort(command);
         break;
       case 'finish':
         break;
@@ -223,9 +223,10 @@ export class Worker {
     try {
       const outcome = await runner.run(deal, stop);
       if (outcome.kind === 'not-finite') {
-        const { reason, losses } = outcome;
+        const { kind, reason, losses, isGradientFinite } = outcome;
+        const isFinite = isGradientFinite === undefined ? {} : { isGradientFinite };
         this.#runner = undefined;
-        this.#link.post({ kind: 'not-finite', ...ids, reason, losses: [...losses] });
+        this.#link.post({ kind, ...ids, reason, losses: [...losses], ...isFinite });
         return;
       }
       state.advance(step);
@@ -250,8 +251,14 @@ export class Worker {
     if (error.code !== 'ABORTED' && error !== this.#link.generationError) this.#fail(error);
   }
 
-  #fail(error: TrainerError): void {
-    this.#link.post({ kind: 'failed', ...this.#ids, error: toErrorRecord(error) });
+  /** @param ids of what has failed */
+  #fail(error: TrainerError, { epoch, generation } = this.#ids): void {
+    this.#link.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error) });
+  }
+
+  /** The generation may have been called off before its turn among the commands came. */
+  #answerAbort({ epoch, generation }: CommandOf<'abort'>): void {
+    this.#link.post({ kind: 'aborted', epoch, generation, step: this.#prepared?.state.step ?? null });
   }
 
   /** Drops the step and the checkpoint under way: nothing of either is sent after this. */
@@ -284,7 +291,7 @@ export class Worker {
     } catch (thrown) {
       const error = toTrainerError(thrown);
       this.#init.log.warn({ code: error.code, reason: error.message, step: ids.step }, 'checkpoint not written');
-      if (error.code !== 'ABORTED') this.#fail(error);
+      if (error.code !== 'ABORTED') this.#fail(error, ids);
     }
   }
 }

@@ -10,7 +10,7 @@ import { sumNaively } from '../collective/lane-gradients.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { FilledBatch } from '../feed/feed.ts';
 import { ProgressCell } from './progress-cell.ts';
-import { StepRunner, type Deal, type Reduced, type StepRunnerInit } from './step-runner.ts';
+import { StepRunner, type BadLoss, type Deal, type Reduced, type StepRunnerInit } from './step-runner.ts';
 
 const NAMES = ['shared.weight', 'encoder.weight', 'lm_head.weight'];
 const SIZES = [5, 40, 3];
@@ -35,6 +35,7 @@ const dealOf = (step: number, lanes: readonly number[]): Deal => ({
   learningRate: 0.25,
   targetTokens: 8,
   lanes: lanes.map((lane) => ({ lane, rows: new Uint8Array(0) })),
+  proveState: false,
 });
 
 interface Fakes {
@@ -98,7 +99,6 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
     laneTree,
     rank,
     microbatchesPerLane: MICROBATCHES,
-    taskNames: ['zero', 'one'],
     reducer: {
       beginStep: (step) => record(`begin ${step}`, 0),
       bucketReady: (bucket) => record(`bucket ${bucket}`, 0),
@@ -144,7 +144,9 @@ describe('step runner', () => {
 
   test('reports the loss sums of its lanes and where the time went', async () => {
     const { runner } = makeRunner({ worldSize: 2, rank: 1, crossEntropy: 1.5, zLoss: 0.25 });
-    const { lanes, ms } = await runner.run(dealOf(1, [2, 3]), never);
+    const outcome = await runner.run(dealOf(1, [2, 3]), never);
+    assert.ok(outcome.kind === 'applied');
+    const { lanes, ms } = outcome;
     assert.deepEqual(
       lanes,
       [2, 3].map((lane) => ({ lane, tasks: [{ task: 1, loss: 3, targetTokens: 2 }], zLoss: 0.5, inputTokens: 6 })),
@@ -152,31 +154,43 @@ describe('step runner', () => {
     assert.deepEqual(ms, { feed: 4, compute: 40, communicate: 100, update: 1000, total: 1144 });
   });
 
-  const notFinite: readonly [string, Fakes, RegExp][] = [
+  const notFinite: readonly [string, Fakes, string, BadLoss[]][] = [
+    ['of a parameter', { reduced: { firstNonFiniteBytes: plan.parameters[1]!.offsetBytes } }, 'encoder.weight', []],
     [
-      'a gradient on another rank',
-      { reduced: { firstNonFiniteBytes: plan.parameters[1]!.offsetBytes } },
-      /step 2: the gradient of encoder\.weight is not finite; all losses of rank 0 are finite; nothing was applied/u,
+      'within a parameter',
+      { reduced: { firstNonFiniteBytes: plan.parameters[2]!.offsetBytes - 4 } },
+      'encoder.weight',
+      [],
     ],
     [
-      'a gradient and the loss it came from',
+      'that comes from a loss',
       { reduced: { firstNonFiniteBytes: 0 }, crossEntropy: NaN },
-      /gradient of lm_head\.weight is not finite; lane 0 has non-finite losses of one \(NaN\), lane 1 /u,
+      'lm_head.weight',
+      [0, 1, 2, 3].map((lane) => ({ lane, task: 1, loss: 'NaN' })),
     ],
     [
-      'a loss alone',
-      { crossEntropy: Infinity },
-      /every gradient is finite; lane 0 has non-finite losses of one \(Infinity\)/u,
+      'that comes from a z-loss',
+      { worldSize: 2, rank: 1, reduced: { firstNonFiniteBytes: 0 }, zLoss: Infinity },
+      'lm_head.weight',
+      [2, 3].map((lane) => ({ lane, task: null, loss: 'Infinity' })),
     ],
-    ['a z-loss alone', { zLoss: Infinity }, /every gradient is finite; lane 0 has a z-loss of Infinity/u],
   ];
-  for (const [what, fakes, message] of notFinite)
-    test(`${what} that is not finite ends the step before anything is applied`, async () => {
-      const { runner, calls } = makeRunner(fakes);
-      await assert.rejects(runner.run(dealOf(2, [0, 1, 2, 3]), never), { code: 'GRADIENT_NOT_FINITE', message });
+  for (const [what, fakes, name, losses] of notFinite)
+    test(`a gradient ${what} that is not finite is told with the own losses, and nothing is applied`, async () => {
+      const { runner, calls, progress } = makeRunner(fakes);
+      const lanes = fakes.rank === 1 ? [2, 3] : [0, 1, 2, 3];
+      const reason = `the gradient of ${name} is not finite`;
+      assert.deepEqual(await runner.run(dealOf(2, lanes), never), { kind: 'not-finite', reason, losses });
       assert.equal(calls.at(-1), 'reduced 2');
       assert.ok(runner.isStateWhole);
+      assert.deepEqual([progress.read().phase, progress.read().step], ['waiting', 1]);
     });
+
+  test('a gradient that every rank holds finite is applied by every rank, whatever the own losses are', async () => {
+    const { runner, calls } = makeRunner({ crossEntropy: Infinity });
+    assert.equal((await runner.run(dealOf(2, [0, 1, 2, 3]), never)).kind, 'applied');
+    assert.equal(calls.at(-1), 'apply');
+  });
 
   test('a deal of other lanes than the rank has, or in another order, is refused before the step begins', async () => {
     for (const lanes of [[0, 1, 2], [1, 0, 2, 3], [0, 1, 2, 3, 4], []]) {

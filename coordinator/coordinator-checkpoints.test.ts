@@ -1,0 +1,134 @@
+/** Checkpoints while generations come and go. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import { changing, startRun, undisturbed, type SmallRun } from './small-run.fixture.ts';
+
+/** Keeps back the first `saved`; `release` says it. */
+function slowWriter() {
+  const kept: { say?: () => void } = {};
+  const wasAsked: { tell?: () => void } = {};
+  const asked = new Promise<void>((resolve) => (wasAsked.tell = resolve));
+  const edit = changing('saved', (message, worker) => {
+    if (kept.say !== undefined) return message;
+    kept.say = () => worker.say(message);
+    wasAsked.tell!();
+    return undefined;
+  });
+  return { edit, asked, release: () => kept.say!() };
+}
+
+const published = (run: SmallRun) => run.records('checkpoint-published').map(({ step }) => step);
+
+describe('a checkpoint under way', () => {
+  test('survives a worker that joins: training goes on in the new generation, and it is published', async () => {
+    const { edit, asked, release } = slowWriter();
+    const { run } = await startRun([{}, { edit }], { cluster: { minWorkers: 2, plansAhead: 1 }, steps: 8 });
+    const ended = run.runToEnd();
+    await asked;
+    await run.join({ workerId: 'w2' });
+    await run.logged('step committed', { generation: 2 });
+    assert.deepEqual(published(run), []);
+    release();
+    await ended;
+    assert.deepEqual([published(run)[0], published(run).at(-1)], [2, 8]);
+    assert.deepEqual(
+      [run.checkpoints.published[0]!.generation, run.checkpoints.published[0]!.workerFiles.length],
+      [1, 2],
+    );
+    assert.deepEqual(run.checkpoints.discarded, []);
+    assert.equal(run.records('generation-formed').length, 2);
+    assert.deepEqual(run.committed, await undisturbed({ steps: 8 }));
+  });
+
+  test('is heard of while the next generation is formed', async () => {
+    const { edit, asked, release } = slowWriter();
+    const { run } = await startRun([{}, { edit }], { cluster: { minWorkers: 2, plansAhead: 1 }, steps: 8 });
+    const ended = run.runToEnd();
+    await asked;
+    const formsSlowly = changing('formed', (message, worker) => {
+      if (run.clock.monotonicMs() > askedMs + 40) return message;
+      release();
+      void run.clock.sleep(50).then(() => worker.say(message));
+      return undefined;
+    });
+    const askedMs = run.clock.monotonicMs();
+    await run.join({ workerId: 'w2', edit: formsSlowly });
+    await ended;
+    assert.equal(published(run)[0], 2);
+    assert.equal(run.records('generation-formed').length, 2);
+    assert.deepEqual(run.messages('generation ended'), []);
+  });
+
+  test('is abandoned when a writer dies: its folder is removed, and the next generation makes it again', async () => {
+    const { edit, asked } = slowWriter();
+    const { run, workers } = await startRun([{}, { edit }], { cluster: { minWorkers: 1, plansAhead: 1 } });
+    const ended = run.runToEnd();
+    await asked;
+    assert.deepEqual(run.checkpoints.begun.length, 1);
+    workers[1]!.die();
+    await ended;
+    assert.deepEqual(run.checkpoints.discarded, run.checkpoints.begun.slice(0, 1));
+    assert.notEqual(
+      run.checkpoints.begun[1],
+      run.checkpoints.begun[0],
+      'another folder: nobody may still write into it',
+    );
+    assert.equal(run.messages('checkpoint abandoned')[0]?.['step'], 2);
+    const [first] = run.checkpoints.published;
+    assert.ok(first!.step === 2 || first!.step === 3);
+    assert.deepEqual([first!.generation, first!.workerFiles.map(({ workerId }) => workerId)], [2, ['w0']]);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
+
+  test('is abandoned when a writer leaves between two generations', async () => {
+    const { edit, asked } = slowWriter();
+    const { run, workers } = await startRun([{}, { edit }], { cluster: { minWorkers: 1, plansAhead: 1 }, steps: 8 });
+    const ended = run.runToEnd();
+    await asked;
+    await run.join({ workerId: 'w2' });
+    await run.logged('generation changes');
+    workers[1]!.die();
+    await ended;
+    assert.equal(run.checkpoints.discarded.length, 1);
+    assert.equal(published(run).at(-1), 8);
+    assert.deepEqual(run.committed, await undisturbed({ steps: 8 }));
+    assert.ok(run.clock.monotonicMs() < run.config.cluster.stepTimeoutMs, 'it is not waited for');
+  });
+
+  test('that is overdue ends the generation without the writers that are late', async () => {
+    const edit = changing('saved', () => undefined);
+    const cluster = { minWorkers: 1, stepTimeoutMs: 1_000 };
+    const { run, workers } = await startRun([{}, { edit }], { cluster });
+    const ended = run.runToEnd();
+    assert.equal((await workers[1]!.closed).code, 4012);
+    await ended;
+    const [record] = run.messages('generation ended');
+    assert.equal(record?.['code'], 'WORKER_LOST');
+    assert.match(String(record['reason']), /w1 did not write the checkpoint of step 2 within 1000 ms/u);
+    assert.deepEqual(run.records('generation-formed').at(-1)?.members, ['w0']);
+    assert.equal(published(run).at(-1), 6);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
+
+  test('of a stop is waited for, and the run ends with it', async () => {
+    const { edit, asked, release } = slowWriter();
+    const { run } = await startRun([{ edit }], { checkpoint: {}, steps: 50 });
+    const ended = run.runToEnd();
+    await run.logged('step committed', { step: 2 });
+    run.coordinator.requestStop('SIGTERM');
+    await asked;
+    await run.clock.sleep(5_000);
+    assert.deepEqual(published(run), []);
+    release();
+    const { step } = await ended;
+    assert.deepEqual(published(run), [step]);
+  });
+
+  test('is not published where two writers hold different parameters', async () => {
+    const edit = changing('saved', (message) => ({ ...message, paramDigest: '12'.repeat(32) }));
+    const { run } = await startRun([{}, { edit }]);
+    await assert.rejects(run.run(), { code: 'STATE_DIVERGED', message: /step 2: .*not published/u });
+    assert.deepEqual(published(run), []);
+  });
+});
