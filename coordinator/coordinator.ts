@@ -20,6 +20,7 @@ import { gatherWorkers } from './gather-workers.ts';
 import type { RoomOnDisk } from './room-on-disk.ts';
 import { predictRunOf } from './predicted-run.ts';
 import type { ReadyWorker } from './roster.ts';
+import { describeWorkers } from './describe-workers.ts';
 import { RunSummary, type RunSummaryView } from './run-summary.ts';
 import { steeringRoutes } from './steering-requests.ts';
 import type { GenerationEnding } from './generation-ending.ts';
@@ -45,6 +46,8 @@ export class Coordinator {
   #stopReason: string | undefined;
   /** The last one; it may be over. */
   #generation: Generation | undefined;
+  /** Of that generation. */
+  #training: Training | undefined;
   /** Members differed, and no generation has been formed since then. */
   #divergence: TrainerError | undefined;
   #engineFingerprint = '';
@@ -120,11 +123,6 @@ export class Coordinator {
 
   /** JSON for GET /status and `exmix status`. */
   status(): object {
-    const ranks = new Map((this.#generation?.members ?? []).map((worker, rank) => [worker, rank]));
-    const workers = this.#server.workers().map((worker) => {
-      const { workerId, host, pid, phase, step, stall } = worker;
-      return { workerId, host, pid, phase, step, rank: ranks.get(worker) ?? null, stall };
-    });
     const { name, training } = this.#init.config;
     const ids = { epoch: this.#init.epoch, generation: this.#generation?.generation ?? 0 };
     return {
@@ -133,7 +131,8 @@ export class Coordinator {
       waitingFor: this.#init.room?.waitingFor || this.#waitingFor,
       steps: training.steps,
       ...ids,
-      workers,
+      workers: describeWorkers(this.#server.workers(), this.#generation?.members ?? []),
+      slow: this.#training?.slow ?? [],
       ...this.#view(),
     };
   }
@@ -207,6 +206,7 @@ export class Coordinator {
     this.#compareEngine(members[0]!.facts.engineFingerprint);
     this.#phase = 'forming';
     const { path, paramDigest } = this.#loadable;
+    const ids = members.map(({ worker }) => worker.workerId);
     const formed = await formGeneration({
       ...{ members, epoch, config, journal, clock, log, signal },
       generation: number,
@@ -215,6 +215,7 @@ export class Coordinator {
       checkpoint: path === undefined ? undefined : { path, paramDigest: paramDigest! },
       roster: this.#parts.roster,
       server: this.#server,
+      speeds: config.cluster.rebalance ? this.#parts.speeds.of(ids) : undefined,
       explain: (reason) => this.#explain(reason),
     });
     const { generation } = formed;
@@ -229,14 +230,14 @@ export class Coordinator {
     }
     this.#phase = 'training';
     this.#explain('');
-    const training = new Training({
+    this.#training = new Training({
       ...{ ...this.#parts, config, generation, clock, log },
       taskNames: mixture.taskNames,
       server: this.#server,
       onPublish: (checkpoint) => this.#published(checkpoint),
       stopReason: () => this.#stopReason,
     });
-    return training.run(signal);
+    return this.#training.run(signal);
   }
 
   async #endGeneration(ending: Exclude<GenerationEnding, { kind: 'done' }>, signal: AbortSignal): Promise<void> {

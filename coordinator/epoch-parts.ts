@@ -18,6 +18,7 @@ import { Settling } from './settling.ts';
 import type { StartingPoint } from './starting-point.ts';
 import { StepDealer } from './step-dealer.ts';
 import { Steering } from './steering.ts';
+import { WorkerSpeeds } from './worker-speeds.ts';
 
 /** What an epoch is made of, whoever asks for its parts. */
 export interface EpochInit {
@@ -49,6 +50,7 @@ export interface EpochParts {
   readonly saver: Saver;
   readonly steering: Steering;
   readonly nonFinite: NonFinitePolicy;
+  readonly speeds: WorkerSpeeds;
 }
 
 /** @throws CONFIG_INVALID, MIXTURE_MISMATCH for a plan that cannot be gone on with */
@@ -89,5 +91,5 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, o
   const savedStep = start.checkpoint?.step ?? 0;
   const saver = new Saver({ config, epoch, clock, log, checkpoints, engineFingerprint, savedStep });
   const nonFinite = new NonFinitePolicy(config.training.onNonFinite);
-  return { roster, deals, committer, settling, saver, steering, nonFinite };
+  return { roster, deals, committer, settling, saver, steering, nonFinite, speeds: new WorkerSpeeds() };
 }

@@ -29,6 +29,7 @@ function start(held: Readonly<Record<string, Partial<HeldState> | null>>, change
     generation: GENERATION,
     step: STEP,
     isState: (heldStep) => heldStep === STEP,
+    speeds: undefined,
     checkpoint: undefined,
     config: room.config,
     roster: room.roster,

@@ -56,6 +56,8 @@ export interface FormInit {
   readonly step: number;
   /** Whether a state with so many updates behind it is that one: what came between was skipped. */
   readonly isState: (heldStep: number) => boolean;
+  /** Lanes per second of each member, where lanes are dealt by them. */
+  readonly speeds: readonly number[] | undefined;
   /** What members load where nobody holds that state; null: the seed. */
   readonly checkpoint: { readonly path: string; readonly paramDigest: string } | undefined;
   readonly config: RunConfig;
@@ -96,7 +98,7 @@ export async function formGeneration(
     signal,
   } = init;
   const handles = members.map(({ worker }) => worker);
-  const { runs, reason } = assignLanes(config.training.numLanes, members.length);
+  const { runs, reason } = assignLanes(config.training.numLanes, members.length, init.speeds);
   const generation: Generation = { epoch, generation: number, members: handles, runs };
   const firstStep = step + 1;
   const ids = handles.map(({ workerId }) => workerId);

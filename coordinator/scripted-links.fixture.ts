@@ -69,7 +69,7 @@ export class ScriptedLinks {
 }
 
 /** The gradient of a step, as a function of its rows. */
-export function gradDigestOf(lanes: readonly Uint8Array[]): number {
+function gradDigestOf(lanes: readonly Uint8Array[]): number {
   return lanes.reduce((digest, rows) => crc32(rows, digest), 0);
 }
 

@@ -30,7 +30,7 @@ import { StepDealer } from './step-dealer.ts';
 
 export const TOKEN = 'a token of the test';
 export const MIXTURE_HASH = 'cd'.repeat(32);
-export const TASKS = ['a', 'b'].map((name, task) => ({
+const TASKS = ['a', 'b'].map((name, task) => ({
   name,
   kind: 'supervised' as const,
   numExamples: 40,
@@ -208,7 +208,7 @@ export async function undisturbed(init: SmallRunInit = {}): Promise<SmallRun['co
 }
 
 /** The dealer of the run after so many steps. */
-export async function dealerAt(step: number, { config, mixture }: SmallRun): Promise<StepDealer> {
+async function dealerAt(step: number, { config, mixture }: SmallRun): Promise<StepDealer> {
   const { training, schedule } = config;
   const dealer = new StepDealer({
     plan: planConfigOf(config, mixture, []),

@@ -12,6 +12,7 @@ import type { Committer } from './committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import { pastOf, type Generation } from './form-generation.ts';
+import { nameSome } from './name-some.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from './non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from './open-steps.ts';
 import type { Roster } from './roster.ts';
@@ -19,7 +20,9 @@ import type { Saver } from './saver.ts';
 import type { Settling } from './settling.ts';
 import type { StepDeal } from './step-dealer.ts';
 import type { RunCursor } from './steering-changes.ts';
+import { SpeedWatch } from './speed-watch.ts';
 import { Watch } from './watch.ts';
+import type { WorkerSpeeds } from './worker-speeds.ts';
 import type { GenerationEnding } from './generation-ending.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
@@ -34,6 +37,7 @@ export interface TrainingInit {
   readonly committer: Committer;
   readonly settling: Settling;
   readonly nonFinite: NonFinitePolicy;
+  readonly speeds: WorkerSpeeds;
   readonly taskNames: readonly string[];
   readonly saver: Saver;
   readonly clock: Clock;
@@ -48,6 +52,7 @@ export class Training {
   readonly #openSteps: OpenSteps;
   readonly #watch: Watch;
   readonly #nonFinite = new NonFiniteSteps();
+  readonly #speedWatch: SpeedWatch;
   /** The last step that the generation was sent. */
   #sentStep: number;
   /** Since when the oldest open step is the oldest one, where one is open. */
@@ -60,8 +65,14 @@ export class Training {
     const { members } = generation;
     this.#openSteps = settling.begin(pastOf(generation));
     this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
+    this.#speedWatch = new SpeedWatch(init);
     this.#sentStep = committer.step;
     this.#openSinceMs = clock.monotonicMs();
+  }
+
+  /** Who is slow now, and why. */
+  get slow(): readonly string[] {
+    return this.#speedWatch.slow;
   }
 
   /** @throws what ends the run: a failure that another generation would have as well, DISK_FULL, ABORTED */
@@ -87,12 +98,13 @@ export class Training {
     return step >= config.training.steps || stopReason() !== undefined;
   }
 
-  /** Somebody is ready who is not a member, and there is room. */
-  #joiners(): string[] {
+  /** Why the generation is to end at the next boundary: somebody is ready who is not a member, and there is room; or lanes move. */
+  #whyChange(): string | undefined {
     const { config, roster, generation } = this.#init;
     const most = config.cluster.maxWorkers ?? config.training.numLanes;
     const isFull = generation.members.length >= most;
-    return isFull ? [] : roster.waiting(generation.members).map(({ worker }) => worker.workerId);
+    const joiners = isFull ? [] : roster.waiting(generation.members).map(({ worker }) => worker.workerId);
+    return joiners.length > 0 ? `${nameSome(joiners)} joins` : this.#speedWatch.rebalanceReason;
   }
 
   #endingInOrder(): GenerationEnding | undefined {
@@ -100,8 +112,8 @@ export class Training {
     if (this.#sentStep > committer.step) return undefined;
     const isLast = this.#isLast(this.#sentStep);
     if (isLast && saver.writing === undefined && saver.savedStep === committer.step) return { kind: 'done' };
-    const joiners = isLast ? [] : this.#joiners();
-    return joiners.length === 0 ? undefined : { kind: 'boundary', reason: `${joiners.join(', ')} joins` };
+    const reason = isLast ? undefined : this.#whyChange();
+    return reason === undefined ? undefined : { kind: 'boundary', reason };
   }
 
   async #dealAhead(): Promise<void> {
@@ -111,7 +123,7 @@ export class Training {
     while (
       !this.#isLast(this.#sentStep) &&
       this.#sentStep - committer.step < config.cluster.plansAhead &&
-      this.#joiners().length === 0
+      this.#whyChange() === undefined
     ) {
       const deal = await deals.get(this.#sentStep + 1);
       if (this.#sentStep === committer.step) this.#openSinceMs = clock.monotonicMs();
@@ -184,6 +196,7 @@ export class Training {
     const { settling, generation, clock, nonFinite, log } = this.#init;
     const divergence = await settling.commit(reported);
     this.#openSinceMs = clock.monotonicMs();
+    this.#speedWatch.observe(reported);
     if (nonFinite.wasRetried(reported.step)) {
       const reason = 'it was not finite before and is now, from the same rows: whose fault that was cannot be told';
       log.warn({ step: reported.step, reason }, 'gradient finite again');
@@ -204,9 +217,9 @@ export class Training {
     const { messages } = verdict;
     const message = describeNonFinite(step, messages, (lane) => deals.of(step)!.lanes[lane]!, taskNames);
     const error = new TrainerError('GRADIENT_NOT_FINITE', message);
+    // What is applied without a loss that can be told has no place in the journal.
+    if (messages.some(({ isGradientFinite }) => isGradientFinite)) throw error;
     if (verdict.kind === 'some') {
-      // Where the sum is finite and a loss is not, only who has that lane says so: such a step cannot be told.
-      if (messages.some(({ losses }) => losses.length > 0)) throw error;
       const applied = members.filter((_, rank) => !verdict.ranks.includes(rank));
       const isMajority = 2 * applied.length > members.length; // then the others are behind, and copy the state
       if (!isMajority) {

@@ -37,7 +37,7 @@ export interface PlainWorker {
 }
 
 /** Starts a worker that dials the coordinator. */
-export async function startPlain(
+async function startPlain(
   t: TestContext,
   transport: MemoryTransport,
   coordinator: ScriptedCoordinator,

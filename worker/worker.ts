@@ -223,9 +223,10 @@ export class Worker {
     try {
       const outcome = await runner.run(deal, stop);
       if (outcome.kind === 'not-finite') {
-        const { reason, losses } = outcome;
+        const { kind, reason, losses, isGradientFinite } = outcome;
+        const isFinite = isGradientFinite === undefined ? {} : { isGradientFinite };
         this.#runner = undefined;
-        this.#link.post({ kind: 'not-finite', ...ids, reason, losses: [...losses] });
+        this.#link.post({ kind, ...ids, reason, losses: [...losses], ...isFinite });
         return;
       }
       state.advance(step);

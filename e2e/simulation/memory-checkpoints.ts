@@ -16,7 +16,7 @@ import type { MemoryDisk } from './memory-disk.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
 /** Of one run; the folder of its checkpoints is nowhere but in names. */
-export const CHECKPOINTS_FOLDER = '/simulated/run/checkpoints';
+const CHECKPOINTS_FOLDER = '/simulated/run/checkpoints';
 const MAX_SHARD_BYTES = 1024;
 const KEEP_LAST = 2;
 

@@ -115,6 +115,10 @@ const clusterSchema = z.strictObject({
     .default(300_000)
     .describe('So long workers keep their state and dial again when the coordinator is gone.'),
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
+  rebalance: z
+    .boolean()
+    .default(false)
+    .describe('Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay.'),
   allowFaults: z
     .boolean()
     .default(false)

@@ -127,6 +127,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     reason: longText,
     /** Own lanes whose loss is not finite; task null: the z-loss. */
     losses: z.array(z.object({ lane: count, task: count.nullable(), loss: shortText })).max(65_536),
+    /** Only who has such a loss says so. */
+    isGradientFinite: z.literal(true).optional(),
   }),
   z.object({
     kind: z.literal('saved'),

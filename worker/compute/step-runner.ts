@@ -44,7 +44,12 @@ export interface StepRunnerInit {
 export type StepOutcome =
   | { readonly kind: 'applied'; readonly lanes: LaneSums[]; readonly ms: StepTimes }
   /** The summed gradient is not finite, which every rank sees alike, or an own loss is not: nothing was applied. */
-  | { readonly kind: 'not-finite'; readonly reason: string; readonly losses: readonly BadLoss[] };
+  | {
+      readonly kind: 'not-finite';
+      readonly reason: string;
+      readonly losses: readonly BadLoss[];
+      readonly isGradientFinite?: true;
+    };
 
 /** A loss that is not finite; task null: the z-loss of the lane. */
 export interface BadLoss {
@@ -97,7 +102,8 @@ export class StepRunner {
     const losses = findBadLosses(lanes);
     if (losses.length > 0) {
       progress.advance('waiting', step - 1);
-      return { kind: 'not-finite', reason: 'a loss is not finite, though the gradient is', losses };
+      const reason = 'a loss is not finite, though the gradient is';
+      return { kind: 'not-finite', reason, losses, isGradientFinite: true };
     }
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);

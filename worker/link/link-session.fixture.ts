@@ -20,7 +20,7 @@ import { LinkSession } from './link-session.ts';
 export const TOKEN = 'a token of the test';
 export const EPOCH = 5;
 export const RUN_ID = 'the run';
-export const NUM_LANES = 4;
+const NUM_LANES = 4;
 export const JOIN_DEADLINE_MS = 30_000;
 export const GRACE_MS = 60_000;
 export const RAW_CONFIG = {
