@@ -56,7 +56,8 @@ export class WorkerHandle {
   readonly dataUrl: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
-  #isDropped = false;
+  /** Its socket has closed, or it was dropped; the event that says so may still wait. */
+  isGone = false;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
@@ -124,14 +125,8 @@ export class WorkerHandle {
    * @param code CONNECTION_LOST: it may come back; with any other it ends
    */
   drop(code: ErrorCode, reason: string): void {
-    this.#isDropped = true;
     this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
     this.#connection.close(code, reason);
-  }
-
-  /** It was taken out of the run. */
-  get isDropped(): boolean {
-    return this.#isDropped;
   }
 
   isSameProcess({ host, pid }: JoinMessage): boolean {
@@ -308,6 +303,7 @@ export class ControlServer {
   #lose(worker: WorkerHandle, error: TrainerError): void {
     if (this.#workers.get(worker.workerId) !== worker) return;
     this.#workers.delete(worker.workerId);
+    worker.isGone = true;
     this.events.put({ kind: 'lost', worker, error });
   }
 

@@ -219,4 +219,16 @@ describe('a stranger', () => {
     run.coordinator.requestStop('enough seen');
     await ended;
   });
+
+  for (const [what, script] of [
+    ['another mixture', { mixtureHash: 'ef'.repeat(32) }],
+    ['another engine', { edit: changing('ready', (m) => ({ ...m, engineFingerprint: 'other' })) }],
+  ] as const)
+    test(`that comes late with ${what} is turned away, and the run goes on`, async () => {
+      const { run } = await startRun([{}], { steps: 10 });
+      const ended = run.runToEnd();
+      await run.logged('step committed', { step: 2 });
+      await run.join({ workerId: 'late', ...script });
+      assert.equal((await ended).step, 10);
+    });
 });

@@ -202,6 +202,7 @@ export class Coordinator {
   ): Promise<GenerationEnding> {
     const { config, mixture, epoch, journal, clock, log } = this.#init;
     checkAlike(members, mixture.hash);
+    this.#parts.roster.setEngine(members[0]!.facts.engineFingerprint);
     this.#compareEngine(members[0]!.facts.engineFingerprint);
     this.#phase = 'forming';
     const { path, paramDigest } = this.#loadable;

@@ -50,6 +50,8 @@ export class Roster {
   readonly #leftOut = new Map<string, number>();
   readonly #strikes = new Strikes();
   #lastFailure = '';
+  /** Of those that train. */
+  #engineFingerprint: string | undefined;
 
   constructor(init: RosterInit) {
     this.#init = init;
@@ -59,7 +61,7 @@ export class Roster {
     return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
-  /** Those who are dropped, or left out for a while, are not among them. */
+  /** Those who are excluded, or left out for a while, are not among them. */
   get ready(): readonly ReadyWorker[] {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
@@ -129,9 +131,9 @@ export class Roster {
     worker.drop('JOIN_REFUSED', excluded);
   }
 
-  #takesPart({ workerId, isDropped }: WorkerHandle): boolean {
+  #takesPart({ workerId, isGone }: WorkerHandle): boolean {
     const untilMs = this.#leftOut.get(workerId);
-    if (isDropped) return false; // that it is lost waits to be heard
+    if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // that it is gone may be heard later
     return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 
@@ -152,6 +154,13 @@ export class Roster {
 
   #takeReady(worker: WorkerHandle, facts: ReadyMessage): void {
     if (!this.#preparing.delete(worker)) return;
+    const difference = this.#differenceOf(facts);
+    if (difference !== undefined) {
+      const reason = `${worker.toString()}: ${difference}; all workers of a run must be alike`;
+      this.#init.log.error({ workerId: worker.workerId, reason }, 'worker refused');
+      worker.drop('JOIN_REFUSED', reason);
+      return;
+    }
     const { runId, epoch, epochBefore, log } = this.#init;
     const { held, engine, engineFingerprint, engineNotes, numParameters } = facts;
     const counts =
@@ -165,6 +174,20 @@ export class Roster {
     log.info({ workerId, engine, engineFingerprint, numParameters, heldStep }, 'worker ready');
     for (const reason of engineNotes ?? [])
       if (!said.has(reason)) log.warn({ workerId, reason }, 'engine not as it could be');
+  }
+
+  /** From then on nobody is admitted who has another one. */
+  setEngine(fingerprint: string): void {
+    this.#engineFingerprint = fingerprint;
+  }
+
+  /** In what a worker differs from those that train; undefined where in nothing, or nobody has trained. */
+  #differenceOf({ engineFingerprint, mixtureHash }: ReadyMessage): string | undefined {
+    const engine = this.#engineFingerprint;
+    const { hash } = this.#init.mixture;
+    if (engine === undefined) return undefined; // who is there at the start is compared when the first generation is formed
+    if (engineFingerprint !== engine) return `expected engine ${engine}, got ${engineFingerprint}`;
+    return mixtureHash === hash ? undefined : `expected mixture ${hash}, got ${mixtureHash}`;
   }
 
   #takeFailure(worker: WorkerHandle, { error }: Extract<WorkerMessage, { kind: 'failed' }>): void {

@@ -208,6 +208,7 @@ export class ScriptedWorker {
     if (this.#form !== form) return;
     const summed = await this.#links.sum(deal, form.members.length, () => this.#form === form);
     if (summed === undefined) return;
+    if (this.#script.loses?.(deal.step) === true) await new Promise(() => undefined);
     const losses = this.#script.notFinite?.(deal.step);
     if (losses !== undefined) {
       this.#drop();
@@ -215,7 +216,6 @@ export class ScriptedWorker {
       this.say({ kind: 'not-finite', epoch, generation, step, reason: 'the gradient of w is not finite', losses });
       return;
     }
-    if (this.#script.loses?.(deal.step) === true) await new Promise(() => undefined);
     this.#digest = digestOf(`${this.#digest} ${summed.gradDigest}`);
     this.#held = { ...this.#held!, step: deal.step };
     this.#links.tell(this.workerId, this.#digest);

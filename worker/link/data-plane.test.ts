@@ -119,4 +119,25 @@ describe('data plane', { timeout: 20_000 }, () => {
     assert.equal(third[0]!.arena.memory, second.arena.memory);
     closeAll(third);
   });
+
+  test('a state is asked for from the form on until it is withdrawn, of that generation only', async (t) => {
+    const transport = new MemoryTransport();
+    const { planes, members } = await openTwo(t, transport);
+    const alone = [
+      { ...members[0]!, lanes: { first: 0, end: 4 } },
+      { ...members[1]!, lanes: { first: 4, end: 4 } },
+    ];
+    const stop = new AbortController();
+    const form = formOf(alone, 0, { generation: 2, receivers: [1] });
+    const forming = planes[0]!.form({ form, config, signal: stop.signal }).catch(() => undefined);
+    const ask = (generation: number): Promise<Connection> =>
+      transport.dial(`${members[0]!.dataUrl}/state/5/${generation}/0/1`, { token: TOKEN, timeoutMs: 1_000 });
+    await assert.rejects(ask(1), { message: /expected epoch 5 generation 2/u });
+    const connection = await ask(2);
+    planes[0]!.withdrawState();
+    assert.equal((await connection.closed).code, 1000);
+    await assert.rejects(ask(2), { message: /no state is served here now/u });
+    stop.abort();
+    await forming;
+  });
 });
