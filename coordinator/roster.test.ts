@@ -133,4 +133,17 @@ describe('roster', () => {
       [b.handle],
     );
   });
+
+  test('who is left out stays connected, and is a candidate again after 30 s', async () => {
+    const clock = new ManualClock();
+    const scripted = new ScriptedRoom(clock);
+    const [a, b] = [scripted.ready('a'), scripted.ready('b')];
+    scripted.roster.leaveOut('b', 'its links break');
+    const ids = (): string[] => scripted.roster.ready.map(({ worker }) => worker.workerId);
+    assert.deepEqual([ids(), b.isClosed()], [['a'], false]);
+    await clock.advance(29_999);
+    assert.deepEqual(scripted.roster.waiting([a.handle]), []);
+    await clock.advance(1);
+    assert.deepEqual(ids(), ['a', 'b']);
+  });
 });

@@ -61,7 +61,7 @@ export class Roster {
     return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
-  /** Those who are dropped, or left out for a while, are not among them. */
+  /** Those who are excluded, or left out for a while, are not among them. */
   get ready(): readonly ReadyWorker[] {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
