@@ -246,7 +246,8 @@ export class Worker {
   #stop(error: TrainerError, what: string): void {
     this.#runner = undefined;
     this.#progress.advance('waiting', this.#prepared?.state.step ?? 0);
-    this.#init.log.warn({ code: error.code, reason: error.message, ...this.#ids }, what);
+    const { code, message: reason } = error;
+    this.#init.log.warn({ code, reason, ...this.#ids, what }, 'generation not gone on with');
     // Of these the link has told the coordinator, or was told by it.
     if (error.code !== 'ABORTED' && error !== this.#link.generationError) this.#fail(error);
   }
