@@ -28,7 +28,6 @@ function start(held: Readonly<Record<string, Partial<HeldState> | null>>, change
     epoch: EPOCH,
     generation: GENERATION,
     step: STEP,
-    speeds: undefined,
     isState: (heldStep) => heldStep === STEP,
     speeds: undefined,
     checkpoint: undefined,

@@ -20,13 +20,11 @@ import {
   type StepCommitted,
 } from './journal-records.ts';
 import { ManualClock } from './manual-clock.fixture.ts';
-import { planConfigOf } from './plan-config.ts';
 import type { RunSummaryView } from './run-summary.ts';
 import type { WrittenCheckpoint } from './saver.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';
 import { ScriptedWorker, type Script } from './scripted-worker.fixture.ts';
 import { startFromScratch, type StartingPoint } from './starting-point.ts';
-import { StepDealer } from './step-dealer.ts';
 
 export const TOKEN = 'a token of the test';
 export const MIXTURE_HASH = 'cd'.repeat(32);
@@ -205,22 +203,6 @@ export async function undisturbed(init: SmallRunInit = {}): Promise<SmallRun['co
   const { run } = await startRun([{}], init);
   await run.runToEnd();
   return run.committed;
-}
-
-/** The dealer of the run after so many steps. */
-async function dealerAt(step: number, { config, mixture }: SmallRun): Promise<StepDealer> {
-  const { training, schedule } = config;
-  const dealer = new StepDealer({
-    plan: planConfigOf(config, mixture, []),
-    rateChanges: [],
-    tasks: TASKS,
-    schedule,
-    rowsPerStep: training.rowsPerStep,
-    numLanes: training.numLanes,
-    step: 0,
-  });
-  while (dealer.step < step) await dealer.deal();
-  return dealer;
 }
 
 /** Checkpoints that are names, and the digests of the parameters in them. */
