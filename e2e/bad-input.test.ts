@@ -62,7 +62,7 @@ describe('bad input', () => {
     [
       'more workers than lanes',
       ['train', '--config', TINY, '--workers', '5'],
-      [/cluster\.minWorkers: expected at most numLanes \(4\), got 5/u],
+      [/cluster\.startWorkers: expected at most numLanes \(4\), got 5/u],
     ],
     [
       'problems in the config, all at once',

@@ -58,7 +58,7 @@ describe('the ledger of a run', () => {
     ];
     const first = startExmix(start, home);
     await first.printed(/step 1\d\d\//u);
-    first.child.kill('SIGKILL'); // in mid-step: the next session goes back to a checkpoint and does steps again
+    first.child.kill('SIGKILL'); // in mid-step: the next session goes on at the last committed step, which the workers hold
     await first.ended;
     await resume(180, 1);
     await resume(230, 3);
@@ -71,11 +71,12 @@ describe('the ledger of a run', () => {
     assert.equal(audit.numViolations, 0);
     assert.equal(audit.sessions.length, 4);
     const [first, second] = audit.sessions;
-    assert.ok(first!.lastStep > first!.keptStep, 'the kill made the second session do steps again');
+    assert.equal(first!.lastStep, first!.keptStep, 'nothing is done again');
     assert.equal(second!.startStep, first!.keptStep);
     assert.equal(audit.sessions.at(-1)!.keptStep, STEPS);
     const logged = readLog(run).filter(({ msg }) => msg === 'step committed');
-    assert.ok(logged.length > STEPS);
+    // A coordinator that is killed between journal and log leaves a line out.
+    assert.ok(logged.length >= STEPS - 1, `${logged.length} steps are logged`);
     assert.equal((await ledger('audit', run)).code, 0);
   });
 

@@ -200,7 +200,7 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
     if (workers > numLanes) problem(['cluster', field], `expected at most numLanes (${numLanes}), got ${workers}`);
   if (startWorkers < minWorkers)
     problem(['cluster', 'startWorkers'], `expected at least minWorkers (${minWorkers}), got ${startWorkers}`);
-  if (maxWorkers < startWorkers)
+  if (config.cluster.maxWorkers !== undefined && maxWorkers < startWorkers)
     problem(
       ['cluster', 'maxWorkers'],
       `expected at least the workers of the start (${startWorkers}), got ${maxWorkers}`,
