@@ -1,9 +1,9 @@
 /** One run of real processes that nothing stops: workers and coordinator are killed and stopped, and the bits stay. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
+import { exmix, finalDigest, killWorkers, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
 
 const folder = temporaryFolder();
 const home = join(folder, 'home');
@@ -34,17 +34,8 @@ function pidOf(workerId: string): number {
   return process.pid;
 }
 
-/** Workers that a failing test leaves behind: nobody else would end them. */
-after(() => {
-  const workers = join(run, 'workers');
-  if (!existsSync(workers)) return;
-  for (const file of readdirSync(workers).filter((name) => name.endsWith('.json')))
-    try {
-      process.kill(pidOf(file.slice(0, -5)), 'SIGKILL');
-    } catch {
-      // gone
-    }
-});
+/** A failing test leaves them behind, and nobody else would end them. */
+after(() => killWorkers(run));
 
 describe('a run that nothing stops', () => {
   test('workers killed and stopped, the coordinator killed: it goes on, and has the bits of the run that was left alone', async () => {

@@ -1,6 +1,6 @@
 /** Runs the real command in a real process, and reads what it leaves in its run folder. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -76,6 +76,19 @@ export function startExmix(args: readonly string[], home: string): RunningExmix 
 /** Runs `exmix` to its end. */
 export function exmix(args: readonly string[], home: string): Promise<Ended> {
   return startExmix(args, home).ended;
+}
+
+/** Ends the workers that `exmix train` has left behind, if any. */
+export function killWorkers(runFolder: string): void {
+  const workers = join(runFolder, 'workers');
+  if (!existsSync(workers)) return;
+  for (const file of readdirSync(workers).filter((name) => name.endsWith('.json')))
+    try {
+      const facts = JSON.parse(readFileSync(join(workers, file), 'utf8')) as { process: { pid: number } };
+      process.kill(facts.process.pid, 'SIGKILL');
+    } catch {
+      // gone
+    }
 }
 
 /** The records of a run's log; one that is being written is left out. */

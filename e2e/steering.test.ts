@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { exmix, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
+import { exmix, killWorkers, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
 
 const folder = temporaryFolder();
 const home = join(folder, 'home');
@@ -81,6 +81,7 @@ describe('exmix mixture set and show', () => {
     assert.match(stranger.stderr, /AUTH_FAILED/u);
     running.child.kill('SIGKILL');
     await running.ended;
+    killWorkers(run); // and with them the state: the run goes back to its newest checkpoint
 
     const before = digestsOf(run);
     const steps = Math.max(...before.keys()) + 6;
