@@ -32,13 +32,6 @@ const BUGS: readonly PlantedBug[] = [
     seenAs: /expected gradient|did not finish/u,
   },
   {
-    what: 'states of an epoch that the run has gone back from are trusted',
-    file: 'coordinator/roster.ts',
-    from: '(held.epoch === epoch || held.epoch === epochBefore)',
-    to: '(held.epoch <= epoch || held.epoch === epochBefore)',
-    seenAs: /./u,
-  },
-  {
     what: 'a step is committed with the first report of it',
     file: 'coordinator/open-steps.ts',
     from: 'if (reports.length < this.#worldSize) return undefined;',

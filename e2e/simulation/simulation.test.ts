@@ -80,10 +80,6 @@ describe('simulated run', () => {
       (call, numBefore) => (call === 'apply' && numBefore === 2 ? 'throw' : undefined),
     ],
     ['hangs', (call, numBefore) => (call === 'step' && numBefore === 9 ? 'hang' : undefined)],
-    [
-      'has one bit of its state flipped',
-      (call, numBefore) => (call === 'apply' && numBefore === 1 ? 'flip-bit' : undefined),
-    ],
   ];
   for (const [what, mishap] of mishaps)
     test(`a run whose worker ${what} comes to its end with the bits of the reference`, async () => {
