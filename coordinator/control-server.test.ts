@@ -6,7 +6,7 @@ import { PROTOCOL_VERSION, type WorkerMessage } from '../shared/protocol/message
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
 import type { CloseInfo, Connection, Transport } from '../shared/transport/transport.ts';
 import { ControlServer, type ControlEvent, type WorkerHandle } from './control-server.ts';
-import { ManualClock, rest } from './manual-clock.fixture.ts';
+import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
 
 const TOKEN = 'a token of the test';
 const SILENCE_MS = 4_000;

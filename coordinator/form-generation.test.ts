@@ -4,7 +4,7 @@ import type { CoordinatorMessage, HeldState } from '../shared/protocol/messages.
 import { createLogger } from '../shared/logger.ts';
 import { checkAlike, formGeneration, type FormInit } from './form-generation.ts';
 import type { JournalRecord } from './journal-records.ts';
-import { ManualClock, rest } from './manual-clock.fixture.ts';
+import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
 import { toTrainerError } from '../shared/errors.ts';
 import { EPOCH, ScriptedRoom, type ScriptedHandle } from './scripted-handle.fixture.ts';
 import { MIXTURE_HASH } from './small-run.fixture.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { gatherWorkers, type GatherInit } from './gather-workers.ts';
-import { ManualClock, rest } from './manual-clock.fixture.ts';
+import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
 import { readyMessage, ScriptedRoom, type ScriptedHandle } from './scripted-handle.fixture.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 

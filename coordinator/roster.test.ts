@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TrainerError } from '../shared/errors.ts';
 import type { HeldState } from '../shared/protocol/messages.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../shared/manual-clock.fixture.ts';
 import type { RosterInit } from './roster.ts';
 import { EPOCH, readyMessage, RUN_ID, ScriptedRoom, type ScriptedHandle } from './scripted-handle.fixture.ts';
 

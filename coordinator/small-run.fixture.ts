@@ -19,7 +19,7 @@ import {
   type JournalState,
   type StepCommitted,
 } from './journal-records.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../shared/manual-clock.fixture.ts';
 import type { RunSummaryView } from './run-summary.ts';
 import type { WrittenCheckpoint } from './saver.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, describe, test, type TestContext } from 'node:test';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { isAlive } from '../../shared/process-identity.ts';
-import { ManualClock } from '../../worker/link/manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { LocalWorkers, type LocalWorkersInit, type LocalWorkerView } from './local-workers.ts';
 import { LOOK_EVERY_MS } from './worker-process.ts';
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { identityOf, isAlive } from '../../shared/process-identity.ts';
-import { ManualClock } from '../../worker/link/manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { adoptProcess, startProcess, withinMs, type WorkerProcess } from './worker-process.ts';
 
 const SLEEP = ['sleep', '600'] as const;

@@ -9,7 +9,7 @@ import type { Connection, DialInit } from '../../shared/transport/transport.ts';
 import { ScriptedCoordinator, type ScriptedPeer } from '../scripted-coordinator.fixture.ts';
 import { CoordinatorLine } from './coordinator-line.ts';
 import { RAW_CONFIG, TOKEN, welcome } from './link-session.fixture.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 export const { cluster } = checkConfig(RAW_CONFIG, 'the test');
 export const PORT = 7;

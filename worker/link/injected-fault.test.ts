@@ -7,7 +7,7 @@ import { describe, test, type TestContext } from 'node:test';
 import { FRAME_PART, FRAME_SUM, type FrameHeader } from '../collective/frame-header.ts';
 import type { Link } from '../collective/link.ts';
 import { FaultInjector } from './injected-fault.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 const HOLD_MS = 3_000;
 

@@ -6,7 +6,7 @@ import { toCloseCode } from '../../shared/transport/close-codes.ts';
 import type { ScriptedPeer } from '../scripted-coordinator.fixture.ts';
 import { abort, EPOCH, form, formAll, ids, open, save, welcome, type Opened } from './link-session.fixture.ts';
 import type { LinkRequest } from './link-messages.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 const PLANS_AHEAD = 3;
 

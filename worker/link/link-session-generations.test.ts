@@ -17,7 +17,7 @@ import {
   welcomeAll,
   type Opened,
 } from './link-session.fixture.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 /** All compute a step, and all get the canonical sum. */
 async function trainStep({ subjects, peers }: Opened, step: number): Promise<void> {

@@ -23,7 +23,7 @@ import {
   welcomeAll,
 } from './link-session.fixture.ts';
 import type { LinkData } from './link-messages.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 describe('link session', { timeout: 30_000 }, () => {
   test('joins with its name, its data port and the protocol it speaks', async (t) => {

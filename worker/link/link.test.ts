@@ -5,7 +5,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { abort, deal, EPOCH, formOf, nobody, welcome } from './link-session.fixture.ts';
 import type { LinkEvent, LinkRequest } from './link-messages.ts';
 import { Link } from './link.ts';
-import { ManualClock } from './manual-clock.fixture.ts';
+import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 const never = new AbortController().signal;
 const tensors = { parameters: new Map<string, Float32Array>(), optimizerSlots: new Map<string, Float32Array>() };

@@ -1,6 +1,6 @@
 /** A clock that stands still until the test moves it, by hand or for as long as some work needs. */
-import type { Clock } from '../shared/clock.ts';
-import { assertInvariant, TrainerError } from '../shared/errors.ts';
+import type { Clock } from './clock.ts';
+import { assertInvariant, TrainerError } from './errors.ts';
 
 /** Work that needs more than this waits for something that does not come, ms of this clock. */
 const LONGEST_WORK_MS = 3_600_000;
@@ -44,6 +44,11 @@ export class ManualClock implements Clock {
         signal?.addEventListener('abort', onAbort, { once: true });
       }
     });
+  }
+
+  /** Sleeps under way. */
+  get numSleeping(): number {
+    return this.#sleepers.size;
   }
 
   /** Moves time on and wakes who is due; a step that is longer than their sleep is one in which nothing could run. */
