@@ -5,8 +5,9 @@ import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION, type WorkerMessage } from '../shared/protocol/messages.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
 import type { CloseInfo, Connection, Transport } from '../shared/transport/transport.ts';
-import { ControlServer, type ControlEvent, type WorkerHandle } from './control-server.ts';
+import { ControlServer, type ControlEvent } from './control-server.ts';
 import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 const TOKEN = 'a token of the test';
 const SILENCE_MS = 4_000;

@@ -2,23 +2,16 @@
  * The coordinator's side of the control sockets: from connections to events in a mailbox, in the order they came.
  * A connection is nobody until it has said a valid `join`; what breaks a rule is closed with its code and logged, and harms no one else.
  */
-import { toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
+import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { Logger } from '../shared/logger.ts';
 import { Mailbox } from '../shared/mailbox.ts';
-import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
-import {
-  PROTOCOL_VERSION,
-  workerMessageSchema,
-  type CoordinatorMessage,
-  type WorkerMessage,
-  type WorkerPhase,
-  type WorkerStall,
-} from '../shared/protocol/messages.ts';
+import { decodeMessage } from '../shared/protocol/codec.ts';
+import { PROTOCOL_VERSION, workerMessageSchema, type WorkerMessage } from '../shared/protocol/messages.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../shared/transport/transport.ts';
-import { StallLog } from './worker-stall.ts';
+import { WorkerHandle } from './worker-handle.ts';
 
 /** Events of all workers that may wait for the coordinator's loop. */
 const MAILBOX_CAPACITY = 65_536;
@@ -31,7 +24,6 @@ const WATCH_MS = 250;
 /** A look that comes so much too late says that this process itself stood still: then nobody is blamed for silence, ms. */
 const OWN_PAUSE_MS = 1_000;
 
-type JoinMessage = Extract<WorkerMessage, { kind: 'join' }>;
 /** Messages that the loop handles; joins and heartbeats end here. */
 export type WorkerEventMessage = Exclude<WorkerMessage, { kind: 'join' | 'heartbeat' }>;
 
@@ -39,109 +31,6 @@ export type ControlEvent =
   | { readonly kind: 'joined'; readonly worker: WorkerHandle }
   | { readonly kind: 'message'; readonly worker: WorkerHandle; readonly message: WorkerEventMessage }
   | { readonly kind: 'lost'; readonly worker: WorkerHandle; readonly error: TrainerError };
-
-interface WorkerHandleInit {
-  readonly connection: Connection;
-  readonly nowMs: number;
-  readonly log: Logger;
-  /** It is no worker of this run from now on. */
-  readonly onDrop: (error: TrainerError) => void;
-}
-
-/** A worker that has joined, as long as its socket lives. */
-export class WorkerHandle {
-  readonly workerId: string;
-  readonly host: string;
-  readonly pid: number;
-  readonly dataUrl: string;
-  readonly #connection: Connection;
-  readonly #onDrop: (error: TrainerError) => void;
-  /** Its socket has closed, or it was dropped; the event that says so may still wait. */
-  isGone = false;
-  /** Clock time of the last message, ms. */
-  lastHeardMs: number;
-  /** Clock time of the last heartbeat, ms. */
-  beatMs: number;
-  /** Clock time when its progress counter moved last, by its heartbeats, ms. */
-  progressMs: number;
-  /** Of the time since then it has waited for its source of data, ms. */
-  stalledMs = 0;
-  #progress = -1;
-  phase: WorkerPhase = 'starting';
-  /** The most memory its process has reported, B. */
-  mostResidentBytes = 0;
-  /** Updates it has applied, by its last heartbeat. */
-  step = 0;
-  /** It waits for its source of data, by its last heartbeat. */
-  stall: WorkerStall | undefined;
-
-  /** Tells that it waits for its source, and that it goes on. */
-  readonly stallLog: StallLog;
-
-  constructor(join: JoinMessage, { connection, nowMs, log, onDrop }: WorkerHandleInit) {
-    this.workerId = join.workerId;
-    this.host = join.host;
-    this.pid = join.pid;
-    this.dataUrl = join.dataUrl;
-    this.#connection = connection;
-    this.#onDrop = onDrop;
-    this.lastHeardMs = nowMs;
-    this.beatMs = nowMs;
-    this.progressMs = nowMs;
-    this.stallLog = new StallLog(log, join.workerId);
-  }
-
-  /** Queues a message. A failure to send closes the socket, which the loop sees as `lost`. */
-  send(message: CoordinatorMessage): void {
-    this.#connection.send([encodeMessage(message)]).catch((error: unknown) => {
-      const { code, message: reason } = toTrainerError(error);
-      this.#connection.close(code, reason);
-    });
-  }
-
-  /** Takes what a heartbeat says. */
-  beat({ progress, phase, residentBytes = 0, step, stall }: Extract<WorkerMessage, { kind: 'heartbeat' }>): void {
-    const sinceMs = this.lastHeardMs - this.beatMs;
-    this.beatMs = this.lastHeardMs;
-    if (progress !== this.#progress) {
-      this.progressMs = this.beatMs;
-      this.stalledMs = 0;
-    } else if (stall !== undefined) this.stalledMs += Math.min(stall.forMs, sinceMs);
-    this.#progress = progress;
-    this.phase = phase;
-    this.mostResidentBytes = Math.max(this.mostResidentBytes, residentBytes);
-    this.step = step;
-    this.stall = stall;
-    this.stallLog.heard(stall);
-  }
-
-  /** Ends the connection in good order. */
-  close(reason: string): void {
-    this.#connection.close('NORMAL', reason);
-  }
-
-  /**
-   * Takes the worker out of the run at once, whether or not its socket answers: the loop sees it as `lost`.
-   * @param code CONNECTION_LOST: it may come back; with any other it ends
-   */
-  drop(code: ErrorCode, reason: string): void {
-    this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
-    this.#connection.close(code, reason);
-  }
-
-  isSameProcess({ host, pid }: JoinMessage): boolean {
-    return host === this.host && pid === this.pid;
-  }
-
-  /** Resolves when the socket is gone. */
-  get closed(): Promise<unknown> {
-    return this.#connection.closed;
-  }
-
-  toString(): string {
-    return `worker ${this.workerId} (pid ${this.pid} on ${this.host})`;
-  }
-}
 
 export interface ControlServerInit {
   readonly transport: Transport;

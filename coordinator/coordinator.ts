@@ -4,9 +4,9 @@
  * this one puts them in order.
  */
 import { relative } from 'node:path';
-import type { TrainerError } from '../shared/errors.ts';
-import { toTrainerError } from '../shared/errors.ts';
+import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
+import { checkAlike } from './check-alike.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { Consequences } from './consequences.ts';
 import { ControlServer } from './control-server.ts';
@@ -15,7 +15,7 @@ import { planRewind, type EpochEnding, type Rewind } from './epoch-ending.ts';
 import { failRun, finishRun } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
 import { faultRoutes } from './fault-requests.ts';
-import { checkAlike, formGeneration, type Generation } from './form-generation.ts';
+import { formGeneration, type Generation } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
 import type { RoomOnDisk } from './room-on-disk.ts';
 import { predictRunOf } from './predicted-run.ts';

@@ -1,5 +1,5 @@
 /** Workers in the answer to `GET /status`. */
-import type { WorkerHandle } from './control-server.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** @param members of the generation, in rank order */
 export function describeWorkers(workers: readonly WorkerHandle[], members: readonly WorkerHandle[]): object[] {

@@ -5,18 +5,17 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import { Committer } from './committer.ts';
+import { createDealer } from './create-dealer.ts';
 import { DealtSteps } from './dealt-steps.ts';
 import type { PastGeneration } from './form-generation.ts';
 import type { Journal } from './journal.ts';
 import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
 import { NonFinitePolicy } from './non-finite.ts';
 import type { StepSummary } from './open-steps.ts';
-import { planConfigOf } from './plan-config.ts';
 import { Roster } from './roster.ts';
 import { Saver } from './saver.ts';
 import { Settling } from './settling.ts';
 import type { StartingPoint } from './starting-point.ts';
-import { StepDealer } from './step-dealer.ts';
 import { Steering } from './steering.ts';
 import { WorkerSpeeds } from './worker-speeds.ts';
 
@@ -57,17 +56,8 @@ export interface EpochParts {
 export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, onCommit }: EpochHooks): EpochParts {
   const { config, runId, epoch, start, before, mixture, checkpoints, journal, ledger, clock, log } = init;
   const { sizes, tasks, taskNames } = mixture;
-  const { rateChanges, step } = start;
-  const dealer = new StepDealer({
-    plan: planConfigOf(config, mixture, rateChanges),
-    rateChanges,
-    tasks,
-    schedule: config.schedule,
-    rowsPerStep: config.training.rowsPerStep,
-    numLanes: config.training.numLanes,
-    step,
-    ...(start.cursor === undefined ? {} : { cursor: start.cursor }),
-  });
+  const { step } = start;
+  const dealer = createDealer(init, start);
   const deals = new DealtSteps(dealer);
   const steering = new Steering({ config, sizes, tasks, dealer, journal, epoch, log });
   const committer = new Committer({

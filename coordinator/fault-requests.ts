@@ -8,7 +8,7 @@ import type { Logger } from '../shared/logger.ts';
 import { nearestHint } from '../shared/nearest-names.ts';
 import { faultKindSchema, MAX_FAULT_MS } from '../shared/protocol/messages.ts';
 import type { Routes } from './control-requests.ts';
-import type { WorkerHandle } from './control-server.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 const faultRequestSchema = z.strictObject({
   kind: faultKindSchema,

@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CoordinatorMessage, HeldState } from '../shared/protocol/messages.ts';
 import { createLogger } from '../shared/logger.ts';
-import { checkAlike, formGeneration, type FormInit } from './form-generation.ts';
+import { formGeneration, type FormInit } from './form-generation.ts';
 import type { JournalRecord } from './journal-records.ts';
 import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
 import { toTrainerError } from '../shared/errors.ts';
 import { EPOCH, ScriptedRoom, type ScriptedHandle } from './scripted-handle.fixture.ts';
-import { MIXTURE_HASH } from './small-run.fixture.ts';
 
 const GENERATION = 3;
 const STEP = 7;
@@ -223,23 +222,5 @@ describe('forming a generation', () => {
     await rest();
     stop.abort();
     await assert.rejects(forming, { code: 'ABORTED' });
-  });
-});
-
-describe('workers of one run', () => {
-  test('must have the same mixture and engine; who has not is named', () => {
-    const room = new ScriptedRoom(new ManualClock());
-    room.ready('a');
-    const members = () => room.roster.ready;
-    checkAlike(members(), MIXTURE_HASH);
-    assert.throws(() => checkAlike(members(), B.replace('cd', 'ef')), {
-      code: 'MIXTURE_MISMATCH',
-      message: /worker a/u,
-    });
-    room.ready('b', null, { engineFingerprint: 'other' });
-    assert.throws(() => checkAlike(members(), MIXTURE_HASH), {
-      code: 'STATE_DIVERGED',
-      message: /worker b .*expected engine scripted 1, got other/u,
-    });
   });
 });

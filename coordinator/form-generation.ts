@@ -6,12 +6,14 @@ import { assignLanes } from '../shared/assign-lanes.ts';
 import type { LaneRun } from '../shared/lane-tree.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { StateSource } from '../shared/protocol/messages.ts';
-import type { ControlServer, WorkerHandle } from './control-server.ts';
+import type { ControlServer } from './control-server.ts';
+import type { DigestReport } from './divergence.ts';
 import type { Journal } from './journal.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
 import { planStateSources } from './state-sources.ts';
 import { judgeProofs } from './state-proofs.ts';
 import type { BrokenGeneration } from './generation-ending.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 export interface Generation {
   readonly epoch: number;
@@ -32,19 +34,6 @@ export interface PastGeneration {
 
 export function pastOf({ epoch, generation, members }: Generation): PastGeneration {
   return { epoch, generation, members: members.map(({ workerId }) => workerId) };
-}
-
-/** @throws MIXTURE_MISMATCH, STATE_DIVERGED (engines) naming the worker: with it the bits would not be those of any number of workers */
-export function checkAlike(members: readonly ReadyWorker[], mixtureHash: string): void {
-  const reference = members[0]!.facts;
-  for (const { worker, facts } of members) {
-    const differ = (what: string, expected: string, found: string): string =>
-      `${worker.toString()}: expected ${what} ${expected}, got ${found}; all workers of a run must be alike`;
-    if (facts.mixtureHash !== mixtureHash)
-      throw new TrainerError('MIXTURE_MISMATCH', differ('mixture', mixtureHash, facts.mixtureHash));
-    if (facts.engineFingerprint !== reference.engineFingerprint)
-      throw new TrainerError('STATE_DIVERGED', differ('engine', reference.engineFingerprint, facts.engineFingerprint));
-  }
 }
 
 export interface FormInit {
@@ -155,24 +144,35 @@ export async function formGeneration(
   if (proveState) {
     const expected = sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined;
     const proofs = handles.map((worker, rank) => ({ rank, digest: digests.get(worker) ?? 'nothing' }));
-    const verdict = judgeProofs(proofs, expected);
-    if (verdict.kind !== 'agree') {
-      const error = new TrainerError('STATE_DIVERGED', `parameters at step ${step}: ${verdict.reason}`);
-      if (verdict.kind === 'no-majority') throw error;
-      const outliers = verdict.ranks.map((rank) => handles[rank]!);
-      for (const [i, { workerId }] of outliers.entries()) {
-        const rank = verdict.ranks[i]!;
-        const [found, wanted] = [proofs[rank]!.digest, verdict.majority];
-        log.error({ step, rank, workerId, expected: wanted, found }, 'rank differs');
-        roster.distrust(workerId);
-      }
-      return { ...broken(error), outliers };
-    }
+    const outliers = findOutliers(init, proofs, expected);
+    if (outliers !== undefined)
+      return { ...broken(outliers.error), outliers: outliers.ranks.map((rank) => handles[rank]!) };
   }
   for (const worker of handles) roster.place(worker, step);
   const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep, reason };
   log.info(fields, 'generation formed');
   return { kind: 'formed', generation };
+}
+
+/**
+ * Members whose state is not that of the others; from now on it counts no more. Undefined: there are none.
+ * @throws STATE_DIVERGED where nobody can tell which is right
+ */
+function findOutliers(
+  { members, step, roster, log }: FormInit,
+  proofs: readonly DigestReport[],
+  expected: string | undefined,
+): { readonly error: TrainerError; readonly ranks: readonly number[] } | undefined {
+  const verdict = judgeProofs(proofs, expected);
+  if (verdict.kind === 'agree') return undefined;
+  const error = new TrainerError('STATE_DIVERGED', `parameters at step ${step}: ${verdict.reason}`);
+  if (verdict.kind === 'no-majority') throw error;
+  for (const rank of verdict.ranks) {
+    const { workerId } = members[rank]!.worker;
+    log.error({ step, rank, workerId, expected: verdict.majority, found: proofs[rank]!.digest }, 'rank differs');
+    roster.distrust(workerId);
+  }
+  return { error, ranks: verdict.ranks };
 }
 
 function send(

@@ -1,7 +1,7 @@
 /** How a generation can end. */
 import type { TrainerError } from '../shared/errors.ts';
 import type { LinkFailure } from './broken-links.ts';
-import type { WorkerHandle } from './control-server.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 export type GenerationEnding =
   /** The last step is committed and saved. */

@@ -5,12 +5,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { numericsHash } from '../shared/config/load-config.ts';
 import { TrainerError } from '../shared/errors.ts';
-import type { JournalState } from './journal-records.ts';
-import { planConfigOf } from './plan-config.ts';
-import type { StartInit, StartingPoint } from './starting-point.ts';
-import { StepDealer } from './step-dealer.ts';
-import { journalCursor } from './steering-changes.ts';
+import { createDealer } from './create-dealer.ts';
 import type { PastGeneration } from './form-generation.ts';
+import type { JournalState } from './journal-records.ts';
+import type { StartInit, StartingPoint } from './starting-point.ts';
+import { journalCursor } from './steering-changes.ts';
 
 /** The generation that trained when the coordinator died; undefined where it ended in order, or nobody had trained. */
 export function openGeneration({ ending, generation }: JournalState): PastGeneration | undefined {
@@ -50,16 +49,7 @@ export async function goOnFrom(
         'was prepared from, or go on from the newest checkpoint by --allow-mixture-change',
     );
   if (step <= saved.step) return saved;
-  const dealer = new StepDealer({
-    plan: planConfigOf(config, mixture, saved.rateChanges),
-    rateChanges: saved.rateChanges,
-    tasks: mixture.tasks,
-    schedule: config.schedule,
-    rowsPerStep: config.training.rowsPerStep,
-    numLanes: config.training.numLanes,
-    step: saved.step,
-    ...(saved.cursor === undefined ? {} : { cursor: saved.cursor }),
-  });
+  const dealer = createDealer(init, saved);
   while (dealer.step < step) await dealer.deal();
   const { cursor } = dealer;
   const expected = state.lastCommit?.cursor;

@@ -3,11 +3,11 @@ import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { systemClock } from '../shared/clock.ts';
 import { checkConfig } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
+import { BEGINNING, createDealer } from './create-dealer.ts';
 import { createStepRecorder } from './ledger/record-step.ts';
 import type { StepSummary } from './open-steps.ts';
 import { openRun, type OpenRun, type OpenRunInit } from './open-run.ts';
-import { planConfigOf } from './plan-config.ts';
-import { StepDealer } from './step-dealer.ts';
+import type { StepDealer } from './step-dealer.ts';
 import { journalCursor } from './steering-changes.ts';
 
 export const MIXTURE_HASH = 'cd'.repeat(32);
@@ -56,18 +56,7 @@ export function open(init: Partial<OpenRunInit>): Promise<OpenRun> {
 
 /** The dealer of a run from where it was opened; from the beginning where that is left out. */
 export function dealerOf(start: Partial<OpenRun['start']> = {}): StepDealer {
-  const [config, mixture] = [configOf(), mixtureOf()];
-  const { rateChanges = [], step = 0, cursor } = start;
-  return new StepDealer({
-    plan: planConfigOf(config, mixture, rateChanges),
-    rateChanges,
-    tasks: mixture.tasks,
-    schedule: config.schedule,
-    rowsPerStep: config.training.rowsPerStep,
-    numLanes: config.training.numLanes,
-    step,
-    ...(cursor === undefined ? {} : { cursor }),
-  });
+  return createDealer({ config: configOf(), mixture: mixtureOf() }, { ...BEGINNING, ...start });
 }
 
 export const MEMBERS = ['w0', 'w1'];

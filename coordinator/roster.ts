@@ -7,10 +7,12 @@ import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
-import type { ControlEvent, WorkerHandle } from './control-server.ts';
+import { differenceOf } from './check-alike.ts';
+import type { ControlEvent } from './control-server.ts';
 import type { StepReport } from './open-steps.ts';
 import type { SavedMessage } from './saver.ts';
 import { Strikes } from './strikes.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** Who is left out comes back after so long, ms. */
 const LEFT_OUT_MS = 30_000;
@@ -154,11 +156,10 @@ export class Roster {
 
   #takeReady(worker: WorkerHandle, facts: ReadyMessage): void {
     if (!this.#preparing.delete(worker)) return;
-    const difference = this.#differenceOf(facts);
-    if (difference !== undefined) {
-      const reason = `${worker.toString()}: ${difference}; all workers of a run must be alike`;
-      this.#init.log.error({ workerId: worker.workerId, reason }, 'worker refused');
-      worker.drop('JOIN_REFUSED', reason);
+    const refused = this.#differenceOf(worker, facts);
+    if (refused !== undefined) {
+      this.#init.log.error({ workerId: worker.workerId, reason: refused }, 'worker refused');
+      worker.drop('JOIN_REFUSED', refused);
       return;
     }
     const { runId, epoch, epochBefore, log } = this.#init;
@@ -182,12 +183,10 @@ export class Roster {
   }
 
   /** In what a worker differs from those that train; undefined where in nothing, or nobody has trained. */
-  #differenceOf({ engineFingerprint, mixtureHash }: ReadyMessage): string | undefined {
-    const engine = this.#engineFingerprint;
-    const { hash } = this.#init.mixture;
-    if (engine === undefined) return undefined; // who is there at the start is compared when the first generation is formed
-    if (engineFingerprint !== engine) return `expected engine ${engine}, got ${engineFingerprint}`;
-    return mixtureHash === hash ? undefined : `expected mixture ${hash}, got ${mixtureHash}`;
+  #differenceOf(worker: WorkerHandle, facts: ReadyMessage): string | undefined {
+    const engineFingerprint = this.#engineFingerprint;
+    if (engineFingerprint === undefined) return undefined; // who is there at the start is compared when the first generation is formed
+    return differenceOf(worker, facts, { engineFingerprint, mixtureHash: this.#init.mixture.hash })?.message;
   }
 
   #takeFailure(worker: WorkerHandle, { error }: Extract<WorkerMessage, { kind: 'failed' }>): void {

@@ -2,13 +2,14 @@
 import { TrainerError, type ErrorCode } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { Committer } from './committer.ts';
-import type { ControlServer, WorkerHandle } from './control-server.ts';
+import type { ControlServer } from './control-server.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { endGeneration } from './end-generation.ts';
 import type { Generation } from './form-generation.ts';
 import type { Roster } from './roster.ts';
 import type { Saver } from './saver.ts';
 import type { Settling } from './settling.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** Longest time for them to write, ms. */
 const SAVE_DEADLINE_MS = 120_000;

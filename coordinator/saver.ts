@@ -10,8 +10,8 @@ import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { PublishedCheckpoint, WorkerFiles } from './checkpoint/publish.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
-import type { WorkerHandle } from './control-server.ts';
 import type { RunCursor } from './steering-changes.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
 

@@ -11,10 +11,11 @@ import {
 } from '../shared/protocol/messages.ts';
 import { toCloseCode } from '../shared/transport/close-codes.ts';
 import type { CloseInfo, Connection } from '../shared/transport/transport.ts';
-import { ControlServer, WorkerHandle, type WorkerEventMessage } from './control-server.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
+import { ControlServer, type WorkerEventMessage } from './control-server.ts';
 import { Roster, type RosterInit } from './roster.ts';
 import { MIXTURE_HASH, SmallRun } from './small-run.fixture.ts';
+import { WorkerHandle } from './worker-handle.ts';
 
 export const RUN_ID = 'the run';
 export const EPOCH = 4;

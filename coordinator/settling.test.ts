@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLogger, type LogRecord } from '../shared/logger.ts';
-import type { WorkerHandle } from './control-server.ts';
 import type { ReportedStep, StepReport, StepSummary } from './open-steps.ts';
 import type { ReadyWorker } from './roster.ts';
 import { Settling } from './settling.ts';
 import type { StepDeal } from './step-dealer.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 const MS = { feed: 0, compute: 1, communicate: 0, update: 0, total: 1 };
 const IDS = ['a', 'b', 'c'];

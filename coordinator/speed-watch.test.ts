@@ -3,8 +3,8 @@ import { describe, test } from 'node:test';
 import { assignLanes } from '../shared/assign-lanes.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { createLogger, type LogRecord } from '../shared/logger.ts';
-import type { WorkerHandle } from './control-server.ts';
 import { SpeedWatch } from './speed-watch.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 import { WorkerSpeeds } from './worker-speeds.ts';
 
 const NUM_LANES = 8;

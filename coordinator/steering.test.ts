@@ -10,8 +10,8 @@ import { createLogger, type LogRecord } from '../shared/logger.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { ControlServer } from './control-server.ts';
 import { Journal, replayJournal } from './journal.ts';
-import { planConfigOf } from './plan-config.ts';
-import { StepDealer, type StepDeal } from './step-dealer.ts';
+import { createDealer } from './create-dealer.ts';
+import type { StepDeal, StepDealer } from './step-dealer.ts';
 import { ratesRequestSchema, Steering } from './steering.ts';
 import type { RateChange } from './steering-changes.ts';
 import { steeringRoutes } from './steering-requests.ts';
@@ -47,15 +47,7 @@ function dealerWith(
   rateChanges: readonly RateChange[],
   at: { step: number; cursor?: StepDeal['cursor'] } = { step: 0 },
 ): StepDealer {
-  return new StepDealer({
-    plan: planConfigOf(CONFIG, { sizes: TASKS }, rateChanges),
-    rateChanges,
-    tasks: TASKS,
-    schedule: CONFIG.schedule,
-    rowsPerStep: 4,
-    numLanes: 2,
-    ...at,
-  });
+  return createDealer({ config: CONFIG, mixture: { sizes: TASKS, tasks: TASKS } }, { rateChanges, ...at });
 }
 
 async function start(context: TestContext) {

@@ -9,7 +9,7 @@ import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import type { Committer } from './committer.ts';
-import type { ControlEvent, ControlServer, WorkerEventMessage, WorkerHandle } from './control-server.ts';
+import type { ControlEvent, ControlServer, WorkerEventMessage } from './control-server.ts';
 import type { DealtSteps } from './dealt-steps.ts';
 import { pastOf, type Generation } from './form-generation.ts';
 import { nameSome } from './name-some.ts';
@@ -24,6 +24,7 @@ import { SpeedWatch } from './speed-watch.ts';
 import { Watch } from './watch.ts';
 import type { WorkerSpeeds } from './worker-speeds.ts';
 import type { GenerationEnding } from './generation-ending.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** How often deadlines are looked at when nothing happens, ms. */
 const TICK_MS = 200;

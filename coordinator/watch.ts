@@ -3,11 +3,11 @@ import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import type { TrainerError } from '../shared/errors.ts';
 import type { LinkFailure } from './broken-links.ts';
-import type { WorkerHandle } from './control-server.ts';
 import { findOverdue, type Overdue, type Symptom } from './deadlines.ts';
 import { findHung, planHangLimits, type HangVerdict } from './hang-rule.ts';
 import type { RecentTimes } from './recent-times.ts';
 import type { Saver } from './saver.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 import { StalledTime } from './worker-stall.ts';
 
 /** A look that comes so much too late says that this process itself stood still: then nobody is late, ms. */

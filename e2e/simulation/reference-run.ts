@@ -9,9 +9,8 @@ import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
+import { BEGINNING, createDealer } from '../../coordinator/create-dealer.ts';
 import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
-import { planConfigOf } from '../../coordinator/plan-config.ts';
-import { StepDealer } from '../../coordinator/step-dealer.ts';
 import { checksumNaively, sumNaively } from '../../worker/collective/lane-gradients.ts';
 import { planGradient } from '../../worker/compute/plan-gradient.ts';
 import { numElements } from '../../worker/model/parameters.ts';
@@ -38,21 +37,11 @@ export interface ReferenceRun {
 }
 
 export async function computeReference(config: RunConfig, mixture: PreparedMixture): Promise<ReferenceRun> {
-  const { seed, training, schedule, featureLengths } = config;
-  const { rowsPerStep, numLanes } = training;
+  const { seed, training, featureLengths } = config;
   const engine = new ToyEngine({ config: config.model, clock: NO_TIME, stepMs: () => 0, applyMs: () => 0 });
   const initial = initialiseParameters(engine.parameters, seed);
   await engine.load(initial, 'zero');
-  const plan = planConfigOf(config, mixture);
-  const dealer = new StepDealer({
-    plan,
-    rateChanges: [],
-    tasks: mixture.tasks,
-    schedule,
-    rowsPerStep,
-    numLanes,
-    step: 0,
-  });
+  const dealer = createDealer({ config, mixture }, BEGINNING);
   const buckets = planGradient(config);
   const held = new Map(engine.parameters.map(({ name, shape }) => [name, new Float32Array(numElements(shape))]));
   const steps: ReferenceStep[] = [];

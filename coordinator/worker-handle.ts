@@ -1,0 +1,112 @@
+/** A worker that has joined, as the coordinator sees it: who it is, what its heartbeats say, and the way to it. */
+import { toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
+import type { Logger } from '../shared/logger.ts';
+import { encodeMessage } from '../shared/protocol/codec.ts';
+import type { CoordinatorMessage, WorkerMessage, WorkerPhase, WorkerStall } from '../shared/protocol/messages.ts';
+import type { Connection } from '../shared/transport/transport.ts';
+import { StallLog } from './worker-stall.ts';
+
+type JoinMessage = Extract<WorkerMessage, { kind: 'join' }>;
+
+interface WorkerHandleInit {
+  readonly connection: Connection;
+  readonly nowMs: number;
+  readonly log: Logger;
+  /** It is no worker of this run from now on. */
+  readonly onDrop: (error: TrainerError) => void;
+}
+
+/** As long as its socket lives. */
+export class WorkerHandle {
+  readonly workerId: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly dataUrl: string;
+  readonly #connection: Connection;
+  readonly #onDrop: (error: TrainerError) => void;
+  /** Its socket has closed, or it was dropped; the event that says so may still wait. */
+  isGone = false;
+  /** Clock time of the last message, ms. */
+  lastHeardMs: number;
+  /** Clock time of the last heartbeat, ms. */
+  beatMs: number;
+  /** Clock time when its progress counter moved last, by its heartbeats, ms. */
+  progressMs: number;
+  /** Of the time since then it has waited for its source of data, ms. */
+  stalledMs = 0;
+  #progress = -1;
+  phase: WorkerPhase = 'starting';
+  /** The most memory its process has reported, B. */
+  mostResidentBytes = 0;
+  /** Updates it has applied, by its last heartbeat. */
+  step = 0;
+  /** It waits for its source of data, by its last heartbeat. */
+  stall: WorkerStall | undefined;
+
+  /** Tells that it waits for its source, and that it goes on. */
+  readonly stallLog: StallLog;
+
+  constructor(join: JoinMessage, { connection, nowMs, log, onDrop }: WorkerHandleInit) {
+    this.workerId = join.workerId;
+    this.host = join.host;
+    this.pid = join.pid;
+    this.dataUrl = join.dataUrl;
+    this.#connection = connection;
+    this.#onDrop = onDrop;
+    this.lastHeardMs = nowMs;
+    this.beatMs = nowMs;
+    this.progressMs = nowMs;
+    this.stallLog = new StallLog(log, join.workerId);
+  }
+
+  /** Queues a message. A failure to send closes the socket, which the loop sees as `lost`. */
+  send(message: CoordinatorMessage): void {
+    this.#connection.send([encodeMessage(message)]).catch((error: unknown) => {
+      const { code, message: reason } = toTrainerError(error);
+      this.#connection.close(code, reason);
+    });
+  }
+
+  /** Takes what a heartbeat says. */
+  beat({ progress, phase, residentBytes = 0, step, stall }: Extract<WorkerMessage, { kind: 'heartbeat' }>): void {
+    const sinceMs = this.lastHeardMs - this.beatMs;
+    this.beatMs = this.lastHeardMs;
+    if (progress !== this.#progress) {
+      this.progressMs = this.beatMs;
+      this.stalledMs = 0;
+    } else if (stall !== undefined) this.stalledMs += Math.min(stall.forMs, sinceMs);
+    this.#progress = progress;
+    this.phase = phase;
+    this.mostResidentBytes = Math.max(this.mostResidentBytes, residentBytes);
+    this.step = step;
+    this.stall = stall;
+    this.stallLog.heard(stall);
+  }
+
+  /** Ends the connection in good order. */
+  close(reason: string): void {
+    this.#connection.close('NORMAL', reason);
+  }
+
+  /**
+   * Takes the worker out of the run at once, whether or not its socket answers: the loop sees it as `lost`.
+   * @param code CONNECTION_LOST: it may come back; with any other it ends
+   */
+  drop(code: ErrorCode, reason: string): void {
+    this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
+    this.#connection.close(code, reason);
+  }
+
+  isSameProcess({ host, pid }: JoinMessage): boolean {
+    return host === this.host && pid === this.pid;
+  }
+
+  /** Resolves when the socket is gone. */
+  get closed(): Promise<unknown> {
+    return this.#connection.closed;
+  }
+
+  toString(): string {
+    return `worker ${this.workerId} (pid ${this.pid} on ${this.host})`;
+  }
+}
