@@ -5,6 +5,7 @@ import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION, type WorkerMessage } from '../shared/protocol/messages.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
 import type { CloseInfo, Connection, Transport } from '../shared/transport/transport.ts';
+import { VERSION } from '../shared/version.ts';
 import { ControlServer, type ControlEvent } from './control-server.ts';
 import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
 import type { WorkerHandle } from './worker-handle.ts';
@@ -16,7 +17,7 @@ const FAILED: WorkerMessage = { kind: 'failed', epoch: 1, generation: 1, error: 
 
 function joinOf(workerId: string, pid = 1): WorkerMessage {
   const address = { host: 'h', pid, dataUrl: 'memory://d:1' };
-  return { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: '0', workerId, ...address };
+  return { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId, ...address };
 }
 
 /** A connection whose peer does not answer that it was closed: what is under way from it still arrives. */

@@ -8,9 +8,10 @@ import type { Logger } from '../shared/logger.ts';
 import { Mailbox } from '../shared/mailbox.ts';
 import { decodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION, workerMessageSchema, type WorkerMessage } from '../shared/protocol/messages.ts';
-import { answerRequest, type Routes } from './control-requests.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../shared/transport/transport.ts';
+import { VERSION } from '../shared/version.ts';
+import { answerRequest, type Routes } from './control-requests.ts';
 import { WorkerHandle } from './worker-handle.ts';
 
 /** Events of all workers that may wait for the coordinator's loop. */
@@ -154,10 +155,12 @@ export class ControlServer {
   #join(message: WorkerMessage, connection: Connection): WorkerHandle {
     if (message.kind !== 'join')
       throw new TrainerError('MESSAGE_INVALID', `expected join as the first message, got ${message.kind}`);
-    if (message.protocolVersion !== PROTOCOL_VERSION)
+    const { protocolVersion, version } = message;
+    if (protocolVersion !== PROTOCOL_VERSION || version !== VERSION)
       throw new TrainerError(
         'VERSION_MISMATCH',
-        `expected protocol ${PROTOCOL_VERSION}, ${message.workerId} speaks ${message.protocolVersion}; install the same exmix everywhere`,
+        `expected exmix ${VERSION} with protocol ${PROTOCOL_VERSION}, ${message.workerId} is ${version} with protocol ${protocolVersion}; ` +
+          'install the same exmix everywhere',
       );
     const before = this.#workers.get(message.workerId);
     // The same process with a new socket, or a second one with the same id: the newest counts.

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION } from '../shared/protocol/messages.ts';
+import { VERSION } from '../shared/version.ts';
 import type { Script } from './scripted-worker.fixture.ts';
 import { changing, startRun, TOKEN, type SmallRunInit } from './small-run.fixture.ts';
 
@@ -195,9 +196,10 @@ describe('what ends a run', () => {
 });
 
 describe('a stranger', () => {
-  const join = { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: '0', workerId: 'x', host: 'h', pid: 1 };
+  const join = { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId: 'x', host: 'h', pid: 1 };
   for (const [what, message, code] of [
     ['another protocol version', { ...join, protocolVersion: 999, dataUrl: 'u' }, 4006],
+    ['another exmix', { ...join, version: '0.0.1', dataUrl: 'u' }, 4006],
     ['a first message that is no join', { kind: 'heartbeat', progress: 1, phase: 'waiting', step: 0 }, 4002],
     ['a message that is none', { kind: 'nonsense' }, 4002],
     ['a join that breaks its schema', { ...join, pid: -1, dataUrl: 'u' }, 4002],

@@ -12,6 +12,7 @@ import {
 import { toCloseCode } from '../shared/transport/close-codes.ts';
 import type { CloseInfo, Connection } from '../shared/transport/transport.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
+import { VERSION } from '../shared/version.ts';
 import { ControlServer, type WorkerEventMessage } from './control-server.ts';
 import { Roster, type RosterInit } from './roster.ts';
 import { MIXTURE_HASH, SmallRun } from './small-run.fixture.ts';
@@ -58,7 +59,7 @@ function makeHandle(
     {
       kind: 'join',
       protocolVersion: PROTOCOL_VERSION,
-      version: '0',
+      version: VERSION,
       workerId,
       host: 'h',
       pid,

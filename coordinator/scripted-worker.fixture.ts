@@ -15,6 +15,7 @@ import {
   type WorkerMessage,
 } from '../shared/protocol/messages.ts';
 import type { CloseInfo, Connection, Transport } from '../shared/transport/transport.ts';
+import { VERSION } from '../shared/version.ts';
 import { ScriptedLinks, type SummedStep } from './scripted-links.fixture.ts';
 
 type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
@@ -83,7 +84,7 @@ export class ScriptedWorker {
     connection.onMessage((bytes) => this.#receive(decodeMessage(coordinatorMessageSchema, bytes)));
     const { workerId, pid = 1 } = this.#script;
     const address = { host: 'h', pid, dataUrl: 'memory://d:1' };
-    this.say({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: '0', workerId, ...address });
+    this.say({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId, ...address });
     void this.#beat(connection);
   }
 

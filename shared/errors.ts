@@ -96,7 +96,10 @@ export const ERROR_CODES = {
     reaction: 'protocol',
     meaning: 'A tensor frame is of another epoch, generation or step, or came twice.',
   },
-  VERSION_MISMATCH: { reaction: 'protocol', meaning: 'The peer speaks another version of the protocol.' },
+  VERSION_MISMATCH: {
+    reaction: 'protocol',
+    meaning: 'The peer is another version of exmix, or speaks another protocol.',
+  },
   JOIN_REFUSED: { reaction: 'protocol', meaning: 'The coordinator did not admit the worker; the reason is given.' },
 
   CONNECT_FAILED: { reaction: 'transport', meaning: 'A peer could not be reached before the deadline.' },
