@@ -68,6 +68,22 @@ describe('a run whose ranks differ', () => {
     assert.deepEqual(proven, [2, 4, 6]);
   });
 
+  test('whose parameters are found to be others at a proof: who has them is named and copies the state', async () => {
+    let isSound = false;
+    const edit: Script['edit'] = (message) => {
+      if (message.kind === 'formed') isSound = message.generation > 1;
+      if (message.kind !== 'report' || message.paramDigest === undefined || isSound) return message;
+      return { ...message, paramDigest: 'ff'.repeat(32) };
+    };
+    const { run, workers } = await startRun([{}, { edit }, {}], { training: { proveEverySteps: 2 } });
+    await run.runToEnd();
+    const named = run.messages('rank differs').map(({ workerId, step }) => [workerId, step]);
+    assert.deepEqual(named, [['w1', 2]]);
+    const sources = workers[1]!.seen.flatMap((message) => (message.kind === 'form' ? [message.state.kind] : []));
+    assert.deepEqual(sources, ['start', 'peers']);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
+
   test('a step that is done again with another gradient than the journal has ends it', async () => {
     const dies: Script['edit'] = (message, worker) => {
       if (message.kind !== 'report' || message.step !== 3) return message;
