@@ -195,7 +195,15 @@ describe('what ends a run', () => {
 });
 
 describe('a stranger', () => {
-  const join = { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: '0', workerId: 'x', host: 'h', pid: 1 };
+  const join = {
+    kind: 'join',
+    protocolVersion: PROTOCOL_VERSION,
+    version: '0',
+    workerId: 'x',
+    host: 'h',
+    pid: 1,
+    processId: 'p',
+  };
   for (const [what, message, code] of [
     ['another protocol version', { ...join, protocolVersion: 999, dataUrl: 'u' }, 4006],
     ['a first message that is no join', { kind: 'heartbeat', progress: 1, phase: 'waiting', step: 0 }, 4002],

@@ -61,6 +61,7 @@ function makeHandle(
       workerId,
       host: 'h',
       pid,
+      processId: `process ${pid}`,
       dataUrl: `memory://${workerId}:1`,
     },
     { connection, nowMs: 0, log: createLogger({}), onDrop: (error) => onLost(handle, error) },
