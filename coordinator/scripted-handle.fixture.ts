@@ -87,7 +87,7 @@ export class ScriptedRoom {
       config: this.config,
       runId: RUN_ID,
       epoch: EPOCH,
-      epochBefore: undefined,
+      heldSince: EPOCH,
       mixture: { folder: '/prepared', hash: MIXTURE_HASH },
       clock,
       log: logger,
