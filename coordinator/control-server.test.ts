@@ -15,8 +15,8 @@ const SILENCE_MS = 4_000;
 const HEARTBEAT: WorkerMessage = { kind: 'heartbeat', progress: 0, phase: 'compute', step: 3 };
 const FAILED: WorkerMessage = { kind: 'failed', epoch: 1, generation: 1, error: { code: 'TENSOR_LEAK', message: 'x' } };
 
-function joinOf(workerId: string, pid = 1): WorkerMessage {
-  const address = { host: 'h', pid, dataUrl: 'memory://d:1' };
+function joinOf(workerId: string, processId = 'a'): WorkerMessage {
+  const address = { host: 'h', pid: 1, processId, dataUrl: 'memory://d:1' };
   return { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId, ...address };
 }
 
@@ -50,9 +50,9 @@ async function start(transport: Transport = new MemoryTransport()) {
     await connection.send([encodeMessage(message)]).catch(() => undefined); // it may be closed
     await rest();
   };
-  const join = async (workerId: string, pid = 1): Promise<Connection> => {
+  const join = async (workerId: string, processId?: string): Promise<Connection> => {
     const connection = await dial();
-    await say(connection, joinOf(workerId, pid));
+    await say(connection, joinOf(workerId, processId));
     return connection;
   };
   /** All events so far, as `kind workerId`. */
@@ -88,15 +88,15 @@ describe('control server', () => {
     await server.close();
   });
 
-  for (const [what, pid, code] of [
-    ['of the same process may dial again', 1, 4009],
-    ['of another process is told that its id is taken', 2, 4007],
+  for (const [what, processId, code] of [
+    ['of the same process may dial again', 'a', 4009],
+    ['of another process is told that its id is taken, also one with the same pid and host name', 'b', 4007],
   ] as const)
     test(`the newer socket of an id counts: the older one ${what}`, async () => {
       const { server, join, say, events, only } = await start();
-      const older = await join('w0', 1);
+      const older = await join('w0', 'a');
       const first = only();
-      const newer = await join('w0', pid);
+      const newer = await join('w0', processId);
       assert.deepEqual(await events(), ['joined w0', 'lost w0', 'joined w0']);
       assert.equal((await closeOf(older))?.code, code);
       assert.equal(await closeOf(newer), undefined);

@@ -196,7 +196,15 @@ describe('what ends a run', () => {
 });
 
 describe('a stranger', () => {
-  const join = { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId: 'x', host: 'h', pid: 1 };
+  const join = {
+    kind: 'join',
+    protocolVersion: PROTOCOL_VERSION,
+    version: VERSION,
+    workerId: 'x',
+    host: 'h',
+    pid: 1,
+    processId: 'p',
+  };
   for (const [what, message, code] of [
     ['another protocol version', { ...join, protocolVersion: 999, dataUrl: 'u' }, 4006],
     ['another exmix', { ...join, version: '0.0.1', dataUrl: 'u' }, 4006],

@@ -72,7 +72,7 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, o
   });
   const roster = new Roster({
     ...{ config, runId, epoch, mixture, clock, log },
-    epochBefore: before?.epoch,
+    heldSince: journal.state.heldSince,
     committedStep: () => committer.step,
     onLateReport: (workerId, report) => settling.takeLate(workerId, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),

@@ -121,6 +121,8 @@ export interface JournalState {
   readonly epoch: number;
   /** How the last epoch was opened. */
   readonly opened?: RunOpened;
+  /** States that workers got in this epoch or a later one are the run's: none since then has begun from a checkpoint. */
+  readonly heldSince: number;
   /** Generation formed last, in this epoch or in one that this one goes on from. */
   readonly generation?: GenerationFormed;
   /** Updates applied: the last committed step, or the step the epoch was opened at where it has no commit yet. */
@@ -144,6 +146,7 @@ export interface JournalState {
 
 export const EMPTY_JOURNAL_STATE: JournalState = {
   epoch: 0,
+  heldSince: 0,
   step: 0,
   furthestStep: 0,
   stateStep: 0,
@@ -202,13 +205,15 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
     return `epoch ${record.epoch} opened at step ${record.step}, but the last committed step is ${state.furthestStep}`;
   const { lastCommit, generation, digests, ...rest } = state;
   const { opened } = state;
+  const goesOn = record.goesOn === true && generation !== undefined;
   const isSame =
     opened?.configHash === record.configHash &&
     opened.seed === record.seed &&
     opened.mixtureHash === record.mixtureHash;
   return {
     ...rest,
-    ...(record.goesOn === true && generation !== undefined ? { generation } : {}),
+    ...(goesOn ? { generation } : {}),
+    heldSince: goesOn ? state.heldSince : record.epoch,
     digests: isSame ? digests : undefined,
     epoch: record.epoch,
     opened: record,

@@ -253,6 +253,18 @@ describe('journal state', () => {
     assert.deepEqual([rewound.step, rewound.furthestStep, rewound.lastCommit], [2, 3, undefined]);
   });
 
+  test('what workers hold counts from the last epoch on that began from a checkpoint', () => {
+    const goesOn = (epoch: number, step: number): JournalRecord =>
+      ({ ...opened(epoch, step), goesOn: true }) as JournalRecord;
+    const heldSince = (records: readonly JournalRecord[]) => {
+      const state = add(records);
+      return typeof state === 'string' ? state : state.heldSince;
+    };
+    assert.equal(heldSince(RUN), 1);
+    assert.equal(heldSince([...RUN, goesOn(2, 3), formed(2, 1, 4), goesOn(3, 3), goesOn(4, 2)]), 1);
+    assert.equal(heldSince([...RUN, opened(2, 2), formed(2, 1, 3), goesOn(3, 2)]), 2);
+  });
+
   const refused: readonly (readonly [string, readonly JournalRecord[], RegExp])[] = [
     ['an epoch opened twice', [opened(1, 0), opened(1, 0)], /epoch 1 opened after epoch 1/],
     ['an epoch opened ahead of the commits', [...RUN, opened(2, 4)], /opened at step 4.*last committed step is 3/],

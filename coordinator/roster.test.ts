@@ -27,22 +27,24 @@ describe('roster', () => {
     );
   });
 
-  const cases: readonly [string, Partial<HeldState> | null, number | undefined, number | null][] = [
-    ['of this epoch counts', { step: 5 }, undefined, 5],
-    ['of the epoch that this one goes on from counts', { step: 5, epoch: 2 }, 2, 5],
+  const cases: readonly [string, Partial<HeldState> | null, number, number | null][] = [
+    ['of this epoch counts', { step: 5 }, EPOCH, 5],
+    ['of an epoch that this one goes on from counts', { step: 5, epoch: 2 }, 2, 5],
+    ['of one that went on from that one counts as well', { step: 5, epoch: 3 }, 2, 5],
     [
       'of an epoch before counts for nothing where this one begins from a checkpoint',
       { step: 5, epoch: 3 },
-      undefined,
+      EPOCH,
       null,
     ],
     ['of an epoch before that one counts for nothing', { step: 5, epoch: 1 }, 2, null],
-    ['of another run counts for nothing', { step: 5, runId: 'another' }, undefined, null],
+    ['of an epoch that is still to come counts for nothing', { step: 5, epoch: EPOCH + 1 }, 2, null],
+    ['of another run counts for nothing', { step: 5, runId: 'another' }, EPOCH, null],
     ['that is not there is none', null, 2, null],
   ];
-  for (const [what, held, epochBefore, expected] of cases)
+  for (const [what, held, heldSince, expected] of cases)
     test(`a state ${what}`, () => {
-      const scripted = room({ epochBefore });
+      const scripted = room({ heldSince });
       assert.equal(heldStep(scripted, scripted.ready('a', held)), expected);
     });
 

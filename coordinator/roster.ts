@@ -1,6 +1,6 @@
 /**
  * Who is there: every worker of this epoch from its `join` on, whether it is ready, which state it holds, and how often it has failed.
- * A state counts only where it is known to be the run's: got in this epoch, or in the one before where this one goes on from it.
+ * A state counts only where it is known to be the run's: got in this epoch, or in one that this one goes on from.
  */
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -30,8 +30,8 @@ export interface RosterInit {
   readonly config: RunConfig;
   readonly runId: string;
   readonly epoch: number;
-  /** The epoch whose states count as well, where this one goes on from them. */
-  readonly epochBefore: number | undefined;
+  /** The first epoch whose states count: all since then have gone on from what workers held. */
+  readonly heldSince: number;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -162,12 +162,10 @@ export class Roster {
       worker.drop('JOIN_REFUSED', refused);
       return;
     }
-    const { runId, epoch, epochBefore, log } = this.#init;
+    const { runId, epoch, heldSince, log } = this.#init;
     const { held, engine, engineFingerprint, engineNotes, numParameters } = facts;
     const counts =
-      held?.runId === runId &&
-      (held.epoch === epoch || held.epoch === epochBefore) &&
-      !this.#distrusted.has(worker.workerId);
+      held?.runId === runId && held.epoch >= heldSince && held.epoch <= epoch && !this.#distrusted.has(worker.workerId);
     const heldStep = counts ? held.step : null;
     const said = new Set(this.ready.flatMap(({ facts: others }) => others.engineNotes ?? []));
     this.#ready.set(worker, { worker, facts, heldStep });

@@ -22,6 +22,7 @@ export class WorkerHandle {
   readonly host: string;
   readonly pid: number;
   readonly dataUrl: string;
+  readonly #processId: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
   /** Its socket has closed, or it was dropped; the event that says so may still wait. */
@@ -51,6 +52,7 @@ export class WorkerHandle {
     this.host = join.host;
     this.pid = join.pid;
     this.dataUrl = join.dataUrl;
+    this.#processId = join.processId;
     this.#connection = connection;
     this.#onDrop = onDrop;
     this.lastHeardMs = nowMs;
@@ -97,8 +99,8 @@ export class WorkerHandle {
     this.#connection.close(code, reason);
   }
 
-  isSameProcess({ host, pid }: JoinMessage): boolean {
-    return host === this.host && pid === this.pid;
+  isSameProcess({ processId }: JoinMessage): boolean {
+    return processId === this.#processId;
   }
 
   /** Resolves when the socket is gone. */

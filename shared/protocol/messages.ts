@@ -88,6 +88,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     workerId: shortText,
     host: shortText,
     pid: count,
+    /** Drawn by each process: a pid may be that of another one, in another container of the same host name. */
+    processId: shortText,
     dataUrl: shortText,
   }),
   /** The engine is up, the mixture open, no step under way: it can be a member of a generation. */

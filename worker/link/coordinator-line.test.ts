@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { toCloseCode } from '../../shared/transport/close-codes.ts';
-import { ScriptedCoordinator } from '../scripted-coordinator.fixture.ts';
+import { ScriptedCoordinator, type ScriptedPeer } from '../scripted-coordinator.fixture.ts';
 import { cluster, die, joined, pass, PORT, welcomed } from './coordinator-line.fixture.ts';
 import { GRACE_MS, JOIN_DEADLINE_MS, welcome } from './link-session.fixture.ts';
 
@@ -67,6 +67,18 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     assert.equal(over(), undefined);
     await pass(clock, 2_000, 500);
     assert.equal(over()?.code, 'CONNECT_FAILED');
+  });
+
+  test('it is known as the same process on all its connections, and as no other one', async (t) => {
+    const nameOf = ({ said }: ScriptedPeer): string | undefined =>
+      said.find((message) => message.kind === 'join')?.processId;
+    const running = await welcomed(t);
+    await die(running);
+    const second = await running.network.open();
+    await pass(running.clock, 1_000);
+    const again = await joined(second, running.clock);
+    assert.equal(nameOf(again), nameOf(running.peer));
+    assert.notEqual(nameOf((await welcomed(t)).peer), nameOf(running.peer));
   });
 
   test('a coordinator that comes and breaks without a welcome is not dialled without pauses, and does not put the end off', async (t) => {

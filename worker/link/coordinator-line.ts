@@ -5,6 +5,7 @@
  * The line is over for good when the coordinator closes it with a reason, when a message breaks the protocol, or when nobody came back
  * within `cluster.coordinatorGraceMs`.
  */
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -45,6 +46,8 @@ export interface CoordinatorLineInit {
 export class CoordinatorLine {
   readonly #init: CoordinatorLineInit;
   readonly #pauses: DialPauses;
+  /** Of this process, on all its connections. */
+  readonly #processId = randomUUID();
   /** Until then a coordinator must have welcomed this worker; infinite while one has. */
   #deadlineMs = 0;
   #connection: Connection | undefined;
@@ -136,7 +139,7 @@ export class CoordinatorLine {
       }
     });
     const { workerId } = data;
-    const self = { workerId, host: hostname(), pid: process.pid, dataUrl };
+    const self = { workerId, host: hostname(), pid: process.pid, processId: this.#processId, dataUrl };
     this.send({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, ...self });
     void this.#awaitWelcome();
     const info = await connection.closed;
