@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { TrainerError } from '../shared/errors.ts';
 import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION } from '../shared/protocol/messages.ts';
 import { VERSION } from '../shared/version.ts';
@@ -192,6 +193,20 @@ describe('what ends a run', () => {
     run.signal.abort();
     await assert.rejects(ended, { code: 'ABORTED' });
     assert.deepEqual(run.checkpoints.begun, []);
+  });
+});
+
+describe('a coordinator that was taken over', () => {
+  test('ends without another record, and its workers are to dial the other one', async () => {
+    const { run, workers } = await startRun([{}, {}], { checkpoint: {} });
+    const ended = run.run();
+    await run.logged('step committed');
+    run.signal.abort(new TrainerError('RUN_LOCKED', 'lock was taken over'));
+    const { length } = run.journal;
+    await assert.rejects(ended, { code: 'RUN_LOCKED', message: 'lock was taken over' });
+    const after = run.journal.slice(length).map(({ kind }) => kind);
+    assert.ok(!after.includes('run-interrupted') && !after.includes('checkpoint-published'), after.join());
+    for (const { closed } of workers) assert.equal((await closed).error?.code, 'CONNECTION_LOST');
   });
 });
 

@@ -100,7 +100,7 @@ export class Coordinator {
 
   /**
    * From rendezvous to the last checkpoint, through as many generations as it takes.
-   * @throws the failure that ended the run, once what could be saved is saved
+   * @throws the failure that ended the run, once what could be saved is saved; RUN_LOCKED of the signal at once
    */
   async run(signal: AbortSignal): Promise<EpochEnding> {
     let mayComeBack = false;
@@ -113,7 +113,8 @@ export class Coordinator {
       await this.#finish();
       return { kind: 'ended', summary: this.#view() };
     } catch (thrown) {
-      const failure = toTrainerError(thrown);
+      mayComeBack = toTrainerError(signal.reason).code === 'RUN_LOCKED'; // to the coordinator that has taken over
+      const failure = toTrainerError(mayComeBack ? signal.reason : thrown);
       await this.#fail(failure);
       throw failure;
     } finally {
@@ -270,9 +271,8 @@ export class Coordinator {
     this.#phase = 'ending';
     const { room } = this.#init;
     room?.stopWaiting(); // a run that has failed ends, also with a full disk
-    const generation = this.#generation;
     await failRun({
-      ...{ ...this.#init, ...this.#parts, server: this.#server, failure, generation },
+      ...{ ...this.#init, ...this.#parts, server: this.#server, failure, generation: this.#generation },
       onPublish: (checkpoint) => this.#published(checkpoint),
     });
   }
@@ -288,8 +288,8 @@ export class Coordinator {
 
   async #finish(): Promise<void> {
     this.#phase = 'ending';
-    const parts = { ...this.#init, ...this.#parts, server: this.#server };
-    await finishRun({ ...parts, view: this.#summary.view(), stopReason: this.#stopReason });
+    const view = this.#summary.view();
+    await finishRun({ ...this.#init, ...this.#parts, server: this.#server, view, stopReason: this.#stopReason });
   }
 
   /** What the run waits for: logged when it changes. */

@@ -51,11 +51,15 @@ export interface FailInit extends EndOfRun {
   readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
 }
 
-/** The run ends with a failure: it is told once, what the survivors hold is saved, and everybody leaves. */
+/**
+ * The run ends with a failure: it is told once, what the survivors hold is saved, and everybody leaves. After RUN_LOCKED it goes on without
+ * this coordinator, which leaves folder and workers to the other one.
+ */
 export async function failRun(init: FailInit): Promise<void> {
   const { failure, config, generation, epoch, committer, journal, server, log, onPublish } = init;
   const { code, message: reason } = failure;
   log.error({ code, reason, step: committer.step }, 'run failed');
+  if (code === 'RUN_LOCKED') return;
   // A second failure is told, and does not hide the first one nor keep the workers waiting.
   const onUnwritten = (error: unknown): void => {
     log.error({ reason: toTrainerError(error).message }, 'journal not written');

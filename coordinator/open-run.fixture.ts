@@ -61,11 +61,11 @@ export function dealerOf(start: Partial<OpenRun['start']> = {}): StepDealer {
 
 export const MEMBERS = ['w0', 'w1'];
 
-/** Forms a generation and commits steps up to and with this one. @param onCommit is told of each */
+/** Forms a generation and commits steps up to and with this one. @param onCommit is told of each, and awaited */
 export async function train(
   run: OpenRun,
   to: number,
-  onCommit: (step: number) => void = () => undefined,
+  onCommit: (step: number) => unknown = () => undefined,
 ): Promise<void> {
   const { journal, ledger, epoch, start } = run;
   const record = createStepRecorder(ledger, mixtureOf().tasks);
@@ -90,7 +90,7 @@ export async function train(
     await record(summary, deal, 1);
     const ids = { epoch, generation: 1, step };
     await journal.append({ kind: 'step-committed', ...ids, cursor: journalCursor(cursor), gradDigest: step, loss: 1 });
-    onCommit(step);
+    await onCommit(step);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -12,6 +12,7 @@ import { numericsHash } from '../shared/config/load-config.ts';
 import { replayJournal } from './journal.ts';
 import type { JournalRecord } from './journal-records.ts';
 import { auditLedger } from './ledger/audit.ts';
+import { LEASE_MS } from './run-lock.ts';
 import { configOf, dealerOf, MEMBERS, MIXTURE_HASH, mixtureOf, open, train } from './open-run.fixture.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-open-run-'));
@@ -40,6 +41,15 @@ async function killedRun(step: number): Promise<string> {
   await train(run, step);
   await run.close();
   return runDir;
+}
+
+/** The run of a coordinator that lives, and whose lock is as that of one of another host that was not renewed within the lease. */
+async function takenOver(runDir: string) {
+  const path = join(runDir, 'lock');
+  await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, 'utf8')), host: 'elsewhere' }));
+  const then = new Date(Date.now() - 2 * LEASE_MS);
+  await utimes(path, then, then);
+  return open({ resume: runDir });
 }
 
 /** A checkpoint of the run, as it would have been saved after a step. */
@@ -108,6 +118,30 @@ describe('a run that is opened', () => {
     await run.close();
     const report = await auditLedger({ runFolder: runDir });
     assert.deepEqual([report.violations, report.to], [[], step + 5]);
+  });
+
+  test('where the owner was only frozen: what that one still writes is nowhere', async () => {
+    const runDir = newFolder();
+    const frozen = await open({ runDir });
+    let next: Awaited<ReturnType<typeof open>> | undefined;
+    await train(frozen, 5, async (step) => {
+      if (step === 3) next = await takenOver(runDir);
+    });
+    assert.equal(next!.start.step, 3);
+    await train(next!, 4);
+    await frozen.close();
+    await next!.close();
+    const found: JournalRecord[] = [];
+    const { state } = await replayJournal(join(runDir, 'journal'), { onRecord: (record) => found.push(record) });
+    assert.deepEqual([state.epoch, state.step], [2, 4]);
+    assert.deepEqual(
+      found.flatMap((record) => (record.kind === 'step-committed' ? [[record.epoch, record.step]] : [])),
+      [1, 1, 1, 2].map((epoch, i) => [epoch, i + 1]),
+    );
+    assert.deepEqual((await auditLedger({ runFolder: runDir })).violations, []);
+    const again = await open({ resume: runDir });
+    assert.deepEqual([again.epoch, again.start.step], [3, 4]);
+    await again.close();
   });
 
   test('goes on from what the workers hold, further than the newest checkpoint, and says so', async () => {

@@ -15,6 +15,7 @@ import { Journal } from './journal.ts';
 import { LedgerWriter } from './ledger/ledger-writer.ts';
 import { sessionStart } from './ledger/record-step.ts';
 import type { PastGeneration } from './form-generation.ts';
+import { fenceOff } from './fence-off.ts';
 import { RoomOnDisk } from './room-on-disk.ts';
 import { createRunFolder, openRunFolder, resolveResume, type RunFolder } from './run-folder.ts';
 import { goOnFrom, isSamePlan, openGeneration } from './go-on.ts';
@@ -86,6 +87,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
   const room = new RoomOnDisk({ folder: folder.folder, clock, signal });
   let journal: Journal | undefined;
   try {
+    if (folder.lock.takenOver !== undefined) await fenceOff(folder);
     const opened = await Journal.open(folder.journal, { room });
     journal = opened.journal;
     const notes = [...folder.notes];

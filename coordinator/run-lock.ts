@@ -4,7 +4,8 @@
  * The lock appears whole (written aside, then hard-linked). An owner is gone when its process is, or its machine was started
  * anew, or, on another host where processes cannot be seen, when it has not renewed the lock for `LEASE_MS`. Times are those of
  * the file system, so hosts' clocks need not agree. Assumes hard links and one clock for the file times (local disk, NFS, Lustre).
- * An owner that was only frozen for longer than the lease finds out by `lost`; until then the epoch fences its messages.
+ * An owner that was only frozen for longer than the lease finds out by `lost`; until then the epoch fences its messages, and journal and
+ * ledger are no longer the files that it has open (fence-off.ts).
  */
 import { randomUUID } from 'node:crypto';
 import { link, open, rename, rm, stat } from 'node:fs/promises';

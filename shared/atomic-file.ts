@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
@@ -100,6 +100,29 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
   } catch (error) {
     await rm(temporary, { force: true });
     throw toStorageError(error, 'write', path);
+  }
+  await syncFolder(dirname(path));
+}
+
+/**
+ * Makes a file, if it is there, this process's own: another one that still has it open writes to a file without a name from then on.
+ * @throws PATH_UNUSABLE, DISK_FULL; the file is untouched then
+ */
+export async function disownFile(path: string): Promise<void> {
+  const copy = `${path}.own`;
+  try {
+    await copyFile(path, copy);
+    const file = await open(copy, 'r+');
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(copy, path);
+  } catch (error) {
+    await rm(copy, { force: true });
+    if (systemCode(error) === 'ENOENT') return;
+    throw toStorageError(error, 'take over', path);
   }
   await syncFolder(dirname(path));
 }
