@@ -7,6 +7,7 @@ import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
+import { warmUp } from './compute/warm-up.ts';
 import { createEngine, type CreatedEngine } from './engine/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
@@ -17,6 +18,7 @@ import type { LinkData, LinkEvent, LinkRequest } from './link/link-messages.ts';
 export interface WorkerParts {
   /** @param progress memory of the ProgressCell */
   startLink(progress: SharedArrayBuffer, ...handlers: Parameters<LinkInit['start']>): LinkPort;
+  /** One that computes its first step as fast as later ones; it holds no state of the run. */
   createEngine(config: RunConfig): Promise<CreatedEngine>;
   startFeed(init: StartFeedInit): Pick<Feed, 'deal' | 'drop' | 'next' | 'release' | 'opened' | 'stop'>;
   readonly loadState: typeof loadState;
@@ -46,8 +48,9 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         onMessage,
         onFailed,
       }),
-    createEngine: ({ compute, model, training }) =>
-      createEngine({
+    createEngine: async (config) => {
+      const { compute, model, training } = config;
+      const created = await createEngine({
         name: engine ?? compute.engine,
         device: device ?? compute.device,
         // 0 is settled by `exmix train` for its workers; a worker of its own on a host takes all of it.
@@ -59,7 +62,10 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         config: model,
         zLoss: training.zLoss,
         onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
-      }),
+      });
+      await warmUp(created.engine, config);
+      return created;
+    },
     startFeed,
     loadState,
     createWriter: (created) => new CheckpointWriter(created),

@@ -44,7 +44,7 @@ export const config = {
   mixture: { path: '/x.yaml' },
   training: { steps: 9, rowsPerStep: 4, numLanes: NUM_LANES, microbatchRows: 1 },
   schedule: { kind: 'constant', value: 0.01 },
-  cluster: { heartbeatIntervalMs: 50, heartbeatTimeoutMs: 1_500, coordinatorGraceMs: 500 },
+  cluster: { heartbeatIntervalMs: 50, heartbeatTimeoutMs: 4_000, coordinatorGraceMs: 500 },
   collective: { link: 'direct', bucketBytes: 16_384, frameBytes: 16_384 },
 };
 

@@ -1,0 +1,53 @@
+/**
+ * A first step on made-up numbers: graphs are recorded and checked, kernels compiled, memory taken before a worker says that it is ready,
+ * for the first step of a generation is as slow as its slowest rank. Whatever step workers join at, they are checked by the same numbers.
+ *
+ * What it leaves in the engine is no state of the run: the first state of every member is loaded over it.
+ */
+import { createBatchArrays, placeExamples } from '../../mixture/feed/batch.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import type { Engine } from '../engine/engine.ts';
+import { numElements, type ParameterSpec } from '../model/parameters.ts';
+
+/** Share of a row that each of its examples takes; the rest is padding. */
+const SHARES = [0.5, 0.25];
+/** 0 and 1 are padding and the end of a sequence. */
+const FIRST_WORD = 2;
+
+/** @throws what the engine throws: ENGINE_OUT_OF_MEMORY, TENSOR_LEAK */
+export async function warmUp(
+  engine: Pick<Engine, 'parameters' | 'load' | 'step' | 'apply'>,
+  { model, featureLengths, training }: RunConfig,
+): Promise<void> {
+  const { parameters } = engine;
+  await engine.load(new Map(parameters.map((spec) => [spec.name, madeUpValues(spec)])), 'zero');
+  const batch = createBatchArrays(training.microbatchRows, featureLengths.inputs, featureLengths.targets);
+  const words = (length: number): Int32Array =>
+    Int32Array.from({ length }, (_, i) => FIRST_WORD + Math.floor(fraction(i) * (model.vocabSize - FIRST_WORD)));
+  for (let row = 0; row < batch.numRows; row++) {
+    const examples = SHARES.map((share) => ({
+      task: 0,
+      inputs: words(Math.floor(share * batch.inputsLength)),
+      targets: words(Math.floor(share * batch.targetsLength)),
+    }));
+    placeExamples(batch, row, examples);
+  }
+  await engine.step(batch, () => undefined);
+  const sizes = parameters.map(({ shape }) => numElements(shape));
+  const zeros = new Float32Array(sizes.reduce((a, b) => Math.max(a, b), 0));
+  const gradients = sizes.map((size) => zeros.subarray(0, size));
+  await engine.apply(gradients, { step: 0, learningRate: 1e-3, gradientScale: 1 });
+}
+
+/** As large as those of a run that begins, and made in a fraction of the time. */
+function madeUpValues({ shape, initializer }: ParameterSpec): Float32Array {
+  const values = new Float32Array(numElements(shape));
+  if (initializer.kind === 'ones') return values.fill(1);
+  for (let i = 0; i < values.length; i++) values[i] = initializer.standardDeviation * (2 * fraction(i) - 1);
+  return values;
+}
+
+/** Numbers in [0, 1) that are spread evenly: multiples of the golden ratio. */
+function fraction(i: number): number {
+  return (Math.imul(i, 0x9e3779b1) >>> 0) / 2 ** 32;
+}
