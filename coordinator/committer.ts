@@ -35,7 +35,6 @@ export class Committer {
   readonly #init: CommitterInit;
   readonly #progress: Progress;
   #step: number;
-  /** The lowest step whose state is that of the last one: those between were skipped. */
   #stateStep: number;
   #cursor: RunCursor;
   /** Commits that each worker took part in. */
@@ -53,6 +52,11 @@ export class Committer {
   /** The last committed step, or the one the epoch began at. */
   get step(): number {
     return this.#step;
+  }
+
+  /** The lowest step whose state is that of the last committed one: those between were skipped. */
+  get stateStep(): number {
+    return this.#stateStep;
   }
 
   /** Whether a state with so many updates behind it is that of the last committed step: what came between was skipped. */

@@ -79,6 +79,18 @@ describe('a gradient that is not finite', () => {
     assert.equal(workers[0]!.step, 2);
   });
 
+  test('was skipped when the run failed: the survivor saves its state, as that of the skipped step', async () => {
+    const { run, workers } = await startRun([badIn(3, 1), badIn(3, 1)], { ...training('skip'), checkpoint: {} });
+    const ended = run.run();
+    await run.logged('step skipped');
+    workers[1]!.die();
+    run.coordinator.workerFailed('w1 was given up');
+    await assert.rejects(ended, { code: 'WORKER_LOST' });
+    const [saved] = run.checkpoints.published;
+    assert.deepEqual([saved?.step, saved?.paramDigest], [3, workers[0]!.digest]);
+    assert.equal(workers[0]!.step, 2);
+  });
+
   test('that only some ranks have is of no majority: the step is done again', async () => {
     const { run } = await startRun([badIn(3, 1), {}]);
     const ending = await run.run();

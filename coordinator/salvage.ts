@@ -51,7 +51,7 @@ export async function salvage(init: SalvageInit): Promise<Salvage> {
     await endGeneration({ ...init, error: failure });
     const step = committer.step;
     const holders = roster.ready
-      .filter(({ worker, heldStep }) => heldStep === step && generation.members.includes(worker))
+      .filter(({ worker, heldStep }) => committer.isState(heldStep) && generation.members.includes(worker))
       .map(({ worker }) => worker);
     if (holders.length === 0) return { reason: `no worker survived with the state of step ${step}` };
     if (step === saver.savedStep) return { reason: `step ${step} was saved already` };
@@ -68,9 +68,9 @@ async function saveFrom(
   { server, generation, committer, saver, clock, stepTimeoutMs }: SalvageInit,
   holders: readonly WorkerHandle[],
 ): Promise<PublishedCheckpoint> {
-  const { step, cursor } = committer;
+  const { step, stateStep, cursor } = committer;
   const point = { step, cursor, generation: generation.generation, worldSize: generation.members.length };
-  await saver.start(point, holders, 'the run ends');
+  await saver.start(point, holders, 'the run ends', stateStep);
   const limitMs = Math.min(SAVE_DEADLINE_MS, stepTimeoutMs);
   const deadlineMs = clock.monotonicMs() + limitMs;
   for (;;) {

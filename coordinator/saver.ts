@@ -101,14 +101,24 @@ export class Saver {
     return this.#writing?.writers.filter((writer) => !this.#writing?.saved.has(writer)) ?? [];
   }
 
-  /** Asks the writers for their shards; number i of the shards belongs to writer i mod their number. @throws DISK_FULL, PATH_UNUSABLE */
-  async start(point: SavePoint, writers: readonly WorkerHandle[], reason: string): Promise<void> {
+  /**
+   * Asks the writers for their shards; number i of the shards belongs to writer i mod their number.
+   * @param stateStep a state from this step on is that of the point: those between were skipped
+   * @throws DISK_FULL, PATH_UNUSABLE
+   */
+  async start(
+    point: SavePoint,
+    writers: readonly WorkerHandle[],
+    reason: string,
+    stateStep: number = point.step,
+  ): Promise<void> {
     const { step, generation } = point;
     const { checkpoints, epoch, clock, log } = this.#init;
+    const ids = { epoch, generation, step, stateStep };
     const writingFolder = await checkpoints.begin({ step, epoch, generation });
     this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
     for (const [writer, handle] of writers.entries())
-      handle.send({ kind: 'save', epoch, generation, step, folder: writingFolder, writer, numWriters: writers.length });
+      handle.send({ kind: 'save', ...ids, folder: writingFolder, writer, numWriters: writers.length });
     log.debug({ step, reason }, 'checkpoint started');
   }
 

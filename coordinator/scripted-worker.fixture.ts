@@ -225,7 +225,8 @@ export class ScriptedWorker {
     this.say(report);
   }
 
-  #save({ epoch, generation, step, writer }: MessageOf<'save'>): void {
+  #save({ epoch, generation, step, stateStep, writer }: MessageOf<'save'>): void {
+    if (this.#held === null || this.#held.step < stateStep || this.#held.step > step) return; // it was not reached
     const files = [{ file: `shard-${writer}`, bytes: 1, sha256: SHARD_DIGEST }];
     this.say({ kind: 'saved', epoch, generation, step, files, paramDigest: this.#digest! });
   }

@@ -59,7 +59,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     const { peer, worker, workers, members } = await openFormed(t);
     const gate = makeGate();
     worker.writer.onSave = gate.hook;
-    peer.say({ ...save, step: 0 });
+    peer.say({ ...save, step: 0, stateStep: 0 });
     await gate.reached;
     peer.say(formOf(members, 0, { generation: 3, ...fromSeed }));
     const aborting = abortWorkers(workers, 3);
@@ -141,7 +141,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
   test('it saves the state of the step it is asked for, and none of a step that was not reached', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     dealTo(workers, members, 1);
-    peer.say({ ...save, folder: '/early', step: 2 });
+    peer.say({ ...save, folder: '/early', step: 2, stateStep: 2 });
     peer.say({ ...save, folder: '/right', step: 1 });
     dealTo(workers, members, 2);
     await peer.heard('report');
@@ -149,19 +149,20 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     peer.say({ ...save, folder: '/late', step: 1 });
     assert.deepEqual(await abortWorkers(workers, 2), [2]);
     assert.deepEqual(worker.writer.folders, ['/right']);
-    peer.say({ ...save, folder: '/after', step: 2 }); // what the survivors hold is saved
     peer.say({ ...save, folder: '/gone', step: 1 });
+    peer.say({ ...save, folder: '/skipped', step: 4, stateStep: 3 });
+    peer.say({ ...save, folder: '/after', step: 3, stateStep: 2 }); // what the survivors hold is saved
     const digest = worker.engine.digests()[0];
     while (!worker.writer.folders.includes('/after')) await new Promise(setImmediate);
     worker.writer.end();
     const { kind, ...saved } = await peer.heard('saved');
-    assert.deepEqual([kind, saved], ['saved', { ...ids, step: 2, files: [], paramDigest: digest }]);
+    assert.deepEqual([kind, saved], ['saved', { ...ids, step: 3, files: [], paramDigest: digest }]);
     assert.deepEqual(worker.writer.folders, ['/right', '/after']);
   });
 
   test('an abort calls a write off: nothing of it is said', async (t) => {
     const { peer, worker, workers } = await openFormed(t);
-    peer.say({ ...save, step: 0 });
+    peer.say({ ...save, step: 0, stateStep: 0 });
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
     assert.deepEqual(await abortWorkers(workers, 2), [0]);
     assert.deepEqual([said(peer, 'saved'), said(peer, 'failed')], [[], []]);
@@ -169,7 +170,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
 
   test('a write that fails when the next generation is up is a failure of the one that was saved', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
-    peer.say({ ...save, step: 0 });
+    peer.say({ ...save, step: 0, stateStep: 0 });
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
     await formWorkers(workers, members, { generation: 3, state: { kind: 'held', step: 0 } });
     worker.writer.end(asTheTestWants('DISK_FULL'));

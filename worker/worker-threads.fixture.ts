@@ -142,7 +142,7 @@ export function deal(peer: ScriptedPeer, step: number, lanes: readonly number[],
 
 export function save(peer: ScriptedPeer, step: number): string {
   const folder = mkdtempSync(join(root, 'checkpoint-'));
-  peer.say({ ...ids, kind: 'save', step, folder, writer: 0, numWriters: 1 });
+  peer.say({ ...ids, kind: 'save', step, stateStep: step, folder, writer: 0, numWriters: 1 });
   return folder;
 }
 

@@ -115,7 +115,7 @@ describe('worker', { timeout: 60_000 }, () => {
     await inPhase(running.peer, 'communicate');
     const ask = (): void => {
       for (let i = 0; i <= 512; i++)
-        running.peer.say({ ...ids, kind: 'save', step: 1, folder: '/nowhere', writer: 0, numWriters: 1 });
+        running.peer.say({ ...ids, kind: 'save', step: 1, stateStep: 1, folder: '/nowhere', writer: 0, numWriters: 1 });
     };
     ask();
     await running.peer.beats(2); // the first half has left: more would not fit into the sender's queue

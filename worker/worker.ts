@@ -272,8 +272,9 @@ export class Worker {
 
   /** Takes a snapshot now and writes it in a thread of its own while training goes on. */
   async #save(command: CommandOf<'save'>, signal: AbortSignal): Promise<void> {
-    const { epoch, generation, step, folder, writer, numWriters } = command;
-    if (this.#prepared?.state.step !== step) return; // it was not reached
+    const { epoch, generation, step, stateStep, folder, writer, numWriters } = command;
+    const held = this.#prepared?.state.step ?? -1;
+    if (this.#prepared === undefined || held < stateStep || held > step) return; // it was not reached
     const { maxShardBytes } = this.#config!.checkpoint;
     this.#progress.advance('save', step);
     const request = { folder, writer, numWriters, maxShardBytes };

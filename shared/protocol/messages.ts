@@ -217,6 +217,8 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     epoch: uint32,
     generation: uint32,
     step: count,
+    /** A state from this step on is that one: those between were skipped. */
+    stateStep: count,
     folder: z.string().max(4096),
     writer: count,
     numWriters: z.int().positive(),

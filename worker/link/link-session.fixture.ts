@@ -189,7 +189,15 @@ export const deal: MessageOf<'deal'> = {
   lanes: [],
   proveState: false,
 };
-export const save: MessageOf<'save'> = { ...ids, kind: 'save', step: 1, folder: '/f', writer: 0, numWriters: 1 };
+export const save: MessageOf<'save'> = {
+  ...ids,
+  kind: 'save',
+  step: 1,
+  stateStep: 1,
+  folder: '/f',
+  writer: 0,
+  numWriters: 1,
+};
 export const abort: MessageOf<'abort'> = { ...ids, kind: 'abort', reason: 'a peer is gone' };
 
 export const formOf = (

@@ -84,7 +84,7 @@ describe('link', { timeout: 10_000 }, () => {
     tell(form(2));
     const { signal } = await link.nextCommand(never);
     tell(deal);
-    tell({ kind: 'save', epoch: EPOCH, generation: 2, step: 1, folder: '/f', writer: 0, numWriters: 1 });
+    tell({ kind: 'save', epoch: EPOCH, generation: 2, step: 1, stateStep: 1, folder: '/f', writer: 0, numWriters: 1 });
     tell({ kind: 'finish', reason: 'done' });
     assert.ok(!signal.aborted);
   });
