@@ -5,9 +5,11 @@ import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.t
 import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
+import type { StepResult } from '../worker/collective/step-tally.ts';
 import { assignLanes } from '../shared/assign-lanes.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
 import { webSocketTransport as transport } from '../shared/transport/websocket-transport.ts';
+import { RawAllReduce, RawListener } from './raw-tcp.ts';
 
 interface ConnectAsk {
   readonly kind: 'connect';
@@ -20,14 +22,22 @@ interface ConnectAsk {
 }
 
 export type Ask =
-  | { readonly kind: 'listen' }
-  | { readonly kind: 'meet'; readonly rank: number; readonly urls: readonly string[] }
+  | { readonly kind: 'listen'; readonly host: string }
+  | { readonly kind: 'meet'; readonly rank: number; readonly members: readonly Member[] }
   | ConnectAsk
   | { readonly kind: 'fill' }
-  | { readonly kind: 'run'; readonly verify: boolean };
+  | { readonly kind: 'run'; readonly contender: Contender };
+
+/** exmix with and without verification, and plain TCP. */
+export type Contender = 'on' | 'off' | 'raw';
+
+export interface Member {
+  readonly url: string;
+  readonly raw: { readonly host: string; readonly port: number };
+}
 
 export interface Reply {
-  readonly url: string;
+  readonly member: Member;
   readonly digest: number;
   readonly totalMs: number;
   /** User and system time of this process. */
@@ -38,16 +48,19 @@ export interface Reply {
 
 const TOKEN = 'bench';
 const PARAMETER_BYTES = 4 << 20;
-const nothing: Reply = { url: '', digest: 0, totalMs: 0, cpuMs: 0, reduceMs: 0, checkMs: 0 };
-const port = await DataPort.open({ transport, host: '127.0.0.1', port: 0, token: TOKEN });
+const nobody: Member = { url: '', raw: { host: '', port: 0 } };
+const nothing: Reply = { member: nobody, digest: 0, totalMs: 0, cpuMs: 0, reduceMs: 0, checkMs: 0 };
 
+let port: DataPort;
+let listener: RawListener;
 let rank = 0;
-let urls: readonly string[] = [];
+let members: readonly Member[] = [];
 let generation = 0;
 let plan: BucketPlan;
 let arena: Arena;
 /** One over the same arena with verification, one without. */
 let collectives: { on: Collective; off: Collective } | null = null;
+let raw: RawAllReduce | null = null;
 const steps = { on: 0, off: 0 };
 
 async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketBytes }: ConnectAsk): Promise<void> {
@@ -55,17 +68,18 @@ async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketB
     collective.close();
     await collective.closed;
   }
+  raw?.close();
   const sizes = Array.from({ length: Math.ceil(numBytes / PARAMETER_BYTES) }, (_, i) => ({
     name: `p${i}`,
     numElements: Math.min(PARAMETER_BYTES, numBytes - i * PARAMETER_BYTES) / 4,
   }));
   plan = planBuckets(sizes, bucketBytes);
-  const numLanes = 2 ** Math.ceil(Math.log2(urls.length));
-  const laneTree = planLaneTree(numLanes, assignLanes(numLanes, urls.length).runs);
+  const numLanes = 2 ** Math.ceil(Math.log2(members.length));
+  const laneTree = planLaneTree(numLanes, assignLanes(numLanes, members.length).runs);
   arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window }));
   const open = async (verify: boolean): Promise<Collective> => {
     generation++;
-    const peers = urls.map((url, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
+    const peers = members.map(({ url }, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
     const mesh = {
       rank,
       peers,
@@ -87,16 +101,28 @@ async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketB
   collectives = { on: await open(true), off: await open(false) };
   steps.on = 0;
   steps.off = 0;
+  const addresses = members.map((member) => member.raw);
+  raw = await RawAllReduce.connect({ arena, plan, laneTree, rank, frameBytes, window, addresses, listener });
 }
 
-async function run(verify: boolean): Promise<Reply> {
-  const which = verify ? 'on' : 'off';
-  const collective = collectives![which];
+async function listen(host: string): Promise<Reply> {
+  port = await DataPort.open({ transport, host, port: 0, token: TOKEN });
+  listener = await RawListener.open(host);
+  return { ...nothing, member: { url: port.announce(port.url), raw: { host, port: listener.port } } };
+}
+
+function allReduce(contender: 'on' | 'off'): Promise<StepResult> {
+  const collective = collectives![contender];
+  const promise = collective.startStep(steps[contender]++);
+  for (const { index } of plan.buckets) collective.bucketReady(index);
+  return promise;
+}
+
+async function run(contender: Contender): Promise<Reply> {
   const startMs = performance.now();
   const startCpu = process.cpuUsage();
-  const promise = collective.startStep(steps[which]++);
-  for (const { index } of plan.buckets) collective.bucketReady(index);
-  const result = await promise;
+  const result = contender === 'raw' ? {} : await allReduce(contender);
+  if (contender === 'raw') await raw!.run();
   const totalMs = performance.now() - startMs;
   const { user, system } = process.cpuUsage(startCpu);
   return { ...nothing, ...result, totalMs, cpuMs: (user + system) / 1000 };
@@ -105,9 +131,9 @@ async function run(verify: boolean): Promise<Reply> {
 async function answer(ask: Ask): Promise<Reply> {
   switch (ask.kind) {
     case 'listen':
-      return { ...nothing, url: port.announce(port.url) };
+      return listen(ask.host);
     case 'meet':
-      ({ rank, urls } = ask);
+      ({ rank, members } = ask);
       return nothing;
     case 'connect':
       await connect(ask);
@@ -116,10 +142,11 @@ async function answer(ask: Ask): Promise<Reply> {
       arena.floats(0, 0, plan.totalBytes / 4).fill(1);
       return nothing;
     case 'run':
-      return run(ask.verify);
+      return run(ask.contender);
   }
 }
 
+process.on('disconnect', () => process.exit());
 process.on('message', (ask: Ask) => {
   answer(ask).then(
     (reply) => process.send!(reply),
