@@ -49,6 +49,25 @@ describe('a run of real processes', () => {
     assert.equal(finalDigest(runFolder('message')), straight);
   });
 
+  test('gradients in bfloat16: other bits, the same for 1, 2 and 3 workers, and a step replayed has them', async () => {
+    const digests = [];
+    for (const workers of ['1', '2', '3']) {
+      await train(`bfloat16-${workers}`, '--workers', workers, '--set', 'training.gradientPrecision=bfloat16');
+      digests.push(finalDigest(runFolder(`bfloat16-${workers}`)));
+    }
+    assert.deepEqual(digests, [digests[0], digests[0], digests[0]]);
+    assert.notEqual(digests[0], straight);
+    const replay = await exmix(['ledger', 'replay', runFolder('bfloat16-3'), '--step', '6'], home);
+    assert.equal(replay.code, 0, replay.stdout + replay.stderr);
+    assert.match(replay.stdout, /same: 2 gradients/u);
+    const other = await exmix(
+      ['train', '--resume', runFolder('bfloat16-2'), '--steps', '9', '--set', 'training.gradientPrecision=float32'],
+      home,
+    );
+    assert.equal(other.code, 2, other.stdout + other.stderr);
+    assert.match(other.stderr, /CHECKPOINT_MISMATCH: .*training\.gradientPrecision: "bfloat16" → "float32"/u);
+  });
+
   test('a run resumed with another number of workers ends with the bits of the run that did not stop, in the same folder', async () => {
     await train('halves', '--workers', '2', '--steps', '5');
     const ended = await exmix(['train', '--resume', runFolder('halves'), '--steps', '8', '--workers', '3'], home);

@@ -44,6 +44,9 @@ describe('prediction of a run', () => {
     assert.ok(Math.abs(crowded.computeSeconds / four.computeSeconds - 2) < 1e-9);
     // Each of four sends and receives 2 · 3/4 of 76,961,152 float32.
     assert.ok(Math.abs(four.communicateSeconds - (2 * 3 * 4 * 76_961_152) / 1e9) < 1e-9);
+    const bfloat16 = { ...CONFIG, training: { ...CONFIG.training, gradientPrecision: 'bfloat16' as const } };
+    const halved = predictRun(bfloat16, { ...HOST, numWorkers: 4, numThreads: 4 });
+    assert.equal(halved.communicateSeconds, four.communicateSeconds / 2);
   });
 
   test('a checkpoint is parameters and optimizer state at the speed of the disk', () => {

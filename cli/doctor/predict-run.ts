@@ -46,8 +46,9 @@ export function predictRun(config: RunConfig, host: HostFigures): RunPrediction 
   const updateSeconds = (crowding * updateMs) / 1000;
   const memory = stepMemory(model, shape, host.retention);
   const others = host.numWorkers - 1;
+  const sentBytes = training.gradientPrecision === 'bfloat16' ? memory.gradientBytes / 2 : memory.gradientBytes;
   // Every worker sends 2·(N−1)/N of the gradient, all over one loopback.
-  const communicateSeconds = (2 * others * memory.gradientBytes) / host.loopbackBytesPerSecond;
+  const communicateSeconds = (2 * others * sentBytes) / host.loopbackBytesPerSecond;
   const stepSeconds = computeSeconds + communicateSeconds + updateSeconds;
   const snapshotBytes = memory.parameterBytes + memory.optimizerBytes;
   return {

@@ -102,6 +102,7 @@ describe('configuration', () => {
       'seed=2',
       'model.dFf=64',
       'training.numLanes=8',
+      'training.gradientPrecision=bfloat16',
       'schedule.value=0.02',
       'mixture.rates={a: 1}',
     ])

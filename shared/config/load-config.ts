@@ -98,9 +98,9 @@ export function checkConfig(tree: unknown, origin: string): RunConfig {
 export function numericsHash(config: RunConfig): string {
   const { model, featureLengths, seed, schedule } = config;
   const { denoisingRatio, rateCap, temperature, rates, windowDraws } = config.mixture;
-  const { rowsPerStep, numLanes, microbatchRows, zLoss } = config.training;
+  const { rowsPerStep, numLanes, microbatchRows, gradientPrecision, zLoss } = config.training;
   const mixture = { denoisingRatio, rateCap, temperature, rates, windowDraws };
-  const training = { rowsPerStep, numLanes, microbatchRows, zLoss };
+  const training = { rowsPerStep, numLanes, microbatchRows, gradientPrecision, zLoss };
   const facts = sortKeys({ model, featureLengths, seed, schedule, mixture, training });
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
 }

@@ -58,6 +58,10 @@ const trainingSchema = z.strictObject({
     .default(64)
     .describe('Fixed slices of the global batch, a power of two: the most workers that can share a step.'),
   microbatchRows: count.default(8).describe('Rows of one forward and backward pass.'),
+  gradientPrecision: z
+    .enum(['float32', 'bfloat16'])
+    .default('float32')
+    .describe("Each lane's gradient and each sum of them is rounded to it; bfloat16 halves what workers send."),
   zLoss: z.number().nonnegative().default(1e-4).describe('Coefficient of log²Z per target token.'),
   proveEverySteps: z
     .int()

@@ -8,7 +8,7 @@ import { RandomStream } from '../../shared/random.ts';
 import { Collective } from './all-reduce.ts';
 import type { CollectiveOptions } from './collective-options.ts';
 import { Arena, planArena } from './arena.ts';
-import { planBuckets, type BucketPlan } from './bucket-plan.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from './bucket-plan.ts';
 import { FRAME_PART, FRAME_SUM } from './frame-header.ts';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree, type LaneRun, type LaneTree } from '../../shared/lane-tree.ts';
@@ -28,6 +28,7 @@ interface Setup {
   readonly window: number;
   readonly numScalars: number;
   readonly seed: number;
+  readonly precision: GradientPrecision;
 }
 
 const small: Setup = {
@@ -39,6 +40,7 @@ const small: Setup = {
   window: 2,
   numScalars: 2,
   seed: 1,
+  precision: 'float32',
 };
 
 class World {
@@ -56,6 +58,7 @@ class World {
       sizes.map((numElements, i) => ({ name: `p${i}`, numElements })),
       bucketBytes,
       numScalars,
+      setup.precision,
     );
     const laneTree = planLaneTree(numLanes, setup.runs ?? assignLanes(numLanes, worldSize).runs);
     this.laneTree = laneTree;
@@ -110,7 +113,7 @@ class World {
             const lanes = Array.from({ length: this.setup.numLanes }, (_, lane) =>
               makeLaneGradient(plan, seed, step, lane),
             );
-            const expected = sumNaively(lanes);
+            const expected = sumNaively(lanes, this.setup.precision);
             assert.deepEqual(
               bytes,
               Buffer.from(expected.buffer),
@@ -155,6 +158,7 @@ const setups = fc
     numScalars: fc.integer({ min: 0, max: 5 }),
     seed: fc.nat(),
     isEven: fc.boolean(),
+    precision: fc.constantFrom<GradientPrecision>('float32', 'bfloat16'),
   })
   .map(({ extraLevels, isEven, ...rest }): Setup => {
     const numLanes = 2 ** (Math.ceil(Math.log2(rest.worldSize)) + extraLevels);
@@ -170,7 +174,7 @@ function cutAnywhere(numLanes: number, worldSize: number, seed: number): LaneRun
 }
 
 describe('the bits', () => {
-  test('every rank holds the sequential tree sum, for any world, lanes, runs, sizes, buckets, frames, window and timing', async () => {
+  test('every rank holds the sequential tree sum, for any world, lanes, runs, sizes, precision, buckets, frames, window and timing', async () => {
     await fc.assert(
       fc.asyncProperty(setups, async (setup) => {
         const world = new World(setup);
@@ -187,22 +191,51 @@ describe('the bits', () => {
         for (const collective of world.collectives) collective.close();
         assert.equal(world.network.numOpen, 0);
       }),
-      { numRuns: 120 },
+      { numRuns: 200 },
     );
   });
 
-  test('digest and sum of squares do not depend on the world size, with and without verification', async () => {
-    const seen = new Set<string>();
-    for (const verify of [true, false])
-      for (const worldSize of [1, 2, 3, 5, 8]) {
-        const world = new World({ ...small, numLanes: 8, sizes: [1000, 3, 517], worldSize }, { verify });
-        const results = await world.run([10]);
-        const { plan } = world;
-        const gradient = world.arenas[0]!.bytes(world.arenas[0]!.slotAddress(0, 0), plan.totalBytes);
-        assert.equal(results[0]![0]!.digest, checksumNaively(gradient));
-        for (const [result] of results) seen.add(`${result!.digest}/${result!.sumOfSquares}`);
-      }
-    assert.equal(seen.size, 1);
+  for (const precision of ['float32', 'bfloat16'] as const)
+    test(`${precision}: digest and sum of squares do not depend on the world size, with and without verification`, async () => {
+      const seen = new Set<string>();
+      for (const verify of [true, false])
+        for (const worldSize of [1, 2, 3, 4, 5, 6, 7, 8]) {
+          const world = new World({ ...small, numLanes: 8, sizes: [1000, 3, 517], worldSize, precision }, { verify });
+          const results = await world.run([10]);
+          const { plan } = world;
+          const gradient = world.arenas[0]!.bytes(world.arenas[0]!.slotAddress(0, 0), plan.totalBytes);
+          assert.equal(results[0]![0]!.digest, checksumNaively(gradient));
+          for (const [result] of results) seen.add(`${result!.digest}/${result!.sumOfSquares}`);
+        }
+      assert.equal(seen.size, 1);
+    });
+
+  test('bfloat16 sends half of the bytes, and its error stays within (1 + log2 lanes) roundings of the magnitudes', async () => {
+    const setup = { ...small, worldSize: 4, numLanes: 8, sizes: [4000, 517], numScalars: 0, bucketBytes: 8192 };
+    const run = async (precision: GradientPrecision) => {
+      const world = new World({ ...setup, precision });
+      const [[result]] = (await world.run([10])) as [[StepResult]];
+      const parameters = world.plan.parameters.map((of) => world.arenas[0]!.floats(0, of.offsetBytes, of.numElements));
+      return { result, sum: parameters.flatMap((values) => [...values]), plan: world.plan };
+    };
+    const [wide, narrow] = [await run('float32'), await run('bfloat16')];
+    const share = narrow.result.sentBytes / wide.result.sentBytes;
+    assert.ok(Math.abs(share - 0.5) < 0.01, `${share}`);
+    assert.equal(narrow.result.sentBytes, narrow.result.receivedBytes);
+    const lanes = Array.from({ length: 8 }, (_, lane) => {
+      const gradient = makeLaneGradient(wide.plan, setup.seed, 10, lane);
+      return wide.plan.parameters.flatMap(({ offsetBytes, numElements }) => [
+        ...gradient.subarray(offsetBytes / 4, offsetBytes / 4 + numElements),
+      ]);
+    });
+    let largest = 0;
+    for (const [i, found] of narrow.sum.entries()) {
+      const exact = lanes.reduce((sum, lane) => sum + lane[i]!, 0);
+      const magnitude = lanes.reduce((sum, lane) => sum + Math.abs(lane[i]!), 0);
+      assert.ok(Math.abs(found - exact) <= ((1 + 2 ** -8) ** 4 - 1) * magnitude);
+      largest = Math.max(largest, Math.abs(found - exact) / magnitude);
+    }
+    assert.ok(largest > 2 ** -10, 'it is rounded');
   });
 
   test('the sum of squares is that of the blocks of each bucket, whatever pieces they came in', async () => {
@@ -237,16 +270,17 @@ describe('the bits', () => {
     assert.notEqual(digests[0], digests[1]);
   });
 
-  test('a gradient that is not finite is found and placed', async () => {
-    const world = new World({ ...small, worldSize: 1, numLanes: 1 });
-    world.fold(0, 10);
-    world.arenas[0]!.floats(0, 0, 40)[37] = Number.POSITIVE_INFINITY;
-    const promise = world.collectives[0]!.startStep(10);
-    for (const { index } of world.plan.buckets) world.collectives[0]!.bucketReady(index);
-    const { sumOfSquares, firstNonFiniteBytes } = await promise;
-    assert.equal(sumOfSquares, Number.POSITIVE_INFINITY);
-    assert.equal(firstNonFiniteBytes, 36 * 4);
-  });
+  for (const precision of ['float32', 'bfloat16'] as const)
+    test(`${precision}: a gradient that is not finite is found and placed`, async () => {
+      const world = new World({ ...small, worldSize: 1, numLanes: 1, precision });
+      world.fold(0, 10);
+      world.arenas[0]!.floats(0, 0, 40)[37] = Number.POSITIVE_INFINITY;
+      const promise = world.collectives[0]!.startStep(10);
+      for (const { index } of world.plan.buckets) world.collectives[0]!.bucketReady(index);
+      const { sumOfSquares, firstNonFiniteBytes } = await promise;
+      assert.equal(sumOfSquares, Number.POSITIVE_INFINITY);
+      assert.equal(firstNonFiniteBytes, 36 * 4);
+    });
 });
 
 describe('the times of buckets', () => {
@@ -307,22 +341,24 @@ describe('faults', () => {
     await assert.rejects(world.run([10, 11]));
   }
 
-  test('a changed payload is FRAME_INVALID and never reaches a result', async () => {
-    const world = new World(small);
-    let numTampered = 0;
-    world.network.tamper = (from, header, payload) => {
-      if (from === 1 && header.type === FRAME_PART && numTampered++ === 0) payload[5]! ^= 1;
-      return header;
-    };
-    await runIntoFault(world);
-    const victim = world.collectives.findIndex(({ error }) => error?.code === 'FRAME_INVALID');
-    await expectFailure(
-      world,
-      victim,
-      'FRAME_INVALID',
-      /rank 1: payload of bucket \d+ chunk \d+ part \d+: expected checksum/,
-    );
-  });
+  for (const precision of ['float32', 'bfloat16'] as const)
+    for (const type of [FRAME_PART, FRAME_SUM] as const)
+      test(`${precision}: a changed payload of a ${type === FRAME_PART ? 'part' : 'sum'} is FRAME_INVALID and never reaches a result`, async () => {
+        const world = new World({ ...small, precision });
+        let numTampered = 0;
+        world.network.tamper = (from, header, payload) => {
+          if (from === 1 && header.type === type && numTampered++ === 0) payload[5]! ^= 1;
+          return header;
+        };
+        await runIntoFault(world);
+        const victim = world.collectives.findIndex(({ error }) => error?.code === 'FRAME_INVALID');
+        await expectFailure(
+          world,
+          victim,
+          'FRAME_INVALID',
+          /rank 1: payload of bucket \d+ chunk \d+ part \d+: expected checksum/,
+        );
+      });
 
   const wrong: [string, Record<string, number>, ErrorCode][] = [
     ['another epoch', { epoch: 2 }, 'FRAME_STALE'],

@@ -12,12 +12,12 @@
 import type { Clock } from '../../shared/clock.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
-import { planPieces } from './bucket-plan.ts';
+import { planPieces, widenedBytes, type Piece } from './bucket-plan.ts';
 import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveInit, type CollectiveOptions } from './collective-options.ts';
-import { FRAME_PART, FRAME_SUM, type FrameHeader } from './frame-header.ts';
-import { finishChecksum } from './line-checksum.ts';
+import { FRAME_PART, FRAME_SUM, type FrameHeader, type FramePlace } from './frame-header.ts';
+import type { ChecksumState } from './line-checksum.ts';
 import type { Link } from './link.ts';
-import { PiecePasses } from './piece-passes.ts';
+import { PiecePasses, type Payload } from './piece-passes.ts';
 import { StepExchange, type ExchangeShape } from './step-exchange.ts';
 import { RunningStep } from './running-step.ts';
 import { StepTally, type StepResult } from './step-tally.ts';
@@ -59,7 +59,7 @@ export class Collective {
       pieces: planPieces(plan, laneTree.worldSize, frameBytes),
       numCoverNodes: laneTree.folds.map(({ cover }) => cover.length),
     };
-    if (arena.layout.window < window || arena.layout.receiveStride < frameBytes)
+    if (arena.layout.window < window || arena.layout.receiveStride < widenedBytes(frameBytes, plan.precision))
       throw new TrainerError('INTERNAL', 'the arena was planned for a smaller window or smaller frames');
     this.#passes = new PiecePasses({ arena, laneTree, rank, verify: this.#options.verify });
     this.#current = new StepExchange(this.#shape, init.firstStep);
@@ -150,22 +150,20 @@ export class Collective {
   }
 
   #place(peer: number, header: FrameHeader): Uint8Array {
-    const { arena } = this.#init;
     const exchange = this.#exchangeFor(header);
     if (header.type === FRAME_PART) {
-      const { ordinal, node } = exchange.checkPart(peer, header);
-      return arena.bytes(arena.receiveAddress(peer, ordinal, node), header.byteLength);
+      const { piece, ordinal, node } = exchange.checkPart(peer, header);
+      return this.#passes.partTarget(peer, ordinal, node, piece);
     }
-    exchange.checkSum(peer, header);
-    return arena.bytes(arena.slotAddress(0, header.offsetBytes), header.byteLength);
+    return this.#passes.sumTarget(exchange.checkSum(peer, header));
   }
 
   #received(peer: number, header: FrameHeader): void {
     if (this.#error !== null) return;
     const exchange = this.#exchangeFor(header);
     if (header.type === FRAME_PART) {
-      const { ordinal } = exchange.checkPart(peer, header);
-      this.#timed(() => this.#passes.checkPart(peer, ordinal, header));
+      const { piece, ordinal } = exchange.checkPart(peer, header);
+      this.#timed(() => this.#passes.takePart(peer, ordinal, piece, header));
       exchange.partReceived(peer);
       if (exchange === this.#current) this.#advance(peer);
     } else this.#takeSum(peer, header, exchange);
@@ -174,9 +172,8 @@ export class Collective {
   }
 
   #takeSum(peer: number, header: FrameHeader, exchange: StepExchange): void {
-    const { ordinal } = exchange.checkSum(peer, header);
+    const piece = exchange.checkSum(peer, header);
     const { tally } = this.#running!; // before `startStep` no sum is acceptable
-    const piece = this.#shape.pieces[peer]![ordinal]!;
     const checksum = this.#timed(() => this.#passes.takeSum(peer, piece, header, tally.norm));
     exchange.sumReceived(peer);
     tally.pieceDone(piece, checksum);
@@ -202,37 +199,37 @@ export class Collective {
       const startMs = this.#clock.monotonicMs();
       const checksum = this.#passes.reduce(piece, ordinal, running.tally.norm);
       running.tally.reduced(cause, this.#clock.monotonicMs() - startMs);
-      const payload = this.#init.arena.bytes(this.#init.arena.slotAddress(0, piece.offsetBytes), piece.byteLength);
-      const payloadChecksum = this.#options.verify ? finishChecksum(checksum) : 0;
-      const header = { ...this.#current.place(FRAME_SUM, piece, 0), payloadChecksum };
-      // Starting behind the own rank spreads the first frames over the mesh.
-      const { rank, worldSize } = this.#shape;
-      for (let i = 1; i < worldSize; i++) this.#send((rank + i) % worldSize, header, payload);
+      if (this.#links.size > 0) this.#sendSum(piece, ordinal, checksum);
       running.tally.pieceDone(piece, checksum);
     }
   }
 
+  #sendSum(piece: Piece, ordinal: number, state: ChecksumState): void {
+    const payload = this.#timed(() => this.#passes.sumPayload(piece, ordinal, state));
+    const place = this.#current.place(FRAME_SUM, piece, 0);
+    // Starting behind the own rank spreads the first frames over the mesh.
+    const { rank, worldSize } = this.#shape;
+    for (let i = 1; i < worldSize; i++) this.#send((rank + i) % worldSize, place, payload);
+  }
+
   #sendParts(peer: number): void {
     if (this.#error !== null || this.#running === null || !this.#readyPeers.has(peer)) return;
-    const { arena } = this.#init;
     for (;;) {
       const piece = this.#current.takePieceToSend(peer);
       if (piece === null) return;
       for (let node = 0; node < this.#shape.numCoverNodes[this.#shape.rank]!; node++) {
-        const address = arena.slotAddress(node, piece.offsetBytes);
-        const payloadChecksum = this.#timed(() => this.#passes.checksum(address, piece.byteLength));
-        const header = { ...this.#current.place(FRAME_PART, piece, node), payloadChecksum };
-        this.#send(peer, header, arena.bytes(address, piece.byteLength));
+        const payload = this.#timed(() => this.#passes.partPayload(piece, node));
+        this.#send(peer, this.#current.place(FRAME_PART, piece, node), payload);
       }
     }
   }
 
-  #send(peer: number, header: FrameHeader, payload: Uint8Array): void {
+  #send(peer: number, place: FramePlace, { bytes, checksum }: Payload): void {
     this.#framesInFlight++;
-    this.#running?.tally.sent(header.byteLength);
+    this.#running?.tally.sent(place.byteLength);
     this.#links
       .get(peer)!
-      .send(header, payload)
+      .send({ ...place, payloadChecksum: checksum }, bytes)
       .then(
         () => {
           this.#framesInFlight--;

@@ -6,12 +6,13 @@
  * | 0 | 65536 | the link thread's checksum state, else unused, so that no place has address 0 |
  * | `slotsAt` | numSlots × slotBytes | stack of lane partials; slot 0 ends up as the reduced gradient |
  * | `receiveAt[peer]` | window × cover nodes of the peer × receiveStride | pieces that wait for their sum |
+ * | `sumsAt` | window × sumStride | with bfloat16: payloads of sums on their way out |
  *
  * The compute thread writes partials and folds them, the link thread sends, receives and reduces; both attach to the same
  * memory, and the message "bucket b is ready" orders their accesses. Padding between parameters stays zero.
  */
 import { TrainerError } from '../../shared/errors.ts';
-import type { BucketPlan } from './bucket-plan.ts';
+import { widenedBytes, type BucketPlan, type GradientPrecision } from './bucket-plan.ts';
 import { bindKernels, type Kernels } from './kernels.ts';
 import type { FoldStep, LaneTree } from '../../shared/lane-tree.ts';
 import { CHECKSUM_STATE_BYTES, type ChecksumState } from './line-checksum.ts';
@@ -26,7 +27,7 @@ export interface ArenaInit {
   readonly plan: BucketPlan;
   readonly laneTree: LaneTree;
   readonly rank: number;
-  /** Most bytes of one piece. */
+  /** Most bytes of one payload. */
   readonly frameBytes: number;
   /** Pieces under way per peer. */
   readonly window: number;
@@ -34,12 +35,15 @@ export interface ArenaInit {
 
 /** Plain numbers: can be posted to another thread along with the memory. */
 export interface ArenaLayout {
+  readonly precision: GradientPrecision;
   readonly slotsAt: number;
   readonly slotBytes: number;
   readonly numSlots: number;
   /** Address of a peer's first receive slot; the own rank's entry is unused. */
   readonly receiveAt: readonly number[];
   readonly receiveStride: number;
+  readonly sumsAt: number;
+  readonly sumStride: number;
   readonly numCoverNodes: readonly number[];
   readonly window: number;
   readonly totalBytes: number;
@@ -51,13 +55,17 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
   if (fold === undefined)
     throw new TrainerError('CONFIG_INVALID', `rank: expected below world size ${laneTree.worldSize}, found ${rank}`);
   const numCoverNodes = laneTree.folds.map(({ cover }) => cover.length);
-  const receiveStride = frameBytes + STRIDE_SKEW_BYTES;
+  const { precision } = plan;
+  const receiveStride = widenedBytes(frameBytes, precision) + STRIDE_SKEW_BYTES;
+  const sumStride = precision === 'float32' ? 0 : frameBytes + STRIDE_SKEW_BYTES;
   const receiveAt: number[] = [];
   let end = PAGE_BYTES + fold.numSlots * plan.totalBytes;
   for (const [peer, nodes] of numCoverNodes.entries()) {
     receiveAt.push(end);
     if (peer !== rank) end += window * nodes * receiveStride;
   }
+  const sumsAt = end;
+  end += window * sumStride;
   const totalBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES;
   if (totalBytes > MAX_BYTES)
     throw new TrainerError(
@@ -68,11 +76,14 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
     );
   const { numSlots } = fold;
   return {
+    precision,
     slotsAt: PAGE_BYTES,
     slotBytes: plan.totalBytes,
     numSlots,
     receiveAt,
     receiveStride,
+    sumsAt,
+    sumStride,
     numCoverNodes,
     window,
     totalBytes,
@@ -99,7 +110,7 @@ export class Arena {
         'INTERNAL',
         `arena memory: expected ${layout.totalBytes} B, found ${this.memory.buffer.byteLength} B`,
       );
-    this.kernels = bindKernels(this.memory);
+    this.kernels = bindKernels(this.memory, layout.precision);
     this.#bytes = Buffer.from(this.memory.buffer);
     this.#checksum = new Uint32Array(this.memory.buffer, CHECKSUM_STATE_AT, CHECKSUM_STATE_BYTES / 4);
   }
@@ -113,6 +124,15 @@ export class Arena {
   receiveAddress(peer: number, ordinal: number, node: number): number {
     const { receiveAt, receiveStride, numCoverNodes, window } = this.layout;
     return receiveAt[peer]! + ((ordinal % window) * numCoverNodes[peer]! + node) * receiveStride;
+  }
+
+  /**
+   * Address of the payload of the own chunk's sum number `ordinal`, where it is not slot 0 itself. A place is used again after `window`
+   * sums: then every peer has sent a part that it sends only after it has that sum.
+   */
+  sumAddress(ordinal: number): number {
+    const { sumsAt, sumStride, window } = this.layout;
+    return sumsAt + (ordinal % window) * sumStride;
   }
 
   /** The bytes themselves, not a copy. */
@@ -149,9 +169,10 @@ export class Arena {
 
   /**
    * Folds bytes [startBytes, endBytes) of a lane's gradient into the tree sums below it on the stack. The lane's gradient
-   * has been written to slot `step.slot` before.
+   * has been written to slot `step.slot` before. Lane and sums are rounded to the precision of gradients: a slot then holds tree nodes.
    */
   fold(step: FoldStep, startBytes: number, endBytes: number): void {
+    this.kernels.round(this.slotAddress(step.slot, startBytes), endBytes - startBytes);
     for (let slot = step.slot; slot > step.slot - step.merges; slot--) {
       const left = this.slotAddress(slot - 1, startBytes);
       this.kernels.add2(left, left, this.slotAddress(slot, startBytes), endBytes - startBytes);

@@ -1,36 +1,45 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { planBuckets, planPieces } from './bucket-plan.ts';
+import { planBuckets, planPieces, widenedBytes, type GradientPrecision } from './bucket-plan.ts';
 
 const parameters = fc
   .array(fc.integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 20 })
   .map((sizes) => sizes.map((numElements, i) => ({ name: `p${i}`, numElements })));
 
+const precisions = fc.constantFrom<GradientPrecision>('float32', 'bfloat16');
+
 describe('planBuckets', () => {
   test('places every parameter once, aligned, in order, inside its bucket', () => {
     fc.assert(
-      fc.property(parameters, fc.integer({ min: 64, max: 20000 }), fc.nat(3), (sizes, bucketBytes, numScalars) => {
-        const plan = planBuckets(sizes, bucketBytes, numScalars);
-        let end = 0;
-        for (const { offsetBytes, numElements, bucket } of plan.parameters) {
-          assert.equal(offsetBytes % 64, 0);
-          assert.ok(offsetBytes >= end && offsetBytes - end < 64);
-          end = offsetBytes + 4 * numElements;
-          const { startBytes, endBytes } = plan.buckets[bucket]!;
-          assert.ok(offsetBytes >= startBytes && end <= endBytes);
-        }
-        assert.ok(plan.gradientBytes - end < 64);
-        assert.equal(plan.scalars === null, numScalars === 0);
-        let start = 0;
-        for (const [i, bucket] of plan.buckets.entries()) {
-          assert.equal(bucket.index, i);
-          assert.equal(bucket.startBytes, start);
-          assert.ok(bucket.endBytes > start);
-          start = bucket.endBytes;
-        }
-        assert.equal(start, plan.totalBytes);
-      }),
+      fc.property(
+        parameters,
+        fc.integer({ min: 64, max: 20000 }),
+        fc.nat(3),
+        precisions,
+        (sizes, bucketBytes, numScalars, precision) => {
+          const plan = planBuckets(sizes, bucketBytes, numScalars, precision);
+          const line = widenedBytes(64, precision);
+          let end = 0;
+          for (const { offsetBytes, numElements, bucket } of plan.parameters) {
+            assert.equal(offsetBytes % line, 0);
+            assert.ok(offsetBytes >= end && offsetBytes - end < line);
+            end = offsetBytes + 4 * numElements;
+            const { startBytes, endBytes } = plan.buckets[bucket]!;
+            assert.ok(offsetBytes >= startBytes && end <= endBytes);
+          }
+          assert.ok(plan.gradientBytes - end < line);
+          assert.equal(plan.scalars === null, numScalars === 0);
+          let start = 0;
+          for (const [i, bucket] of plan.buckets.entries()) {
+            assert.equal(bucket.index, i);
+            assert.equal(bucket.startBytes, start);
+            assert.ok(bucket.endBytes > start);
+            start = bucket.endBytes;
+          }
+          assert.equal(start, plan.totalBytes);
+        },
+      ),
     );
   });
 
@@ -69,14 +78,16 @@ describe('planBuckets', () => {
 });
 
 describe('planPieces', () => {
-  test('pieces are a partition of every bucket, aligned, no longer than a frame, even over ranks', () => {
+  test('pieces are a partition of every bucket, aligned, with payloads no longer than a frame, even over ranks', () => {
     fc.assert(
       fc.property(
         parameters,
         fc.integer({ min: 1, max: 9 }),
         fc.integer({ min: 1, max: 20 }),
-        (sizes, worldSize, lines) => {
-          const plan = planBuckets(sizes, 8192);
+        precisions,
+        (sizes, worldSize, lines, precision) => {
+          const plan = planBuckets(sizes, 8192, 0, precision);
+          const line = widenedBytes(64, precision);
           const pieces = planPieces(plan, worldSize, lines * 64);
           assert.equal(pieces.length, worldSize);
           for (const { index, startBytes, endBytes } of plan.buckets) {
@@ -84,16 +95,17 @@ describe('planPieces', () => {
             const chunkBytes: number[] = [];
             for (let chunk = 0; chunk < worldSize; chunk++) {
               const own = pieces[chunk]!.filter(({ bucket }) => bucket === index);
-              for (const [i, { part, offsetBytes, byteLength }] of own.entries()) {
+              for (const [i, { part, offsetBytes, byteLength, payloadBytes }] of own.entries()) {
                 assert.equal(part, i);
                 assert.equal(offsetBytes, end);
-                assert.ok(byteLength > 0 && byteLength <= lines * 64 && byteLength % 64 === 0);
+                assert.ok(payloadBytes > 0 && payloadBytes <= lines * 64 && payloadBytes % 64 === 0);
+                assert.equal(byteLength, widenedBytes(payloadBytes, precision));
                 end += byteLength;
               }
               chunkBytes.push(own.reduce((sum, { byteLength }) => sum + byteLength, 0));
             }
             assert.equal(end, endBytes);
-            assert.ok(Math.max(...chunkBytes) - Math.min(...chunkBytes) <= 64);
+            assert.ok(Math.max(...chunkBytes) - Math.min(...chunkBytes) <= line);
           }
         },
       ),

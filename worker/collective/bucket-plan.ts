@@ -2,7 +2,7 @@
  * Where every gradient lies and in which pieces it travels.
  *
  * Definitions. The *flat gradient* holds all parameters in backward order (the gradient that is ready first comes first),
- * each at an offset that is a multiple of ALIGNMENT; the padding is always zero. A *bucket* is a range of whole parameters of
+ * each at an offset whose place on the wire is a multiple of ALIGNMENT; the padding is always zero. A *bucket* is a range of whole parameters of
  * about `bucketBytes`; a *chunk* is one rank's share of a bucket; a *piece* (part of a chunk) is what one frame carries.
  * Layout and buckets depend on the parameters alone, so digest and norm are the same for every world size; only chunks and
  * pieces depend on it. Optional scalars (losses, token counts) are reduced in a bucket of their own behind the gradient.
@@ -11,9 +11,15 @@
  */
 import { TrainerError } from '../../shared/errors.ts';
 
-/** One cache line; the SIMD kernels work on whole ones. */
+/** One cache line; the SIMD kernels work on whole ones, in memory and on the wire. */
 const ALIGNMENT_BYTES = 64;
 const FLOAT_BYTES = 4;
+
+/** What each lane's gradient and each sum of the tree is rounded to. In memory all are float32; on the wire they are these. */
+export type GradientPrecision = 'float32' | 'bfloat16';
+
+/** Bytes in memory for each byte on the wire. */
+const BYTES_PER_WIRE_BYTE: Readonly<Record<GradientPrecision, number>> = { float32: 1, bfloat16: 2 };
 
 export interface ParameterSize {
   readonly name: string;
@@ -32,10 +38,11 @@ export interface Bucket {
 }
 
 export interface BucketPlan {
+  readonly precision: GradientPrecision;
   /** In the order given: backward order. */
   readonly parameters: readonly PlacedParameter[];
   readonly buckets: readonly Bucket[];
-  /** Bytes of the flat gradient, a multiple of ALIGNMENT_BYTES; the norm is taken over these. */
+  /** Bytes of the flat gradient, whole cache lines; the norm is taken over these. */
   readonly gradientBytes: number;
   /** The scalars' place, or null where there are none. */
   readonly scalars: PlacedParameter | null;
@@ -50,17 +57,33 @@ export interface Piece {
   readonly part: number;
   readonly offsetBytes: number;
   readonly byteLength: number;
+  /** Bytes on the wire. */
+  readonly payloadBytes: number;
 }
 
-const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+/** Bytes of the flat gradient that a payload of so many bytes stands for. */
+export function widenedBytes(payloadBytes: number, precision: GradientPrecision): number {
+  return payloadBytes * BYTES_PER_WIRE_BYTE[precision];
+}
+
+/** The next multiple of what one cache line on the wire stands for. */
+function align(bytes: number, precision: GradientPrecision): number {
+  const line = widenedBytes(ALIGNMENT_BYTES, precision);
+  return Math.ceil(bytes / line) * line;
+}
 
 /**
  * @param parameters sizes in backward order; names are unique
  * @param bucketBytes a bucket is closed when it holds at least this much; a parameter is never split over buckets
- * @param numScalars float32 scalars to be reduced along with the gradients (0 = none)
+ * @param numScalars scalars to be reduced along with the gradients and rounded like them (0 = none)
  * @throws CONFIG_INVALID
  */
-export function planBuckets(parameters: readonly ParameterSize[], bucketBytes: number, numScalars = 0): BucketPlan {
+export function planBuckets(
+  parameters: readonly ParameterSize[],
+  bucketBytes: number,
+  numScalars = 0,
+  precision: GradientPrecision = 'float32',
+): BucketPlan {
   if (!Number.isInteger(bucketBytes) || bucketBytes < ALIGNMENT_BYTES)
     throw new TrainerError(
       'CONFIG_INVALID',
@@ -80,7 +103,7 @@ export function planBuckets(parameters: readonly ParameterSize[], bucketBytes: n
       throw new TrainerError('CONFIG_INVALID', `parameter ${name}: expected unique names, found two`);
     names.add(name);
     placed.push({ name, numElements, offsetBytes: end, bucket: buckets.length });
-    end += align(numElements * FLOAT_BYTES);
+    end += align(numElements * FLOAT_BYTES, precision);
     if (end - startBytes >= bucketBytes) {
       buckets.push({ index: buckets.length, startBytes, endBytes: end });
       startBytes = end;
@@ -91,17 +114,17 @@ export function planBuckets(parameters: readonly ParameterSize[], bucketBytes: n
   let scalars: PlacedParameter | null = null;
   if (numScalars > 0) {
     scalars = { name: 'scalars', numElements: numScalars, offsetBytes: end, bucket: buckets.length };
-    end += align(numScalars * FLOAT_BYTES);
+    end += align(numScalars * FLOAT_BYTES, precision);
     buckets.push({ index: buckets.length, startBytes: gradientBytes, endBytes: end });
   }
   if (buckets.length === 0) throw new TrainerError('CONFIG_INVALID', 'parameters: expected at least one, found none');
-  return { parameters: placed, buckets, gradientBytes, scalars, totalBytes: end };
+  return { precision, parameters: placed, buckets, gradientBytes, scalars, totalBytes: end };
 }
 
 /**
  * The pieces of every chunk, `pieces[chunk]` in bucket order then part order: the order in which they are sent and reduced.
  * A chunk of a small bucket may be empty for some ranks.
- * @param frameBytes most bytes of one piece, a multiple of ALIGNMENT_BYTES
+ * @param frameBytes most bytes of one payload, a multiple of ALIGNMENT_BYTES
  * @throws CONFIG_INVALID
  */
 export function planPieces(plan: BucketPlan, worldSize: number, frameBytes: number): readonly (readonly Piece[])[] {
@@ -110,18 +133,22 @@ export function planPieces(plan: BucketPlan, worldSize: number, frameBytes: numb
       'CONFIG_INVALID',
       `frameBytes: expected a positive multiple of ${ALIGNMENT_BYTES} B, found ${frameBytes}`,
     );
+  const { precision } = plan;
+  const lineBytes = widenedBytes(ALIGNMENT_BYTES, precision);
+  const pieceBytes = widenedBytes(frameBytes, precision);
   const pieces: Piece[][] = Array.from({ length: worldSize }, () => []);
   for (const bucket of plan.buckets) {
-    const numLines = (bucket.endBytes - bucket.startBytes) / ALIGNMENT_BYTES;
+    const numLines = (bucket.endBytes - bucket.startBytes) / lineBytes;
     for (let chunk = 0; chunk < worldSize; chunk++) {
-      const start = bucket.startBytes + Math.floor((numLines * chunk) / worldSize) * ALIGNMENT_BYTES;
-      const end = bucket.startBytes + Math.floor((numLines * (chunk + 1)) / worldSize) * ALIGNMENT_BYTES;
-      const numParts = Math.ceil((end - start) / frameBytes);
-      const partBytes = align((end - start) / Math.max(numParts, 1));
+      const start = bucket.startBytes + Math.floor((numLines * chunk) / worldSize) * lineBytes;
+      const end = bucket.startBytes + Math.floor((numLines * (chunk + 1)) / worldSize) * lineBytes;
+      const numParts = Math.ceil((end - start) / pieceBytes);
+      const partBytes = align((end - start) / Math.max(numParts, 1), precision);
       for (let part = 0; start + part * partBytes < end; part++) {
         const offsetBytes = start + part * partBytes;
         const byteLength = Math.min(partBytes, end - offsetBytes);
-        pieces[chunk]!.push({ bucket: bucket.index, chunk, part, offsetBytes, byteLength });
+        const payloadBytes = byteLength / BYTES_PER_WIRE_BYTE[precision];
+        pieces[chunk]!.push({ bucket: bucket.index, chunk, part, offsetBytes, byteLength, payloadBytes });
       }
     }
   }

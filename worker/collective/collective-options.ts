@@ -7,7 +7,7 @@ import type { LaneTree } from '../../shared/lane-tree.ts';
 import type { Link } from './link.ts';
 
 export interface CollectiveOptions {
-  /** Most bytes of one piece, a multiple of 64. */
+  /** Most bytes of one payload, a multiple of 64. */
   readonly frameBytes: number;
   /** Pieces under way to each chunk owner. */
   readonly window: number;

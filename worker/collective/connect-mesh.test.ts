@@ -11,7 +11,7 @@ import type { Connection, Refusal, Transport } from '../../shared/transport/tran
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { Collective } from './all-reduce.ts';
 import { Arena, planArena } from './arena.ts';
-import { planBuckets } from './bucket-plan.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from './bucket-plan.ts';
 import type { CollectiveOptions } from './collective-options.ts';
 import { connectMesh, type SocketKind } from './connect-mesh.ts';
 import { DataPort } from './data-port.ts';
@@ -49,15 +49,16 @@ const kinds: Kind[] = [
 ];
 
 // One bucket with frames above 64 KiB, one with tiny ones, so that every WebSocket length form occurs.
-const plan = planBuckets(
-  [
+function planOf(precision: GradientPrecision): BucketPlan {
+  const sizes = [
     { name: 'large', numElements: 150_001 },
     { name: 'middle', numElements: 3001 },
     { name: 'small', numElements: 17 },
-  ],
-  4096,
-  3,
-);
+  ];
+  return planBuckets(sizes, 4096, 3, precision);
+}
+
+const plan = planOf('float32');
 
 async function openPorts(
   kind: Kind,
@@ -100,6 +101,7 @@ const meshInit = (
 interface World {
   readonly transport: Transport;
   readonly ports: readonly DataPort[];
+  readonly plan: BucketPlan;
   readonly arenas: readonly Arena[];
   readonly collectives: readonly Collective[];
   readonly close: () => Promise<void>;
@@ -110,16 +112,17 @@ async function openWorld(
   worldSize: number,
   numLanes: number,
   options: Partial<CollectiveOptions> = {},
+  plan = planOf('float32'),
 ): Promise<World> {
   const { transport, ports } = await openPorts(kind, worldSize);
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs);
-  const { collectives, arenas } = await connectWorld(kind, transport, ports, 7, numLanes, options);
+  const { collectives, arenas } = await connectWorld(kind, transport, ports, 7, numLanes, options, plan);
   const close = async (): Promise<void> => {
     for (const collective of collectives) collective.close();
     await Promise.all([...collectives.map(({ closed }) => closed), ...ports.map((port) => port.close())]);
   };
   assert.equal(collectives.length, laneTree.worldSize);
-  return { transport, ports, arenas, collectives, close };
+  return { transport, ports, plan, arenas, collectives, close };
 }
 
 async function connectWorld(
@@ -129,7 +132,8 @@ async function connectWorld(
   generation: number,
   numLanes: number,
   options: Partial<CollectiveOptions> = {},
-): Promise<{ arenas: Arena[]; collectives: Collective[] }> {
+  plan = planOf('float32'),
+): Promise<Pick<World, 'plan' | 'arenas' | 'collectives'>> {
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs);
   const meshes = await Promise.all(
     ports.map((_, rank) => connectMesh(meshInit(kind, transport, ports, rank, generation, numLanes))),
@@ -151,14 +155,21 @@ async function connectWorld(
         options: { ...OPTIONS, ...options },
       }),
   );
-  return { arenas, collectives };
+  return { plan, arenas, collectives };
 }
 
 function announce(collective: Collective): void {
   for (const { index } of plan.buckets) collective.bucketReady(index);
 }
 
-function fold(arena: Arena, worldSize: number, numLanes: number, rank: number, step: number): void {
+function fold(
+  { arenas, collectives, plan }: Pick<World, 'plan' | 'arenas' | 'collectives'>,
+  numLanes: number,
+  rank: number,
+  step: number,
+): void {
+  const arena = arenas[rank]!;
+  const worldSize = collectives.length;
   for (const foldStep of planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs).folds[rank]!.steps) {
     const gradient = makeLaneGradient(plan, 1, step, foldStep.lane);
     arena.floats(foldStep.slot, 0, gradient.length).set(gradient);
@@ -167,21 +178,20 @@ function fold(arena: Arena, worldSize: number, numLanes: number, rank: number, s
 }
 
 async function runSteps(
-  world: Pick<World, 'arenas' | 'collectives'>,
+  world: Pick<World, 'plan' | 'arenas' | 'collectives'>,
   numLanes: number,
   numSteps: number,
 ): Promise<void> {
-  const worldSize = world.collectives.length;
-  const sums = Array.from({ length: numSteps }, (_, step) =>
-    Buffer.from(
-      sumNaively(Array.from({ length: numLanes }, (__, lane) => makeLaneGradient(plan, 1, step, lane))).buffer,
-    ),
-  );
+  const { plan } = world;
+  const sums = Array.from({ length: numSteps }, (_, step) => {
+    const lanes = Array.from({ length: numLanes }, (__, lane) => makeLaneGradient(plan, 1, step, lane));
+    return Buffer.from(sumNaively(lanes, plan.precision).buffer);
+  });
   await Promise.all(
     world.collectives.map(async (collective, rank) => {
       const arena = world.arenas[rank]!;
       for (let step = 0; step < numSteps; step++) {
-        fold(arena, worldSize, numLanes, rank, step);
+        fold(world, numLanes, rank, step);
         const promise = collective.startStep(step);
         announce(collective);
         await promise;
@@ -196,13 +206,15 @@ async function runSteps(
 
 for (const kind of kinds)
   describe(`all-reduce over ${kind.name} links`, () => {
-    for (const [worldSize, numLanes] of [
-      [1, 2],
-      [2, 2],
-      [3, 8],
+    for (const [worldSize, numLanes, precision] of [
+      [1, 2, 'float32'],
+      [2, 2, 'float32'],
+      [3, 8, 'float32'],
+      [2, 2, 'bfloat16'],
+      [3, 8, 'bfloat16'],
     ] as const)
-      test(`${worldSize} ranks, ${numLanes} lanes: the sequential tree’s bits, several steps`, async () => {
-        const world = await openWorld(kind, worldSize, numLanes);
+      test(`${worldSize} ranks, ${numLanes} lanes, ${precision}: the sequential tree’s bits, several steps`, async () => {
+        const world = await openWorld(kind, worldSize, numLanes, {}, planOf(precision));
         await runSteps(world, numLanes, 3);
         await world.close();
       });

@@ -1,6 +1,6 @@
 /**
  * The 48-byte header of a tensor frame. A frame is one binary WebSocket message: this header, then `byteLength` payload bytes
- * (float32, little endian). Integers are little endian; the payload starts at a multiple of 8.
+ * (float32 or bfloat16, little endian). Integers are little endian; the payload starts at a multiple of 8.
  *
  * | offset | type | field |
  * |---|---|---|
@@ -14,7 +14,7 @@
  * | 20 | u32 | bucket |
  * | 24 | u32 | part: piece of the chunk |
  * | 28 | u32 | byteLength of the payload |
- * | 32 | u64 | offset of the payload in the flat gradient, bytes |
+ * | 32 | u64 | offset of the piece in the flat gradient (float32), bytes |
  * | 40 | u32 | checksum of the payload (line-checksum.ts), or 0 where verification is off |
  * | 44 | u32 | crc32 of bytes 0 … 43 |
  */

@@ -4,14 +4,16 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { RandomStream } from '../../shared/random.ts';
 import { Arena, planArena } from './arena.ts';
-import { planBuckets } from './bucket-plan.ts';
+import { planBuckets, widenedBytes } from './bucket-plan.ts';
 import { generateKernels } from './generate-kernels.ts';
 import { bindKernels } from './kernels.ts';
+import { roundNaively } from './lane-gradients.ts';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 
 const memory = new WebAssembly.Memory({ initial: 4, maximum: 4, shared: true });
-const kernels = bindKernels(memory);
+const kernels = bindKernels(memory, 'float32');
+const narrowKernels = bindKernels(memory, 'bfloat16');
 
 /** Fills `numFloats` at a byte address with floats of many magnitudes. */
 function fill(address: number, numFloats: number, seed: number): Float32Array {
@@ -19,6 +21,13 @@ function fill(address: number, numFloats: number, seed: number): Float32Array {
   const floats = new Float32Array(memory.buffer, address, numFloats);
   for (let i = 0; i < numFloats; i++) floats[i] = (random.nextUint32() | 0) * 2 ** (random.nextBelow(40) - 50);
   return floats;
+}
+
+/** The upper 16 bits of a float32. */
+function upperHalf(x: number): number {
+  const bytes = Buffer.alloc(4);
+  bytes.writeFloatLE(x);
+  return bytes.readUInt16LE(2);
 }
 
 describe('kernels', () => {
@@ -47,6 +56,112 @@ describe('kernels', () => {
         const sum2 = new Float32Array(memory.buffer, target2, n);
         for (let i = 0; i < n; i++) assert.ok(Object.is(sum2[i], Math.fround(a![i]! + b![i]!)));
         assert.ok(after.every((x) => x === 7));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('float32 stays as it is', () => {
+    const floats = fill(1024, 64, 5);
+    const before = floats.slice();
+    kernels.round(1024, 256);
+    assert.deepEqual(floats, before);
+  });
+
+  const words = (at: number, length: number): Uint32Array => new Uint32Array(memory.buffer, at, length);
+
+  // [float32, its bfloat16]: exact, ties to even both ways, nearly ties, the carry into the exponent, subnormal, the largest, NaN.
+  const table: readonly (readonly [number, number])[] = [
+    [0x00000000, 0x0000],
+    [0x80000000, 0x8000],
+    [0x3f800000, 0x3f80],
+    [0x3f808000, 0x3f80],
+    [0x3f808001, 0x3f81],
+    [0x3f817fff, 0x3f81],
+    [0x3f818000, 0x3f82],
+    [0xbf818000, 0xbf82],
+    [0x3fffffff, 0x4000],
+    [0x00000001, 0x0000],
+    [0x00008000, 0x0000],
+    [0x00018000, 0x0002],
+    [0x80018000, 0x8002],
+    [0x007fffff, 0x0080],
+    [0x7f7f7fff, 0x7f7f],
+    [0x7f7f8000, 0x7f80],
+    [0xff7fffff, 0xff80],
+    [0x7f800000, 0x7f80],
+    [0xff800000, 0xff80],
+    [0x7f800001, 0x7fc0],
+    [0x7fffffff, 0x7fc0],
+    [0xffffffff, 0x7fc0],
+    [0xffc00000, 0x7fc0],
+  ];
+  for (const [from, to] of table)
+    test(`0x${from.toString(16).padStart(8, '0')} rounds to the bfloat16 0x${to.toString(16).padStart(4, '0')}`, () => {
+      words(1024, 16).fill(from);
+      narrowKernels.round(1024, 64);
+      narrowKernels.narrow(4096, 1024, 64);
+      assert.deepEqual(new Uint16Array(memory.buffer, 4096, 16), new Uint16Array(16).fill(to));
+    });
+
+  test('any float32 rounds to the nearest bfloat16, and touches nothing else', () => {
+    fc.assert(
+      fc.property(fc.nat(40), fc.nat(), (lines, seed) => {
+        const random = new RandomStream([seed]);
+        const bits = Uint32Array.from({ length: lines * 16 }, () => random.nextUint32());
+        words(1024, bits.length).set(bits);
+        const after = words(1024 + 64 * lines, 16).fill(7);
+        narrowKernels.round(1024, 64 * lines);
+        const rounded = new Float32Array(memory.buffer, 1024, bits.length);
+        new Float32Array(bits.buffer).forEach((x, i) => assert.ok(Object.is(rounded[i], roundNaively(x)), `${x}`));
+        assert.ok(after.every((word) => word === 7));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('with bfloat16 each sum of add2 and add4 is the correctly rounded one, also onto an operand', () => {
+    fc.assert(
+      fc.property(fc.nat(40), fc.nat(), fc.nat(4), (lines, seed, place) => {
+        const [n, bytes] = [lines * 16, lines * 64];
+        const at = [1024, 12288, 24576, 49152];
+        const [a, b, c, d] = at.map((address, i) => {
+          const floats = fill(address, n, seed + i);
+          narrowKernels.round(address, bytes);
+          return floats.slice();
+        });
+        const target = place === 4 ? 65536 : at[place]!;
+        const add = (x: number, y: number): number => roundNaively(x + y); // x + y is exact in float64
+        narrowKernels.add4(target, at[0]!, at[1]!, at[2]!, at[3]!, bytes);
+        new Float32Array(memory.buffer, target, n).forEach((sum, i) =>
+          assert.ok(Object.is(sum, add(add(a![i]!, b![i]!), add(c![i]!, d![i]!)))),
+        );
+        new Float32Array(memory.buffer, at[0], n).set(a!);
+        new Float32Array(memory.buffer, at[1], n).set(b!);
+        const target2 = place < 2 ? at[place]! : 65536;
+        narrowKernels.add2(target2, at[0]!, at[1]!, bytes);
+        new Float32Array(memory.buffer, target2, n).forEach((sum, i) => assert.ok(Object.is(sum, add(a![i]!, b![i]!))));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('what is narrowed in place, and widened from the second half of its place, is the same again', () => {
+    fc.assert(
+      fc.property(fc.nat(40), fc.nat(), (lines, seed) => {
+        const floats = fill(1024, lines * 32, seed);
+        const bytes = lines * 128;
+        narrowKernels.round(1024, bytes);
+        const before = floats.slice();
+        narrowKernels.narrow(1024, 1024, bytes);
+        const payload = new Uint8Array(memory.buffer, 1024, bytes / 2).slice();
+        before.forEach((x, i) => assert.equal(payload[2 * i]! | (payload[2 * i + 1]! << 8), upperHalf(x)));
+        floats.fill(Number.NaN);
+        new Uint8Array(memory.buffer, 1024 + bytes / 2, bytes / 2).set(payload);
+        const after = words(1024 + bytes, 16).fill(7);
+        narrowKernels.widen(1024, 1024 + bytes / 2, bytes);
+        assert.deepEqual(floats, before);
+        assert.ok(after.every((word) => word === 7));
       }),
       { numRuns: 50 },
     );
@@ -82,24 +197,28 @@ describe('kernels', () => {
 describe('arena', () => {
   const plan = planBuckets([{ name: 'w', numElements: 2 ** 20 }], 2 ** 20);
 
-  test('slots and receive places do not overlap and lie inside the memory', () => {
-    const laneTree = planLaneTree(8, assignLanes(8, 3).runs);
-    const arena = new Arena(planArena({ plan, laneTree, rank: 1, frameBytes: 4096, window: 3 }));
-    const places: [number, number][] = [];
-    for (let slot = 0; slot < laneTree.folds[1]!.numSlots; slot++)
-      places.push([arena.slotAddress(slot, 0), plan.totalBytes]);
-    for (const peer of [0, 2])
-      for (let ordinal = 0; ordinal < 3; ordinal++)
-        for (let node = 0; node < laneTree.folds[peer]!.cover.length; node++)
-          places.push([arena.receiveAddress(peer, ordinal, node), 4096]);
-    places.sort(([a], [b]) => a - b);
-    places.forEach(([address, length], i) => {
-      assert.equal(address % 64, 0);
-      assert.ok(address >= 65536);
-      assert.ok(address + length <= (places[i + 1]?.[0] ?? arena.memory.buffer.byteLength));
+  for (const precision of ['float32', 'bfloat16'] as const)
+    test(`${precision}: slots, receive places and payloads do not overlap and lie inside the memory`, () => {
+      const plan = planBuckets([{ name: 'w', numElements: 2 ** 20 }], 2 ** 20, 0, precision);
+      const laneTree = planLaneTree(8, assignLanes(8, 3).runs);
+      const arena = new Arena(planArena({ plan, laneTree, rank: 1, frameBytes: 4096, window: 3 }));
+      const places: [number, number][] = [];
+      if (precision === 'bfloat16') for (const ordinal of [0, 1, 2]) places.push([arena.sumAddress(ordinal), 4096]);
+      for (let slot = 0; slot < laneTree.folds[1]!.numSlots; slot++)
+        places.push([arena.slotAddress(slot, 0), plan.totalBytes]);
+      for (const peer of [0, 2])
+        for (let ordinal = 0; ordinal < 3; ordinal++)
+          for (let node = 0; node < laneTree.folds[peer]!.cover.length; node++)
+            places.push([arena.receiveAddress(peer, ordinal, node), widenedBytes(4096, precision)]);
+      places.sort(([a], [b]) => a - b);
+      places.forEach(([address, length], i) => {
+        assert.equal(address % 64, 0);
+        assert.ok(address >= 65536);
+        assert.ok(address + length <= (places[i + 1]?.[0] ?? arena.memory.buffer.byteLength));
+      });
+      assert.equal(arena.receiveAddress(0, 3, 0), arena.receiveAddress(0, 0, 0), 'the window wraps');
+      assert.equal(arena.sumAddress(3), arena.sumAddress(0));
     });
-    assert.equal(arena.receiveAddress(0, 3, 0), arena.receiveAddress(0, 0, 0), 'the window wraps');
-  });
 
   test('more than 4 GiB is CONFIG_INVALID and says what to do', () => {
     const large = planBuckets([{ name: 'w', numElements: 250_000_000 }], 2 ** 25);

@@ -3,13 +3,20 @@
  * Addresses and lengths are bytes below 4 GiB, multiples of 64; a target may be one of the operands (same address).
  */
 import { TrainerError } from '../../shared/errors.ts';
+import type { GradientPrecision } from './bucket-plan.ts';
 import { KERNELS_BASE64 } from './kernels-wasm.ts';
 
 export interface Kernels {
-  /** target ← a + b */
+  /** target ← a + b, rounded to the precision of gradients */
   add2(target: number, a: number, b: number, length: number): void;
-  /** target ← (a + b) + (c + d) */
+  /** target ← (a + b) + (c + d), each sum rounded; what lies at a and c may be used up */
   add4(target: number, a: number, b: number, c: number, d: number, length: number): void;
+  /** Rounds in place to the precision of gradients: to nearest, ties to even, a NaN to 0x7fc00000. Float32 stays as it is. */
+  round(at: number, length: number): void;
+  /** `length` bytes of rounded float32 → length/2 bytes of bfloat16. The target may be the source. */
+  narrow(target: number, source: number, length: number): void;
+  /** length/2 bytes of bfloat16 → `length` bytes of float32. The source may be the second half of the target. */
+  widen(target: number, source: number, length: number): void;
   /** Σ x² in float64; element i goes to accumulator i mod 8, the eight are added pairwise. Finite exactly if all x are. */
   sumOfSquares(at: number, length: number): number;
   /** Continues the 144-byte checksum state at `state` with whole 64-byte lines; line-checksum.ts says what it is. */
@@ -20,8 +27,8 @@ export interface Kernels {
 
 type NumericExport = (...addresses: number[]) => number;
 
-/** @param memory shared, as `createArenaMemory` makes it */
-export function bindKernels(memory: WebAssembly.Memory): Kernels {
+/** @param memory shared, as `createArenaMemory` makes it @param precision that sums are rounded to */
+export function bindKernels(memory: WebAssembly.Memory, precision: GradientPrecision): Kernels {
   const module = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, 'base64'));
   const { exports } = new WebAssembly.Instance(module, { arena: { memory } });
   const take = (name: string): NumericExport => {
@@ -31,13 +38,33 @@ export function bindKernels(memory: WebAssembly.Memory): Kernels {
   };
   const findNonFinite = take('findNonFinite');
   return {
-    add2: take('add2'),
-    add4: take('add4'),
+    ...(precision === 'float32' ? bindFloat32(take) : bindBfloat16(take)),
+    narrow: take('narrowBfloat16'),
+    widen: take('widenBfloat16'),
     sumOfSquares: take('sumOfSquares'),
     lineChecksum: take('lineChecksum'),
     findNonFinite(at, length) {
       const found = findNonFinite(at, length) >>> 0;
       return found === (at + length) % 2 ** 32 ? null : found;
     },
+  };
+}
+
+type Arithmetic = Pick<Kernels, 'add2' | 'add4' | 'round'>;
+
+function bindFloat32(take: (name: string) => NumericExport): Arithmetic {
+  return { add2: take('add2'), add4: take('add4'), round: () => undefined };
+}
+
+function bindBfloat16(take: (name: string) => NumericExport): Arithmetic {
+  const add2 = take('addBfloat16');
+  return {
+    add2,
+    add4(target, a, b, c, d, length) {
+      add2(a, a, b, length);
+      add2(c, c, d, length);
+      add2(target, a, c, length);
+    },
+    round: take('roundBfloat16'),
   };
 }

@@ -40,6 +40,77 @@
       (local.set $d (i32.add (local.get $d) (i32.const 32)))
       (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 32))))))
 
+  ;; target ← a + b rounded to bfloat16 (8 bits of significand, to nearest, ties to even), still as float32; a NaN becomes 0x7fc00000.
+  (func (export "addBfloat16") (param $target i32) (param $a i32) (param $b i32) (param $length i32)
+    (local $x v128) (local $one v128) (local $half v128) (local $kept v128) (local $nan v128)
+    (local.set $one (v128.const i32x4 1 1 1 1))
+    (local.set $half (v128.const i32x4 0x7fff 0x7fff 0x7fff 0x7fff))
+    (local.set $kept (v128.const i32x4 0xffff0000 0xffff0000 0xffff0000 0xffff0000))
+    (local.set $nan (v128.const i32x4 0x7fc00000 0x7fc00000 0x7fc00000 0x7fc00000))
+    (if (i32.eqz (local.get $length)) (then (return)))
+    (loop $next
+      (local.set $x (f32x4.add (v128.load (local.get $a)) (v128.load (local.get $b))))
+      (v128.store (local.get $target)
+        (v128.bitselect
+          (local.get $nan)
+          (v128.and
+            (i32x4.add
+              (i32x4.add (local.get $x) (local.get $half))
+              (v128.and (i32x4.shr_u (local.get $x) (i32.const 16)) (local.get $one)))
+            (local.get $kept))
+          (f32x4.ne (local.get $x) (local.get $x))))
+      (local.set $target (i32.add (local.get $target) (i32.const 16)))
+      (local.set $a (i32.add (local.get $a) (i32.const 16)))
+      (local.set $b (i32.add (local.get $b) (i32.const 16)))
+      (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 16))))))
+
+  ;; Rounds in place as addBfloat16 does.
+  (func (export "roundBfloat16") (param $at i32) (param $length i32)
+    (local $x v128) (local $one v128) (local $half v128) (local $kept v128) (local $nan v128)
+    (local.set $one (v128.const i32x4 1 1 1 1))
+    (local.set $half (v128.const i32x4 0x7fff 0x7fff 0x7fff 0x7fff))
+    (local.set $kept (v128.const i32x4 0xffff0000 0xffff0000 0xffff0000 0xffff0000))
+    (local.set $nan (v128.const i32x4 0x7fc00000 0x7fc00000 0x7fc00000 0x7fc00000))
+    (if (i32.eqz (local.get $length)) (then (return)))
+    (loop $next
+      (local.set $x (v128.load (local.get $at)))
+      (v128.store (local.get $at)
+        (v128.bitselect
+          (local.get $nan)
+          (v128.and
+            (i32x4.add
+              (i32x4.add (local.get $x) (local.get $half))
+              (v128.and (i32x4.shr_u (local.get $x) (i32.const 16)) (local.get $one)))
+            (local.get $kept))
+          (f32x4.ne (local.get $x) (local.get $x))))
+      (local.set $at (i32.add (local.get $at) (i32.const 16)))
+      (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 16))))))
+
+  ;; The upper halves of $length bytes of float32, one after the other, for $length/2 bytes; $target may be $source.
+  (func (export "narrowBfloat16") (param $target i32) (param $source i32) (param $length i32)
+    (if (i32.eqz (local.get $length)) (then (return)))
+    (loop $next
+      (v128.store (local.get $target)
+        (i8x16.shuffle 2 3 6 7 10 11 14 15 18 19 22 23 26 27 30 31
+          (v128.load (local.get $source)) (v128.load offset=16 (local.get $source))))
+      (local.set $target (i32.add (local.get $target) (i32.const 16)))
+      (local.set $source (i32.add (local.get $source) (i32.const 32)))
+      (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 32))))))
+
+  ;; Back again: $length/2 bytes become $length bytes of float32; $source may be the second half of the target.
+  (func (export "widenBfloat16") (param $target i32) (param $source i32) (param $length i32)
+    (local $x v128) (local $zero v128)
+    (if (i32.eqz (local.get $length)) (then (return)))
+    (loop $next
+      (local.set $x (v128.load (local.get $source)))
+      (v128.store (local.get $target)
+        (i8x16.shuffle 16 17 0 1 18 19 2 3 20 21 4 5 22 23 6 7 (local.get $x) (local.get $zero)))
+      (v128.store offset=16 (local.get $target)
+        (i8x16.shuffle 16 17 8 9 18 19 10 11 20 21 12 13 22 23 14 15 (local.get $x) (local.get $zero)))
+      (local.set $source (i32.add (local.get $source) (i32.const 16)))
+      (local.set $target (i32.add (local.get $target) (i32.const 32)))
+      (br_if $next (local.tee $length (i32.sub (local.get $length) (i32.const 32))))))
+
   ;; Σ x² in float64. Element i goes to accumulator i mod 8; the eight are added ((0+1)+(2+3))+((4+5)+(6+7)).
   (func (export "sumOfSquares") (param $at i32) (param $length i32) (result f64)
     (local $x v128) (local $s0 v128) (local $s1 v128) (local $s2 v128) (local $s3 v128)

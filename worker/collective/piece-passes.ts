@@ -2,6 +2,9 @@
  * The passes over the bytes of one piece: checksums, additions up to the root of the canonical tree, squares. They are made block by
  * block with the SIMD kernels, so that a block is in the cache for all that is computed of it. Payloads are checked on arrival, when
  * the kernel has just written them.
+ *
+ * A payload of bfloat16 is half as long as its piece. It is received into the second half of the piece's place and widened there; a
+ * part on its way out is narrowed in its own place, which is needed no more until the sum of it comes back.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { LaneTree } from '../../shared/lane-tree.ts';
@@ -19,18 +22,40 @@ export interface PiecePassesInit {
   readonly verify: boolean;
 }
 
+export interface Payload {
+  readonly bytes: Uint8Array;
+  /** uint32, or 0 without verification. */
+  readonly checksum: number;
+}
+
 export class PiecePasses {
   readonly #init: PiecePassesInit;
+  readonly #isNarrow: boolean;
 
   constructor(init: PiecePassesInit) {
     this.#init = init;
+    this.#isNarrow = init.arena.layout.precision === 'bfloat16';
+  }
+
+  /** Where the payload of a peer's part is received. @param ordinal the piece's number in the own chunk's sequence */
+  partTarget(peer: number, ordinal: number, node: number, piece: Piece): Uint8Array {
+    const { arena } = this.#init;
+    return arena.bytes(payloadAddress(arena.receiveAddress(peer, ordinal, node), piece), piece.payloadBytes);
+  }
+
+  /** Where the payload of a sum is received. */
+  sumTarget(piece: Piece): Uint8Array {
+    const { arena } = this.#init;
+    return arena.bytes(payloadAddress(arena.slotAddress(0, piece.offsetBytes), piece), piece.payloadBytes);
   }
 
   /** A part has arrived in its receive slot. @throws FRAME_INVALID when it is damaged */
-  checkPart(peer: number, ordinal: number, header: FrameHeader): void {
+  takePart(peer: number, ordinal: number, piece: Piece, header: FrameHeader): void {
     const { arena, verify } = this.#init;
     const address = arena.receiveAddress(peer, ordinal, header.node);
-    if (verify) checkPayload(peer, header, arena.checksum(address, header.byteLength));
+    const payloadAt = payloadAddress(address, piece);
+    if (verify) checkPayload(peer, header, arena.checksum(payloadAt, piece.payloadBytes));
+    if (this.#isNarrow) arena.kernels.widen(address, payloadAt, piece.byteLength);
   }
 
   /**
@@ -60,18 +85,42 @@ export class PiecePasses {
    */
   takeSum(peer: number, piece: Piece, header: FrameHeader, norm: GradientNorm): ChecksumState {
     const { arena, verify } = this.#init;
+    const payloadAt = payloadAddress(arena.slotAddress(0, piece.offsetBytes), piece);
+    if (verify && this.#isNarrow) checkPayload(peer, header, arena.checksum(payloadAt, piece.payloadBytes));
     arena.beginChecksum();
     norm.walk(piece, (offsetBytes, byteLength) => {
-      arena.continueChecksum(arena.slotAddress(0, offsetBytes), byteLength);
+      const target = arena.slotAddress(0, offsetBytes);
+      if (this.#isNarrow) arena.kernels.widen(target, payloadAt + (offsetBytes - piece.offsetBytes) / 2, byteLength);
+      arena.continueChecksum(target, byteLength);
     });
     const state = arena.endChecksum();
-    if (verify) checkPayload(peer, header, state);
+    if (verify && !this.#isNarrow) checkPayload(peer, header, state);
     return state;
   }
 
-  /** For the header of a payload that is about to be sent: uint32, or 0 without verification. */
-  checksum(address: number, byteLength: number): number {
-    return this.#init.verify ? finishChecksum(this.#init.arena.checksum(address, byteLength)) : 0;
+  /** The own cover node of a piece of another's chunk, ready to be sent. Its float32 are used up. */
+  partPayload(piece: Piece, node: number): Payload {
+    const { arena } = this.#init;
+    const address = arena.slotAddress(node, piece.offsetBytes);
+    if (this.#isNarrow) arena.kernels.narrow(address, address, piece.byteLength);
+    return this.#payload(address, piece);
+  }
+
+  /** A sum that `reduce` has made, ready to be sent. @param state that it returned */
+  sumPayload(piece: Piece, ordinal: number, state: ChecksumState): Payload {
+    const { arena, verify } = this.#init;
+    const address = arena.slotAddress(0, piece.offsetBytes);
+    if (!this.#isNarrow)
+      return { bytes: arena.bytes(address, piece.byteLength), checksum: verify ? finishChecksum(state) : 0 };
+    const narrowed = arena.sumAddress(ordinal);
+    arena.kernels.narrow(narrowed, address, piece.byteLength);
+    return this.#payload(narrowed, piece);
+  }
+
+  #payload(address: number, { payloadBytes }: Piece): Payload {
+    const { arena, verify } = this.#init;
+    const checksum = verify ? finishChecksum(arena.checksum(address, payloadBytes)) : 0;
+    return { bytes: arena.bytes(address, payloadBytes), checksum };
   }
 
   #add(addresses: readonly number[], target: number, skip: number, byteLength: number): void {
@@ -86,6 +135,11 @@ export class PiecePasses {
       else kernels.add4(to, atA, atB, addresses[c]! + skip, addresses[d!]! + skip, byteLength);
     }
   }
+}
+
+/** The end of the piece's place, so that a payload that is shorter than the piece can be widened in it. */
+function payloadAddress(address: number, { byteLength, payloadBytes }: Piece): number {
+  return address + byteLength - payloadBytes;
 }
 
 function checkPayload(peer: number, header: FrameHeader, state: ChecksumState): void {

@@ -107,25 +107,23 @@ export class StepExchange {
    * Where in the own chunk's sequence the part that is expected from the peer belongs.
    * @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly that part
    */
-  checkPart(peer: number, found: FramePlace): { ordinal: number; node: number } {
+  checkPart(peer: number, found: FramePlace): { piece: Piece; ordinal: number; node: number } {
     const { rank, pieces, numCoverNodes, window } = this.#shape;
     const nodes = numCoverNodes[peer]!;
     const ordinal = Math.floor(this.#partFrames[peer]! / nodes);
     const node = this.#partFrames[peer]! % nodes;
-    const piece = pieces[rank]![ordinal];
-    this.#compare(peer, found, FRAME_PART, piece, node);
+    const piece = this.#compare(peer, found, FRAME_PART, pieces[rank]![ordinal], node);
     if (ordinal >= this.#reduced + window)
       throw invalid(peer, `part ${ordinal} before sum ${ordinal - window} was sent: the window is ${window}`, found);
-    return { ordinal, node };
+    return { piece, ordinal, node };
   }
 
-  /** @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly the next sum of the peer's chunk */
-  checkSum(peer: number, found: FramePlace): { ordinal: number } {
+  /** @returns which piece of the peer's chunk it is @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly its next sum */
+  checkSum(peer: number, found: FramePlace): Piece {
     const ordinal = this.#sums[peer]!;
-    const piece = this.#shape.pieces[peer]![ordinal];
-    this.#compare(peer, found, FRAME_SUM, piece, 0);
+    const piece = this.#compare(peer, found, FRAME_SUM, this.#shape.pieces[peer]![ordinal], 0);
     if (ordinal >= this.#sent[peer]!) throw invalid(peer, 'a sum before the own parts of it were sent', found);
-    return { ordinal };
+    return piece;
   }
 
   partReceived(peer: number): void {
@@ -139,7 +137,9 @@ export class StepExchange {
   /** The header that a piece's frame has to have. */
   place(type: FramePlace['type'], piece: Piece, node: number): FramePlace {
     const { epoch, generation } = this.#shape;
-    return { type, node, epoch, generation, step: this.step, ...piece };
+    const { bucket, chunk, part, offsetBytes, payloadBytes } = piece;
+    const { step } = this;
+    return { type, node, chunk, epoch, generation, step, bucket, part, byteLength: payloadBytes, offsetBytes };
   }
 
   /** One sentence per peer that something is missing from, for COLLECTIVE_TIMEOUT. */
@@ -158,7 +158,7 @@ export class StepExchange {
     return missing;
   }
 
-  #compare(peer: number, found: FramePlace, type: FramePlace['type'], piece: Piece | undefined, node: number): void {
+  #compare(peer: number, found: FramePlace, type: FramePlace['type'], piece: Piece | undefined, node: number): Piece {
     const { epoch, generation } = this.#shape;
     if (found.epoch !== epoch || found.generation !== generation || found.step !== this.step)
       throw stale(peer, `epoch ${epoch}, generation ${generation}, step ${this.step}`, found);
@@ -179,6 +179,7 @@ export class StepExchange {
       found.byteLength !== expected.byteLength
     )
       throw invalid(peer, describeFrame(expected), found);
+    return piece;
   }
 }
 

@@ -35,7 +35,7 @@ export interface StepResult {
   readonly exposedMs: number;
   /** Additions, with checksum and squares of the sums. */
   readonly reduceMs: number;
-  /** Checksums of parts sent and received, and of sums received with their squares. */
+  /** Checksums of parts sent and received, and of sums received with their squares; narrowing and widening. */
   readonly checkMs: number;
   readonly sentBytes: number;
   readonly receivedBytes: number;

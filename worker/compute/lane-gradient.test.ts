@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { Arena, planArena } from '../collective/arena.ts';
-import { planBuckets, type BucketPlan } from '../collective/bucket-plan.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from '../collective/bucket-plan.ts';
 import { makeLaneGradient, sumNaively } from '../collective/lane-gradients.ts';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
@@ -21,18 +21,26 @@ function addMicrobatch(target: LaneGradient, plan: BucketPlan, microbatch: numbe
 const bytesOf = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 
 const shapes = fc
-  .record({ levels: fc.nat(4), world: fc.nat(), numMicrobatches: fc.integer({ min: 1, max: 3 }), seed: fc.nat() })
+  .record({
+    levels: fc.nat(4),
+    world: fc.nat(),
+    numMicrobatches: fc.integer({ min: 1, max: 3 }),
+    seed: fc.nat(),
+    precision: fc.constantFrom<GradientPrecision>('float32', 'bfloat16'),
+  })
   .map(({ levels, world, ...rest }) => ({ numLanes: 2 ** levels, worldSize: 1 + (world % 2 ** levels), ...rest }));
 const sizes = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 6 });
 
 describe('lane gradient', () => {
-  test('any lanes, world size, microbatches and buckets: each bucket is announced once, in order, with its tree sums done', () => {
+  test('any lanes, world size, microbatches, precision and buckets: each bucket is announced once, in order, with its tree sums done', () => {
     fc.assert(
       fc.property(shapes, sizes, fc.integer({ min: 64, max: 400 }), (shape, elements, bucketBytes) => {
-        const { numLanes, worldSize, numMicrobatches, seed } = shape;
+        const { numLanes, worldSize, numMicrobatches, seed, precision } = shape;
         const plan = planBuckets(
           elements.map((numElements, i) => ({ name: `p${i}`, numElements })),
           bucketBytes,
+          0,
+          precision,
         );
         const laneTree = planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs);
         const microbatches = Array.from({ length: numLanes }, (_, lane) =>
@@ -44,7 +52,7 @@ describe('lane gradient', () => {
         for (const [rank, { steps, cover }] of laneTree.folds.entries()) {
           const arena = new Arena(planArena({ plan, laneTree, rank, frameBytes: 64, window: 1 }));
           const expected = cover.map(({ level, index }) =>
-            sumNaively(laneSums.slice(index * 2 ** level, (index + 1) * 2 ** level)),
+            sumNaively(laneSums.slice(index * 2 ** level, (index + 1) * 2 ** level), precision),
           );
           const announced: number[] = [];
           for (const [index, fold] of steps.entries()) {

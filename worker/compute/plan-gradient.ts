@@ -3,7 +3,7 @@ import type { RunConfig } from '../../shared/config/schema.ts';
 import { planBuckets, type BucketPlan } from '../collective/bucket-plan.ts';
 import { numElements, parameterSpecs } from '../model/parameters.ts';
 
-export function planGradient({ model, collective }: RunConfig): BucketPlan {
+export function planGradient({ model, collective, training }: RunConfig): BucketPlan {
   const sizes = parameterSpecs(model).map(({ name, shape }) => ({ name, numElements: numElements(shape) }));
-  return planBuckets(sizes.reverse(), collective.bucketBytes);
+  return planBuckets(sizes.reverse(), collective.bucketBytes, 0, training.gradientPrecision);
 }
