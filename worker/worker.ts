@@ -6,26 +6,19 @@
  * them.
  */
 import type { Clock } from '../shared/clock.ts';
-import { checkConfig, workerHash } from '../shared/config/load-config.ts';
+import { checkConfig } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage, WorkerStall } from '../shared/protocol/messages.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import { abortable } from './abortable.ts';
-import type { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { createStepRunner } from './compute/create-step-runner.ts';
 import { ProgressCell } from './compute/progress-cell.ts';
 import type { Deal, StepRunner } from './compute/step-runner.ts';
-import { TrainingState } from './compute/training-state.ts';
-import type { Engine } from './engine/engine.ts';
-import type { Feed } from './feed/feed.ts';
 import { Link, type Command, type CoordinatorCommand } from './link/link.ts';
+import { checkSame, prepareWorker, type Prepared, type Welcome } from './prepare-worker.ts';
 import type { WorkerParts } from './worker-parts.ts';
-
-/** The most that a `ready` carries (shared/protocol/messages.ts). */
-const MAX_ENGINE_NOTES = 16;
 
 export interface WorkerInit {
   readonly parts: WorkerParts;
@@ -34,16 +27,6 @@ export interface WorkerInit {
 }
 
 type CommandOf<Kind extends CoordinatorCommand['kind']> = Extract<CoordinatorCommand, { kind: Kind }>;
-
-/** What the first welcome brings up. */
-interface Prepared {
-  readonly welcome: CommandOf<'welcome'>;
-  readonly engine: Engine;
-  readonly feed: Pick<Feed, 'deal' | 'drop' | 'next' | 'release'>;
-  readonly writer: Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
-  readonly state: TrainingState;
-  readonly facts: Omit<Extract<WorkerMessage, { kind: 'ready' }>, 'kind' | 'epoch' | 'held'>;
-}
 
 export class Worker {
   readonly #init: WorkerInit;
@@ -143,48 +126,21 @@ export class Worker {
   }
 
   /** The first time brings everything up; later a coordinator that has come back asks what is there. */
-  async #welcome(welcome: CommandOf<'welcome'>, processSignal: AbortSignal): Promise<void> {
+  async #welcome(welcome: Welcome, processSignal: AbortSignal): Promise<void> {
     this.#ids = { epoch: welcome.epoch, generation: 0 };
     this.#config = checkConfig(welcome.config, 'the config from the coordinator');
     if (this.#prepared === undefined) {
       const until = AbortSignal.any([processSignal, this.#link.lost]);
-      this.#prepared = await this.#prepare(welcome, this.#config, until);
+      const onOpened = (close: () => Promise<void>): void => void this.#closers.push(close);
+      const [config, link] = [this.#config, this.#link];
+      this.#prepared = await prepareWorker({ ...this.#init, welcome, config, link, onOpened, signal: until });
+      this.#progress.advance('waiting', 0);
     } else {
       checkSame(this.#prepared.welcome, welcome);
       await this.#drop();
     }
     const { state, facts } = this.#prepared;
     this.#link.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...facts });
-  }
-
-  /** Brings up engine and feed, while the others do the same. */
-  async #prepare(welcome: CommandOf<'welcome'>, config: RunConfig, signal: AbortSignal): Promise<Prepared> {
-    const { log, parts } = this.#init;
-    const { preparedFolder, mixtureHash } = welcome;
-    const onStall = (stall: WorkerStall | null): void => this.#link.post({ kind: 'source', stall });
-    const feed = parts.startFeed({ config, preparedFolder, mixtureHash, log, onStall });
-    this.#closers.push(() => feed.stop());
-    const { engine, reason, notes } = await parts.createEngine(config);
-    this.#closers.push(() => engine.dispose());
-    const writer = parts.createWriter(engine);
-    this.#closers.push(() => writer.callOff());
-    const { name, device, fingerprint } = engine.description;
-    log.info({ engine: name, device, fingerprint, reason }, 'engine ready');
-    for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
-    const predicted = await parts.predict(config, name);
-    await abortable(feed.opened, signal, `opening ${preparedFolder}`);
-    const state = new TrainingState({ engine, seed: config.seed, link: this.#link, loadState: parts.loadState });
-    const numParameters = engine.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-    const facts = {
-      engine: name,
-      engineFingerprint: fingerprint,
-      engineNotes: notes.slice(0, MAX_ENGINE_NOTES),
-      predicted,
-      mixtureHash,
-      numParameters,
-    };
-    this.#progress.advance('waiting', 0);
-    return { welcome, engine, feed, writer, state, facts };
   }
 
   async #takeState(form: CommandOf<'form'>, stop: AbortSignal): Promise<void> {
@@ -296,19 +252,4 @@ export class Worker {
       if (error.code !== 'ABORTED') this.#fail(error, ids);
     }
   }
-}
-
-/** @throws CONFIG_INVALID where what was brought up does not fit the run as it goes on */
-function checkSame(before: CommandOf<'welcome'>, now: CommandOf<'welcome'>): void {
-  const [a, b] = [before, now].map(({ config, preparedFolder, mixtureHash }) => ({
-    config: workerHash(checkConfig(config, 'the config from the coordinator')),
-    preparedFolder,
-    mixtureHash,
-  }));
-  const changed = Object.keys(a!).filter((key) => a![key as keyof typeof a] !== b![key as keyof typeof b]);
-  if (changed.length > 0)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `the run goes on with another ${changed.join(' and ')} than this worker was started with; start it again`,
-    );
 }
