@@ -46,6 +46,8 @@ interface WorkerHandleInit {
   readonly log: Logger;
   /** It is no worker of this run from now on. */
   readonly onDrop: (error: TrainerError) => void;
+  /** It does not answer. */
+  readonly onHung: () => void;
 }
 
 /** A worker that has joined, as long as its socket lives. */
@@ -57,6 +59,7 @@ export class WorkerHandle {
   readonly #processId: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
+  readonly #onHung: () => void;
   /** Its socket has closed, or it was dropped; the event that says so may still wait. */
   isGone = false;
   /** Clock time of the last message, ms. */
@@ -79,7 +82,7 @@ export class WorkerHandle {
   /** Tells that it waits for its source, and that it goes on. */
   readonly stallLog: StallLog;
 
-  constructor(join: JoinMessage, { connection, nowMs, log, onDrop }: WorkerHandleInit) {
+  constructor(join: JoinMessage, { connection, nowMs, log, onDrop, onHung }: WorkerHandleInit) {
     this.workerId = join.workerId;
     this.host = join.host;
     this.pid = join.pid;
@@ -87,6 +90,7 @@ export class WorkerHandle {
     this.#processId = join.processId;
     this.#connection = connection;
     this.#onDrop = onDrop;
+    this.#onHung = onHung;
     this.lastHeardMs = nowMs;
     this.beatMs = nowMs;
     this.progressMs = nowMs;
@@ -131,6 +135,12 @@ export class WorkerHandle {
     this.#connection.close(code, reason);
   }
 
+  /** As `drop`, of one that does not answer: its process may have to be ended. */
+  giveUp(code: ErrorCode, reason: string): void {
+    this.drop(code, reason);
+    this.#onHung();
+  }
+
   isSameProcess({ processId }: JoinMessage): boolean {
     return processId === this.#processId;
   }
@@ -155,6 +165,8 @@ export interface ControlServerInit {
   readonly silenceMs: number;
   /** Plain HTTP requests that are answered on the same port. */
   readonly routes: Routes;
+  /** A worker was dropped because it did not answer. */
+  readonly onHung?: ((workerId: string) => void) | undefined;
 }
 
 export class ControlServer {
@@ -224,7 +236,7 @@ export class ControlServer {
       if (stoodStill) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
       for (const worker of this.workers()) {
         const silentMs = Math.round(nowMs - worker.lastHeardMs);
-        if (silentMs > silenceMs) worker.drop('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
+        if (silentMs > silenceMs) worker.giveUp('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
       }
     }
   }
@@ -278,12 +290,13 @@ export class ControlServer {
       before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
       `a worker with the id ${message.workerId} has joined anew; give each worker its own --id`,
     );
-    const { clock, log } = this.#init;
+    const { clock, log, onHung } = this.#init;
     const worker: WorkerHandle = new WorkerHandle(message, {
       connection,
       nowMs: clock.monotonicMs(),
       log,
       onDrop: (error) => this.#lose(worker, error),
+      onHung: () => onHung?.(worker.workerId),
     });
     this.#workers.set(worker.workerId, worker);
     this.#put(worker, { kind: 'joined', worker });

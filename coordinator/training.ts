@@ -268,7 +268,7 @@ export class Training {
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;
-    for (const worker of late) worker.drop('WORKER_LOST', error.message);
+    for (const worker of late) worker.giveUp('WORKER_LOST', error.message);
     return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
   }
 }
