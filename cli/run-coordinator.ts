@@ -45,8 +45,16 @@ export interface WorkerStart {
   readonly numCommitted: (workerId: string) => number;
   /** The run is over for this worker. */
   readonly isDismissed: (workerId: string) => boolean;
+  /** A process of a worker has ended. */
+  readonly onEnded: (workerId: string, pid: number) => void;
   /** A worker ended and is not started again. */
   readonly onGivenUp: (reason: string) => void;
+}
+
+export interface StartedWorkers {
+  stop(): Promise<void>;
+  /** Ends a worker that hangs, if it runs here; it is started again. */
+  kill(workerId: string): void;
 }
 
 export interface RunCoordinatorInit {
@@ -56,7 +64,7 @@ export interface RunCoordinatorInit {
   /** How the engine was chosen, where the workers are on this host. */
   readonly settled?: SettledCompute;
   /** Starts workers once the coordinator listens; left out where they come by themselves. */
-  readonly startWorkers?: (start: WorkerStart) => Promise<{ stop(): Promise<void> }>;
+  readonly startWorkers?: (start: WorkerStart) => Promise<StartedWorkers>;
 }
 
 export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
@@ -137,7 +145,7 @@ interface SessionInit extends RunCoordinatorInit {
 class Session {
   readonly #init: SessionInit;
   #port: number | undefined;
-  #workers: { stop(): Promise<void> } | undefined;
+  #workers: StartedWorkers | undefined;
   #coordinator: Coordinator | undefined;
 
   constructor(init: SessionInit) {
@@ -166,6 +174,7 @@ class Session {
       token: address.token,
       transport: webSocketTransport,
       clock: systemClock,
+      onHung: (workerId) => this.#workers?.kill(workerId),
       checkpoints: createCheckpointStore({
         ...{ config, epoch, signal, tensors, tokenizerFiles },
         folder: run.folder.checkpoints,
@@ -202,7 +211,7 @@ class Session {
     }
   }
 
-  async #startWorkers(url: string): Promise<{ stop(): Promise<void> } | undefined> {
+  async #startWorkers(url: string): Promise<StartedWorkers | undefined> {
     const { startWorkers, folder, log, address } = this.#init;
     if (startWorkers === undefined) return undefined;
     const logFolder = join(folder, 'workers');
@@ -212,6 +221,7 @@ class Session {
       token: address.token,
       numCommitted: (workerId) => this.#coordinator?.commitsOf(workerId) ?? 0,
       isDismissed: (workerId) => this.#coordinator?.isOverFor(workerId) ?? false,
+      onEnded: (workerId, pid) => this.#coordinator?.workerEnded(workerId, pid),
       onGivenUp: (reason) => this.#coordinator?.workerFailed(reason),
     });
   }

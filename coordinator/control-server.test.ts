@@ -39,9 +39,11 @@ function lingering() {
 /** A server that listens, and what a worker does with it. */
 async function start(transport: Transport = new MemoryTransport()) {
   const clock = new ManualClock();
+  const hung: string[] = [];
   const server = new ControlServer({
     ...{ transport, clock, host: '127.0.0.1', token: TOKEN, silenceMs: SILENCE_MS, routes: {} },
     log: createLogger({}),
+    onHung: (workerId) => hung.push(workerId),
   });
   const url = await server.listen(0);
   const dial = () => transport.dial(url, { token: TOKEN, timeoutMs: 1_000 });
@@ -63,7 +65,7 @@ async function start(transport: Transport = new MemoryTransport()) {
     return found.map(({ kind, worker }) => `${kind} ${worker.workerId}`);
   };
   const only = (): WorkerHandle => server.workers()[0]!;
-  return { server, clock, dial, join, say, events, only };
+  return { server, clock, dial, join, say, events, only, hung };
 }
 
 /** Undefined while it is open. */
@@ -185,7 +187,7 @@ describe('a silent worker', () => {
   }
 
   test('is lost after the limit and not before; any message counts as a sign of life', async () => {
-    const { server, clock, join, say, events } = await start();
+    const { server, clock, join, say, events, hung } = await start();
     const [quiet, beating] = [await join('quiet'), await join('beating')];
     await pass(clock, SILENCE_MS - 1_000);
     await say(beating, FAILED);
@@ -196,6 +198,7 @@ describe('a silent worker', () => {
     const { code, reason } = (await closeOf(quiet))!;
     assert.equal(code, 4009, 'it may come back');
     assert.match(reason, /silent for 4250 ms \(limit 4000\)/u);
+    assert.deepEqual(hung, ['quiet'], 'its process may have to be ended');
     await pass(clock, SILENCE_MS - 1_000);
     assert.deepEqual(await events(), ['lost beating']);
     await server.close();

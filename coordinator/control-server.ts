@@ -43,6 +43,8 @@ export interface ControlServerInit {
   readonly silenceMs: number;
   /** Plain HTTP requests that are answered on the same port. */
   readonly routes: Routes;
+  /** A worker was dropped because it did not answer. */
+  readonly onHung?: ((workerId: string) => void) | undefined;
 }
 
 export class ControlServer {
@@ -112,7 +114,7 @@ export class ControlServer {
       if (stoodStill) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
       for (const worker of this.workers()) {
         const silentMs = Math.round(nowMs - worker.lastHeardMs);
-        if (silentMs > silenceMs) worker.drop('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
+        if (silentMs > silenceMs) worker.giveUp('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
       }
     }
   }
@@ -168,12 +170,13 @@ export class ControlServer {
       before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
       `a worker with the id ${message.workerId} has joined anew; give each worker its own --id`,
     );
-    const { clock, log } = this.#init;
+    const { clock, log, onHung } = this.#init;
     const worker: WorkerHandle = new WorkerHandle(message, {
       connection,
       nowMs: clock.monotonicMs(),
       log,
       onDrop: (error) => this.#lose(worker, error),
+      onHung: () => onHung?.(worker.workerId),
     });
     this.#workers.set(worker.workerId, worker);
     this.#put(worker, { kind: 'joined', worker });

@@ -59,6 +59,25 @@ describe('a checkpoint under way', () => {
     assert.deepEqual(run.messages('generation ended'), []);
   });
 
+  for (const [when, msg, fields] of [
+    ['while the next generation trains', 'step committed', { generation: 2 }],
+    ['while the next generation is formed', 'generation changes', {}],
+  ] as const)
+    test(`that cannot be written ends the run with its code, also where that is heard ${when}`, async () => {
+      const { edit, asked } = slowWriter();
+      const { run, workers } = await startRun([{}, { edit }], { cluster: { plansAhead: 1 }, steps: 8 });
+      const ended = run.run();
+      await asked;
+      await run.join({ workerId: 'w2' });
+      await run.logged(msg, fields);
+      // The links of the generation that is over say that they have ended: that is no failure to write.
+      for (const code of ['CONNECTION_LOST', 'DISK_FULL'])
+        workers[1]!.say({ kind: 'failed', epoch: 1, generation: 1, error: { code, message: 'x' } });
+      await assert.rejects(ended, { code: 'DISK_FULL', message: /worker w1 .*x/u });
+      assert.deepEqual(run.messages('generation ended'), []);
+      assert.deepEqual(published(run), []);
+    });
+
   test('is abandoned when a writer dies: its folder is removed, and the next generation makes it again', async () => {
     const { edit, asked } = slowWriter();
     const { run, workers } = await startRun([{}, { edit }], { cluster: { minWorkers: 1, plansAhead: 1 } });

@@ -92,6 +92,31 @@ describe('a member that dies', () => {
     assert.match(ending.reason, /none of 1 ready workers holds the state of the last step/u);
   });
 
+  test('the last one, and its process is known to have ended: nobody waits for it to come back', async () => {
+    const { run, workers } = await startRun([{ pid: 7 }], { checkpoint: { everySteps: 2 }, ...ONE });
+    const ended = run.run();
+    await run.logged('step committed', { step: 3 });
+    workers[0]!.die();
+    await run.logged('generation ended');
+    const sinceMs = run.clock.monotonicMs();
+    run.coordinator.workerEnded('w0', 7);
+    await run.join({ workerId: 'w9' });
+    assert.equal((await ended).kind, 'rewind');
+    assert.ok(run.clock.monotonicMs() - sinceMs < 1_000, 'ms of the clock of the run');
+  });
+
+  test('by computing no more: who runs its process is told', async () => {
+    let hangs = true;
+    const silent = changing('report', (message) => (hangs ? undefined : message));
+    const { run } = await startRun([{}, { edit: silent }], { ...ONE, checkpoint: {} });
+    const ended = run.runToEnd();
+    await run.logged('generation ended');
+    hangs = false;
+    await ended;
+    assert.deepEqual(run.hung, ['w1']);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
+
   test('and comes back as a new process: it joins again and copies the state', async () => {
     const { run, workers } = await startRun([{}, {}], { ...ONE, steps: 12 });
     const ended = run.runToEnd();

@@ -33,6 +33,8 @@ export interface CoordinatorInit extends EpochInit {
   readonly room?: RoomOnDisk;
   readonly token: string;
   readonly transport: Transport;
+  /** A worker was dropped because it did not answer: who runs its process is to end it. */
+  readonly onHung?: ((workerId: string) => void) | undefined;
 }
 
 export class Coordinator {
@@ -52,6 +54,8 @@ export class Coordinator {
   #divergence: TrainerError | undefined;
   #engineFingerprint = '';
   #workerFailure: string | undefined;
+  /** Of each worker of this host the process that ended last, by its pid: what it held is gone. */
+  readonly #endedPids = new Map<string, number>();
   /** What can be loaded in place of a state that nobody holds. */
   #loadable: { readonly step: number; readonly path?: string; readonly paramDigest?: string };
 
@@ -86,6 +90,11 @@ export class Coordinator {
   /** A worker process of this host was given up: where too few are left, nobody else would know that no more will come. */
   workerFailed(reason: string): void {
     this.#workerFailure ??= reason;
+  }
+
+  /** A worker process of this host has ended: nobody waits for what it held. */
+  workerEnded(workerId: string, pid: number): void {
+    this.#endedPids.set(workerId, pid);
   }
 
   /** Committed steps that a worker took part in. */
@@ -139,7 +148,7 @@ export class Coordinator {
   }
 
   #createServer(): ControlServer {
-    const { config, transport, clock, log, token } = this.#init;
+    const { config, transport, clock, log, token, onHung } = this.#init;
     const { listenHost: host, heartbeatTimeoutMs: silenceMs } = config.cluster;
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
@@ -147,7 +156,7 @@ export class Coordinator {
       ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
-    return new ControlServer({ transport, clock, log, host, token, silenceMs, routes });
+    return new ControlServer({ transport, clock, log, host, token, silenceMs, routes, onHung });
   }
 
   #view(): RunSummaryView {
@@ -168,6 +177,7 @@ export class Coordinator {
         server: this.#server,
         before: this.#generation?.members.map(({ workerId }) => workerId) ?? before?.members,
         awaitsThem: numFormed === 0 && before !== undefined,
+        hasEnded: (workerId) => this.#hasEnded(workerId),
         isHolder: (heldStep) => heldStep > committer.step || committer.isState(heldStep),
         needsHolder: this.#needsHolder(),
         explain: (reason) => this.#explain(reason),
@@ -184,6 +194,12 @@ export class Coordinator {
       if (ending.kind === 'done') return undefined;
       await this.#endGeneration(ending, signal);
     }
+  }
+
+  /** The process of a member is known to be gone. */
+  #hasEnded(workerId: string): boolean {
+    const member = this.#generation?.members.find((worker) => worker.workerId === workerId);
+    return member !== undefined && this.#endedPids.get(workerId) === member.pid;
   }
 
   #rewind(reason: string): Rewind {

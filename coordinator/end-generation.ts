@@ -35,7 +35,7 @@ export async function endGeneration(init: EndInit): Promise<void> {
     const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()), signal);
     if (event === undefined) {
       for (const worker of pending)
-        worker.drop('WORKER_LOST', `it did not drop its step within ${ABORT_DEADLINE_MS} ms`);
+        worker.giveUp('WORKER_LOST', `it did not drop its step within ${ABORT_DEADLINE_MS} ms`);
       break;
     }
     const { worker } = event;

@@ -113,7 +113,8 @@ export async function formGeneration(
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
-      for (const worker of waiting) worker.drop('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
+      for (const worker of waiting)
+        worker.giveUp('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
       return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`), [...waiting]);
     }
     if (!handles.includes(event.worker)) {

@@ -21,6 +21,7 @@ function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Partial<Gat
       clock,
       before: undefined,
       awaitsThem: false,
+      hasEnded: () => false,
       isHolder: () => true,
       needsHolder: false,
       explain: (reason) => void reasons.push(reason),
@@ -115,6 +116,22 @@ describe('gathering workers', () => {
     const gathered = await gathering;
     assert.ok(gathered.kind === 'rewind');
     assert.match(gathered.reason, /none of 2 ready workers holds the state of the last step/u);
+  });
+
+  test('a holder whose process is known to have ended is not awaited: the run goes back at once', async () => {
+    const ended = new Set<string>();
+    const hasEnded = (workerId: string): boolean => ended.has(workerId);
+    const { gather, room, clock } = start(
+      {},
+      { before: ['a', 'b'], hasEnded, isHolder: () => false, needsHolder: true },
+    );
+    room.ready('a', { step: 4 });
+    room.ready('z');
+    const gathering = gather();
+    await clock.advance(200);
+    ended.add('b');
+    await clock.advance(200);
+    assert.equal((await gathering).kind, 'rewind');
   });
 
   test('a state further than what is committed makes a holder: its report may still come', async () => {

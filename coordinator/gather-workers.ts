@@ -20,6 +20,8 @@ export interface GatherInit {
   readonly before: readonly string[] | undefined;
   /** They are to be waited for: this coordinator does not know yet who is left of them. */
   readonly awaitsThem: boolean;
+  /** Whether the process of one of them is known to have ended: nobody waits for what it held. */
+  readonly hasEnded: (workerId: string) => boolean;
   /** Whether a state with so many updates behind it is that of the run as far as it is committed, or further. */
   readonly isHolder: (heldStep: number) => boolean;
   /** The state of the committed step is in no checkpoint. */
@@ -60,7 +62,8 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
     const candidates = candidatesOf(roster, init.isHolder);
     const holderIsThere = candidates.some(({ isHolder }) => isHolder);
     // Survivors need not wait for the others; where nobody is left who holds the state, somebody may come back who does.
-    const awaited = init.awaitsThem || (init.needsHolder && !holderIsThere) ? (before ?? []) : [];
+    const mayComeBack = (before ?? []).filter((id) => !init.hasEnded(id));
+    const awaited = init.awaitsThem || (init.needsHolder && !holderIsThere) ? mayComeBack : [];
     const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, { ...options, needed, awaited });
     explain(decision.reason);
     const failure = workerFailure();

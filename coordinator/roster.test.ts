@@ -96,6 +96,24 @@ describe('roster', () => {
     assert.equal(scripted.roster.lastFailure, '; worker a (pid 1 on h) said ENGINE_UNAVAILABLE: no GPU');
   });
 
+  test('a worker that gets ready again is not sent away for a failure of an earlier generation', () => {
+    const late: unknown[] = [];
+    const scripted = room({ onLateSaved: (worker, message) => late.push([worker.workerId, message.generation]) });
+    const worker = scripted.join('a');
+    const error = { code: 'DISK_FULL', message: 'no room' };
+    for (const ids of [
+      { epoch: EPOCH, generation: 2 },
+      { epoch: EPOCH - 1, generation: 0 },
+    ])
+      scripted.roster.take({ kind: 'message', worker: worker.handle, message: { kind: 'failed', ...ids, error } });
+    assert.equal(worker.isClosed(), false);
+    assert.deepEqual([scripted.roster.preparing, scripted.roster.lastFailure], [[worker.handle], '']);
+    assert.deepEqual(late, [
+      ['a', 2],
+      ['a', 0],
+    ]);
+  });
+
   test('who is lost is not there any more, ready or not, and that is logged once', () => {
     const scripted = room();
     const [a, b] = [scripted.ready('a'), scripted.join('b')];

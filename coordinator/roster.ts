@@ -10,7 +10,7 @@ import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { differenceOf } from './check-alike.ts';
 import type { ControlEvent } from './control-server.ts';
 import type { StepReport } from './open-steps.ts';
-import type { SavedMessage } from './saver.ts';
+import type { FailedMessage, SavedMessage } from './saver.ts';
 import { Strikes } from './strikes.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -38,8 +38,8 @@ export interface RosterInit {
   readonly committedStep: () => number;
   /** A report of a generation that is over. */
   readonly onLateReport: (workerId: string, report: StepReport) => void;
-  /** Shards of a checkpoint that a generation which is over was asked for. */
-  readonly onLateSaved: (worker: WorkerHandle, message: SavedMessage) => void;
+  /** What became of the shards of a checkpoint that a generation which is over was asked for. */
+  readonly onLateSaved: (worker: WorkerHandle, message: SavedMessage | FailedMessage) => void;
 }
 
 export class Roster {
@@ -95,7 +95,7 @@ export class Roster {
     else if (event.message.kind === 'ready') this.#takeReady(worker, event.message);
     else if (event.message.kind === 'report') this.#init.onLateReport(worker.workerId, event.message);
     else if (event.message.kind === 'saved') this.#init.onLateSaved(worker, event.message);
-    else if (event.message.kind === 'failed' && this.#preparing.has(worker)) this.#takeFailure(worker, event.message);
+    else if (event.message.kind === 'failed') this.#takeFailure(worker, event.message);
     // What else it says answers a generation that is over.
   }
 
@@ -187,7 +187,14 @@ export class Roster {
     return differenceOf(worker, facts, { engineFingerprint, mixtureHash: this.#init.mixture.hash })?.message;
   }
 
-  #takeFailure(worker: WorkerHandle, { error }: Extract<WorkerMessage, { kind: 'failed' }>): void {
+  /** Of no generation yet: it could not get ready. */
+  #takeFailure(worker: WorkerHandle, failed: FailedMessage): void {
+    const { epoch, generation, error } = failed;
+    const isGettingReady = this.#preparing.has(worker) && epoch === this.#init.epoch && generation === 0;
+    if (!isGettingReady) {
+      this.#init.onLateSaved(worker, failed);
+      return;
+    }
     const { code, message } = error;
     this.#init.log.warn({ workerId: worker.workerId, code, reason: message }, 'worker could not get ready');
     this.#lastFailure = `; ${worker.toString()} said ${code}: ${message}`;

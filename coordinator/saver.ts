@@ -2,7 +2,7 @@
  * One checkpoint at a time, when it is due: asks the members to write their shards, collects what they wrote, and publishes.
  * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
  */
-import { TrainerError } from '../shared/errors.ts';
+import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -14,6 +14,7 @@ import type { RunCursor } from './steering-changes.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
 export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
+export type FailedMessage = Extract<WorkerMessage, { kind: 'failed' }>;
 
 /** What the writers of one checkpoint have delivered. */
 export interface WrittenCheckpoint {
@@ -59,7 +60,7 @@ export class Saver {
   readonly #schedule: ScheduleOptions;
   #writing: Writing | undefined;
   /** One message a writer at most. */
-  readonly #kept = new Map<WorkerHandle, SavedMessage>();
+  readonly #kept = new Map<WorkerHandle, SavedMessage | FailedMessage>();
   #savedStep: number;
   #savedAtMs: number;
 
@@ -128,6 +129,17 @@ export class Saver {
     return writing?.step === step && writing.generation === generation && writing.writers.includes(worker);
   }
 
+  /**
+   * Whether a worker could not write its shards of the checkpoint under way, which may be of a generation that is over. That links have
+   * ended is no such failure.
+   */
+  isUnwritten(worker: WorkerHandle, { epoch, generation, error }: FailedMessage): boolean {
+    const { reaction } = fromErrorRecord(error);
+    const isOfLinks = reaction === 'transport' || reaction === 'protocol';
+    const isItsTurn = this.#writing?.generation === generation && this.missing().includes(worker);
+    return isItsTurn && epoch === this.#init.epoch && !isOfLinks;
+  }
+
   /** Forgets the checkpoint under way and removes what was written of it. Call it when nobody writes any more. */
   async abandon(reason: string): Promise<void> {
     const writing = this.#writing;
@@ -137,13 +149,14 @@ export class Saver {
     await this.#init.checkpoints.discard(writing.writingFolder);
   }
 
-  /** What one member wrote while no generation was at work; `saved` is told of it again. Nothing where it is of another checkpoint. */
-  keep(worker: WorkerHandle, message: SavedMessage): void {
-    if (this.isWriting(worker, message)) this.#kept.set(worker, message);
+  /** What one member said of its shards while no generation was at work. Nothing where it is of another checkpoint. */
+  keep(worker: WorkerHandle, message: SavedMessage | FailedMessage): void {
+    const isOfThis = message.kind === 'saved' ? this.isWriting(worker, message) : this.isUnwritten(worker, message);
+    if (isOfThis) this.#kept.set(worker, message);
   }
 
   /** What was kept, to be taken now. */
-  takeKept(): (readonly [WorkerHandle, SavedMessage])[] {
+  takeKept(): (readonly [WorkerHandle, SavedMessage | FailedMessage])[] {
     const kept = [...this.#kept];
     this.#kept.clear();
     return kept;

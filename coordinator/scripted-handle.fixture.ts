@@ -66,7 +66,7 @@ function makeHandle(
       processId: `process ${pid}`,
       dataUrl: `memory://${workerId}:1`,
     },
-    { connection, nowMs: 0, log: createLogger({}), onDrop: (error) => onLost(handle, error) },
+    { connection, nowMs: 0, log: createLogger({}), onDrop: (error) => onLost(handle, error), onHung: () => undefined },
   );
   return { handle, sent, closed, isClosed: () => !isOpen };
 }

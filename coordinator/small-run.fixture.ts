@@ -55,6 +55,8 @@ export class SmallRun {
   readonly transport = new MemoryTransport();
   readonly links = new ScriptedLinks();
   readonly log: LogRecord[] = [];
+  /** Workers that did not answer. */
+  readonly hung: string[] = [];
   readonly journal: JournalRecord[] = [];
   readonly checkpoints: MemoryCheckpoints;
   /** Ends the coordinator at once. */
@@ -106,6 +108,7 @@ export class SmallRun {
         },
       },
       ledger: { append: () => Promise.resolve() },
+      onHung: (workerId) => this.hung.push(workerId),
       log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),
     });
     this.url = await this.coordinator.listen(0);

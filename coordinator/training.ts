@@ -78,7 +78,13 @@ export class Training {
 
   /** @throws what ends the run: a failure that another generation would have as well, DISK_FULL, ABORTED */
   async run(signal: AbortSignal): Promise<GenerationEnding> {
-    for (const [worker, message] of this.#init.saver.takeKept()) await this.#takeSaved(worker, message);
+    for (const [worker, message] of this.#init.saver.takeKept()) {
+      if (message.kind === 'saved') await this.#takeSaved(worker, message);
+      else {
+        const broken = this.#takeFailure(worker.toString(), worker, message);
+        if (broken !== undefined) return broken;
+      }
+    }
     for (;;) {
       await this.#dealAhead();
       const ending = this.#endingInOrder();
@@ -178,6 +184,8 @@ export class Training {
       await this.#takeSaved(worker, message);
       return undefined;
     }
+    if (message.kind === 'failed' && this.#init.saver.isUnwritten(worker, message))
+      return this.#takeFailure(what, worker, message);
     if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
     if (message.kind === 'failed') return this.#takeFailure(what, worker, message);
     if (message.kind === 'report') {
@@ -269,7 +277,7 @@ export class Training {
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;
-    for (const worker of late) worker.drop('WORKER_LOST', error.message);
+    for (const worker of late) worker.giveUp('WORKER_LOST', error.message);
     return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
   }
 }

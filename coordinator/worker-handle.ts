@@ -14,6 +14,8 @@ interface WorkerHandleInit {
   readonly log: Logger;
   /** It is no worker of this run from now on. */
   readonly onDrop: (error: TrainerError) => void;
+  /** It does not answer. */
+  readonly onHung: () => void;
 }
 
 /** As long as its socket lives. */
@@ -25,6 +27,7 @@ export class WorkerHandle {
   readonly #processId: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
+  readonly #onHung: () => void;
   /** Its socket has closed, or it was dropped; the event that says so may still wait. */
   isGone = false;
   /** Clock time of the last message, ms. */
@@ -47,7 +50,7 @@ export class WorkerHandle {
   /** Tells that it waits for its source, and that it goes on. */
   readonly stallLog: StallLog;
 
-  constructor(join: JoinMessage, { connection, nowMs, log, onDrop }: WorkerHandleInit) {
+  constructor(join: JoinMessage, { connection, nowMs, log, onDrop, onHung }: WorkerHandleInit) {
     this.workerId = join.workerId;
     this.host = join.host;
     this.pid = join.pid;
@@ -55,6 +58,7 @@ export class WorkerHandle {
     this.#processId = join.processId;
     this.#connection = connection;
     this.#onDrop = onDrop;
+    this.#onHung = onHung;
     this.lastHeardMs = nowMs;
     this.beatMs = nowMs;
     this.progressMs = nowMs;
@@ -97,6 +101,12 @@ export class WorkerHandle {
   drop(code: ErrorCode, reason: string): void {
     this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
     this.#connection.close(code, reason);
+  }
+
+  /** As `drop`, of one that does not answer: its process may have to be ended. */
+  giveUp(code: ErrorCode, reason: string): void {
+    this.drop(code, reason);
+    this.#onHung();
   }
 
   isSameProcess({ processId }: JoinMessage): boolean {

@@ -66,7 +66,7 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
           restart: RESTART,
         });
         await local.start();
-        return { stop: () => local.stop(WORKER_GRACE_MS) };
+        return { stop: () => local.stop(WORKER_GRACE_MS), kill: (workerId) => void local.kill(workerId) };
       },
     });
   },

@@ -73,6 +73,7 @@ class Scene {
   readonly clock: ManualClock;
   readonly records: LogRecord[] = [];
   readonly givenUp: string[] = [];
+  readonly ended: string[] = [];
   readonly folder: string;
   readonly workers: LocalWorkers;
   numCommitted = 0;
@@ -90,6 +91,7 @@ class Scene {
       clock,
       numCommitted: () => this.numCommitted,
       isDismissed: () => this.isDismissed,
+      onEnded: (workerId, pid) => this.ended.push(`${workerId} ${pid}`),
       onGivenUp: (reason) => this.givenUp.push(reason),
       restart: RESTART,
       command: STAY,
@@ -285,8 +287,10 @@ describe('local workers', () => {
     const scene = await startScene(t);
     process.kill(scene.pid(), 'SIGSTOP');
     assert.equal(scene.workers.kill('elsewhere'), false);
+    const pid = scene.pid();
     assert.equal(scene.workers.kill('local-0'), true);
     await scene.state('waiting');
+    assert.deepEqual([scene.logged('worker killed')[0]?.['pid'], scene.ended], [pid, [`local-0 ${pid}`]]);
     assert.equal(scene.workers.kill('local-0'), false);
   });
 

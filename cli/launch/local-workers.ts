@@ -39,6 +39,8 @@ export interface LocalWorkersInit {
   readonly numCommitted: (workerId: string) => number;
   /** Whether the run is over for this worker: it is not started again, however it ends. */
   readonly isDismissed: (workerId: string) => boolean;
+  /** A process of this worker has ended, however. */
+  readonly onEnded: (workerId: string, pid: number) => void;
   /** A worker ended and is not started again; the sentence says which, why, and where it wrote more. */
   readonly onGivenUp: (reason: string) => void;
   readonly restart: RestartOptions;
@@ -117,6 +119,8 @@ export class LocalWorkers {
   kill(workerId: string): boolean {
     const worker = [...this.#workers.values()].find((candidate) => candidate.workerId === workerId);
     if (worker?.state !== 'running') return false;
+    const reason = 'it did not answer the coordinator';
+    this.#init.log.warn({ workerId, pid: worker.process.identity?.pid, reason }, 'worker killed');
     worker.process.signal('SIGKILL');
     return true;
   }
@@ -190,6 +194,8 @@ export class LocalWorkers {
     for (;;) {
       const end = await endOf(worker.process);
       if (end === undefined) return; // its file stays: it may still be there
+      const pid = worker.process.identity?.pid;
+      if (pid !== undefined) this.#init.onEnded(workerId, pid);
       const decision = this.#decide(worker, end);
       this.#noteEnd(worker, end, decision);
       if (decision.kind === 'give-up') {
