@@ -139,14 +139,14 @@ export class Coordinator {
 
   #createServer(): ControlServer {
     const { config, transport, clock, log, token } = this.#init;
-    const { listenHost: host, heartbeatTimeoutMs: silenceMs } = config.cluster;
+    const { listenHost: host, heartbeatTimeoutMs: silenceMs, maxWorkers = config.training.numLanes } = config.cluster;
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
       ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
-    return new ControlServer({ transport, clock, log, host, token, silenceMs, routes });
+    return new ControlServer({ transport, clock, log, host, token, maxWorkers, silenceMs, routes });
   }
 
   #view(): RunSummaryView {

@@ -8,7 +8,9 @@ import type { Logger } from '../shared/logger.ts';
 import type { StateSource } from '../shared/protocol/messages.ts';
 import type { ControlServer, WorkerHandle } from './control-server.ts';
 import type { Journal } from './journal.ts';
+import { nameSome } from './name-some.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
+import { sendEach } from './send-each.ts';
 import { planStateSources } from './state-sources.ts';
 import { judgeProofs } from './state-proofs.ts';
 import type { BrokenGeneration } from './generation-ending.ts';
@@ -114,20 +116,20 @@ export async function formGeneration(
     culprits,
     generation,
   });
+  const areMembers = new Set(handles);
   const waiting = new Set(handles);
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
-    const names = [...waiting].map(({ workerId }) => workerId).join(', ');
-    const waitingFor = `waiting for links and state of ${names}`;
-    explain(waitingFor);
+    const waitingFor = `waiting for links and state of ${nameSome([...waiting].map(({ workerId }) => workerId))}`;
+    if (server.events.size === 0) explain(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
       for (const worker of waiting) worker.drop('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
       return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`), [...waiting]);
     }
-    if (!handles.includes(event.worker)) {
+    if (!areMembers.has(event.worker)) {
       roster.take(event);
       continue;
     }
@@ -186,17 +188,10 @@ function send(
     const { first, end } = runs[rank]!;
     return { workerId, rank, host, dataUrl, lanes: { first, end } };
   });
-  for (const [rank, member] of handles.entries())
-    member.send({
-      kind: 'form',
-      epoch,
-      generation,
-      rank,
-      members: views,
-      firstStep: step + 1,
-      state: sources[rank]!,
-      receivers: [...receivers[rank]!],
-      proveState,
-    });
+  sendEach<'form', 'rank' | 'state' | 'receivers'>(
+    handles,
+    { kind: 'form', epoch, generation, members: views, firstStep: step + 1, proveState },
+    handles.map((_, rank) => ({ rank, state: sources[rank]!, receivers: [...receivers[rank]!] })),
+  );
   return { sources, proveState };
 }
