@@ -4,7 +4,7 @@ import { createLogger } from '../shared/logger.ts';
 import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION, type WorkerMessage } from '../shared/protocol/messages.ts';
 import { MemoryTransport } from '../shared/transport/memory-transport.ts';
-import type { CloseInfo, Connection, Transport } from '../shared/transport/transport.ts';
+import type { CloseInfo, Connection, Listener, ListenInit, Transport } from '../shared/transport/transport.ts';
 import { VERSION } from '../shared/version.ts';
 import { ControlServer, type ControlEvent } from './control-server.ts';
 import { ManualClock, rest } from '../shared/manual-clock.fixture.ts';
@@ -37,11 +37,11 @@ function lingering() {
 }
 
 /** A server that listens, and what a worker does with it. */
-async function start(transport: Transport = new MemoryTransport()) {
+async function start(transport: Transport = new MemoryTransport(), maxWorkers = 4) {
   const clock = new ManualClock();
   const hung: string[] = [];
   const server = new ControlServer({
-    ...{ transport, clock, host: '127.0.0.1', token: TOKEN, silenceMs: SILENCE_MS, routes: {} },
+    ...{ transport, clock, host: '127.0.0.1', token: TOKEN, maxWorkers, silenceMs: SILENCE_MS, routes: {} },
     log: createLogger({}),
     onHung: (workerId) => hung.push(workerId),
   });
@@ -75,6 +75,23 @@ async function closeOf(connection: Connection): Promise<CloseInfo | undefined> {
 }
 
 describe('control server', () => {
+  for (const [maxWorkers, expected] of [
+    [4, 64],
+    [1_000, 1_000],
+  ] as const)
+    test(`where ${maxWorkers} may train, ${expected} sockets without token are let in at the same time`, async () => {
+      let found: number | undefined;
+      class Observed extends MemoryTransport {
+        override listen(init: ListenInit): Promise<Listener> {
+          found = init.maxUnauthenticated;
+          return super.listen(init);
+        }
+      }
+      const { server } = await start(new Observed(), maxWorkers);
+      assert.equal(found, expected);
+      await server.close();
+    });
+
   test('a worker is somebody from its join on, and lost once when its socket closes', async () => {
     const { server, join, say, events } = await start();
     const connection = await join('w0');

@@ -6,8 +6,13 @@ import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { Logger } from '../shared/logger.ts';
 import { Mailbox } from '../shared/mailbox.ts';
-import { decodeMessage } from '../shared/protocol/codec.ts';
-import { PROTOCOL_VERSION, workerMessageSchema, type WorkerMessage } from '../shared/protocol/messages.ts';
+import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
+import {
+  PROTOCOL_VERSION,
+  workerMessageSchema,
+  type CoordinatorMessage,
+  type WorkerMessage,
+} from '../shared/protocol/messages.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../shared/transport/transport.ts';
 import { VERSION } from '../shared/version.ts';
@@ -16,12 +21,16 @@ import { WorkerHandle } from './worker-handle.ts';
 
 /** Events of all workers that may wait for the coordinator's loop. */
 const MAILBOX_CAPACITY = 65_536;
+/** Sockets that have not shown the token: as many as there may be workers, and so many at least. */
+const LEAST_UNAUTHENTICATED = 64;
 /** A connection that has not joined by then is closed, ms. */
 const JOIN_DEADLINE_MS = 10_000;
 /** Time for the workers to leave after `finish`, ms. */
 const FINISH_DEADLINE_MS = 10_000;
 /** How often silence is looked for, ms. */
 const WATCH_MS = 250;
+/** Every heartbeat is answered by these bytes. */
+const HEARTBEAT = encodeMessage({ kind: 'heartbeat' } satisfies CoordinatorMessage);
 /** A look that comes so much too late says that this process itself stood still: then nobody is blamed for silence, ms. */
 const OWN_PAUSE_MS = 1_000;
 
@@ -39,6 +48,8 @@ export interface ControlServerInit {
   readonly log: Logger;
   readonly host: string;
   readonly token: string;
+  /** So many workers may train; when a coordinator has begun anew, all of them dial at the same time. */
+  readonly maxWorkers: number;
   /** A worker silent for so long is lost, ms. */
   readonly silenceMs: number;
   /** Plain HTTP requests that are answered on the same port. */
@@ -61,13 +72,13 @@ export class ControlServer {
 
   /** @param port 0 takes a free one @returns the URL that workers dial @throws PORT_IN_USE */
   async listen(port: number): Promise<string> {
-    const { transport, host, token, log, clock, routes } = this.#init;
+    const { transport, host, token, log, clock, routes, maxWorkers } = this.#init;
     const refusals = new RefusalLog(log, clock);
     this.#listener = await transport.listen({
       host,
       port,
       token,
-
+      maxUnauthenticated: Math.max(LEAST_UNAUTHENTICATED, maxWorkers),
       onConnection: (connection) => this.#accept(connection),
       onRefused: (refusal) => refusals.refused(refusal),
       onRequest: (request, response) => void answerRequest(routes, request, response),
@@ -190,7 +201,7 @@ export class ControlServer {
       throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} joined twice on one socket`);
     if (message.kind === 'heartbeat') {
       worker.beat(message);
-      worker.send({ kind: 'heartbeat' });
+      worker.sendParts([HEARTBEAT]);
     } else this.#put(worker, { kind: 'message', worker, message });
   }
 

@@ -85,7 +85,7 @@ describe('a coordinator that was killed', () => {
     await run.runToEnd();
     assert.deepEqual(run.committed, await undisturbed());
     assert.deepEqual(run.records('generation-formed')[1]?.members, ['w1']);
-    assert.ok(run.messages('waiting').some(({ reason }) => /waiting for w0, w2 to come back/u.test(String(reason))));
+    assert.ok(run.messages('waiting').some(({ reason }) => /waiting for w0 and w2 to come back/u.test(String(reason))));
     assert.ok(run.clock.monotonicMs() - killedMs > 5_000);
   });
 

@@ -149,14 +149,14 @@ export class Coordinator {
 
   #createServer(): ControlServer {
     const { config, transport, clock, log, token, onHung } = this.#init;
-    const { listenHost: host, heartbeatTimeoutMs: silenceMs } = config.cluster;
+    const { listenHost: host, heartbeatTimeoutMs: silenceMs, maxWorkers = config.training.numLanes } = config.cluster;
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
       ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
-    return new ControlServer({ transport, clock, log, host, token, silenceMs, routes, onHung });
+    return new ControlServer({ transport, clock, log, host, token, maxWorkers, silenceMs, routes, onHung });
   }
 
   #view(): RunSummaryView {

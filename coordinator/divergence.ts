@@ -40,8 +40,11 @@ export type DigestVerdict =
 /** @param reports one of every rank */
 export function judgeDigests(reports: readonly DigestReport[]): DigestVerdict {
   const ranksOf = new Map<string, number[]>();
-  for (const { rank, digest } of reports.toSorted((a, b) => a.rank - b.rank))
-    ranksOf.set(digest, [...(ranksOf.get(digest) ?? []), rank]);
+  for (const { rank, digest } of reports.toSorted((a, b) => a.rank - b.rank)) {
+    const ranks = ranksOf.get(digest);
+    if (ranks === undefined) ranksOf.set(digest, [rank]);
+    else ranks.push(rank);
+  }
   const groups = [...ranksOf]
     .map(([digest, ranks]) => ({ digest, ranks }))
     .sort((a, b) => b.ranks.length - a.ranks.length || a.ranks[0]! - b.ranks[0]!);

@@ -28,7 +28,9 @@ export interface EndInit {
 export async function endGeneration(init: EndInit): Promise<void> {
   const { error, generation, server, roster, settling, saver, clock, signal } = init;
   const { epoch, generation: number } = generation;
-  const pending = new Set(server.workers().filter((worker) => generation.members.includes(worker)));
+  const members = new Set(generation.members);
+  const survivors = server.workers().filter((worker) => members.has(worker));
+  const pending = new Set(survivors);
   for (const worker of pending) worker.send({ kind: 'abort', epoch, generation: number, reason: error.message });
   const deadlineMs = clock.monotonicMs() + ABORT_DEADLINE_MS;
   while (pending.size > 0) {

@@ -192,7 +192,7 @@ describe('forming a generation', () => {
     await clock.advance(room.config.cluster.stepTimeoutMs);
     const result = await forming;
     assert.ok(result.kind === 'broken');
-    assert.match(result.error.message, /generation 3: late in waiting for links and state of a, c/u);
+    assert.match(result.error.message, /generation 3: late in waiting for links and state of a and c/u);
     assert.deepEqual(
       workers.map((worker) => worker.isClosed()),
       [true, false, true],

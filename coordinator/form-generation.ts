@@ -9,7 +9,9 @@ import type { StateSource } from '../shared/protocol/messages.ts';
 import type { ControlServer } from './control-server.ts';
 import type { DigestReport } from './divergence.ts';
 import type { Journal } from './journal.ts';
+import { nameSome } from './name-some.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
+import { sendEach } from './send-each.ts';
 import { planStateSources } from './state-sources.ts';
 import { judgeProofs } from './state-proofs.ts';
 import type { BrokenGeneration } from './generation-ending.ts';
@@ -103,13 +105,13 @@ export async function formGeneration(
     culprits,
     generation,
   });
+  const areMembers = new Set(handles);
   const waiting = new Set(handles);
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
-    const names = [...waiting].map(({ workerId }) => workerId).join(', ');
-    const waitingFor = `waiting for links and state of ${names}`;
-    explain(waitingFor);
+    const waitingFor = `waiting for links and state of ${nameSome([...waiting].map(({ workerId }) => workerId))}`;
+    if (server.events.size === 0) explain(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
@@ -117,7 +119,7 @@ export async function formGeneration(
         worker.giveUp('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
       return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`), [...waiting]);
     }
-    if (!handles.includes(event.worker)) {
+    if (!areMembers.has(event.worker)) {
       roster.take(event);
       continue;
     }
@@ -187,17 +189,10 @@ function send(
     const { first, end } = runs[rank]!;
     return { workerId, rank, host, dataUrl, lanes: { first, end } };
   });
-  for (const [rank, member] of handles.entries())
-    member.send({
-      kind: 'form',
-      epoch,
-      generation,
-      rank,
-      members: views,
-      firstStep: step + 1,
-      state: sources[rank]!,
-      receivers: [...receivers[rank]!],
-      proveState,
-    });
+  sendEach<'form', 'rank' | 'state' | 'receivers'>(
+    handles,
+    { kind: 'form', epoch, generation, members: views, firstStep: step + 1, proveState },
+    handles.map((_, rank) => ({ rank, state: sources[rank]!, receivers: [...receivers[rank]!] })),
+  );
   return { sources, proveState };
 }

@@ -72,15 +72,15 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
     if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + roster.lastFailure);
     if (decision.kind === 'rewind') return { kind: 'rewind', reason: decision.reason };
     if (decision.kind === 'form') {
-      const ids = roster.ready.map(({ worker }) => worker.workerId);
-      const { members } = assignRanks(before ?? [], ids, maxWorkers ?? config.training.numLanes);
-      return {
-        kind: 'members',
-        members: members.map((id) => roster.ready.find(({ worker }) => worker.workerId === id)!),
-      };
+      const ready = new Map(roster.ready.map((entry) => [entry.worker.workerId, entry]));
+      const { members } = assignRanks(before ?? [], [...ready.keys()], maxWorkers ?? config.training.numLanes);
+      return { kind: 'members', members: members.map((id) => ready.get(id)!) };
     }
-    const event = await server.events.next(TICK_MS, signal);
-    if (event !== undefined) roster.take(event);
+    // What came together is decided on together.
+    do {
+      const event = await server.events.next(TICK_MS, signal);
+      if (event !== undefined) roster.take(event);
+    } while (server.events.size > 0);
   }
 }
 

@@ -78,33 +78,48 @@ export function planHangLimits(
 
 /** @param members of the generation, in rank order */
 export function findHung(limits: HangLimits, members: readonly HangMember[]): HangVerdict {
-  const { limitMs, stepTimeoutMs, sourceTimeoutMs } = limits;
-  const late = members
-    .filter(({ hasReported }) => !hasReported)
-    .map((member) => {
-      const excusedMs = Math.min(member.stalledMs, sourceTimeoutMs);
-      const stillMs = member.heardAtMs - member.movedAtMs - excusedMs;
-      // Alone in the world a rank has nobody to wait for but itself.
-      const isWorking = member.phase !== 'waiting' && (member.phase !== 'communicate' || members.length === 1);
-      const [ownLimitMs, why] = member.phase === 'save' ? [stepTimeoutMs, DEADLINE_REASON] : [limitMs, limits.reason];
-      const isStill = stillMs > ownLimitMs;
-      return { ...member, stillMs, excusedMs, isWorking, isStill, limit: `limit ${formatSeconds(ownLimitMs)}: ${why}` };
-    });
-  const working = late.filter(({ isWorking }) => isWorking);
-  if (working.some(({ isStill }) => !isStill)) return { kind: 'none' };
+  const late = members.filter(({ hasReported }) => !hasReported);
+  // Alone in the world a rank has nobody to wait for but itself.
+  const isAlone = members.length === 1;
+  const working = late.filter(({ phase }) => phase !== 'waiting' && (phase !== 'communicate' || isAlone));
+  if (!working.every((member) => isStill(limits, member))) return { kind: 'none' };
   if (working.length > 0) {
-    const told = working.map(({ rank, workerId, phase, stillMs, excusedMs, limit }) => {
+    const told = working.map((member) => {
+      const { rank, workerId, phase } = member;
+      const excusedMs = excusedMsOf(limits, member);
       const excused = excusedMs > 0 ? `, not counting ${formatSeconds(excusedMs)} without a source` : '';
-      return `rank ${rank} (${workerId}) has not moved in ${phase} for ${formatSeconds(stillMs)}${excused} (${limit})`;
+      const stillFor = formatSeconds(stillMsOf(limits, member));
+      return `rank ${rank} (${workerId}) has not moved in ${phase} for ${stillFor}${excused} (${formatLimit(limits, member)})`;
     });
     return { kind: 'ranks', ranks: working.map(({ rank }) => rank), reason: nameSome(told) };
   }
-  if (late.length === 0 || !late.every(({ phase, isStill }) => phase === 'communicate' && isStill))
+  if (late.length === 0 || !late.every((member) => member.phase === 'communicate' && isStill(limits, member)))
     return { kind: 'none' };
-  const stillMs = Math.min(...late.map((member) => member.stillMs));
+  const stillMs = Math.min(...late.map((member) => stillMsOf(limits, member)));
   const who = nameSome(late.map(({ rank, workerId }) => `rank ${rank} (${workerId})`));
-  const reason = `nobody computes, and ${who} ${late.length === 1 ? 'has' : 'have'} waited in communicate for ${formatSeconds(stillMs)} (${late[0]!.limit}): the links do not deliver`;
+  const reason = `nobody computes, and ${who} ${late.length === 1 ? 'has' : 'have'} waited in communicate for ${formatSeconds(stillMs)} (${formatLimit(limits, late[0]!)}): the links do not deliver`;
   return { kind: 'links', reason };
+}
+
+function excusedMsOf({ sourceTimeoutMs }: HangLimits, { stalledMs }: HangMember): number {
+  return Math.min(stalledMs, sourceTimeoutMs);
+}
+
+function stillMsOf(limits: HangLimits, member: HangMember): number {
+  return member.heardAtMs - member.movedAtMs - excusedMsOf(limits, member);
+}
+
+function isStill(limits: HangLimits, member: HangMember): boolean {
+  return stillMsOf(limits, member) > limitMsOf(limits, member);
+}
+
+function limitMsOf({ limitMs, stepTimeoutMs }: HangLimits, { phase }: HangMember): number {
+  return phase === 'save' ? stepTimeoutMs : limitMs;
+}
+
+function formatLimit(limits: HangLimits, member: HangMember): string {
+  const why = member.phase === 'save' ? DEADLINE_REASON : limits.reason;
+  return `limit ${formatSeconds(limitMsOf(limits, member))}: ${why}`;
 }
 
 function formatSeconds(ms: number): string {

@@ -29,6 +29,11 @@ export class NonFiniteSteps {
     this.#heard.set(message.step, ofStep.set(rank, message));
   }
 
+  /** Whether somebody has said so of the step. */
+  knows(step: number): boolean {
+    return this.#heard.has(step);
+  }
+
   hasSaid(rank: number, step: number): boolean {
     return this.#heard.get(step)?.has(rank) ?? false;
   }

@@ -47,6 +47,7 @@ export interface ReportedStep extends StepSummary {
 interface OpenStep {
   readonly dealt: DealtStep;
   readonly reports: (StepReport | undefined)[];
+  numMissing: number;
 }
 
 export class OpenSteps {
@@ -77,7 +78,8 @@ export class OpenSteps {
   /** Opens a step; nothing where it is open. */
   deal(dealt: DealtStep): void {
     if (this.#open.has(dealt.step)) return;
-    this.#open.set(dealt.step, { dealt, reports: Array.from({ length: this.#worldSize }, () => undefined) });
+    const numMissing = this.#worldSize;
+    this.#open.set(dealt.step, { dealt, reports: Array.from({ length: numMissing }, () => undefined), numMissing });
   }
 
   hasReported(rank: number, step: number): boolean {
@@ -116,8 +118,9 @@ export class OpenSteps {
         `rank ${rank} reports step ${report.step} without the digest of its parameters, which the deal asked for`,
       );
     open.reports[rank] = report;
+    open.numMissing -= 1;
+    if (open.numMissing > 0) return undefined;
     const reports = open.reports.filter((entry) => entry !== undefined);
-    if (reports.length < this.#worldSize) return undefined;
     return this.#judge(open, this.#checkWhole(open.dealt, reports));
   }
 

@@ -51,7 +51,7 @@ const CASES: readonly Case[] = [
     4_999,
     [ready('a', true), ready('b', true)],
     'wait',
-    '2 workers ready: waiting for c, d to come back',
+    '2 workers ready: waiting for c and d to come back',
     { awaited: ['a', 'b', 'c', 'd'] },
   ],
   [

@@ -3,6 +3,8 @@
  * The sentence is logged only when it changes.
  */
 
+import { nameSome } from './name-some.ts';
+
 /** A worker as the rendezvous sees it. `ready` means: engine up, nothing of a generation under way. */
 export interface Candidate {
   readonly workerId: string;
@@ -40,7 +42,8 @@ export function decideRendezvous(
   const { needed, isStart, needsHolder, awaited, awaitMs, timeoutMs } = options;
   const ready = candidates.filter(({ state }) => state === 'ready');
   const preparing = candidates.filter(({ state }) => state === 'joined');
-  const absent = awaited.filter((id) => !ready.some(({ workerId }) => workerId === id));
+  const isReady = new Set(ready.map(({ workerId }) => workerId));
+  const absent = awaited.filter((id) => !isReady.has(id));
   const wait = (reason: string): RendezvousDecision =>
     waitedMs >= timeoutMs
       ? { kind: 'fail', reason: `after ${Math.round(timeoutMs / 1000)} s ${reason}` }
@@ -50,7 +53,7 @@ export function decideRendezvous(
   if (missing > 0)
     return wait(`${candidates.length} of ${needed} workers joined${list(candidates)}: waiting for ${missing} more`);
   if (absent.length > 0 && waitedMs < awaitMs)
-    return wait(`${ready.length} workers ready: waiting for ${absent.join(', ')} to come back`);
+    return wait(`${ready.length} workers ready: waiting for ${nameSome(absent)} to come back`);
   if (ready.length < needed || (isStart && preparing.length > 0))
     return wait(`${ready.length} of ${candidates.length} workers ready: waiting for ${names(preparing)} to load`);
   if (needsHolder && !ready.some(({ isHolder }) => isHolder))
@@ -59,7 +62,7 @@ export function decideRendezvous(
 }
 
 function names(candidates: readonly Candidate[]): string {
-  return candidates.map(({ workerId, host }) => `${workerId} on ${host}`).join(', ');
+  return nameSome(candidates.map(({ workerId, host }) => `${workerId} on ${host}`));
 }
 
 function list(candidates: readonly Candidate[]): string {

@@ -80,7 +80,8 @@ export class Roster {
 
   /** Ready workers outside the generation. */
   waiting(members: readonly WorkerHandle[]): ReadyWorker[] {
-    return this.ready.filter(({ worker }) => !members.includes(worker));
+    const areMembers = new Set(members);
+    return this.ready.filter(({ worker }) => !areMembers.has(worker));
   }
 
   of(worker: WorkerHandle): ReadyWorker | undefined {
@@ -167,12 +168,13 @@ export class Roster {
     const counts =
       held?.runId === runId && held.epoch >= heldSince && held.epoch <= epoch && !this.#distrusted.has(worker.workerId);
     const heldStep = counts ? held.step : null;
-    const said = new Set(this.ready.flatMap(({ facts: others }) => others.engineNotes ?? []));
+    const others = this.ready;
     this.#ready.set(worker, { worker, facts, heldStep });
     const { workerId } = worker;
     log.info({ workerId, engine, engineFingerprint, numParameters, heldStep }, 'worker ready');
     for (const reason of engineNotes ?? [])
-      if (!said.has(reason)) log.warn({ workerId, reason }, 'engine not as it could be');
+      if (!others.some((other) => other.facts.engineNotes?.includes(reason) === true))
+        log.warn({ workerId, reason }, 'engine not as it could be');
   }
 
   /** From then on nobody is admitted who has another one. */

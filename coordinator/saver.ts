@@ -174,12 +174,12 @@ export class Saver {
         'MESSAGE_INVALID',
         `${worker.workerId} saved step ${message.step}, which nobody asked it for`,
       );
-    for (const [other, { paramDigest }] of writing.saved)
-      if (paramDigest !== message.paramDigest)
-        throw new TrainerError(
-          'STATE_DIVERGED',
-          `step ${message.step}: ${other.workerId} holds parameters ${paramDigest}, ${worker.workerId} holds ${message.paramDigest}; not published`,
-        );
+    const [first] = writing.saved;
+    if (first !== undefined && first[1].paramDigest !== message.paramDigest)
+      throw new TrainerError(
+        'STATE_DIVERGED',
+        `step ${message.step}: ${first[0].workerId} holds parameters ${first[1].paramDigest}, ${worker.workerId} holds ${message.paramDigest}; not published`,
+      );
     writing.saved.set(worker, message);
     if (writing.saved.size < writing.writers.length) return undefined;
     const { startedMs, writers, saved, ...point } = writing;

@@ -44,8 +44,8 @@ function makeHandle(
     path: '/',
     isOpen: true,
     closed,
-    send: ([bytes]) => {
-      sent.push(decodeMessage(coordinatorMessageSchema, bytes!));
+    send: (parts) => {
+      sent.push(decodeMessage(coordinatorMessageSchema, Buffer.concat(parts)));
       return Promise.resolve();
     },
     onMessage: () => undefined,
@@ -84,7 +84,7 @@ export class ScriptedRoom {
   constructor(clock: Clock, changes: Partial<RosterInit> = {}) {
     const logger = createLogger({ level: 'debug', onRecord: (record) => this.log.push(record) });
     const network = { transport: new MemoryTransport(), host: 'h', token: 'a token', routes: {} };
-    this.server = new ControlServer({ ...network, clock, log: logger, silenceMs: 5_000 });
+    this.server = new ControlServer({ ...network, clock, log: logger, maxWorkers: 4, silenceMs: 5_000 });
     this.roster = new Roster({
       config: this.config,
       runId: RUN_ID,

@@ -7,6 +7,7 @@ import { TrainerError } from '../shared/errors.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 
 type Deal = Extract<CoordinatorMessage, { kind: 'deal' }>;
+type Form = Extract<CoordinatorMessage, { kind: 'form' }>;
 
 export interface SummedStep {
   /** Of the rows of all lanes in their order: the same however they are dealt. */
@@ -21,6 +22,7 @@ interface OpenSum {
 export class ScriptedLinks {
   readonly #sums = new Map<string, OpenSum>();
   readonly #workers = new Map<string, string>();
+  readonly #members = new Map<string, Form['members']>();
   readonly #checkpoints = new Map<string, string>();
 
   /**
@@ -46,6 +48,14 @@ export class ScriptedLinks {
       for (const take of open.waiting) take({ gradDigest });
     }
     return summed;
+  }
+
+  /** All members of a generation are told the same members: they are kept once, for a thousand lists of a thousand fill the memory. */
+  sharedForm(form: Form): Form {
+    const key = `${form.epoch}/${form.generation}`;
+    const members = this.#members.get(key) ?? form.members;
+    this.#members.set(key, members);
+    return { ...form, members };
   }
 
   /** What a worker holds now. */

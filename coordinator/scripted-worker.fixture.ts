@@ -31,6 +31,8 @@ export interface Script {
   readonly links?: ScriptedLinks;
   /** Time for its lanes of a step. */
   readonly stepMs?: number;
+  /** Pause between two signs of life; left out: many a step. */
+  readonly heartbeatMs?: number;
   /** Its losses in a step whose summed gradient is not finite; undefined where it is. */
   readonly notFinite?: (step: number) => Extract<WorkerMessage, { kind: 'not-finite' }>['losses'] | undefined;
   /** Changes what is sent, or returns nothing to keep silent. */
@@ -137,11 +139,12 @@ export class ScriptedWorker {
     void connection.closed.then(() => over.abort());
     while (connection.isOpen) {
       this.say({ kind: 'heartbeat', progress: 0, phase: 'waiting', step: this.step ?? 0 });
-      await this.#clock.sleep(HEARTBEAT_MS, over.signal).catch(() => undefined);
+      await this.#clock.sleep(this.#script.heartbeatMs ?? HEARTBEAT_MS, over.signal).catch(() => undefined);
     }
   }
 
-  #receive(message: CoordinatorMessage): void {
+  #receive(received: CoordinatorMessage): void {
+    const message = received.kind === 'form' ? this.#links.sharedForm(received) : received;
     this.seen.push(message);
     if (this.#script.ignores?.(message, this) === true) return;
     switch (message.kind) {

@@ -34,6 +34,18 @@ describe('where the state comes from', () => {
     assert.deepEqual(plan.sources, [{ kind: 'held', step: 6 }, { kind: 'held', step: 7 }, from(0, 1)]);
   });
 
+  test('of many that hold it each copy asks eight, and all of them send as often', () => {
+    const numHolders = 40;
+    const { sources, receivers } = planStateSources(
+      [...new Array<number>(numHolders).fill(STEP), ...new Array<null>(20).fill(null)],
+      isSame,
+      null,
+    );
+    for (const source of sources.slice(numHolders))
+      assert.equal(source.kind === 'peers' && new Set(source.ranks).size, 8);
+    for (const given of receivers.slice(0, numHolders)) assert.equal(given.length, (20 * 8) / numHolders);
+  });
+
   test('whoever copies does so from ranks that hold it and that know of it; all prove unless all hold it', () => {
     const ranks = fc.array(fc.option(fc.integer({ min: 5, max: 8 })), { minLength: 1, maxLength: 12 });
     fc.assert(

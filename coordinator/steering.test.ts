@@ -218,6 +218,7 @@ describe('steering over HTTP', () => {
       log,
       host: '127.0.0.1',
       token: TOKEN,
+      maxWorkers: 4,
       silenceMs: 5_000,
       routes: {
         'GET /status': () => ({ phase: 'test' }),

@@ -128,9 +128,10 @@ export class Stragglers {
     if (this.#ranks.length === 0) this.#ranks = reports.map((report, i) => newRank(report, times[i]!));
     for (const [i, state] of this.#ranks.entries()) state.mean = mixTimes(state.mean, times[i]!);
     const means = this.#ranks.map(({ mean }) => mean);
+    const [typical, typicalMean] = [typicalOf(times), typicalOf(means)];
     const notices: StragglerNotice[] = this.#ranks.flatMap((state, i) => {
-      const [ofStep, ofMeans] = [times, means].map((all) => judge(all[i]!, all, state.numLanes));
-      return this.#judgeRank(step, state, ofStep!, ofMeans!);
+      const ofStep = judge(times[i]!, typical, state.numLanes);
+      return this.#judgeRank(step, state, ofStep, judge(means[i]!, typicalMean, state.numLanes));
     });
     return [...notices, ...this.#judgeLinks(step, reports)];
   }
@@ -192,11 +193,26 @@ interface Judgement {
   readonly typicalMs: number;
 }
 
-function judge(own: Times, all: readonly Times[], numLanes: number): Judgement {
-  const typicalMs = lowerMedian(all.map(laneTime));
+/** Lower medians over the ranks, of a lane, ms. */
+interface Typical {
+  readonly laneMs: number;
+  readonly feedMs: number;
+  readonly computeMs: number;
+}
+
+function typicalOf(all: readonly Times[]): Typical {
+  return {
+    laneMs: lowerMedian(all.map(laneTime)),
+    feedMs: lowerMedian(all.map(({ feed }) => feed)),
+    computeMs: lowerMedian(all.map(({ compute }) => compute)),
+  };
+}
+
+function judge(own: Times, typical: Typical, numLanes: number): Judgement {
+  const typicalMs = typical.laneMs;
   const excessMs = laneTime(own) - typicalMs;
-  const feedMs = own.feed - lowerMedian(all.map(({ feed }) => feed));
-  const computeMs = own.compute - lowerMedian(all.map(({ compute }) => compute));
+  const feedMs = own.feed - typical.feedMs;
+  const computeMs = own.compute - typical.computeMs;
   return {
     isSlow: excessMs > (SLOW_FACTOR - 1) * typicalMs && excessMs * numLanes > NOTICEABLE_MS,
     cause: feedMs > computeMs ? 'feed' : 'compute',

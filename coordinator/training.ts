@@ -52,6 +52,7 @@ export class Training {
   readonly #init: TrainingInit;
   readonly #openSteps: OpenSteps;
   readonly #watch: Watch;
+  readonly #ranks: ReadonlyMap<WorkerHandle, number>;
   readonly #nonFinite = new NonFiniteSteps();
   readonly #speedWatch: SpeedWatch;
   /** The last step that the generation was sent. */
@@ -66,6 +67,7 @@ export class Training {
     const { members } = generation;
     this.#openSteps = settling.begin(pastOf(generation));
     this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
+    this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
     this.#speedWatch = new SpeedWatch(init);
     this.#sentStep = committer.step;
     this.#openSinceMs = clock.monotonicMs();
@@ -165,10 +167,10 @@ export class Training {
   /** @returns how the generation has ended, where it has */
   async #handle(event: ControlEvent): Promise<GenerationEnding | undefined> {
     const { roster, committer } = this.#init;
-    const { members, epoch, generation } = this.#init.generation;
+    const { epoch, generation } = this.#init.generation;
     const { worker } = event;
-    const rank = members.indexOf(worker);
-    if (rank < 0) {
+    const rank = this.#ranks.get(worker);
+    if (rank === undefined) {
       roster.take(event);
       return undefined;
     }
@@ -221,6 +223,7 @@ export class Training {
     const { committer, settling, roster, generation, deals, taskNames, nonFinite } = this.#init;
     const { members } = generation;
     const step = committer.step + 1;
+    if (!this.#nonFinite.knows(step)) return undefined;
     const verdict = this.#nonFinite.judge(step, members.length, this.#openSteps.missingRanks(step));
     if (verdict.kind === 'none') return undefined;
     const { messages } = verdict;

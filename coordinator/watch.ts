@@ -84,9 +84,10 @@ export class Watch {
   #findHung({ missing }: OpenStepView): HangVerdict {
     const { config, stepTimes, members } = this.#init;
     const limits = planHangLimits(stepTimes, { ...config.cluster, ...config.feed });
+    const isMissing = new Set(missing);
     const views = members.map(({ workerId, phase, progressMs, beatMs, stalledMs }, rank) => {
-      const clocks = { movedAtMs: progressMs, heardAtMs: beatMs, stalledMs };
-      return { rank, workerId, phase, ...clocks, hasReported: !missing.includes(rank) };
+      const hasReported = !isMissing.has(rank);
+      return { rank, workerId, phase, movedAtMs: progressMs, heardAtMs: beatMs, stalledMs, hasReported };
     });
     return findHung(limits, views);
   }

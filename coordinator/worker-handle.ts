@@ -67,7 +67,12 @@ export class WorkerHandle {
 
   /** Queues a message. A failure to send closes the socket, which the loop sees as `lost`. */
   send(message: CoordinatorMessage): void {
-    this.#connection.send([encodeMessage(message)]).catch((error: unknown) => {
+    this.sendParts([encodeMessage(message)]);
+  }
+
+  /** Queues an encoded message, the parts put together. */
+  sendParts(parts: readonly Uint8Array[]): void {
+    this.#connection.send(parts).catch((error: unknown) => {
       const { code, message: reason } = toTrainerError(error);
       this.#connection.close(code, reason);
     });

@@ -7,7 +7,7 @@
  * Pure: no sockets, no memory, no clock.
  */
 import { assertInvariant, TrainerError } from './errors.ts';
-import { checkNumLanes, coverRun, type LaneRun } from './lane-tree.ts';
+import { checkNumLanes, type LaneRun } from './lane-tree.ts';
 
 export interface LaneAssignment {
   /** One run per rank, in rank order; together they are lanes 0 … numLanes−1. */
@@ -75,7 +75,7 @@ function placeLongerRuns(worldSize: number, shorter: number, numLonger: number):
         const used = usedAfter - (isLonger ? 1 : 0); // longer runs among the ranks before this one
         if (used < 0 || used > rank) continue;
         const first = rank * shorter + used;
-        const total = after.cost + coverRun({ first, end: first + shorter + (isLonger ? 1 : 0) }).length;
+        const total = after.cost + countCover(first, first + shorter + (isLonger ? 1 : 0));
         const known = next.get(used);
         if (known === undefined || total < known.cost || (total === known.cost && isLonger))
           next.set(used, { cost: total, isLonger, after });
@@ -208,7 +208,7 @@ function countOnes(value: number): number {
 }
 
 function countNodes(runs: readonly LaneRun[]): number {
-  return runs.reduce((sum, run) => sum + coverRun(run).length, 0);
+  return runs.reduce((sum, { first, end }) => sum + countCover(first, end), 0);
 }
 
 function toRuns(lengths: readonly number[]): LaneRun[] {

@@ -177,7 +177,8 @@ export function planFinish(
 
 /** Sum of one number per lane in the canonical tree (float64), so that logged losses have the same bits for every world size. */
 export function treeSum(values: readonly number[]): number {
-  let level = [...values];
-  while (level.length > 1) level = level.flatMap((value, i) => (i % 2 === 0 ? [value + (level[i + 1] ?? 0)] : []));
-  return level[0] ?? 0;
+  const sums = Float64Array.from(values);
+  for (let length = sums.length; length > 1; length = (length + 1) >> 1)
+    for (let i = 0; i < length; i += 2) sums[i >> 1] = sums[i]! + (i + 1 < length ? sums[i + 1]! : 0);
+  return sums[0] ?? 0;
 }

@@ -18,6 +18,19 @@ describe('mailbox', () => {
     assert.equal(await waiting, 'hello');
   });
 
+  test('a waiting reader finds all that came in the same turn, with one wait', async () => {
+    let numWaits = 0;
+    const sleep: typeof systemClock.sleep = (ms, signal) => {
+      numWaits += 1;
+      return systemClock.sleep(ms, signal);
+    };
+    const mailbox = new Mailbox<number>(3, { ...systemClock, sleep });
+    const waiting = mailbox.next(60_000);
+    for (const event of [1, 2, 3]) queueMicrotask(() => void mailbox.put(event));
+    assert.deepEqual([await waiting, await mailbox.next(0), await mailbox.next(0)], [1, 2, 3]);
+    assert.equal(numWaits, 1);
+  });
+
   test('a full mailbox refuses, and takes again after one was read', async () => {
     const mailbox = new Mailbox<number>(1, systemClock);
     assert.equal(mailbox.put(1), true);

@@ -1,6 +1,7 @@
 /**
  * A bounded queue between callbacks and one reader: sockets and threads put events in, a loop takes them out in order.
- * The bound turns a flood into a typed error instead of memory.
+ * The bound turns a flood into a typed error instead of memory. A reader that waits is woken when the turn of the event loop in which
+ * something came is over: what a thousand sockets bring in one turn costs one wait, not a thousand.
  */
 import type { Clock } from './clock.ts';
 import { TrainerError } from './errors.ts';
@@ -28,7 +29,8 @@ export class Mailbox<Event> {
   put(event: Event): boolean {
     if (this.#events.length >= this.#capacity) return false;
     this.#events.push(event);
-    this.#wake?.();
+    if (this.#wake !== undefined) setImmediate(this.#wake);
+    this.#wake = undefined;
     return true;
   }
 

@@ -89,7 +89,8 @@ export class ManualClock implements Clock {
         continue;
       }
       movedMs = performance.now();
-      const [first] = [...this.#sleepers].sort((a, b) => a.dueMs - b.dueMs);
+      let first: Sleeper | undefined;
+      for (const sleeper of this.#sleepers) if (first === undefined || sleeper.dueMs < first.dueMs) first = sleeper;
       if (first === undefined || first.dueMs - startedMs > LONGEST_WORK_MS)
         throw new TrainerError('INTERNAL', `what was begun at ${startedMs} ms is not done at ${this.#nowMs} ms`);
       this.#nowMs = Math.max(this.#nowMs, first.dueMs);

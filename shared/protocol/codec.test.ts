@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { decodeMessage, encodeMessage } from './codec.ts';
+import { decodeMessage, encodeEach, encodeMessage } from './codec.ts';
 import {
   coordinatorMessageSchema,
   workerMessageSchema,
@@ -32,6 +32,26 @@ describe('control messages', () => {
   test('a heartbeat has these bytes', () => {
     const hex = Buffer.from(encodeMessage(heartbeat)).toString('hex');
     assert.equal(hex, '84a46b696e64a9686561727462656174a870726f677265737307a57068617365a7636f6d70757465a47374657003');
+  });
+
+  test('messages that differ in some fields are those of encodeMessage, and share the memory of the rest', () => {
+    const { kind, learningRate, ...own } = deal;
+    const steps = [3, 70_000].map((step) => ({ ...own, step }));
+    const messages = encodeEach({ kind, learningRate }, steps);
+    const decode = (bytes: Uint8Array) => decodeMessage(coordinatorMessageSchema, bytes);
+    for (const [i, parts] of messages.entries())
+      assert.deepEqual(decode(Buffer.concat(parts)), decode(encodeMessage({ ...deal, step: steps[i]!.step })));
+    assert.equal(messages[0]![0], messages[1]![0]);
+  });
+
+  test('messages that share fields are short and alike, else INTERNAL', () => {
+    const many = Object.fromEntries(Array.from({ length: 15 }, (_, i) => [`field${i}`, i]));
+    for (const [shared, own] of [
+      [many, [{ step: 1 }]],
+      [{ kind: 'deal' }, [{ step: 1 }, { step: 2, lanes: [] }]],
+    ] as const)
+      assert.throws(() => encodeEach(shared, own), { code: 'INTERNAL' });
+    assert.deepEqual(encodeEach({ kind: 'deal' }, []), []);
   });
 
   for (const [rule, value, place] of [

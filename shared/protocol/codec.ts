@@ -1,13 +1,38 @@
 /** Control messages ⇄ bytes: msgpackr, then a zod schema. Size is bounded by the transport before anything is decoded. */
 import { Packr } from 'msgpackr';
 import type { z } from 'zod';
-import { TrainerError } from '../errors.ts';
+import { assertInvariant, TrainerError } from '../errors.ts';
 
 // Plain maps, no records and no shared structures: any msgpack reader can read a message by itself.
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 
 export function encodeMessage(message: object): Uint8Array {
   return packr.pack(message);
+}
+
+/** The head of a short mapping is one byte: this with the number of its entries. */
+const FIXMAP = 0x80;
+const MAX_ENTRIES = 15;
+
+/**
+ * One message for each of `own`, with the fields of `shared` and its own ones. What they share is encoded once and is the same memory in
+ * all of them, so a thousand long messages that differ in little cost about one.
+ * @returns of each message the parts, to be sent one after the other
+ */
+export function encodeEach(shared: object, own: readonly object[]): (readonly [Uint8Array, Uint8Array])[] {
+  const numOwn = Object.keys(own[0] ?? {}).length;
+  const numEntries = Object.keys(shared).length + numOwn;
+  assertInvariant(
+    numEntries <= MAX_ENTRIES,
+    `a message of parts has at most ${MAX_ENTRIES} fields, found ${numEntries}`,
+  );
+  const head = Uint8Array.from(packr.pack(shared));
+  head[0] = FIXMAP | numEntries;
+  return own.map((fields) => {
+    const tail = packr.pack(fields);
+    assertInvariant(tail[0] === (FIXMAP | numOwn), `every message has ${numOwn} fields of its own`);
+    return [head, tail.subarray(1)];
+  });
 }
 
 /**
