@@ -5,7 +5,7 @@
  * |---|---|---|
  * | 0 | 65536 | the link thread's checksum state, else unused, so that no place has address 0 |
  * | `slotsAt` | numSlots × slotBytes | stack of lane partials; slot 0 ends up as the reduced gradient |
- * | `receiveAt[peer]` | window × cover nodes of the peer × receiveStride | pieces that wait for their sum |
+ * | `receiveAt[peer]` | window of the peer × its cover nodes × receiveStride | pieces that wait for their sum |
  *
  * The compute thread writes partials and folds them, the link thread sends, receives and reduces; both attach to the same
  * memory, and the message "bucket b is ready" orders their accesses. Padding between parameters stays zero.
@@ -17,7 +17,7 @@ import type { FoldStep, LaneTree } from '../../shared/lane-tree.ts';
 import { CHECKSUM_STATE_BYTES, type ChecksumState } from './line-checksum.ts';
 
 const PAGE_BYTES = 65536;
-const MAX_BYTES = 2 ** 32;
+export const MAX_ARENA_BYTES = 2 ** 32;
 const CHECKSUM_STATE_AT = 1024;
 /** Keeps equal offsets of different receive slots out of the same cache sets. */
 const STRIDE_SKEW_BYTES = 4160;
@@ -28,8 +28,8 @@ export interface ArenaInit {
   readonly rank: number;
   /** Most bytes of one piece. */
   readonly frameBytes: number;
-  /** Pieces under way per peer. */
-  readonly window: number;
+  /** Pieces under way from each peer; by rank where they differ. */
+  readonly window: number | readonly number[];
 }
 
 /** Plain numbers: can be posted to another thread along with the memory. */
@@ -41,7 +41,7 @@ export interface ArenaLayout {
   readonly receiveAt: readonly number[];
   readonly receiveStride: number;
   readonly numCoverNodes: readonly number[];
-  readonly window: number;
+  readonly windows: readonly number[];
   readonly totalBytes: number;
 }
 
@@ -51,15 +51,16 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
   if (fold === undefined)
     throw new TrainerError('CONFIG_INVALID', `rank: expected below world size ${laneTree.worldSize}, found ${rank}`);
   const numCoverNodes = laneTree.folds.map(({ cover }) => cover.length);
+  const windows = numCoverNodes.map((_, peer) => (typeof window === 'number' ? window : window[peer]!));
   const receiveStride = frameBytes + STRIDE_SKEW_BYTES;
   const receiveAt: number[] = [];
   let end = PAGE_BYTES + fold.numSlots * plan.totalBytes;
   for (const [peer, nodes] of numCoverNodes.entries()) {
     receiveAt.push(end);
-    if (peer !== rank) end += window * nodes * receiveStride;
+    if (peer !== rank) end += windows[peer]! * nodes * receiveStride;
   }
   const totalBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES;
-  if (totalBytes > MAX_BYTES)
+  if (totalBytes > MAX_ARENA_BYTES)
     throw new TrainerError(
       'CONFIG_INVALID',
       `gradient arena of rank ${rank}: expected at most 4 GiB, needs ${(totalBytes / 2 ** 30).toFixed(2)} GiB = ` +
@@ -74,7 +75,7 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
     receiveAt,
     receiveStride,
     numCoverNodes,
-    window,
+    windows,
     totalBytes,
   };
 }
@@ -111,8 +112,8 @@ export class Arena {
 
   /** Address where piece number `ordinal` (of the own chunk's sequence) of the peer's cover node `node` is received. */
   receiveAddress(peer: number, ordinal: number, node: number): number {
-    const { receiveAt, receiveStride, numCoverNodes, window } = this.layout;
-    return receiveAt[peer]! + ((ordinal % window) * numCoverNodes[peer]! + node) * receiveStride;
+    const { receiveAt, receiveStride, numCoverNodes, windows } = this.layout;
+    return receiveAt[peer]! + ((ordinal % windows[peer]!) * numCoverNodes[peer]! + node) * receiveStride;
   }
 
   /** The bytes themselves, not a copy. */
