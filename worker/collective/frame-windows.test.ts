@@ -15,7 +15,11 @@ const INIT: WindowsInit = {
 describe('planWindows', () => {
   const table: [string, Partial<WindowsInit>, number[]][] = [
     ['a short way has the window that is configured', { roundTripsMs: [0, 0.4] }, [2, 2]],
-    ['a long way has what 10 Gbit/s carry of parts in a round trip, and one, rounded up', { roundTripsMs: [0, 40] }, [2, 64]],
+    [
+      'a long way has what 10 Gbit/s carry of parts in a round trip, and one, rounded up',
+      { roundTripsMs: [0, 40] },
+      [2, 64],
+    ],
     ['each peer has its own', { roundTripsMs: [0, 40, 0.1], numCoverNodes: [1, 1, 1] }, [2, 32, 2]],
     ['no more than the memory of all peers', { roundTripsMs: [0, 4000] }, [2, 128]],
     [
