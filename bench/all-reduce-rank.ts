@@ -4,7 +4,9 @@ import { Arena, planArena } from '../worker/collective/arena.ts';
 import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.ts';
 import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
+import { planWindows } from '../worker/collective/frame-windows.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
+import type { Link } from '../worker/collective/link.ts';
 import type { StepResult } from '../worker/collective/step-tally.ts';
 import { assignLanes } from '../shared/assign-lanes.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
@@ -18,6 +20,7 @@ interface ConnectAsk {
   readonly socket: SocketKind;
   readonly frameBytes: number;
   readonly window: number;
+  readonly maxWindowBytes: number;
   readonly bucketBytes: number;
 }
 
@@ -44,12 +47,24 @@ export interface Reply {
   readonly cpuMs: number;
   readonly reduceMs: number;
   readonly checkMs: number;
+  /** The longest to a peer, and the largest window for it. */
+  readonly roundTripMs: number;
+  readonly window: number;
 }
 
 const TOKEN = 'bench';
 const PARAMETER_BYTES = 4 << 20;
 const nobody: Member = { url: '', raw: { host: '', port: 0 } };
-const nothing: Reply = { member: nobody, digest: 0, totalMs: 0, cpuMs: 0, reduceMs: 0, checkMs: 0 };
+const nothing: Reply = {
+  member: nobody,
+  digest: 0,
+  totalMs: 0,
+  cpuMs: 0,
+  reduceMs: 0,
+  checkMs: 0,
+  roundTripMs: 0,
+  window: 0,
+};
 
 let port: DataPort;
 let listener: RawListener;
@@ -63,7 +78,15 @@ let collectives: { on: Collective; off: Collective } | null = null;
 let raw: RawAllReduce | null = null;
 const steps = { on: 0, off: 0 };
 
-async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketBytes }: ConnectAsk): Promise<void> {
+async function connect({
+  numBytes,
+  linkKind,
+  socket,
+  frameBytes,
+  window,
+  bucketBytes,
+  maxWindowBytes,
+}: ConnectAsk): Promise<Reply> {
   for (const collective of Object.values(collectives ?? {})) {
     collective.close();
     await collective.closed;
@@ -76,33 +99,38 @@ async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketB
   plan = planBuckets(sizes, bucketBytes);
   const numLanes = 2 ** Math.ceil(Math.log2(members.length));
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, members.length).runs);
-  arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window }));
-  const open = async (verify: boolean): Promise<Collective> => {
+  const connectLinks = (): Promise<Link[]> => {
     generation++;
     const peers = members.map(({ url }, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
-    const mesh = {
+    const kinds = { linkKind, socket, frameBytes, window, numCoverNodes: 1 };
+    const identity = { rank, peers, port, transport, token: TOKEN, epoch: 1, generation };
+    return connectMesh({ ...identity, ...kinds, timeoutMs: 20_000 });
+  };
+  const open = (verify: boolean, links: readonly Link[]): Collective =>
+    new Collective({
+      arena,
+      plan,
+      laneTree,
       rank,
-      peers,
-      port,
-      transport,
-      token: TOKEN,
       epoch: 1,
       generation,
-      linkKind,
-      socket,
-      frameBytes,
-      window,
-      numCoverNodes: 1,
-    };
-    const links = await connectMesh({ ...mesh, timeoutMs: 20_000 });
-    const options = { frameBytes, window, verify };
-    return new Collective({ arena, plan, laneTree, rank, epoch: 1, generation, firstStep: 0, links, options });
-  };
-  collectives = { on: await open(true), off: await open(false) };
+      firstStep: 0,
+      links,
+      options: { frameBytes, verify },
+    });
+  const first = await connectLinks();
+  const roundTripsMs = members.map((_, peer) => first.find(({ peerRank }) => peerRank === peer)?.roundTripMs ?? 0);
+  const numCoverNodes = members.map(() => 1);
+  const ways = { roundTripsMs, numCoverNodes, slotBytes: frameBytes, windowFrames: window, maxWindowBytes };
+  const windows = planWindows(ways);
+  arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window: windows }));
+  const on = open(true, first);
+  collectives = { on, off: open(false, await connectLinks()) };
   steps.on = 0;
   steps.off = 0;
   const addresses = members.map((member) => member.raw);
-  raw = await RawAllReduce.connect({ arena, plan, laneTree, rank, frameBytes, window, addresses, listener });
+  raw = await RawAllReduce.connect({ arena, plan, laneTree, rank, frameBytes, addresses, listener });
+  return { ...nothing, roundTripMs: Math.max(...roundTripsMs), window: Math.max(...windows) };
 }
 
 async function listen(host: string): Promise<Reply> {
@@ -136,8 +164,7 @@ async function answer(ask: Ask): Promise<Reply> {
       ({ rank, members } = ask);
       return nothing;
     case 'connect':
-      await connect(ask);
-      return nothing;
+      return connect(ask);
     case 'fill':
       arena.floats(0, 0, plan.totalBytes / 4).fill(1);
       return nothing;

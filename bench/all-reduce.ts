@@ -29,6 +29,7 @@ const { values: args } = parseArgs({
     network: { type: 'string' },
     frame: { type: 'string', default: '512' },
     window: { type: 'string', default: '2' },
+    'max-window': { type: 'string', default: '64' },
     bucket: { type: 'string', default: '25' },
   },
 });
@@ -71,7 +72,11 @@ async function measure(worldSize: number, network: Network | null): Promise<void
       Number(args.window),
       Number(args.bucket) * 2 ** 20,
     ];
-    await exmix.ask({ kind: 'connect', numBytes, linkKind, socket, frameBytes, window, bucketBytes });
+    const maxWindowBytes = Number(args['max-window']) * 2 ** 20;
+    const sizes = { numBytes, frameBytes, window, maxWindowBytes, bucketBytes };
+    const connected = await exmix.ask({ kind: 'connect', linkKind, socket, ...sizes });
+    const roundTripMs = Math.max(...connected.map((reply) => reply.roundTripMs));
+    const largest = Math.max(...connected.map((reply) => reply.window));
     const costs: Costs = { gloo: [], raw: [], on: [], off: [] };
     const split: Reply[] = [];
     const digests = new Set<number>();
@@ -93,7 +98,7 @@ async function measure(worldSize: number, network: Network | null): Promise<void
     const { raw, on, off } = costs;
     console.log(
       `| ${worldSize} | ${mebibytes} | ${show(costs.gloo)} | ${show(raw)} | ${show(on)} | ${ratio(costs.gloo, on)} | ${ratio(raw, on)} ` +
-        `| ${show(off)} | ${ratio(costs.gloo, off)} | ${ratio(raw, off)} | ${parts.map((ms) => median(ms).toFixed(1)).join(' / ')} |`,
+        `| ${show(off)} | ${ratio(costs.gloo, off)} | ${ratio(raw, off)} | ${parts.map((ms) => median(ms).toFixed(1)).join(' / ')} | ${roundTripMs.toFixed(2)}, ${largest} |`,
     );
   }
   exmix.stop();
@@ -106,9 +111,9 @@ for (const worldSize of numbers(args.worlds)) {
   if (worldSize === numbers(args.worlds)[0]) {
     if (network !== null) console.log(`${network.description}\n`);
     console.log(
-      '| N | MiB | gloo ms | raw TCP ms | exmix ms | of gloo | of raw | verify off ms | of gloo | of raw | of it reduce / check ms |',
+      '| N | MiB | gloo ms | raw TCP ms | exmix ms | of gloo | of raw | verify off ms | of gloo | of raw | of it reduce / check ms | round trip ms, window |',
     );
-    console.log('|---|---|---|---|---|---|---|---|---|---|---|');
+    console.log('|---|---|---|---|---|---|---|---|---|---|---|---|');
   }
   await measure(worldSize, network);
   network?.remove();

@@ -19,7 +19,6 @@ export interface RawInit {
   readonly laneTree: LaneTree;
   readonly rank: number;
   readonly frameBytes: number;
-  readonly window: number;
   /** Where the others listen, by rank. */
   readonly addresses: readonly { readonly host: string; readonly port: number }[];
   readonly listener: RawListener;
@@ -72,14 +71,23 @@ export class RawAllReduce {
   #finish: (() => void) | null = null;
 
   private constructor(init: RawInit, outbound: Map<number, Socket>) {
-    const { plan, laneTree, rank, frameBytes, window } = init;
+    const { arena, plan, laneTree, rank, frameBytes } = init;
     const { worldSize } = laneTree;
     this.#init = init;
     this.#outbound = outbound;
     const pieces = planPieces(plan, worldSize, frameBytes);
     const numCoverNodes = new Array<number>(worldSize).fill(1);
     const numBuckets = plan.buckets.length;
-    this.#shape = { rank, worldSize, epoch: 1, generation: 1, numBuckets, window, pieces, numCoverNodes };
+    this.#shape = {
+      rank,
+      worldSize,
+      epoch: 1,
+      generation: 1,
+      numBuckets,
+      windows: arena.layout.windows,
+      pieces,
+      numCoverNodes,
+    };
     this.#exchange = new StepExchange(this.#shape, 0);
   }
 
@@ -158,7 +166,7 @@ export class RawAllReduce {
 
   #sendParts(peer: number): void {
     for (;;) {
-      const piece = this.#exchange.takePieceToSend(peer);
+      const piece = this.#exchange.takePieceToSend(peer, this.#shape.windows[peer]!);
       if (piece === null) return;
       this.#send(peer, 2 * this.#shape.pieces[peer]!.indexOf(piece), piece);
     }

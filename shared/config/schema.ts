@@ -154,7 +154,12 @@ const collectiveSchema = z.strictObject({
     .multipleOf(64)
     .default(512 * 1024)
     .describe('Payload of one tensor frame.'),
-  windowFrames: count.default(2).describe('Frames of one peer that may be under way for one chunk.'),
+  windowFrames: count
+    .default(2)
+    .describe('Frames of one peer that may be under way for one chunk, where the way is short.'),
+  maxWindowBytes: count
+    .default(64 * 1024 * 1024)
+    .describe('Memory for frames of all peers under way, where the round trip asks for more than windowFrames.'),
 });
 
 const checkpointSchema = z.strictObject({

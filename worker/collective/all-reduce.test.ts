@@ -25,7 +25,8 @@ interface Setup {
   readonly sizes: readonly number[];
   readonly bucketBytes: number;
   readonly frameBytes: number;
-  readonly window: number;
+  /** Dealt out to the ordered pairs of ranks. */
+  readonly windows: readonly number[];
   readonly numScalars: number;
   readonly seed: number;
   readonly precision: GradientPrecision;
@@ -37,7 +38,7 @@ const small: Setup = {
   sizes: [100, 7, 33],
   bucketBytes: 256,
   frameBytes: 128,
-  window: 2,
+  windows: [2],
   numScalars: 2,
   seed: 1,
   precision: 'float32',
@@ -52,7 +53,7 @@ class World {
   readonly collectives: Collective[] = [];
 
   constructor(setup: Setup, options: Partial<CollectiveOptions> = {}, clock?: Clock) {
-    const { worldSize, numLanes, sizes, bucketBytes, frameBytes, window, numScalars } = setup;
+    const { worldSize, numLanes, sizes, bucketBytes, frameBytes, windows, numScalars } = setup;
     this.setup = setup;
     this.plan = planBuckets(
       sizes.map((numElements, i) => ({ name: `p${i}`, numElements })),
@@ -64,6 +65,7 @@ class World {
     this.laneTree = laneTree;
     this.network = new SimulatedNetwork(worldSize);
     for (let rank = 0; rank < worldSize; rank++) {
+      const window = Array.from({ length: worldSize }, (_, peer) => windows[(3 * rank + peer) % windows.length]!);
       const arena = new Arena(planArena({ plan: this.plan, laneTree, rank, frameBytes, window }));
       this.arenas.push(arena);
       this.collectives.push(
@@ -76,7 +78,7 @@ class World {
           generation: 7,
           firstStep: 10,
           links: this.network.linksOf(rank),
-          options: { frameBytes, window, ...options },
+          options: { frameBytes, ...options },
           ...(clock === undefined ? {} : { clock }),
         }),
       );
@@ -154,7 +156,7 @@ const setups = fc
     sizes: fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 6 }),
     bucketBytes: fc.integer({ min: 64, max: 2048 }),
     frameBytes: fc.integer({ min: 1, max: 8 }).map((lines) => lines * 64),
-    window: fc.integer({ min: 1, max: 4 }),
+    windows: fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 7 }),
     numScalars: fc.integer({ min: 0, max: 5 }),
     seed: fc.nat(),
     isEven: fc.boolean(),
@@ -174,7 +176,7 @@ function cutAnywhere(numLanes: number, worldSize: number, seed: number): LaneRun
 }
 
 describe('the bits', () => {
-  test('every rank holds the sequential tree sum, for any world, lanes, runs, sizes, precision, buckets, frames, window and timing', async () => {
+  test('every rank holds the sequential tree sum, for any world, lanes, runs, sizes, precision, buckets, frames, windows and timing', async () => {
     await fc.assert(
       fc.asyncProperty(setups, async (setup) => {
         const world = new World(setup);

@@ -16,7 +16,7 @@ import { planPieces, widenedBytes, type Piece } from './bucket-plan.ts';
 import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveInit, type CollectiveOptions } from './collective-options.ts';
 import { FRAME_PART, FRAME_SUM, type FrameHeader, type FramePlace } from './frame-header.ts';
 import type { ChecksumState } from './line-checksum.ts';
-import type { Link } from './link.ts';
+import type { FrameSink, Link } from './link.ts';
 import { PiecePasses, type Payload } from './piece-passes.ts';
 import { StepExchange, type ExchangeShape } from './step-exchange.ts';
 import { RunningStep } from './running-step.ts';
@@ -33,7 +33,8 @@ export class Collective {
   readonly #shape: ExchangeShape;
   readonly #passes: PiecePasses;
   readonly #links = new Map<number, Link>();
-  readonly #readyPeers = new Set<number>();
+  /** Of the peers that read: how many pieces to each may be under way. */
+  readonly #sendWindows = new Map<number, number>();
   /** The step under way or, between steps, the one that is expected: parts of it may arrive before `startStep`. */
   #current: StepExchange;
   #next: StepExchange;
@@ -48,19 +49,19 @@ export class Collective {
     this.#init = init;
     this.#options = { ...DEFAULT_COLLECTIVE_OPTIONS, ...init.options };
     this.#clock = init.clock ?? systemClock;
-    const { frameBytes, window } = this.#options;
+    const { frameBytes } = this.#options;
     this.#shape = {
       rank,
       worldSize: laneTree.worldSize,
       epoch,
       generation,
-      window,
+      windows: arena.layout.windows,
       numBuckets: plan.buckets.length,
       pieces: planPieces(plan, laneTree.worldSize, frameBytes),
       numCoverNodes: laneTree.folds.map(({ cover }) => cover.length),
     };
-    if (arena.layout.window < window || arena.layout.receiveStride < widenedBytes(frameBytes, plan.precision))
-      throw new TrainerError('INTERNAL', 'the arena was planned for a smaller window or smaller frames');
+    if (arena.layout.receiveStride < widenedBytes(frameBytes, plan.precision))
+      throw new TrainerError('INTERNAL', 'the arena was planned for smaller frames');
     this.#passes = new PiecePasses({ arena, laneTree, rank, verify: this.#options.verify });
     this.#current = new StepExchange(this.#shape, init.firstStep);
     this.#next = new StepExchange(this.#shape, init.firstStep + 1);
@@ -128,15 +129,16 @@ export class Collective {
 
   #startLink(link: Link): void {
     const peer = link.peerRank;
-    link.start({
-      ready: () => {
-        this.#readyPeers.add(peer);
+    const sink: FrameSink = {
+      ready: (window) => {
+        this.#sendWindows.set(peer, window);
         if (this.#running !== null) this.#sendParts(peer);
       },
       place: (header) => this.#place(peer, header),
       received: (header) => this.#received(peer, header),
       closed: (error) => this.#fail(error),
-    });
+    };
+    link.start(sink, this.#shape.windows[peer]!);
   }
 
   /** Finds the step a frame is for; the next step's parts may come while the last sums of this one are still under way. */
@@ -213,9 +215,10 @@ export class Collective {
   }
 
   #sendParts(peer: number): void {
-    if (this.#error !== null || this.#running === null || !this.#readyPeers.has(peer)) return;
+    const window = this.#sendWindows.get(peer);
+    if (this.#error !== null || this.#running === null || window === undefined) return;
     for (;;) {
-      const piece = this.#current.takePieceToSend(peer);
+      const piece = this.#current.takePieceToSend(peer, window);
       if (piece === null) return;
       for (let node = 0; node < this.#shape.numCoverNodes[this.#shape.rank]!; node++) {
         const payload = this.#timed(() => this.#passes.partPayload(piece, node));

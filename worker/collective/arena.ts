@@ -5,8 +5,8 @@
  * |---|---|---|
  * | 0 | 65536 | the link thread's checksum state, else unused, so that no place has address 0 |
  * | `slotsAt` | numSlots × slotBytes | stack of lane partials; slot 0 ends up as the reduced gradient |
- * | `receiveAt[peer]` | window × cover nodes of the peer × receiveStride | pieces that wait for their sum |
- * | `sumsAt` | window × sumStride | with bfloat16: payloads of sums on their way out |
+ * | `receiveAt[peer]` | window of the peer × its cover nodes × receiveStride | pieces that wait for their sum |
+ * | `sumsAt` | numSums × sumStride | with bfloat16: payloads of sums on their way out |
  *
  * The compute thread writes partials and folds them, the link thread sends, receives and reduces; both attach to the same
  * memory, and the message "bucket b is ready" orders their accesses. Padding between parameters stays zero.
@@ -18,7 +18,7 @@ import type { FoldStep, LaneTree } from '../../shared/lane-tree.ts';
 import { CHECKSUM_STATE_BYTES, type ChecksumState } from './line-checksum.ts';
 
 const PAGE_BYTES = 65536;
-const MAX_BYTES = 2 ** 32;
+export const MAX_ARENA_BYTES = 2 ** 32;
 const CHECKSUM_STATE_AT = 1024;
 /** Keeps equal offsets of different receive slots out of the same cache sets. */
 const STRIDE_SKEW_BYTES = 4160;
@@ -29,8 +29,8 @@ export interface ArenaInit {
   readonly rank: number;
   /** Most bytes of one payload. */
   readonly frameBytes: number;
-  /** Pieces under way per peer. */
-  readonly window: number;
+  /** Pieces under way from each peer; by rank where they differ. */
+  readonly window: number | readonly number[];
 }
 
 /** Plain numbers: can be posted to another thread along with the memory. */
@@ -44,8 +44,9 @@ export interface ArenaLayout {
   readonly receiveStride: number;
   readonly sumsAt: number;
   readonly sumStride: number;
+  readonly numSums: number;
   readonly numCoverNodes: readonly number[];
-  readonly window: number;
+  readonly windows: readonly number[];
   readonly totalBytes: number;
 }
 
@@ -55,19 +56,21 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
   if (fold === undefined)
     throw new TrainerError('CONFIG_INVALID', `rank: expected below world size ${laneTree.worldSize}, found ${rank}`);
   const numCoverNodes = laneTree.folds.map(({ cover }) => cover.length);
+  const windows = numCoverNodes.map((_, peer) => (typeof window === 'number' ? window : window[peer]!));
   const { precision } = plan;
   const receiveStride = widenedBytes(frameBytes, precision) + STRIDE_SKEW_BYTES;
   const sumStride = precision === 'float32' ? 0 : frameBytes + STRIDE_SKEW_BYTES;
+  const numSums = Math.max(0, ...windows.filter((_, peer) => peer !== rank));
   const receiveAt: number[] = [];
   let end = PAGE_BYTES + fold.numSlots * plan.totalBytes;
   for (const [peer, nodes] of numCoverNodes.entries()) {
     receiveAt.push(end);
-    if (peer !== rank) end += window * nodes * receiveStride;
+    if (peer !== rank) end += windows[peer]! * nodes * receiveStride;
   }
   const sumsAt = end;
-  end += window * sumStride;
+  end += numSums * sumStride;
   const totalBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES;
-  if (totalBytes > MAX_BYTES)
+  if (totalBytes > MAX_ARENA_BYTES)
     throw new TrainerError(
       'CONFIG_INVALID',
       `gradient arena of rank ${rank}: expected at most 4 GiB, needs ${(totalBytes / 2 ** 30).toFixed(2)} GiB = ` +
@@ -84,8 +87,9 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
     receiveStride,
     sumsAt,
     sumStride,
+    numSums,
     numCoverNodes,
-    window,
+    windows,
     totalBytes,
   };
 }
@@ -122,17 +126,17 @@ export class Arena {
 
   /** Address where piece number `ordinal` (of the own chunk's sequence) of the peer's cover node `node` is received. */
   receiveAddress(peer: number, ordinal: number, node: number): number {
-    const { receiveAt, receiveStride, numCoverNodes, window } = this.layout;
-    return receiveAt[peer]! + ((ordinal % window) * numCoverNodes[peer]! + node) * receiveStride;
+    const { receiveAt, receiveStride, numCoverNodes, windows } = this.layout;
+    return receiveAt[peer]! + ((ordinal % windows[peer]!) * numCoverNodes[peer]! + node) * receiveStride;
   }
 
   /**
-   * Address of the payload of the own chunk's sum number `ordinal`, where it is not slot 0 itself. A place is used again after `window`
-   * sums: then every peer has sent a part that it sends only after it has that sum.
+   * Address of the payload of the own chunk's sum number `ordinal`, where it is not slot 0 itself. A place is used again after as
+   * many sums as the longest window: then every peer has sent a part that it sends only after it has that sum.
    */
   sumAddress(ordinal: number): number {
-    const { sumsAt, sumStride, window } = this.layout;
-    return sumsAt + (ordinal % window) * sumStride;
+    const { sumsAt, sumStride, numSums } = this.layout;
+    return sumsAt + (ordinal % numSums) * sumStride;
   }
 
   /** The bytes themselves, not a copy. */

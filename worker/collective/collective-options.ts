@@ -9,8 +9,6 @@ import type { Link } from './link.ts';
 export interface CollectiveOptions {
   /** Most bytes of one payload, a multiple of 64. */
   readonly frameBytes: number;
-  /** Pieces under way to each chunk owner. */
-  readonly window: number;
   /** Checksum every payload before its bytes are used. */
   readonly verify: boolean;
   /** Longest time without any progress once the own buckets are all ready. */
@@ -19,7 +17,6 @@ export interface CollectiveOptions {
 
 export const DEFAULT_COLLECTIVE_OPTIONS: CollectiveOptions = {
   frameBytes: 512 << 10,
-  window: 2,
   verify: true,
   timeoutMs: 60_000,
 };

@@ -277,7 +277,7 @@ for (const kind of kinds)
       const init = { plan, laneTree, rank: 0, epoch: 1, generation: 7, firstStep: 0, links, options: OPTIONS };
       const ready = new Promise<void>((resolve) => {
         sendTo!.onMessage((message) => {
-          assert.equal(Buffer.from(message).toString(), 'EXMIX-READY-1');
+          assert.equal(Buffer.from(message).toString(), `EXMIX-READY-2 ${OPTIONS.window}`);
           resolve();
         });
       });

@@ -1,5 +1,5 @@
 /** The receiving half of a link: frames from one peer, in order. Dialled by the receiver, so that bulk data is not masked. */
-import { TrainerError } from '../../shared/errors.ts';
+import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import type { Connection, DialInit, Transport } from '../../shared/transport/transport.ts';
 import { dialPlaced } from '../../shared/transport/websocket-placed.ts';
 import { decodeFrameHeader, FRAME_HEADER_BYTES, isStoredFrame, type FrameHeader } from './frame-header.ts';
@@ -14,11 +14,15 @@ export type LinkKind = 'direct' | 'message';
 
 export interface Inbound {
   readonly connection: Connection;
+  readonly roundTripMs: number;
   /** The peer may leave payloads in its outbox. */
   readonly readsOutbox: boolean;
   /** Called once; before it any frame is FRAME_INVALID, because the peer sends none before it is asked to. */
   start(sink: FrameSink): void;
 }
+
+/** A first one may wait for what the peer is busy with. */
+const NUM_PINGS = 3;
 
 type FrameHandlers = Pick<FrameSink, 'place' | 'received'>;
 
@@ -53,9 +57,29 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
       sink.received(header!);
     },
   });
+  const roundTripMs = await measureRoundTrip(connection, init);
   outbox = openOutbox();
   void connection.closed.then(() => outbox?.close());
-  return { connection, readsOutbox: outbox !== null, start: (started) => (sink = started) };
+  return { connection, roundTripMs, readsOutbox: outbox !== null, start: (started) => (sink = started) };
+}
+
+/** The shortest of a few pings. The connection is closed where it throws. @throws CONNECT_FAILED, ABORTED */
+async function measureRoundTrip(connection: Connection, { timeoutMs, signal }: DialInit): Promise<number> {
+  const onAbort = (): void => connection.close('ABORTED', 'connecting was called off');
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    let shortestMs = Infinity;
+    for (let i = 0; i < NUM_PINGS; i++) shortestMs = Math.min(shortestMs, await connection.ping(timeoutMs));
+    return shortestMs;
+  } catch (error) {
+    const { message } = toTrainerError(error);
+    connection.close('CONNECT_FAILED', message);
+    if (signal?.aborted === true) throw new TrainerError('ABORTED', 'connecting was called off', { cause: error });
+    // Without a cause: somebody answered.
+    throw new TrainerError('CONNECT_FAILED', `the round trip could not be measured: ${message}`, { retryable: true });
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
 }
 
 function readStored(outbox: OutboxReader | null, position: number, target: Uint8Array): void {
@@ -91,6 +115,7 @@ export async function dialMessages(
   };
   return {
     connection,
+    roundTripMs: await measureRoundTrip(connection, init),
     readsOutbox: false,
     start: (sink) => {
       if (connection.isOpen) connection.onMessage((message) => receive(sink, message));

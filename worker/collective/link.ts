@@ -7,8 +7,8 @@ import type { FrameHeader } from './frame-header.ts';
 
 /** What the all-reduce does with one peer's frames. A TrainerError thrown by `place` or `received` closes the link with its code. */
 export interface FrameSink {
-  /** The peer reads from now on: frames may be sent. Called once. */
-  ready(): void;
+  /** The peer reads from now on: so many pieces to it may be under way. Called once. */
+  ready(window: number): void;
   /** A header arrived: the exact view the payload is to be written to. @throws FRAME_STALE, FRAME_INVALID */
   place(header: FrameHeader): Uint8Array;
   /** The payload is complete in its place. @throws FRAME_INVALID */
@@ -19,10 +19,12 @@ export interface FrameSink {
 
 export interface Link {
   readonly peerRank: number;
+  /** Measured when it was made; 0 where nothing has to travel. */
+  readonly roundTripMs: number;
   /** Resolves when all sockets of the link are gone: from then on nothing is read into the arena. */
   readonly closed: Promise<void>;
-  /** Starts reading; called once, before anything else. */
-  start(sink: FrameSink): void;
+  /** Starts reading, and tells the peer how many pieces may be under way from it; called once, before anything else. */
+  start(sink: FrameSink, window: number): void;
   /**
    * Sends one frame. The payload must not change until the promise settles.
    * Resolves when the frame has been handed to the kernel. @throws SEND_OVERFLOW, CONNECTION_LOST

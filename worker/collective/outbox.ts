@@ -84,6 +84,11 @@ export class Outbox {
     return this.#init.window * this.#init.numCoverNodes;
   }
 
+  /** Pieces under way that it has room for. */
+  get window(): number {
+    return this.#init.window;
+  }
+
   /** Puts a payload where the reader finds it; a sum that is there already for another reader is not written again. @returns its place, bytes */
   store(reader: number, { type, step, offsetBytes }: FrameHeader, payload: Uint8Array): number {
     assertInvariant(!this.#isClosed, 'a frame is stored in an outbox that is closed');

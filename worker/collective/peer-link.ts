@@ -1,7 +1,8 @@
 /**
  * A Link over two connections, one a direction: the peer dialled ours to receive, we dialled its to receive.
  *
- * After `start` the receiver asks for frames with one READY message on the connection it dialled; nothing is sent to it before.
+ * After `start` the receiver asks for frames with one READY message on the connection it dialled, which says how many pieces may be under
+ * way; nothing is sent to it before.
  * The link is one thing: if either connection ends, both are closed.
  */
 import { TrainerError, type ErrorCode } from '../../shared/errors.ts';
@@ -11,13 +12,13 @@ import type { Inbound } from './inbound.ts';
 import type { FrameSink, Link } from './link.ts';
 import type { Outbox } from './outbox.ts';
 
-const READY = Buffer.from('EXMIX-READY-1');
-/** READY from a peer that has opened our outbox. */
-const READY_WITH_OUTBOX = Buffer.from('EXMIX-READY-1 outbox');
-export const MAX_READY_BYTES = READY_WITH_OUTBOX.length;
+/** With the window, and `outbox` from a peer that has opened ours. */
+const READY = /^EXMIX-READY-2 ([1-9]\d{0,9})( outbox)?$/;
+export const MAX_READY_BYTES = 'EXMIX-READY-2 1234567890 outbox'.length;
 
 export class PeerLink implements Link {
   readonly peerRank: number;
+  readonly roundTripMs: number;
   readonly closed: Promise<void>;
   readonly #outbound: Connection;
   readonly #inbound: Inbound;
@@ -28,13 +29,14 @@ export class PeerLink implements Link {
   /** @param outbound accepted from the peer @param inbound dialled to the peer @param outbox that the peer may read */
   constructor(peerRank: number, outbound: Connection, inbound: Inbound, outbox: Outbox | null) {
     this.peerRank = peerRank;
+    this.roundTripMs = inbound.roundTripMs;
     this.#outbound = outbound;
     this.#inbound = inbound;
     this.#outbox = outbox;
     this.closed = Promise.all([outbound.closed, inbound.connection.closed]).then(() => outbox?.left(peerRank));
   }
 
-  start(sink: FrameSink): void {
+  start(sink: FrameSink, window: number): void {
     if (this.#isStarted) throw new TrainerError('INTERNAL', `link to rank ${this.peerRank} was started twice`);
     this.#isStarted = true;
     void Promise.race([this.#outbound.closed, this.#inbound.connection.closed]).then((info) => {
@@ -44,15 +46,19 @@ export class PeerLink implements Link {
     });
     this.#inbound.start(sink);
     this.#outbound.onMessage((message) => {
-      this.#readsOutbox = this.#outbox !== null && READY_WITH_OUTBOX.equals(message);
-      if (!this.#readsOutbox && !READY.equals(message)) this.close('MESSAGE_INVALID', 'expected READY');
-      else {
-        this.#outbox?.opened(this.peerRank);
-        sink.ready();
+      const ready = READY.exec(Buffer.from(message).toString('latin1'));
+      const readsOutbox = ready?.[2] !== undefined;
+      if (ready === null || (readsOutbox && this.#outbox === null)) {
+        this.close('MESSAGE_INVALID', 'expected READY');
+        return;
       }
+      this.#readsOutbox = readsOutbox;
+      this.#outbox?.opened(this.peerRank);
+      const asked = Number(ready[1]);
+      sink.ready(readsOutbox ? Math.min(asked, this.#outbox!.window) : asked);
     });
-    const ready = this.#inbound.readsOutbox ? READY_WITH_OUTBOX : READY;
-    this.#inbound.connection.send([ready]).catch(() => undefined); // a connection that ends tells by `closed`
+    const ready = `EXMIX-READY-2 ${window}${this.#inbound.readsOutbox ? ' outbox' : ''}`;
+    this.#inbound.connection.send([Buffer.from(ready)]).catch(() => undefined); // a connection that ends tells by `closed`
   }
 
   async send(header: FrameHeader, payload: Uint8Array): Promise<void> {

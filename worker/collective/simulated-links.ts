@@ -18,6 +18,7 @@ interface SentFrame {
 
 class SimulatedLink implements Link {
   readonly peerRank: number;
+  readonly roundTripMs = 0;
   readonly closed: Promise<void>;
   readonly outbox: SentFrame[] = [];
   readonly wire: SentFrame[] = [];
@@ -26,6 +27,7 @@ class SimulatedLink implements Link {
   peer: SimulatedLink | null = null;
   open = true;
   isReady = false;
+  window = 0;
 
   #gone!: () => void;
 
@@ -34,8 +36,9 @@ class SimulatedLink implements Link {
     this.closed = new Promise((resolve) => (this.#gone = resolve));
   }
 
-  start(sink: FrameSink): void {
+  start(sink: FrameSink, window: number): void {
     this.sink = sink;
+    this.window = window;
   }
 
   send(header: FrameHeader, payload: Uint8Array): Promise<void> {
@@ -89,7 +92,7 @@ export class SimulatedNetwork {
         if (!link.isReady && link.sink !== null && peer.sink !== null)
           events.push(() => {
             link.isReady = true;
-            link.sink!.ready();
+            link.sink!.ready(peer.window);
           });
         const [first] = link.outbox;
         if (first !== undefined)

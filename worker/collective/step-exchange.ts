@@ -19,7 +19,8 @@ export interface ExchangeShape {
   readonly epoch: number;
   readonly generation: number;
   readonly numBuckets: number;
-  readonly window: number;
+  /** windows[peer]: its pieces that may wait here for their sums */
+  readonly windows: readonly number[];
   /** pieces[chunk], as planPieces gives them */
   readonly pieces: readonly (readonly Piece[])[];
   /** numCoverNodes[rank] */
@@ -81,12 +82,12 @@ export class StepExchange {
     while (this.#readyOutOfOrder.delete(this.#readyBuckets)) this.#readyBuckets++;
   }
 
-  /** The next piece to send to a chunk's owner, or null while the window is full or its bucket is not ready. */
-  takePieceToSend(owner: number): Piece | null {
+  /** The next piece to send to a chunk's owner, or null while the owner's window is full or the bucket is not ready. */
+  takePieceToSend(owner: number, window: number): Piece | null {
     const sent = this.#sent[owner]!;
     const piece = this.#shape.pieces[owner]![sent];
     if (piece === undefined || piece.bucket >= this.#readyBuckets) return null;
-    if (sent >= this.#sums[owner]! + this.#shape.window) return null;
+    if (sent >= this.#sums[owner]! + window) return null;
     this.#sent[owner] = sent + 1;
     return piece;
   }
@@ -108,7 +109,8 @@ export class StepExchange {
    * @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly that part
    */
   checkPart(peer: number, found: FramePlace): { piece: Piece; ordinal: number; node: number } {
-    const { rank, pieces, numCoverNodes, window } = this.#shape;
+    const { rank, pieces, numCoverNodes, windows } = this.#shape;
+    const window = windows[peer]!;
     const nodes = numCoverNodes[peer]!;
     const ordinal = Math.floor(this.#partFrames[peer]! / nodes);
     const node = this.#partFrames[peer]! % nodes;

@@ -11,9 +11,10 @@ import { planLaneTree } from '../../shared/lane-tree.ts';
 import type { Refusal, Transport } from '../../shared/transport/transport.ts';
 import { Collective } from '../collective/all-reduce.ts';
 import type { CollectiveInit } from '../collective/collective-options.ts';
-import { planArena, type Arena } from '../collective/arena.ts';
+import { MAX_ARENA_BYTES, planArena, type Arena, type ArenaLayout } from '../collective/arena.ts';
 import type { ArenaPool } from '../collective/arena-pool.ts';
 import { connectMesh } from '../collective/connect-mesh.ts';
+import { planWindows } from '../collective/frame-windows.ts';
 import { DataPort, type ExpectedPeers } from '../collective/data-port.ts';
 import { planGradient } from '../compute/plan-gradient.ts';
 import { copyState } from '../state/copy-state.ts';
@@ -105,18 +106,11 @@ export class DataPlane {
       config.training.numLanes,
       members.map(({ lanes }) => lanes),
     );
-    const { arenas } = this.#init;
-    const arena = arenas.take(planArena({ plan, laneTree, rank, frameBytes, window }));
-    try {
-      const mesh = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
-      const links = this.#init.faults?.guard(mesh) ?? mesh;
-      const collective = this.#startCollective(init, { arena, plan, laneTree, links });
-      void collective.closed.then(() => arenas.give(arena));
-      return { arena, collective };
-    } catch (error) {
-      arenas.give(arena); // no frame has come
-      throw error;
-    }
+    const least = planArena({ plan, laneTree, rank, frameBytes, window });
+    const mesh = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
+    const links = this.#init.faults?.guard(mesh) ?? mesh;
+    const layout = planArena({ plan, laneTree, rank, frameBytes, window: chooseWindows(config, least, links) });
+    return this.#startCollective(init, { layout, plan, laneTree, links });
   }
 
   #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<Link[]> {
@@ -146,16 +140,22 @@ export class DataPlane {
 
   #startCollective(
     { form, config }: FormInit,
-    parts: Pick<CollectiveInit, 'arena' | 'plan' | 'laneTree' | 'links'>,
-  ): Collective {
+    { layout, ...parts }: Pick<CollectiveInit, 'plan' | 'laneTree' | 'links'> & { readonly layout: ArenaLayout },
+  ): Formed {
     const { rank, epoch, generation, firstStep } = form;
-    const { frameBytes, windowFrames: window } = config.collective;
+    const { frameBytes } = config.collective;
+    const { arenas, clock } = this.#init;
     const timeoutMs = config.cluster.stepTimeoutMs + config.feed.sourceTimeoutMs;
-    const options = { frameBytes, window, timeoutMs };
+    const options = { frameBytes, timeoutMs };
+    let arena: Arena | undefined;
     try {
-      return new Collective({ ...parts, rank, epoch, generation, firstStep, options, clock: this.#init.clock });
+      const taken = (arena = arenas.take(layout));
+      const collective = new Collective({ ...parts, arena, rank, epoch, generation, firstStep, options, clock });
+      void collective.closed.then(() => arenas.give(taken));
+      return { arena, collective };
     } catch (error) {
       for (const link of parts.links) link.close('INTERNAL', 'the collective could not be made');
+      if (arena !== undefined) arenas.give(arena); // no frame has come
       throw error;
     }
   }
@@ -198,6 +198,17 @@ export class DataPlane {
   async close(): Promise<void> {
     await this.#port?.close();
   }
+}
+
+/** @param least the layout with the window of a short way: what is left of the largest arena is the most there can be more */
+function chooseWindows({ collective }: RunConfig, least: ArenaLayout, links: readonly Link[]): number[] {
+  const { windowFrames, maxWindowBytes } = collective;
+  const { numCoverNodes, receiveStride, sumStride, totalBytes } = least;
+  const slotBytes = receiveStride + sumStride;
+  const roundTripsMs = numCoverNodes.map(() => 0);
+  for (const { peerRank, roundTripMs } of links) roundTripsMs[peerRank] = roundTripMs;
+  const bound = Math.min(maxWindowBytes, MAX_ARENA_BYTES - totalBytes);
+  return planWindows({ roundTripsMs, numCoverNodes, slotBytes, windowFrames, maxWindowBytes: bound });
 }
 
 function checkAdvertised(host: string): void {

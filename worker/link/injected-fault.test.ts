@@ -110,6 +110,7 @@ describe('a partition', () => {
 
 class SilentLink implements Link {
   readonly peerRank = 1;
+  readonly roundTripMs = 0;
   readonly closed = Promise.resolve();
   readonly sent: { type: number; payload: number[] }[] = [];
   start(): void {

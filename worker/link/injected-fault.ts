@@ -117,12 +117,16 @@ class GuardedLink implements Link {
     return this.#link.peerRank;
   }
 
+  get roundTripMs(): number {
+    return this.#link.roundTripMs;
+  }
+
   get closed(): Promise<void> {
     return this.#link.closed;
   }
 
-  start(sink: FrameSink): void {
-    this.#link.start(sink);
+  start(sink: FrameSink, window: number): void {
+    this.#link.start(sink, window);
   }
 
   send(header: FrameHeader, payload: Uint8Array): Promise<void> {
