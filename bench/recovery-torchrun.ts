@@ -6,7 +6,7 @@
  * Ranks are peers/torchrun_elastic.py: a snapshot each step, from which the restarted group goes on. torchrun stands beside PYTHON. A
  * recovery is over with the first step that all three ranks of a later restart have done. By default with
  * TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: with the store that agent and ranks share, which is torchrun's own default (--shared-store),
- * restarted ranks of torch 2.15 find the addresses of dead ones. Exit status 1 where it did not come back.
+ * restarted ranks of torch 2.15 did not connect. Exit status 1 where it did not come back.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';

@@ -95,6 +95,8 @@ for (const engine of flags.engines.split(',')) {
         await sleep(random.nextFloat() * 500, undefined, { signal: interrupt.signal });
         const recovery = await disturb(run, kind, number);
         measured.push({ ...recovery, stepMs: stepTimeBefore(run.records, recovery.sinceMs, QUIET_STEPS - 1) });
+        const phases = recovery.phases.map(({ name, ms }) => `${name} ${ms}`).join(', ');
+        console.log(`${engine}, ${kind} ${number + 1}: ${recovery.totalMs} ms (${phases})`);
       }
       report(engine, kind, measured);
     }
