@@ -76,12 +76,15 @@ export function planLaneTree(numLanes: number, runs: readonly LaneRun[]): LaneTr
   return { numLanes, worldSize: runs.length, runs, folds, ...planFinish(numLanes, covers) };
 }
 
-/** @throws CONFIG_INVALID for a number that is no power of two from 1 to 65536 */
+/** The lanes of a step, and the members of a generation, fit into one message. */
+export const MAX_LANES = 65_536;
+
+/** @throws CONFIG_INVALID for a number that is no power of two from 1 to MAX_LANES */
 export function checkNumLanes(numLanes: number): void {
-  if (!Number.isInteger(numLanes) || numLanes < 1 || numLanes > 65536 || (numLanes & (numLanes - 1)) !== 0)
+  if (!Number.isInteger(numLanes) || numLanes < 1 || numLanes > MAX_LANES || (numLanes & (numLanes - 1)) !== 0)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `numLanes: expected a power of two from 1 to 65536, found ${numLanes}; the canonical tree needs it`,
+      `numLanes: expected a power of two from 1 to ${MAX_LANES}, found ${numLanes}; the canonical tree needs it`,
     );
 }
 

@@ -34,8 +34,8 @@ const BUGS: readonly PlantedBug[] = [
   {
     what: 'a step is committed with the first report of it',
     file: 'coordinator/open-steps.ts',
-    from: 'if (reports.length < this.#worldSize) return undefined;',
-    to: 'if (reports.length < this.#worldSize) return this.settle(report.step);',
+    from: 'if (open.numMissing > 0) return undefined;',
+    to: 'if (open.numMissing > 0) return this.settle(report.step);',
     seenAs: /./u,
   },
 ];

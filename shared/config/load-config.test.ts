@@ -70,6 +70,7 @@ describe('configuration', () => {
 
   for (const [setting, path] of [
     ['training.numLanes=6', 'training.numLanes'],
+    ['training.numLanes=131072', 'training.numLanes'],
     ['training.rowsPerStep=18', 'training.rowsPerStep'],
     ['training.microbatchRows=3', 'training.microbatchRows'],
     ['cluster.minWorkers=5', 'cluster.minWorkers'],

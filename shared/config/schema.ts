@@ -3,6 +3,7 @@
  * A YAML file, `--set a.b=value` and flags all end here (load-config.ts); the resolved tree is written into the run folder.
  */
 import { z } from 'zod';
+import { MAX_LANES } from '../lane-tree.ts';
 import { scheduleSchema } from '../learning-rate.ts';
 import { modelConfigSchema } from '../model-config.ts';
 
@@ -55,6 +56,7 @@ const trainingSchema = z.strictObject({
   steps: count.describe('Optimizer updates of the whole run.'),
   rowsPerStep: count.default(2048).describe('Packed rows of the global batch.'),
   numLanes: count
+    .max(MAX_LANES)
     .default(64)
     .describe('Fixed slices of the global batch, a power of two: the most workers that can share a step.'),
   microbatchRows: count.default(8).describe('Rows of one forward and backward pass.'),
