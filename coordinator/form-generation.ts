@@ -165,8 +165,8 @@ export async function formGeneration(
         const rank = verdict.ranks[i]!;
         const [found, wanted] = [proofs[rank]!.digest, verdict.majority];
         log.error({ step, rank, workerId, expected: wanted, found }, 'rank differs');
-        roster.distrust(workerId);
       }
+      await roster.distrust(outliers.map(({ workerId }) => workerId));
       return { ...broken(error), outliers };
     }
   }
