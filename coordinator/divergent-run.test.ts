@@ -25,6 +25,23 @@ describe('a run whose ranks differ', () => {
     assert.deepEqual(sources, ['start', 'peers']);
   });
 
+  test('knows who is wrong also when the coordinator has died and come again', async () => {
+    const { run, workers } = await startRun([{}, wrongIn(3, 1), {}], { checkpoint: {} });
+    void run.coordinator.run(run.signal.signal);
+    await run.clock.during(run.logged('rank differs'));
+    await run.clock.during(run.clock.sleep(0));
+    run.kill(workers);
+    await run.clock.during(run.clock.sleep(1));
+    assert.deepEqual([...run.journalState.distrusted.keys()], ['w1']);
+    await run.open();
+    await Promise.all(workers.map((worker) => run.rejoin(worker)));
+    await run.runToEnd();
+    assert.deepEqual(run.committed, await undisturbed());
+    const forms = workers.map(({ seen }) => seen.findLast((message) => message.kind === 'form')?.state.kind);
+    assert.deepEqual(forms, ['held', 'peers', 'held']);
+    assert.equal(run.journalState.distrusted.size, 0);
+  });
+
   test('leaves out who is wrong three times in the same step', async () => {
     let numReports = 0;
     const edit: Script['edit'] = (message) => {

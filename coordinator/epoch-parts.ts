@@ -71,8 +71,9 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, o
     },
   });
   const roster = new Roster({
-    ...{ config, runId, epoch, mixture, clock, log },
+    ...{ config, runId, epoch, mixture, journal, clock, log },
     heldSince: journal.state.heldSince,
+    distrusted: journal.state.distrusted.keys(),
     committedStep: () => committer.step,
     onLateReport: (workerId, report) => settling.takeLate(workerId, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),

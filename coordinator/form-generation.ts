@@ -148,8 +148,11 @@ export async function formGeneration(
     const expected = sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined;
     const proofs = handles.map((worker, rank) => ({ rank, digest: digests.get(worker) ?? 'nothing' }));
     const outliers = findOutliers(init, proofs, expected);
-    if (outliers !== undefined)
-      return { ...broken(outliers.error), outliers: outliers.ranks.map((rank) => handles[rank]!) };
+    if (outliers !== undefined) {
+      const workers = outliers.ranks.map((rank) => handles[rank]!);
+      await roster.distrust(workers.map(({ workerId }) => workerId));
+      return { ...broken(outliers.error), outliers: workers };
+    }
   }
   for (const worker of handles) roster.place(worker, step);
   const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep, reason };
@@ -158,11 +161,11 @@ export async function formGeneration(
 }
 
 /**
- * Members whose state is not that of the others; from now on it counts no more. Undefined: there are none.
+ * Members whose state is not that of the others. Undefined: there are none.
  * @throws STATE_DIVERGED where nobody can tell which is right
  */
 function findOutliers(
-  { members, step, roster, log }: FormInit,
+  { members, step, log }: FormInit,
   proofs: readonly DigestReport[],
   expected: string | undefined,
 ): { readonly error: TrainerError; readonly ranks: readonly number[] } | undefined {
@@ -173,7 +176,6 @@ function findOutliers(
   for (const rank of verdict.ranks) {
     const { workerId } = members[rank]!.worker;
     log.error({ step, rank, workerId, expected: verdict.majority, found: proofs[rank]!.digest }, 'rank differs');
-    roster.distrust(workerId);
   }
   return { error, ranks: verdict.ranks };
 }

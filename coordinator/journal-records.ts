@@ -72,6 +72,13 @@ const stepSkipped = z.strictObject({
   reason: z.string(),
 });
 
+/** The states of workers differ from the others', or from each other: they do not count until they have been replaced. */
+const statesDistrusted = z.strictObject({
+  kind: z.literal('states-distrusted'),
+  epoch: z.int().positive(),
+  workerIds: z.array(z.string()).min(1),
+});
+
 /** Rates were changed while the run goes on; on disk before a row is planned by them. */
 const ratesChanged = rateChangeSchema.extend({
   kind: z.literal('rates-changed'),
@@ -102,6 +109,7 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
   generationFormed,
   stepCommitted,
   stepSkipped,
+  statesDistrusted,
   ratesChanged,
   checkpointPublished,
   runFinished,
@@ -123,6 +131,8 @@ export interface JournalState {
   readonly opened?: RunOpened;
   /** States that workers got in this epoch or a later one are the run's: none since then has begun from a checkpoint. */
   readonly heldSince: number;
+  /** Workers whose state does not count, each until a generation after that one has committed a step with it. */
+  readonly distrusted: ReadonlyMap<string, GenerationFormed | undefined>;
   /** Generation formed last, in this epoch or in one that this one goes on from. */
   readonly generation?: GenerationFormed;
   /** Updates applied: the last committed step, or the step the epoch was opened at where it has no commit yet. */
@@ -147,6 +157,7 @@ export interface JournalState {
 export const EMPTY_JOURNAL_STATE: JournalState = {
   epoch: 0,
   heldSince: 0,
+  distrusted: new Map(),
   step: 0,
   furthestStep: 0,
   stateStep: 0,
@@ -182,7 +193,12 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
       const isSkipped = record.kind === 'step-skipped';
       const digests = addDigest(state.digests, record.step, isSkipped ? null : record.gradDigest);
       const stateStep = isSkipped ? state.stateStep : record.step;
-      return { ...state, step: record.step, furthestStep, stateStep, lastCommit: record, digests };
+      const distrusted = trustProven(state, record);
+      return { ...state, step: record.step, furthestStep, stateStep, distrusted, lastCommit: record, digests };
+    }
+    case 'states-distrusted': {
+      const more = record.workerIds.map((workerId) => [workerId, state.generation] as const);
+      return { ...state, distrusted: new Map([...state.distrusted, ...more]) };
     }
     case 'rates-changed': {
       const { window, firstStep, rates, denoisingRatio } = record;
@@ -197,6 +213,17 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
       if (record.step !== state.step) return `${record.kind} at step ${record.step} after step ${state.step}`;
       return { ...state, ending: record.kind === 'run-finished' ? 'finished' : 'interrupted' };
   }
+}
+
+/** A generation begins with one state on all its members, and with a step of it that is proven. */
+function trustProven(
+  { distrusted, generation: formed }: JournalState,
+  { epoch, generation }: StepCommitted | StepSkipped,
+): JournalState['distrusted'] {
+  if (formed?.epoch !== epoch || formed.generation !== generation) return distrusted; // of one that is over
+  const isStill = ([workerId, since]: readonly [string, GenerationFormed | undefined]): boolean =>
+    since === formed || !formed.members.includes(workerId);
+  return new Map([...distrusted].filter(isStill));
 }
 
 function openEpoch(state: JournalState, record: RunOpened): JournalState | string {
@@ -214,6 +241,7 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
     ...rest,
     ...(goesOn ? { generation } : {}),
     heldSince: goesOn ? state.heldSince : record.epoch,
+    distrusted: goesOn ? state.distrusted : new Map(),
     digests: isSame ? digests : undefined,
     epoch: record.epoch,
     opened: record,

@@ -265,6 +265,19 @@ describe('journal state', () => {
     assert.equal(heldSince([...RUN, opened(2, 2), formed(2, 1, 3), goesOn(3, 2)]), 2);
   });
 
+  test('a state that is distrusted is so in the next epoch too, until a generation commits a step with its worker', () => {
+    const distrusted = (records: readonly JournalRecord[]) => {
+      const state = add(records);
+      return typeof state === 'string' ? state : [...state.distrusted.keys()];
+    };
+    const goesOn = { ...opened(2, 3), goesOn: true } as JournalRecord;
+    const differs: JournalRecord[] = [...RUN, { kind: 'states-distrusted', epoch: 1, workerIds: ['w0', 'w9'] }];
+    assert.deepEqual(distrusted([...differs, committed(1, 4)]), ['w0', 'w9'], 'what they differed in is committed');
+    assert.deepEqual(distrusted([...differs, goesOn, formed(2, 1, 4)]), ['w0', 'w9']);
+    assert.deepEqual(distrusted([...differs, goesOn, formed(2, 1, 4), committed(2, 4)]), ['w9']);
+    assert.deepEqual(distrusted([...differs, opened(2, 2)]), [], 'all load the checkpoint');
+  });
+
   const refused: readonly (readonly [string, readonly JournalRecord[], RegExp])[] = [
     ['an epoch opened twice', [opened(1, 0), opened(1, 0)], /epoch 1 opened after epoch 1/],
     ['an epoch opened ahead of the commits', [...RUN, opened(2, 4)], /opened at step 4.*last committed step is 3/],

@@ -12,8 +12,9 @@ import { numericsHash } from '../shared/config/load-config.ts';
 import { replayJournal } from './journal.ts';
 import type { JournalRecord } from './journal-records.ts';
 import { auditLedger } from './ledger/audit.ts';
-import { LEASE_MS } from './run-lock.ts';
+import { sessionStart } from './ledger/record-step.ts';
 import { configOf, dealerOf, MEMBERS, MIXTURE_HASH, mixtureOf, open, train } from './open-run.fixture.ts';
+import { LEASE_MS } from './run-lock.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-open-run-'));
 after(() => rmSync(root, { recursive: true }));
@@ -195,6 +196,18 @@ describe('a run that is opened', () => {
     const run = await open({ resume: runDir, goOnAt: 'checkpoint' });
     assert.deepEqual([run.start.step, run.start.cursor, run.before], [0, undefined, undefined]);
     await run.close();
+  });
+
+  test('names a checkpoint in its ledger where it begins from that, and none where workers hold a later state', async () => {
+    const runDir = await killedRun(9);
+    const path = await checkpointOf(runDir, 6);
+    const held = await open({ resume: runDir });
+    const { step, checkpoint } = sessionStart(held.start, 2);
+    assert.deepEqual([step, checkpoint], [9, undefined]);
+    await held.close();
+    const loaded = await open({ resume: runDir, goOnAt: 'checkpoint' });
+    assert.equal(sessionStart(loaded.start, 2).checkpoint, path);
+    await loaded.close();
   });
 
   test('and had ended in order begins from its newest checkpoint', async () => {

@@ -58,10 +58,10 @@ describe('roster', () => {
     assert.equal(heldStep(scripted, a), null);
   });
 
-  test('a state that differs from the others’ does not count, also after the worker dials again, until it is replaced', () => {
+  test('a state that differs from the others’ does not count, also after the worker dials again, until it is replaced', async () => {
     const scripted = room();
     const before = scripted.ready('a', { step: 5 });
-    scripted.roster.distrust(before.handle.workerId);
+    await scripted.roster.distrust([before.handle.workerId]);
     assert.equal(heldStep(scripted, before), null);
     scripted.lose(before);
     const again = scripted.ready('a', { step: 5 });

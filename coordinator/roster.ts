@@ -9,6 +9,7 @@ import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import { differenceOf } from './check-alike.ts';
 import type { ControlEvent } from './control-server.ts';
+import type { Journal } from './journal.ts';
 import type { StepReport } from './open-steps.ts';
 import type { FailedMessage, SavedMessage } from './saver.ts';
 import { Strikes } from './strikes.ts';
@@ -32,6 +33,9 @@ export interface RosterInit {
   readonly epoch: number;
   /** The first epoch whose states count: all since then have gone on from what workers held. */
   readonly heldSince: number;
+  /** Workers whose state does not count from the start, by the journal. */
+  readonly distrusted: Iterable<string>;
+  readonly journal: Pick<Journal, 'append'>;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -47,7 +51,7 @@ export class Roster {
   readonly #preparing = new Set<WorkerHandle>();
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
   /** Workers whose state differs from the others' until it is replaced. */
-  readonly #distrusted = new Set<string>();
+  readonly #distrusted: Set<string>;
   /** Worker ids, and until when they take no part, ms of the clock. */
   readonly #leftOut = new Map<string, number>();
   readonly #strikes = new Strikes();
@@ -57,6 +61,7 @@ export class Roster {
 
   constructor(init: RosterInit) {
     this.#init = init;
+    this.#distrusted = new Set(init.distrusted);
   }
 
   get preparing(): readonly WorkerHandle[] {
@@ -113,10 +118,12 @@ export class Roster {
     this.hold(worker, step);
   }
 
-  /** Its state differs from that of the others: it does not count until it has been replaced. */
-  distrust(workerId: string): void {
-    this.#distrusted.add(workerId);
-    for (const worker of this.#ready.keys()) if (worker.workerId === workerId) this.hold(worker, null);
+  /** Their states differ from that of the others, or from each other: they do not count until replaced. @throws DISK_FULL, PATH_UNUSABLE */
+  async distrust(workerIds: readonly string[]): Promise<void> {
+    for (const workerId of workerIds) this.#distrusted.add(workerId);
+    for (const worker of this.#ready.keys()) if (workerIds.includes(worker.workerId)) this.hold(worker, null);
+    const { journal, epoch } = this.#init;
+    if (workerIds.length > 0) await journal.append({ kind: 'states-distrusted', epoch, workerIds: [...workerIds] });
   }
 
   /** It stays connected, and takes no part for a while. */

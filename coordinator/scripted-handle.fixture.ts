@@ -90,6 +90,8 @@ export class ScriptedRoom {
       runId: RUN_ID,
       epoch: EPOCH,
       heldSince: EPOCH,
+      distrusted: [],
+      journal: { append: () => Promise.resolve() },
       mixture: { folder: '/prepared', hash: MIXTURE_HASH },
       clock,
       log: logger,

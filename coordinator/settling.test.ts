@@ -44,9 +44,10 @@ function start() {
         return IDS.map((id) => ({ worker: handles.get(id)!, heldStep: held.get(id)! }) as ReadyWorker);
       },
       hold: ({ workerId }, step) => held.set(workerId, step),
-      distrust: (workerId) => {
-        distrusted.push(workerId);
-        held.set(workerId, null);
+      distrust: (workerIds) => {
+        distrusted.push(...workerIds);
+        for (const workerId of workerIds) held.set(workerId, null);
+        return Promise.resolve();
       },
     },
     log: createLogger({ onRecord: (record) => records.push(record) }),

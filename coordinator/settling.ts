@@ -65,18 +65,19 @@ export class Settling {
     const { past } = this.#of!;
     const { step, verdict, digests } = reported;
     const isRight = verdict.kind !== 'no-majority';
-    if (isRight) await committer.commit(reported, past);
-    if (verdict.kind === 'agree') return undefined;
-    this.#goodUntil = isRight ? step : step - 1;
-    const outliers: string[] = [];
-    for (const { rank, digest } of digests) {
-      const workerId = past.members[rank]!;
-      if (isRight && !verdict.ranks.includes(rank)) continue;
-      if (isRight) outliers.push(workerId);
-      roster.distrust(workerId);
-      const expected = isRight ? verdict.majority : null;
-      log.error({ step, rank, workerId, expected, found: digest }, 'rank differs');
+    if (verdict.kind === 'agree') {
+      await committer.commit(reported, past);
+      return undefined;
     }
+    const wrong = digests.filter(({ rank }) => !isRight || verdict.ranks.includes(rank));
+    const ids = wrong.map(({ rank }) => past.members[rank]!);
+    await roster.distrust(ids); // before the commit, so that nobody ever goes on from them
+    if (isRight) await committer.commit(reported, past);
+    this.#goodUntil = isRight ? step : step - 1;
+    const expected = isRight ? verdict.majority : null;
+    for (const [i, { rank, digest }] of wrong.entries())
+      log.error({ step, rank, workerId: ids[i], expected, found: digest }, 'rank differs');
+    const outliers = isRight ? ids : [];
     const end = isRight ? 'the others go on' : 'the step is not committed';
     return { error: new TrainerError('GRADIENT_DIVERGED', `step ${step}: ${verdict.reason}; ${end}`), outliers };
   }

@@ -236,7 +236,7 @@ export class Training {
       const isMajority = 2 * applied.length > members.length; // then the others are behind, and copy the state
       if (!isMajority) {
         settling.spoil(step);
-        for (const { workerId } of applied) roster.distrust(workerId);
+        await roster.distrust(applied.map(({ workerId }) => workerId));
       }
       const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
       return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };

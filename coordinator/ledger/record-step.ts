@@ -48,7 +48,8 @@ export function sessionStart(
   start: {
     readonly step: number;
     readonly cursor?: PlanCursor;
-    readonly checkpoint?: { readonly path: string };
+    /** Of this step or an earlier one. */
+    readonly checkpoint?: { readonly step: number; readonly path: string };
   },
   numTasks: number,
 ): SessionStart {
@@ -57,7 +58,7 @@ export function sessionStart(
     step,
     bases: cursor === undefined ? new Array<number>(numTasks).fill(0) : lowestDraws(cursor),
     isInsideWindow: cursor !== undefined && (cursor.row > 0 || cursor.pending.some((owed) => owed.length > 0)),
-    ...(checkpoint === undefined ? {} : { checkpoint: checkpoint.path }),
+    ...(checkpoint?.step === step ? { checkpoint: checkpoint.path } : {}),
   };
 }
 
