@@ -1,7 +1,7 @@
 /** One rank of bench/all-reduce.ts: a process that does what its parent asks, one answer per message. */
 import { Collective } from '../worker/collective/all-reduce.ts';
 import { Arena, planArena } from '../worker/collective/arena.ts';
-import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from '../worker/collective/bucket-plan.ts';
 import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
@@ -17,6 +17,7 @@ interface ConnectAsk {
   readonly frameBytes: number;
   readonly window: number;
   readonly bucketBytes: number;
+  readonly precision: GradientPrecision;
 }
 
 export type Ask =
@@ -50,7 +51,8 @@ let arena: Arena;
 let collectives: { on: Collective; off: Collective } | null = null;
 const steps = { on: 0, off: 0 };
 
-async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketBytes }: ConnectAsk): Promise<void> {
+async function connect(ask: ConnectAsk): Promise<void> {
+  const { numBytes, linkKind, socket, frameBytes, window, bucketBytes, precision } = ask;
   for (const collective of Object.values(collectives ?? {})) {
     collective.close();
     await collective.closed;
@@ -59,7 +61,7 @@ async function connect({ numBytes, linkKind, socket, frameBytes, window, bucketB
     name: `p${i}`,
     numElements: Math.min(PARAMETER_BYTES, numBytes - i * PARAMETER_BYTES) / 4,
   }));
-  plan = planBuckets(sizes, bucketBytes);
+  plan = planBuckets(sizes, bucketBytes, 0, precision);
   const numLanes = 2 ** Math.ceil(Math.log2(urls.length));
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, urls.length).runs);
   arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window }));

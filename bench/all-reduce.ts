@@ -1,10 +1,11 @@
 /**
  * The all-reduce beside torch.distributed's gloo: processes on one host over loopback TCP (or local sockets: `--socket auto`), alternating rounds in one run.
  *
- * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 15] [--link direct] [--socket tcp]`
+ * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 15] [--link direct] [--socket tcp]
+ * [--precision bfloat16]`
  * (PATH is a Python with torch; without it only exmix is measured). A round is one all-reduce of each contender; its time is
  * the slowest rank's. Medians over rounds (best rounds and CPU time beside them: read those on a busy machine). exmix's time includes the digest and the sum of squares that gloo does not compute;
- * `verify off` leaves out the checksum of each frame.
+ * `verify off` leaves out the checksum of each frame. `--precision`: of exmix's gradients; gloo adds float32.
  */
 import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
+import type { GradientPrecision } from '../worker/collective/bucket-plan.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
 import type { SocketKind } from '../worker/collective/connect-mesh.ts';
 import type { Ask, Reply } from './all-reduce-rank.ts';
@@ -30,11 +32,13 @@ const { values: args } = parseArgs({
     frame: { type: 'string', default: '512' },
     window: { type: 'string', default: '2' },
     bucket: { type: 'string', default: '25' },
+    precision: { type: 'string', default: 'float32' },
   },
 });
 const numbers = (list: string): number[] => list.split(',').map(Number);
 const linkKind: LinkKind = args.link === 'message' ? 'message' : 'direct';
 const socket: SocketKind = args.socket === 'auto' ? 'auto' : 'tcp';
+const precision: GradientPrecision = args.precision === 'bfloat16' ? 'bfloat16' : 'float32';
 const numRounds = Number(args.rounds);
 const numWarmUp = Number(args['warm-up']);
 
@@ -136,7 +140,7 @@ for (const worldSize of numbers(args.worlds)) {
       Number(args.window),
       Number(args.bucket) * 2 ** 20,
     ];
-    await exmix.ask({ kind: 'connect', numBytes, linkKind, socket, frameBytes, window, bucketBytes });
+    await exmix.ask({ kind: 'connect', numBytes, linkKind, socket, frameBytes, window, bucketBytes, precision });
     const costs: Record<'gloo' | 'on' | 'off', Cost[]> = { gloo: [], on: [], off: [] };
     const split: Reply[] = [];
     for (let round = -numWarmUp; round < numRounds; round++) {
