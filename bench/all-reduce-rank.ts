@@ -1,7 +1,7 @@
 /** One rank of bench/all-reduce.ts: a process that does what its parent asks, one answer per message. */
 import { Collective } from '../worker/collective/all-reduce.ts';
 import { Arena, planArena } from '../worker/collective/arena.ts';
-import { planBuckets, type BucketPlan } from '../worker/collective/bucket-plan.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from '../worker/collective/bucket-plan.ts';
 import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
 import { DataPort } from '../worker/collective/data-port.ts';
 import { planWindows } from '../worker/collective/frame-windows.ts';
@@ -22,6 +22,7 @@ interface ConnectAsk {
   readonly window: number;
   readonly maxWindowBytes: number;
   readonly bucketBytes: number;
+  readonly precision: GradientPrecision;
 }
 
 export type Ask =
@@ -78,15 +79,8 @@ let collectives: { on: Collective; off: Collective } | null = null;
 let raw: RawAllReduce | null = null;
 const steps = { on: 0, off: 0 };
 
-async function connect({
-  numBytes,
-  linkKind,
-  socket,
-  frameBytes,
-  window,
-  bucketBytes,
-  maxWindowBytes,
-}: ConnectAsk): Promise<Reply> {
+async function connect(ask: ConnectAsk): Promise<Reply> {
+  const { numBytes, linkKind, socket, frameBytes, window, bucketBytes, maxWindowBytes, precision } = ask;
   for (const collective of Object.values(collectives ?? {})) {
     collective.close();
     await collective.closed;
@@ -96,7 +90,7 @@ async function connect({
     name: `p${i}`,
     numElements: Math.min(PARAMETER_BYTES, numBytes - i * PARAMETER_BYTES) / 4,
   }));
-  plan = planBuckets(sizes, bucketBytes);
+  plan = planBuckets(sizes, bucketBytes, 0, precision);
   const numLanes = 2 ** Math.ceil(Math.log2(members.length));
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, members.length).runs);
   const connectLinks = (): Promise<Link[]> => {
@@ -121,7 +115,13 @@ async function connect({
   const first = await connectLinks();
   const roundTripsMs = members.map((_, peer) => first.find(({ peerRank }) => peerRank === peer)?.roundTripMs ?? 0);
   const numCoverNodes = members.map(() => 1);
-  const ways = { roundTripsMs, numCoverNodes, slotBytes: frameBytes, windowFrames: window, maxWindowBytes };
+  const ways = {
+    roundTripsMs,
+    numCoverNodes,
+    slotBytes: planArena({ plan, laneTree, rank, frameBytes, window }).receiveStride,
+    windowFrames: window,
+    maxWindowBytes,
+  };
   const windows = planWindows(ways);
   arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window: windows }));
   const on = open(true, first);

@@ -2,14 +2,15 @@
  * The all-reduce beside torch.distributed's gloo and beside plain TCP: processes on one host, alternating rounds in one run.
  *
  * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 15] [--link direct] [--socket tcp]
- * [--network 10gbit,20ms]`
+ * [--network 10gbit,20ms] [--precision bfloat16]`
  * (PATH is a Python with torch; without it only exmix is measured). Over loopback TCP (or local sockets: `--socket auto`), or with
  * `--network` each rank in a name space of its own behind a link of that rate and delay (network.ts; as root). A round is one all-reduce of
  * each contender; its time is the slowest rank's. Medians over rounds (best rounds and CPU time beside them: read those on a busy machine).
  * exmix's time includes the digest and the sum of squares, which neither gloo nor plain TCP (raw-tcp.ts) computes; `verify off` leaves out
- * the checksum of each frame.
+ * the checksum of each frame. `--precision`: of exmix's gradients; gloo and plain TCP carry float32.
  */
 import { parseArgs } from 'node:util';
+import type { GradientPrecision } from '../worker/collective/bucket-plan.ts';
 import type { LinkKind } from '../worker/collective/inbound.ts';
 import type { SocketKind } from '../worker/collective/connect-mesh.ts';
 import { combineCosts, startExmix, startGloo, type Cost, type ExmixRanks } from './all-reduce-processes.ts';
@@ -31,11 +32,13 @@ const { values: args } = parseArgs({
     window: { type: 'string', default: '2' },
     'max-window': { type: 'string', default: '64' },
     bucket: { type: 'string', default: '25' },
+    precision: { type: 'string', default: 'float32' },
   },
 });
 const numbers = (list: string): number[] => list.split(',').map(Number);
 const linkKind: LinkKind = args.link === 'message' ? 'message' : 'direct';
 const socket: SocketKind = args.socket === 'auto' ? 'auto' : 'tcp';
+const precision: GradientPrecision = args.precision === 'bfloat16' ? 'bfloat16' : 'float32';
 const numRounds = Number(args.rounds);
 const numWarmUp = Number(args['warm-up']);
 const CONTENDERS = ['gloo', 'raw', 'on', 'off'] as const;
@@ -73,7 +76,7 @@ async function measure(worldSize: number, network: Network | null): Promise<void
       Number(args.bucket) * 2 ** 20,
     ];
     const maxWindowBytes = Number(args['max-window']) * 2 ** 20;
-    const sizes = { numBytes, frameBytes, window, maxWindowBytes, bucketBytes };
+    const sizes = { numBytes, frameBytes, window, maxWindowBytes, bucketBytes, precision };
     const connected = await exmix.ask({ kind: 'connect', linkKind, socket, ...sizes });
     const roundTripMs = Math.max(...connected.map((reply) => reply.roundTripMs));
     const largest = Math.max(...connected.map((reply) => reply.window));

@@ -16,6 +16,7 @@ import {
 } from '../shared/protocol/messages.ts';
 import type { Connection } from '../shared/transport/transport.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
+import { VERSION } from '../shared/version.ts';
 import { makeSyntheticMixture } from './planner-mixture.ts';
 
 export type CrowdCommand =
@@ -101,8 +102,13 @@ class Crowd {
       const connection = await webSocketTransport.dial(url, { token, timeoutMs: DIAL_TIMEOUT_MS });
       this.#workers.set(id, connection);
       connection.onMessage((data) => this.#receive(id, data));
-      const address = { host: 'host', pid: process.pid, dataUrl: `ws://10.0.${index >> 8}.${index & 255}:40000` };
-      this.#say(id, { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: '0', workerId: id, ...address });
+      const address = {
+        host: 'host',
+        pid: process.pid,
+        processId: id,
+        dataUrl: `ws://10.0.${index >> 8}.${index & 255}:40000`,
+      };
+      this.#say(id, { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId: id, ...address });
       this.#beat(id, connection, index);
       return true;
     } catch {

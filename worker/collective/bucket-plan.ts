@@ -1,11 +1,12 @@
 /**
  * Where every gradient lies and in which pieces it travels.
  *
- * Definitions. The *flat gradient* holds all parameters in backward order (the gradient that is ready first comes first),
- * each at an offset whose place on the wire is a multiple of ALIGNMENT; the padding is always zero. A *bucket* is a range of whole parameters of
- * about `bucketBytes`; a *chunk* is one rank's share of a bucket; a *piece* (part of a chunk) is what one frame carries.
- * Layout and buckets depend on the parameters alone, so digest and norm are the same for every world size; only chunks and
- * pieces depend on it. Optional scalars (losses, token counts) are reduced in a bucket of their own behind the gradient.
+ * Definitions. The *flat gradient* holds all parameters in backward order (the gradient that is ready first comes first), float32,
+ * each at an offset that is a whole number of cache lines on the wire as well; the padding is always zero. A *bucket* is a range of
+ * whole parameters of about `bucketBytes`; a *chunk* is one rank's share of a bucket; a *piece* (part of a chunk) is what one frame
+ * carries, its *payload* in the precision of the plan. Layout and buckets depend on parameters and precision alone, so digest and norm
+ * are the same for every world size; only chunks and pieces depend on it. Optional scalars (losses, token counts) are reduced in a
+ * bucket of their own behind the gradient.
  *
  * Pure. Sizes and offsets are bytes unless the name says elements.
  */
