@@ -19,7 +19,7 @@ export interface FrameSink {
 
 export interface Link {
   readonly peerRank: number;
-  /** Measured when it was made; 0 where nothing has to travel. */
+  /** Measured when it was made; 0 for a peer of the own host at a local socket. */
   readonly roundTripMs: number;
   /** Resolves when all sockets of the link are gone: from then on nothing is read into the arena. */
   readonly closed: Promise<void>;
