@@ -54,8 +54,8 @@ export interface EndInit {
   /** Bytes and messages of this direction that the kernels hold. */
   readonly kernelBytes: number;
   readonly kernelMessages: number;
-  /** Changes bytes on their way; for faults. */
-  readonly tamper: (data: Uint8Array) => void;
+  /** What becomes of a message on its way; for faults. */
+  readonly tamper: (data: Uint8Array) => Uint8Array;
 }
 
 export class ConnectionEnd implements Connection {
@@ -263,11 +263,10 @@ export class ConnectionEnd implements Connection {
   #handOverOne(): void {
     const message = this.#queue.shift();
     if (message === undefined) return;
-    const data = new Uint8Array(Buffer.concat(message.parts));
+    const data = this.#init.tamper(new Uint8Array(Buffer.concat(message.parts)));
     this.#queuedBytes -= message.numBytes;
-    this.#kernelBytes += message.numBytes;
+    this.#kernelBytes += data.length;
     this.#kernelMessages += 1;
-    this.#init.tamper(data);
     this.#wire.push({ kind: 'data', data });
     message.settle(null);
   }
