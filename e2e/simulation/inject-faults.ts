@@ -1,4 +1,8 @@
 /** Carries a schedule of faults out on a simulated run. What a fault finds nobody to happen to is not done, and not counted. */
+import { unpack } from 'msgpackr';
+import { encodeMessage } from '../../shared/protocol/codec.ts';
+import { workerMessageSchema } from '../../shared/protocol/messages.ts';
+import { LEASE_MS } from './memory-lock.ts';
 import { describeFault, type Fault, type Schedule } from './schedule.ts';
 import type { SimulatedConnection } from './simulated-network.ts';
 import type { Simulation } from './simulation.ts';
@@ -41,13 +45,14 @@ type Later = (delayMs: number, label: string, act: () => void) => void;
 /** @returns whether there was somebody for it to happen to */
 function inject(simulation: Simulation, fault: Fault, later: Later): boolean {
   const { network, workers, coordinator } = simulation;
-  const live = workers.filter(({ process }) => process.state === 'running').map(({ process }) => process);
+  const running = workers.filter(({ process }) => process.state === 'running');
+  const live = running.map(({ process }) => process);
   switch (fault.kind) {
     case 'crash-worker': {
       const process = live[fault.worker % live.length];
       process?.crash();
       if (process !== undefined && fault.restartAfterMs !== null)
-        later(fault.restartAfterMs, `${process.name} starts again`, () => simulation.startWorker(process.name));
+        later(fault.restartAfterMs, `${process.name} starts again`, () => simulation.restartWorker(process.name));
       return process !== undefined;
     }
     case 'stop-worker': {
@@ -84,6 +89,31 @@ function inject(simulation: Simulation, fault: Fault, later: Later): boolean {
       later(fault.restartAfterMs, 'the coordinator starts again', () => simulation.startCoordinator());
       return true;
     }
+    case 'stop-coordinator': {
+      if (coordinator?.state !== 'running' || simulation.outcome !== 'working') return false;
+      coordinator.stop();
+      later(fault.forMs, 'the coordinator continues', () => coordinator.continue());
+      return true;
+    }
+    case 'replace-coordinator': {
+      if (coordinator?.state !== 'running' || simulation.outcome !== 'working') return false;
+      coordinator.stop();
+      later(LEASE_MS + 1, 'another coordinator takes over', () => {
+        simulation.startCoordinator();
+        later(fault.continueAfterMs, 'the coordinator of before continues', () => coordinator.continue());
+      });
+      return true;
+    }
+    case 'not-finite':
+      running[fault.worker % running.length]?.spoilNext('step', 'nan');
+      return running.length > 0;
+    case 'flip-state':
+      running[fault.worker % running.length]?.spoilNext('apply', 'flip-bit');
+      return running.length > 0;
+    case 'wrong-digest':
+      return withConnection(network.connections(live[fault.worker % live.length], coordinator), 0, (connection) =>
+        network.alterNext(connection, (data) => flipReportedDigest(simulation, data)),
+      );
   }
 }
 
@@ -95,4 +125,11 @@ function withConnection(
   const connection = connections[number % connections.length];
   if (connection !== undefined) act(connection);
   return connection !== undefined;
+}
+
+/** A report whose digest is another one; of a worker alone it would be the truth. */
+function flipReportedDigest(simulation: Simulation, data: Uint8Array): Uint8Array | undefined {
+  const message = workerMessageSchema.safeParse(unpack(data)).data;
+  if (message?.kind !== 'report' || simulation.worldSize < 2) return undefined;
+  return encodeMessage({ ...message, gradDigest: (message.gradDigest ^ 1) >>> 0 });
 }

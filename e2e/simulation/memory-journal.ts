@@ -19,16 +19,20 @@ export interface MemoryJournalInit {
   readonly lines: string[];
 }
 
+/** The records as they are there, whether or not they can follow each other. */
+export function parseMemoryJournal(lines: readonly string[]): JournalRecord[] {
+  return lines.map((line) => journalRecordSchema.parse(JSON.parse(line)));
+}
+
 /** @throws JOURNAL_CORRUPT where a record cannot follow the ones before it */
 export function readMemoryJournal(lines: readonly string[]): { records: JournalRecord[]; state: JournalState } {
   let state = EMPTY_JOURNAL_STATE;
-  const records = lines.map((line, i) => {
-    const record = journalRecordSchema.parse(JSON.parse(line));
+  const records = parseMemoryJournal(lines);
+  for (const [i, record] of records.entries()) {
     const next = applyRecord(state, record);
     if (typeof next === 'string') throw new TrainerError('JOURNAL_CORRUPT', `journal line ${i + 1}: ${next}`);
     state = next;
-    return record;
-  });
+  }
   return { records, state };
 }
 

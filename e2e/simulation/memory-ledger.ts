@@ -27,8 +27,9 @@ export interface MemoryLedgerInit {
   readonly committed: LastCommit;
 }
 
-/** Cuts off what was written and not committed. */
-function repairMemoryLedger(sessions: readonly LedgerSession[], committed: LastCommit): void {
+/** Cuts off what was written and not committed; a session whose epoch the journal never opened has left no file. */
+function repairMemoryLedger(sessions: LedgerSession[], committed: LastCommit): void {
+  if ((sessions.at(-1)?.epoch ?? 0) > committed.epoch) sessions.pop();
   const newest = sessions.at(-1);
   if (newest?.epoch !== committed.epoch) return;
   const numKept = newest.steps.filter(({ step }) => step <= committed.step).length;

@@ -8,9 +8,9 @@ import { toTrainerError, type TrainerError } from '../../shared/errors.ts';
 import type { LogRecord } from '../../shared/logger.ts';
 import { injectFaults, type Injection } from './inject-faults.ts';
 import { findViolations } from './invariants.ts';
-import { readMemoryJournal } from './memory-journal.ts';
+import { parseMemoryJournal } from './memory-journal.ts';
 import type { ReferenceRun } from './reference-run.ts';
-import type { FaultKind, Schedule } from './schedule.ts';
+import { isCorrupting, type FaultKind, type Schedule } from './schedule.ts';
 import { Simulation } from './simulation.ts';
 import type { SimulatedWorkerInit } from './simulated-worker.ts';
 
@@ -20,8 +20,8 @@ const MAX_EVENTS = 200_000;
 /** Virtual time that a run may take; without faults it takes less than a second. */
 const MAX_MS = 600_000;
 
-/** Faults that can hide a worker for so long that nobody can wait for it. */
-const HIDING: readonly FaultKind[] = ['stop-worker', 'half-open', 'partition'];
+/** Faults that can hide a worker for so long that nobody can wait for it, or make its state one that nobody trusts. */
+const HIDING: readonly FaultKind[] = ['stop-worker', 'half-open', 'partition', 'flip-state', 'wrong-digest'];
 
 export interface RunScheduleInit {
   readonly config: RunConfig;
@@ -43,7 +43,8 @@ export interface ScheduleOutcome {
 }
 
 export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Promise<ScheduleOutcome> {
-  const { config, mixture, reference, numWorkers, mishap, onLog } = init;
+  const { mixture, reference, numWorkers, mishap, onLog } = init;
+  const config = isCorrupting(schedule) ? proving(init.config) : init.config;
   const simulation = new Simulation({
     ...{ seed: schedule.seed, config, mixture, reference },
     ...(onLog === undefined ? {} : { onLog }),
@@ -55,7 +56,7 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
   const launcher = new Launcher(simulation);
   const isOver = (): boolean => {
     launcher.look();
-    return simulation.outcome !== 'working' && injection.numPending === 0;
+    return simulation.outcome !== 'working' && injection.numPending === 0 && simulation.isAlone;
   };
   let ended: ScheduleOutcome['ended'];
   try {
@@ -65,7 +66,7 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
     ended = toTrainerError(error); // it did not end
   }
   const finals = await readFinals(simulation);
-  const { records } = readMemoryJournal(simulation.journalLines);
+  const records = parseMemoryJournal(simulation.journalLines);
   const checkpoints = simulation.checkpoints.published().map(({ run }) => run);
   const isReachable = schedule.faults.every(({ kind }) => !HIDING.includes(kind));
   const forgotten = simulation.forgottenHolders
@@ -80,6 +81,11 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
   );
   simulation.close();
   return { simulation, injection, ended, violations: [...forgotten, ...violations] };
+}
+
+/** Only a state that is proved after each step is found before gradients come from it. */
+function proving(config: RunConfig): RunConfig {
+  return { ...config, training: { ...config.training, proveEverySteps: 1 } };
 }
 
 /** Starts workers again that have ended while the run goes on. */
@@ -100,11 +106,7 @@ class Launcher {
       if (!hasEnded || this.#restarted.has(worker)) continue;
       this.#restarted.add(worker);
       time.schedule(RESTART_AFTER_MS, `${process.name} is started again`, () => {
-        const isThere = workers.some(
-          (other) =>
-            other.process.name === process.name && other.process.state !== 'crashed' && other.outcome === 'working',
-        );
-        if (!isThere && this.#simulation.outcome !== 'finished') this.#simulation.startWorker(process.name);
+        if (this.#simulation.outcome !== 'finished') this.#simulation.restartWorker(process.name);
       });
     }
   }

@@ -38,6 +38,24 @@ describe('fault schedules', () => {
     assert.ok(seen.get('crash-worker')! > 2 * seen.get('half-open')!);
   });
 
+  test('a worker goes wrong only where nobody is lost beside it, and one gradient at most is not finite', () => {
+    const survivable = ['join-worker', 'stop-coordinator', 'not-finite'];
+    let numCorrupting = 0;
+    for (let seed = 0; seed < 500; seed++) {
+      const kinds = planSchedule(seed, OPTIONS).faults.map(({ kind }) => kind);
+      assert.ok(kinds.filter((kind) => kind === 'not-finite').length <= 1);
+      const wrong = kinds.filter((kind) => kind === 'flip-state' || kind === 'wrong-digest');
+      if (wrong.length === 0) continue;
+      numCorrupting += 1;
+      assert.equal(wrong.length, 1);
+      assert.deepEqual(
+        kinds.filter((kind) => kind !== wrong[0] && !survivable.includes(kind)),
+        [],
+      );
+    }
+    assert.ok(numCorrupting > 20);
+  });
+
   test('a kind without a weight does not happen', () => {
     for (let seed = 0; seed < 100; seed++)
       for (const { kind } of planSchedule(seed, { ...OPTIONS, weights: { 'stop-worker': 1 } }).faults)

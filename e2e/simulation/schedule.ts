@@ -30,7 +30,16 @@ export type FaultAction =
       readonly connections: 'held' | 'broken';
     }
   | { readonly kind: 'corrupt-frame'; readonly connection: number }
-  | { readonly kind: 'crash-coordinator'; readonly restartAfterMs: number };
+  | { readonly kind: 'crash-coordinator'; readonly restartAfterMs: number }
+  | { readonly kind: 'stop-coordinator'; readonly forMs: number }
+  /** It is stopped until its lease is over and another one has taken the run over; then it goes on as well. */
+  | { readonly kind: 'replace-coordinator'; readonly continueAfterMs: number }
+  /** The next gradient that a worker computes is not finite. */
+  | { readonly kind: 'not-finite'; readonly worker: number }
+  /** A bit of a worker's parameters is another one after its next update. */
+  | { readonly kind: 'flip-state'; readonly worker: number }
+  /** The next gradient digest that a worker reports is another one. */
+  | { readonly kind: 'wrong-digest'; readonly worker: number };
 
 export type FaultKind = FaultAction['kind'];
 export type Fault = FaultAction & { readonly at: Moment };
@@ -62,7 +71,35 @@ export const ALL_FAULTS: Readonly<Record<FaultKind, number>> = {
   partition: 2,
   'corrupt-frame': 1,
   'crash-coordinator': 2,
+  'stop-coordinator': 1,
+  'replace-coordinator': 1,
+  'not-finite': 1,
+  'flip-state': 0.5,
+  'wrong-digest': 0.5,
 };
+
+/** What one worker holds or says is wrong, which the others tell by being more: they must be there to do so. */
+const CORRUPTING: readonly FaultKind[] = ['flip-state', 'wrong-digest'];
+/** They take workers or their links away, or a coordinator with what it has found out about its workers. */
+const SEPARATING: readonly FaultKind[] = [
+  ...CORRUPTING,
+  'crash-worker',
+  'stop-worker',
+  'cut-connection',
+  'half-open',
+  'partition',
+  'corrupt-frame',
+  'crash-coordinator',
+  'replace-coordinator',
+];
+
+/** Whether one worker may hold something else than the others. */
+export function isCorrupting({ faults }: Schedule): boolean {
+  return faults.some(({ kind }) => CORRUPTING.includes(kind));
+}
+
+/** While the one that has taken over is opening the run, ms. */
+const SOON_MS = 50;
 
 const KINDS = Object.keys(ALL_FAULTS) as FaultKind[];
 
@@ -71,7 +108,23 @@ export function planSchedule(seed: number, options: ScheduleOptions): Schedule {
   const random = new RandomStream([seed, hashName('fault-schedule')]);
   const numFaults = 1 + random.nextBelow(options.maxFaults);
   const faults = Array.from({ length: numFaults }, () => planFault(random, options));
-  return { seed, faults: faults.sort((a, b) => placeOf(a.at, options) - placeOf(b.at, options)) };
+  faults.sort((a, b) => placeOf(a.at, options) - placeOf(b.at, options));
+  return { seed, faults: keepSurvivable(faults) };
+}
+
+/**
+ * Leaves out what no run is to survive: a worker that goes wrong while others are lost, or a second gradient that is not finite in the
+ * same step.
+ */
+function keepSurvivable(faults: readonly Fault[]): Fault[] {
+  const corrupting = faults.find(({ kind }) => CORRUPTING.includes(kind));
+  const notFinite = faults.find(({ kind }) => kind === 'not-finite');
+  return faults.filter(
+    (fault) =>
+      fault === corrupting ||
+      fault === notFinite ||
+      (fault.kind !== 'not-finite' && (corrupting === undefined || !SEPARATING.includes(fault.kind))),
+  );
 }
 
 /** Where in the run a moment is expected, from 0 to 1: the two kinds of moments are only ordered so. */
@@ -126,6 +179,14 @@ function planAction(kind: FaultKind, random: RandomStream, options: ScheduleOpti
       };
     case 'crash-coordinator':
       return { kind, restartAfterMs: pauseMs };
+    case 'stop-coordinator':
+      return { kind, forMs: pauseMs };
+    case 'replace-coordinator':
+      return { kind, continueAfterMs: isHeads ? pauseMs : pauseMs % SOON_MS };
+    case 'not-finite':
+    case 'flip-state':
+    case 'wrong-digest':
+      return { kind, worker };
   }
 }
 

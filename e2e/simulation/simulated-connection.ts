@@ -15,17 +15,13 @@ import {
   type ConnectionLimits,
   type SendOptions,
 } from '../../shared/transport/transport.ts';
+import { SendQueue } from './send-queue.ts';
 import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 import { Wire } from './wire.ts';
 
 /** Close code where no close frame came. */
 const NO_CLOSE_FRAME = 1006;
-/** One in so many messages is not taken by the kernel at once, so that its parts stay the sender's memory for a while. */
-const LATE_HAND_OVER = 8;
-/** For how long at most, ms. */
-const MAX_HAND_OVER_MS = 1;
-
 type WireItem =
   | { readonly kind: 'opened' }
   | { readonly kind: 'data'; readonly data: Uint8Array }
@@ -33,12 +29,6 @@ type WireItem =
   | { readonly kind: 'close-answer' }
   /** The other side is no more. */
   | { readonly kind: 'gone' };
-
-interface QueuedMessage {
-  readonly parts: readonly Uint8Array[];
-  readonly numBytes: number;
-  readonly settle: (error: TrainerError | null) => void;
-}
 
 export interface EndInit {
   readonly time: VirtualTime;
@@ -54,8 +44,8 @@ export interface EndInit {
   /** Bytes and messages of this direction that the kernels hold. */
   readonly kernelBytes: number;
   readonly kernelMessages: number;
-  /** Changes bytes on their way; for faults. */
-  readonly tamper: (data: Uint8Array) => void;
+  /** What becomes of a message on its way; for faults. */
+  readonly tamper: (data: Uint8Array) => Uint8Array;
 }
 
 export class ConnectionEnd implements Connection {
@@ -69,13 +59,8 @@ export class ConnectionEnd implements Connection {
   readonly #label: string;
   /** To the other end. */
   readonly #wire: Wire<WireItem>;
+  readonly #sending: SendQueue;
   #other!: ConnectionEnd;
-  #queue: QueuedMessage[] = [];
-  #queuedBytes = 0;
-  #handOver: ScheduledEvent | undefined;
-  /** Taken by the kernel and not yet by the other process. */
-  #kernelBytes = 0;
-  #kernelMessages = 0;
   #arrived: WireItem[] = [];
   #delivery: ScheduledEvent | undefined;
   #handler: ((data: Uint8Array) => void) | null = null;
@@ -99,6 +84,12 @@ export class ConnectionEnd implements Connection {
     const { time, delayMs, isBlocked } = init;
     const arrive = (item: WireItem): void => this.#other.#arrive(item);
     this.#wire = new Wire<WireItem>({ time, label: `${this.#label} ${init.path}`, delayMs, isBlocked, arrive });
+    this.#sending = new SendQueue({
+      ...init,
+      label: this.#label,
+      onTaken: (data) => this.#wire.push({ kind: 'data', data }),
+      onDrained: () => this.#sendClose(),
+    });
   }
 
   join(other: ConnectionEnd): void {
@@ -117,27 +108,7 @@ export class ConnectionEnd implements Connection {
   send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(new TrainerError('ABORTED', 'sending was called off'));
     if (!this.isOpen) return Promise.reject(this.#lost());
-    const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-    const { maxQueuedBytes, maxQueuedMessages } = this.#init.limits;
-    if (this.#queue.length >= maxQueuedMessages || this.#queuedBytes + numBytes > maxQueuedBytes)
-      return Promise.reject(
-        new TrainerError(
-          'SEND_OVERFLOW',
-          `connection to ${this.peer}: more than ${maxQueuedMessages} messages or ${maxQueuedBytes} B would wait; the peer reads too slowly`,
-        ),
-      );
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(new TrainerError('ABORTED', 'sending was called off'));
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const settle = (error: TrainerError | null): void => {
-        signal?.removeEventListener('abort', onAbort);
-        if (error === null) resolve();
-        else reject(error);
-      };
-      this.#queuedBytes += numBytes;
-      this.#queue.push({ parts, numBytes, settle });
-      this.#handOverLater();
-    });
+    return this.#sending.push(parts, signal);
   }
 
   onMessage(handler: (data: Uint8Array) => void): void {
@@ -176,7 +147,7 @@ export class ConnectionEnd implements Connection {
     if (code !== 'NORMAL') this.#error = new TrainerError(code, `connection to ${this.peer} closed here: ${reason}`);
     this.#ownClose = { code: toCloseCode(code), reason: toCloseReason(reason) };
     this.#hasCloseToSend = true;
-    this.#handOverLater();
+    this.#sending.handOver();
     // What waits to be read holds the close frame of the other side up no longer.
     this.#arrived = this.#arrived.filter(({ kind }) => kind !== 'data');
     this.#deliverLater();
@@ -205,14 +176,14 @@ export class ConnectionEnd implements Connection {
   crashed(isReset: boolean): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#queue = [];
+    this.#sending.end();
     if (isReset) this.#wire.clear();
     this.#tellGone();
   }
 
   /** The process has been continued. */
   continued(): void {
-    this.#handOverLater();
+    this.#sending.handOver();
     this.#deliverLater();
   }
 
@@ -223,27 +194,9 @@ export class ConnectionEnd implements Connection {
     );
   }
 
-  /** Lets the kernel take what it has room for. */
-  #handOverLater(): void {
-    if (this.process.state !== 'running' || this.#handOver !== undefined || this.#isOver) return;
-    const { random } = this.#init;
-    while (this.#queue.length > 0 && this.#hasRoom(this.#queue[0]!.numBytes)) {
-      if (random.nextBelow(LATE_HAND_OVER) === 0) {
-        this.#handOver = this.process.schedule(
-          random.nextFloat() * MAX_HAND_OVER_MS,
-          `${this.#label} hand-over`,
-          () => {
-            this.#handOver = undefined;
-            if (this.#isOver) return;
-            this.#handOverOne();
-            this.#handOverLater();
-          },
-        );
-        return;
-      }
-      this.#handOverOne();
-    }
-    if (this.#queue.length > 0 || !this.#hasCloseToSend) return;
+  /** The close frame goes out when all that was queued before it has. */
+  #sendClose(): void {
+    if (!this.#hasCloseToSend) return;
     this.#hasCloseToSend = false;
     this.#wire.push({ kind: 'close', ...this.#ownClose });
   }
@@ -252,24 +205,6 @@ export class ConnectionEnd implements Connection {
     if (this.#isGoneTold) return;
     this.#isGoneTold = true;
     this.#wire.push({ kind: 'gone' });
-  }
-
-  #hasRoom(numBytes: number): boolean {
-    const { kernelBytes, kernelMessages } = this.#init;
-    if (this.#kernelMessages === 0) return true;
-    return this.#kernelMessages < kernelMessages && this.#kernelBytes + numBytes <= kernelBytes;
-  }
-
-  #handOverOne(): void {
-    const message = this.#queue.shift();
-    if (message === undefined) return;
-    const data = new Uint8Array(Buffer.concat(message.parts));
-    this.#queuedBytes -= message.numBytes;
-    this.#kernelBytes += message.numBytes;
-    this.#kernelMessages += 1;
-    this.#init.tamper(data);
-    this.#wire.push({ kind: 'data', data });
-    message.settle(null);
   }
 
   /** Something comes out of the wire, into the kernel of this side. */
@@ -320,9 +255,7 @@ export class ConnectionEnd implements Connection {
   }
 
   #receive(data: Uint8Array): void {
-    this.#other.#kernelBytes -= data.length;
-    this.#other.#kernelMessages -= 1;
-    this.#other.#handOverLater();
+    this.#other.#sending.read(data.length);
     if (this.#isClosing) return;
     const { maxMessageBytes } = this.#init.limits;
     if (data.length > maxMessageBytes)
@@ -339,9 +272,8 @@ export class ConnectionEnd implements Connection {
   #finish(info: CloseInfo): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    for (const { settle } of this.#queue) settle(this.#lost());
+    this.#sending.end(this.#lost());
     for (const settle of this.#pings) settle(this.#lost());
-    this.#queue = [];
     this.#arrived = [];
     this.#end(this.#error === null ? info : { ...info, error: this.#error });
   }

@@ -33,6 +33,9 @@ const DEFAULT_NETWORK: NetworkOptions = {
 /** What port 0 takes: a port that was given by number is never taken by chance. */
 const FIRST_EPHEMERAL_PORT = 40_000;
 
+/** @returns what comes instead of a message; undefined for one that is not meant */
+export type Alter = (data: Uint8Array) => Uint8Array | undefined;
+
 /** A connection, for those who want to break it. */
 export interface SimulatedConnection {
   readonly path: string;
@@ -43,8 +46,7 @@ export interface SimulatedConnection {
 
 interface LiveConnection extends SimulatedConnection {
   isBlackHole: boolean;
-  /** A bit of the next message above so many bytes is flipped. */
-  corruptAboveBytes: number | undefined;
+  alter: Alter | undefined;
 }
 
 interface Partition {
@@ -130,7 +132,12 @@ export class SimulatedNetwork {
 
   /** Flips a bit of the next message above `aboveBytes` that is sent over the connection. */
   corruptNext(connection: SimulatedConnection, aboveBytes: number): void {
-    this.#live(connection).corruptAboveBytes = aboveBytes;
+    this.alterNext(connection, (data) => (data.length > aboveBytes ? this.#flipBit(data, connection.path) : undefined));
+  }
+
+  /** Of what is sent over the connection, the next message that is meant becomes another one. */
+  alterNext(connection: SimulatedConnection, alter: Alter): void {
+    this.#live(connection).alter = alter;
   }
 
   /** Delay of one message, ms. */
@@ -173,6 +180,11 @@ export class SimulatedNetwork {
     for (const [address, known] of this.#ports) if (known === listening) this.#ports.delete(address);
   }
 
+  /** Where it listens somebody else may listen now: the name of its host has become that of another one. */
+  vacate(process: VirtualProcess): void {
+    for (const listening of this.#ports.values()) if (listening.process === process) this.stopListening(listening);
+  }
+
   /** Two joined ends. @param limits of the side that dials */
   connect(
     process: VirtualProcess,
@@ -180,7 +192,7 @@ export class SimulatedNetwork {
     at: { readonly url: string; readonly path: string; readonly limits: ListenInit['limits'] },
   ): SimulatedConnection {
     const { path } = at;
-    const tamper = (data: Uint8Array): void => this.#tamper(live, data);
+    const tamper = (data: Uint8Array): Uint8Array => this.#tamper(live, data);
     const isBlocked = (): boolean => live.isBlackHole || this.isBlocked(process, listening.process);
     const { kernelBytes, kernelMessages } = this.options;
     const shared = { time: this.time, path, random: this.#random, kernelBytes, kernelMessages, isBlocked, tamper };
@@ -195,7 +207,7 @@ export class SimulatedNetwork {
       { ...shared, delayMs, process: listening.process, peer: process.name, limits: farLimits },
       process.name,
     );
-    const live: LiveConnection = { path, near, far, isBlackHole: false, corruptAboveBytes: undefined };
+    const live: LiveConnection = { path, near, far, isBlackHole: false, alter: undefined };
     near.join(far);
     far.join(near);
     this.#sweep();
@@ -212,7 +224,7 @@ export class SimulatedNetwork {
   }
 
   #crashed(process: VirtualProcess): void {
-    for (const listening of this.#ports.values()) if (listening.process === process) this.stopListening(listening);
+    this.vacate(process);
     for (const { near, far } of this.#connections)
       for (const end of [near, far])
         if (end.process === process) {
@@ -221,13 +233,19 @@ export class SimulatedNetwork {
         }
   }
 
-  #tamper(connection: LiveConnection, data: Uint8Array): void {
-    if (connection.corruptAboveBytes === undefined || data.length <= connection.corruptAboveBytes) return;
-    connection.corruptAboveBytes = undefined;
+  #tamper(connection: LiveConnection, data: Uint8Array): Uint8Array {
+    const altered = connection.alter?.(data);
+    if (altered === undefined) return data;
+    connection.alter = undefined;
+    return altered;
+  }
+
+  #flipBit(data: Uint8Array, path: string): Uint8Array {
     const bit = this.#random.nextBelow(8 * data.length);
     data[bit >> 3] = data[bit >> 3]! ^ (1 << (bit & 7));
     this.#numBitsFlipped += 1;
-    this.time.note(`bit ${bit} of ${data.length} B on ${connection.path} flipped`);
+    this.time.note(`bit ${bit} of ${data.length} B on ${path} flipped`);
+    return data;
   }
 
   #live(connection: SimulatedConnection): LiveConnection {

@@ -19,7 +19,7 @@ import { numElements } from '../../worker/model/parameters.ts';
 import { Worker } from '../../worker/worker.ts';
 import type { WorkerParts } from '../../worker/worker-parts.ts';
 import type { MemoryCheckpoints } from './memory-checkpoints.ts';
-import { ToyEngine, type ToyEngineInit } from './toy-engine.ts';
+import { ToyEngine, type Mishap, type ToyEngineInit } from './toy-engine.ts';
 import { ToyFeed } from './toy-feed.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
@@ -38,6 +38,8 @@ export interface SimulatedWorkerInit {
   readonly initial: ReadonlyMap<string, Float32Array>;
   /** Times of engine, feed and threads. */
   readonly random: RandomStream;
+  /** Of the generation that was formed last. */
+  readonly worldSize: () => number;
   readonly mishap?: NonNullable<ToyEngineInit['mishap']>;
   readonly onLog?: (record: LogRecord) => void;
 }
@@ -46,6 +48,8 @@ export class SimulatedWorker {
   readonly process: VirtualProcess;
   readonly #init: SimulatedWorkerInit;
   #engine: ToyEngine | undefined;
+  /** What goes wrong in the next call. */
+  #spoilt: { readonly call: 'step' | 'apply'; readonly mishap: Mishap } | undefined;
   #outcome: 'working' | 'finished' | TrainerError = 'working';
 
   constructor(init: SimulatedWorkerInit) {
@@ -56,6 +60,11 @@ export class SimulatedWorker {
   /** How it ended, once it has. */
   get outcome(): 'working' | 'finished' | TrainerError {
     return this.#outcome;
+  }
+
+  /** The next call that counts goes wrong. */
+  spoilNext(call: 'step' | 'apply', mishap: Mishap): void {
+    this.#spoilt = { call, mishap };
   }
 
   /** The digest of its parameters as they are now; undefined before it has any. */
@@ -77,19 +86,18 @@ export class SimulatedWorker {
   }
 
   #parts(): WorkerParts {
-    const { process, mixture, checkpoints, initial, random, mishap } = this.#init;
+    const { process, mixture, checkpoints, initial, random } = this.#init;
     const { clock } = process;
     const between = (least: number, most: number) => (): number => least + random.nextFloat() * (most - least);
     return {
       startLink: (progress, onEvent) => this.#startLink(progress, onEvent),
       createEngine: ({ model }) => {
-        const hooks = mishap === undefined ? {} : { mishap };
         this.#engine = new ToyEngine({
           config: model,
           clock,
           stepMs: between(5, 20),
           applyMs: between(1, 10),
-          ...hooks,
+          mishap: (call, numBefore) => this.#init.mishap?.(call, numBefore) ?? this.#takeSpoilt(call),
         });
         return Promise.resolve({ engine: this.#engine, reason: 'the simulation', notes: [] });
       },
@@ -123,6 +131,14 @@ export class SimulatedWorker {
       },
       predict: () => Promise.resolve(undefined),
     };
+  }
+
+  /** One worker alone has nobody who could tell that its state is another one. */
+  #takeSpoilt(call: 'step' | 'apply'): Mishap | undefined {
+    const spoilt = this.#spoilt;
+    if (spoilt?.call !== call || (spoilt.mishap === 'flip-bit' && this.#init.worldSize() < 2)) return undefined;
+    this.#spoilt = undefined;
+    return spoilt.mishap;
   }
 
   #startLink(progress: SharedArrayBuffer, onEvent: (event: LinkEvent) => void): LinkPort {

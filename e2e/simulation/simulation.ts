@@ -14,13 +14,13 @@ import type { TrainerError } from '../../shared/errors.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
-import type { Arena, ArenaLayout } from '../../worker/collective/arena.ts';
-import { ArenaPool } from '../../worker/collective/arena-pool.ts';
 import { MemoryCheckpoints } from './memory-checkpoints.ts';
 import { MemoryDisk } from './memory-disk.ts';
-import { MemoryJournal } from './memory-journal.ts';
+import { MemoryJournal, readMemoryJournal } from './memory-journal.ts';
 import { MemoryLedger, type LedgerSession } from './memory-ledger.ts';
+import { MemoryLock } from './memory-lock.ts';
 import type { ReferenceRun } from './reference-run.ts';
+import { RunArenas } from './run-arenas.ts';
 import { SimulatedNetwork, type NetworkOptions } from './simulated-network.ts';
 import { SimulatedTransport } from './simulated-transport.ts';
 import { SimulatedWorker, type SimulatedWorkerInit } from './simulated-worker.ts';
@@ -28,30 +28,11 @@ import { ToyEngine } from './toy-engine.ts';
 import { VirtualTime } from './virtual-clock.ts';
 import { VirtualProcess } from './virtual-process.ts';
 
-/** Memories for all runs of this process: each reserves gigabytes of addresses, and thousands of runs would use them up. */
-const ARENAS = new ArenaPool(64);
+type Outcome = 'working' | 'finished' | TrainerError;
 
-/** Arenas of one run, those of crashed workers too, which never give them back. */
-class UsedArenas extends ArenaPool {
-  readonly #used = new Set<Arena>();
-
-  constructor() {
-    super(0);
-  }
-
-  override take(layout: ArenaLayout): Arena {
-    const arena = ARENAS.take(layout);
-    this.#used.add(arena);
-    return arena;
-  }
-
-  override give(arena: Arena): void {
-    if (this.#used.delete(arena)) ARENAS.give(arena);
-  }
-
-  reclaim(): void {
-    for (const arena of [...this.#used]) this.give(arena);
-  }
+interface StartedCoordinator {
+  readonly process: VirtualProcess;
+  outcome: Outcome;
 }
 
 const TOKEN = 'the token of the simulation';
@@ -70,16 +51,16 @@ export interface SimulationInit {
 export class Simulation {
   readonly time = new VirtualTime();
   readonly network: SimulatedNetwork;
-  readonly journalLines: string[] = [];
   readonly ledger: LedgerSession[] = [];
   readonly checkpoints: MemoryCheckpoints;
   readonly #init: SimulationInit;
   readonly #disk: MemoryDisk;
+  readonly #lock: MemoryLock;
+  #journalLines: string[] = [];
   readonly #workers: SimulatedWorker[] = [];
-  #coordinator: VirtualProcess | undefined;
-  #outcome: 'working' | 'finished' | TrainerError = 'working';
+  readonly #coordinators: StartedCoordinator[] = [];
   #numProcesses = 0;
-  readonly #arenas = new UsedArenas();
+  readonly #arenas = new RunArenas();
   readonly #forgottenHolders: (readonly string[])[] = [];
 
   constructor(init: SimulationInit) {
@@ -87,6 +68,7 @@ export class Simulation {
     const { seed, config } = init;
     this.network = new SimulatedNetwork(this.time, seed, init.network);
     this.#disk = new MemoryDisk(this.time, seed);
+    this.#lock = new MemoryLock(this.time);
     const { clock } = new VirtualProcess(this.time, 'nobody');
     this.checkpoints = new MemoryCheckpoints(
       this.#disk,
@@ -101,7 +83,17 @@ export class Simulation {
 
   /** The coordinator's process: the last one, where there were several. */
   get coordinator(): VirtualProcess | undefined {
-    return this.#coordinator;
+    return this.#coordinators.at(-1)?.process;
+  }
+
+  /** The file of the run: those who were taken over have another one. */
+  get journalLines(): readonly string[] {
+    return this.#journalLines;
+  }
+
+  /** Of the generation that the run is in; 0 where it is in none. */
+  get worldSize(): number {
+    return readMemoryJournal(this.#journalLines).state.generation?.members.length ?? 0;
   }
 
   /**
@@ -112,8 +104,15 @@ export class Simulation {
   }
 
   /** How the last coordinator ended, once it has. */
-  get outcome(): 'working' | 'finished' | TrainerError {
-    return this.#outcome;
+  get outcome(): Outcome {
+    return this.#coordinators.at(-1)?.outcome ?? 'working';
+  }
+
+  /** Every coordinator but the last one has died or ended. */
+  get isAlone(): boolean {
+    return this.#coordinators
+      .slice(0, -1)
+      .every(({ process, outcome }) => process.state === 'crashed' || outcome !== 'working');
   }
 
   /** Call it when nothing of it is driven any more: its memory is used again. */
@@ -121,15 +120,24 @@ export class Simulation {
     this.#arenas.reclaim();
   }
 
-  /** Starts a coordinator on what the disks hold. */
+  /** Starts a coordinator on what the disks hold; workers that dial find it where they found the last one. */
   startCoordinator(): void {
+    if (this.coordinator !== undefined) this.network.vacate(this.coordinator);
     const process = this.#spawn('coordinator');
-    this.#coordinator = process;
-    this.#outcome = 'working';
+    const started: StartedCoordinator = { process, outcome: 'working' };
+    this.#coordinators.push(started);
     this.#runCoordinator(process).then(
-      () => (this.#outcome = 'finished'),
-      (error: unknown) => (this.#outcome = toTrainerError(error)),
+      () => (started.outcome = 'finished'),
+      (error: unknown) => (started.outcome = toTrainerError(error)),
     );
+  }
+
+  /** Starts a worker again, unless somebody else has: two of one name would throw each other out. */
+  restartWorker(name: string): void {
+    const isThere = this.#workers.some(
+      ({ process, outcome }) => process.name === name && process.state !== 'crashed' && outcome === 'working',
+    );
+    if (!isThere) this.startWorker(name);
   }
 
   startWorker(name: string, mishap?: SimulatedWorkerInit['mishap']): SimulatedWorker {
@@ -143,8 +151,9 @@ export class Simulation {
       token: TOKEN,
       mixture,
       checkpoints: this.checkpoints,
-      arenas: this.#arenas,
+      arenas: this.#arenas.ofWorker(),
       initial: reference.initial,
+      worldSize: () => this.worldSize,
       random: new RandomStream([seed, hashName('worker'), this.#numProcesses]),
       ...(mishap === undefined ? {} : { mishap }),
       ...(onLog === undefined ? {} : { onLog: (record: LogRecord) => onLog(record, name) }),
@@ -170,9 +179,30 @@ export class Simulation {
   }
 
   async #runEpoch(process: VirtualProcess, goOnAt: number | 'checkpoint' | undefined): Promise<EpochEnding> {
+    const lock = this.#lock.acquire(process);
+    try {
+      if (lock.isTakenOver) this.#fenceOff();
+      return await this.#runLocked(process, goOnAt, lock.lost);
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** As coordinator/fence-off.ts: who was taken over goes on in files that nobody reads. */
+  #fenceOff(): void {
+    this.#journalLines = [...this.#journalLines];
+    const newest = this.ledger.pop();
+    if (newest !== undefined) this.ledger.push({ ...newest, steps: [...newest.steps] });
+  }
+
+  async #runLocked(
+    process: VirtualProcess,
+    goOnAt: number | 'checkpoint' | undefined,
+    lost: AbortSignal,
+  ): Promise<EpochEnding> {
     const { config, mixture, onLog } = this.#init;
     const disk = this.#disk;
-    const journal = new MemoryJournal({ disk, process, lines: this.journalLines });
+    const journal = new MemoryJournal({ disk, process, lines: this.#journalLines });
     const { state } = journal;
     const epoch = state.epoch + 1;
     const before = goOnAt === 'checkpoint' ? undefined : openGeneration(state);
@@ -219,7 +249,7 @@ export class Simulation {
       ),
     });
     await coordinator.listen(config.cluster.listenPort);
-    return coordinator.run(new AbortController().signal);
+    return coordinator.run(lost);
   }
 
   /** Live members of the last generation with a state beyond a step. */

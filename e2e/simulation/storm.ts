@@ -3,6 +3,7 @@
  *
  *   node --import tsx e2e/simulation/storm.ts [first seed] [number]     prints failing schedules in their smallest form
  *   node --import tsx e2e/simulation/storm.ts --replay <seed>           prints the logs of one
+ *   … --fault <kind>                                                    with faults of one kind only
  */
 import { parseArgs } from 'node:util';
 import type { TrainerError } from '../../shared/errors.ts';
@@ -32,6 +33,11 @@ export const STORM: ScheduleOptions = {
   maxPauseMs: 8_000,
 };
 
+/** Seeds that fail for a reason that is known and not mended. */
+const KNOWN: ReadonlyMap<number, string> = new Map([
+  [2344, 'a state that differs at a save ends the run (STATE_DIVERGED), also where the majority could be told'],
+]);
+
 export interface Failure {
   readonly schedule: Schedule;
   readonly problems: readonly string[];
@@ -55,17 +61,18 @@ export function problemsOf({ ended, violations }: ScheduleOutcome): readonly str
  */
 export async function runStorm(
   seeds: { readonly first: number; readonly count: number },
+  options: ScheduleOptions,
   init: RunScheduleInit,
   onOutcome: (outcome: ScheduleOutcome) => void = () => undefined,
 ): Promise<Failure[]> {
   const failures: Failure[] = [];
   for (let seed = seeds.first; seed < seeds.first + seeds.count; seed++) {
-    const outcome = await runSchedule(planSchedule(seed, STORM), init);
+    const outcome = await runSchedule(planSchedule(seed, options), init);
     onOutcome(outcome);
     if (problemsOf(outcome).length === 0) continue;
     const fails = async (smaller: Schedule): Promise<boolean> =>
       problemsOf(await runSchedule(smaller, init)).length > 0;
-    const schedule = await shrinkSchedule(planSchedule(seed, STORM), fails);
+    const schedule = await shrinkSchedule(planSchedule(seed, options), fails);
     failures.push({ schedule, problems: problemsOf(await runSchedule(schedule, init)) });
   }
   return failures;
@@ -76,12 +83,16 @@ function describeEnd({ code, message }: TrainerError): string {
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({ options: { replay: { type: 'string' } }, allowPositionals: true });
+  const { values, positionals } = parseArgs({
+    options: { replay: { type: 'string' }, fault: { type: 'string' } },
+    allowPositionals: true,
+  });
   const init = await createStorm();
+  const options = values.fault === undefined ? STORM : { ...STORM, weights: { [values.fault]: 1 } };
   if (values.replay !== undefined) {
     const fails = async (smaller: Schedule): Promise<boolean> =>
       problemsOf(await runSchedule(smaller, init)).length > 0;
-    const schedule = await shrinkSchedule(planSchedule(Number(values.replay), STORM), fails);
+    const schedule = await shrinkSchedule(planSchedule(Number(values.replay), options), fails);
     console.log(describeSchedule(schedule));
     const onLog = (record: object, process: string): void => console.log(process, JSON.stringify(record));
     const outcome = await runSchedule(schedule, { ...init, onLog });
@@ -92,15 +103,17 @@ async function main(): Promise<void> {
   const startMs = performance.now();
   let numEvents = 0;
   const happened = new Map<string, number>();
-  const failures = await runStorm({ first, count }, init, ({ simulation, injection }) => {
+  const failures = await runStorm({ first, count }, options, init, ({ simulation, injection }) => {
     numEvents += simulation.time.numFired;
     for (const { kind } of injection.happened) happened.set(kind, (happened.get(kind) ?? 0) + 1);
   });
-  for (const { schedule, problems } of failures) console.log(describeSchedule(schedule), problems);
+  for (const { schedule, problems } of failures)
+    console.log(describeSchedule(schedule), problems, KNOWN.get(schedule.seed) ?? '');
+  const numKnown = failures.filter(({ schedule }) => KNOWN.has(schedule.seed)).length;
   const ms = (performance.now() - startMs) / count;
   console.log([...happened].map(([kind, times]) => `${times} ${kind}`).join(', '));
   console.log(
-    `${count} schedules, ${failures.length} failed, ${ms.toFixed(1)} ms and ${Math.round(numEvents / count)} events each`,
+    `${count} schedules, ${failures.length - numKnown} failed, ${numKnown} as is known, ${ms.toFixed(1)} ms and ${Math.round(numEvents / count)} events each`,
   );
 }
 

@@ -29,7 +29,7 @@ export function createToyConfig({ steps, startWorkers, checkpointEverySteps }: T
     model: TOY_MODEL,
     featureLengths: TOY_FEATURE_LENGTHS,
     mixture: { path: '/simulated/mixture.yaml', denoisingRatio: 0, windowDraws: 32 },
-    training: { steps, rowsPerStep: 8, numLanes: 8, microbatchRows: 1 },
+    training: { steps, rowsPerStep: 8, numLanes: 8, microbatchRows: 1, onNonFinite: 'retry' },
     schedule: { kind: 'inverse-square-root', warmupSteps: 4, scale: 0.1 },
     cluster: {
       listenPort: 1,

@@ -1,0 +1,48 @@
+/**
+ * The gradient memories of one simulated run. Each reserves gigabytes of addresses, and thousands of runs in one process would use them up:
+ * what a run has used is used again by the next one. Inside a run a worker never gets the memory of another one, which may still write to
+ * it: a worker's engine computes on for a moment after its generation has ended.
+ */
+import type { Arena, ArenaLayout } from '../../worker/collective/arena.ts';
+import { ArenaPool } from '../../worker/collective/arena-pool.ts';
+
+const MOST_KEPT = 64;
+/** Of all runs of this process. */
+const ARENAS = new ArenaPool(MOST_KEPT);
+
+export class RunArenas {
+  readonly #used = new Map<WebAssembly.Memory, Arena>();
+
+  /** For one process of a worker: it takes back what it has given. */
+  ofWorker(): ArenaPool {
+    return new WorkerArenas((arena) => this.#used.set(arena.memory, arena));
+  }
+
+  /** Nothing of the run is driven any more. */
+  reclaim(): void {
+    for (const arena of this.#used.values()) ARENAS.give(arena);
+    this.#used.clear();
+  }
+}
+
+class WorkerArenas extends ArenaPool {
+  readonly #onTake: (arena: Arena) => void;
+  #numGiven = 0;
+
+  constructor(onTake: (arena: Arena) => void) {
+    super(MOST_KEPT);
+    this.#onTake = onTake;
+  }
+
+  override take(layout: ArenaLayout): Arena {
+    const arena = this.#numGiven > 0 ? super.take(layout) : ARENAS.take(layout);
+    this.#numGiven = Math.max(0, this.#numGiven - 1);
+    this.#onTake(arena);
+    return arena;
+  }
+
+  override give(arena: Arena): void {
+    super.give(arena);
+    this.#numGiven += 1;
+  }
+}
