@@ -221,8 +221,8 @@ class Session {
       token: address.token,
       numCommitted: (workerId) => this.#coordinator?.commitsOf(workerId) ?? 0,
       isDismissed: (workerId) => this.#coordinator?.isOverFor(workerId) ?? false,
-      onEnded: (workerId, pid) => this.#coordinator?.workerEnded(workerId, pid),
-      onGivenUp: (reason) => this.#coordinator?.workerFailed(reason),
+      onEnded: (workerId, pid) => this.#coordinator?.localProcesses.ended(workerId, pid),
+      onGivenUp: (reason) => this.#coordinator?.localProcesses.givenUp(reason),
     });
   }
 }

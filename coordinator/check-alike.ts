@@ -1,5 +1,6 @@
-/** Whether workers are alike: with another engine or mixture among them the bits would not be those of any number of workers. Pure. */
+/** Whether workers are alike: with another engine or mixture among them the bits would not be those of any number of workers. */
 import { TrainerError } from '../shared/errors.ts';
+import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -28,4 +29,11 @@ export function checkAlike(members: readonly Described[], mixtureHash: string): 
     const difference = differenceOf(worker, facts, { engineFingerprint, mixtureHash });
     if (difference !== undefined) throw difference;
   }
+}
+
+/** Another engine than before goes on from the same numbers, but not with the same bits: that must not go unsaid. */
+export function tellOtherEngine(log: Logger, before: string | undefined, found: string): void {
+  if (before === undefined || before === found) return;
+  const reason = 'from here on the bits are not those of the run that did not stop';
+  log.warn({ reason, expected: before, found }, 'engine changed');
 }

@@ -149,4 +149,19 @@ describe('a checkpoint under way', () => {
     await assert.rejects(run.run(), { code: 'STATE_DIVERGED', message: /step 2: .*not published/u });
     assert.deepEqual(published(run), []);
   });
+
+  test('is written anew where one writer of three holds other parameters, which are replaced', async () => {
+    let numSaves = 0;
+    const edit = changing('saved', (message) =>
+      (numSaves += 1) > 1 ? message : { ...message, paramDigest: '12'.repeat(32) },
+    );
+    const { run, workers } = await startRun([{}, { edit }, {}]);
+    await run.runToEnd();
+    const named = run.messages('rank differs').map(({ workerId, step }) => [workerId, step]);
+    assert.deepEqual(named, [['w1', 2]]);
+    const sources = workers[1]!.seen.flatMap((message) => (message.kind === 'form' ? [message.state.kind] : []));
+    assert.deepEqual(sources, ['start', 'peers']);
+    assert.equal(published(run).at(-1), 6);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
 });

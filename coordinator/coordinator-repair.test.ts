@@ -99,7 +99,7 @@ describe('a member that dies', () => {
     workers[0]!.die();
     await run.logged('generation ended');
     const sinceMs = run.clock.monotonicMs();
-    run.coordinator.workerEnded('w0', 7);
+    run.coordinator.localProcesses.ended('w0', 7);
     await run.join({ workerId: 'w9' });
     assert.equal((await ended).kind, 'rewind');
     assert.ok(run.clock.monotonicMs() - sinceMs < 1_000, 'ms of the clock of the run');

@@ -6,7 +6,7 @@
 import { relative } from 'node:path';
 import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
-import { checkAlike } from './check-alike.ts';
+import { checkAlike, tellOtherEngine } from './check-alike.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
 import { Consequences } from './consequences.ts';
 import { ControlServer } from './control-server.ts';
@@ -17,6 +17,7 @@ import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts
 import { faultRoutes } from './fault-requests.ts';
 import { formGeneration, type Generation } from './form-generation.ts';
 import { gatherWorkers } from './gather-workers.ts';
+import { LocalProcesses } from './local-processes.ts';
 import type { RoomOnDisk } from './room-on-disk.ts';
 import { predictRunOf } from './predicted-run.ts';
 import type { ReadyWorker } from './roster.ts';
@@ -38,6 +39,7 @@ export interface CoordinatorInit extends EpochInit {
 }
 
 export class Coordinator {
+  readonly localProcesses = new LocalProcesses();
   readonly #init: CoordinatorInit;
   readonly #server: ControlServer;
   readonly #summary: RunSummary;
@@ -53,9 +55,6 @@ export class Coordinator {
   /** Members differed, and no generation has been formed since then. */
   #divergence: TrainerError | undefined;
   #engineFingerprint = '';
-  #workerFailure: string | undefined;
-  /** Of each worker of this host the process that ended last, by its pid: what it held is gone. */
-  readonly #endedPids = new Map<string, number>();
   /** What can be loaded in place of a state that nobody holds. */
   #loadable: { readonly step: number; readonly path?: string; readonly paramDigest?: string };
 
@@ -85,16 +84,6 @@ export class Coordinator {
     if (this.#stopReason !== undefined) return;
     this.#stopReason = reason;
     this.#init.log.info({ reason }, 'run is to stop');
-  }
-
-  /** A worker process of this host was given up: where too few are left, nobody else would know that no more will come. */
-  workerFailed(reason: string): void {
-    this.#workerFailure ??= reason;
-  }
-
-  /** A worker process of this host has ended: nobody waits for what it held. */
-  workerEnded(workerId: string, pid: number): void {
-    this.#endedPids.set(workerId, pid);
   }
 
   /** Committed steps that a worker took part in. */
@@ -182,7 +171,7 @@ export class Coordinator {
         needsHolder: this.#needsHolder(),
         explain: (reason) => this.#explain(reason),
         stopReason: () => this.#stopReason,
-        workerFailure: () => this.#workerFailure,
+        workerFailure: () => this.localProcesses.failure,
       });
       if (gathered.kind === 'stopped') return undefined;
       if (gathered.kind === 'rewind') return this.#rewind(gathered.reason);
@@ -199,7 +188,7 @@ export class Coordinator {
   /** The process of a member is known to be gone. */
   #hasEnded(workerId: string): boolean {
     const member = this.#generation?.members.find((worker) => worker.workerId === workerId);
-    return member !== undefined && this.#endedPids.get(workerId) === member.pid;
+    return member !== undefined && this.localProcesses.hasEnded(member);
   }
 
   #rewind(reason: string): Rewind {
@@ -219,8 +208,10 @@ export class Coordinator {
   ): Promise<GenerationEnding> {
     const { config, mixture, epoch, journal, clock, log } = this.#init;
     checkAlike(members, mixture.hash);
-    this.#parts.roster.setEngine(members[0]!.facts.engineFingerprint);
-    this.#compareEngine(members[0]!.facts.engineFingerprint);
+    const { engineFingerprint } = members[0]!.facts;
+    this.#parts.roster.setEngine(engineFingerprint);
+    tellOtherEngine(log, this.#engineFingerprint || this.#init.start.checkpoint?.engineFingerprint, engineFingerprint);
+    this.#engineFingerprint = engineFingerprint;
     this.#phase = 'forming';
     const { path, paramDigest } = this.#loadable;
     const ids = members.map(({ worker }) => worker.workerId);
@@ -272,15 +263,6 @@ export class Coordinator {
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
     await endGeneration({ error, generation, server: this.#server, roster, settling, saver, clock, signal });
     this.#consequences.draw(ending, generation, step);
-  }
-
-  /** Another engine goes on from the same numbers, but not with the same bits: that must not go unsaid. */
-  #compareEngine(found: string): void {
-    const expected = this.#engineFingerprint || this.#init.start.checkpoint?.engineFingerprint;
-    this.#engineFingerprint = found;
-    if (expected === undefined || expected === found) return;
-    const reason = 'from here on the bits are not those of the run that did not stop';
-    this.#init.log.warn({ reason, expected, found }, 'engine changed');
   }
 
   async #fail(failure: TrainerError): Promise<void> {

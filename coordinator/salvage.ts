@@ -82,7 +82,8 @@ async function saveFrom(
     if (event.kind === 'lost' && holders.includes(event.worker)) throw event.error;
     if (event.kind !== 'message' || event.message.kind !== 'saved') continue;
     if (!saver.isWriting(event.worker, event.message)) continue;
-    const published = await saver.saved(event.worker, event.message);
-    if (published !== undefined) return published;
+    const outcome = await saver.saved(event.worker, event.message);
+    if (outcome?.kind === 'differ') throw outcome.error;
+    if (outcome !== undefined) return outcome.checkpoint;
   }
 }

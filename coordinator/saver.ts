@@ -10,6 +10,8 @@ import type { WorkerMessage } from '../shared/protocol/messages.ts';
 import type { PublishedCheckpoint, WorkerFiles } from './checkpoint/publish.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import { decideCheckpoint, type ScheduleOptions } from './checkpoint/schedule.ts';
+import { judgeDigests } from './divergence.ts';
+import { nameSome } from './name-some.ts';
 import type { RunCursor } from './steering-changes.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -46,6 +48,22 @@ export interface SavePoint {
   readonly cursor: RunCursor;
   readonly generation: number;
   readonly worldSize: number;
+}
+
+/** What came of a checkpoint when all its writers have answered. */
+export type SaveOutcome =
+  | { readonly kind: 'published'; readonly checkpoint: PublishedCheckpoint }
+  /** It was abandoned: more than half of the writers hold the same parameters, these do not. */
+  | {
+      readonly kind: 'differ';
+      readonly outliers: readonly Outlier[];
+      readonly majority: string;
+      readonly error: TrainerError;
+    };
+
+export interface Outlier {
+  readonly worker: WorkerHandle;
+  readonly digest: string;
 }
 
 interface Writing extends SavePoint {
@@ -164,26 +182,36 @@ export class Saver {
 
   /**
    * Takes what one member wrote.
-   * @returns the checkpoint once all have written and it is published
-   * @throws MESSAGE_INVALID, STATE_DIVERGED, DISK_FULL
+   * @returns what came of the checkpoint once all have written
+   * @throws MESSAGE_INVALID, DISK_FULL, STATE_DIVERGED where writers differ and nobody can tell which is right
    */
-  async saved(worker: WorkerHandle, message: SavedMessage): Promise<PublishedCheckpoint | undefined> {
+  async saved(worker: WorkerHandle, message: SavedMessage): Promise<SaveOutcome | undefined> {
     const writing = this.#writing;
     if (writing === undefined || !this.isWriting(worker, message))
       throw new TrainerError(
         'MESSAGE_INVALID',
         `${worker.workerId} saved step ${message.step}, which nobody asked it for`,
       );
-    const [first] = writing.saved;
-    if (first !== undefined && first[1].paramDigest !== message.paramDigest)
-      throw new TrainerError(
-        'STATE_DIVERGED',
-        `step ${message.step}: ${first[0].workerId} holds parameters ${first[1].paramDigest}, ${worker.workerId} holds ${message.paramDigest}; not published`,
-      );
     writing.saved.set(worker, message);
     if (writing.saved.size < writing.writers.length) return undefined;
-    const { startedMs, writers, saved, ...point } = writing;
-    const { paramDigest } = message;
+    return (await this.#differ(writing)) ?? { kind: 'published', checkpoint: await this.#publish(writing) };
+  }
+
+  /** Undefined where all writers hold the same. @throws STATE_DIVERGED */
+  async #differ({ step, writers, saved }: Writing): Promise<SaveOutcome | undefined> {
+    const digests = writers.map((writer, rank) => ({ rank, digest: saved.get(writer)!.paramDigest }));
+    const verdict = judgeDigests(digests);
+    if (verdict.kind === 'agree') return undefined;
+    const held = writers.map(({ workerId }, i) => `${workerId} holds ${digests[i]!.digest}`);
+    const error = new TrainerError('STATE_DIVERGED', `step ${step}: ${nameSome(held)}; not published`);
+    if (verdict.kind === 'no-majority') throw error;
+    await this.abandon('its writers hold different parameters');
+    const outliers = verdict.ranks.map((rank) => ({ worker: writers[rank]!, digest: digests[rank]!.digest }));
+    return { kind: 'differ', outliers, majority: verdict.majority, error };
+  }
+
+  async #publish({ startedMs, writers, saved, ...point }: Writing): Promise<PublishedCheckpoint> {
+    const { paramDigest } = saved.get(writers[0]!)!;
     const workerFiles = writers.map((writer) => {
       const { files, paramDigest: digest } = saved.get(writer)!;
       return { workerId: writer.workerId, files, paramDigest: digest };

@@ -16,7 +16,7 @@ import { nameSome } from './name-some.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from './non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from './open-steps.ts';
 import type { Roster } from './roster.ts';
-import type { Saver } from './saver.ts';
+import type { SavedMessage, Saver } from './saver.ts';
 import type { Settling } from './settling.ts';
 import type { StepDeal } from './step-dealer.ts';
 import type { RunCursor } from './steering-changes.ts';
@@ -81,11 +81,11 @@ export class Training {
   /** @throws what ends the run: a failure that another generation would have as well, DISK_FULL, ABORTED */
   async run(signal: AbortSignal): Promise<GenerationEnding> {
     for (const [worker, message] of this.#init.saver.takeKept()) {
-      if (message.kind === 'saved') await this.#takeSaved(worker, message);
-      else {
-        const broken = this.#takeFailure(worker.toString(), worker, message);
-        if (broken !== undefined) return broken;
-      }
+      const broken =
+        message.kind === 'saved'
+          ? await this.#takeSaved(worker, message)
+          : this.#takeFailure(worker.toString(), worker, message);
+      if (broken !== undefined) return broken;
     }
     for (;;) {
       await this.#dealAhead();
@@ -182,10 +182,7 @@ export class Training {
       return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
     }
     const { message } = event;
-    if (message.kind === 'saved') {
-      await this.#takeSaved(worker, message);
-      return undefined;
-    }
+    if (message.kind === 'saved') return this.#takeSaved(worker, message);
     if (message.kind === 'failed' && this.#init.saver.isUnwritten(worker, message))
       return this.#takeFailure(what, worker, message);
     if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
@@ -247,10 +244,22 @@ export class Training {
     return { kind: 'broken', error };
   }
 
-  async #takeSaved(worker: WorkerHandle, message: Extract<WorkerEventMessage, { kind: 'saved' }>): Promise<void> {
-    const { saver, onPublish } = this.#init;
-    const published = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
-    if (published !== undefined) await onPublish(published);
+  /** Shards of an earlier generation may be among them: whoever differed there and is no member now has been told apart already. */
+  async #takeSaved(worker: WorkerHandle, message: SavedMessage): Promise<GenerationEnding | undefined> {
+    const { saver, onPublish, roster, log } = this.#init;
+    const outcome = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
+    if (outcome?.kind === 'published') await onPublish(outcome.checkpoint);
+    if (outcome?.kind !== 'differ') return undefined;
+    const { majority: expected, error } = outcome;
+    const outliers = outcome.outliers.filter((outlier) => this.#ranks.has(outlier.worker));
+    for (const { worker: outlier, digest: found } of outliers) {
+      const { workerId } = outlier;
+      log.error({ step: message.step, rank: this.#ranks.get(outlier), workerId, expected, found }, 'rank differs');
+    }
+    await roster.distrust(outliers.map((outlier) => outlier.worker.workerId));
+    return outliers.length === 0
+      ? undefined
+      : { kind: 'broken', error, outliers: outliers.map((outlier) => outlier.worker) };
   }
 
   /**
