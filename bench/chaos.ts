@@ -38,9 +38,13 @@ const { values: flags } = parseArgs({
 const root = mkdtempSync(join(tmpdir(), 'exmix-chaos-'));
 
 /** @returns exit status; null where it hung and was ended */
-async function train(engine: string, runDir: string, chaos: readonly string[]): Promise<number | null> {
+function train(engine: string, runDir: string, chaos: readonly string[]): Promise<number | null> {
   const fixed = ['--preset', 'demo', '--engine', engine, '--steps', flags.steps, '--seed', '7', '--workers', '3'];
-  const args = ['train', ...fixed, '--set', 'checkpoint.everySteps=10', '--run-dir', runDir, ...chaos];
+  return exmix('train', ...fixed, '--set', 'checkpoint.everySteps=10', '--run-dir', runDir, ...chaos);
+}
+
+/** @returns exit status; null where it hung and was ended */
+async function exmix(...args: string[]): Promise<number | null> {
   const child = spawn(process.execPath, [EXMIX, ...args], { stdio: 'ignore' });
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
   // The first signal lets it end in order, the second one at once.
@@ -70,7 +74,13 @@ interface Outcome {
   readonly seed: string;
   readonly status: number | null;
   readonly isSame: boolean;
+  /** By the ledger's audit each example came once. */
+  readonly isExact: boolean;
   readonly records: readonly ChaosRecord[];
+}
+
+function isAsItShould({ status, isSame, isExact }: Outcome): boolean {
+  return status === 0 && isSame && isExact;
 }
 
 function injected(records: readonly ChaosRecord[]) {
@@ -93,11 +103,13 @@ for (const seed of flags.seeds.split(','))
     const status = await train(engine, runDir, ['--chaos', flags.spec, '--chaos-seed', seed]);
     const digest = await digestOf(runDir);
     const isSame = digest !== undefined && digest === references.get(engine);
+    const isExact = (await exmix('ledger', 'audit', runDir)) === 0;
     const records = readRecords(runDir);
-    outcomes.push({ engine, seed, status, isSame, records });
-    const isRight = status === 0 && isSame;
+    const outcome = { engine, seed, status, isSame, isExact, records };
+    outcomes.push(outcome);
+    const isRight = isAsItShould(outcome);
     console.log(
-      `${engine} seed ${seed}: ${injected(records).length} faults, status ${status ?? 'none'}, ${isSame ? 'same bits' : 'OTHER BITS'}${isRight ? '' : `, ${runDir}`}`,
+      `${engine} seed ${seed}: ${injected(records).length} faults, status ${status ?? 'none'}, ${isSame ? 'same bits' : 'OTHER BITS'}, ${isExact ? 'each example once' : 'THE AUDIT FAILS'}${isRight ? '' : `, ${runDir}`}`,
     );
     if (isRight && !flags.keep) rmSync(runDir, { recursive: true });
   }
@@ -120,7 +132,11 @@ console.log(
     }),
   ),
 );
-const wrong = outcomes.filter(({ status, isSame }) => status !== 0 || !isSame);
-console.log(wrong.length === 0 ? 'every run ended with the same bits' : `${wrong.length} RUNS WENT WRONG, see ${root}`);
+const wrong = outcomes.filter((outcome) => !isAsItShould(outcome));
+console.log(
+  wrong.length === 0
+    ? 'every run ended with the same bits, each example once'
+    : `${wrong.length} RUNS WENT WRONG, see ${root}`,
+);
 if (wrong.length === 0 && !flags.keep) rmSync(root, { recursive: true });
 else process.exitCode = 1;
