@@ -128,7 +128,8 @@ console.log(
     ['fault', 'count', 'median cost, ms', 'longest, ms'],
     FAULTS.filter((name) => counts.get(name)! > 0).map((name) => {
       const each = outcomes.flatMap(({ records }) => costs(records, name));
-      return [name, counts.get(name)!, median(each), Math.max(...each)];
+      const cost = each.length === 0 ? ['not felt', ''] : [median(each), Math.max(...each)];
+      return [name, counts.get(name)!, ...cost];
     }),
   ),
 );
