@@ -2,8 +2,9 @@
  * What a process has given to one of its connections to send, until its kernel takes it. The kernels of both sides together hold a bounded
  * number of bytes and messages for a direction; what is more waits here, and its parts stay the sender's memory.
  */
-import { TrainerError } from '../../shared/errors.ts';
+import type { TrainerError } from '../../shared/errors.ts';
 import type { RandomStream } from '../../shared/random.ts';
+import { Backlog } from '../../shared/transport/backlog.ts';
 import type { ConnectionLimits, SendOptions } from '../../shared/transport/transport.ts';
 import type { ScheduledEvent } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
@@ -12,12 +13,6 @@ import type { VirtualProcess } from './virtual-process.ts';
 const LATE_HAND_OVER = 8;
 /** For how long at most, ms. */
 const MAX_HAND_OVER_MS = 1;
-
-interface QueuedMessage {
-  readonly parts: readonly Uint8Array[];
-  readonly numBytes: number;
-  readonly settle: (error: TrainerError | null) => void;
-}
 
 export interface SendQueueInit {
   readonly process: VirtualProcess;
@@ -39,8 +34,7 @@ export interface SendQueueInit {
 
 export class SendQueue {
   readonly #init: SendQueueInit;
-  #queue: QueuedMessage[] = [];
-  #queuedBytes = 0;
+  readonly #queue: Backlog;
   #handOver: ScheduledEvent | undefined;
   /** Taken by the kernel and not yet by the other process. */
   #kernelBytes = 0;
@@ -49,39 +43,20 @@ export class SendQueue {
 
   constructor(init: SendQueueInit) {
     this.#init = init;
+    const { peer, limits } = init;
+    this.#queue = new Backlog({ peer, limits, onQueued: () => this.handOver() });
   }
 
   /** @returns resolves when the kernel has taken the message @throws SEND_OVERFLOW, ABORTED, what the queue is ended with */
   push(parts: readonly Uint8Array[], signal: SendOptions['signal']): Promise<void> {
-    const { limits, peer } = this.#init;
-    const { maxQueuedBytes, maxQueuedMessages } = limits;
-    const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-    if (this.#queue.length >= maxQueuedMessages || this.#queuedBytes + numBytes > maxQueuedBytes)
-      return Promise.reject(
-        new TrainerError(
-          'SEND_OVERFLOW',
-          `connection to ${peer}: more than ${maxQueuedMessages} messages or ${maxQueuedBytes} B would wait; the peer reads too slowly`,
-        ),
-      );
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(new TrainerError('ABORTED', 'sending was called off'));
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const settle = (error: TrainerError | null): void => {
-        signal?.removeEventListener('abort', onAbort);
-        if (error === null) resolve();
-        else reject(error);
-      };
-      this.#queuedBytes += numBytes;
-      this.#queue.push({ parts, numBytes, settle });
-      this.handOver();
-    });
+    return this.#queue.push(parts, signal);
   }
 
   /** Lets the kernel take what it has room for. */
   handOver(): void {
     const { process, random, label } = this.#init;
     if (process.state !== 'running' || this.#handOver !== undefined || this.#isOver) return;
-    while (this.#queue.length > 0 && this.#hasRoom(this.#queue[0]!.numBytes)) {
+    while (this.#queue.length > 0 && this.#hasRoom(this.#queue.first!.numBytes)) {
       if (random.nextBelow(LATE_HAND_OVER) === 0) {
         this.#handOver = process.schedule(random.nextFloat() * MAX_HAND_OVER_MS, `${label} hand-over`, () => {
           this.#handOver = undefined;
@@ -106,8 +81,7 @@ export class SendQueue {
   /** Nothing more is sent. @param error of those that wait; without it none of them settles, as in a process that has crashed */
   end(error?: TrainerError): void {
     this.#isOver = true;
-    if (error !== undefined) for (const { settle } of this.#queue) settle(error);
-    this.#queue = [];
+    this.#queue.end(error);
   }
 
   #hasRoom(numBytes: number): boolean {
@@ -120,7 +94,6 @@ export class SendQueue {
     const message = this.#queue.shift();
     if (message === undefined) return;
     const data = this.#init.tamper(new Uint8Array(Buffer.concat(message.parts)));
-    this.#queuedBytes -= message.numBytes;
     this.#kernelBytes += data.length;
     this.#kernelMessages += 1;
     this.#init.onTaken(data);

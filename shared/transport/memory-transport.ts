@@ -1,5 +1,6 @@
 /** A Transport inside one process, for tests and simulation: the same rules and codes, no sockets. Messages are copied. */
 import { TrainerError, type ErrorCode } from '../errors.ts';
+import { Backlog } from './backlog.ts';
 import { createBearerCheck, formatBearer } from './bearer-token.ts';
 import { toCloseCode, toCloseInfo, toCloseReason } from './close-codes.ts';
 import {
@@ -67,12 +68,6 @@ export class MemoryTransport implements Transport {
   }
 }
 
-interface QueuedMessage {
-  readonly parts: readonly Uint8Array[];
-  readonly numBytes: number;
-  readonly settle: (error: TrainerError | null) => void;
-}
-
 class MemoryConnection implements Connection {
   readonly peer: string;
   readonly path: string;
@@ -80,8 +75,7 @@ class MemoryConnection implements Connection {
   readonly #limits: ConnectionLimits;
   #other!: MemoryConnection;
   /** Sent by this side, not yet taken by the other. */
-  #queue: QueuedMessage[] = [];
-  #queuedBytes = 0;
+  readonly #queue: Backlog;
   #isPumping = false;
   #handler: ((data: Uint8Array) => void) | null = null;
   #isOpen = true;
@@ -91,6 +85,7 @@ class MemoryConnection implements Connection {
     this.peer = peer;
     this.path = path;
     this.#limits = limits;
+    this.#queue = new Backlog({ peer, limits, onQueued: () => void this.#pump() });
     this.closed = new Promise((resolve) => (this.#end = resolve));
   }
 
@@ -105,27 +100,7 @@ class MemoryConnection implements Connection {
   send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(new TrainerError('ABORTED', 'sending was called off'));
     if (!this.#isOpen) return Promise.reject(this.#lost());
-    const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-    const { maxQueuedBytes, maxQueuedMessages } = this.#limits;
-    if (this.#queue.length >= maxQueuedMessages || this.#queuedBytes + numBytes > maxQueuedBytes)
-      return Promise.reject(
-        new TrainerError(
-          'SEND_OVERFLOW',
-          `connection to ${this.peer}: more than ${maxQueuedMessages} messages or ${maxQueuedBytes} B would wait; the peer reads too slowly`,
-        ),
-      );
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(new TrainerError('ABORTED', 'sending was called off'));
-      signal?.addEventListener('abort', onAbort, { once: true });
-      const settle = (error: TrainerError | null): void => {
-        signal?.removeEventListener('abort', onAbort);
-        if (error === null) resolve();
-        else reject(error);
-      };
-      this.#queuedBytes += numBytes;
-      this.#queue.push({ parts, numBytes, settle });
-      void this.#pump();
-    });
+    return this.#queue.push(parts, signal);
   }
 
   onMessage(handler: (data: Uint8Array) => void): void {
@@ -157,8 +132,7 @@ class MemoryConnection implements Connection {
   #finish(info: CloseInfo): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    for (const { settle } of this.#queue) settle(this.#lost());
-    this.#queue = [];
+    this.#queue.end(this.#lost());
     this.#end(info);
   }
 
@@ -170,7 +144,6 @@ class MemoryConnection implements Connection {
       await nextTurn();
       const message = this.#queue.shift();
       if (message === undefined) break;
-      this.#queuedBytes -= message.numBytes;
       const limit = this.#other.#limits.maxMessageBytes;
       if (message.numBytes > limit) {
         message.settle(null);
