@@ -251,15 +251,15 @@ export class Training {
     if (outcome?.kind === 'published') await onPublish(outcome.checkpoint);
     if (outcome?.kind !== 'differ') return undefined;
     const { majority: expected, error } = outcome;
-    const outliers = outcome.outliers.filter((outlier) => this.#ranks.has(outlier.worker));
-    for (const { worker: outlier, digest: found } of outliers) {
-      const { workerId } = outlier;
-      log.error({ step: message.step, rank: this.#ranks.get(outlier), workerId, expected, found }, 'rank differs');
+    const differing = outcome.outliers.filter((outlier) => this.#ranks.has(outlier.worker));
+    if (differing.length === 0) return undefined;
+    for (const { worker: outlier, digest: found } of differing) {
+      const [rank, { workerId }] = [this.#ranks.get(outlier), outlier];
+      log.error({ step: message.step, rank, workerId, expected, found }, 'rank differs');
     }
-    await roster.distrust(outliers.map((outlier) => outlier.worker.workerId));
-    return outliers.length === 0
-      ? undefined
-      : { kind: 'broken', error, outliers: outliers.map((outlier) => outlier.worker) };
+    const outliers = differing.map((outlier) => outlier.worker);
+    await roster.distrust(outliers.map(({ workerId }) => workerId));
+    return { kind: 'broken', error, outliers };
   }
 
   /**
