@@ -8,7 +8,6 @@ import { encodeRows, type PlannedRow } from '../mixture/plan/planned-rows.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import { writeSmallMixture } from '../mixture/prepare/small-mixture.fixture.ts';
 import { systemClock } from '../shared/clock.ts';
-import { toTrainerError } from '../shared/errors.ts';
 import { createLogger } from '../shared/logger.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
@@ -17,6 +16,7 @@ import { ArenaPool } from './collective/arena-pool.ts';
 import { DataPlane } from './link/data-plane.ts';
 import type { LinkEvent } from './link/link-messages.ts';
 import { LinkSession } from './link/link-session.ts';
+import { runWorker } from './run-worker.fixture.ts';
 import { membersOf, ScriptedCoordinator, type ScriptedPeer } from './scripted-coordinator.fixture.ts';
 import { createWorkerParts } from './worker-parts.ts';
 import { Worker } from './worker.ts';
@@ -59,19 +59,11 @@ export interface Running {
 /** Starts a worker and welcomes it. */
 export async function start(t: TestContext, { prepared = preparedFolder, engine = 'wasm' } = {}): Promise<Running> {
   const coordinator = await ScriptedCoordinator.listen(webSocketTransport, TOKEN);
-  const stop = new AbortController();
   const log = createLogger({ onRecord: () => undefined });
   const link = { coordinatorUrl: coordinator.url, token: TOKEN, workerId: 'w0', ...ADDRESS };
   const worker = new Worker({ parts: createWorkerParts({ ...link, engine, log }), clock: systemClock, log });
-  const ended = worker.run(stop.signal).then(
-    () => 'finished',
-    (error: unknown) => toTrainerError(error).code,
-  );
-  t.after(async () => {
-    stop.abort('the test is over');
-    await ended;
-    await coordinator.close();
-  });
+  const { ended, stop } = runWorker(t, worker);
+  t.after(() => coordinator.close());
   const peer = await coordinator.peer();
   peer.say(welcome(prepared));
   return { coordinator, peer, ended, stop };

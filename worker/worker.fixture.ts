@@ -17,6 +17,7 @@ import { abort, deal, EPOCH, formOf, RAW_CONFIG, TOKEN, welcomeAll } from './lin
 import { LinkSession } from './link/link-session.ts';
 import type { LinkEvent, LinkRequest } from './link/link-messages.ts';
 import { PlainEngine, PlainFeed, PlainWriter } from './plain-parts.fixture.ts';
+import { runWorker } from './run-worker.fixture.ts';
 import { ScriptedCoordinator, type ScriptedPeer } from './scripted-coordinator.fixture.ts';
 import type { WorkerParts } from './worker-parts.ts';
 import { Worker } from './worker.ts';
@@ -94,15 +95,7 @@ async function startPlain(
   };
   const onRecord = (record: LogRecord): void => void log.push(record);
   const worker = new Worker({ parts, clock: systemClock, log: createLogger({ onRecord }) });
-  const stop = new AbortController();
-  const ended = worker.run(stop.signal).then(
-    () => 'finished',
-    (error: unknown) => toTrainerError(error).code,
-  );
-  t.after(async () => {
-    stop.abort('the test is over');
-    await ended;
-  });
+  const { ended, stop } = runWorker(t, worker);
   const peer = await coordinator.peer();
   return { engine, feed, writer, peer, log, heard, ended, stop };
 }
