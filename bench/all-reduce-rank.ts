@@ -90,7 +90,7 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
     name: `p${i}`,
     numElements: Math.min(PARAMETER_BYTES, numBytes - i * PARAMETER_BYTES) / 4,
   }));
-  plan = planBuckets(sizes, bucketBytes, 0, precision);
+  plan = planBuckets(sizes, bucketBytes, precision);
   const numLanes = 2 ** Math.ceil(Math.log2(members.length));
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, members.length).runs);
   const connectLinks = (): Promise<Link[]> => {
@@ -166,7 +166,7 @@ async function answer(ask: Ask): Promise<Reply> {
     case 'connect':
       return connect(ask);
     case 'fill':
-      arena.floats(0, 0, plan.totalBytes / 4).fill(1);
+      arena.floats(0, 0, plan.gradientBytes / 4).fill(1);
       return nothing;
     case 'run':
       return run(ask.contender);

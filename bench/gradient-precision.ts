@@ -81,15 +81,15 @@ interface SumError {
   readonly largest: number;
 }
 
-/** The lanes' gradients as the plan places them. [numLanes][plan.totalBytes / 4] */
+/** The lanes' gradients as the plan places them. [numLanes][plan.gradientBytes / 4] */
 type Lanes = readonly Float32Array[];
 
 function sumInTree(plan: BucketPlan, lanes: Lanes): Arena {
   const laneTree = planLaneTree(lanes.length, [{ first: 0, end: lanes.length }]);
   const arena = new Arena(planArena({ plan, laneTree, rank: 0, frameBytes: 64, window: 1 }));
   for (const step of laneTree.folds[0]!.steps) {
-    arena.floats(step.slot, 0, plan.totalBytes / 4).set(lanes[step.lane]!);
-    arena.fold(step, 0, plan.totalBytes);
+    arena.floats(step.slot, 0, plan.gradientBytes / 4).set(lanes[step.lane]!);
+    arena.fold(step, 0, plan.gradientBytes);
   }
   return arena;
 }
@@ -125,16 +125,16 @@ const plans = {
 function measure(ofLane: readonly (readonly Float32Array[])[]): SumError[] {
   const place = (plan: BucketPlan): Float32Array[] =>
     ofLane.map((gradients) => {
-      const flat = new Float32Array(plan.totalBytes / 4);
+      const flat = new Float32Array(plan.gradientBytes / 4);
       for (const [position, { offsetBytes }] of plan.parameters.entries())
         flat.set(gradients[gradients.length - 1 - position]!, offsetBytes / 4);
       return flat;
     });
   const error = (plan: BucketPlan, lanes: Lanes, arena: Arena): SumError =>
-    compare(plan, lanes, arena.floats(0, 0, plan.totalBytes / 4));
+    compare(plan, lanes, arena.floats(0, 0, plan.gradientBytes / 4));
   const [lanes, narrowLanes] = [place(plans.float32), place(plans.bfloat16)];
   const wide = sumInTree(plans.float32, lanes);
-  const wideSum = wide.floats(0, 0, plans.float32.totalBytes / 4).slice();
+  const wideSum = wide.floats(0, 0, plans.float32.gradientBytes / 4).slice();
   const root = sumInTree({ ...plans.float32, precision: 'bfloat16' }, [wideSum]); // one lane: its own root
   return [
     error(plans.float32, lanes, wide),

@@ -50,7 +50,7 @@ export async function computeReference(config: RunConfig, mixture: PreparedMixtu
     const lanes = deal.lanes.map(decodeRows);
     const sums: Float32Array<ArrayBuffer>[] = [];
     for (const rows of lanes) {
-      const sum = new Float32Array(buckets.totalBytes / 4);
+      const sum = new Float32Array(buckets.gradientBytes / 4);
       for (let row = 0; row < rows.length; row += training.microbatchRows) {
         const batch = createBatchArrays(training.microbatchRows, featureLengths.inputs, featureLengths.targets);
         for (const [i, planned] of rows.slice(row, row + training.microbatchRows).entries())

@@ -27,7 +27,6 @@ interface Setup {
   readonly frameBytes: number;
   /** Dealt out to the ordered pairs of ranks. */
   readonly windows: readonly number[];
-  readonly numScalars: number;
   readonly seed: number;
   readonly precision: GradientPrecision;
 }
@@ -39,7 +38,6 @@ const small: Setup = {
   bucketBytes: 256,
   frameBytes: 128,
   windows: [2],
-  numScalars: 2,
   seed: 1,
   precision: 'float32',
 };
@@ -53,12 +51,11 @@ class World {
   readonly collectives: Collective[] = [];
 
   constructor(setup: Setup, options: Partial<CollectiveOptions> = {}, clock?: Clock) {
-    const { worldSize, numLanes, sizes, bucketBytes, frameBytes, windows, numScalars } = setup;
+    const { worldSize, numLanes, sizes, bucketBytes, frameBytes, windows } = setup;
     this.setup = setup;
     this.plan = planBuckets(
       sizes.map((numElements, i) => ({ name: `p${i}`, numElements })),
       bucketBytes,
-      numScalars,
       setup.precision,
     );
     const laneTree = planLaneTree(numLanes, setup.runs ?? assignLanes(numLanes, worldSize).runs);
@@ -92,7 +89,7 @@ class World {
     for (const foldStep of this.laneTree.folds[rank]!.steps) {
       const gradient = makeLaneGradient(this.plan, seed, step, foldStep.lane);
       arena.floats(foldStep.slot, 0, gradient.length).set(gradient);
-      arena.fold(foldStep, 0, this.plan.totalBytes);
+      arena.fold(foldStep, 0, this.plan.gradientBytes);
     }
   }
 
@@ -111,7 +108,7 @@ class World {
         this.collectives[rank]!.startStep(step)
           .then((result) => {
             const { plan } = this;
-            const bytes = this.arenas[rank]!.bytes(this.arenas[rank]!.slotAddress(0, 0), plan.totalBytes);
+            const bytes = this.arenas[rank]!.bytes(this.arenas[rank]!.slotAddress(0, 0), plan.gradientBytes);
             const lanes = Array.from({ length: this.setup.numLanes }, (_, lane) =>
               makeLaneGradient(plan, seed, step, lane),
             );
@@ -157,7 +154,6 @@ const setups = fc
     bucketBytes: fc.integer({ min: 64, max: 2048 }),
     frameBytes: fc.integer({ min: 1, max: 8 }).map((lines) => lines * 64),
     windows: fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 7 }),
-    numScalars: fc.integer({ min: 0, max: 5 }),
     seed: fc.nat(),
     isEven: fc.boolean(),
     precision: fc.constantFrom<GradientPrecision>('float32', 'bfloat16'),
@@ -205,7 +201,7 @@ describe('the bits', () => {
           const world = new World({ ...small, numLanes: 8, sizes: [1000, 3, 517], worldSize, precision }, { verify });
           const results = await world.run([10]);
           const { plan } = world;
-          const gradient = world.arenas[0]!.bytes(world.arenas[0]!.slotAddress(0, 0), plan.totalBytes);
+          const gradient = world.arenas[0]!.bytes(world.arenas[0]!.slotAddress(0, 0), plan.gradientBytes);
           assert.equal(results[0]![0]!.digest, checksumNaively(gradient));
           for (const [result] of results) seen.add(`${result!.digest}/${result!.sumOfSquares}`);
         }
@@ -213,7 +209,7 @@ describe('the bits', () => {
     });
 
   test('bfloat16 sends half of the bytes, and its error stays within (1 + log2 lanes) roundings of the magnitudes', async () => {
-    const setup = { ...small, worldSize: 4, numLanes: 8, sizes: [4000, 517], numScalars: 0, bucketBytes: 8192 };
+    const setup = { ...small, worldSize: 4, numLanes: 8, sizes: [4000, 517], bucketBytes: 8192 };
     const run = async (precision: GradientPrecision) => {
       const world = new World({ ...setup, precision });
       const [[result]] = (await world.run([10])) as [[StepResult]];
@@ -248,7 +244,7 @@ describe('the bits', () => {
       const results = await world.run([10]);
       const { plan } = world;
       let expected = 0;
-      for (const { startBytes, endBytes } of plan.buckets.filter((bucket) => bucket.startBytes < plan.gradientBytes)) {
+      for (const { startBytes, endBytes } of plan.buckets) {
         let ofBucket = 0;
         for (let at = startBytes; at < endBytes; at += NORM_BLOCK_BYTES) {
           const s = new Float64Array(8);
@@ -293,7 +289,7 @@ describe('the times of buckets', () => {
       wallMs: () => nowMs,
       sleep: () => new Promise(() => undefined),
     };
-    const world = new World({ ...small, worldSize: 2, numLanes: 2, numScalars: 0 }, {}, clock);
+    const world = new World({ ...small, worldSize: 2, numLanes: 2 }, {}, clock);
     const random = new RandomStream([5]);
     const settle = async (): Promise<void> => {
       for (let idle = 0; idle < 3; idle++) {

@@ -62,7 +62,7 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
   const sumStride = precision === 'float32' ? 0 : frameBytes + STRIDE_SKEW_BYTES;
   const numSums = Math.max(0, ...windows.filter((_, peer) => peer !== rank));
   const receiveAt: number[] = [];
-  let end = PAGE_BYTES + fold.numSlots * plan.totalBytes;
+  let end = PAGE_BYTES + fold.numSlots * plan.gradientBytes;
   for (const [peer, nodes] of numCoverNodes.entries()) {
     receiveAt.push(end);
     if (peer !== rank) end += windows[peer]! * nodes * receiveStride;
@@ -74,14 +74,14 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
     throw new TrainerError(
       'CONFIG_INVALID',
       `gradient arena of rank ${rank}: expected at most 4 GiB, needs ${(totalBytes / 2 ** 30).toFixed(2)} GiB = ` +
-        `${fold.numSlots} lane partials × ${(plan.totalBytes / 2 ** 30).toFixed(2)} GiB + receive slots; ` +
+        `${fold.numSlots} lane partials × ${(plan.gradientBytes / 2 ** 30).toFixed(2)} GiB + receive slots; ` +
         'use fewer lanes per worker (more workers or fewer lanes), or a smaller collective.frameBytes or collective.windowFrames',
     );
   const { numSlots } = fold;
   return {
     precision,
     slotsAt: PAGE_BYTES,
-    slotBytes: plan.totalBytes,
+    slotBytes: plan.gradientBytes,
     numSlots,
     receiveAt,
     receiveStride,

@@ -5,8 +5,7 @@
  * each at an offset that is a whole number of cache lines on the wire as well; the padding is always zero. A *bucket* is a range of
  * whole parameters of about `bucketBytes`; a *chunk* is one rank's share of a bucket; a *piece* (part of a chunk) is what one frame
  * carries, its *payload* in the precision of the plan. Layout and buckets depend on parameters and precision alone, so digest and norm
- * are the same for every world size; only chunks and pieces depend on it. Optional scalars (losses, token counts) are reduced in a
- * bucket of their own behind the gradient.
+ * are the same for every world size; only chunks and pieces depend on it.
  *
  * Pure. Sizes and offsets are bytes unless the name says elements.
  */
@@ -43,12 +42,8 @@ export interface BucketPlan {
   /** In the order given: backward order. */
   readonly parameters: readonly PlacedParameter[];
   readonly buckets: readonly Bucket[];
-  /** Bytes of the flat gradient, whole cache lines; the norm is taken over these. */
+  /** Bytes of the flat gradient, whole cache lines. */
   readonly gradientBytes: number;
-  /** The scalars' place, or null where there are none. */
-  readonly scalars: PlacedParameter | null;
-  /** Gradient and scalars. */
-  readonly totalBytes: number;
 }
 
 /** Part `part` of the chunk of rank `chunk` of a bucket: bytes [offsetBytes, offsetBytes + byteLength) of the flat gradient. */
@@ -76,13 +71,11 @@ function align(bytes: number, precision: GradientPrecision): number {
 /**
  * @param parameters sizes in backward order; names are unique
  * @param bucketBytes a bucket is closed when it holds at least this much; a parameter is never split over buckets
- * @param numScalars scalars to be reduced along with the gradients and rounded like them (0 = none)
  * @throws CONFIG_INVALID
  */
 export function planBuckets(
   parameters: readonly ParameterSize[],
   bucketBytes: number,
-  numScalars = 0,
   precision: GradientPrecision = 'float32',
 ): BucketPlan {
   if (!Number.isInteger(bucketBytes) || bucketBytes < ALIGNMENT_BYTES)
@@ -90,8 +83,6 @@ export function planBuckets(
       'CONFIG_INVALID',
       `bucketBytes: expected an integer of at least ${ALIGNMENT_BYTES} B, found ${bucketBytes}`,
     );
-  if (!Number.isInteger(numScalars) || numScalars < 0)
-    throw new TrainerError('CONFIG_INVALID', `numScalars: expected a non-negative integer, found ${numScalars}`);
   const names = new Set<string>();
   const placed: PlacedParameter[] = [];
   const buckets: Bucket[] = [];
@@ -111,15 +102,8 @@ export function planBuckets(
     }
   }
   if (end > startBytes) buckets.push({ index: buckets.length, startBytes, endBytes: end });
-  const gradientBytes = end;
-  let scalars: PlacedParameter | null = null;
-  if (numScalars > 0) {
-    scalars = { name: 'scalars', numElements: numScalars, offsetBytes: end, bucket: buckets.length };
-    end += align(numScalars * FLOAT_BYTES, precision);
-    buckets.push({ index: buckets.length, startBytes: gradientBytes, endBytes: end });
-  }
   if (buckets.length === 0) throw new TrainerError('CONFIG_INVALID', 'parameters: expected at least one, found none');
-  return { precision, parameters: placed, buckets, gradientBytes, scalars, totalBytes: end };
+  return { precision, parameters: placed, buckets, gradientBytes: end };
 }
 
 /**

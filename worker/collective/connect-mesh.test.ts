@@ -55,7 +55,7 @@ function planOf(precision: GradientPrecision): BucketPlan {
     { name: 'middle', numElements: 3001 },
     { name: 'small', numElements: 17 },
   ];
-  return planBuckets(sizes, 4096, 3, precision);
+  return planBuckets(sizes, 4096, precision);
 }
 
 const plan = planOf('float32');
@@ -173,7 +173,7 @@ function fold(
   for (const foldStep of planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs).folds[rank]!.steps) {
     const gradient = makeLaneGradient(plan, 1, step, foldStep.lane);
     arena.floats(foldStep.slot, 0, gradient.length).set(gradient);
-    arena.fold(foldStep, 0, plan.totalBytes);
+    arena.fold(foldStep, 0, plan.gradientBytes);
   }
 }
 
@@ -196,7 +196,7 @@ async function runSteps(
         announce(collective);
         await promise;
         assert.ok(
-          arena.bytes(arena.slotAddress(0, 0), plan.totalBytes).equals(sums[step]!),
+          arena.bytes(arena.slotAddress(0, 0), plan.gradientBytes).equals(sums[step]!),
           `rank ${rank} step ${step}`,
         );
       }
@@ -426,7 +426,7 @@ describe('connectMesh', () => {
         const init = meshInit(local, transport, ports, rank, 7);
         return { ...init, peers: init.peers.map((peer) => ({ ...peer, url: withoutTcp(peer.url) })) };
       });
-      await assert.rejects(connectMesh({ ...meshes[0]!, timeoutMs: 1_000 }), {
+      await assert.rejects(connectMesh({ ...meshes[0]!, timeoutMs: 3_000 }), {
         message: /no generation is being connected here now/,
       });
       const early = connectMesh(meshes[0]!);

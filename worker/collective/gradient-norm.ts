@@ -24,8 +24,7 @@ export class GradientNorm {
     this.#arena = arena;
     this.#plan = plan;
     this.#squares = plan.buckets.map(({ startBytes, endBytes }) => {
-      const numBytes = startBytes < plan.gradientBytes ? endBytes - startBytes : 0; // none for the scalars
-      return new Float64Array(Math.ceil(numBytes / NORM_BLOCK_BYTES)).fill(NOT_SUMMED);
+      return new Float64Array(Math.ceil((endBytes - startBytes) / NORM_BLOCK_BYTES)).fill(NOT_SUMMED);
     });
   }
 

@@ -199,13 +199,13 @@ describe('arena', () => {
 
   for (const precision of ['float32', 'bfloat16'] as const)
     test(`${precision}: slots, receive places and payloads do not overlap and lie inside the memory`, () => {
-      const plan = planBuckets([{ name: 'w', numElements: 2 ** 20 }], 2 ** 20, 0, precision);
+      const plan = planBuckets([{ name: 'w', numElements: 2 ** 20 }], 2 ** 20, precision);
       const laneTree = planLaneTree(8, assignLanes(8, 3).runs);
       const arena = new Arena(planArena({ plan, laneTree, rank: 1, frameBytes: 4096, window: [3, 1, 2] }));
       const places: [number, number][] = [];
       if (precision === 'bfloat16') for (const ordinal of [0, 1, 2]) places.push([arena.sumAddress(ordinal), 4096]); // the longest window
       for (let slot = 0; slot < laneTree.folds[1]!.numSlots; slot++)
-        places.push([arena.slotAddress(slot, 0), plan.totalBytes]);
+        places.push([arena.slotAddress(slot, 0), plan.gradientBytes]);
       for (const peer of [0, 2])
         for (let ordinal = 0; ordinal < arena.layout.windows[peer]!; ordinal++)
           for (let node = 0; node < laneTree.folds[peer]!.cover.length; node++)

@@ -5,7 +5,7 @@ import type { BucketPlan, GradientPrecision } from './bucket-plan.ts';
 
 /**
  * Values over many magnitudes, so that the order of additions shows in the bits; zero in the padding.
- * @returns [plan.totalBytes / 4]
+ * @returns [plan.gradientBytes / 4]
  */
 export function makeLaneGradient(
   plan: BucketPlan,
@@ -14,8 +14,8 @@ export function makeLaneGradient(
   lane: number,
 ): Float32Array<ArrayBuffer> {
   const random = new RandomStream([seed, step, lane]);
-  const gradient = new Float32Array(plan.totalBytes / 4);
-  for (const { offsetBytes, numElements } of [...plan.parameters, ...(plan.scalars === null ? [] : [plan.scalars])])
+  const gradient = new Float32Array(plan.gradientBytes / 4);
+  for (const { offsetBytes, numElements } of plan.parameters)
     for (let i = 0; i < numElements; i++) {
       const bits = random.nextUint32();
       gradient[offsetBytes / 4 + i] = (bits | 0) * 2 ** ((bits & 15) - 39);

@@ -2,7 +2,7 @@
  * What one step's all-reduce leaves behind: digest, sum of squares, timings. Digest and sum of squares are taken over the fixed
  * flat layout in a fixed order, so they are the same on every rank and for every world size.
  *
- * Digest: line checksum of the whole reduced flat gradient (scalars included), put together from those of the pieces; it is
+ * Digest: line checksum of the whole reduced flat gradient , put together from those of the pieces; it is
  * taken over the bytes that lie in this rank's memory, also where frames are not verified.
  * Sum of squares: gradient-norm.ts.
  */
@@ -25,7 +25,7 @@ export interface BucketTimes {
 export interface StepResult {
   /** uint32 checksum of the reduced flat gradient, equal on all ranks and for all world sizes. */
   readonly digest: number;
-  /** Σ g² over the flat gradient without the scalars; finite exactly if every gradient element is. */
+  /** Σ g² over the flat gradient; finite exactly if every gradient element is. */
   readonly sumOfSquares: number;
   /** Byte offset in the flat gradient of the first 16-byte group with a NaN or infinity; null where all is finite. */
   readonly firstNonFiniteBytes: number | null;

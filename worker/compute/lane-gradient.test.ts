@@ -39,7 +39,6 @@ describe('lane gradient', () => {
         const plan = planBuckets(
           elements.map((numElements, i) => ({ name: `p${i}`, numElements })),
           bucketBytes,
-          0,
           precision,
         );
         const laneTree = planLaneTree(numLanes, assignLanes(numLanes, worldSize).runs);

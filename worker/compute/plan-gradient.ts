@@ -5,5 +5,5 @@ import { numElements, parameterSpecs } from '../model/parameters.ts';
 
 export function planGradient({ model, collective, training }: RunConfig): BucketPlan {
   const sizes = parameterSpecs(model).map(({ name, shape }) => ({ name, numElements: numElements(shape) }));
-  return planBuckets(sizes.reverse(), collective.bucketBytes, 0, training.gradientPrecision);
+  return planBuckets(sizes.reverse(), collective.bucketBytes, training.gradientPrecision);
 }

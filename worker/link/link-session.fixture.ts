@@ -105,8 +105,8 @@ export class Subject {
       members.map(({ lanes }) => lanes),
     );
     for (const fold of folds[rank]!.steps) {
-      arena.floats(fold.slot, 0, plan.totalBytes / 4).set(makeLaneGradient(plan, 1, step, fold.lane));
-      arena.fold(fold, 0, plan.totalBytes);
+      arena.floats(fold.slot, 0, plan.gradientBytes / 4).set(makeLaneGradient(plan, 1, step, fold.lane));
+      arena.fold(fold, 0, plan.gradientBytes);
     }
     for (const { index } of plan.buckets) this.session.take({ kind: 'bucket-ready', bucket: index });
   }
@@ -121,7 +121,7 @@ export class Subject {
   /** Bytes of the reduced gradient. */
   async reduced(): Promise<Buffer> {
     const arena = await this.arena();
-    return Buffer.from(arena.bytes(arena.slotAddress(0, 0), plan.totalBytes));
+    return Buffer.from(arena.bytes(arena.slotAddress(0, 0), plan.gradientBytes));
   }
 
   /** Waits for the sum of a step of the last generation and says that it was applied. */
