@@ -82,7 +82,7 @@ export class DisturbedRun {
     const ended = new Promise((resolve) => this.#train.once('exit', resolve));
     if (this.#train.exitCode === null && this.#train.signalCode === null) {
       this.#train.kill('SIGTERM');
-      await Promise.race([ended, sleep(this.#deadlineMs)]);
+      await Promise.race([ended, sleep(this.#deadlineMs, undefined, { ref: false })]);
       this.#train.kill('SIGKILL');
     }
     await this.processes.end();
