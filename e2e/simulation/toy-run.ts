@@ -42,7 +42,8 @@ export function createToyConfig({ steps, startWorkers, checkpointEverySteps }: T
       coordinatorGraceMs: 60_000,
     },
     // Two buckets of the 2,624 B; a chunk of a world of two is two frames, of three one: every frame is an event.
-    collective: { link: 'message', socket: 'tcp', bucketBytes: 1_408, frameBytes: 512 },
+    // Windows by the round trip are a few frames: the default would make arenas of 64 MiB, which each generation fills with zeros.
+    collective: { link: 'message', socket: 'tcp', bucketBytes: 1_408, frameBytes: 512, maxWindowBytes: 1 << 14 },
     checkpoint: checkpointEverySteps === undefined ? {} : { everySteps: checkpointEverySteps },
   };
   return checkConfig(config, 'the simulated run');
