@@ -27,10 +27,11 @@ export interface Kernels {
 
 type NumericExport = (...addresses: number[]) => number;
 
+const MODULE = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, 'base64'));
+
 /** @param memory shared, as `createArenaMemory` makes it @param precision that sums are rounded to */
 export function bindKernels(memory: WebAssembly.Memory, precision: GradientPrecision): Kernels {
-  const module = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, 'base64'));
-  const { exports } = new WebAssembly.Instance(module, { arena: { memory } });
+  const { exports } = new WebAssembly.Instance(MODULE, { arena: { memory } });
   const take = (name: string): NumericExport => {
     const value = exports[name];
     if (typeof value !== 'function') throw new TrainerError('INTERNAL', `kernels.wat exports no function ${name}`);
