@@ -106,6 +106,15 @@ describe('Settling', () => {
     assert.deepEqual([commits, held.get('c'), held.get('a')], [[[5, 7]], 5, null]);
   });
 
+  test('a late report counts no more when another generation has begun, in which that rank is someone else', async () => {
+    const { settling, commits, held } = start();
+    settling.takeLate('c', reportOf(5, 2, 7));
+    settling.begin({ epoch: 1, generation: 2, members: ['a', 'b'] });
+    held.set('c', 5);
+    await settling.settleFurthest();
+    assert.deepEqual([commits, held.get('c')], [[], null]);
+  });
+
   test('late reports that differ commit nothing', async () => {
     const { settling, commits, held } = start();
     settling.takeLate('a', reportOf(5, 0, 7));

@@ -56,6 +56,7 @@ export class Settling {
     const steps = new OpenSteps({ taskNames, numLanes, worldSize: past.members.length, provesState });
     this.#of = { past, steps };
     this.#goodUntil = Infinity;
+    this.#late.length = 0; // they are of another generation, whose ranks and states these are not
     return steps;
   }
 

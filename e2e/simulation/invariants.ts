@@ -73,8 +73,8 @@ function checkGenerations(records: readonly JournalRecord[]): string[] {
     }
     if (record.kind !== 'step-committed') continue;
     const { epoch, generation, step } = record;
-    // What a generation has left is committed when its survivors come back, perhaps to the next coordinator.
-    const candidates = [epoch, epoch - 1, epoch - 2].map((of) => places.get(`${of}/${generation}`));
+    // What a generation has left is committed when its survivors come back, perhaps to a later coordinator.
+    const candidates = Array.from({ length: epoch }, (_, back) => places.get(`${epoch - back}/${generation}`));
     const place = candidates.find((candidate) => candidate !== undefined && candidate >= lastPlace);
     if (place === undefined)
       problems.push(
