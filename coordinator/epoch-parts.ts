@@ -78,7 +78,8 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, o
     onLateReport: (workerId, report) => settling.takeLate(workerId, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),
   });
-  const settling: Settling = new Settling({ config, taskNames, deals, committer, roster, log, before });
+  const { goodUntil } = journal.state;
+  const settling: Settling = new Settling({ config, taskNames, deals, committer, roster, log, before, goodUntil });
   const savedStep = start.checkpoint?.step ?? 0;
   const saver = new Saver({ config, epoch, clock, log, checkpoints, engineFingerprint, savedStep });
   const nonFinite = new NonFinitePolicy(config.training.onNonFinite);

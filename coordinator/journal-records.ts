@@ -77,6 +77,8 @@ const statesDistrusted = z.strictObject({
   kind: z.literal('states-distrusted'),
   epoch: z.int().positive(),
   workerIds: z.array(z.string()).min(1),
+  /** They have put wrong gradients into the steps after this one of the generation formed last; absent where into none. */
+  goodUntil: counter.optional(),
 });
 
 /** Rates were changed while the run goes on; on disk before a row is planned by them. */
@@ -135,6 +137,8 @@ export interface JournalState {
   readonly distrusted: ReadonlyMap<string, GenerationFormed | undefined>;
   /** Generation formed last, in this epoch or in one that this one goes on from. */
   readonly generation?: GenerationFormed;
+  /** What that generation reports of steps after this one does not count. */
+  readonly goodUntil: number;
   /** Updates applied: the last committed step, or the step the epoch was opened at where it has no commit yet. */
   readonly step: number;
   /** The highest step ever committed; above `step` while steps are being done again. */
@@ -158,6 +162,7 @@ export const EMPTY_JOURNAL_STATE: JournalState = {
   epoch: 0,
   heldSince: 0,
   distrusted: new Map(),
+  goodUntil: Infinity,
   step: 0,
   furthestStep: 0,
   stateStep: 0,
@@ -183,6 +188,7 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
       return {
         ...state,
         generation: record,
+        goodUntil: Infinity,
         engineFingerprint: record.engineFingerprint,
         digests: record.engineFingerprint === state.engineFingerprint ? state.digests : undefined,
       };
@@ -198,7 +204,8 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
     }
     case 'states-distrusted': {
       const more = record.workerIds.map((workerId) => [workerId, state.generation] as const);
-      return { ...state, distrusted: new Map([...state.distrusted, ...more]) };
+      const goodUntil = Math.min(state.goodUntil, record.goodUntil ?? Infinity);
+      return { ...state, distrusted: new Map([...state.distrusted, ...more]), goodUntil };
     }
     case 'rates-changed': {
       const { window, firstStep, rates, denoisingRatio } = record;
@@ -242,6 +249,7 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
     ...(goesOn ? { generation } : {}),
     heldSince: goesOn ? state.heldSince : record.epoch,
     distrusted: goesOn ? state.distrusted : new Map(),
+    goodUntil: goesOn ? state.goodUntil : Infinity,
     digests: isSame ? digests : undefined,
     epoch: record.epoch,
     opened: record,

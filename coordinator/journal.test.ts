@@ -278,6 +278,23 @@ describe('journal state', () => {
     assert.deepEqual(distrusted([...differs, opened(2, 2)]), [], 'all load the checkpoint');
   });
 
+  test('steps that a generation has spoilt stay so in the next epoch, until another generation is formed', () => {
+    const goodUntil = (records: readonly JournalRecord[]) => {
+      const state = add(records);
+      return typeof state === 'string' ? state : state.goodUntil;
+    };
+    const goesOn = { ...opened(2, 3), goesOn: true } as JournalRecord;
+    const spoilt = (step: number): JournalRecord => ({
+      ...{ kind: 'states-distrusted', epoch: 1, workerIds: ['w0'] },
+      goodUntil: step,
+    });
+    assert.equal(goodUntil(RUN), Infinity);
+    assert.equal(goodUntil([...RUN, spoilt(4), spoilt(5)]), 4);
+    assert.equal(goodUntil([...RUN, spoilt(4), goesOn]), 4);
+    assert.equal(goodUntil([...RUN, spoilt(4), goesOn, formed(2, 1, 4)]), Infinity);
+    assert.equal(goodUntil([...RUN, spoilt(4), opened(2, 2)]), Infinity, 'all load the checkpoint');
+  });
+
   const refused: readonly (readonly [string, readonly JournalRecord[], RegExp])[] = [
     ['an epoch opened twice', [opened(1, 0), opened(1, 0)], /epoch 1 opened after epoch 1/],
     ['an epoch opened ahead of the commits', [...RUN, opened(2, 4)], /opened at step 4.*last committed step is 3/],

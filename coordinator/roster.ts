@@ -118,12 +118,18 @@ export class Roster {
     this.hold(worker, step);
   }
 
-  /** Their states differ from that of the others, or from each other: they do not count until replaced. @throws DISK_FULL, PATH_UNUSABLE */
-  async distrust(workerIds: readonly string[]): Promise<void> {
+  /**
+   * Their states differ from that of the others, or from each other: they do not count until replaced.
+   * @param goodUntil the last step of their generation that has no wrong gradient of theirs, where there is such a one
+   * @throws DISK_FULL, PATH_UNUSABLE
+   */
+  async distrust(workerIds: readonly string[], goodUntil?: number): Promise<void> {
     for (const workerId of workerIds) this.#distrusted.add(workerId);
     for (const worker of this.#ready.keys()) if (workerIds.includes(worker.workerId)) this.hold(worker, null);
     const { journal, epoch } = this.#init;
-    if (workerIds.length > 0) await journal.append({ kind: 'states-distrusted', epoch, workerIds: [...workerIds] });
+    if (workerIds.length === 0) return;
+    const spoilt = goodUntil === undefined ? {} : { goodUntil };
+    await journal.append({ kind: 'states-distrusted', epoch, workerIds: [...workerIds], ...spoilt });
   }
 
   /** It stays connected, and takes no part for a while. */

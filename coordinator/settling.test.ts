@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLogger, type LogRecord } from '../shared/logger.ts';
+import type { PastGeneration } from './form-generation.ts';
 import type { ReportedStep, StepReport, StepSummary } from './open-steps.ts';
 import type { ReadyWorker } from './roster.ts';
 import { Settling } from './settling.ts';
@@ -9,6 +10,7 @@ import type { WorkerHandle } from './worker-handle.ts';
 
 const MS = { feed: 0, compute: 1, communicate: 0, update: 0, total: 1 };
 const IDS = ['a', 'b', 'c'];
+const PAST: PastGeneration = { epoch: 1, generation: 1, members: IDS };
 
 function dealOf(step: number): StepDeal {
   return { step, learningRate: 1, targetTokens: 3, lanes: [], cursor: {} as StepDeal['cursor'] };
@@ -19,8 +21,8 @@ function reportOf(step: number, rank: number, gradDigest: number): StepReport {
   return { kind: 'report', epoch: 1, generation: 1, step, gradDigest, gradSumOfSquares: 1, lanes, ms: MS };
 }
 
-/** A generation of three in whose steps reports are counted; step 4 is committed. */
-function start() {
+/** Step 4 is committed. @param before that generation may still report @param goodUntil of its steps */
+function create(before?: PastGeneration, goodUntil = Infinity) {
   const commits: [number, number][] = [];
   const held = new Map<string, number | null>(IDS.map((id) => [id, 4]));
   const distrusted: string[] = [];
@@ -51,14 +53,21 @@ function start() {
       },
     },
     log: createLogger({ onRecord: (record) => records.push(record) }),
-    before: undefined,
+    before,
+    goodUntil,
   });
-  const steps = settling.begin({ epoch: 1, generation: 1, members: IDS });
+  return { settling, commits, held, distrusted, records };
+}
+
+/** A generation of three in whose steps reports are counted. */
+function start() {
+  const parts = create();
+  const steps = parts.settling.begin(PAST);
   for (const step of [5, 6, 7]) steps.deal(dealOf(step));
   /** All ranks report. */
   const report = (step: number, digests: readonly number[]): ReportedStep | undefined =>
     digests.map((digest, rank) => steps.report(rank, reportOf(step, rank, digest))).at(-1);
-  return { settling, steps, report, commits, held, distrusted, records };
+  return { ...parts, steps, report };
 }
 
 describe('Settling', () => {
@@ -104,6 +113,18 @@ describe('Settling', () => {
     held.set('c', 5).set('a', 6);
     await settling.settleFurthest();
     assert.deepEqual([commits, held.get('c'), held.get('a')], [[[5, 7]], 5, null]);
+  });
+
+  test('a step that was spoilt before the coordinator came back counts no more, the one before it does', async () => {
+    const { settling, commits, held } = create(PAST, 5);
+    for (const [rank, id] of IDS.entries()) {
+      settling.takeLate(id, reportOf(5, rank, 7));
+      settling.takeLate(id, reportOf(6, rank, 8));
+      held.set(id, 6);
+    }
+    held.set('a', 5);
+    await settling.settleFurthest();
+    assert.deepEqual([commits, held.get('a'), held.get('b')], [[[5, 7]], 5, null]);
   });
 
   test('a late report counts no more when another generation has begun, in which that rank is someone else', async () => {

@@ -27,6 +27,8 @@ export interface SettlingInit {
   readonly log: Logger;
   /** The last generation before this epoch, whose reports may still come. */
   readonly before: PastGeneration | undefined;
+  /** Of that generation: the steps after this one are spoilt. */
+  readonly goodUntil: number;
 }
 
 /** Ranks that should hold the same and do not: their generation cannot go on. */
@@ -46,6 +48,7 @@ export class Settling {
   constructor(init: SettlingInit) {
     this.#init = init;
     if (init.before !== undefined) this.begin(init.before);
+    this.#goodUntil = init.goodUntil;
   }
 
   /** The steps of a generation, in which reports are counted while it trains and when it is over. */
@@ -72,9 +75,9 @@ export class Settling {
     }
     const wrong = digests.filter(({ rank }) => !isRight || verdict.ranks.includes(rank));
     const ids = wrong.map(({ rank }) => past.members[rank]!);
-    await roster.distrust(ids); // before the commit, so that nobody ever goes on from them
-    if (isRight) await committer.commit(reported, past);
     this.#goodUntil = isRight ? step : step - 1;
+    await roster.distrust(ids, this.#goodUntil); // before the commit, so that nobody ever goes on from them
+    if (isRight) await committer.commit(reported, past);
     const expected = isRight ? verdict.majority : null;
     for (const [i, { rank, digest }] of wrong.entries())
       log.error({ step, rank, workerId: ids[i], expected, found: digest }, 'rank differs');
@@ -83,9 +86,10 @@ export class Settling {
     return { error: new TrainerError('GRADIENT_DIVERGED', `step ${step}: ${verdict.reason}; ${end}`), outliers };
   }
 
-  /** Its state after this step is not to be trusted: nothing of it is committed any more. */
-  spoil(step: number): void {
+  /** These have applied a step that is none, and nothing of it is committed any more. */
+  async spoil(step: number, workerIds: readonly string[]): Promise<void> {
     this.#goodUntil = step - 1;
+    await this.#init.roster.distrust(workerIds, this.#goodUntil);
   }
 
   /** A report that came after its generation had ended: it may be all that is left of a step. */

@@ -217,7 +217,7 @@ export class Training {
 
   /** The oldest open step, when every rank has said what came of it. @throws GRADIENT_NOT_FINITE */
   async #judgeNonFinite(): Promise<GenerationEnding | undefined> {
-    const { committer, settling, roster, generation, deals, taskNames, nonFinite } = this.#init;
+    const { committer, settling, generation, deals, taskNames, nonFinite } = this.#init;
     const { members } = generation;
     const step = committer.step + 1;
     if (!this.#nonFinite.knows(step)) return undefined;
@@ -232,8 +232,8 @@ export class Training {
       const applied = members.filter((_, rank) => !verdict.ranks.includes(rank));
       const isMajority = 2 * applied.length > members.length; // then the others are behind, and copy the state
       if (!isMajority) {
-        settling.spoil(step);
-        await roster.distrust(applied.map(({ workerId }) => workerId));
+        const ids = applied.map(({ workerId }) => workerId);
+        await settling.spoil(step, ids);
       }
       const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
       return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };
