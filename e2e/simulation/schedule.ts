@@ -80,7 +80,7 @@ export const ALL_FAULTS: Readonly<Record<FaultKind, number>> = {
 
 /** What one worker holds or says is wrong, which the others tell by being more: they must be there to do so. */
 const CORRUPTING: readonly FaultKind[] = ['flip-state', 'wrong-digest'];
-/** They take workers or their links away, or a coordinator with what it has found out about its workers. */
+/** They take workers or their links away, or a coordinator: the one that is wrong may be alone with the newest step then, and nobody can tell. */
 const SEPARATING: readonly FaultKind[] = [
   ...CORRUPTING,
   'crash-worker',
