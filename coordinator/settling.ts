@@ -47,25 +47,24 @@ export class Settling {
 
   constructor(init: SettlingInit) {
     this.#init = init;
-    if (init.before !== undefined) this.begin(init.before);
-    this.#goodUntil = init.goodUntil;
+    if (init.before !== undefined) this.begin(init.before, init.goodUntil);
   }
 
-  /** The steps of a generation, in which reports are counted while it trains and when it is over. */
-  begin(past: PastGeneration): OpenSteps {
+  /** The steps of a generation, in which reports are counted while it trains and when it is over. @param goodUntil those after it are spoilt */
+  begin(past: PastGeneration, goodUntil = Infinity): OpenSteps {
     const { taskNames, config } = this.#init;
     const { numLanes } = config.training;
     const provesState = (step: number): boolean => isProven(step, config.training);
     const steps = new OpenSteps({ taskNames, numLanes, worldSize: past.members.length, provesState });
     this.#of = { past, steps };
-    this.#goodUntil = Infinity;
+    this.#goodUntil = goodUntil;
     this.#late.length = 0; // they are of another generation, whose ranks and states these are not
     return steps;
   }
 
   /** Commits a step that its ranks have reported, as far as it can be. @returns how they differ, where they do */
   async commit(reported: ReportedStep): Promise<Divergence | undefined> {
-    const { committer, roster, log } = this.#init;
+    const { committer, log } = this.#init;
     const { past } = this.#of!;
     const { step, verdict, digests } = reported;
     const isRight = verdict.kind !== 'no-majority';
@@ -75,8 +74,7 @@ export class Settling {
     }
     const wrong = digests.filter(({ rank }) => !isRight || verdict.ranks.includes(rank));
     const ids = wrong.map(({ rank }) => past.members[rank]!);
-    this.#goodUntil = isRight ? step : step - 1;
-    await roster.distrust(ids, this.#goodUntil); // before the commit, so that nobody ever goes on from them
+    await this.spoil(isRight ? step + 1 : step, ids); // before the commit, so that nobody ever goes on from them
     if (isRight) await committer.commit(reported, past);
     const expected = isRight ? verdict.majority : null;
     for (const [i, { rank, digest }] of wrong.entries())
@@ -86,7 +84,7 @@ export class Settling {
     return { error: new TrainerError('GRADIENT_DIVERGED', `step ${step}: ${verdict.reason}; ${end}`), outliers };
   }
 
-  /** These have applied a step that is none, and nothing of it is committed any more. */
+  /** These have spoilt the generation's steps from this one on: none of those is committed, and what they hold does not count. */
   async spoil(step: number, workerIds: readonly string[]): Promise<void> {
     this.#goodUntil = step - 1;
     await this.#init.roster.distrust(workerIds, this.#goodUntil);

@@ -2,7 +2,7 @@
  * What one step's all-reduce leaves behind: digest, sum of squares, timings. Digest and sum of squares are taken over the fixed
  * flat layout in a fixed order, so they are the same on every rank and for every world size.
  *
- * Digest: line checksum of the whole reduced flat gradient , put together from those of the pieces; it is
+ * Digest: line checksum of the whole reduced flat gradient, put together from those of the pieces; it is
  * taken over the bytes that lie in this rank's memory, also where frames are not verified.
  * Sum of squares: gradient-norm.ts.
  */
