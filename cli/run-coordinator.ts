@@ -10,11 +10,11 @@ import {
   type CheckpointStoreInit,
   type CheckpointTensors,
 } from '../coordinator/checkpoint/checkpoint-store.ts';
-import { openRun, type OpenRun } from '../coordinator/open-run.ts';
+import { openRun, type OpenRun } from '../coordinator/resume/open-run.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
-import type { EpochEnding } from '../coordinator/epoch-ending.ts';
-import { RepeatedDivergence } from '../coordinator/repeated-divergence.ts';
-import { isRunFolder } from '../coordinator/run-folder.ts';
+import type { EpochEnding } from '../coordinator/end-run.ts';
+import { RepeatedDivergence } from '../coordinator/generation/penalties.ts';
+import { isRunFolder } from '../coordinator/run-folder/run-folder.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { replaceFile } from '../shared/atomic-file.ts';

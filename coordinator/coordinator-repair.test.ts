@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ScriptedWorker, Script } from './scripted-worker.fixture.ts';
-import { changing, startRun, STEP_MS, undisturbed, type SmallRun } from './small-run.fixture.ts';
+import type { ScriptedWorker, Script } from './testing/scripted-worker.fixture.ts';
+import { changing, startRun, STEP_MS, undisturbed, type SmallRun } from './testing/small-run.fixture.ts';
 
 const TWO = { cluster: { minWorkers: 2 } };
 const ONE = { cluster: { minWorkers: 1 } };

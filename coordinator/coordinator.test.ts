@@ -4,8 +4,8 @@ import { TrainerError } from '../shared/errors.ts';
 import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION } from '../shared/protocol/messages.ts';
 import { VERSION } from '../shared/version.ts';
-import type { Script } from './scripted-worker.fixture.ts';
-import { changing, startRun, TOKEN, type SmallRunInit } from './small-run.fixture.ts';
+import type { Script } from './testing/scripted-worker.fixture.ts';
+import { changing, startRun, TOKEN, type SmallRunInit } from './testing/small-run.fixture.ts';
 
 describe('coordinator', () => {
   test('deals, commits, saves on schedule and ends; the journal tells all of it in order', async () => {

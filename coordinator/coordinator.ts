@@ -6,26 +6,24 @@
 import { relative } from 'node:path';
 import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
-import { checkAlike, tellOtherEngine } from './check-alike.ts';
+import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import { Consequences } from './consequences.ts';
-import { ControlServer } from './control-server.ts';
-import { endGeneration } from './end-generation.ts';
-import { planRewind, type EpochEnding, type Rewind } from './epoch-ending.ts';
-import { failRun, finishRun } from './end-run.ts';
+import { Consequences } from './generation/penalties.ts';
+import { ControlServer } from './membership/control-server.ts';
+import { endGeneration } from './generation/end-generation.ts';
+import { planRewind, type EpochEnding, type Rewind, failRun, finishRun } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
-import { faultRoutes } from './fault-requests.ts';
-import { formGeneration, type Generation } from './form-generation.ts';
-import { gatherWorkers } from './gather-workers.ts';
-import { LocalProcesses } from './local-processes.ts';
-import type { RoomOnDisk } from './room-on-disk.ts';
-import { predictRunOf } from './predicted-run.ts';
-import type { ReadyWorker } from './roster.ts';
-import { describeWorkers } from './describe-workers.ts';
-import { RunSummary, type RunSummaryView } from './run-summary.ts';
-import { steeringRoutes } from './steering-requests.ts';
-import type { GenerationEnding } from './generation-ending.ts';
-import { Training } from './training.ts';
+import { faultRoutes } from './membership/control-requests.ts';
+import { formGeneration } from './generation/form-generation.ts';
+import type { Generation, GenerationEnding } from './membership/generation.ts';
+import { gatherWorkers } from './membership/gather-workers.ts';
+import { LocalProcesses } from './membership/local-processes.ts';
+import type { RoomOnDisk } from './run-folder/room-on-disk.ts';
+import { predictRunOf, RunSummary, type RunSummaryView } from './run-summary.ts';
+import type { ReadyWorker } from './membership/roster.ts';
+import { describeWorkers } from './membership/worker-handle.ts';
+import { steeringRoutes } from './steering/steering-requests.ts';
+import { Training } from './generation/training.ts';
 
 export interface CoordinatorInit extends EpochInit {
   /** Folder of the run, for paths in the journal. */

@@ -4,20 +4,20 @@ import type { Clock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
-import { Committer } from './committer.ts';
-import { createDealer } from './create-dealer.ts';
-import { DealtSteps } from './dealt-steps.ts';
-import type { PastGeneration } from './form-generation.ts';
-import type { Journal } from './journal.ts';
-import { createStepRecorder, type StepSink } from './ledger/record-step.ts';
-import { NonFinitePolicy } from './non-finite.ts';
-import type { StepSummary } from './open-steps.ts';
-import { Roster } from './roster.ts';
-import { Saver } from './saver.ts';
-import { Settling } from './settling.ts';
-import type { StartingPoint } from './starting-point.ts';
-import { Steering } from './steering.ts';
-import { WorkerSpeeds } from './worker-speeds.ts';
+import { Committer } from './step/committer.ts';
+import { createDealer } from './deal/step-dealer.ts';
+import { DealtSteps } from './deal/dealt-steps.ts';
+import type { PastGeneration } from './membership/generation.ts';
+import type { Journal } from './journal/journal.ts';
+import { createStepRecorder, type StepSink } from './step/record-step.ts';
+import { NonFinitePolicy } from './step/non-finite.ts';
+import type { StepSummary } from './step/open-steps.ts';
+import { Roster } from './membership/roster.ts';
+import { Saver } from './checkpoint/saver.ts';
+import { Settling } from './step/step-settlement.ts';
+import type { StartingPoint } from './resume/starting-point.ts';
+import { Steering } from './steering/steering.ts';
+import { WorkerSpeeds } from './health/lane-speeds.ts';
 
 /** What an epoch is made of, whoever asks for its parts. */
 export interface EpochInit {

@@ -1,6 +1,9 @@
 /** What a run says of itself at the end and in its status: first and last losses, speed, last checkpoint. */
 import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import type { StepSummary } from './open-steps.ts';
+import type { StepSummary } from './step/open-steps.ts';
+import type { RunConfig } from '../shared/config/schema.ts';
+import type { LaneRun } from '../shared/lane-tree.ts';
+import type { ReadyWorker } from './membership/roster.ts';
 
 export interface LossSpan {
   readonly first: number;
@@ -99,4 +102,29 @@ export class RunSummary {
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? 0;
+}
+
+// FOLDED run-summary.ts
+/** What a generation's workers expect together: the slowest rank's step, the largest process. Pure. */
+
+/**
+ * @param members in rank order @param runs their lanes
+ * @returns undefined where a member did not say what it expects
+ */
+export function predictRunOf(
+  members: readonly { readonly facts: Pick<ReadyWorker['facts'], 'predicted'> }[],
+  runs: readonly LaneRun[],
+  { training }: Pick<RunConfig, 'training'>,
+): PredictedRun | undefined {
+  const microbatchesPerLane = training.rowsPerStep / training.numLanes / training.microbatchRows;
+  let [stepMs, workerBytes] = [0, 0];
+  for (const [rank, { facts }] of members.entries()) {
+    const { predicted } = facts;
+    if (predicted === undefined) return undefined;
+    const { first, end } = runs[rank]!;
+    const computeMs = (end - first) * microbatchesPerLane * predicted.microbatchMs;
+    stepMs = Math.max(stepMs, computeMs + predicted.updateMs);
+    workerBytes = Math.max(workerBytes, predicted.workerBytes);
+  }
+  return { stepMs, workerBytes };
 }

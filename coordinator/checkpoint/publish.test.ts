@@ -15,8 +15,8 @@ import {
   writeShardFiles,
 } from '../../shared/checkpoint/checkpoint.fixture.ts';
 import { findLatestCheckpoint, readCheckpoint } from '../../shared/checkpoint/read.ts';
-import { createRunFolder, openRunFolder } from '../run-folder.ts';
-import { pruneCheckpoints } from './prune.ts';
+import { createRunFolder, openRunFolder } from '../run-folder/run-folder.ts';
+import { pruneCheckpoints } from './retention.ts';
 import { makeWritingFolder, publishCheckpoint, type PublishInit } from './publish.ts';
 
 const repository = join(import.meta.dirname, '..', '..');

@@ -3,15 +3,14 @@
  * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
  */
 import { Coordinator } from '../../coordinator/coordinator.ts';
-import type { EpochEnding } from '../../coordinator/epoch-ending.ts';
-import type { JournalState } from '../../coordinator/journal-records.ts';
-import { goOnFrom, openGeneration } from '../../coordinator/go-on.ts';
-import type { StartingPoint } from '../../coordinator/starting-point.ts';
+import type { EpochEnding } from '../../coordinator/end-run.ts';
+import type { JournalState } from '../../coordinator/journal/journal-records.ts';
+import { goOnFrom, openGeneration } from '../../coordinator/resume/continue-from-journal.ts';
+import type { StartingPoint } from '../../coordinator/resume/starting-point.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
-import type { TrainerError } from '../../shared/errors.ts';
-import { toTrainerError } from '../../shared/errors.ts';
+import { type TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
 import { MemoryCheckpoints } from './memory-checkpoints.ts';
@@ -188,7 +187,7 @@ export class Simulation {
     }
   }
 
-  /** As coordinator/fence-off.ts: who was taken over goes on in files that nobody reads. */
+  /** As coordinator/resume/open-run.ts: who was taken over goes on in files that nobody reads. */
   #fenceOff(): void {
     this.#journalLines = [...this.#journalLines];
     const newest = this.ledger.pop();

@@ -4,8 +4,18 @@ import { describe, test, type TestContext } from 'node:test';
 import type { Member, WorkerMessage } from '../../shared/protocol/messages.ts';
 import { toCloseCode } from '../../shared/transport/close-codes.ts';
 import type { ScriptedPeer } from '../scripted-coordinator.fixture.ts';
-import { abort, EPOCH, form, formAll, ids, open, save, welcome, type Opened } from './link-session.fixture.ts';
-import type { LinkRequest } from './link-messages.ts';
+import {
+  abort,
+  EPOCH,
+  form,
+  formAll,
+  ids,
+  open,
+  save,
+  welcome,
+  type Opened,
+} from '../network/network-session.fixture.ts';
+import type { LinkRequest } from '../network/network-messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 const PLANS_AHEAD = 3;

@@ -16,7 +16,7 @@ import {
   welcome,
   welcomeAll,
   type Opened,
-} from './link-session.fixture.ts';
+} from '../network/network-session.fixture.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 /** All compute a step, and all get the canonical sum. */
