@@ -252,7 +252,7 @@ export class Coordinator {
     const generation = this.#generation!;
     const { step } = committer;
     if (ending.kind === 'boundary') {
-      for (const worker of generation.members) roster.hold(worker, step);
+      for (const worker of generation.members) roster.setHeldStep(worker, step);
       log.info({ step, reason: ending.reason }, 'generation changes');
       return;
     }

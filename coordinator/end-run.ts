@@ -11,7 +11,7 @@ import type { Journal } from './journal/journal.ts';
 import type { Roster } from './membership/roster.ts';
 import type { RunSummaryView } from './run-summary.ts';
 import type { Saver } from './checkpoint/saver.ts';
-import type { Settling } from './step/step-settlement.ts';
+import type { StepSettlement } from './step/step-settlement.ts';
 import { endGeneration } from './generation/end-generation.ts';
 import type { WorkerHandle } from './membership/worker-handle.ts';
 
@@ -46,7 +46,7 @@ export interface FailInit extends EndOfRun {
   /** The last one, where there was one; it may be over. */
   readonly generation: Generation | undefined;
   readonly roster: Roster;
-  readonly settling: Settling;
+  readonly settling: StepSettlement;
   readonly saver: Saver;
   readonly clock: Clock;
   readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
@@ -135,7 +135,7 @@ export interface SalvageInit {
   readonly generation: Generation;
   readonly roster: Roster;
   readonly committer: Committer;
-  readonly settling: Settling;
+  readonly settling: StepSettlement;
   readonly saver: Saver;
   readonly clock: Clock;
   /** Time for a checkpoint in this run, ms. */

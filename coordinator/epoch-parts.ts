@@ -6,7 +6,7 @@ import type { Logger } from '../shared/logger.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import { Committer } from './step/committer.ts';
 import { createDealer } from './deal/step-dealer.ts';
-import { DealtSteps } from './deal/dealt-steps.ts';
+import { UncommittedDeals } from './deal/uncommitted-deals.ts';
 import type { PastGeneration } from './membership/generation.ts';
 import type { Journal } from './journal/journal.ts';
 import { createStepRecorder, type StepSink } from './step/record-step.ts';
@@ -14,7 +14,7 @@ import { NonFinitePolicy } from './step/non-finite.ts';
 import type { StepSummary } from './step/open-steps.ts';
 import { Roster } from './membership/roster.ts';
 import { Saver } from './checkpoint/saver.ts';
-import { Settling } from './step/step-settlement.ts';
+import { StepSettlement } from './step/step-settlement.ts';
 import type { StartingPoint } from './resume/starting-point.ts';
 import { Steering } from './steering/steering.ts';
 import { WorkerSpeeds } from './health/lane-speeds.ts';
@@ -43,9 +43,9 @@ export interface EpochHooks {
 
 export interface EpochParts {
   readonly roster: Roster;
-  readonly deals: DealtSteps;
+  readonly deals: UncommittedDeals;
   readonly committer: Committer;
-  readonly settling: Settling;
+  readonly settling: StepSettlement;
   readonly saver: Saver;
   readonly steering: Steering;
   readonly nonFinite: NonFinitePolicy;
@@ -58,7 +58,7 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, o
   const { sizes, tasks, taskNames } = mixture;
   const { step } = start;
   const dealer = createDealer(init, start);
-  const deals = new DealtSteps(dealer);
+  const deals = new UncommittedDeals(dealer);
   const steering = new Steering({ config, sizes, tasks, dealer, journal, epoch, log });
   const committer = new Committer({
     ...{ config, epoch, step, deals, journal, clock, log },
@@ -75,11 +75,11 @@ export function createEpochParts(init: EpochInit, { engineFingerprint, onSkip, o
     heldSince: journal.state.heldSince,
     distrusted: journal.state.distrusted.keys(),
     committedStep: () => committer.step,
-    onLateReport: (workerId, report) => settling.takeLate(workerId, report),
+    onLateReport: (worker, report) => settling.receiveLate(worker, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),
   });
   const { goodUntil } = journal.state;
-  const settling: Settling = new Settling({ config, taskNames, deals, committer, roster, log, before, goodUntil });
+  const settling: StepSettlement = new StepSettlement({ config, taskNames, deals, committer, roster, log, before, goodUntil });
   const savedStep = start.checkpoint?.step ?? 0;
   const saver = new Saver({ config, epoch, clock, log, checkpoints, engineFingerprint, savedStep });
   const nonFinite = new NonFinitePolicy(config.training.onNonFinite);

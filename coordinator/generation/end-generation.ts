@@ -8,7 +8,7 @@ import type { ControlServer } from '../membership/control-server.ts';
 import type { Generation } from '../membership/generation.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { Saver } from '../checkpoint/saver.ts';
-import type { Settling } from '../step/step-settlement.ts';
+import type { StepSettlement } from '../step/step-settlement.ts';
 
 /** Time for the survivors to drop what they do: a microbatch is not interrupted. A worker that needs longer is left out, ms. */
 const ABORT_DEADLINE_MS = 20_000;
@@ -18,7 +18,7 @@ export interface EndInit {
   readonly generation: Generation;
   readonly server: ControlServer;
   readonly roster: Roster;
-  readonly settling: Settling;
+  readonly settling: StepSettlement;
   readonly saver: Saver;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
@@ -37,14 +37,14 @@ export async function endGeneration(init: EndInit): Promise<void> {
     const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()), signal);
     if (event === undefined) {
       for (const worker of pending)
-        worker.giveUp('WORKER_LOST', `it did not drop its step within ${ABORT_DEADLINE_MS} ms`);
+        worker.dropAsHung('WORKER_LOST', `it did not drop its step within ${ABORT_DEADLINE_MS} ms`);
       break;
     }
     const { worker } = event;
     if (event.kind === 'lost') pending.delete(worker);
     if (event.kind === 'message' && event.message.kind === 'aborted' && event.message.generation === number) {
-      if (pending.delete(worker)) roster.hold(worker, event.message.step);
-    } else roster.take(event);
+      if (pending.delete(worker)) roster.setHeldStep(worker, event.message.step);
+    } else roster.handle(event);
   }
   await saver.abandon(error.message);
   await settling.settleFurthest();

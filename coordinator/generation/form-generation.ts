@@ -92,21 +92,21 @@ export async function formGeneration(
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
       for (const worker of waiting)
-        worker.giveUp('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
+        worker.dropAsHung('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
       return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`), [...waiting]);
     }
     if (!areMembers.has(event.worker)) {
-      roster.take(event);
+      roster.handle(event);
       continue;
     }
     if (event.kind === 'joined') continue;
     if (event.kind === 'lost') {
-      roster.take(event);
+      roster.handle(event);
       return broken(event.error, [event.worker]);
     }
     const { message } = event;
     if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) {
-      roster.take(event);
+      roster.handle(event);
       continue;
     }
     if (message.kind === 'formed') {
@@ -130,7 +130,7 @@ export async function formGeneration(
       return { ...broken(outliers.error), outliers: workers };
     }
   }
-  for (const worker of handles) roster.place(worker, step);
+  for (const worker of handles) roster.trustNewState(worker, step);
   const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep, reason };
   log.info(fields, 'generation formed');
   return { kind: 'formed', generation };

@@ -1,7 +1,7 @@
 /**
  * The training of one generation: deals steps a few ahead, commits each when all ranks have reported it, saves on schedule. It decides
  * nothing about membership: it says how the generation has ended, and whoever runs it does. What was dealt and is not committed is dealt
- * again to the next one (dealt-steps.ts).
+ * again to the next one (uncommitted-deals.ts).
  */
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -10,7 +10,7 @@ import type { Logger } from '../../shared/logger.ts';
 import type { PublishedCheckpoint } from '../checkpoint/publish.ts';
 import type { Committer } from '../step/committer.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
-import type { DealtSteps } from '../deal/dealt-steps.ts';
+import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
 import { nameSome } from '../../shared/list-names.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
@@ -18,8 +18,8 @@ import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.
 import type { Roster } from '../membership/roster.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { SavedMessage } from '../../shared/protocol/messages.ts';
-import type { Settling } from '../step/step-settlement.ts';
-import type { StepDeal } from '../deal/step-dealer.ts';
+import type { StepSettlement } from '../step/step-settlement.ts';
+import type { Deal } from '../deal/step-dealer.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
 import { SpeedWatch } from '../health/speed-watch.ts';
 import { Watch } from '../health/deadline-watch.ts';
@@ -34,9 +34,9 @@ export interface TrainingInit {
   readonly generation: Generation;
   readonly server: Pick<ControlServer, 'events'>;
   readonly roster: Roster;
-  readonly deals: DealtSteps;
+  readonly deals: UncommittedDeals;
   readonly committer: Committer;
-  readonly settling: Settling;
+  readonly settling: StepSettlement;
   readonly nonFinite: NonFinitePolicy;
   readonly speeds: WorkerSpeeds;
   readonly taskNames: readonly string[];
@@ -127,23 +127,23 @@ export class Training {
 
   async #dealAhead(): Promise<void> {
     const { deals, config, clock, committer } = this.#init;
-    const { cursor } = this.#sentStep === committer.step ? committer : deals.of(this.#sentStep)!;
+    const { cursor } = this.#sentStep === committer.step ? committer : deals.find(this.#sentStep)!;
     await this.#saveIfDue(this.#sentStep, cursor);
     while (
       !this.#isLast(this.#sentStep) &&
       this.#sentStep - committer.step < config.cluster.plansAhead &&
       this.#whyChange() === undefined
     ) {
-      const deal = await deals.get(this.#sentStep + 1);
+      const deal = await deals.dealUpTo(this.#sentStep + 1);
       if (this.#sentStep === committer.step) this.#openSinceMs = clock.monotonicMs();
-      this.#openSteps.deal(deal);
+      this.#openSteps.open(deal);
       this.#send(deal);
       this.#sentStep = deal.step;
       await this.#saveIfDue(deal.step, deal.cursor);
     }
   }
 
-  #send({ step, learningRate, targetTokens, lanes }: StepDeal): void {
+  #send({ step, learningRate, targetTokens, lanes }: Deal): void {
     const { epoch, generation, members, runs } = this.#init.generation;
     const proveState = isProven(step, this.#init.config.training);
     const facts = { epoch, generation, step, learningRate, targetTokens, proveState };
@@ -171,13 +171,13 @@ export class Training {
     const { worker } = event;
     const rank = this.#ranks.get(worker);
     if (rank === undefined) {
-      roster.take(event);
+      roster.handle(event);
       return undefined;
     }
     const what = `rank ${rank}, ${worker.toString()}`;
     if (event.kind === 'joined') return undefined;
     if (event.kind === 'lost') {
-      roster.take(event);
+      roster.handle(event);
       const message = `${what}, was lost in step ${committer.step + 1}: ${event.error.message}`;
       return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
     }
@@ -188,13 +188,11 @@ export class Training {
     if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
     if (message.kind === 'failed') return this.#takeFailure(what, worker, message);
     if (message.kind === 'report') {
-      const reported = this.#openSteps.report(rank, message);
+      const reported = this.#openSteps.receive(rank, message);
       return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
     }
     if (message.kind === 'not-finite') {
-      if (message.step > this.#sentStep)
-        throw new TrainerError('MESSAGE_INVALID', `${what}: step ${message.step} was not dealt`);
-      this.#nonFinite.take(rank, message);
+      this.#nonFinite.receive(rank, message, { committed: committer.step, dealt: this.#sentStep });
       return this.#judgeNonFinite();
     }
     throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
@@ -224,7 +222,7 @@ export class Training {
     const verdict = this.#nonFinite.judge(step, members.length, this.#openSteps.missingRanks(step));
     if (verdict.kind === 'none') return undefined;
     const { messages } = verdict;
-    const message = describeNonFinite(step, messages, (lane) => deals.of(step)!.lanes[lane]!, taskNames);
+    const message = describeNonFinite(step, messages, (lane) => deals.find(step)!.lanes[lane]!, taskNames);
     const error = new TrainerError('GRADIENT_NOT_FINITE', message);
     // What is applied without a loss that can be told has no place in the journal.
     if (messages.some(({ isGradientFinite }) => isGradientFinite)) throw error;
@@ -289,7 +287,7 @@ export class Training {
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;
-    for (const worker of late) worker.giveUp('WORKER_LOST', error.message);
+    for (const worker of late) worker.dropAsHung('WORKER_LOST', error.message);
     return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
   }
 }

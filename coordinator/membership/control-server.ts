@@ -126,7 +126,7 @@ export class ControlServer {
       for (const worker of this.workers()) {
         const silentMs = Math.round(nowMs - worker.lastHeardMs);
         if (silentMs > silenceMs)
-          worker.giveUp('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
+          worker.dropAsHung('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
       }
     }
   }
