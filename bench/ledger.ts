@@ -13,7 +13,7 @@ import { decodeSteps } from '../coordinator/ledger/ledger-reader.ts';
 import { LedgerWriter } from '../coordinator/ledger/ledger-writer.ts';
 import { createStepRecorder } from '../coordinator/step/record-step.ts';
 import { parseSegment } from '../coordinator/ledger/segment-format.ts';
-import type { StepDeal } from '../coordinator/deal/step-dealer.ts';
+import type { Deal } from '../coordinator/deal/step-dealer.ts';
 import { encodeRows } from '../mixture/plan/planned-rows.ts';
 import { Planner, type TaskLengths } from '../mixture/plan/planner.ts';
 import { computeRates, PAPER_RATES } from '../mixture/plan/rates.ts';
@@ -101,7 +101,7 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
     const taskLoss = Object.fromEntries(tasks.map(({ name }) => [name, 2 + 0.5 * random.nextNormal()]));
     const dealt = { step, learningRate: 0.01, targetTokens: 1 };
     const cursor = { ...planner.cursor(), rateChanges: [] };
-    const deal: StepDeal = { ...dealt, lanes, cursor };
+    const deal: Deal = { ...dealt, lanes, cursor };
     const ms = { feed: 0, compute: 0, communicate: 0, update: 0, total: 0 };
     const summary = { ...dealt, loss: 2, zLoss: 0, taskLoss, taskTokens: {}, gradNorm: 1, gradDigest: step, ms };
     const start = performance.now();

@@ -4,7 +4,7 @@ import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { digestOf } from '../journal/committed-digests.ts';
-import type { DealtSteps } from '../deal/dealt-steps.ts';
+import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { PastGeneration } from '../membership/generation.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { RecordStep } from './record-step.ts';
@@ -20,7 +20,7 @@ export interface CommitterInit {
   /** Where the epoch begins. */
   readonly step: number;
   readonly cursor: RunCursor;
-  readonly deals: DealtSteps;
+  readonly deals: UncommittedDeals;
   readonly journal: Pick<Journal, 'append' | 'state'>;
   /** Puts a step into the ledger, on disk. */
   readonly record: RecordStep;
@@ -92,7 +92,7 @@ export class Committer {
     const { deals, record, journal, clock, log, config, epoch, observers } = this.#init;
     const { step, loss, gradDigest } = summary;
     this.#compare(step, gradDigest);
-    const deal = deals.of(step)!;
+    const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(summary, deal, generation); // before the commit, so that no committed step is without it
     const place = { epoch, generation, step, cursor: journalCursor(cursor) };
@@ -120,7 +120,7 @@ export class Committer {
     const { deals, record, journal, log, epoch } = this.#init;
     const step = this.#step + 1;
     this.#compare(step, null);
-    const deal = deals.of(step)!;
+    const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(undefined, deal, generation);
     await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
@@ -129,7 +129,7 @@ export class Committer {
   }
 
   #advance(step: number, cursor: RunCursor): void {
-    this.#init.deals.drop(step);
+    this.#init.deals.remove(step);
     this.#step = step;
     this.#cursor = cursor;
   }

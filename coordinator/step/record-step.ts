@@ -5,7 +5,7 @@
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import type { PlanCursor, TaskLengths } from '../../mixture/plan/planner.ts';
 import type { StepSummary } from './open-steps.ts';
-import type { StepDeal } from '../deal/step-dealer.ts';
+import type { Deal } from '../deal/step-dealer.ts';
 import type { TaskFigures } from '../ledger/ledger-step.ts';
 import type { LedgerWriter, SessionStart } from '../ledger/ledger-writer.ts';
 
@@ -13,7 +13,7 @@ import type { LedgerWriter, SessionStart } from '../ledger/ledger-writer.ts';
 export type StepSink = Pick<LedgerWriter, 'append'>;
 
 /** @param summary undefined: the step was skipped */
-export type RecordStep = (summary: StepSummary | undefined, deal: StepDeal, generation: number) => Promise<void>;
+export type RecordStep = (summary: StepSummary | undefined, deal: Deal, generation: number) => Promise<void>;
 
 const SKIPPED = { taskLoss: {} as StepSummary['taskLoss'], gradDigest: 0, loss: 0, gradNorm: 0, learningRate: 0 };
 
