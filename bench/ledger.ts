@@ -1,5 +1,5 @@
 /**
- * The ledger on a synthetic ExMix: bytes an example, and what a step costs to record and to read again.
+ * The ledger on a synthetic ExMix: bytes an example, and the time to record and to read a step.
  *
  * The 107 tasks and sizes of golden/mixing.json plus one denoising task, R = 2; rows by the real planner, 2,048 a step in 64 lanes. Lengths
  * are log-normal by task (median inputs 20 to 480 tokens, targets 3 to 70, drawn from the task's name), losses normal around 2.
@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { decodeSteps } from '../coordinator/ledger/ledger-reader.ts';
-import { LedgerWriter } from '../coordinator/ledger/ledger-writer.ts';
+import { LedgerWriter, sessionStart } from '../coordinator/ledger/ledger-writer.ts';
 import { createStepRecorder } from '../coordinator/ledger/record-step.ts';
 import { parseSegment } from '../coordinator/ledger/segment-format.ts';
 import type { StepDeal } from '../coordinator/step-dealer.ts';
@@ -70,14 +70,13 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
   const shares = computeRates(sizes, { ...PAPER_RATES, overrides: {} }).map(({ share }) => share);
   const planner = new Planner({ seed: 1, ...LIMITS, windowDraws, shares }, tasks);
   const folder = mkdtempSync(join(tmpdir(), 'exmix-bench-ledger-'));
-  const bases = tasks.map(() => 0);
   const { ledger } = await LedgerWriter.open({
     folder,
     epoch: 1,
     seed: 1,
     mixtureHash: '',
     tasks,
-    start: { step: 0, bases, isInsideWindow: false },
+    start: sessionStart({ step: 0 }, tasks.length),
     committed: { epoch: 0, step: 0 },
   });
   let waitingMs = 0;
@@ -116,7 +115,7 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
   for (const path of paths) {
     const segment = parseSegment(readFileSync(path));
     if (typeof segment === 'string') continue;
-    for (const { lanes } of decodeSteps(path, segment, true)) numRead += lanes.flat(2).length;
+    for (const { readLanes } of decodeSteps(path, segment)) numRead += readLanes().flat(2).length;
   }
   const readMs = performance.now() - start;
   rmSync(folder, { recursive: true });
