@@ -61,6 +61,12 @@ function loadTasks(): TaskLengths[] {
   return [...sized, ...style, { ...denoising, inputsLength: () => inputsLength, targetsLength: () => targetsLength }];
 }
 
+/** CPU time of all threads since `start`, ms. */
+function cpuMs(start: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1000;
+}
+
 async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps: number): Promise<void> {
   const sizes = tasks.map(({ name, numExamples }) => ({
     name,
@@ -79,18 +85,10 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
     start: sessionStart({ step: 0 }, tasks.length),
     committed: { epoch: 0, step: 0 },
   });
-  let waitingMs = 0;
-  const sink = {
-    append: async (...args: Parameters<LedgerWriter['append']>) => {
-      const appended = ledger.append(...args); // encodes before it first waits
-      const encoded = performance.now();
-      await appended;
-      waitingMs += performance.now() - encoded;
-    },
-  };
-  const record = createStepRecorder(sink, tasks);
+  const record = createStepRecorder(ledger, tasks);
   const random = new RandomStream([9]);
   const times: number[] = [];
+  const cpuTimes: number[] = [];
   let numExamples = 0;
   for (let step = 1; step <= steps; step++) {
     const rows = planner.nextRows(ROWS);
@@ -104,25 +102,27 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
     const ms = { feed: 0, compute: 0, communicate: 0, update: 0, total: 0 };
     const summary = { ...dealt, loss: 2, zLoss: 0, taskLoss, taskTokens: {}, gradNorm: 1, gradDigest: step, ms };
     const start = performance.now();
+    const cpu = process.cpuUsage();
     await record({ ...summary, inputTokens: 1, slowestRank: 0 }, deal, 1);
     times.push(performance.now() - start);
+    cpuTimes.push(cpuMs(cpu));
   }
   await ledger.close();
   const paths = readdirSync(folder).map((name) => join(folder, name));
   const bytes = paths.reduce((sum, path) => sum + statSync(path).size, 0);
-  const start = performance.now();
+  const start = process.cpuUsage();
   let numRead = 0;
   for (const path of paths) {
     const segment = parseSegment(readFileSync(path));
     if (typeof segment === 'string') continue;
     for (const { readLanes } of decodeSteps(path, segment)) numRead += readLanes().flat(2).length;
   }
-  const readMs = performance.now() - start;
+  const readMs = cpuMs(start);
   rmSync(folder, { recursive: true });
   console.log(
     `windows of ${windowDraws}: ${Math.round(numExamples / steps)} examples a step, ${Math.round(bytes / steps)} B a step, ` +
-      `${(bytes / numExamples).toFixed(3)} B/example; recorded in ${median(times).toFixed(1)} ms (median), of these ` +
-      `${(waitingMs / steps).toFixed(1)} ms waiting for the disk; read again ${Math.round(numRead / readMs)} examples/ms`,
+      `${(bytes / numExamples).toFixed(3)} B/example; medians of a step: recorded in ${median(times).toFixed(1)} ms, ` +
+      `${median(cpuTimes).toFixed(1)} ms of CPU; read again ${Math.round(numRead / readMs)} examples a ms of CPU`,
   );
 }
 

@@ -207,7 +207,7 @@ class Audit {
   #beginningOf(header: SegmentHeader, firstDraw: number, numExamples: number): Beginning {
     // A task that was added later, or changed its size, begins with an epoch.
     if (this.#epoch !== 0) return { kind: firstDraw % numExamples === 0 ? 'known' : 'inside', from: firstDraw };
-    const isSessionStart = this.#from === header.from.step + 1;
+    const isSessionStart = header.firstStep === header.from.step + 1 && header.firstStep === this.#from;
     if (isSessionStart && !header.from.isInsideWindow) return { kind: 'known', from: firstDraw };
     return { kind: this.#commitBefore(this.#from)?.row === 0 ? 'boundary' : 'inside' };
   }

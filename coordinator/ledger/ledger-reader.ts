@@ -114,7 +114,7 @@ async function readSteps({ path }: SegmentFile): Promise<Iterable<RecordedStep>>
 /** Decodes the records of a segment in order, rows on demand. @throws LEDGER_CORRUPT for an invalid payload */
 export function* decodeSteps(path: string, { header, records }: ParsedSegment): Generator<RecordedStep> {
   for (const { payload } of records)
-    yield { ...decodeStep(payload), epoch: header.epoch, segment: basename(path), header };
+    yield { ...decodeStep(payload, header.tasks.length), epoch: header.epoch, segment: basename(path), header };
 }
 
 function damaged(path: string, reason: string): TrainerError {

@@ -40,7 +40,7 @@ export async function repairLedger(folder: string, lastCommit: LastCommit): Prom
         notes.push(`ledger: ${basename(path)} is damaged (${segment}); its steps cannot be read`);
         return { newest: number, sha256: sha256Of(bytes).toString('hex'), notes };
       }
-      notes.push(`ledger: set ${basename(path)} aside, which a killed run had just begun (${segment})`);
+      notes.push(`ledger: set ${basename(path)} aside: a killed run left its header torn (${segment})`);
       await setAside(path);
       continue;
     }
@@ -89,7 +89,7 @@ function explain(
   const last = header.firstStep + kept.numRecords - 1;
   if (last < committed)
     notes.push(
-      `ledger: steps ${last + 1} to ${committed} are committed and not in ${name}; what they trained on is not recorded`,
+      `ledger: steps ${last + 1} to ${committed} are committed and not in ${name}; their examples are not recorded`,
     );
   return notes;
 }

@@ -13,6 +13,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
+import { assertInvariant } from '../../shared/errors.ts';
 import { stepOf } from './step-record.ts';
 
 /** The last byte is the version of the format. */
@@ -77,6 +78,7 @@ export function encodeHeader(header: SegmentHeader): Buffer {
 }
 
 export function encodeFrame(payload: Buffer): Buffer {
+  assertInvariant(payload.length <= MAX_RECORD_BYTES, `a record of ${payload.length} B`);
   const length = uint32(payload.length);
   return Buffer.concat([length, uint32(crc32(payload, crc32(length))), payload]);
 }

@@ -67,7 +67,7 @@ describe('a step as bytes', () => {
   test('comes back as it was, with any rows and figures', () => {
     fc.assert(
       fc.property(anyFigures, anyLanes, (figures, lanes) => {
-        const { readLanes, ...found } = decodeStep(encodeStep({ ...figures, lanes: lanes.map(encodeRows) }));
+        const { readLanes, ...found } = decodeStep(encodeStep({ ...figures, lanes: lanes.map(encodeRows) }), 3);
         assert.deepEqual(found, figures);
         assert.deepEqual(readLanes(), lanes);
       }),
@@ -78,7 +78,7 @@ describe('a step as bytes', () => {
   test('keeps the loss of a task as float32', () => {
     const tasks = [{ task: 0, numExamples: 1, inputTokens: 2, targetTokens: 3, loss: Math.PI }];
     const figures = { step: 1, generation: 1, gradDigest: 0, loss: Math.PI, gradNorm: 1, learningRate: 1 };
-    const found = decodeStep(encodeStep({ ...figures, tasks, lanes: [] }));
+    const found = decodeStep(encodeStep({ ...figures, tasks, lanes: [] }), 1);
     assert.deepEqual([found.loss, found.tasks[0]?.loss], [Math.PI, Math.fround(Math.PI)]);
   });
 
@@ -88,22 +88,23 @@ describe('a step as bytes', () => {
     const lanes = [encodeRows([[{ task: 2, index: 5, epoch: 1 }]])];
     const payload = encodeStep({ ...figures, tasks, lanes });
     for (let length = 0; length < payload.length; length++)
-      assert.throws(() => decodeStep(payload.subarray(0, length)).readLanes(), { code: 'LEDGER_CORRUPT' });
+      assert.throws(() => decodeStep(payload.subarray(0, length), 3).readLanes(), { code: 'LEDGER_CORRUPT' });
   });
 
   for (const [what, lanes] of [
     ['a lane shorter than its length says', '09000000 00'],
     ['a lane whose length does not end', '0900'],
     ['a lane that is no rows', '01000000 05'],
+    ['a task that the mixture does not have', '05000000 01 01 03 00 00'],
   ] as const)
     test(`rejects ${what}`, () => {
       const head = Buffer.alloc(36);
       const payload = Buffer.concat([head, deflateRawSync(bytesOf(lanes))]);
-      assert.throws(() => decodeStep(payload).readLanes(), { code: 'LEDGER_CORRUPT' });
+      assert.throws(() => decodeStep(payload, 3).readLanes(), { code: 'LEDGER_CORRUPT' });
     });
 
   test('rejects rows that inflate beyond the limit', () => {
     const payload = Buffer.concat([Buffer.alloc(36), deflateRawSync(Buffer.alloc(64 * 1024 * 1024 + 1))]);
-    assert.throws(() => decodeStep(payload).readLanes(), { code: 'LEDGER_CORRUPT' });
+    assert.throws(() => decodeStep(payload, 3).readLanes(), { code: 'LEDGER_CORRUPT' });
   });
 });

@@ -90,8 +90,8 @@ function encodeFigures({ task, numExamples, inputTokens, targetTokens, loss = Na
   return Buffer.concat([Buffer.from(bytes), lossBytes]);
 }
 
-/** @throws LEDGER_CORRUPT where the payload cannot be a step */
-export function decodeStep(payload: Buffer): LedgerStep {
+/** @param numTasks of the mixture @throws LEDGER_CORRUPT where the payload cannot be a step */
+export function decodeStep(payload: Buffer, numTasks: number): LedgerStep {
   if (payload.length < HEAD_BYTES) throw tooShort(payload);
   let at = HEAD_BYTES;
   const readNumber = (): number => {
@@ -126,7 +126,7 @@ export function decodeStep(payload: Buffer): LedgerStep {
     learningRate: payload.readDoubleLE(20),
     gradNorm: payload.readFloatLE(28),
     tasks,
-    readLanes: () => decodeLanes(payload.subarray(at)),
+    readLanes: () => decodeLanes(payload.subarray(at), numTasks),
   };
 }
 
@@ -135,14 +135,17 @@ export function stepOf(payload: Buffer): number {
   return payload.readUInt32LE(0);
 }
 
-function decodeLanes(deflated: Buffer): Lanes {
+function decodeLanes(deflated: Buffer, numTasks: number): Lanes {
   try {
     const bytes = inflateRawSync(deflated, { maxOutputLength: MAX_LANES_BYTES });
     const lanes: PlannedRow[][] = [];
     for (let at = 0; at < bytes.length;) {
       const end = at + 4 + bytes.readUInt32LE(at);
       if (end > bytes.length) throw new TrainerError('LEDGER_CORRUPT', 'a lane does not end');
-      lanes.push(decodeRows(bytes.subarray(at + 4, end)));
+      const rows = decodeRows(bytes.subarray(at + 4, end));
+      for (const { task } of rows.flat())
+        if (task >= numTasks) throw new TrainerError('LEDGER_CORRUPT', `task ${task} of ${numTasks} tasks`);
+      lanes.push(rows);
       at = end;
     }
     return lanes;
