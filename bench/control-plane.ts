@@ -145,7 +145,7 @@ async function measure(numWorkers: number): Promise<Measured> {
   const run = await openRun({ ...opening, runDir: join(root, 'run') });
   const timeline = new Timeline();
   const log = createLogger({ file: run.folder.log, onRecord: (record) => timeline.add(record) });
-  const { runId, epoch, start, before, journal, ledger, room } = run;
+  const { runId, epoch, start, before, journal, ledger, diskSpace: room } = run;
   const coordinator = new Coordinator({
     ...{ config, runId, epoch, start, before, mixture, journal, ledger, room, log },
     ...{ runFolder: run.folder.folder, token: TOKEN, transport: webSocketTransport, clock: systemClock },

@@ -11,6 +11,7 @@ import {
   type CheckpointTensors,
 } from '../coordinator/checkpoint/checkpoint-store.ts';
 import { openRun, type OpenRun } from '../coordinator/resume/open-run.ts';
+import type { ResumePoint } from '../coordinator/resume/resume-point.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
 import type { EpochEnding } from '../coordinator/end-run.ts';
 import { RepeatedDivergence } from '../coordinator/generation/penalties.ts';
@@ -113,7 +114,9 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
       if (last !== undefined) throw last;
       log.warn({ reason, heldStep }, 'run goes back');
       await run.close();
-      run = await openRun({ ...opening, goOnAt: heldStep ?? 'checkpoint', resume: folder });
+      const resumeAt: ResumePoint =
+        heldStep === null ? { kind: 'newest-checkpoint' } : { kind: 'held-step', step: heldStep };
+      run = await openRun({ ...opening, resumeAt, resume: folder });
     }
   } catch (error) {
     if (!(error instanceof TrainerError)) throw error;
@@ -163,7 +166,7 @@ class Session {
     interruption: Interruption,
   ): Promise<EpochEnding> {
     const { log, folder, address } = this.#init;
-    const { journal, ledger, room, runId, epoch, start, before } = run;
+    const { journal, ledger, diskSpace: room, runId, epoch, start, before } = run;
     log.info({ run: folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path }, 'run opened');
     for (const note of run.notes) log.warn({ reason: note }, 'run folder');
     const signal = AbortSignal.any([interruption.signal, run.folder.lock.lost]);

@@ -18,7 +18,7 @@ import { formGeneration } from './generation/form-generation.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
 import { gatherWorkers } from './membership/gather-workers.ts';
 import { LocalProcesses } from './membership/local-processes.ts';
-import type { RoomOnDisk } from './run-folder/room-on-disk.ts';
+import type { DiskSpace } from './run-folder/disk-space.ts';
 import { predictRunOf, RunSummary, type RunSummaryView } from './run-summary.ts';
 import type { ReadyWorker } from './membership/roster.ts';
 import { describeWorkers } from './membership/worker-handle.ts';
@@ -29,7 +29,7 @@ export interface CoordinatorInit extends EpochInit {
   /** Folder of the run, for paths in the journal. */
   readonly runFolder: string;
   /** A full disk pauses the run; left out: it ends it. */
-  readonly room?: RoomOnDisk;
+  readonly room?: DiskSpace;
   readonly token: string;
   readonly transport: Transport;
   /** A worker was dropped because it did not answer: who runs its process is to end it. */
@@ -61,7 +61,7 @@ export class Coordinator {
     this.#init = init;
     const { start, room, log } = init;
     this.#summary = new RunSummary(start);
-    room?.tellTo(log);
+    room?.logTo(log);
     this.#server = this.#createServer();
     this.#loadable = start.checkpoint ?? { step: 0 };
     this.#parts = createEpochParts(init, {

@@ -12,7 +12,7 @@ import { dirname } from 'node:path';
 import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import { RecordFile, type KeepTrying } from '../run-folder/record-file.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
 import type { DrawTask } from './draw-numbers.ts';
 import type { StepToRecord } from './ledger-step.ts';
 import { repairLedger, type LastCommit } from './repair-ledger.ts';
@@ -46,7 +46,7 @@ export interface LedgerWriterInit {
   readonly start: SessionStart;
   readonly committed: LastCommit;
   /** Where a full disk is to be waited for; else it is a failure like any other. */
-  readonly room?: RoomOnDisk;
+  readonly diskSpace?: DiskSpace;
 }
 
 interface OpenSegment {
@@ -138,7 +138,7 @@ export class LedgerWriter {
   }
 
   readonly #keepTrying: KeepTrying = (attempt) =>
-    this.#init.room?.keepTrying(attempt, this.#closing.signal) ?? attempt();
+    this.#init.diskSpace?.keepTrying(attempt, this.#closing.signal) ?? attempt();
 
   async #append(step: StepToRecord, floors: readonly number[]): Promise<void> {
     const segment = this.#segment ?? (await this.#begin(step.step));

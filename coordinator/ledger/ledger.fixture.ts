@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import { Planner, type PlanCursor } from '../../mixture/plan/planner.ts';
 import { Journal } from '../journal/journal.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
 import type { Lanes, StepToRecord } from './ledger-step.ts';
 import { LedgerWriter } from './ledger-writer.ts';
 import { sessionStart } from '../step/record-step.ts';
@@ -35,7 +35,7 @@ export interface SessionInit {
   /** Changes what the ledger is told of a step, not what the journal is. */
   readonly edit?: (step: StepToRecord) => StepToRecord;
   /** For journal and ledger. */
-  readonly room?: RoomOnDisk;
+  readonly diskSpace?: DiskSpace;
 }
 
 /** The plan's rows of a step, 2 lanes of 2 rows, and the cursor after it. */
@@ -62,9 +62,9 @@ export function recordOf(step: number): StepToRecord {
 /** Opens a session of the run in a folder, the first or a later one. */
 export async function openSession(
   folder: string,
-  { from, edit = (step) => step, room }: SessionInit = {},
+  { from, edit = (step) => step, diskSpace }: SessionInit = {},
 ): Promise<SmallRun> {
-  const waiting = room === undefined ? {} : { room };
+  const waiting = diskSpace === undefined ? {} : { diskSpace };
   const { journal } = await Journal.open(join(folder, 'journal'), waiting);
   const start = from ?? journal.state.step;
   const epoch = journal.state.epoch + 1;
