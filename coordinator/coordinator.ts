@@ -47,7 +47,7 @@ export class Coordinator implements WorkerProgress {
   constructor(init: CoordinatorInit) {
     this.#init = init;
     const { opening, stores, runtime } = init;
-    stores.room?.tellTo(runtime.log);
+    stores.diskSpace?.logTo(runtime.log);
     this.#phase = new RunPhase(runtime.log);
     this.#parts = createEpochParts(init);
     this.#membership = { server: this.#createServer(), roster: this.#parts.roster };
@@ -92,7 +92,7 @@ export class Coordinator implements WorkerProgress {
       mayComeBack = toTrainerError(signal.reason).code === 'RUN_LOCKED'; // to the coordinator that has taken over
       const error = toTrainerError(mayComeBack ? signal.reason : thrown);
       this.#phase.name = 'ending';
-      this.#init.stores.room?.stopWaiting(); // a failed run ends even if the disk stays full
+      this.#init.stores.diskSpace?.stopWaiting(); // a failed run ends even if the disk stays full
       const { stepTimeoutMs: saveTimeoutMs } = this.#init.config.cluster;
       await failRun(this.#endOfRun(), { error, generation: this.#generation, saveTimeoutMs });
       throw error;
@@ -107,7 +107,7 @@ export class Coordinator implements WorkerProgress {
     return {
       name: config.name,
       phase: this.#phase.name,
-      waitingFor: stores.room?.waitingFor || this.#phase.waitingFor,
+      waitingFor: stores.diskSpace?.waitingFor || this.#phase.waitingFor,
       steps: config.training.steps,
       epoch: opening.epoch,
       generation: this.#generation?.generation ?? 0,

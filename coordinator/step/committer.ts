@@ -3,7 +3,7 @@ import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
-import { digestOf } from '../journal/committed-digests.ts';
+import { digestOf, type StepDigest } from '../journal/committed-digests.ts';
 import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { PastGeneration } from '../membership/generation.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -119,7 +119,7 @@ export class Committer {
   async skip(reason: string, { generation }: PastGeneration): Promise<void> {
     const { deals, record, journal, log, epoch } = this.#init;
     const step = this.#step + 1;
-    this.#compare(step, null);
+    this.#compare(step, 'skipped');
     const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(undefined, deal, generation);
@@ -134,13 +134,13 @@ export class Committer {
     this.#cursor = cursor;
   }
 
-  /** @param gradDigest null: it is skipped @throws GRADIENT_DIVERGED */
-  #compare(step: number, gradDigest: number | null): void {
+  /** @throws GRADIENT_DIVERGED where the step was committed before with another digest */
+  #compare(step: number, gradDigest: StepDigest): void {
     const { digests, furthestStep } = this.#init.journal.state;
     const before = step > furthestStep ? undefined : digestOf(digests, step);
     if (before === undefined || before === gradDigest) return;
     const [expected, found] = [before, gradDigest].map((digest) =>
-      digest === null ? 'skipped' : formatDigest(digest),
+      digest === 'skipped' ? digest : formatDigest(digest),
     );
     throw new TrainerError(
       'GRADIENT_DIVERGED',
