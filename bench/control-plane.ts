@@ -146,7 +146,7 @@ async function measure(numWorkers: number): Promise<Measured> {
   const run = await openRun({ ...opening, runDir: join(root, 'run') });
   const timeline = new Timeline();
   const log = createLogger({ file: run.folder.log, onRecord: (record) => timeline.add(record) });
-  const { runId, epoch, start, before, journal, ledger, diskSpace: room } = run;
+  const { runId, epoch, start, before, journal, ledger, diskSpace } = run;
   const coordinator = new Coordinator({
     ...{ config, mixture, token: TOKEN, transport: webSocketTransport, workerHost: NO_LOCAL_WORKERS },
     opening: { runId, epoch, start, before },
