@@ -13,7 +13,6 @@ import { ControlServer } from './membership/control-server.ts';
 import { endGeneration } from './generation/end-generation.ts';
 import { planRewind, type EpochEnding, type Rewind, failRun, finishRun } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
-import { faultRoutes } from './membership/control-requests.ts';
 import { formGeneration } from './generation/form-generation.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
 import { gatherWorkers } from './membership/gather-workers.ts';
@@ -140,7 +139,6 @@ export class Coordinator {
     const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
     const routes = {
       'GET /status': () => this.status(),
-      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
     };
     return new ControlServer({ transport, clock, log, host, token, maxWorkers, silenceMs, routes, onHung });

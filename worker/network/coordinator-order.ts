@@ -1,6 +1,6 @@
 /**
  * The order in which a coordinator speaks. On each connection one welcome first; then generations, one after the other: form, once the
- * members are formed deals and saves, perhaps one abort; finish and faults at any time. Epochs never go back, the run stays the same. Pure.
+ * members are formed deals and saves, perhaps one abort; finish at any time. Epochs never go back, the run stays the same. Pure.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
@@ -50,7 +50,6 @@ function expectedInstead(
 ): string | undefined {
   if (message.kind === 'finish' || message.kind === 'heartbeat') return undefined;
   if (!told.isWelcomed) return 'welcome first';
-  if (message.kind === 'fault') return undefined;
   if (message.epoch !== told.epoch) return `epoch ${told.epoch}`;
   if (message.kind === 'form')
     return message.generation > told.generation ? undefined : `a generation after ${told.generation}`;

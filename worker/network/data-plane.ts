@@ -20,7 +20,6 @@ import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
 import type { Link } from '../mesh/peer-channel.ts';
 import type { FormMessage, LinkData } from './network-messages.ts';
-import type { FaultInjector } from './injected-fault.ts';
 
 export interface FormInit {
   readonly form: FormMessage;
@@ -45,8 +44,6 @@ export interface DataPlaneInit {
   readonly arenas: ArenaPool;
   readonly onRefused: (refusal: Refusal) => void;
   readonly onNoOutbox: (error: TrainerError) => void;
-  /** Left out where there is nothing to inject faults into. */
-  readonly faults?: FaultInjector;
 }
 
 export class DataPlane {
@@ -104,8 +101,7 @@ export class DataPlane {
       members.map(({ lanes }) => lanes),
     );
     const least = planArena({ plan, laneTree, rank, frameBytes, window });
-    const mesh = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
-    const links = this.#init.faults?.guard(mesh) ?? mesh;
+    const links = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
     const layout = planArena({ plan, laneTree, rank, frameBytes, window: chooseWindows(config, least, links) });
     return this.#startCollective(init, { layout, plan, laneTree, links });
   }

@@ -16,7 +16,6 @@ import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
 import { checkOrder } from './coordinator-order.ts';
 import type { DataPlane } from './data-plane.ts';
 import { GenerationLink } from './generation-session.ts';
-import type { FaultInjector } from './injected-fault.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
 
 export interface LinkSessionInit {
@@ -25,7 +24,6 @@ export interface LinkSessionInit {
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
   readonly emit: (event: LinkEvent) => void;
-  readonly faults?: FaultInjector;
   /** The session is over and its sockets are gone; nothing more is emitted. */
   readonly onEnd: () => void;
 }
@@ -181,9 +179,6 @@ export class LinkSession {
       case 'finish':
         emit(message);
         break;
-      case 'fault':
-        this.#injectFault(message);
-        break;
       case 'heartbeat':
         break;
     }
@@ -196,20 +191,9 @@ export class LinkSession {
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
     this.#line!.welcome(this.#config.cluster);
-    this.#init.faults?.allow(this.#config.cluster.allowFaults);
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
     for (const report of this.#reports) this.#send(report);
-  }
-
-  /** @throws MESSAGE_INVALID where the run does not allow faults */
-  #injectFault(message: Extract<CoordinatorMessage, { kind: 'fault' }>): void {
-    if (this.#config?.cluster.allowFaults !== true)
-      throw new TrainerError(
-        'MESSAGE_INVALID',
-        'expected no fault without cluster.allowFaults, the coordinator sent one',
-      );
-    this.#init.faults?.take(message);
   }
 
   #form(message: Extract<CoordinatorMessage, { kind: 'form' }>): void {

@@ -8,7 +8,6 @@ import { systemClock } from '../../shared/clock.ts';
 import { ArenaPool } from '../arena/arena.ts';
 import { DataPlane } from './data-plane.ts';
 import { LeaveDeadline } from './leave-deadline.ts';
-import { FaultInjector } from './injected-fault.ts';
 import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
 import { LinkSession } from './network-session.ts';
 
@@ -34,20 +33,14 @@ const emit = (event: LinkEvent): void => {
   port.post(event);
   if (event.kind === 'lost') void leaveDeadline.lost(event.error);
 };
-const over = new AbortController();
-const faults = new FaultInjector({ clock: systemClock, signal: over.signal });
-const shared = { data, transport: webSocketTransport, clock: systemClock, faults };
+const shared = { data, transport: webSocketTransport, clock: systemClock };
 const dataPlane = new DataPlane({
   ...shared,
   arenas: new ArenaPool(1),
   onRefused: (refusal) => emit({ kind: 'refused', refusal }),
   onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
 });
-const onEnd = (): void => {
-  over.abort();
-  port.close();
-};
-const session = new LinkSession({ ...shared, dataPlane, emit, onEnd });
+const session = new LinkSession({ ...shared, dataPlane, emit, onEnd: () => port.close() });
 port.onMessage((request) => {
   if (request.kind === 'leave') leaveDeadline.left();
   session.take(request);
