@@ -22,7 +22,7 @@ import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import { createLogger, type Logger } from '../shared/logger.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { tensorBytes } from '../shared/checkpoint/shard-plan.ts';
-import { checkEngineName } from '../worker/engine/choose-engine.ts';
+import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { optimizerSlots } from '../worker/model/optimizer-slots.ts';
 import { parameterSpecs } from '../worker/model/parameters.ts';
 import { VERSION } from '../shared/version.ts';

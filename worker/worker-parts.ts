@@ -8,7 +8,7 @@ import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
 import { warmUp } from './compute/warm-up.ts';
-import { createEngine, type CreatedEngine } from './engine/create-engine.ts';
+import { createEngine, type CreatedEngine } from './engine-choice/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
 import { startFeed, type StartFeedInit } from './feed/start-feed.ts';
