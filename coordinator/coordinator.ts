@@ -6,12 +6,10 @@ import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
 import { failRun, finishRun, planRewind, type EndOfRun, type EpochEnding, type Rewind } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
-import { endGeneration } from './generation/end-generation.ts';
 import { formGeneration } from './generation/form-generation.ts';
 import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';
 import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
-import { faultRoutes } from './membership/control-requests.ts';
 import { ControlServer } from './membership/control-server.ts';
 import { gatherWorkers } from './membership/gather-workers.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
@@ -125,7 +123,6 @@ export class Coordinator implements WorkerProgress {
       this.#generation !== undefined && (this.#phase.name === 'training' || this.#phase.name === 'forming');
     const routes = {
       'GET /status': () => this.status(),
-      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#membership.server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteerable() ? this.#parts.steering : undefined)),
     };
     const onHung = (workerId: string): void => workerHost.kill(workerId);
