@@ -7,7 +7,7 @@
  * Rule: once or twice is chance, and the same members try again. After that the one who is named most is left out, of several the one
  * with the highest rank, for the others are then more likely to be well connected. Who alone holds the state is never left out.
  */
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { LinkFailure } from '../membership/generation.ts';
 
 /** Generations in a row that may break on their links. */
@@ -50,7 +50,7 @@ export class BrokenLinks {
     const named = [...this.#named].sort(([, a], [, b]) => b - a).map(([id, count]) => `${id} ${count} times`);
     const reason =
       `${this.#numInARow} generations in a row broke on their links after step ${step}, ` +
-      `and the failures name ${nameSome(named)}: ${chosen.workerId} is left out for a while`;
+      `and the failures name ${listNames(named)}: ${chosen.workerId} is left out for a while`;
     this.forget();
     return { workerId: chosen.workerId, reason };
   }

@@ -8,7 +8,7 @@ import type { StateSource } from '../../shared/protocol/messages.ts';
 import type { ControlServer } from '../membership/control-server.ts';
 import { type DigestReport, judgeProofs } from '../step/divergence.ts';
 import type { Journal } from '../journal/journal.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { ReadyWorker, Roster } from '../membership/roster.ts';
 import { sendEach, type WorkerHandle } from '../membership/worker-handle.ts';
 import { planStateSources } from './state-sources.ts';
@@ -86,7 +86,7 @@ export async function formGeneration(
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
-    const waitingFor = `waiting for links and state of ${nameSome([...waiting].map(({ workerId }) => workerId))}`;
+    const waitingFor = `waiting for links and state of ${listNames([...waiting].map(({ workerId }) => workerId))}`;
     if (server.events.size === 0) explain(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;

@@ -9,15 +9,15 @@ import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { PublishedCheckpoint } from '../checkpoint/publish.ts';
 import type { Committer } from '../step/committer.ts';
-import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
+import type { ControlEvent, ControlServer } from '../membership/control-server.ts';
 import type { DealtSteps } from '../deal/dealt-steps.ts';
 import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { Saver } from '../checkpoint/saver.ts';
-import type { SavedMessage } from '../../shared/protocol/messages.ts';
+import type { FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
 import type { Settling } from '../step/step-settlement.ts';
 import type { StepDeal } from '../deal/step-dealer.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
@@ -113,7 +113,7 @@ export class Training {
     const most = config.cluster.maxWorkers ?? config.training.numLanes;
     const isFull = generation.members.length >= most;
     const joiners = isFull ? [] : roster.waiting(generation.members).map(({ worker }) => worker.workerId);
-    return joiners.length > 0 ? `${nameSome(joiners)} joins` : this.#speedWatch.rebalanceReason;
+    return joiners.length > 0 ? `${listNames(joiners)} joins` : this.#speedWatch.rebalanceReason;
   }
 
   #endingInOrder(): GenerationEnding | undefined {
@@ -266,11 +266,7 @@ export class Training {
    * Members whose peer has died fail too, and are often heard first: a broken link waits a little for its cause.
    * @throws what another generation would fail with as well
    */
-  #takeFailure(
-    what: string,
-    worker: WorkerHandle,
-    { error, peers = [] }: Extract<WorkerEventMessage, { kind: 'failed' }>,
-  ): GenerationEnding | undefined {
+  #takeFailure(what: string, worker: WorkerHandle, { error, peers = [] }: FailedMessage): GenerationEnding | undefined {
     const cause = fromErrorRecord(error);
     const message = `${what}, after step ${this.#init.committer.step}: ${cause.message}`;
     const failure = new TrainerError(cause.code, message, { cause });

@@ -3,7 +3,7 @@
  * members are formed deals and saves, perhaps one abort; finish and faults at any time. Epochs never go back, the run stays the same. Pure.
  */
 import { TrainerError } from '../../shared/errors.ts';
-import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
+import type { CoordinatorMessage, MessageOf } from '../../shared/protocol/messages.ts';
 
 /** What this worker has been told so far. */
 export interface ToldSoFar {
@@ -33,7 +33,7 @@ export function checkOrder(message: CoordinatorMessage, told: ToldSoFar): void {
   throw new TrainerError('MESSAGE_INVALID', `expected ${expected}, the coordinator sent ${found}${epoch}`);
 }
 
-function checkWelcome({ epoch, runId }: Extract<CoordinatorMessage, { kind: 'welcome' }>, told: ToldSoFar): void {
+function checkWelcome({ epoch, runId }: MessageOf<'welcome'>, told: ToldSoFar): void {
   if (told.isWelcomed) throw new TrainerError('MESSAGE_INVALID', 'expected one welcome, the coordinator sent a second');
   if (told.runId !== undefined && told.runId !== runId)
     throw new TrainerError('JOIN_REFUSED', `expected the coordinator of run ${told.runId}, found that of ${runId}`);

@@ -11,11 +11,11 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Socket } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
-import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
+import type { MessageOf } from '../../shared/protocol/messages.ts';
 import { FRAME_PART, type FrameHeader } from '../mesh/frame-header.ts';
 import type { FrameSink, Link } from '../mesh/peer-channel.ts';
 
-type FaultMessage = Extract<CoordinatorMessage, { kind: 'fault' }>;
+type FaultMessage = MessageOf<'fault'>;
 
 /** Where node tells of the sockets that a thread dials and accepts. */
 const CHANNELS = ['net.client.socket', 'net.server.socket'] as const;

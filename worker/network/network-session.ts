@@ -9,7 +9,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
-import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { CoordinatorMessage, MessageOf, WorkerMessage } from '../../shared/protocol/messages.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
 import { ProgressCell } from './progress-cell.ts';
 import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
@@ -30,7 +30,7 @@ export interface LinkSessionInit {
   readonly onEnd: () => void;
 }
 
-type Report = Extract<WorkerMessage, { kind: 'report' }>;
+type Report = MessageOf<'report'>;
 
 export class LinkSession {
   readonly #init: LinkSessionInit;
@@ -189,7 +189,7 @@ export class LinkSession {
     }
   }
 
-  #welcome(message: Extract<CoordinatorMessage, { kind: 'welcome' }>): void {
+  #welcome(message: MessageOf<'welcome'>): void {
     this.#config = checkConfig(message.config, 'the config from the coordinator');
     this.#generation?.end(`the coordinator of epoch ${message.epoch} begins anew`);
     this.#runId = message.runId;
@@ -203,7 +203,7 @@ export class LinkSession {
   }
 
   /** @throws MESSAGE_INVALID where the run does not allow faults */
-  #injectFault(message: Extract<CoordinatorMessage, { kind: 'fault' }>): void {
+  #injectFault(message: MessageOf<'fault'>): void {
     if (this.#config?.cluster.allowFaults !== true)
       throw new TrainerError(
         'MESSAGE_INVALID',
@@ -212,7 +212,7 @@ export class LinkSession {
     this.#init.faults?.take(message);
   }
 
-  #form(message: Extract<CoordinatorMessage, { kind: 'form' }>): void {
+  #form(message: MessageOf<'form'>): void {
     const { dataPlane, emit } = this.#init;
     this.#generation = new GenerationLink({
       form: message,
