@@ -12,8 +12,7 @@ import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { replaceFile, disownFile } from '../../shared/atomic-file.ts';
 import { Journal } from '../journal/journal.ts';
-import { LedgerWriter } from '../ledger/ledger-writer.ts';
-import { sessionStart } from '../step/record-step.ts';
+import { LedgerWriter, sessionStart } from '../ledger/ledger-writer.ts';
 import type { PastGeneration } from '../membership/generation.ts';
 import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
 import {

@@ -102,7 +102,7 @@ describe('resume target', () => {
 /** A real process that takes the lock of a folder and keeps it until it is killed. */
 async function lockInChild(folder: string) {
   const script = `
-    import { acquireRunLock } from './coordinator/run-lock.ts';
+    import { acquireRunLock } from './coordinator/run-folder/run-lock.ts';
     await acquireRunLock(process.argv[1], ${NOW_MS});
     process.stdout.write('locked');
     process.stdin.resume();`;

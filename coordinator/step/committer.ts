@@ -4,7 +4,7 @@ import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { digestOf } from '../journal/committed-digests.ts';
-import type { DealtSteps } from '../deal/dealt-steps.ts';
+import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { PastGeneration } from '../membership/generation.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { RecordStep } from './record-step.ts';
@@ -20,15 +20,19 @@ export interface CommitterInit {
   /** Where the epoch begins. */
   readonly step: number;
   readonly cursor: RunCursor;
-  readonly deals: DealtSteps;
+  readonly deals: UncommittedDeals;
   readonly journal: Pick<Journal, 'append' | 'state'>;
   /** Puts a step into the ledger, on disk. */
   readonly record: RecordStep;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly onSkip: (step: number) => void;
-  /** @param cursor where the plan goes on after the step */
-  readonly onCommit: (summary: StepSummary, tokensPerSecond: number, cursor: RunCursor) => void;
+  /** Called in their order, after the journal has the step. */
+  readonly observers: readonly CommitObserver[];
+}
+
+export interface CommitObserver {
+  /** @param at speed of the step, and the plan's place after it */
+  onCommit(summary: StepSummary, at: { readonly tokensPerSecond: number; readonly cursor: RunCursor }): void;
 }
 
 export class Committer {
@@ -85,10 +89,10 @@ export class Committer {
    * @throws GRADIENT_DIVERGED where it was committed before, with another gradient; DISK_FULL, PATH_UNUSABLE
    */
   async commit(summary: StepSummary, { generation, members }: PastGeneration): Promise<void> {
-    const { deals, record, journal, clock, log, config, epoch, onCommit } = this.#init;
+    const { deals, record, journal, clock, log, config, epoch, observers } = this.#init;
     const { step, loss, gradDigest } = summary;
     this.#compare(step, gradDigest);
-    const deal = deals.of(step)!;
+    const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(summary, deal, generation); // before the commit, so that no committed step is without it
     const place = { epoch, generation, step, cursor: journalCursor(cursor) };
@@ -108,25 +112,24 @@ export class Committer {
       etaSeconds: this.#progress.etaSeconds(steps - step),
     });
     log.info(fields, 'step committed');
-    onCommit(summary, tokensPerSecond, cursor);
+    for (const observer of observers) observer.onCommit(summary, { tokensPerSecond, cursor });
   }
 
   /** The next step goes by without an update; its examples are used up. @throws as `commit` */
   async skip(reason: string, { generation }: PastGeneration): Promise<void> {
-    const { deals, record, journal, log, epoch, onSkip } = this.#init;
+    const { deals, record, journal, log, epoch } = this.#init;
     const step = this.#step + 1;
     this.#compare(step, null);
-    const deal = deals.of(step)!;
+    const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(undefined, deal, generation);
     await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
     this.#advance(step, cursor);
     log.error({ step, generation, reason }, 'step skipped');
-    onSkip(step);
   }
 
   #advance(step: number, cursor: RunCursor): void {
-    this.#init.deals.drop(step);
+    this.#init.deals.remove(step);
     this.#step = step;
     this.#cursor = cursor;
   }

@@ -12,10 +12,11 @@ import { TrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { Coordinator } from '../coordinator.ts';
+import { NO_LOCAL_WORKERS } from '../membership/worker-host.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { encodeRecord, Journal, replayJournal } from '../journal/journal.ts';
 import { auditLedger } from '../ledger/audit.ts';
-import { dealt, openSession, recordOf } from '../ledger/ledger.fixture.ts';
+import { encoded, openSession, plannedStep } from '../ledger/ledger.fixture.ts';
 import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';
 import { ScriptedWorker } from './scripted-worker.fixture.ts';
@@ -194,11 +195,11 @@ async function ledgerWaitEnds(how: 'close' | 'abort'): Promise<void> {
   const run = await openSession(disk, { room });
   await run.train(4);
   fill(0);
-  // One record after the other into what is left of the last block, none of them committed.
-  const record = { ...recordOf(5), lanes: [Array.from({ length: 900 }, () => recordOf(5).lanes.flat(2))] };
-  const { drawn } = dealt(5).cursor;
-  assert.equal(await code(run.ledger.append(record, drawn)), 'DISK_FULL');
-  assert.equal(await code(run.ledger.append(record, drawn)), 'DISK_FULL');
+  // Longer than the rest of the last block, deflated too; never committed.
+  const rows = Array.from({ length: 3000 }, (_, i) => [{ task: 2, index: Math.imul(i, 0x9e3779b1) >>> 0, epoch: 0 }]);
+  const record = encoded({ ...plannedStep(5), lanes: [rows] });
+  assert.equal(await code(run.ledger.append(record)), 'DISK_FULL');
+  assert.equal(await code(run.ledger.append(record)), 'DISK_FULL');
   await (closed ?? run.ledger.close());
   await run.journal.close();
   makeRoom(20);
@@ -242,25 +243,27 @@ async function runWaits(): Promise<void> {
       },
       'the test',
     ),
-    runId: 'the run',
-    epoch: 1,
-    start: { step: 0, rateChanges: [], notes: [] },
-    before: undefined,
+    opening: { runId: 'the run', epoch: 1, start: { step: 0, rateChanges: [], notes: [] }, before: undefined },
     mixture: mixture as unknown as PreparedMixture,
-    runFolder: disk,
-    checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
-    journal,
-    ledger: { append: () => Promise.resolve() },
-    room,
+    stores: {
+      runFolder: disk,
+      checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
+      journal,
+      ledger: { append: () => Promise.resolve() },
+      room,
+    },
+    workerHost: NO_LOCAL_WORKERS,
     token: TOKEN,
     transport,
-    clock: systemClock,
-    log: createLogger({
-      onRecord: ({ msg }) => {
-        msgs.push(msg);
-        if (msg === 'step committed' && ++numCommitted === 3) fill(0);
-      },
-    }),
+    runtime: {
+      clock: systemClock,
+      log: createLogger({
+        onRecord: ({ msg }) => {
+          msgs.push(msg);
+          if (msg === 'step committed' && ++numCommitted === 3) fill(0);
+        },
+      }),
+    },
   });
   const url = await coordinator.listen(0);
   await ScriptedWorker.join(transport, url, TOKEN, { workerId: 'w0', tasks, mixtureHash: mixture.hash });
