@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
-import { withinMs } from '../launch/worker-process.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
 import { childCommand } from './child-command.ts';
@@ -123,7 +123,7 @@ class ChaosRun {
       this.#child = child;
       while (child.isRunning) {
         if (!this.#isInterrupted()) await this.#look();
-        await withinMs(child.ended, LOOK_EVERY_MS, clock);
+        await waitAtMost(child.ended, LOOK_EVERY_MS, clock);
       }
       const end = await child.ended;
       if (!end.isKilled) return end;
