@@ -43,7 +43,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   return {
     startLink: (progress, onMessage, onFailed) =>
       new Thread<LinkRequest, LinkEvent>({
-        module: new URL('./link/link-thread.ts', import.meta.url),
+        module: 'worker/link/link-thread.ts',
         data: { ...link, progress } satisfies LinkData,
         onMessage,
         onFailed,

@@ -4,16 +4,15 @@
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identity.ts';
 import { askCoordinator, findCoordinator, type CoordinatorAddress } from '../coordinator-client.ts';
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
 import { adoptProcess, startProcess, withinMs, type WorkerProcess } from '../launch/worker-process.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** Time for workers to leave by themselves once the run is over, ms. */
 const LEAVE_MS = 15_000;
 /** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
@@ -90,7 +89,7 @@ export class RunProcesses {
       throw new TrainerError('CONFIG_INVALID', `expected at most ${MAX_JOINED} workers to join one run`);
     const workerId = `chaos-${this.#joined.size}`;
     const worker = startProcess({
-      command: [process.execPath, EXMIX, 'worker', '--url', url, '--id', workerId],
+      command: [...nodeCommand(EXMIX_ENTRY), 'worker', '--url', url, '--id', workerId],
       env: { ...process.env, EXMIX_TOKEN: token },
       logFile: join(this.#workersFolder, `${workerId}.log`),
       abandoned: new AbortController().signal,

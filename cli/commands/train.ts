@@ -1,9 +1,9 @@
 /** `exmix train`: a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
 import { availableParallelism } from 'node:os';
-import type { CommandModule } from 'yargs';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
+import type { CommandBody } from '../command-body.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
 import { settleCompute } from '../launch/settle-compute.ts';
 import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';
@@ -18,9 +18,7 @@ interface TrainArguments extends RunArguments, ChaosArguments {
   workers: number;
 }
 
-export const trainCommand: CommandModule<object, TrainArguments> = {
-  command: 'train',
-  describe: 'Trains on this host: a coordinator and N worker processes',
+export const trainCommand: CommandBody<TrainArguments> = {
   builder: (parser) =>
     addRunOptions(parser)
       .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })

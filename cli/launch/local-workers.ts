@@ -6,10 +6,10 @@
  * goes by environment, never by the command line. Assumes that the caller owns the run folder, so nobody else starts workers in it.
  */
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../shared/clock.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import type { ProcessIdentity } from '../../shared/process-identity.ts';
 import { findOrphans } from './find-orphans.ts';
 import {
@@ -22,7 +22,6 @@ import {
 import { localWorkerId, removeWorkerFile, writeWorkerFile } from './worker-files.ts';
 import { adoptProcess, startProcess, withinMs, type WorkerProcess } from './worker-process.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
 const KILL_AFTER_MS = 5_000;
 
@@ -169,7 +168,7 @@ export class LocalWorkers {
   }
 
   #startProcess(index: number, logFile: string): WorkerProcess {
-    const { url, token, command = [process.execPath, EXMIX, 'worker'] } = this.#init;
+    const { url, token, command = [...nodeCommand(EXMIX_ENTRY), 'worker'] } = this.#init;
     const place = ['--url', url, '--id', localWorkerId(index), '--local-rank', String(index)];
     return startProcess({
       command: [...command, ...place],
