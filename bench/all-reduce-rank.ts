@@ -1,12 +1,12 @@
 /** One rank of bench/all-reduce.ts: a process that does what its parent asks, one answer per message. */
 import { Collective } from '../worker/collective/all-reduce.ts';
-import { Arena, planArena } from '../worker/collective/arena.ts';
-import { planBuckets, type BucketPlan, type GradientPrecision } from '../worker/collective/bucket-plan.ts';
-import { connectMesh, type SocketKind } from '../worker/collective/connect-mesh.ts';
-import { DataPort } from '../worker/collective/data-port.ts';
-import { planWindows } from '../worker/collective/frame-windows.ts';
-import type { LinkKind } from '../worker/collective/inbound.ts';
-import type { Link } from '../worker/collective/link.ts';
+import { Arena, planArena } from '../worker/arena/arena.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from '../worker/arena/bucket-plan.ts';
+import { connectMesh, type SocketKind } from '../worker/mesh/connect-mesh.ts';
+import { DataPort } from '../worker/mesh/data-port.ts';
+import { planWindows } from '../worker/mesh/frame-windows.ts';
+import type { LinkKind } from '../worker/mesh/inbound.ts';
+import type { Link } from '../worker/mesh/peer-channel.ts';
 import type { StepResult } from '../worker/collective/step-tally.ts';
 import { assignLanes } from '../shared/assign-lanes.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';

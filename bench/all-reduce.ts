@@ -10,9 +10,9 @@
  * the checksum of each frame. `--precision`: of exmix's gradients; gloo and plain TCP carry float32.
  */
 import { parseArgs } from 'node:util';
-import type { GradientPrecision } from '../worker/collective/bucket-plan.ts';
-import type { LinkKind } from '../worker/collective/inbound.ts';
-import type { SocketKind } from '../worker/collective/connect-mesh.ts';
+import type { GradientPrecision } from '../worker/arena/bucket-plan.ts';
+import type { LinkKind } from '../worker/mesh/inbound.ts';
+import type { SocketKind } from '../worker/mesh/connect-mesh.ts';
 import { combineCosts, startExmix, startGloo, type Cost, type ExmixRanks } from './all-reduce-processes.ts';
 import type { Contender, Reply } from './all-reduce-rank.ts';
 import { createNetwork, parseNetworkSpec, type Network } from './network.ts';

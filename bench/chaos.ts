@@ -17,7 +17,7 @@ import { parseArgs } from 'node:util';
 import { FAULTS } from '../cli/chaos/chaos-spec.ts';
 import { countFaults, type ChaosRecord } from '../cli/chaos/chaos-report.ts';
 import { formatTable } from '../cli/text-table.ts';
-import { replayJournal } from '../coordinator/journal.ts';
+import { replayJournal } from '../coordinator/journal/journal.ts';
 import { median } from '../shared/statistics.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));

@@ -21,9 +21,10 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { formatTable } from '../cli/text-table.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
-import { openRun } from '../coordinator/open-run.ts';
-import { ScriptedLinks } from '../coordinator/scripted-links.fixture.ts';
-import { MemoryCheckpoints } from '../coordinator/small-run.fixture.ts';
+import { NO_LOCAL_WORKERS } from '../coordinator/membership/worker-host.ts';
+import { openRun } from '../coordinator/resume/open-run.ts';
+import { ScriptedLinks } from '../coordinator/testing/scripted-links.fixture.ts';
+import { MemoryCheckpoints } from '../coordinator/testing/small-run.fixture.ts';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { systemClock } from '../shared/clock.ts';
 import { checkConfig } from '../shared/config/load-config.ts';
@@ -147,9 +148,13 @@ async function measure(numWorkers: number): Promise<Measured> {
   const log = createLogger({ file: run.folder.log, onRecord: (record) => timeline.add(record) });
   const { runId, epoch, start, before, journal, ledger, room } = run;
   const coordinator = new Coordinator({
-    ...{ config, runId, epoch, start, before, mixture, journal, ledger, room, log },
-    ...{ runFolder: run.folder.folder, token: TOKEN, transport: webSocketTransport, clock: systemClock },
-    checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
+    ...{ config, mixture, token: TOKEN, transport: webSocketTransport, workerHost: NO_LOCAL_WORKERS },
+    opening: { runId, epoch, start, before },
+    stores: {
+      ...{ journal, ledger, room, runFolder: run.folder.folder },
+      checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
+    },
+    runtime: { clock: systemClock, log },
   });
   const url = await coordinator.listen(0);
   const { crowd, ask } = await startCrowd();

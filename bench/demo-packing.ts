@@ -6,7 +6,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { planConfigOf } from '../coordinator/plan-config.ts';
+import { planConfigOf } from '../coordinator/deal/plan-config.ts';
 import { openPreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { Planner } from '../mixture/plan/planner.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';

@@ -13,7 +13,7 @@ import { isMainThread, threadId, workerData } from 'node:worker_threads';
 export type HostMs = number;
 
 export type ProbeRecord =
-  /** Compute thread: it entered a phase (worker/compute/progress-cell.ts). */
+  /** Compute thread: it entered a phase (worker/network/progress-cell.ts). */
   | { readonly kind: 'phase'; readonly atMs: HostMs; readonly phase: string; readonly step: number }
   /** Compute thread: one gradient was taken from the engine into the arena, and folded where it ended its bucket. */
   | { readonly kind: 'gradient'; readonly atMs: HostMs; readonly endMs: HostMs; readonly parameter: number }
@@ -40,9 +40,9 @@ function write(): void {
 
 /* eslint-disable @typescript-eslint/unbound-method -- each is called with the `this` it was called on */
 async function watchComputeThread(): Promise<void> {
-  const { ProgressCell } = await import('../worker/compute/progress-cell.ts');
+  const { ProgressCell } = await import('../worker/network/progress-cell.ts');
   const { LaneGradient } = await import('../worker/compute/lane-gradient.ts');
-  const { Link } = await import('../worker/link/link.ts');
+  const { Link } = await import('../worker/network/network-client.ts');
   const { advance } = ProgressCell.prototype;
   ProgressCell.prototype.advance = function (phase, step) {
     advance.call(this, phase, step);

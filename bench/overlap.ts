@@ -19,7 +19,7 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../shared/config/load-config.ts';
 import { assertInvariant } from '../shared/errors.ts';
 import { parameterSpecs } from '../worker/model/parameters.ts';
-import { planGradient } from '../worker/compute/plan-gradient.ts';
+import { planGradient } from '../worker/collective/plan-gradient.ts';
 import { measureOverlap, type BucketSpan, type StepOverlap } from './overlap-measure.ts';
 import type { ProbeRecord } from './overlap-probe.ts';
 import { traceEvents, type WorkerRecords } from './overlap-trace.ts';

@@ -7,8 +7,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { LaneTree } from '../shared/lane-tree.ts';
-import type { Arena } from '../worker/collective/arena.ts';
-import { planPieces, type BucketPlan, type Piece } from '../worker/collective/bucket-plan.ts';
+import type { Arena } from '../worker/arena/arena.ts';
+import { planPieces, type BucketPlan, type Piece } from '../worker/arena/bucket-plan.ts';
 import { StepExchange, type ExchangeShape } from '../worker/collective/step-exchange.ts';
 
 const TAG_BYTES = 4;

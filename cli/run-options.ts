@@ -1,7 +1,7 @@
 /** The flags that `train` and `coordinator` share, and how they become a RunConfig. */
 import { join } from 'node:path';
 import type { Argv } from 'yargs';
-import { resolveResume, runPaths } from '../coordinator/run-folder.ts';
+import { resolveResume, runPaths } from '../coordinator/run-folder/run-folder.ts';
 import { RUN_FILE } from '../shared/checkpoint/layout.ts';
 import { readRunRecord } from '../shared/checkpoint/read.ts';
 import { loadConfig, overrideConfig, parseSetting, type ConfigOverride } from '../shared/config/load-config.ts';

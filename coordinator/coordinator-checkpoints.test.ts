@@ -1,7 +1,7 @@
 /** Checkpoints while generations come and go. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { changing, startRun, undisturbed, type SmallRun } from './small-run.fixture.ts';
+import { changing, startRun, undisturbed, type SmallRun } from './testing/small-run.fixture.ts';
 
 /** Keeps back the first `saved`; `release` says it. */
 function slowWriter() {

@@ -1,8 +1,8 @@
 /** Coordinators that were killed, and the ones that come after them. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Script, ScriptedWorker } from './scripted-worker.fixture.ts';
-import { changing, startRun, undisturbed, type SmallRun, type SmallRunInit } from './small-run.fixture.ts';
+import type { Script, ScriptedWorker } from './testing/scripted-worker.fixture.ts';
+import { changing, startRun, undisturbed, type SmallRun, type SmallRunInit } from './testing/small-run.fixture.ts';
 
 /** A run whose coordinator is killed at its first record of that kind and step. */
 async function killedAt(

@@ -4,8 +4,8 @@ import { TrainerError } from '../shared/errors.ts';
 import { encodeMessage } from '../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION } from '../shared/protocol/messages.ts';
 import { VERSION } from '../shared/version.ts';
-import type { Script } from './scripted-worker.fixture.ts';
-import { changing, startRun, TOKEN, type SmallRunInit } from './small-run.fixture.ts';
+import type { Script } from './testing/scripted-worker.fixture.ts';
+import { changing, startRun, TOKEN, type SmallRunInit } from './testing/small-run.fixture.ts';
 
 describe('coordinator', () => {
   test('deals, commits, saves on schedule and ends; the journal tells all of it in order', async () => {
@@ -95,7 +95,7 @@ describe('coordinator', () => {
 
   test('a worker process that is given up before the first step ends the wait', async () => {
     const { run } = await startRun([]);
-    run.coordinator.localProcesses.givenUp('worker local-0 ended with status 2');
+    run.host.failure = 'worker local-0 ended with status 2';
     await assert.rejects(run.run(), { code: 'WORKER_LOST', message: /local-0 ended with status 2/u });
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Script } from './scripted-worker.fixture.ts';
-import { startRun, undisturbed } from './small-run.fixture.ts';
+import type { Script } from './testing/scripted-worker.fixture.ts';
+import { startRun, undisturbed } from './testing/small-run.fixture.ts';
 
 /** Reports another gradient, in this step, so many times. */
 function wrongIn(step: number, times: number): Partial<Script> {

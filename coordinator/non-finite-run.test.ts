@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Script } from './scripted-worker.fixture.ts';
-import { startRun, undisturbed } from './small-run.fixture.ts';
+import type { Script } from './testing/scripted-worker.fixture.ts';
+import { startRun, undisturbed } from './testing/small-run.fixture.ts';
 
 /** The sum of this step is not finite, so many times. */
 function badIn(
@@ -84,7 +84,7 @@ describe('a gradient that is not finite', () => {
     const ended = run.run();
     await run.logged('step skipped');
     workers[1]!.die();
-    run.coordinator.localProcesses.givenUp('w1 was given up');
+    run.host.failure = 'w1 was given up';
     await assert.rejects(ended, { code: 'WORKER_LOST' });
     const [saved] = run.checkpoints.published;
     assert.deepEqual([saved?.step, saved?.paramDigest], [3, workers[0]!.digest]);

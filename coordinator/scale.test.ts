@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { encodeMessage } from '../shared/protocol/codec.ts';
-import type { ScriptedWorker } from './scripted-worker.fixture.ts';
-import { startRun, undisturbed, type SmallRun, type SmallRunInit } from './small-run.fixture.ts';
+import type { ScriptedWorker } from './testing/scripted-worker.fixture.ts';
+import { startRun, undisturbed, type SmallRun, type SmallRunInit } from './testing/small-run.fixture.ts';
 
 const STEPS = 4;
 /** Bytes of a `form` message for each member, as docs/limits.md has it. */

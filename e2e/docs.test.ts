@@ -11,7 +11,7 @@ import { runConfigSchema } from '../shared/config/schema.ts';
 import { ERROR_CODES, TrainerError, type ErrorCode } from '../shared/errors.ts';
 import { coordinatorMessageSchema, workerMessageSchema, workerPhaseSchema } from '../shared/protocol/messages.ts';
 import { CLOSE_CODES } from '../shared/transport/close-codes.ts';
-import { FRAME_HEADER_BYTES } from '../worker/collective/frame-header.ts';
+import { FRAME_HEADER_BYTES } from '../worker/mesh/frame-header.ts';
 import { numElements, parameterSpecs } from '../worker/model/parameters.ts';
 import { anchors, codeSpans, listFiles, readText, relativeLinks, ROOT, tableRows } from './markdown.ts';
 

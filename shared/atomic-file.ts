@@ -11,6 +11,7 @@ import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { TrainerError } from './errors.ts';
+import { throwIfAborted } from './abort.ts';
 
 /** Bytes read at a time when a file is hashed. */
 const HASH_CHUNK_BYTES = 4 * 1024 * 1024;
@@ -177,9 +178,4 @@ export async function removeLeftovers(folder: string, prefixes: readonly string[
   } catch (error) {
     throw toStorageError(error, 'clean up', folder);
   }
-}
-
-/** @throws ABORTED where the signal has fired; `doing` says what was called off */
-export function throwIfAborted(signal: AbortSignal | undefined, doing: string): void {
-  if (signal?.aborted === true) throw new TrainerError('ABORTED', `${doing} was called off`, { cause: signal.reason });
 }

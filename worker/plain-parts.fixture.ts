@@ -9,7 +9,7 @@ import { optimizerSlots } from './model/optimizer-slots.ts';
 import { parameterSpecs } from './model/parameters.ts';
 import { checkConfig } from '../shared/config/load-config.ts';
 import { TrainerError } from '../shared/errors.ts';
-import { RAW_CONFIG } from './link/link-session.fixture.ts';
+import { RAW_CONFIG } from './network/network-session.fixture.ts';
 
 const { model } = checkConfig(RAW_CONFIG, 'the test');
 

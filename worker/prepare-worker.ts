@@ -4,12 +4,12 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { WorkerMessage, WorkerStall } from '../shared/protocol/messages.ts';
-import { abortable } from './abortable.ts';
+import { abortable } from '../shared/abort.ts';
 import type { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { TrainingState } from './compute/training-state.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
-import type { CoordinatorCommand, Link } from './link/link.ts';
+import type { CoordinatorCommand, Link } from './network/network-client.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
 /** The most that a `ready` carries (shared/protocol/messages.ts). */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TrainerError } from '../shared/errors.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
-import { abort, EPOCH, formOf, ids, RAW_CONFIG, save, welcome } from './link/link-session.fixture.ts';
+import { abort, EPOCH, formOf, ids, RAW_CONFIG, save, welcome } from './network/network-session.fixture.ts';
 import type { ScriptedPeer } from './scripted-coordinator.fixture.ts';
 import { abortWorkers, dealTo, formWorkers, makeGate, openReady, untilTold } from './worker.fixture.ts';
 

@@ -12,8 +12,8 @@ import { createEngine, type CreatedEngine } from './engine/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
 import { startFeed, type StartFeedInit } from './feed/start-feed.ts';
-import type { LinkInit, LinkPort } from './link/link.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './link/link-messages.ts';
+import type { LinkInit, LinkPort } from './network/network-client.ts';
+import type { LinkData, LinkEvent, LinkRequest } from './network/network-messages.ts';
 
 export interface WorkerParts {
   /** @param progress memory of the ProgressCell */
@@ -43,7 +43,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   return {
     startLink: (progress, onMessage, onFailed) =>
       new Thread<LinkRequest, LinkEvent>({
-        module: 'worker/link/link-thread.ts',
+        module: 'worker/network/network-thread.ts',
         data: { ...link, progress } satisfies LinkData,
         onMessage,
         onFailed,

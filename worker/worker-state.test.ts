@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parameterDigest } from '../shared/checkpoint/parameter-digest.ts';
 import type { StateSource } from '../shared/protocol/messages.ts';
-import { EPOCH, formOf, RUN_ID, welcome } from './link/link-session.fixture.ts';
+import { EPOCH, formOf, RUN_ID, welcome } from './network/network-session.fixture.ts';
 import { initialiseParameters } from './model/initialise.ts';
 import {
   abortWorkers,

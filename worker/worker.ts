@@ -11,12 +11,12 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
-import { abortable } from './abortable.ts';
+import { abortable } from '../shared/abort.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
-import { createStepRunner } from './compute/create-step-runner.ts';
-import { ProgressCell } from './compute/progress-cell.ts';
-import type { Deal, StepRunner } from './compute/step-runner.ts';
-import { Link, type Command, type CoordinatorCommand } from './link/link.ts';
+import { createStepRunner, type StepRunner } from './compute/step-runner.ts';
+import { ProgressCell } from './network/progress-cell.ts';
+import type { Deal } from './network/network-messages.ts';
+import { Link, type Command, type CoordinatorCommand } from './network/network-client.ts';
 import { checkSame, prepareWorker, type Prepared, type Welcome } from './prepare-worker.ts';
 import type { WorkerParts } from './worker-parts.ts';
 

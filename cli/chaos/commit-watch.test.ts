@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
-import { encodeRecord } from '../../coordinator/journal.ts';
+import { encodeRecord } from '../../coordinator/journal/journal.ts';
 import { CommitWatch } from './commit-watch.ts';
 
 const OPENED = encodeRecord({ kind: 'run-opened', epoch: 1, configHash: 'c', seed: 1, mixtureHash: 'm', step: 0 });

@@ -4,7 +4,7 @@
  */
 import { open, type FileHandle } from 'node:fs/promises';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
-import { decodeLine } from '../../coordinator/journal.ts';
+import { decodeLine } from '../../coordinator/journal/journal.ts';
 
 const NEWLINE = 0x0a;
 /** Of one read; a commit has some hundred bytes. */

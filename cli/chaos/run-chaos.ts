@@ -6,8 +6,8 @@
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
-import { replayJournal } from '../../coordinator/journal.ts';
-import { runPaths } from '../../coordinator/run-folder.ts';
+import { replayJournal } from '../../coordinator/journal/journal.ts';
+import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';

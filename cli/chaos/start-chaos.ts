@@ -1,6 +1,6 @@
 /** From the flags of `exmix train --chaos` to a supervised run; what can be known to be wrong is said before anything starts. */
 import { join } from 'node:path';
-import { isRunFolder } from '../../coordinator/run-folder.ts';
+import { isRunFolder } from '../../coordinator/run-folder/run-folder.ts';
 import { systemClock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';

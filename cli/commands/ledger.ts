@@ -3,7 +3,7 @@ import type { Argv, CommandModule } from 'yargs';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
 import { findTopSteps, taskNumber } from '../../coordinator/ledger/top-steps.ts';
-import { formatDigest } from '../../coordinator/open-steps.ts';
+import { formatDigest } from '../../coordinator/step/divergence.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { CommandBody } from '../command-body.ts';
 import { formatAudit } from '../ledger/describe-audit.ts';

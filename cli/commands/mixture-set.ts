@@ -1,6 +1,6 @@
 /** `exmix mixture set`: other rates for a run that goes on. */
 import type { CommandModule } from 'yargs';
-import { ratesAnswerSchema, type RatesAnswer } from '../../coordinator/steering.ts';
+import { ratesAnswerSchema, type RatesAnswer } from '../../coordinator/steering/steering.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 import { formatTable } from '../text-table.ts';

@@ -1,7 +1,7 @@
 /** `exmix mixture show`: what the mixture of a run did so far, from its coordinator where it trains, else from its folder. */
 import type { CommandModule } from 'yargs';
-import { readMixtureReport } from '../../coordinator/steering-history.ts';
-import { MAX_STEPS, mixtureReportSchema, type MixtureReport } from '../../coordinator/steering-report.ts';
+import { readMixtureReport } from '../../coordinator/steering/steering-history.ts';
+import { MAX_STEPS, mixtureReportSchema, type MixtureReport } from '../../coordinator/steering/steering-report.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { askCoordinator, findCoordinator, isCoordinatorUrl } from '../coordinator-client.ts';
 import { formatNumber, formatTable } from '../text-table.ts';

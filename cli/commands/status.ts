@@ -1,7 +1,7 @@
 /** `exmix status`: what a run is doing, from its coordinator where it lives, else from its journal. */
 import { z } from 'zod';
-import { replayJournal } from '../../coordinator/journal.ts';
-import { runPaths } from '../../coordinator/run-folder.ts';
+import { replayJournal } from '../../coordinator/journal/journal.ts';
+import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';

@@ -1,7 +1,7 @@
 /** A recorded step for people and for programs. */
 import type { LedgerStep } from '../../coordinator/ledger/ledger-step.ts';
 import type { RecordedStep } from '../../coordinator/ledger/ledger-reader.ts';
-import { formatDigest } from '../../coordinator/open-steps.ts';
+import { formatDigest } from '../../coordinator/step/divergence.ts';
 import { formatTable } from '../text-table.ts';
 import type { ExampleText, ExampleTexts } from './example-texts.ts';
 

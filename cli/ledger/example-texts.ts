@@ -3,7 +3,7 @@ import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { readPlannedExample } from '../../mixture/feed/planned-examples.ts';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
-import { runPaths } from '../../coordinator/run-folder.ts';
+import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { loadConfig } from '../../shared/config/load-config.ts';
 import { loadRunMixture } from '../run-mixture.ts';
 

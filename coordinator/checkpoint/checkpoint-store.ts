@@ -9,9 +9,8 @@ import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toHuggingFace } from '../../shared/model-config.ts';
 import { VERSION } from '../../shared/version.ts';
-import type { WrittenCheckpoint } from '../saver.ts';
-import { pruneCheckpoints } from './prune.ts';
-import { makeWritingFolder, publishCheckpoint, type PublishedCheckpoint } from './publish.ts';
+import { type WrittenCheckpoint, makeWritingFolder, publishCheckpoint, type PublishedCheckpoint } from './publish.ts';
+import { pruneCheckpoints } from './retention.ts';
 
 /** What the coordinator does with checkpoints. */
 export interface CheckpointStore {

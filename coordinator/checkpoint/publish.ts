@@ -5,14 +5,8 @@
 import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import {
-  hashFile,
-  syncFolder,
-  systemCode,
-  throwIfAborted,
-  toStorageError,
-  writeNewFile,
-} from '../../shared/atomic-file.ts';
+import { hashFile, syncFolder, systemCode, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import {
   checkpointName,
   MANIFEST_FILE,
@@ -28,6 +22,7 @@ import { runRecordSchema, type RunRecord } from '../../shared/checkpoint/run-rec
 import type { ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import type { RunCursor } from '../deal/rate-changes.ts';
 
 /** What one worker reports of its part. */
 export interface WorkerFiles {
@@ -218,4 +213,16 @@ async function copyDurably(source: string, target: string): Promise<void> {
   } catch (error) {
     throw toStorageError(error, `copy ${source} to`, target);
   }
+}
+
+/** What the writers of one checkpoint have delivered. */
+export interface WrittenCheckpoint {
+  readonly step: number;
+  /** Where the mixture goes on after the step. */
+  readonly cursor: RunCursor;
+  readonly generation: number;
+  readonly worldSize: number;
+  readonly writingFolder: string;
+  readonly workerFiles: readonly WorkerFiles[];
+  readonly paramDigest: string;
 }

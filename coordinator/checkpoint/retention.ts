@@ -2,6 +2,12 @@
  * Which checkpoints to keep: a pure rule over the steps that have a valid one.
  */
 import { assertInvariant } from '../../shared/errors.ts';
+import { rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
+import { removingName } from '../../shared/checkpoint/layout.ts';
+import { listCheckpointFolders } from '../../shared/checkpoint/read.ts';
+import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 
 export interface RetentionOptions {
   /** The newest this many are kept; at least 1. */
@@ -55,4 +61,38 @@ export function planRetention(
 function removalReason(keepLast: number, keepEvery: number | undefined): string {
   const older = `older than the newest ${keepLast}`;
   return keepEvery === undefined ? older : `${older} and no multiple of ${keepEvery}`;
+}
+
+// FOLDED retention.ts
+/** Carries out the retention plan. A checkpoint that is deleted vanishes by a rename, so no reader sees half of one. */
+
+/**
+ * Deletes what retention does not keep. Folders that are not whole (by names and sizes) are neither counted nor touched.
+ * @param inUse step → why it must stay
+ * @returns what was deleted, and why @throws PATH_UNUSABLE
+ */
+export async function pruneCheckpoints(
+  checkpointsFolder: string,
+  options: RetentionOptions,
+  inUse: ReadonlyMap<number, string>,
+): Promise<readonly RetentionEntry[]> {
+  const paths = new Map<number, string>();
+  for (const { path, step } of await listCheckpointFolders(checkpointsFolder)) {
+    const { problems } = await verifyCheckpoint(path, { depth: 'size' });
+    if (problems.length === 0) paths.set(step, path);
+  }
+  const { remove } = planRetention([...paths.keys()], options, inUse);
+  for (const { step } of remove) {
+    const path = paths.get(step)!;
+    const aside = join(dirname(path), removingName(step));
+    try {
+      await rm(aside, { recursive: true, force: true });
+      await rename(path, aside);
+      await syncFolder(dirname(path));
+      await rm(aside, { recursive: true, force: true });
+    } catch (error) {
+      throw toStorageError(error, 'remove', path);
+    }
+  }
+  return remove;
 }

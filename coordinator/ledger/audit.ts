@@ -7,9 +7,9 @@
  * time only to name the steps of what came twice. Memory: 32 B a commit, one segment, one bit an example of each epoch under way.
  */
 import { basename } from 'node:path';
-import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
-import { runPaths } from '../run-folder.ts';
+import { runPaths } from '../run-folder/run-folder.ts';
 import { decodeSteps, type RecordedStep } from './ledger-reader.ts';
 import { readRunHistory, type RunHistory } from './run-history.ts';
 import { listKeptSegments, readSegmentBytes } from './segment-files.ts';

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
-import { runPaths } from '../run-folder.ts';
+import { runPaths } from '../run-folder/run-folder.ts';
 import type { LedgerStep } from './ledger-step.ts';
 import { readRunHistory, type RunHistory } from './run-history.ts';
 import { listKeptSegments, readSegmentBytes, readSegmentHeader, type SegmentFile } from './segment-files.ts';

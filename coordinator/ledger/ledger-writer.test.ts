@@ -6,7 +6,7 @@ import { after, before, describe, mock, test } from 'node:test';
 import fc from 'fast-check';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { createLogger } from '../../shared/logger.ts';
-import { RoomOnDisk } from '../room-on-disk.ts';
+import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
 import { LedgerReader, type RecordedStep } from './ledger-reader.ts';
 import { dealt, openSession, recordOf } from './ledger.fixture.ts';
 import { encodeSeal, parseSegment } from './segment-format.ts';

@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import { Planner, type PlanCursor } from '../../mixture/plan/planner.ts';
-import { Journal } from '../journal.ts';
-import type { RoomOnDisk } from '../room-on-disk.ts';
+import { Journal } from '../journal/journal.ts';
+import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
 import type { Lanes, StepToRecord } from './ledger-step.ts';
 import { LedgerWriter } from './ledger-writer.ts';
-import { sessionStart } from './record-step.ts';
+import { sessionStart } from '../step/record-step.ts';
 
 const SEED = 11;
 export const TASKS = [

@@ -7,8 +7,8 @@
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
-import type { StepCommitted, StepSkipped } from '../journal-records.ts';
-import { replayJournal } from '../journal.ts';
+import type { StepCommitted, StepSkipped } from '../journal/journal-records.ts';
+import { replayJournal } from '../journal/journal.ts';
 
 export interface Session {
   readonly epoch: number;

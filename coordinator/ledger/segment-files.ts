@@ -3,7 +3,7 @@ import { open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import type { RunPaths } from '../run-folder.ts';
+import type { RunPaths } from '../run-folder/run-folder.ts';
 import { parseHeader, type SegmentHeader } from './segment-format.ts';
 
 export interface SegmentFile {

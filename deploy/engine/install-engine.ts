@@ -5,14 +5,8 @@
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import {
-  hashFile,
-  syncFolder,
-  systemCode,
-  throwIfAborted,
-  toStorageError,
-  writeNewFile,
-} from '../../shared/atomic-file.ts';
+import { hashFile, syncFolder, systemCode, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import {
   ENGINE_FORMAT,

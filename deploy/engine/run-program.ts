@@ -3,7 +3,8 @@
  * takes too long or the work is called off.
  */
 import { spawn } from 'node:child_process';
-import { systemCode, throwIfAborted } from '../../shared/atomic-file.ts';
+import { systemCode } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 
 /** Kept of each stream: its end. */
 const MAX_OUTPUT_CHARACTERS = 64 * 1024;

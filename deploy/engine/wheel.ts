@@ -9,7 +9,8 @@ import { basename, dirname } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { openPromise, type Entry, type ZipFile } from 'yauzl';
-import { systemCode, throwIfAborted, toStorageError } from '../../shared/atomic-file.ts';
+import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { parseMetadata, parseRecord, parseTags, type RecordRow, type WheelMetadata } from './wheel-metadata.ts';
 

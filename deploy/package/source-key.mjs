@@ -8,7 +8,7 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Modules that a process, a thread or an import starts with: shared/package-files.ts. */
 export const ENTRY_POINTS = [
   'cli/exmix.ts',
-  'worker/link/link-thread.ts',
+  'worker/network/network-thread.ts',
   'worker/feed/feed-thread.ts',
   'worker/checkpoint/shard-writer.ts',
   'worker/engine/native/addon/probe-addon.ts',

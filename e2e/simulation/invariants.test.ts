@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { JournalRecord } from '../../coordinator/journal-records.ts';
+import type { JournalRecord } from '../../coordinator/journal/journal-records.ts';
 import { findViolations, type RunEvidence } from './invariants.ts';
 import type { ReferenceRun } from './reference-run.ts';
 

@@ -4,7 +4,7 @@
  *
  * Definition: the lineage of a run is what its parameters come from: of each step the commit that came last.
  */
-import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from '../../coordinator/journal-records.ts';
+import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from '../../coordinator/journal/journal-records.ts';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
 import type { ReferenceRun, ReferenceStep } from './reference-run.ts';

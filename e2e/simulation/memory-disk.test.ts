@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { JournalRecord } from '../../coordinator/journal-records.ts';
+import type { JournalRecord } from '../../coordinator/journal/journal-records.ts';
 import type { StepToRecord } from '../../coordinator/ledger/ledger-step.ts';
 import { MemoryCheckpoints, stateDigest, type ToPublish } from './memory-checkpoints.ts';
 import { MemoryDisk } from './memory-disk.ts';

@@ -1,11 +1,16 @@
 /**
- * The journal of a run on a disk of the simulation: the rules of coordinator/journal.ts (order of records, one fsync for each, what is
+ * The journal of a run on a disk of the simulation: the rules of coordinator/journal/journal.ts (order of records, one fsync for each, what is
  * acknowledged stays) without a file. A coordinator that comes after a crash opens the same lines.
  */
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
-import { applyRecord, EMPTY_JOURNAL_STATE, journalRecordSchema } from '../../coordinator/journal-records.ts';
-import type { JournalRecord, JournalState } from '../../coordinator/journal-records.ts';
-import { MAX_PENDING_RECORDS, type Journal } from '../../coordinator/journal.ts';
+import {
+  applyRecord,
+  EMPTY_JOURNAL_STATE,
+  journalRecordSchema,
+  type JournalRecord,
+  type JournalState,
+} from '../../coordinator/journal/journal-records.ts';
+import { MAX_PENDING_RECORDS, type Journal } from '../../coordinator/journal/journal.ts';
 import type { MemoryDisk } from './memory-disk.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 

@@ -4,7 +4,7 @@
  */
 import { assertInvariant } from '../../shared/errors.ts';
 import type { StepToRecord } from '../../coordinator/ledger/ledger-step.ts';
-import type { StepSink } from '../../coordinator/ledger/record-step.ts';
+import type { StepSink } from '../../coordinator/step/record-step.ts';
 import type { LastCommit } from '../../coordinator/ledger/repair-ledger.ts';
 import type { MemoryDisk } from './memory-disk.ts';
 import type { VirtualProcess } from './virtual-process.ts';

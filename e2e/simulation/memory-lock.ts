@@ -1,5 +1,5 @@
 /**
- * The lock of the run folder, as coordinator/run-lock.ts has it: renewed by its owner while that runs, free for others when the owner is
+ * The lock of the run folder, as coordinator/run-folder/run-lock.ts has it: renewed by its owner while that runs, free for others when the owner is
  * dead, or when it was not renewed within the lease, as that of an owner on another host. Reading and renewing take no time.
  */
 import { TrainerError } from '../../shared/errors.ts';

@@ -36,14 +36,14 @@ const BUGS: readonly PlantedBug[] = [
   },
   {
     what: 'a step is committed with the first report of it',
-    file: 'coordinator/open-steps.ts',
+    file: 'coordinator/step/open-steps.ts',
     from: 'if (open.numMissing > 0) return undefined;',
     to: 'if (open.numMissing > 0) return this.settle(report.step);',
     seenAs: /./u,
   },
   {
     what: 'a coordinator that takes over is not fenced off from the one before',
-    file: 'e2e/simulation/simulation.ts', // as coordinator/open-run.ts, whose own test is open-run.test.ts
+    file: 'e2e/simulation/simulation.ts', // as coordinator/resume/open-run.ts, whose own test is open-run.test.ts
     from: 'if (lock.isTakenOver) this.#fenceOff();',
     to: '',
     fault: 'replace-coordinator',

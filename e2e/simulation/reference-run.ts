@@ -2,17 +2,16 @@
  * The run as it would be with nobody else about: dealt by the coordinator's dealer, computed by one engine, added in the canonical tree
  * the naive way. No network, no collective, no journal has a part in it, so it is what the simulated runs are compared with.
  */
-import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
-import { decodeRows } from '../../mixture/plan/planned-rows.ts';
+import { type PlannedExample, decodeRows } from '../../mixture/plan/planned-rows.ts';
 import { createBatchArrays, fillRow } from '../../mixture/feed/batch.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { BEGINNING, createDealer } from '../../coordinator/create-dealer.ts';
+import { BEGINNING, createDealer } from '../../coordinator/deal/step-dealer.ts';
 import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
-import { checksumNaively, sumNaively } from '../../worker/collective/lane-gradients.ts';
-import { planGradient } from '../../worker/compute/plan-gradient.ts';
+import { checksumNaively, sumNaively } from '../../worker/collective/lane-gradients.fixture.ts';
+import { planGradient } from '../../worker/collective/plan-gradient.ts';
 import { numElements } from '../../worker/model/parameters.ts';
 import { initialiseParameters } from '../../worker/model/initialise.ts';
 import { ToyEngine } from './toy-engine.ts';

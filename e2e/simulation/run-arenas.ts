@@ -3,8 +3,7 @@
  * what a run has used is used again by the next one. Inside a run a worker never gets the memory of another one, which may still write to
  * it: a worker's engine computes on for a moment after its generation has ended.
  */
-import type { Arena, ArenaLayout } from '../../worker/collective/arena.ts';
-import { ArenaPool } from '../../worker/collective/arena-pool.ts';
+import { type Arena, type ArenaLayout, ArenaPool } from '../../worker/arena/arena.ts';
 
 const MOST_KEPT = 64;
 /** Of all runs of this process. */

@@ -3,15 +3,15 @@
  * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
  */
 import { Coordinator } from '../../coordinator/coordinator.ts';
-import type { EpochEnding } from '../../coordinator/epoch-ending.ts';
-import type { JournalState } from '../../coordinator/journal-records.ts';
-import { goOnFrom, openGeneration } from '../../coordinator/go-on.ts';
-import type { StartingPoint } from '../../coordinator/starting-point.ts';
+import { NO_LOCAL_WORKERS } from '../../coordinator/membership/worker-host.ts';
+import type { EpochEnding } from '../../coordinator/end-run.ts';
+import type { JournalState } from '../../coordinator/journal/journal-records.ts';
+import { goOnFrom, openGeneration } from '../../coordinator/resume/continue-from-journal.ts';
+import type { StartingPoint } from '../../coordinator/resume/starting-point.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
-import type { TrainerError } from '../../shared/errors.ts';
-import { toTrainerError } from '../../shared/errors.ts';
+import { type TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
 import { MemoryCheckpoints } from './memory-checkpoints.ts';
@@ -168,7 +168,7 @@ export class Simulation {
     return new VirtualProcess(this.time, name, 1_000_000 * this.#numProcesses);
   }
 
-  /** Epoch after epoch, as cli/run-coordinator.ts: one that finds no state any more is followed by one from the newest checkpoint. */
+  /** Epoch after epoch, as coordinator/run.ts: one that finds no state any more is followed by one from the newest checkpoint. */
   async #runCoordinator(process: VirtualProcess): Promise<void> {
     let goOnAt: number | 'checkpoint' | undefined;
     for (;;) {
@@ -188,7 +188,7 @@ export class Simulation {
     }
   }
 
-  /** As coordinator/fence-off.ts: who was taken over goes on in files that nobody reads. */
+  /** As coordinator/resume/open-run.ts: who was taken over goes on in files that nobody reads. */
   #fenceOff(): void {
     this.#journalLines = [...this.#journalLines];
     const newest = this.ledger.pop();
@@ -235,18 +235,21 @@ export class Simulation {
       ...(start.checkpoint?.step === step ? { fromCheckpoint: start.checkpoint.path } : {}),
     });
     const coordinator = new Coordinator({
-      ...{ config, epoch, start, before, mixture, journal, ledger },
-      runId: RUN_ID,
-      runFolder: '/simulated/run',
-      checkpoints: this.checkpoints.storeOf(process),
-      token: TOKEN,
+      ...{ config, mixture, token: TOKEN, workerHost: NO_LOCAL_WORKERS },
+      opening: { runId: RUN_ID, epoch, start, before },
+      stores: {
+        ...{ journal, ledger, runFolder: '/simulated/run', room: undefined },
+        checkpoints: this.checkpoints.storeOf(process),
+      },
       transport: new SimulatedTransport(this.network, process),
-      clock: process.clock,
-      log: createLogger(
-        onLog === undefined
-          ? { level: 'error' }
-          : { level: 'debug', onRecord: (record) => onLog(record, 'coordinator') },
-      ),
+      runtime: {
+        clock: process.clock,
+        log: createLogger(
+          onLog === undefined
+            ? { level: 'error' }
+            : { level: 'debug', onRecord: (record) => onLog(record, 'coordinator') },
+        ),
+      },
     });
     await coordinator.listen(config.cluster.listenPort);
     return coordinator.run(lost);

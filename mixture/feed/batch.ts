@@ -5,7 +5,7 @@
  * a segment with the number 1, 2, …; what is left is padding: id 0, segment 0, label −100, task −1.
  * Decoder inputs are the targets shifted right inside their segment, each segment beginning with 0 (pad), T5's start token.
  */
-import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { PlannedRow } from '../plan/planned-rows.ts';
 import { readPlannedExample, type RowExample } from './planned-examples.ts';

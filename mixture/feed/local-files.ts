@@ -7,7 +7,8 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, throwIfAborted, toStorageError } from '../../shared/atomic-file.ts';
+import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { sha256Of } from '../prepare/prepared-format.ts';
 import { corrupt, noMixture, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 import { ReadSlots } from './read-slots.ts';

@@ -1,5 +1,5 @@
 /** Lets a bounded number of asynchronous reads run at the same time; the others wait in the order they came. */
-import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 
 export class ReadSlots {
   #free: number;

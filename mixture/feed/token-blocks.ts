@@ -4,7 +4,7 @@
  * A file's checksums (mixture/prepare/block-checksums.ts) are read when the file is first needed and verified by their hash in the
  * manifest. Blocks and checksums that were used last stay in memory, each within its bound; two reads of one block are one.
  */
-import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { BLOCK_BYTES, isBlockWhole, numBlocks } from '../prepare/block-checksums.ts';
 import { BoundedCache } from './bounded-cache.ts';
 import { corrupt, type KnownFile, type PreparedFiles } from './prepared-files.ts';

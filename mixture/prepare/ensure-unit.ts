@@ -4,7 +4,8 @@
  * In memory: what the source's decoder holds, one record, the buffers of the shard writer.
  */
 import { join } from 'node:path';
-import { throwIfAborted, writeNewFile } from '../../shared/atomic-file.ts';
+import { writeNewFile } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
 import { readUnit } from '../sources/read-unit.ts';

@@ -4,7 +4,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { throwIfAborted, toStorageError } from '../atomic-file.ts';
+import { toStorageError } from '../atomic-file.ts';
+import { throwIfAborted } from '../abort.ts';
 import { assertInvariant, TrainerError } from '../errors.ts';
 import { asFloat32, readSafetensors } from '../safetensors.ts';
 import { checkpointName, RUN_FILE, stepOfFolder } from './layout.ts';

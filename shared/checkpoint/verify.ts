@@ -3,7 +3,8 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hashFile, systemCode, throwIfAborted, toStorageError } from '../atomic-file.ts';
+import { hashFile, systemCode, toStorageError } from '../atomic-file.ts';
+import { throwIfAborted } from '../abort.ts';
 import { TrainerError } from '../errors.ts';
 import { MANIFEST_FILE, stepOfFolder } from './layout.ts';
 import { decodeManifest, type FileEntry, type Manifest } from './manifest.ts';

@@ -231,3 +231,11 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('heartbeat') }),
 ]);
 export type CoordinatorMessage = z.output<typeof coordinatorMessageSchema>;
+
+export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
+
+export type FailedMessage = Extract<WorkerMessage, { kind: 'failed' }>;
+
+export type StepReport = Extract<WorkerMessage, { kind: 'report' }>;
+
+export type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;

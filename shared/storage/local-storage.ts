@@ -2,7 +2,8 @@
 import { createReadStream, type BigIntStats } from 'node:fs';
 import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
-import { replaceFile, systemCode, throwIfAborted, toStorageError } from '../atomic-file.ts';
+import { replaceFile, systemCode, toStorageError } from '../atomic-file.ts';
+import { throwIfAborted } from '../abort.ts';
 import { toTrainerError, TrainerError } from '../errors.ts';
 import { changed, truncated } from './storage-errors.ts';
 import { compareKeys, type ListedObject, type ObjectFacts, type Storage, type StreamOptions } from './storage.ts';

@@ -1,6 +1,6 @@
 /** Saves the engine's state: a snapshot at the step boundary, then the shards in a thread of their own while training goes on. */
 import { planCheckpoint } from '../../shared/checkpoint/shard-plan.ts';
-import { abortable } from '../abortable.ts';
+import { abortable } from '../../shared/abort.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { WrittenShards } from './shard-writer.ts';
 import { TensorSnapshot } from './snapshot.ts';

@@ -2,7 +2,7 @@
  * Writes this worker's part of a checkpoint in a thread of its own, from shared memory, while training goes on.
  */
 import { shardsOfRank, type ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
-import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { assertInvariant, fromErrorRecord, TrainerError } from '../../shared/errors.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import type { WriteOutcome, WriteTask, WrittenShards } from './shard-writer.ts';

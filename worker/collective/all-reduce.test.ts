@@ -5,16 +5,15 @@ import fc from 'fast-check';
 import type { TrainerError, ErrorCode } from '../../shared/errors.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { RandomStream } from '../../shared/random.ts';
-import { Collective } from './all-reduce.ts';
-import type { CollectiveOptions } from './collective-options.ts';
-import { Arena, planArena } from './arena.ts';
-import { planBuckets, type BucketPlan, type GradientPrecision } from './bucket-plan.ts';
-import { FRAME_PART, FRAME_SUM } from './frame-header.ts';
+import { Collective, type CollectiveOptions } from './all-reduce.ts';
+import { Arena, planArena } from '../arena/arena.ts';
+import { planBuckets, type BucketPlan, type GradientPrecision } from '../arena/bucket-plan.ts';
+import { FRAME_PART, FRAME_SUM } from '../mesh/frame-header.ts';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree, type LaneRun, type LaneTree } from '../../shared/lane-tree.ts';
-import { SimulatedNetwork } from './simulated-links.ts';
+import { SimulatedNetwork } from '../mesh/simulated-links.fixture.ts';
 import { NORM_BLOCK_BYTES } from './gradient-norm.ts';
-import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.ts';
+import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.fixture.ts';
 import type { StepResult } from './step-tally.ts';
 
 interface Setup {

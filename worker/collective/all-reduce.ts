@@ -9,18 +9,17 @@
  * that it has not announced yet, and nothing else touches slot 0. Steps of a generation are numbered without gaps. After a
  * failure the object is dead: all links are closed and the step is repeated by another generation.
  */
-import type { Clock } from '../../shared/clock.ts';
-import { systemClock } from '../../shared/clock.ts';
+import { type Clock, systemClock } from '../../shared/clock.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
-import { planPieces, widenedBytes, type Piece } from './bucket-plan.ts';
-import { DEFAULT_COLLECTIVE_OPTIONS, type CollectiveInit, type CollectiveOptions } from './collective-options.ts';
-import { FRAME_PART, FRAME_SUM, type FrameHeader, type FramePlace } from './frame-header.ts';
-import type { ChecksumState } from './line-checksum.ts';
-import type { FrameSink, Link } from './link.ts';
+import { planPieces, widenedBytes, type Piece, type BucketPlan } from '../arena/bucket-plan.ts';
+import { FRAME_PART, FRAME_SUM, type FrameHeader, type FramePlace } from '../mesh/frame-header.ts';
+import type { ChecksumState } from '../arena/line-checksum.ts';
+import type { FrameSink, Link } from '../mesh/peer-channel.ts';
 import { PiecePasses, type Payload } from './piece-passes.ts';
 import { StepExchange, type ExchangeShape } from './step-exchange.ts';
-import { RunningStep } from './running-step.ts';
-import { StepTally, type StepResult } from './step-tally.ts';
+import { RunningStep, StepTally, type StepResult } from './step-tally.ts';
+import type { Arena } from '../arena/arena.ts';
+import type { LaneTree } from '../../shared/lane-tree.ts';
 
 export class Collective {
   /** Resolves with the reason when the collective has failed or was closed; never rejects. */
@@ -286,4 +285,37 @@ export class Collective {
     this.#reportFailure(error);
     for (const link of this.#links.values()) link.close(code, `rank ${this.#shape.rank}: ${error.message}`);
   }
+}
+
+// FOLDED all-reduce.ts
+/** What a Collective is made of, and what can be chosen about the all-reduce; costs are in bench/RESULTS.md. */
+
+export interface CollectiveOptions {
+  /** Most bytes of one payload, a multiple of 64. */
+  readonly frameBytes: number;
+  /** Checksum every payload before its bytes are used. */
+  readonly verify: boolean;
+  /** Longest time without any progress once the own buckets are all ready. */
+  readonly timeoutMs: number;
+}
+
+export const DEFAULT_COLLECTIVE_OPTIONS: CollectiveOptions = {
+  frameBytes: 512 << 10,
+  verify: true,
+  timeoutMs: 60_000,
+};
+
+export interface CollectiveInit {
+  readonly arena: Arena;
+  readonly plan: BucketPlan;
+  readonly laneTree: LaneTree;
+  readonly rank: number;
+  readonly epoch: number;
+  readonly generation: number;
+  /** Number of the generation's first step. */
+  readonly firstStep: number;
+  /** One per peer, not yet started. */
+  readonly links: readonly Link[];
+  readonly options?: Partial<CollectiveOptions>;
+  readonly clock?: Clock;
 }

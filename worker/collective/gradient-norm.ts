@@ -6,8 +6,8 @@
  * bucket plan only, so the value is the same for every world size; a block that more than one piece has a share in is summed when
  * its bucket is complete.
  */
-import type { Arena } from './arena.ts';
-import type { Bucket, BucketPlan, Piece } from './bucket-plan.ts';
+import type { Arena } from '../arena/arena.ts';
+import type { Bucket, BucketPlan, Piece } from '../arena/bucket-plan.ts';
 
 /** Fits a core's first cache together with an operand. */
 export const NORM_BLOCK_BYTES = 16384;

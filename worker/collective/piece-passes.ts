@@ -8,11 +8,11 @@
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { LaneTree } from '../../shared/lane-tree.ts';
-import type { Arena } from './arena.ts';
-import type { Piece } from './bucket-plan.ts';
-import type { FrameHeader } from './frame-header.ts';
+import type { Arena } from '../arena/arena.ts';
+import type { Piece } from '../arena/bucket-plan.ts';
+import type { FrameHeader } from '../mesh/frame-header.ts';
 import type { GradientNorm } from './gradient-norm.ts';
-import { finishChecksum, type ChecksumState } from './line-checksum.ts';
+import { finishChecksum, type ChecksumState } from '../arena/line-checksum.ts';
 
 export interface PiecePassesInit {
   readonly arena: Arena;

@@ -9,8 +9,8 @@
  * Pure state: no sockets, no memory, no clock.
  */
 import { TrainerError } from '../../shared/errors.ts';
-import type { Piece } from './bucket-plan.ts';
-import { describeFrame, FRAME_PART, FRAME_SUM, type FramePlace } from './frame-header.ts';
+import type { Piece } from '../arena/bucket-plan.ts';
+import { describeFrame, FRAME_PART, FRAME_SUM, type FramePlace } from '../mesh/frame-header.ts';
 
 /** What stays the same over the steps of a generation. */
 export interface ExchangeShape {

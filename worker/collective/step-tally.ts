@@ -7,11 +7,11 @@
  * Sum of squares: gradient-norm.ts.
  */
 import type { Clock } from '../../shared/clock.ts';
-import { assertInvariant } from '../../shared/errors.ts';
-import type { Arena } from './arena.ts';
-import type { BucketPlan, Piece } from './bucket-plan.ts';
+import { assertInvariant, type TrainerError } from '../../shared/errors.ts';
+import type { Arena } from '../arena/arena.ts';
+import type { BucketPlan, Piece } from '../arena/bucket-plan.ts';
 import { GradientNorm } from './gradient-norm.ts';
-import { combineChecksums, emptyChecksum, finishChecksum, type ChecksumState } from './line-checksum.ts';
+import { combineChecksums, emptyChecksum, finishChecksum, type ChecksumState } from '../arena/line-checksum.ts';
 import type { ExchangeShape } from './step-exchange.ts';
 
 /** When a bucket was under way, ms from startStep. */
@@ -166,5 +166,44 @@ export class StepTally {
     const start = this.#arena.slotAddress(0, 0);
     const found = this.#arena.kernels.findNonFinite(start, this.#plan.gradientBytes);
     return found === null ? null : found - start;
+  }
+}
+
+// FOLDED step-tally.ts
+/** The promise of a step's all-reduce while it is under way, its tally, and the signal that it is over. */
+
+export class RunningStep {
+  readonly tally: StepTally;
+  readonly result: Promise<StepResult>;
+  readonly settled: Promise<void>;
+  readonly #over = new AbortController();
+  #resolve!: (result: StepResult) => void;
+  #reject!: (error: TrainerError) => void;
+
+  constructor(tally: StepTally) {
+    this.tally = tally;
+    this.result = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // The caller has the promise; one that looks later must not crash the process meanwhile.
+    this.settled = this.result.then(
+      () => undefined,
+      () => undefined,
+    );
+  }
+
+  get over(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  resolve(result: StepResult): void {
+    this.#resolve(result);
+    this.#over.abort();
+  }
+
+  reject(error: TrainerError): void {
+    this.#reject(error);
+    this.#over.abort();
   }
 }

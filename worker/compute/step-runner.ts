@@ -3,30 +3,21 @@
  * then the update from the reduced gradient. Everything that decides bits is in the order of lanes and microbatches.
  */
 import type { Clock } from '../../shared/clock.ts';
-import { throwIfAborted } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
-import type { Arena } from '../collective/arena.ts';
-import type { BucketPlan } from '../collective/bucket-plan.ts';
-import type { LaneTree } from '../../shared/lane-tree.ts';
+import type { LaneSums, StepTimes, Member } from '../../shared/protocol/messages.ts';
+import { Arena, type ArenaLayout } from '../arena/arena.ts';
+import type { BucketPlan } from '../arena/bucket-plan.ts';
+import { type LaneTree, planLaneTree } from '../../shared/lane-tree.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { LaneRows } from '../feed/feed-messages.ts';
-import type { LinkEvent } from '../link/link-messages.ts';
-import { LaneGradient } from './lane-gradient.ts';
-import { LaneLoss } from './lane-loss.ts';
-import type { ProgressCell } from './progress-cell.ts';
-
-export type Deal = Extract<LinkEvent, { kind: 'deal' }>;
-export type Reduced = Extract<LinkEvent, { kind: 'reduced' }>;
-
-/** What the runner needs of the link. */
-export interface Reducer {
-  beginStep(step: number): void;
-  bucketReady(bucket: number): void;
-  /** @throws what broke the collective, ABORTED */
-  reduced(step: number, signal: AbortSignal): Promise<Reduced>;
-}
+import type { Deal, Reducer } from '../network/network-messages.ts';
+import { LaneGradient, LaneLoss } from './lane-gradient.ts';
+import type { ProgressCell } from '../network/progress-cell.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { microbatchesPerLane } from '../feed/start-feed.ts';
+import { planGradient } from '../collective/plan-gradient.ts';
 
 export interface StepRunnerInit {
   readonly engine: Engine;
@@ -185,4 +176,34 @@ function findBadLosses(lanes: readonly LaneSums[]): BadLoss[] {
     ...tasks.filter(({ loss }) => !Number.isFinite(loss)).map(({ task, loss }) => ({ lane, task, loss: String(loss) })),
     ...(Number.isFinite(zLoss) ? [] : [{ lane, task: null, loss: String(zLoss) }]),
   ]);
+}
+
+// FOLDED step-runner.ts
+/** The runner of a generation's steps, from what the coordinator said of it and the memory that the link thread gave it. */
+
+export interface CreateStepRunnerInit {
+  readonly config: RunConfig;
+  readonly engine: Engine;
+  readonly feed: Pick<Feed, 'next' | 'release'>;
+  readonly memory: WebAssembly.Memory;
+  readonly layout: ArenaLayout;
+  readonly rank: number;
+  readonly members: readonly Member[];
+  readonly reducer: Reducer;
+  readonly progress: ProgressCell;
+  readonly clock: Clock;
+}
+
+export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
+  const { config, memory, layout, members, ...rest } = init;
+  return new StepRunner({
+    ...rest,
+    arena: new Arena(layout, memory),
+    plan: planGradient(config),
+    laneTree: planLaneTree(
+      config.training.numLanes,
+      members.map(({ lanes }) => lanes),
+    ),
+    microbatchesPerLane: microbatchesPerLane(config),
+  });
 }

@@ -14,8 +14,8 @@ import {
 import { tensorBytes, type TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Engine } from '../engine/engine.ts';
-import { formOf, nobody } from '../link/link-session.fixture.ts';
-import type { LinkRequest } from '../link/link-messages.ts';
+import { formOf, nobody } from '../network/network-session.fixture.ts';
+import type { LinkRequest } from '../network/network-messages.ts';
 import { initialiseParameters } from '../model/initialise.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import { loadState } from './load-state.ts';

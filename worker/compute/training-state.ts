@@ -9,7 +9,7 @@ import { assertInvariant } from '../../shared/errors.ts';
 import type { HeldState } from '../../shared/protocol/messages.ts';
 import { TensorSnapshot } from '../checkpoint/snapshot.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Command, CoordinatorCommand, Link } from '../link/link.ts';
+import type { Command, CoordinatorCommand, Link } from '../network/network-client.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import type { loadState } from './load-state.ts';
 

@@ -7,7 +7,7 @@ import { readLocality } from '../../shared/transport/local-socket.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import type { Connection, Transport } from '../../shared/transport/transport.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
-import type { SocketKind } from '../collective/connect-mesh.ts';
+import type { SocketKind } from '../mesh/connect-mesh.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { decodePieceHeader, encodePieceHeader, PIECE_HEADER_BYTES, STATE_WINDOW } from './state-frames.ts';
 import { planPieces, type StateTensors } from './state-pieces.ts';

@@ -3,8 +3,8 @@ import type { Clock } from '../../shared/clock.ts';
 import { toTrainerError, type TrainerError } from '../../shared/errors.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
 import type { Connection, Transport } from '../../shared/transport/transport.ts';
-import type { SocketKind } from '../collective/connect-mesh.ts';
-import { planRoutes } from '../collective/data-address.ts';
+import type { SocketKind } from '../mesh/connect-mesh.ts';
+import { planRoutes } from '../mesh/data-port.ts';
 import { PIECE_HEADER_BYTES } from './state-frames.ts';
 import { MAX_PIECE_BYTES } from './state-pieces.ts';
 
@@ -12,7 +12,7 @@ const FIRST_RETRY_MS = 10;
 const LONGEST_RETRY_MS = 250;
 
 export interface DialHolderInit {
-  /** As announced by the holder (data-address.ts). */
+  /** As announced by the holder (data-port.ts). */
   readonly url: string;
   readonly path: string;
   readonly transport: Transport;

@@ -7,8 +7,8 @@ import {
   encodePieceHeader,
   encodeStateRequest,
   PIECE_HEADER_BYTES,
-  STATE_REQUEST_BYTES,
 } from './state-frames.ts';
+import { STATE_REQUEST_BYTES } from '../mesh/data-port.ts';
 
 const request = { step: 412, piece: 258, layout: 0xcbf43926 };
 const REQUEST_HEX = '45585331' + '01000000' + '9c010000' + '02010000' + '2639f4cb';

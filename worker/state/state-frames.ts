@@ -26,8 +26,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { TrainerError } from '../../shared/errors.ts';
-
-export const STATE_REQUEST_BYTES = 24;
+import { STATE_REQUEST_BYTES } from '../mesh/data-port.ts';
 export const PIECE_HEADER_BYTES = 28;
 /** Most requests to one holder that are not answered yet. */
 export const STATE_WINDOW = 4;

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import type { TrainerError } from '../../shared/errors.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import type { CloseInfo, Connection } from '../../shared/transport/transport.ts';
-import { formatStatePath } from '../collective/data-port.ts';
+import { formatStatePath } from '../mesh/data-port.ts';
 import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES, STATE_WINDOW } from './state-frames.ts';
 import { planPieces } from './state-pieces.ts';
 import { StateServer } from './state-server.ts';

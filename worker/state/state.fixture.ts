@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import type { TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
 import type { Connection, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { TensorSnapshot } from '../checkpoint/snapshot.ts';
-import { DataPort } from '../collective/data-port.ts';
+import { DataPort } from '../mesh/data-port.ts';
 import { copyState, type CopyStateInit } from './copy-state.ts';
 import { decodeStateRequest, encodePieceHeader, type StateRequest } from './state-frames.ts';
 import { planPieces, type StateTensors } from './state-pieces.ts';

@@ -1,0 +1,242 @@
+/**
+ * One checkpoint at a time, when it is due: asks the members to write their shards, collects what they wrote, and publishes.
+ * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
+ */
+import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { relative } from 'node:path';
+import type { Runtime } from '../../shared/runtime.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Generation } from '../membership/generation.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import type { SavedMessage, FailedMessage } from '../../shared/protocol/messages.ts';
+import type { CheckpointStore } from './checkpoint-store.ts';
+import { decideCheckpoint, type ScheduleOptions } from './schedule.ts';
+import { judgeDigests } from '../step/divergence.ts';
+import { nameSome } from '../../shared/list-names.ts';
+import type { RunCursor } from '../deal/rate-changes.ts';
+import type { WorkerHandle } from '../membership/worker-handle.ts';
+
+export interface SaverInit {
+  readonly config: Pick<RunConfig, 'checkpoint'>;
+  readonly epoch: number;
+  readonly checkpoints: CheckpointStore;
+  readonly journal: Pick<Journal, 'append'>;
+  /** Paths in the journal are relative to it. */
+  readonly runFolder: string;
+  /** Undefined where the run starts from the seed: then there is nothing to save at step 0. */
+  readonly newest: CheckpointRef | undefined;
+  readonly runtime: Runtime;
+}
+
+/** A published checkpoint. */
+export interface CheckpointRef {
+  readonly step: number;
+  readonly path: string;
+  readonly paramDigest: string;
+}
+
+/** A state to save. */
+export interface SavePoint {
+  /** Updates applied: the writers are there after the steps dealt so far. */
+  readonly step: number;
+  readonly cursor: RunCursor;
+  readonly generation: Generation;
+}
+
+/** What came of a checkpoint when all its writers have answered. */
+export type SaveOutcome =
+  | { readonly kind: 'published'; readonly checkpoint: CheckpointRef }
+  /** It was abandoned: more than half of the writers hold the same parameters, these do not. */
+  | {
+      readonly kind: 'differ';
+      readonly outliers: readonly Outlier[];
+      readonly majority: string;
+      readonly error: TrainerError;
+    };
+
+export interface Outlier {
+  readonly worker: WorkerHandle;
+  readonly digest: string;
+}
+
+interface Writing extends SavePoint {
+  readonly writingFolder: string;
+  readonly startedMs: number;
+  readonly writers: readonly WorkerHandle[];
+  readonly saved: Map<WorkerHandle, SavedMessage>;
+}
+
+export class Saver {
+  readonly #init: SaverInit;
+  readonly #schedule: ScheduleOptions;
+  #writing: Writing | undefined;
+  /** One message a writer at most. */
+  readonly #kept = new Map<WorkerHandle, SavedMessage | FailedMessage>();
+  #newest: CheckpointRef | undefined;
+  #savedAtMs: number;
+
+  constructor(init: SaverInit) {
+    this.#init = init;
+    const { everySteps, everyMinutes } = init.config.checkpoint;
+    this.#schedule = {
+      ...(everySteps === undefined ? {} : { everySteps }),
+      ...(everyMinutes === undefined ? {} : { everyMs: everyMinutes * 60_000 }),
+      atEnd: true,
+    };
+    this.#newest = init.newest;
+    this.#savedAtMs = init.runtime.clock.monotonicMs();
+  }
+
+  /** The newest checkpoint. Workers load it where no worker holds the state. */
+  get newest(): CheckpointRef | undefined {
+    return this.#newest;
+  }
+
+  /** Step of the newest checkpoint; 0 where there is none: the seed. */
+  get savedStep(): number {
+    return this.#newest?.step ?? 0;
+  }
+
+  /** Why the state after this step is to be saved; undefined where it is not. @param isEnd no step comes after it */
+  whyDue(step: number, isEnd: boolean): string | undefined {
+    const [savedStep, savedAtMs] = [this.savedStep, this.#savedAtMs];
+    const writing = this.#writing === undefined ? {} : { writingStep: this.#writing.step };
+    const state = { step, isEnd, savedStep, savedAtMs, ...writing };
+    const { save, reason } = decideCheckpoint(this.#init.runtime.clock.monotonicMs(), state, this.#schedule);
+    return save ? reason : undefined;
+  }
+
+  /** The checkpoint that is being written: since when (ms of the clock), and whose shards are missing. */
+  get writing():
+    { readonly step: number; readonly sinceMs: number; readonly missing: readonly WorkerHandle[] } | undefined {
+    if (this.#writing === undefined) return undefined;
+    return { step: this.#writing.step, sinceMs: this.#writing.startedMs, missing: this.missing() };
+  }
+
+  /** Members whose shards are still missing. */
+  missing(): WorkerHandle[] {
+    return this.#writing?.writers.filter((writer) => !this.#writing?.saved.has(writer)) ?? [];
+  }
+
+  /**
+   * Asks the writers for their shards; number i of the shards belongs to writer i mod their number.
+   * @param stateStep a state from this step on is that of the point: those between were skipped
+   * @throws DISK_FULL, PATH_UNUSABLE
+   */
+  async start(
+    point: SavePoint,
+    writers: readonly WorkerHandle[],
+    reason: string,
+    stateStep: number = point.step,
+  ): Promise<void> {
+    const { step } = point;
+    const { generation } = point.generation;
+    const { checkpoints, epoch, runtime } = this.#init;
+    const { clock, log } = runtime;
+    const ids = { epoch, generation, step, stateStep };
+    const writingFolder = await checkpoints.begin({ step, epoch, generation });
+    this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
+    for (const [writer, handle] of writers.entries())
+      handle.send({ kind: 'save', ...ids, folder: writingFolder, writer, numWriters: writers.length });
+    log.debug({ step, reason }, 'checkpoint started');
+  }
+
+  /** Whether what a worker has written belongs to the checkpoint under way, and not to one that was abandoned. */
+  isWriting(worker: WorkerHandle, { step, generation }: SavedMessage): boolean {
+    const writing = this.#writing;
+    return writing?.step === step && writing.generation.generation === generation && writing.writers.includes(worker);
+  }
+
+  /**
+   * Whether a worker could not write its shards of the checkpoint under way, which may be of a generation that is over. That links have
+   * ended is no such failure.
+   */
+  isUnwritten(worker: WorkerHandle, { epoch, generation, error }: FailedMessage): boolean {
+    const { reaction } = fromErrorRecord(error);
+    const isOfLinks = reaction === 'transport' || reaction === 'protocol';
+    const isItsTurn = this.#writing?.generation.generation === generation && this.missing().includes(worker);
+    return isItsTurn && epoch === this.#init.epoch && !isOfLinks;
+  }
+
+  /** Forgets the checkpoint under way and removes what was written of it. Call it when nobody writes any more. */
+  async abandon(reason: string): Promise<void> {
+    const writing = this.#writing;
+    if (writing === undefined) return;
+    this.#writing = undefined;
+    this.#init.runtime.log.warn({ step: writing.step, reason }, 'checkpoint abandoned');
+    await this.#init.checkpoints.discard(writing.writingFolder);
+  }
+
+  /** What one member said of its shards while no generation was at work. Nothing where it is of another checkpoint. */
+  keep(worker: WorkerHandle, message: SavedMessage | FailedMessage): void {
+    const isOfThis = message.kind === 'saved' ? this.isWriting(worker, message) : this.isUnwritten(worker, message);
+    if (isOfThis) this.#kept.set(worker, message);
+  }
+
+  /** What was kept, to be taken now. */
+  takeKept(): (readonly [WorkerHandle, SavedMessage | FailedMessage])[] {
+    const kept = [...this.#kept];
+    this.#kept.clear();
+    return kept;
+  }
+
+  /**
+   * Takes what one member wrote.
+   * @returns what came of the checkpoint once all have written
+   * @throws MESSAGE_INVALID, DISK_FULL, STATE_DIVERGED where writers differ and nobody can tell which is right
+   */
+  async saved(worker: WorkerHandle, message: SavedMessage): Promise<SaveOutcome | undefined> {
+    const writing = this.#writing;
+    if (writing === undefined || !this.isWriting(worker, message))
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `${worker.workerId} saved step ${message.step}, which nobody asked it for`,
+      );
+    writing.saved.set(worker, message);
+    if (writing.saved.size < writing.writers.length) return undefined;
+    return (await this.#differ(writing)) ?? { kind: 'published', checkpoint: await this.#publish(writing) };
+  }
+
+  /** Undefined where all writers hold the same. @throws STATE_DIVERGED */
+  async #differ({ step, writers, saved }: Writing): Promise<SaveOutcome | undefined> {
+    const digests = writers.map((writer, rank) => ({ rank, digest: saved.get(writer)!.paramDigest }));
+    const verdict = judgeDigests(digests);
+    if (verdict.kind === 'agree') return undefined;
+    const held = writers.map(({ workerId }, i) => `${workerId} holds ${digests[i]!.digest}`);
+    const error = new TrainerError('STATE_DIVERGED', `step ${step}: ${nameSome(held)}; not published`);
+    if (verdict.kind === 'no-majority') throw error;
+    await this.abandon('its writers hold different parameters');
+    const outliers = verdict.ranks.map((rank) => ({ worker: writers[rank]!, digest: digests[rank]!.digest }));
+    return { kind: 'differ', outliers, majority: verdict.majority, error };
+  }
+
+  async #publish({
+    step,
+    cursor,
+    startedMs,
+    writers,
+    saved,
+    generation,
+    writingFolder,
+  }: Writing): Promise<CheckpointRef> {
+    const { checkpoints, journal, runFolder, runtime } = this.#init;
+    const { clock, log } = runtime;
+    const { paramDigest } = saved.get(writers[0]!)!;
+    const workerFiles = writers.map((writer) => {
+      const { files, paramDigest: digest } = saved.get(writer)!;
+      return { workerId: writer.workerId, files, paramDigest: digest };
+    });
+    const { generation: number, members, engineFingerprint } = generation;
+    const point = { step, cursor, generation: number, worldSize: members.length, engineFingerprint };
+    const published = await checkpoints.publish({ ...point, writingFolder, workerFiles, paramDigest });
+    this.#writing = undefined;
+    this.#newest = published;
+    this.#savedAtMs = clock.monotonicMs();
+    const ms = Math.round(clock.monotonicMs() - startedMs);
+    log.info({ ...published, ms }, 'checkpoint published');
+    const path = relative(runFolder, published.path);
+    await journal.append({ kind: 'checkpoint-published', step, path, paramDigest });
+    for (const removed of await checkpoints.prune(step)) log.info({ ...removed }, 'checkpoint removed');
+    return published;
+  }
+}

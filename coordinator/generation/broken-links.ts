@@ -1,0 +1,63 @@
+/**
+ * Decides which member is left out when generations keep breaking on their links. Pure, apart from its counts.
+ *
+ * Definition: a generation broke on its links if all members are alive and one of them lost, or could not make, a link. A committed step
+ * starts the count anew. Each failure names the member that reports it, and the members at the other end where it knows them.
+ *
+ * Rule: after one or two such generations the same members try again. After the third the member named most often is left out; among
+ * equals, the one with the highest rank. A member that alone holds the state is never left out.
+ */
+import { nameSome } from '../../shared/list-names.ts';
+import type { LinkFailure } from '../membership/generation.ts';
+
+/** Consecutive generations broken on their links after which a member is left out. */
+const MAX_IN_A_ROW = 3;
+
+export interface LeftOut {
+  readonly workerId: string;
+  readonly reason: string;
+}
+
+export class BrokenLinks {
+  #numInARow = 0;
+  #step = -1;
+  readonly #named = new Map<string, number>();
+
+  /**
+   * Counts one more generation that broke on its links.
+   * @param step the last committed one
+   * @param members ids in rank order @param mayLeave whether the run can do without a member
+   * @returns the member to leave out; undefined where all try again
+   */
+  broke(
+    step: number,
+    failures: readonly LinkFailure[],
+    members: readonly string[],
+    mayLeave: (workerId: string) => boolean,
+  ): LeftOut | undefined {
+    if (step !== this.#step) this.forget();
+    this.#step = step;
+    this.#numInARow += 1;
+    for (const id of failures.flatMap(({ workerId, peers }) => [workerId, ...peers]))
+      this.#named.set(id, (this.#named.get(id) ?? 0) + 1);
+    if (this.#numInARow < MAX_IN_A_ROW) return undefined;
+    const candidates = members
+      .map((workerId, rank) => ({ workerId, rank, count: this.#named.get(workerId) ?? 0 }))
+      .filter(({ workerId, count }) => count > 0 && mayLeave(workerId))
+      .sort((a, b) => b.count - a.count || b.rank - a.rank);
+    const [chosen] = candidates;
+    if (chosen === undefined) return undefined;
+    const named = [...this.#named].sort(([, a], [, b]) => b - a).map(([id, count]) => `${id} ${count} times`);
+    const reason =
+      `${this.#numInARow} generations in a row broke on their links after step ${step}, ` +
+      `and the failures name ${nameSome(named)}: ${chosen.workerId} is left out for a while`;
+    this.forget();
+    return { workerId: chosen.workerId, reason };
+  }
+
+  /** Call it when a generation ended for another reason. */
+  forget(): void {
+    this.#numInARow = 0;
+    this.#named.clear();
+  }
+}

@@ -1,0 +1,69 @@
+/** Penalties after a broken generation: members are struck, dropped, or left out for a while. */
+import { TrainerError } from '../../shared/errors.ts';
+import type { BrokenGeneration, Generation } from '../membership/generation.ts';
+import type { Roster } from '../membership/roster.ts';
+import type { Committer } from '../step/committer.ts';
+import { BrokenLinks } from './broken-links.ts';
+
+export class Penalties {
+  readonly #roster: Roster;
+  readonly #committer: Committer;
+  readonly #brokenLinks = new BrokenLinks();
+  readonly #divergence = new RepeatedDivergence();
+
+  constructor(roster: Roster, committer: Committer) {
+    this.#roster = roster;
+    this.#committer = committer;
+  }
+
+  /**
+   * Call it when the members have aborted.
+   * @param step the last one that was committed when the generation broke
+   * @throws GRADIENT_DIVERGED where ranks differ without a majority in the same step again and again
+   */
+  apply({ error, culprits = [], links, outliers }: BrokenGeneration, { members }: Generation, step: number): void {
+    const roster = this.#roster;
+    for (const outlier of outliers ?? []) roster.strike(outlier, step + 1, error.message);
+    const repeated = outliers?.length === 0 ? this.#divergence.add(step, error) : undefined;
+    if (repeated !== undefined) throw repeated;
+    for (const culprit of culprits) {
+      roster.strike(culprit, step + 1, error.message);
+      if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed, its socket lives
+    }
+    const areAllConnected = members.every((worker) => roster.of(worker) !== undefined);
+    if (links === undefined || !areAllConnected) {
+      this.#brokenLinks.forget();
+      return;
+    }
+    const ids = members.map(({ workerId }) => workerId);
+    const leftOut = this.#brokenLinks.broke(this.#committer.step, links, ids, (id) => this.#canBeSpared(id));
+    if (leftOut !== undefined) roster.leaveOut(leftOut.workerId, leftOut.reason);
+  }
+
+  /** Another worker holds the state, or no worker does. */
+  #canBeSpared(workerId: string): boolean {
+    const holders = this.#roster.ready.filter(({ heldStep }) => this.#committer.isState(heldStep));
+    return holders.length === 0 || holders.some(({ worker }) => worker.workerId !== workerId);
+  }
+}
+
+/** Consecutive divergences in one step after which the run ends. */
+const MAX_IN_A_ROW = 3;
+
+/**
+ * Counts how often ranks differ in the same step without a state that can be trusted. Such a step is done again from an earlier state, but
+ * not without end.
+ */
+export class RepeatedDivergence {
+  #step = -1;
+  #count = 0;
+
+  /** @param step the furthest that was ever committed @returns the error that ends the run; undefined while it may try again */
+  add(step: number, error: TrainerError): TrainerError | undefined {
+    this.#count = step === this.#step ? this.#count + 1 : 1;
+    this.#step = step;
+    if (this.#count < MAX_IN_A_ROW) return undefined;
+    const message = `${this.#count} times in a row ranks differed and no state was left that can be trusted; the last time: ${error.message}`;
+    return new TrainerError(error.code, message, { cause: error });
+  }
+}

@@ -1,0 +1,311 @@
+/**
+ * Trains one generation: deals steps a few ahead, commits each step when all ranks have reported it, saves on schedule. It does not decide
+ * who is a member: it returns how the generation ended. Steps that were dealt and not committed are dealt again to the next generation.
+ */
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { nameSome } from '../../shared/list-names.ts';
+import type { FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
+import type { Runtime } from '../../shared/runtime.ts';
+import type { Saver } from '../checkpoint/saver.ts';
+import type { DealtSteps } from '../deal/dealt-steps.ts';
+import type { RunCursor } from '../deal/rate-changes.ts';
+import type { StepDeal } from '../deal/step-dealer.ts';
+import { Watch } from '../health/deadline-watch.ts';
+import type { WorkerSpeeds } from '../health/lane-speeds.ts';
+import { SpeedWatch } from '../health/speed-watch.ts';
+import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
+import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
+import type { Roster } from '../membership/roster.ts';
+import type { RunPhase } from '../membership/run-phase.ts';
+import type { WorkerHandle } from '../membership/worker-handle.ts';
+import type { Committer } from '../step/committer.ts';
+import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
+import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
+import type { Settling } from '../step/step-settlement.ts';
+
+/** Interval of the deadline checks while no event comes, ms. */
+const TICK_MS = 200;
+
+/** A step from its deal to its commit. */
+export interface StepParts {
+  readonly deals: DealtSteps;
+  readonly settling: Settling;
+  readonly committer: Committer;
+  readonly nonFinite: NonFinitePolicy;
+}
+
+export interface TrainingInit {
+  readonly config: RunConfig;
+  readonly taskNames: readonly string[];
+  readonly generation: Generation;
+  readonly membership: { readonly server: Pick<ControlServer, 'events'>; readonly roster: Roster };
+  readonly steps: StepParts;
+  readonly saver: Saver;
+  readonly speeds: WorkerSpeeds;
+  readonly phase: Pick<RunPhase, 'stopReason'>;
+  readonly runtime: Runtime;
+}
+
+export class Training {
+  readonly #init: TrainingInit;
+  readonly #openSteps: OpenSteps;
+  readonly #watch: Watch;
+  readonly #ranks: ReadonlyMap<WorkerHandle, number>;
+  readonly #nonFinite = new NonFiniteSteps();
+  readonly #speedWatch: SpeedWatch;
+  /** The last step that the members were sent. */
+  #sentStep: number;
+  /** Time at which the oldest open step became the oldest, ms of the clock. Meaningless while no step is open. */
+  #openSinceMs: number;
+
+  /** Assumes that all members hold the state of the committed step. */
+  constructor(init: TrainingInit) {
+    this.#init = init;
+    const { config, generation, steps, saver, speeds, runtime } = init;
+    const { clock, log } = runtime;
+    const { committer } = steps;
+    const { members } = generation;
+    this.#openSteps = steps.settling.begin(pastOf(generation));
+    this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
+    this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
+    this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
+    this.#sentStep = committer.step;
+    this.#openSinceMs = clock.monotonicMs();
+  }
+
+  /** One sentence for each rank or link that is slow now. */
+  get slow(): readonly string[] {
+    return this.#speedWatch.slow;
+  }
+
+  /** @throws a failure that every later generation would have as well, DISK_FULL, ABORTED */
+  async run(signal: AbortSignal): Promise<GenerationEnding> {
+    const { events } = this.#init.membership.server;
+    for (const [worker, message] of this.#init.saver.takeKept()) {
+      const broken =
+        message.kind === 'saved'
+          ? await this.#onSaved(worker, message)
+          : this.#onFailed(worker.toString(), worker, message);
+      if (broken !== undefined) return broken;
+    }
+    for (;;) {
+      await this.#dealAhead();
+      const ending = this.#endAtBoundary();
+      if (ending !== undefined) return ending;
+      const event = await events.next(TICK_MS, signal);
+      const broken = event === undefined ? undefined : await this.#onEvent(event);
+      if (broken !== undefined) return broken;
+      // Check deadlines only when the mailbox is empty: after a pause of our own, queued messages look late but are not.
+      const overdue = events.size === 0 ? this.#findOverdue() : undefined;
+      if (overdue !== undefined) return overdue;
+    }
+  }
+
+  /** Whether no step is dealt after this one. */
+  #isLast(step: number): boolean {
+    const { config, phase } = this.#init;
+    return step >= config.training.steps || phase.stopReason !== undefined;
+  }
+
+  /** Why the generation is to end at the next step boundary: a ready worker can join, or lanes are to move. */
+  #changeReason(): string | undefined {
+    const { config, membership, generation } = this.#init;
+    const maxWorkers = config.cluster.maxWorkers ?? config.training.numLanes;
+    const isFull = generation.members.length >= maxWorkers;
+    const joiners = isFull ? [] : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
+    return joiners.length > 0 ? `${nameSome(joiners)} joins` : this.#speedWatch.rebalanceReason;
+  }
+
+  #endAtBoundary(): GenerationEnding | undefined {
+    const { saver, steps } = this.#init;
+    const { step } = steps.committer;
+    if (this.#sentStep > step) return undefined;
+    const isLast = this.#isLast(this.#sentStep);
+    if (isLast && saver.writing === undefined && saver.savedStep === step) return { kind: 'done' };
+    const reason = isLast ? undefined : this.#changeReason();
+    return reason === undefined ? undefined : { kind: 'boundary', reason };
+  }
+
+  async #dealAhead(): Promise<void> {
+    const { steps, config, runtime } = this.#init;
+    const { deals, committer } = steps;
+    const { cursor } = this.#sentStep === committer.step ? committer : deals.of(this.#sentStep)!;
+    await this.#saveIfDue(this.#sentStep, cursor);
+    while (
+      !this.#isLast(this.#sentStep) &&
+      this.#sentStep - committer.step < config.cluster.plansAhead &&
+      this.#changeReason() === undefined
+    ) {
+      const deal = await deals.get(this.#sentStep + 1);
+      if (this.#sentStep === committer.step) this.#openSinceMs = runtime.clock.monotonicMs();
+      this.#openSteps.deal(deal);
+      this.#send(deal);
+      this.#sentStep = deal.step;
+      await this.#saveIfDue(deal.step, deal.cursor);
+    }
+  }
+
+  #send({ step, learningRate, targetTokens, lanes }: StepDeal): void {
+    const { epoch, generation, members, runs } = this.#init.generation;
+    const proveState = isProven(step, this.#init.config.training);
+    const facts = { epoch, generation, step, learningRate, targetTokens, proveState };
+    for (const [rank, member] of members.entries()) {
+      const { first, end } = runs[rank]!;
+      const own = lanes.slice(first, end).map((rows, i) => ({ lane: first + i, rows }));
+      member.send({ kind: 'deal', ...facts, lanes: own });
+    }
+  }
+
+  /** @param step the last one sent; members save the state after it @param cursor the plan's place after that step */
+  async #saveIfDue(step: number, cursor: RunCursor): Promise<void> {
+    const { saver, phase, generation } = this.#init;
+    const reason = saver.whyDue(step, this.#isLast(step));
+    if (reason === undefined) return;
+    await saver.start({ step, cursor, generation }, generation.members, phase.stopReason ?? reason);
+  }
+
+  /** @returns how the generation ended; undefined while it continues */
+  async #onEvent(event: ControlEvent): Promise<GenerationEnding | undefined> {
+    const { membership, steps } = this.#init;
+    const { worker } = event;
+    const rank = this.#ranks.get(worker);
+    if (rank === undefined) {
+      membership.roster.take(event);
+      return undefined;
+    }
+    const name = `rank ${rank}, ${worker.toString()}`;
+    switch (event.kind) {
+      case 'joined':
+        return undefined;
+      case 'lost': {
+        membership.roster.take(event);
+        const message = `${name}, was lost in step ${steps.committer.step + 1}: ${event.error.message}`;
+        return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
+      }
+      case 'message':
+        return this.#onMessage(name, rank, worker, event.message);
+    }
+  }
+
+  async #onMessage(
+    name: string,
+    rank: number,
+    worker: WorkerHandle,
+    message: WorkerEventMessage,
+  ): Promise<GenerationEnding | undefined> {
+    const { saver, generation } = this.#init;
+    // Shards may belong to a checkpoint that an earlier generation began.
+    if (message.kind === 'saved') return this.#onSaved(worker, message);
+    if (message.kind === 'failed' && saver.isUnwritten(worker, message)) return this.#onFailed(name, worker, message);
+    const isOfThis = message.epoch === generation.epoch && 'generation' in message;
+    if (!isOfThis || message.generation !== generation.generation) return undefined;
+    switch (message.kind) {
+      case 'failed':
+        return this.#onFailed(name, worker, message);
+      case 'report': {
+        const reported = this.#openSteps.report(rank, message);
+        return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
+      }
+      case 'not-finite':
+        if (message.step > this.#sentStep)
+          throw new TrainerError('MESSAGE_INVALID', `${name}: step ${message.step} was not dealt`);
+        this.#nonFinite.take(rank, message);
+        return this.#judgeNonFinite();
+      case 'formed':
+      case 'aborted':
+        throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
+    }
+  }
+
+  async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {
+    const { steps, generation, runtime } = this.#init;
+    const { clock, log } = runtime;
+    const divergence = await steps.settling.commit(reported);
+    this.#openSinceMs = clock.monotonicMs();
+    this.#speedWatch.observe(reported);
+    if (steps.nonFinite.wasRetried(reported.step)) {
+      const reason = 'the same rows gave a gradient that was not finite before; the cause is unknown';
+      log.warn({ step: reported.step, reason }, 'gradient finite again');
+    }
+    if (divergence === undefined) return this.#judgeNonFinite();
+    const { error } = divergence;
+    const outliers = generation.members.filter(({ workerId }) => divergence.outliers.includes(workerId));
+    return { kind: 'broken', error, outliers };
+  }
+
+  /** Judges the oldest open step once every rank has reported it or found it not finite. @throws GRADIENT_NOT_FINITE */
+  async #judgeNonFinite(): Promise<GenerationEnding | undefined> {
+    const { steps, generation, taskNames } = this.#init;
+    const { committer, settling, deals, nonFinite } = steps;
+    const { members } = generation;
+    const step = committer.step + 1;
+    if (!this.#nonFinite.knows(step)) return undefined;
+    const verdict = this.#nonFinite.judge(step, members.length, this.#openSteps.missingRanks(step));
+    if (verdict.kind === 'none') return undefined;
+    const { messages } = verdict;
+    const message = describeNonFinite(step, messages, (lane) => deals.of(step)!.lanes[lane]!, taskNames);
+    const error = new TrainerError('GRADIENT_NOT_FINITE', message);
+    // The gradient was finite and was applied, but the loss was not: the step has no loss to journal.
+    if (messages.some(({ isGradientFinite }) => isGradientFinite)) throw error;
+    if (verdict.kind === 'some') {
+      const applied = members.filter((_, rank) => !verdict.ranks.includes(rank));
+      // With a majority, the others are merely behind and copy the state. Without one, nobody knows which state is right.
+      const isMajority = 2 * applied.length > members.length;
+      if (!isMajority) {
+        const ids = applied.map(({ workerId }) => workerId);
+        await settling.spoil(step, ids);
+      }
+      const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
+      return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };
+    }
+    const decision = nonFinite.decide(step);
+    if (decision === 'end') throw error;
+    if (decision === 'skip') await committer.skip(message, pastOf(generation));
+    return { kind: 'broken', error };
+  }
+
+  /** The shards may come from writers of an earlier generation: outliers that are no members now were dropped already. */
+  async #onSaved(worker: WorkerHandle, message: SavedMessage): Promise<GenerationEnding | undefined> {
+    const { saver, membership, runtime } = this.#init;
+    const outcome = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
+    if (outcome?.kind !== 'differ') return undefined;
+    const { majority: expected, error } = outcome;
+    const differing = outcome.outliers.filter((outlier) => this.#ranks.has(outlier.worker));
+    if (differing.length === 0) return undefined;
+    for (const { worker: outlier, digest: found } of differing) {
+      const [rank, { workerId }] = [this.#ranks.get(outlier), outlier];
+      runtime.log.error({ step: message.step, rank, workerId, expected, found }, 'rank differs');
+    }
+    const outliers = differing.map((outlier) => outlier.worker);
+    await membership.roster.distrust(outliers.map(({ workerId }) => workerId));
+    return { kind: 'broken', error, outliers };
+  }
+
+  /**
+   * A peer's death makes links of other members fail, and their reports often arrive first: a link failure waits a little for its cause.
+   * @throws a failure that every later generation would have as well
+   */
+  #onFailed(name: string, worker: WorkerHandle, { error, peers = [] }: FailedMessage): GenerationEnding | undefined {
+    const cause = fromErrorRecord(error);
+    const message = `${name}, after step ${this.#init.steps.committer.step}: ${cause.message}`;
+    const failure = new TrainerError(cause.code, message, { cause });
+    const { reaction } = failure;
+    if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
+    if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')
+      return { kind: 'broken', error: failure, culprits: [worker] };
+    this.#watch.suspect(worker, failure, peers);
+    return undefined;
+  }
+
+  #findOverdue(): GenerationEnding | undefined {
+    const step = this.#init.steps.committer.step + 1;
+    const isOpen = this.#sentStep >= step;
+    const missing = this.#openSteps.missingRanks(step).filter((rank) => !this.#nonFinite.hasSaid(rank, step));
+    const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
+    if (overdue === undefined) return undefined;
+    const { error, late, links } = overdue;
+    for (const worker of late) worker.giveUp('WORKER_LOST', error.message);
+    return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
+  }
+}

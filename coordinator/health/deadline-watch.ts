@@ -1,0 +1,93 @@
+/** The deadlines of one generation at work: gathers what the pure rules of deadlines.ts and hang-rule.ts look at. */
+import type { Clock } from '../../shared/clock.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import type { TrainerError } from '../../shared/errors.ts';
+import type { LinkFailure } from '../membership/generation.ts';
+import { findOverdue, type Overdue, type Symptom, StalledTime } from './deadlines.ts';
+import { findHung, planHangLimits, type HangVerdict } from './hang-rule.ts';
+import type { RecentTimes } from '../step/step-times.ts';
+import type { Saver } from '../checkpoint/saver.ts';
+import type { WorkerHandle } from '../membership/worker-handle.ts';
+
+/** A look that comes so much too late says that this process itself stood still: then nobody is late, ms. */
+const OWN_PAUSE_MS = 1_000;
+
+export interface WatchInit {
+  readonly config: RunConfig;
+  readonly clock: Clock;
+  readonly saver: Pick<Saver, 'writing'>;
+  /** Of the last steps of the run. */
+  readonly stepTimes: RecentTimes;
+  /** In rank order. */
+  readonly members: readonly WorkerHandle[];
+  /** Somebody looks so often, ms. */
+  readonly tickMs: number;
+}
+
+/** The oldest step that is dealt and not committed. */
+export interface OpenStepView {
+  readonly step: number;
+  readonly sinceMs: number;
+  /** Ranks whose report is missing. */
+  readonly missing: readonly number[];
+}
+
+export interface BrokenOff extends Overdue<WorkerHandle> {
+  /** Where links between members that live are broken: who says so. */
+  readonly links?: readonly LinkFailure[];
+}
+
+export class Watch {
+  readonly #init: WatchInit;
+  readonly #stalledTime = new StalledTime();
+  #lookedMs: number;
+  #symptom: Symptom | undefined;
+  readonly #linkFailures: LinkFailure[] = [];
+
+  constructor(init: WatchInit) {
+    this.#init = init;
+    this.#lookedMs = init.clock.monotonicMs();
+  }
+
+  /** A failure that may be the effect of another one, which is yet to be heard of. @param peers ranks at the other end of a link */
+  suspect({ workerId }: WorkerHandle, error: TrainerError, peers: readonly number[]): void {
+    const { clock, members } = this.#init;
+    this.#symptom ??= { error, sinceMs: clock.monotonicMs() };
+    const ids = peers.flatMap((rank) => members[rank]?.workerId ?? []);
+    if (this.#linkFailures.length < members.length) this.#linkFailures.push({ workerId, peers: ids });
+  }
+
+  /** Look only when nothing waits to be handled. @returns why the generation cannot go on; undefined while everything is in time */
+  look(open: OpenStepView | undefined): BrokenOff | undefined {
+    const { clock, config, saver, members, tickMs } = this.#init;
+    const nowMs = clock.monotonicMs();
+    const stoodStill = nowMs - this.#lookedMs > tickMs + OWN_PAUSE_MS;
+    this.#lookedMs = nowMs;
+    if (stoodStill) return undefined;
+    const stalledMs = this.#stalledTime.look(nowMs, open?.step ?? -1, members, open?.missing ?? []);
+    const overdue = findOverdue(
+      nowMs,
+      { ...config.cluster, ...config.feed },
+      {
+        members,
+        ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
+        ...(open === undefined ? {} : { step: { ...open, stalledMs }, hang: this.#findHung(open) }),
+        ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
+      },
+    );
+    if (overdue?.isLinks !== true) return overdue;
+    const waiting = (open?.missing ?? []).map((rank) => ({ workerId: members[rank]!.workerId, peers: [] }));
+    return { ...overdue, links: this.#symptom === undefined ? waiting : this.#linkFailures };
+  }
+
+  #findHung({ missing }: OpenStepView): HangVerdict {
+    const { config, stepTimes, members } = this.#init;
+    const limits = planHangLimits(stepTimes, { ...config.cluster, ...config.feed });
+    const isMissing = new Set(missing);
+    const views = members.map(({ workerId, phase, progressMs, beatMs, stalledMs }, rank) => {
+      const hasReported = !isMissing.has(rank);
+      return { rank, workerId, phase, movedAtMs: progressMs, heardAtMs: beatMs, stalledMs, hasReported };
+    });
+    return findHung(limits, views);
+  }
+}

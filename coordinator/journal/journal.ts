@@ -1,0 +1,271 @@
+/**
+ * The journal of a run: an append-only file, one record a line, each on disk before anything is built on it.
+ *
+ *   line = crc32 of the JSON text (8 hex digits) · space · JSON · newline
+ *
+ * `append` resolves after fsync, and there is one fsync for each record: whatever a crash or a power cut leaves, only the
+ * last line can be torn. Replay cuts a torn last line off (nobody was told that it is there) and refuses any other damage.
+ * While the disk is full the record waits for room, and those after it wait behind it. Assumes one writer (the lock of the run folder)
+ * and a disk that keeps what fsync reported.
+ */
+import { createReadStream } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
+import { throwIfAborted } from '../../shared/abort.ts';
+import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import {
+  applyRecord,
+  EMPTY_JOURNAL_STATE,
+  journalRecordSchema,
+  type JournalRecord,
+  type JournalState,
+} from './journal-records.ts';
+import { RecordFile } from '../run-folder/record-file.ts';
+import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+
+const NEWLINE = 0x0a;
+const PREFIX_CHARS = 9;
+/** Found inside a line, it says that a newline was damaged: the line holds two records, and is not merely torn. */
+const RECORD_START = /[0-9a-f]{8} \{"kind":/;
+/** A longer line is damage, or a ledger that belongs elsewhere. */
+const MAX_LINE_BYTES = 16 * 1024 * 1024;
+/** Appends that may wait for the disk at a time; a coordinator awaits its commits, so this many is a bug. */
+export const MAX_PENDING_RECORDS = 1024;
+/** Their bytes, without those of the record that is being written. */
+export const MAX_PENDING_BYTES = 64 * 1024 * 1024;
+
+/** What was cut off the end of a journal when it was opened. */
+export interface TornTail {
+  /** 1-based. */
+  readonly line: number;
+  readonly bytes: number;
+  readonly reason: string;
+}
+
+export interface JournalReplay {
+  readonly state: JournalState;
+  readonly numRecords: number;
+  /** Bytes of the whole records; what follows is torn. */
+  readonly wholeBytes: number;
+  readonly torn?: TornTail;
+}
+
+/** One record as it stands in the file, newline included. */
+export function encodeRecord(record: JournalRecord): string {
+  const json = JSON.stringify(record);
+  return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
+}
+
+/**
+ * Reads a journal from its beginning, in bounded memory.
+ * @param onRecord sees each record in order with its 1-based line, e.g. to print the ledger
+ * @throws JOURNAL_CORRUPT naming the line, for a bad line before the last one or a record that cannot follow the others;
+ *   PATH_UNUSABLE; ABORTED
+ */
+export async function replayJournal(
+  path: string,
+  options: { readonly onRecord?: (record: JournalRecord, line: number) => void; readonly signal?: AbortSignal } = {},
+): Promise<JournalReplay> {
+  let state = EMPTY_JOURNAL_STATE;
+  let line = 0;
+  let wholeBytes = 0;
+  let torn: TornTail | undefined;
+  try {
+    for await (const { bytes, isWhole } of readLines(path)) {
+      throwIfAborted(options.signal, `replaying ${path}`);
+      if (torn !== undefined) throw corrupt(path, torn.line, torn.reason);
+      line += 1;
+      const record = isWhole ? decodeLine(bytes) : 'the line does not end';
+      if (typeof record === 'string') {
+        if (RECORD_START.test(bytes.subarray(1).toString('latin1'))) throw corrupt(path, line, record);
+        torn = { line, bytes: bytes.length + (isWhole ? 1 : 0), reason: record };
+        continue;
+      }
+      const next = applyRecord(state, record);
+      if (typeof next === 'string') throw corrupt(path, line, next);
+      state = next;
+      wholeBytes += bytes.length + 1;
+      options.onRecord?.(record, line);
+    }
+  } catch (error) {
+    throw toStorageError(error, 'read', path);
+  }
+  const numRecords = torn === undefined ? line : line - 1;
+  return { state, numRecords, wholeBytes, ...(torn === undefined ? {} : { torn }) };
+}
+
+interface Pending {
+  readonly bytes: Buffer;
+  readonly resolve: () => void;
+  readonly reject: (error: TrainerError) => void;
+}
+
+export interface JournalInit {
+  /** Ends the replay. */
+  readonly signal?: AbortSignal;
+  /** Where a full disk is to be waited for; else it is a failure like any other. */
+  readonly room?: RoomOnDisk;
+}
+
+/** The open journal of the one coordinator that holds the run folder's lock. */
+export class Journal {
+  readonly path: string;
+  readonly #file: RecordFile;
+  readonly #closing = new AbortController();
+  readonly #pending: Pending[] = [];
+  #pendingBytes = 0;
+  /** State after every record given to `append`, written or not: what the next record must follow. */
+  #state: JournalState;
+  #durableState: JournalState;
+  #draining: Promise<void> | undefined;
+  #failure: TrainerError | undefined;
+
+  private constructor(path: string, handle: FileHandle, replay: JournalReplay, room: RoomOnDisk | undefined) {
+    this.path = path;
+    this.#file = new RecordFile({
+      path,
+      handle,
+      bytes: replay.wholeBytes,
+      keepTrying: (attempt) => room?.keepTrying(attempt, this.#closing.signal) ?? attempt(),
+    });
+    this.#state = replay.state;
+    this.#durableState = replay.state;
+  }
+
+  /**
+   * Opens or creates a journal, replays it, and cuts a torn last line off (the caller logs `replay.torn`).
+   * @throws JOURNAL_CORRUPT, PATH_UNUSABLE, DISK_FULL, ABORTED
+   */
+  static async open(
+    path: string,
+    { signal, room }: JournalInit = {},
+  ): Promise<{ journal: Journal; replay: JournalReplay }> {
+    let file: FileHandle;
+    try {
+      file = await open(path, 'a'); // creates it
+    } catch (error) {
+      throw toStorageError(error, 'open', path);
+    }
+    try {
+      const replay = await replayJournal(path, signal === undefined ? {} : { signal });
+      if (replay.torn !== undefined) await file.truncate(replay.wholeBytes);
+      await file.sync();
+      await syncFolder(dirname(path));
+      return { journal: new Journal(path, file, replay, room), replay };
+    } catch (error) {
+      await file.close();
+      throw toStorageError(error, 'open', path);
+    }
+  }
+
+  /** State of the records that are on disk. */
+  get state(): JournalState {
+    return this.#durableState;
+  }
+
+  /**
+   * Adds a record; records reach the disk in the order of the calls.
+   * @returns resolves when the record is on disk; with a full disk that is when there is room again
+   * @throws INTERNAL for a record that breaks its schema or the order of the run; DISK_FULL (where it is not waited for, or no longer)
+   *   and PATH_UNUSABLE where it could not be written: then nothing more can be added, and the file ends with the last record that
+   *   was acknowledged
+   */
+  async append(record: JournalRecord): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const parsed = journalRecordSchema.safeParse(record);
+    assertInvariant(parsed.success, `journal record: ${parsed.success ? '' : z.prettifyError(parsed.error)}`);
+    const next = applyRecord(this.#state, record);
+    if (typeof next === 'string') throw new TrainerError('INTERNAL', `${this.path}: ${next}`);
+    const bytes = Buffer.from(encodeRecord(record));
+    assertInvariant(bytes.length <= MAX_LINE_BYTES, `journal record above ${MAX_LINE_BYTES} B`);
+    const pendingBytes = this.#pendingBytes + bytes.length;
+    assertInvariant(this.#pending.length < MAX_PENDING_RECORDS, `${MAX_PENDING_RECORDS} journal records are pending`);
+    assertInvariant(pendingBytes <= MAX_PENDING_BYTES, `${MAX_PENDING_BYTES} B of journal records are pending`);
+
+    this.#state = next;
+    this.#pendingBytes = pendingBytes;
+    await new Promise<void>((resolve, reject) => {
+      const acknowledge = () => {
+        this.#durableState = next;
+        resolve();
+      };
+      this.#pending.push({ bytes, resolve: acknowledge, reject });
+      this.#draining ??= this.#drain();
+    });
+  }
+
+  /** Writes what was appended, without waiting for room, then closes the file; later appends fail. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#draining;
+    this.#failure ??= new TrainerError('INTERNAL', `${this.path} is closed`);
+    await this.#file.close();
+  }
+
+  /** Writes one record after the other; the only place that touches the file. Never rejects. */
+  async #drain(): Promise<void> {
+    for (let entry = this.#pending.shift(); entry !== undefined; entry = this.#pending.shift()) {
+      this.#pendingBytes -= entry.bytes.length;
+      try {
+        if (this.#failure !== undefined) throw this.#failure;
+        await this.#file.append(entry.bytes);
+        entry.resolve();
+      } catch (error) {
+        this.#failure = toStorageError(error, 'append to', this.path);
+        entry.reject(this.#failure);
+      }
+    }
+    this.#draining = undefined;
+  }
+}
+
+/** The record of a line without its newline, or why it is none. */
+export function decodeLine(line: Buffer): JournalRecord | string {
+  const text = line.toString('utf8');
+  const expected = text.slice(0, PREFIX_CHARS - 1);
+  const json = text.slice(PREFIX_CHARS);
+  const found = crc32(line.subarray(PREFIX_CHARS)).toString(16).padStart(8, '0');
+  if (text[PREFIX_CHARS - 1] !== ' ' || expected !== found)
+    return `expected CRC-32 ${JSON.stringify(expected)}, found ${found}`;
+  try {
+    const parsed = journalRecordSchema.safeParse(JSON.parse(json));
+    return parsed.success ? parsed.data : z.prettifyError(parsed.error);
+  } catch {
+    return 'not JSON';
+  }
+}
+
+interface Line {
+  /** Without its newline. */
+  readonly bytes: Buffer;
+  /** Whether the newline is there. */
+  readonly isWhole: boolean;
+}
+
+async function* readLines(path: string): AsyncGenerator<Line> {
+  let rest: Buffer[] = [];
+  let restBytes = 0;
+  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
+    let start = 0;
+    for (let end = piece.indexOf(NEWLINE); end !== -1; end = piece.indexOf(NEWLINE, start)) {
+      yield { bytes: Buffer.concat([...rest, piece.subarray(start, end)]), isWhole: true };
+      rest = [];
+      restBytes = 0;
+      start = end + 1;
+    }
+    if (start === piece.length) continue;
+    rest.push(piece.subarray(start));
+    restBytes += piece.length - start;
+    if (restBytes > MAX_LINE_BYTES)
+      throw new TrainerError('JOURNAL_CORRUPT', `${path}: a line above ${MAX_LINE_BYTES} B; this is not a journal`);
+  }
+  if (restBytes > 0) yield { bytes: Buffer.concat(rest), isWhole: false };
+}
+
+function corrupt(path: string, line: number, reason: string): TrainerError {
+  const advice = 'the file was damaged after it was written; resume from a checkpoint folder into a new run';
+  return new TrainerError('JOURNAL_CORRUPT', `${path} line ${line}: ${reason}; ${advice}`);
+}

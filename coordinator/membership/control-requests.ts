@@ -1,0 +1,105 @@
+/**
+ * Plain HTTP on the control port: JSON in, JSON out, one route each. Whoever asks has shown the token of the run already.
+ * A failure is answered as `{ code, message }` with status 400 (the request), 404 (no such route), 409 (not now) or 500.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { toErrorRecord, toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
+import { z } from 'zod';
+import type { Logger } from '../../shared/logger.ts';
+import { nearestHint } from '../../shared/nearest-names.ts';
+import { faultKindSchema, MAX_FAULT_MS } from '../../shared/protocol/messages.ts';
+import type { WorkerHandle } from './worker-handle.ts';
+
+/** Largest body of a request, B. */
+const MAX_BODY_BYTES = 65_536;
+
+export interface RouteRequest {
+  readonly query: URLSearchParams;
+  /** Parsed JSON; undefined where there was none. */
+  readonly body: unknown;
+}
+
+/** `METHOD /path` → what answers it, at once or later. */
+export type Routes = Readonly<Record<string, (request: RouteRequest) => unknown>>;
+
+/** Answers a request by its route. Never rejects. */
+export async function answerRequest(routes: Routes, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const [path, query] = (request.url ?? '/').split('?', 2);
+  const name = `${request.method ?? ''} ${path ?? ''}`;
+  const reply = (status: number, body: unknown): void => {
+    const text = JSON.stringify(body);
+    response.writeHead(status, { 'content-type': 'application/json' });
+    response.end(text);
+  };
+  try {
+    const route = Object.hasOwn(routes, name) ? routes[name] : undefined;
+    if (route === undefined)
+      reply(404, { code: 'MESSAGE_INVALID', message: `expected ${Object.keys(routes).join(', ')}` });
+    else reply(200, await route({ query: new URLSearchParams(query), body: await readBody(request) }));
+  } catch (thrown) {
+    reply(statusOf(toTrainerError(thrown).code), toErrorRecord(thrown));
+  }
+}
+
+function statusOf(code: ErrorCode): number {
+  if (code === 'RUN_NOT_TRAINING') return 409;
+  return ['CONFIG_INVALID', 'NAME_UNKNOWN', 'MESSAGE_INVALID', 'MESSAGE_TOO_LARGE'].includes(code) ? 400 : 500;
+}
+
+/** @throws MESSAGE_TOO_LARGE, MESSAGE_INVALID */
+async function readBody(request: IncomingMessage): Promise<unknown> {
+  const pieces: Buffer[] = [];
+  let numBytes = 0;
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    numBytes += piece.length;
+    if (numBytes > MAX_BODY_BYTES)
+      throw new TrainerError('MESSAGE_TOO_LARGE', `expected a body of at most ${MAX_BODY_BYTES} B, got more`);
+    pieces.push(piece);
+  }
+  if (numBytes === 0) return undefined;
+  try {
+    return JSON.parse(Buffer.concat(pieces).toString('utf8'));
+  } catch (error) {
+    throw new TrainerError('MESSAGE_INVALID', `expected JSON: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+// FOLDED control-requests.ts
+/**
+ * `POST /fault`: a fault on purpose, passed on to the worker whose link causes it (docs/chaos.md). A route of the control port only where
+ * the run was started with `cluster.allowFaults`; elsewhere it is not there.
+ */
+
+const faultRequestSchema = z.strictObject({
+  kind: faultKindSchema,
+  workerId: z.string(),
+  /** How long a partition lasts. */
+  forMs: z.int().nonnegative().max(MAX_FAULT_MS),
+});
+
+export interface FaultRoutesInit {
+  /** Whose sockets live. */
+  readonly workers: () => readonly Pick<WorkerHandle, 'workerId' | 'send'>[];
+  readonly log: Logger;
+}
+
+export function faultRoutes({ workers, log }: FaultRoutesInit): Routes {
+  return {
+    'POST /fault': ({ body }) => {
+      const parsed = faultRequestSchema.safeParse(body);
+      if (!parsed.success)
+        throw new TrainerError('CONFIG_INVALID', `fault: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
+      const { kind: fault, workerId, forMs } = parsed.data;
+      const known = workers();
+      const worker = known.find((candidate) => candidate.workerId === workerId);
+      if (worker === undefined) {
+        const ids = known.map((candidate) => candidate.workerId);
+        const hint = nearestHint(workerId, ids, `known: ${ids.join(', ') || 'none'}`);
+        throw new TrainerError('NAME_UNKNOWN', `no worker ${JSON.stringify(workerId)} is connected; ${hint}`);
+      }
+      worker.send({ kind: 'fault', fault, forMs });
+      log.warn({ workerId, fault, forMs }, 'fault injected');
+      return { workerId, kind: fault, forMs };
+    },
+  };
+}

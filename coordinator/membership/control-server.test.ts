@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { createLogger } from '../../shared/logger.ts';
+import { encodeMessage } from '../../shared/protocol/codec.ts';
+import { PROTOCOL_VERSION, type WorkerMessage } from '../../shared/protocol/messages.ts';
+import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
+import type { CloseInfo, Connection, Listener, ListenInit, Transport } from '../../shared/transport/transport.ts';
+import { VERSION } from '../../shared/version.ts';
+import { ControlServer, type ControlEvent } from './control-server.ts';
+import { ManualClock, rest } from '../../shared/manual-clock.fixture.ts';
+import type { WorkerHandle } from './worker-handle.ts';
+
+const TOKEN = 'a token of the test';
+const SILENCE_MS = 4_000;
+const HEARTBEAT: WorkerMessage = { kind: 'heartbeat', progress: 0, phase: 'compute', step: 3 };
+const FAILED: WorkerMessage = { kind: 'failed', epoch: 1, generation: 1, error: { code: 'TENSOR_LEAK', message: 'x' } };
+
+function joinOf(workerId: string, processId = 'a'): WorkerMessage {
+  const address = { host: 'h', pid: 1, processId, dataUrl: 'memory://d:1' };
+  return { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId, ...address };
+}
+
+/** A connection whose peer does not answer that it was closed: what is under way from it still arrives. */
+function lingering() {
+  let handler: ((data: Uint8Array) => void) | undefined;
+  const connection: Connection = {
+    peer: 'somebody',
+    path: '/',
+    isOpen: true,
+    closed: new Promise(() => undefined),
+    send: () => Promise.resolve(),
+    onMessage: (given) => (handler = given),
+    ping: () => Promise.resolve(1),
+    close: () => undefined,
+  };
+  return { connection, give: (message: WorkerMessage) => handler!(encodeMessage(message)) };
+}
+
+/** A server that listens, and what a worker does with it. */
+async function start(transport: Transport = new MemoryTransport(), maxWorkers = 4) {
+  const clock = new ManualClock();
+  const hung: string[] = [];
+  const server = new ControlServer({
+    ...{ transport, clock, host: '127.0.0.1', token: TOKEN, maxWorkers, silenceMs: SILENCE_MS, routes: {} },
+    log: createLogger({}),
+    onHung: (workerId) => hung.push(workerId),
+  });
+  const url = await server.listen(0);
+  const dial = () => transport.dial(url, { token: TOKEN, timeoutMs: 1_000 });
+  /** Sends and lets it arrive. */
+  const say = async (connection: Connection, message: WorkerMessage): Promise<void> => {
+    await connection.send([encodeMessage(message)]).catch(() => undefined); // it may be closed
+    await rest();
+  };
+  const join = async (workerId: string, processId?: string): Promise<Connection> => {
+    const connection = await dial();
+    await say(connection, joinOf(workerId, processId));
+    return connection;
+  };
+  /** All events so far, as `kind workerId`. */
+  const events = async (): Promise<string[]> => {
+    await rest();
+    const found: ControlEvent[] = [];
+    while (server.events.size > 0) found.push((await server.events.next(0))!);
+    return found.map(({ kind, worker }) => `${kind} ${worker.workerId}`);
+  };
+  const only = (): WorkerHandle => server.workers()[0]!;
+  return { server, clock, dial, join, say, events, only, hung };
+}
+
+/** Undefined while it is open. */
+async function closeOf(connection: Connection): Promise<CloseInfo | undefined> {
+  await rest();
+  return connection.isOpen ? undefined : connection.closed;
+}
+
+describe('control server', () => {
+  for (const [maxWorkers, expected] of [
+    [4, 64],
+    [1_000, 1_000],
+  ] as const)
+    test(`where ${maxWorkers} may train, ${expected} sockets without token are let in at the same time`, async () => {
+      let found: number | undefined;
+      class Observed extends MemoryTransport {
+        override listen(init: ListenInit): Promise<Listener> {
+          found = init.maxUnauthenticated;
+          return super.listen(init);
+        }
+      }
+      const { server } = await start(new Observed(), maxWorkers);
+      assert.equal(found, expected);
+      await server.close();
+    });
+
+  test('a worker is somebody from its join on, and lost once when its socket closes', async () => {
+    const { server, join, say, events } = await start();
+    const connection = await join('w0');
+    await say(connection, FAILED);
+    assert.deepEqual(await events(), ['joined w0', 'message w0']);
+    assert.deepEqual(
+      server.workers().map(({ workerId }) => workerId),
+      ['w0'],
+    );
+    connection.close('NORMAL', 'bye');
+    assert.deepEqual(await events(), ['lost w0']);
+    assert.deepEqual([server.workers(), await events()], [[], []]);
+    await server.close();
+  });
+
+  for (const [what, processId, code] of [
+    ['of the same process may dial again', 'a', 4009],
+    ['of another process is told that its id is taken, also one with the same pid and host name', 'b', 4007],
+  ] as const)
+    test(`the newer socket of an id counts: the older one ${what}`, async () => {
+      const { server, join, say, events, only } = await start();
+      const older = await join('w0', 'a');
+      const first = only();
+      const newer = await join('w0', processId);
+      assert.deepEqual(await events(), ['joined w0', 'lost w0', 'joined w0']);
+      assert.equal((await closeOf(older))?.code, code);
+      assert.equal(await closeOf(newer), undefined);
+      assert.notEqual(only(), first);
+      await say(newer, FAILED);
+      assert.deepEqual(await events(), ['message w0'], 'the end of the older one is not heard a second time');
+      await server.close();
+    });
+
+  test('a worker that is dropped is lost at once and once', async () => {
+    const { server, join, events, only } = await start();
+    const connection = await join('w0');
+    const worker = only();
+    worker.drop('WORKER_LOST', 'it was late');
+    worker.drop('JOIN_REFUSED', 'a second time');
+    assert.deepEqual(server.workers(), []);
+    assert.deepEqual(await events(), ['joined w0', 'lost w0']);
+    const { code, reason } = (await closeOf(connection))!;
+    assert.deepEqual([code, reason], [4012, 'it was late']);
+    await server.close();
+  });
+
+  test('nothing that was under way from a dropped worker counts, though its socket still gives it', async () => {
+    const memory = new MemoryTransport();
+    const accepted: { take?: (connection: Connection) => void } = {};
+    const transport: Transport = {
+      listen: (init) => {
+        accepted.take = init.onConnection;
+        return memory.listen(init);
+      },
+      dial: () => assert.fail('nobody dials'),
+    };
+    const { server, events, only } = await start(transport);
+    const older = lingering();
+    accepted.take!(older.connection);
+    older.give(joinOf('w0'));
+    only().drop('WORKER_LOST', 'it was late');
+    older.give(FAILED);
+    assert.deepEqual(await events(), ['joined w0', 'lost w0']);
+    const newer = lingering();
+    accepted.take!(newer.connection);
+    newer.give(joinOf('w0'));
+    older.give(FAILED);
+    assert.deepEqual(await events(), ['joined w0']);
+    await server.close();
+  });
+
+  test('a peer that does not join in time is closed, and no event tells of it', async () => {
+    const { server, clock, dial, events } = await start();
+    const connection = await dial();
+    await clock.advance(9_999);
+    assert.equal(await closeOf(connection), undefined);
+    await clock.advance(1);
+    assert.equal((await closeOf(connection))?.code, 4007);
+    assert.deepEqual(await events(), []);
+    await server.close();
+  });
+
+  test('a message that breaks the protocol closes its socket: the worker is lost', async () => {
+    const { server, join, events, dial } = await start();
+    const connection = await join('w0');
+    const other = await dial();
+    await connection.send([new Uint8Array([0xc1, 1, 2])]);
+    await other.send([encodeMessage(HEARTBEAT)]);
+    assert.deepEqual(await events(), ['joined w0', 'lost w0']);
+    assert.deepEqual([(await closeOf(connection))?.code, (await closeOf(other))?.code], [4002, 4002]);
+    await server.close();
+  });
+
+  test('a heartbeat is answered, and says where the worker is', async () => {
+    const { server, join, say, events, only } = await start();
+    const connection = await join('w0');
+    let numAnswers = 0;
+    connection.onMessage(() => numAnswers++);
+    await say(connection, HEARTBEAT);
+    assert.deepEqual([numAnswers, only().phase, only().step], [1, 'compute', 3]);
+    assert.deepEqual(await events(), ['joined w0']);
+    await server.close();
+  });
+});
+
+describe('a silent worker', () => {
+  /** Time in steps in which everybody can run. */
+  async function pass(clock: ManualClock, ms: number): Promise<void> {
+    for (let left = ms; left > 0; left -= 250) await clock.advance(Math.min(250, left));
+  }
+
+  test('is lost after the limit and not before; any message counts as a sign of life', async () => {
+    const { server, clock, join, say, events, hung } = await start();
+    const [quiet, beating] = [await join('quiet'), await join('beating')];
+    await pass(clock, SILENCE_MS - 1_000);
+    await say(beating, FAILED);
+    await pass(clock, 1_000);
+    assert.deepEqual(await events(), ['joined quiet', 'joined beating', 'message beating']);
+    await pass(clock, 250);
+    assert.deepEqual(await events(), ['lost quiet']);
+    const { code, reason } = (await closeOf(quiet))!;
+    assert.equal(code, 4009, 'it may come back');
+    assert.match(reason, /silent for 4250 ms \(limit 4000\)/u);
+    assert.deepEqual(hung, ['quiet'], 'its process may have to be ended');
+    await pass(clock, SILENCE_MS - 1_000);
+    assert.deepEqual(await events(), ['lost beating']);
+    await server.close();
+  });
+
+  test('is not blamed after the coordinator itself stood still', async () => {
+    const { server, clock, join, events } = await start();
+    await join('w0');
+    await pass(clock, 3_000);
+    await clock.advance(60_000);
+    assert.deepEqual(await events(), ['joined w0']);
+    await pass(clock, SILENCE_MS);
+    assert.deepEqual(await events(), [], 'it has the whole limit again');
+    await pass(clock, 250);
+    assert.deepEqual(await events(), ['lost w0']);
+    await server.close();
+  });
+});
+
+describe('the end of a control server', () => {
+  test('workers that are told to finish and leave are not waited for', async () => {
+    const { server, join, events } = await start();
+    const connection = await join('w0');
+    connection.onMessage(() => connection.close('NORMAL', 'done'));
+    await server.dismiss('the run is finished');
+    assert.deepEqual(await events(), ['joined w0', 'lost w0']);
+    await server.close();
+  });
+
+  test('those that do not leave are closed when the time is over', async () => {
+    const { server, clock, join } = await start();
+    const connection = await join('w0');
+    connection.onMessage(() => undefined);
+    const dismissed = server.dismiss('the run is finished');
+    await rest();
+    await clock.advance(9_999);
+    assert.equal(await closeOf(connection), undefined);
+    await clock.advance(1);
+    await dismissed;
+    assert.deepEqual(await closeOf(connection), { code: 1000, reason: 'the run is finished' });
+    await server.close();
+  });
+
+  for (const [mayComeBack, code] of [
+    [true, 4009],
+    [false, 1000],
+  ] as const)
+    test(`workers ${mayComeBack ? 'may' : 'do not'} dial again: they are closed with ${code}`, async () => {
+      const { server, join } = await start();
+      const connection = await join('w0');
+      await server.close(mayComeBack);
+      assert.equal((await closeOf(connection))?.code, code);
+    });
+});

@@ -1,0 +1,223 @@
+/**
+ * The coordinator's side of the control sockets: from connections to events in a mailbox, in the order they came.
+ * A connection is nobody until it has said a valid `join`; what breaks a rule is closed with its code and logged, and harms no one else.
+ */
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import type { Clock } from '../../shared/clock.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { Mailbox } from '../../shared/mailbox.ts';
+import { decodeMessage, encodeMessage } from '../../shared/protocol/codec.ts';
+import {
+  PROTOCOL_VERSION,
+  workerMessageSchema,
+  type CoordinatorMessage,
+  type WorkerMessage,
+} from '../../shared/protocol/messages.ts';
+import { RefusalLog } from '../../shared/refusal-log.ts';
+import type { Connection, Listener, Transport } from '../../shared/transport/transport.ts';
+import { VERSION } from '../../shared/version.ts';
+import { answerRequest, type Routes } from './control-requests.ts';
+import { WorkerHandle } from './worker-handle.ts';
+
+/** Events of all workers that may wait for the coordinator's loop. */
+const MAILBOX_CAPACITY = 65_536;
+/** Sockets that have not shown the token: as many as there may be workers, and so many at least. */
+const LEAST_UNAUTHENTICATED = 64;
+/** A connection that has not joined by then is closed, ms. */
+const JOIN_DEADLINE_MS = 10_000;
+/** Time for the workers to leave after `finish`, ms. */
+const FINISH_DEADLINE_MS = 10_000;
+/** How often silence is looked for, ms. */
+const WATCH_MS = 250;
+/** Every heartbeat is answered by these bytes. */
+const HEARTBEAT = encodeMessage({ kind: 'heartbeat' } satisfies CoordinatorMessage);
+/** A look that comes so much too late says that this process itself stood still: then nobody is blamed for silence, ms. */
+const OWN_PAUSE_MS = 1_000;
+
+/** Messages that the loop handles; joins and heartbeats end here. */
+export type WorkerEventMessage = Exclude<WorkerMessage, { kind: 'join' | 'heartbeat' }>;
+
+export type ControlEvent =
+  | { readonly kind: 'joined'; readonly worker: WorkerHandle }
+  | { readonly kind: 'message'; readonly worker: WorkerHandle; readonly message: WorkerEventMessage }
+  | { readonly kind: 'lost'; readonly worker: WorkerHandle; readonly error: TrainerError };
+
+export interface ControlServerInit {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly host: string;
+  readonly token: string;
+  /** So many workers may train; when a coordinator has begun anew, all of them dial at the same time. */
+  readonly maxWorkers: number;
+  /** A worker silent for so long is lost, ms. */
+  readonly silenceMs: number;
+  /** Plain HTTP requests that are answered on the same port. */
+  readonly routes: Routes;
+  /** A worker was dropped because it did not answer. */
+  readonly onHung?: ((workerId: string) => void) | undefined;
+}
+
+export class ControlServer {
+  readonly events: Mailbox<ControlEvent>;
+  readonly #init: ControlServerInit;
+  readonly #workers = new Map<string, WorkerHandle>();
+  readonly #closing = new AbortController();
+  #listener: Listener | undefined;
+
+  constructor(init: ControlServerInit) {
+    this.#init = init;
+    this.events = new Mailbox(MAILBOX_CAPACITY, init.clock);
+  }
+
+  /** @param port 0 takes a free one @returns the URL that workers dial @throws PORT_IN_USE */
+  async listen(port: number): Promise<string> {
+    const { transport, host, token, log, clock, routes, maxWorkers } = this.#init;
+    const refusals = new RefusalLog(log, clock);
+    this.#listener = await transport.listen({
+      host,
+      port,
+      token,
+      maxUnauthenticated: Math.max(LEAST_UNAUTHENTICATED, maxWorkers),
+      onConnection: (connection) => this.#accept(connection),
+      onRefused: (refusal) => refusals.refused(refusal),
+      onRequest: (request, response) => void answerRequest(routes, request, response),
+    });
+    void this.#watch();
+    return this.#listener.url;
+  }
+
+  /** Workers whose sockets live, in the order of their ids. */
+  workers(): WorkerHandle[] {
+    return [...this.#workers.values()].sort((a, b) => (a.workerId < b.workerId ? -1 : 1));
+  }
+
+  /** Tells every worker to leave, waits for them a while, and closes what is left. */
+  async dismiss(reason: string): Promise<void> {
+    const workers = this.workers();
+    for (const worker of workers) worker.send({ kind: 'finish', reason });
+    const timer = new AbortController();
+    const late = this.#init.clock.sleep(FINISH_DEADLINE_MS, timer.signal).catch(() => undefined);
+    await Promise.race([Promise.all(workers.map(({ closed }) => closed)), late]);
+    timer.abort();
+    for (const worker of this.workers()) worker.close(reason);
+  }
+
+  /** Ends all connections. @param mayComeBack workers are to dial again: another coordinator of the run takes over */
+  async close(mayComeBack = false): Promise<void> {
+    this.#closing.abort();
+    if (mayComeBack) for (const worker of this.workers()) worker.drop('CONNECTION_LOST', 'the coordinator begins anew');
+    await this.#listener?.close();
+  }
+
+  /** Drops workers that are silent, unless it is this process that stood still. */
+  async #watch(): Promise<void> {
+    const { clock, silenceMs } = this.#init;
+    for (let lookedMs = clock.monotonicMs(); ;) {
+      try {
+        await clock.sleep(WATCH_MS, this.#closing.signal);
+      } catch {
+        return; // closed
+      }
+      const nowMs = clock.monotonicMs();
+      const stoodStill = nowMs - lookedMs > WATCH_MS + OWN_PAUSE_MS;
+      lookedMs = nowMs;
+      if (stoodStill) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
+      for (const worker of this.workers()) {
+        const silentMs = Math.round(nowMs - worker.lastHeardMs);
+        if (silentMs > silenceMs) worker.giveUp('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
+      }
+    }
+  }
+
+  #accept(connection: Connection): void {
+    const { clock, log } = this.#init;
+    let worker: WorkerHandle | undefined;
+    const refuse = (error: TrainerError): void => {
+      log.warn(
+        { peer: connection.peer, workerId: worker?.workerId, code: error.code, reason: error.message },
+        'connection closed',
+      );
+      connection.close(error.code, error.message);
+    };
+    const deadline = new AbortController();
+    clock.sleep(JOIN_DEADLINE_MS, deadline.signal).then(
+      () => refuse(new TrainerError('JOIN_REFUSED', `no join within ${JOIN_DEADLINE_MS} ms`)),
+      () => undefined,
+    );
+    connection.onMessage((data) => {
+      try {
+        const message = decodeMessage(workerMessageSchema, data);
+        if (worker === undefined) {
+          worker = this.#join(message, connection);
+          deadline.abort();
+        } else this.#receive(worker, message);
+      } catch (error) {
+        refuse(toTrainerError(error));
+      }
+    });
+    void connection.closed.then(({ code, reason }) => {
+      deadline.abort();
+      if (worker === undefined) return;
+      const why = `${worker.toString()} closed its socket (${code}${reason === '' ? '' : ` ${reason}`})`;
+      this.#lose(worker, new TrainerError('WORKER_LOST', why));
+    });
+  }
+
+  /** @throws MESSAGE_INVALID, VERSION_MISMATCH, JOIN_REFUSED */
+  #join(message: WorkerMessage, connection: Connection): WorkerHandle {
+    if (message.kind !== 'join')
+      throw new TrainerError('MESSAGE_INVALID', `expected join as the first message, got ${message.kind}`);
+    const { protocolVersion, version } = message;
+    if (protocolVersion !== PROTOCOL_VERSION || version !== VERSION)
+      throw new TrainerError(
+        'VERSION_MISMATCH',
+        `expected exmix ${VERSION} with protocol ${PROTOCOL_VERSION}, ${message.workerId} is ${version} with protocol ${protocolVersion}; ` +
+          'install the same exmix everywhere',
+      );
+    const before = this.#workers.get(message.workerId);
+    // The same process with a new socket, or a second one with the same id: the newest counts.
+    before?.drop(
+      before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
+      `a worker with the id ${message.workerId} has joined anew; give each worker its own --id`,
+    );
+    const { clock, log, onHung } = this.#init;
+    const worker: WorkerHandle = new WorkerHandle(message, {
+      connection,
+      nowMs: clock.monotonicMs(),
+      log,
+      onDrop: (error) => this.#lose(worker, error),
+      onHung: () => onHung?.(worker.workerId),
+    });
+    this.#workers.set(worker.workerId, worker);
+    this.#put(worker, { kind: 'joined', worker });
+    return worker;
+  }
+
+  #receive(worker: WorkerHandle, message: WorkerMessage): void {
+    if (this.#workers.get(worker.workerId) !== worker) return; // dropped
+    worker.lastHeardMs = this.#init.clock.monotonicMs();
+    if (message.kind === 'join')
+      throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} joined twice on one socket`);
+    if (message.kind === 'heartbeat') {
+      worker.beat(message);
+      worker.sendParts([HEARTBEAT]);
+    } else this.#put(worker, { kind: 'message', worker, message });
+  }
+
+  /** Once for each worker. */
+  #lose(worker: WorkerHandle, error: TrainerError): void {
+    if (this.#workers.get(worker.workerId) !== worker) return;
+    this.#workers.delete(worker.workerId);
+    worker.isGone = true;
+    this.events.put({ kind: 'lost', worker, error });
+  }
+
+  #put(worker: WorkerHandle, event: ControlEvent): void {
+    if (!this.events.put(event))
+      throw new TrainerError(
+        'SEND_OVERFLOW',
+        `${worker.workerId} sends faster than the coordinator reads (${MAILBOX_CAPACITY} events wait)`,
+      );
+  }
+}

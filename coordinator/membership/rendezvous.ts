@@ -1,0 +1,70 @@
+/**
+ * Whether the workers at hand may form a generation: a pure decision with the sentence that explains it (as torchft's quorum_compute).
+ * The sentence is logged only when it changes.
+ */
+
+import { nameSome } from '../../shared/list-names.ts';
+
+/** A worker as the rendezvous sees it. `ready` means: engine up, nothing of a generation under way. */
+export interface Candidate {
+  readonly workerId: string;
+  readonly host: string;
+  readonly state: 'joined' | 'ready';
+  /** It holds the state of the run as far as it is committed, or further. */
+  readonly isHolder: boolean;
+}
+
+export interface RendezvousOptions {
+  /** Workers that must be ready. */
+  readonly needed: number;
+  /** Nobody has trained yet: those who are getting ready are waited for. */
+  readonly isStart: boolean;
+  /** Only workers hold the state that the run goes on from; without one it must go back to a checkpoint. */
+  readonly needsHolder: boolean;
+  /** Workers that may come back, and how long they are waited for. */
+  readonly awaited: readonly string[];
+  readonly awaitMs: number;
+  readonly timeoutMs: number;
+}
+
+export interface RendezvousDecision {
+  /** `rewind`: nobody holds the state any more. */
+  readonly kind: 'wait' | 'fail' | 'form' | 'rewind';
+  readonly reason: string;
+}
+
+/** @param waitedMs time since the rendezvous began */
+export function decideRendezvous(
+  waitedMs: number,
+  candidates: readonly Candidate[],
+  options: RendezvousOptions,
+): RendezvousDecision {
+  const { needed, isStart, needsHolder, awaited, awaitMs, timeoutMs } = options;
+  const ready = candidates.filter(({ state }) => state === 'ready');
+  const preparing = candidates.filter(({ state }) => state === 'joined');
+  const isReady = new Set(ready.map(({ workerId }) => workerId));
+  const absent = awaited.filter((id) => !isReady.has(id));
+  const wait = (reason: string): RendezvousDecision =>
+    waitedMs >= timeoutMs
+      ? { kind: 'fail', reason: `after ${Math.round(timeoutMs / 1000)} s ${reason}` }
+      : { kind: 'wait', reason };
+
+  const missing = needed - candidates.length;
+  if (missing > 0)
+    return wait(`${candidates.length} of ${needed} workers joined${list(candidates)}: waiting for ${missing} more`);
+  if (absent.length > 0 && waitedMs < awaitMs)
+    return wait(`${ready.length} workers ready: waiting for ${nameSome(absent)} to come back`);
+  if (ready.length < needed || (isStart && preparing.length > 0))
+    return wait(`${ready.length} of ${candidates.length} workers ready: waiting for ${names(preparing)} to load`);
+  if (needsHolder && !ready.some(({ isHolder }) => isHolder))
+    return { kind: 'rewind', reason: `none of ${ready.length} ready workers holds the state of the last step` };
+  return { kind: 'form', reason: `${ready.length} workers ready, ${needed} needed` };
+}
+
+function names(candidates: readonly Candidate[]): string {
+  return nameSome(candidates.map(({ workerId, host }) => `${workerId} on ${host}`));
+}
+
+function list(candidates: readonly Candidate[]): string {
+  return candidates.length === 0 ? '' : ` (${names(candidates)})`;
+}

@@ -1,0 +1,183 @@
+/** A worker that has joined, as the coordinator sees it: who it is, what its heartbeats say, and the way to it. */
+import { toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { encodeMessage, encodeEach } from '../../shared/protocol/codec.ts';
+import type { CoordinatorMessage, WorkerMessage, WorkerPhase, WorkerStall } from '../../shared/protocol/messages.ts';
+import type { Connection } from '../../shared/transport/transport.ts';
+
+/** A stall that lasts is logged again after this time, ms. */
+const REPEAT_MS = 10_000;
+
+type JoinMessage = Extract<WorkerMessage, { kind: 'join' }>;
+
+interface WorkerHandleInit {
+  readonly connection: Connection;
+  readonly nowMs: number;
+  readonly log: Logger;
+  /** It is no worker of this run from now on. */
+  readonly onDrop: (error: TrainerError) => void;
+  /** It does not answer. */
+  readonly onHung: () => void;
+}
+
+/** As long as its socket lives. */
+export class WorkerHandle {
+  readonly workerId: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly dataUrl: string;
+  readonly #processId: string;
+  readonly #connection: Connection;
+  readonly #onDrop: (error: TrainerError) => void;
+  readonly #onHung: () => void;
+  /** Its socket has closed, or it was dropped; the event that says so may still wait. */
+  isGone = false;
+  /** Clock time of the last message, ms. */
+  lastHeardMs: number;
+  /** Clock time of the last heartbeat, ms. */
+  beatMs: number;
+  /** Clock time when its progress counter moved last, by its heartbeats, ms. */
+  progressMs: number;
+  /** Of the time since then it has waited for its source of data, ms. */
+  stalledMs = 0;
+  #progress = -1;
+  phase: WorkerPhase = 'starting';
+  /** The most memory its process has reported, B. */
+  mostResidentBytes = 0;
+  /** Updates it has applied, by its last heartbeat. */
+  step = 0;
+  /** It waits for its source of data, by its last heartbeat. */
+  stall: WorkerStall | undefined;
+
+  /** Tells that it waits for its source, and that it goes on. */
+  readonly stallLog: StallLog;
+
+  constructor(join: JoinMessage, { connection, nowMs, log, onDrop, onHung }: WorkerHandleInit) {
+    this.workerId = join.workerId;
+    this.host = join.host;
+    this.pid = join.pid;
+    this.dataUrl = join.dataUrl;
+    this.#processId = join.processId;
+    this.#connection = connection;
+    this.#onDrop = onDrop;
+    this.#onHung = onHung;
+    this.lastHeardMs = nowMs;
+    this.beatMs = nowMs;
+    this.progressMs = nowMs;
+    this.stallLog = new StallLog(log, join.workerId);
+  }
+
+  /** Queues a message. A failure to send closes the socket, which the loop sees as `lost`. */
+  send(message: CoordinatorMessage): void {
+    this.sendParts([encodeMessage(message)]);
+  }
+
+  /** Queues an encoded message, the parts put together. */
+  sendParts(parts: readonly Uint8Array[]): void {
+    this.#connection.send(parts).catch((error: unknown) => {
+      const { code, message: reason } = toTrainerError(error);
+      this.#connection.close(code, reason);
+    });
+  }
+
+  /** Takes what a heartbeat says. */
+  beat({ progress, phase, residentBytes = 0, step, stall }: Extract<WorkerMessage, { kind: 'heartbeat' }>): void {
+    const sinceMs = this.lastHeardMs - this.beatMs;
+    this.beatMs = this.lastHeardMs;
+    if (progress !== this.#progress) {
+      this.progressMs = this.beatMs;
+      this.stalledMs = 0;
+    } else if (stall !== undefined) this.stalledMs += Math.min(stall.forMs, sinceMs);
+    this.#progress = progress;
+    this.phase = phase;
+    this.mostResidentBytes = Math.max(this.mostResidentBytes, residentBytes);
+    this.step = step;
+    this.stall = stall;
+    this.stallLog.heard(stall);
+  }
+
+  /** Ends the connection in good order. */
+  close(reason: string): void {
+    this.#connection.close('NORMAL', reason);
+  }
+
+  /**
+   * Takes the worker out of the run at once, whether or not its socket answers: the loop sees it as `lost`.
+   * @param code CONNECTION_LOST: it may come back; with any other it ends
+   */
+  drop(code: ErrorCode, reason: string): void {
+    this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
+    this.#connection.close(code, reason);
+  }
+
+  /** As `drop`, of one that does not answer: its process may have to be ended. */
+  giveUp(code: ErrorCode, reason: string): void {
+    this.drop(code, reason);
+    this.#onHung();
+  }
+
+  isSameProcess({ processId }: JoinMessage): boolean {
+    return processId === this.#processId;
+  }
+
+  /** Resolves when the socket is gone. */
+  get closed(): Promise<unknown> {
+    return this.#connection.closed;
+  }
+
+  toString(): string {
+    return `worker ${this.workerId} (pid ${this.pid} on ${this.host})`;
+  }
+}
+
+/** Logs that a worker waits for its source, on change and every REPEAT_MS, and that it goes on. */
+export class StallLog {
+  readonly #log: Logger;
+  readonly #workerId: string;
+  #told: WorkerStall | undefined;
+
+  constructor(log: Logger, workerId: string) {
+    this.#log = log;
+    this.#workerId = workerId;
+  }
+
+  /** @param stall of the last heartbeat */
+  heard(stall: WorkerStall | undefined): void {
+    const workerId = this.#workerId;
+    const told = this.#told;
+    if (stall === undefined) {
+      if (told !== undefined) this.#log.info({ workerId, forMs: told.forMs }, 'worker has its source again');
+      this.#told = undefined;
+      return;
+    }
+    if (told?.reason === stall.reason && stall.forMs - told.forMs < REPEAT_MS) return;
+    this.#told = stall;
+    this.#log.warn({ workerId, reason: stall.reason, forMs: stall.forMs }, 'worker waits for its source');
+  }
+}
+
+// FOLDED worker-handle.ts
+/** One message to many workers, without encoding for each what is the same for all. */
+
+type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
+
+/** @param own the fields in which the messages differ, one set for each worker */
+export function sendEach<K extends CoordinatorMessage['kind'], Own extends keyof MessageOf<K>>(
+  workers: readonly Pick<WorkerHandle, 'sendParts'>[],
+  shared: Omit<MessageOf<K>, Own>,
+  own: readonly Pick<MessageOf<K>, Own>[],
+): void {
+  for (const [i, parts] of encodeEach(shared, own).entries()) workers[i]!.sendParts(parts);
+}
+
+// FOLDED worker-handle.ts
+/** Workers in the answer to `GET /status`. */
+
+/** @param members of the generation, in rank order */
+export function describeWorkers(workers: readonly WorkerHandle[], members: readonly WorkerHandle[]): object[] {
+  const ranks = new Map(members.map((worker, rank) => [worker, rank]));
+  return workers.map((worker) => {
+    const { workerId, host, pid, phase, step, stall } = worker;
+    return { workerId, host, pid, phase, step, rank: ranks.get(worker) ?? null, stall };
+  });
+}

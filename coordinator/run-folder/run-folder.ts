@@ -1,0 +1,238 @@
+/**
+ * The folder of a run, and the checks that must pass in it before any GPU works:
+ *
+ * | name                | what                                                  |
+ * |---------------------|-------------------------------------------------------|
+ * | `config.yaml`       | the resolved configuration                            |
+ * | `journal`           | the journal (journal.ts)                              |
+ * | `coordinator.jsonl` | the log                                               |
+ * | `checkpoints/`      | `step-<n>` folders                                    |
+ * | `ledger/`           | what each committed step trained on (ledger/)         |
+ * | `lock`              | who coordinates the run now (run-lock.ts)             |
+ */
+import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { removeLeftovers, replaceFile, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { stepOfFolder, UNFINISHED_PREFIXES } from '../../shared/checkpoint/layout.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { acquireRunLock, type RunLock } from './run-lock.ts';
+
+export interface RunPaths {
+  /** Absolute, as the others. */
+  readonly folder: string;
+  readonly config: string;
+  readonly journal: string;
+  readonly log: string;
+  readonly checkpoints: string;
+  readonly ledger: string;
+}
+
+export interface RunFolder extends RunPaths {
+  readonly lock: RunLock;
+  /** Sentences to log: a lock that was taken over, half-written checkpoints that were removed. */
+  readonly notes: readonly string[];
+}
+
+export function runPaths(folder: string): RunPaths {
+  const root = resolve(folder);
+  return {
+    folder: root,
+    config: join(root, 'config.yaml'),
+    journal: join(root, 'journal'),
+    log: join(root, 'coordinator.jsonl'),
+    checkpoints: join(root, 'checkpoints'),
+    ledger: join(root, 'ledger'),
+  };
+}
+
+export interface CreateRunInit {
+  /** The folder to make; by default one named after run and time in `runsFolder`. */
+  readonly folder?: string;
+  /** Where run folders live, e.g. `runs`; made if missing. */
+  readonly runsFolder: string;
+  readonly name: string;
+  /** Wall-clock time, ms since 1970; becomes part of the folder's name. */
+  readonly wallMs: number;
+  /** The resolved configuration, YAML. */
+  readonly configText: string;
+  /** Room that the run needs at least, bytes: its checkpoints. */
+  readonly requiredBytes: number;
+}
+
+/**
+ * Makes the folder of a new run (by default `<runsFolder>/<name>-<time>`), locks it and checks that the run can live there.
+ * @throws PATH_UNUSABLE, also where the given folder holds something already; DISK_FULL
+ */
+export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
+  const { runsFolder, name, wallMs, configText, requiredBytes } = init;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
+    throw new TrainerError(
+      'PATH_UNUSABLE',
+      `run name ${JSON.stringify(name)}: expected letters, digits, '.', '_' and '-' only, as it names a folder`,
+    );
+  const folder =
+    init.folder === undefined
+      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(wallMs)}`))
+      : await takeEmptyFolder(init.folder);
+  const run = await claim(runPaths(folder), wallMs, requiredBytes);
+  try {
+    await replaceFile(run.config, configText);
+    return run;
+  } catch (error) {
+    await run.lock.release();
+    throw error;
+  }
+}
+
+/**
+ * Opens the folder of an earlier run to go on in it: locks it, removes what a killed coordinator left half done.
+ * @throws RUN_LOCKED, PATH_UNUSABLE, DISK_FULL
+ */
+export async function openRunFolder(folder: string, wallMs: number, requiredBytes: number): Promise<RunFolder> {
+  const paths = runPaths(folder);
+  if (!(await isFile(paths.config)))
+    throw new TrainerError('PATH_UNUSABLE', `${paths.folder} is not a run folder: it has no config.yaml`);
+  return claim(paths, wallMs, requiredBytes);
+}
+
+/** Whether a run was begun in a folder. */
+export function isRunFolder(folder: string): Promise<boolean> {
+  return isFile(runPaths(folder).config);
+}
+
+/** The resolved configuration of a run, YAML. @throws PATH_UNUSABLE */
+export async function readRunConfig(paths: RunPaths): Promise<string> {
+  try {
+    return await readFile(paths.config, 'utf8');
+  } catch (error) {
+    throw toStorageError(error, 'read', paths.config);
+  }
+}
+
+export type ResumeTarget =
+  | { readonly kind: 'run'; readonly runFolder: string }
+  | { readonly kind: 'checkpoint'; readonly checkpointFolder: string; readonly step: number };
+
+/**
+ * What `--resume PATH` means: a run folder goes on in that folder from its newest valid checkpoint; a checkpoint folder is
+ * where a new run folder starts from.
+ * @throws PATH_UNUSABLE where the path is neither, saying what was looked for
+ */
+export async function resolveResume(path: string): Promise<ResumeTarget> {
+  const root = resolve(path);
+  if (await isFile(join(root, 'manifest.json'))) {
+    const step = stepOfFolder(root);
+    if (step === undefined)
+      throw new TrainerError(
+        'PATH_UNUSABLE',
+        `--resume ${root}: a checkpoint folder must keep its name step-<n>, as it was published`,
+      );
+    return { kind: 'checkpoint', checkpointFolder: root, step };
+  }
+  if (await isFile(join(root, 'config.yaml'))) return { kind: 'run', runFolder: root };
+  throw new TrainerError(
+    'PATH_UNUSABLE',
+    `--resume ${root}: expected a run folder (with config.yaml) or a checkpoint folder (step-<n>, with manifest.json); ` +
+      `found ${await describePath(root)}`,
+  );
+}
+
+/**
+ * Checks that a folder takes a file and that its disk has room.
+ * @throws PATH_UNUSABLE, DISK_FULL with the numbers
+ */
+export async function checkRoom(folder: string, requiredBytes: number): Promise<void> {
+  const probe = join(folder, `.probe-${process.pid}`);
+  try {
+    const file = await open(probe, 'w');
+    try {
+      await file.writeFile('exmix');
+      await file.sync();
+    } finally {
+      await file.close();
+      await rm(probe, { force: true });
+    }
+    const { bavail, bsize } = await statfs(folder);
+    const freeBytes = bavail * bsize;
+    if (freeBytes < requiredBytes)
+      throw new TrainerError(
+        'DISK_FULL',
+        `${folder}: the run needs ${requiredBytes} B for its checkpoints, ${freeBytes} B are free; ` +
+          'free space there, keep fewer checkpoints, or give another folder',
+      );
+  } catch (error) {
+    throw toStorageError(error, 'write in', folder);
+  }
+}
+
+async function claim(paths: RunPaths, wallMs: number, requiredBytes: number): Promise<RunFolder> {
+  const lock = await acquireRunLock(paths.folder, wallMs);
+  try {
+    await makeFolder(paths.checkpoints);
+    const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);
+    await checkRoom(paths.checkpoints, requiredBytes);
+    const notes = removed.map((path) => `removed ${path}, which a killed run left half done`);
+    if (lock.takenOver !== undefined) notes.unshift(lock.takenOver);
+    return { ...paths, lock, notes };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** `20261123-050548`, UTC. */
+function timestamp(wallMs: number): string {
+  const [date = '', time = ''] = new Date(wallMs).toISOString().split('T');
+  return `${date.replaceAll('-', '')}-${time.slice(0, 8).replaceAll(':', '')}`;
+}
+
+/** Two runs of one name in one second: the second gets `-2`. */
+async function makeNewFolder(parent: string, base: string): Promise<string> {
+  await makeFolder(parent);
+  for (let attempt = 1; ; attempt++) {
+    const path = attempt === 1 ? base : `${base}-${attempt}`;
+    try {
+      await mkdir(path);
+      await syncFolder(parent);
+      return path;
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw toStorageError(error, 'make', path);
+    }
+  }
+}
+
+async function takeEmptyFolder(path: string): Promise<string> {
+  await makeFolder(path);
+  const [found] = await readdir(path);
+  if (found === undefined) return path;
+  throw new TrainerError(
+    'PATH_UNUSABLE',
+    `run folder ${path}: expected a new or empty folder, found ${found} in it; go on with that run by --resume, or give another folder`,
+  );
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw toStorageError(error, 'make', path);
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile();
+  } catch {
+    return false;
+  }
+}
+
+async function describePath(path: string): Promise<string> {
+  try {
+    return (await stat(path)).isDirectory() ? 'a folder with neither' : 'a file';
+  } catch (error) {
+    return systemCode(error) === 'ENOENT'
+      ? 'nothing there'
+      : `something unreadable (${systemCode(error) ?? 'unknown'})`;
+  }
+}

@@ -1,0 +1,151 @@
+/** What of an epoch is committed: a step is put into the ledger, then into the journal, then told. Nothing else moves the step of a run. */
+import type { Clock } from '../../shared/clock.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import type { Logger } from '../../shared/logger.ts';
+import { digestOf } from '../journal/committed-digests.ts';
+import type { DealtSteps } from '../deal/dealt-steps.ts';
+import type { PastGeneration } from '../membership/generation.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { RecordStep } from './record-step.ts';
+import type { StepSummary } from './open-steps.ts';
+import { formatDigest } from './divergence.ts';
+import { Progress, type RecentTimes } from './step-times.ts';
+import { journalCursor, type RunCursor } from '../deal/rate-changes.ts';
+import { stepLogFields } from './step-log.ts';
+
+export interface CommitterInit {
+  readonly config: RunConfig;
+  readonly epoch: number;
+  /** Where the epoch begins. */
+  readonly step: number;
+  readonly cursor: RunCursor;
+  readonly deals: DealtSteps;
+  readonly journal: Pick<Journal, 'append' | 'state'>;
+  /** Puts a step into the ledger, on disk. */
+  readonly record: RecordStep;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Called in their order, after the journal has the step. */
+  readonly observers: readonly CommitObserver[];
+}
+
+export interface CommitObserver {
+  /** @param at speed of the step, and the plan's place after it */
+  onCommit(summary: StepSummary, at: { readonly tokensPerSecond: number; readonly cursor: RunCursor }): void;
+}
+
+export class Committer {
+  readonly #init: CommitterInit;
+  readonly #progress: Progress;
+  #step: number;
+  #stateStep: number;
+  #cursor: RunCursor;
+  /** Commits that each worker took part in. */
+  readonly #commitsOf = new Map<string, number>();
+
+  constructor(init: CommitterInit) {
+    this.#init = init;
+    this.#step = init.step;
+    const { state } = init.journal;
+    this.#stateStep = state.step === init.step ? state.stateStep : init.step;
+    this.#cursor = init.cursor;
+    this.#progress = new Progress(init.clock.monotonicMs());
+  }
+
+  /** The last committed step, or the one the epoch began at. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** The lowest step whose state is that of the last committed one: those between were skipped. */
+  get stateStep(): number {
+    return this.#stateStep;
+  }
+
+  /** Whether a state with so many updates behind it is that of the last committed step: what came between was skipped. */
+  isState(heldStep: number | null): boolean {
+    return heldStep !== null && heldStep >= this.#stateStep && heldStep <= this.#step;
+  }
+
+  /** Where the plan goes on after it. */
+  get cursor(): RunCursor {
+    return this.#cursor;
+  }
+
+  /** From commit to commit, whatever the generation. */
+  get stepTimes(): RecentTimes {
+    return this.#progress.stepTimes;
+  }
+
+  /** Committed steps that a worker took part in. */
+  commitsOf(workerId: string): number {
+    return this.#commitsOf.get(workerId) ?? 0;
+  }
+
+  /**
+   * Commits the next step.
+   * @param by whose reports it was made of
+   * @throws GRADIENT_DIVERGED where it was committed before, with another gradient; DISK_FULL, PATH_UNUSABLE
+   */
+  async commit(summary: StepSummary, { generation, members }: PastGeneration): Promise<void> {
+    const { deals, record, journal, clock, log, config, epoch, observers } = this.#init;
+    const { step, loss, gradDigest } = summary;
+    this.#compare(step, gradDigest);
+    const deal = deals.of(step)!;
+    const { cursor } = deal;
+    await record(summary, deal, generation); // before the commit, so that no committed step is without it
+    const place = { epoch, generation, step, cursor: journalCursor(cursor) };
+    await journal.append({ kind: 'step-committed', ...place, gradDigest, loss });
+    this.#advance(step, cursor);
+    this.#stateStep = step;
+    for (const workerId of members) this.#commitsOf.set(workerId, this.commitsOf(workerId) + 1);
+    const wallMs = this.#progress.commit(clock.monotonicMs());
+    const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
+    const { steps } = config.training;
+    const fields = stepLogFields(summary, {
+      wallMs,
+      tokensPerSecond,
+      worldSize: members.length,
+      generation,
+      steps,
+      etaSeconds: this.#progress.etaSeconds(steps - step),
+    });
+    log.info(fields, 'step committed');
+    for (const observer of observers) observer.onCommit(summary, { tokensPerSecond, cursor });
+  }
+
+  /** The next step goes by without an update; its examples are used up. @throws as `commit` */
+  async skip(reason: string, { generation }: PastGeneration): Promise<void> {
+    const { deals, record, journal, log, epoch } = this.#init;
+    const step = this.#step + 1;
+    this.#compare(step, null);
+    const deal = deals.of(step)!;
+    const { cursor } = deal;
+    await record(undefined, deal, generation);
+    await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
+    this.#advance(step, cursor);
+    log.error({ step, generation, reason }, 'step skipped');
+  }
+
+  #advance(step: number, cursor: RunCursor): void {
+    this.#init.deals.drop(step);
+    this.#step = step;
+    this.#cursor = cursor;
+  }
+
+  /** @param gradDigest null: it is skipped @throws GRADIENT_DIVERGED */
+  #compare(step: number, gradDigest: number | null): void {
+    const { digests, furthestStep } = this.#init.journal.state;
+    const before = step > furthestStep ? undefined : digestOf(digests, step);
+    if (before === undefined || before === gradDigest) return;
+    const [expected, found] = [before, gradDigest].map((digest) =>
+      digest === null ? 'skipped' : formatDigest(digest),
+    );
+    throw new TrainerError(
+      'GRADIENT_DIVERGED',
+      `step ${step} is done again: expected the gradient that the journal has, ${expected}, found ${found}; ` +
+        'either a committed step was wrong or the engine does not give the same bits twice',
+    );
+  }
+}

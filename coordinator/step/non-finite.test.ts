@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { encodeRows } from '../../mixture/plan/planned-rows.ts';
+import { describeNonFinite, NonFinitePolicy, NonFiniteSteps, type NotFiniteMessage } from './non-finite.ts';
+
+const said = (step: number, losses: NotFiniteMessage['losses'] = []): NotFiniteMessage => ({
+  kind: 'not-finite',
+  epoch: 1,
+  generation: 1,
+  step,
+  reason: 'the gradient of w is not finite',
+  losses,
+});
+
+describe('NonFiniteSteps', () => {
+  test('waits until every rank has answered', () => {
+    const steps = new NonFiniteSteps();
+    assert.equal(steps.judge(5, 3, [0, 1, 2]).kind, 'none');
+    steps.take(0, said(5));
+    steps.take(2, said(5));
+    assert.equal(steps.judge(5, 3, [0, 1, 2]).kind, 'none');
+    assert.equal(steps.judge(6, 3, [0, 1, 2]).kind, 'none');
+    steps.take(1, said(5));
+    assert.equal(steps.judge(5, 3, [0, 1, 2]).kind, 'all');
+    assert.deepEqual([steps.hasSaid(1, 5), steps.hasSaid(1, 6)], [true, false]);
+  });
+
+  test('tells where others have applied the step', () => {
+    const steps = new NonFiniteSteps();
+    steps.take(2, said(5));
+    const verdict = steps.judge(5, 3, [2]);
+    assert.ok(verdict.kind === 'some');
+    assert.deepEqual(verdict.ranks, [2]);
+  });
+});
+
+describe('NonFinitePolicy', () => {
+  for (const policy of ['end', 'skip'] as const)
+    test(`${policy} is what it says, each time`, () => {
+      const rule = new NonFinitePolicy(policy);
+      assert.deepEqual([rule.decide(5), rule.decide(5)], [policy, policy]);
+      assert.equal(rule.wasRetried(5), false);
+    });
+
+  test('retry tries each step once more', () => {
+    const rule = new NonFinitePolicy('retry');
+    assert.deepEqual([rule.decide(5), rule.wasRetried(5)], ['retry', true]);
+    assert.deepEqual([rule.decide(9), rule.decide(9)], ['retry', 'end']);
+  });
+});
+
+describe('describeNonFinite', () => {
+  const example = (task: number, index: number) => ({ task, index, epoch: 0 });
+  const rows = encodeRows([[example(0, 7), example(1, 8)], [example(1, 9)]]);
+  const ofLane = (lane: number): Uint8Array => {
+    assert.equal(lane, 2);
+    return rows;
+  };
+  const names = ['a', 'b'];
+
+  test('says that all losses are finite', () => {
+    assert.equal(
+      describeNonFinite(5, [said(5), said(5)], ofLane, names),
+      'step 5: the gradient of w is not finite; nothing was applied; all losses are finite',
+    );
+  });
+
+  test('names the first lane, its losses, and the examples of these tasks', () => {
+    const messages = [said(5, [{ lane: 3, task: 0, loss: 'NaN' }]), said(5, [{ lane: 2, task: 1, loss: 'Infinity' }])];
+    assert.match(
+      describeNonFinite(5, messages, ofLane, names),
+      /the first lane with a loss that is not finite is 2: loss of b Infinity; its examples: b 8, b 9$/u,
+    );
+  });
+
+  test('names all examples where only the z-loss is not finite, and no more than eight', () => {
+    const many = encodeRows([Array.from({ length: 11 }, (_, index) => example(0, index))]);
+    const messages = [said(5, [{ lane: 2, task: null, loss: 'NaN' }])];
+    assert.match(
+      describeNonFinite(5, messages, () => many, names),
+      /: z-loss NaN; its examples: a 0, .*a 7 and 3 more$/u,
+    );
+  });
+});

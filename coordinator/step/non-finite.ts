@@ -1,0 +1,103 @@
+/**
+ * Steps whose gradient is not finite: who has said so, what follows, and the sentence that says where it comes from. Pure but for what was
+ * heard. Every rank sees the same sum, so all of them say so, or their states differ.
+ */
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { decodeRows } from '../../mixture/plan/planned-rows.ts';
+import type { WorkerMessage } from '../../shared/protocol/messages.ts';
+
+/** Examples that a sentence names. */
+const MAX_EXAMPLES = 8;
+/** Losses that a sentence names. */
+const MAX_LOSSES = 4;
+
+export type NotFiniteMessage = Extract<WorkerMessage, { kind: 'not-finite' }>;
+
+export type NonFiniteVerdict =
+  /** Nobody has said so, or not all ranks have answered. */
+  | { readonly kind: 'none' }
+  | { readonly kind: 'all'; readonly messages: readonly NotFiniteMessage[] }
+  /** Some ranks have applied the step: their gradient was finite. */
+  | { readonly kind: 'some'; readonly messages: readonly NotFiniteMessage[]; readonly ranks: readonly number[] };
+
+/** Of one generation. Bounded: one message of each rank and open step. */
+export class NonFiniteSteps {
+  readonly #heard = new Map<number, Map<number, NotFiniteMessage>>();
+
+  take(rank: number, message: NotFiniteMessage): void {
+    const ofStep = this.#heard.get(message.step) ?? new Map<number, NotFiniteMessage>();
+    this.#heard.set(message.step, ofStep.set(rank, message));
+  }
+
+  /** Whether somebody has said so of the step. */
+  knows(step: number): boolean {
+    return this.#heard.has(step);
+  }
+
+  hasSaid(rank: number, step: number): boolean {
+    return this.#heard.get(step)?.has(rank) ?? false;
+  }
+
+  /** @param unreported ranks that have not reported the step as applied */
+  judge(step: number, worldSize: number, unreported: readonly number[]): NonFiniteVerdict {
+    const ofStep = this.#heard.get(step);
+    if (ofStep === undefined || unreported.some((rank) => !ofStep.has(rank))) return { kind: 'none' };
+    const ranks = [...ofStep.keys()].sort((a, b) => a - b);
+    const messages = ranks.map((rank) => ofStep.get(rank)!);
+    return ranks.length === worldSize ? { kind: 'all', messages } : { kind: 'some', messages, ranks };
+  }
+}
+
+/** What is done about a step whose gradient is not finite on all ranks; the same step is tried again once. */
+export class NonFinitePolicy {
+  readonly #policy: RunConfig['training']['onNonFinite'];
+  #retriedStep: number | undefined;
+
+  constructor(policy: RunConfig['training']['onNonFinite']) {
+    this.#policy = policy;
+  }
+
+  decide(step: number): 'end' | 'retry' | 'skip' {
+    if (this.#policy !== 'retry') return this.#policy;
+    if (this.#retriedStep === step) return 'end';
+    this.#retriedStep = step;
+    return 'retry';
+  }
+
+  /** Whether a step that is committed now was not finite before. */
+  wasRetried(step: number): boolean {
+    return this.#retriedStep === step;
+  }
+}
+
+/**
+ * `step 6: the gradient of X is not finite, first lane with such a loss: 3 (…)`.
+ * @param rowsOf encoded rows of a lane, as they were dealt
+ */
+export function describeNonFinite(
+  step: number,
+  messages: readonly NotFiniteMessage[],
+  rowsOf: (lane: number) => Uint8Array,
+  taskNames: readonly string[],
+): string {
+  const name = (task: number): string => taskNames[task] ?? `task ${task}`;
+  const head = `step ${step}: ${messages[0]!.reason}; nothing was applied`;
+  const losses = messages.flatMap((message) => message.losses).sort((a, b) => a.lane - b.lane);
+  const [first] = losses;
+  if (first === undefined) return `${head}; all losses are finite`;
+  const { lane } = first;
+  const inLane = losses
+    .filter((loss) => loss.lane === lane)
+    .map(({ task, loss }) => `${task === null ? 'z-loss' : `loss of ${name(task)}`} ${loss}`);
+  const bad = new Set(losses.flatMap((loss) => (loss.lane === lane && loss.task !== null ? [loss.task] : [])));
+  const examples = decodeRows(rowsOf(lane))
+    .flat()
+    .filter(({ task }) => bad.size === 0 || bad.has(task))
+    .map(({ task, index }) => `${name(task)} ${index}`);
+  return `${head}; the first lane with a loss that is not finite is ${lane}: ${list(inLane, MAX_LOSSES)}; its examples: ${list(examples, MAX_EXAMPLES)}`;
+}
+
+function list(names: readonly string[], most: number): string {
+  const more = names.length - most;
+  return names.slice(0, most).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}

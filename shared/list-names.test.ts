@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { nameRanks, nameSome } from './list-names.ts';
+
+describe('a list in a sentence', () => {
+  for (const [names, expected] of [
+    [[], ''],
+    [['a'], 'a'],
+    [['a', 'b'], 'a and b'],
+    [['a', 'b', 'c'], 'a, b and c'],
+  ] as const)
+    test(`of ${names.length} names is "${expected}"`, () => {
+      assert.equal(nameSome(names), expected);
+    });
+
+  test('is as long for a thousand names as for thirteen', () => {
+    const names = (count: number): string[] => Array.from({ length: count }, (_, i) => `w${i}`);
+    assert.equal(nameSome(names(12)), 'w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10 and w11');
+    assert.equal(nameSome(names(1000)), 'w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11 and 988 more');
+  });
+
+  test('one rank is named in the singular', () => {
+    assert.equal(nameRanks([2]), 'rank 2');
+    assert.equal(nameRanks([0, 2]), 'ranks 0 and 2');
+  });
+});

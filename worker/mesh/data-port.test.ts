@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
+import type { Connection, Refusal } from '../../shared/transport/transport.ts';
+import { DataPort, formatStatePath, formatDataAddress, planRoutes } from './data-port.ts';
+
+const TOKEN = 'port-token';
+const IDENTITY = { epoch: 1, generation: 7, rank: 0, worldSize: 3 };
+
+interface World {
+  readonly port: DataPort;
+  readonly refusals: Refusal[];
+  readonly dial: (path: string, token?: string) => Promise<Connection>;
+}
+
+async function openPort(): Promise<World> {
+  const transport = new MemoryTransport();
+  const refusals: Refusal[] = [];
+  const port = await DataPort.open({
+    transport,
+    host: '127.0.0.1',
+    port: 0,
+    token: TOKEN,
+    onRefused: (refusal) => refusals.push(refusal),
+  });
+  const dial = (path: string, token = TOKEN): Promise<Connection> =>
+    transport.dial(port.url + path, { token, timeoutMs: 2000 });
+  return { port, refusals, dial };
+}
+
+describe('state connections at the data port', () => {
+  test('are handed over with the rank of the peer, whether or not a mesh is being connected', async () => {
+    const { port, dial } = await openPort();
+    const peers: number[] = [];
+    port.serveState(IDENTITY, (connection, peer) => {
+      assert.equal(connection.path, formatStatePath(IDENTITY, 0, peer));
+      peers.push(peer);
+    });
+    await dial('/state/1/7/0/1');
+    const expected = port.expect(IDENTITY);
+    await dial('/state/1/7/0/2');
+    await dial('/data/1/7/0/1');
+    assert.deepEqual(peers, [1, 2]);
+    assert.deepEqual(expected.missing, [2], 'a state connection is none of the mesh');
+    port.stopExpecting(expected);
+    await assert.rejects(dial('/data/1/7/0/2'), { message: /no generation is being connected/ });
+    await port.close();
+  });
+
+  test('of anybody else are refused before the handler hears of them', async () => {
+    const { port, refusals, dial } = await openPort();
+    const peers: number[] = [];
+    port.expect(IDENTITY);
+    await assert.rejects(dial('/state/1/7/0/1'), { code: 'CONNECT_FAILED', message: /no state is served here now/ });
+    port.serveState(IDENTITY, (_, peer) => peers.push(peer));
+    await dial('/state/1/7/0/1');
+    for (const [path, message] of [
+      ['/state/2/7/0/2', /expected epoch 1 generation 7, got epoch 2 generation 7/],
+      ['/state/1/6/0/2', /expected epoch 1 generation 7, got epoch 1 generation 6/],
+      ['/state/1/7/1/2', /this is rank 0, not rank 1/],
+      ['/state/1/7/0/0', /rank 0 is no peer/],
+      ['/state/1/7/0/3', /rank 3 is no peer of rank 0 in a world of 3/],
+      ['/state/1/7/0/1', /rank 1 has a state connection of generation 7 already/],
+      ['/state/1/7/0', /expected a path/],
+      ['/stated/1/7/0/2', /expected a path/],
+    ] as const)
+      await assert.rejects(dial(path), { code: 'CONNECT_FAILED', message, retryable: true });
+    await assert.rejects(dial('/state/1/7/0/2', 'wrong'), { code: 'AUTH_FAILED' });
+    assert.equal(refusals.length, 10);
+    assert.deepEqual(peers, [1]);
+    await port.close();
+  });
+
+  test('may be made again by a peer that has left', async () => {
+    const { port, dial } = await openPort();
+    const peers: number[] = [];
+    port.serveState(IDENTITY, (_, peer) => peers.push(peer));
+    const first = await dial('/state/1/7/0/1');
+    first.close('NORMAL', 'begins again');
+    await first.closed;
+    await dial('/state/1/7/0/1');
+    assert.deepEqual(peers, [1, 1]);
+    await port.close();
+  });
+
+  test('are of the generation served last, until it is stopped; those that are open stay', async () => {
+    const { port, dial } = await openPort();
+    const older = port.serveState(IDENTITY, () => undefined);
+    const open = await dial('/state/1/7/0/1');
+    const newer = port.serveState({ ...IDENTITY, generation: 8 }, () => undefined);
+    port.stopServing(older);
+    await assert.rejects(dial('/state/1/7/0/2'), { message: /expected epoch 1 generation 8/ });
+    await dial('/state/1/8/0/1');
+    port.stopServing(newer);
+    await assert.rejects(dial('/state/1/8/0/2'), { message: /no state is served here now/ });
+    assert.ok(open.isOpen);
+    await port.close();
+    assert.ok(!open.isOpen);
+  });
+});
+
+// FOLDED data-address.test.ts
+const URL = 'ws://10.0.0.1:4000';
+const LOCAL_URL = 'ws+local://exmix-12';
+
+test('a member of the same host gets the local socket first, another one TCP only', () => {
+  const address = formatDataAddress(URL, 'host-a', LOCAL_URL);
+  assert.equal(address, 'ws://10.0.0.1:4000#host-a/ws+local://exmix-12');
+  assert.deepEqual(planRoutes(address, 'host-a'), [LOCAL_URL, URL]);
+  assert.deepEqual(planRoutes(address, 'host-b'), [URL]);
+  assert.deepEqual(planRoutes(address, null), [URL]);
+});
+
+test('without a local socket, or without knowing the host, the address is the URL', () => {
+  assert.equal(formatDataAddress(URL, 'host-a', null), URL);
+  assert.equal(formatDataAddress(URL, null, LOCAL_URL), URL);
+  assert.deepEqual(planRoutes(URL, 'host-a'), [URL]);
+});
+
+test('a hint that says nothing is passed over', () => {
+  for (const hint of ['', 'host-a', '/']) assert.deepEqual(planRoutes(`${URL}#${hint}`, 'host-a'), [URL]);
+});

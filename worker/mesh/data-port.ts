@@ -1,0 +1,230 @@
+/**
+ * The one listening data port of a worker, with a local socket beside it: opened before it joins, kept over generations.
+ *
+ * Path of a data connection: `/data/<epoch>/<generation>/<sender>/<receiver>` (ranks); the receiver dials, the sender listens.
+ * Of a state connection: `/state/<epoch>/<generation>/<holder>/<receiver>`. The two are admitted independently of each other.
+ * Only the generation that is expected gets in, one connection of a kind for each receiver; all else is refused before a byte is read.
+ */
+import { TrainerError } from '../../shared/errors.ts';
+import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
+import { readLocality } from '../../shared/transport/local-socket.ts';
+import { MAX_READY_BYTES } from './peer-link.ts';
+
+export interface DataPortInit {
+  readonly transport: Transport;
+  readonly host: string;
+  /** 0 = any free port. */
+  readonly port: number;
+  readonly token: string;
+  readonly onRefused?: (refusal: Refusal) => void;
+}
+
+export interface MeshIdentity {
+  readonly epoch: number;
+  readonly generation: number;
+  readonly rank: number;
+  readonly worldSize: number;
+}
+
+// What waits to be sent are views of the arena, not copies; the window of the all-reduce bounds it far below this.
+const MAX_QUEUED_BYTES = 2 ** 32;
+const MAX_QUEUED_FRAMES = 65536;
+
+export function formatDataPath({ epoch, generation }: MeshIdentity, sender: number, receiver: number): string {
+  return `/data/${epoch}/${generation}/${sender}/${receiver}`;
+}
+
+export function formatStatePath(
+  { epoch, generation }: Pick<MeshIdentity, 'epoch' | 'generation'>,
+  holder: number,
+  receiver: number,
+): string {
+  return `/state/${epoch}/${generation}/${holder}/${receiver}`;
+}
+
+/** The connections of one generation and kind that peers have made to this worker. */
+export class ExpectedPeers {
+  readonly identity: MeshIdentity;
+  readonly connections = new Map<number, Connection>();
+  /** Called after every new connection. */
+  onChange: (connection: Connection, peer: number) => void = () => undefined;
+
+  constructor(identity: MeshIdentity) {
+    this.identity = identity;
+  }
+
+  /** Ranks that have not connected. */
+  get missing(): number[] {
+    const { rank, worldSize } = this.identity;
+    return Array.from({ length: worldSize }, (_, peer) => peer).filter(
+      (peer) => peer !== rank && !this.connections.has(peer),
+    );
+  }
+
+  add(peer: number, connection: Connection): void {
+    this.connections.set(peer, connection);
+    void connection.closed.then(() => this.connections.delete(peer)); // it may dial again
+    this.onChange(connection, peer);
+  }
+}
+
+export class DataPort {
+  readonly #listener: Listener;
+  /** For the data mesh. */
+  #expected: ExpectedPeers | null = null;
+  /** For the state. */
+  #served: ExpectedPeers | null = null;
+
+  private constructor(listener: Listener) {
+    this.#listener = listener;
+  }
+
+  /** @throws PORT_IN_USE */
+  static async open({ transport, host, port, token, onRefused }: DataPortInit): Promise<DataPort> {
+    // Nobody can have been told the port before `listen` returns; whoever guesses it is refused.
+    let self = null as DataPort | null;
+    const listener = await transport.listen({
+      host,
+      port,
+      token,
+      localSocket: true,
+      limits: {
+        maxMessageBytes: Math.max(MAX_READY_BYTES, STATE_REQUEST_BYTES),
+        maxQueuedBytes: MAX_QUEUED_BYTES,
+        maxQueuedMessages: MAX_QUEUED_FRAMES,
+      },
+      admit: (path) => (self === null ? 'not open yet' : self.#admit(path)),
+      onConnection: (connection) => {
+        if (self !== null) self.#accept(connection);
+      },
+      ...(onRefused && { onRefused }),
+    });
+    self = new DataPort(listener);
+    return self;
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  /** To dial it from the same host. */
+  get url(): string {
+    return this.#listener.url;
+  }
+
+  /** Of its local socket, or null. */
+  get localUrl(): string | null {
+    return this.#listener.localUrl;
+  }
+
+  /** What to tell the other members. @param url by which they reach the port over the network */
+  announce(url: string): string {
+    return formatDataAddress(url, readLocality(), this.#listener.localUrl);
+  }
+
+  /** From now on admits the peers of this generation only. Connections of earlier ones stay until their links close them. */
+  expect(identity: MeshIdentity): ExpectedPeers {
+    this.#expected = new ExpectedPeers(identity);
+    return this.#expected;
+  }
+
+  /** Admits nobody, unless another generation is expected by now. */
+  stopExpecting(expected: ExpectedPeers): void {
+    if (this.#expected === expected) this.#expected = null;
+  }
+
+  /**
+   * From now on admits the peers of this generation that want the state, whether or not the mesh is being connected; those of
+   * an earlier generation no more. Connections stay until somebody closes them.
+   * @param onConnection gets each connection with the rank of the peer
+   */
+  serveState(identity: MeshIdentity, onConnection: (connection: Connection, peer: number) => void): ExpectedPeers {
+    this.#served = new ExpectedPeers(identity);
+    this.#served.onChange = onConnection;
+    return this.#served;
+  }
+
+  /** Admits nobody to the state, unless that of another generation is served by now. */
+  stopServing(served: ExpectedPeers): void {
+    if (this.#served === served) this.#served = null;
+  }
+
+  close(): Promise<void> {
+    this.#expected = null;
+    this.#served = null;
+    return this.#listener.close();
+  }
+
+  #admit(path: string): string | null {
+    const parsed = parsePath(path);
+    if (parsed === null) return `expected a path /data/epoch/generation/sender/receiver or /state/… alike`;
+    const { kind, receiver } = parsed;
+    const admitted = this.#admitted(kind);
+    if (admitted === null)
+      return kind === 'data' ? 'no generation is being connected here now' : 'no state is served here now';
+    const { epoch, generation, rank, worldSize } = admitted.identity;
+    if (parsed.epoch !== epoch || parsed.generation !== generation)
+      return `expected epoch ${epoch} generation ${generation}, got epoch ${parsed.epoch} generation ${parsed.generation}`;
+    if (parsed.sender !== rank) return `this is rank ${rank}, not rank ${parsed.sender}`;
+    if (receiver === rank || receiver >= worldSize)
+      return `rank ${receiver} is no peer of rank ${rank} in a world of ${worldSize}`;
+    if (admitted.connections.has(receiver))
+      return `rank ${receiver} has a ${kind} connection of generation ${generation} already`;
+    return null;
+  }
+
+  #accept(connection: Connection): void {
+    const parsed = parsePath(connection.path);
+    const admitted = parsed === null ? null : this.#admitted(parsed.kind);
+    if (parsed === null || admitted === null)
+      throw new TrainerError('INTERNAL', `connection ${connection.path} was accepted without being admitted`);
+    admitted.add(parsed.receiver, connection);
+  }
+
+  #admitted(kind: ConnectionKind): ExpectedPeers | null {
+    return kind === 'data' ? this.#expected : this.#served;
+  }
+}
+
+type ConnectionKind = 'data' | 'state';
+
+interface ConnectionPath {
+  readonly kind: ConnectionKind;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly sender: number;
+  readonly receiver: number;
+}
+
+function parsePath(path: string): ConnectionPath | null {
+  const found = /^\/(data|state)\/(\d{1,10})\/(\d{1,10})\/(\d{1,5})\/(\d{1,5})$/.exec(path);
+  if (found === null) return null;
+  const [epoch, generation, sender, receiver] = found.slice(2).map(Number);
+  const kind = found[1] === 'data' ? 'data' : 'state';
+  return { kind, epoch: epoch!, generation: generation!, sender: sender!, receiver: receiver! };
+}
+
+export const STATE_REQUEST_BYTES = 24;
+
+// FOLDED data-port.ts
+/**
+ * The address of a data port as it is announced to the other members, and the ways to it.
+ *
+ * `ws://host:port`, and behind a `#`, for members that can reach its local socket, `LOCALITY/LOCAL-URL` (local-socket.ts). Pure.
+ */
+
+/** @param url for everybody @param localUrl null where there is no local socket */
+export function formatDataAddress(url: string, locality: string | null, localUrl: string | null): string {
+  return locality === null || localUrl === null ? url : `${url}#${locality}/${localUrl}`;
+}
+
+/**
+ * The URLs to dial, the best one first.
+ * @param ownLocality of the dialling process; null: local sockets are not to be used
+ */
+export function planRoutes(address: string, ownLocality: string | null): string[] {
+  const [url, hint] = address.split('#', 2);
+  const at = hint?.indexOf('/') ?? -1;
+  const isLocal = hint !== undefined && ownLocality !== null && hint.slice(0, at) === ownLocality;
+  return isLocal ? [hint.slice(at + 1), url!] : [url!];
+}

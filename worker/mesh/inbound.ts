@@ -1,0 +1,128 @@
+/** The receiving half of a link: frames from one peer, in order. Dialled by the receiver, so that bulk data is not masked. */
+import { TrainerError, toTrainerError } from '../../shared/errors.ts';
+import { LOCAL_PROTOCOL } from '../../shared/transport/local-socket.ts';
+import type { Connection, DialInit, Transport } from '../../shared/transport/transport.ts';
+import { dialPlaced } from '../../shared/transport/websocket-placed.ts';
+import { decodeFrameHeader, FRAME_HEADER_BYTES, isStoredFrame, type FrameHeader } from './frame-header.ts';
+import type { FrameSink } from './peer-channel.ts';
+import type { OutboxReader } from './outbox.ts';
+
+/**
+ * `direct`: the kernel writes payloads straight to their place in the arena (WebSockets only).
+ * `message`: over any Transport; each payload is copied once more.
+ */
+export type LinkKind = 'direct' | 'message';
+
+export interface Inbound {
+  readonly connection: Connection;
+  readonly roundTripMs: number;
+  /** The peer may leave payloads in its outbox. */
+  readonly readsOutbox: boolean;
+  /** Called once; before it any frame is FRAME_INVALID, because the peer sends none before it is asked to. */
+  start(sink: FrameSink): void;
+}
+
+/** Each may wait for what the peer is busy with. */
+const MAX_PINGS = 8;
+/** Short enough: no window grows for it. */
+const SHORT_MS = 1;
+
+type FrameHandlers = Pick<FrameSink, 'place' | 'received'>;
+
+const NOT_STARTED: FrameHandlers = {
+  place: () => {
+    throw new TrainerError('FRAME_INVALID', 'expected no frame before this side was ready, got one');
+  },
+  received: () => undefined,
+};
+
+/**
+ * @param openOutbox called when the peer has accepted: its outbox, or null
+ * @throws what the transport's `dial` throws
+ */
+export async function dialDirect(url: string, init: DialInit, openOutbox: () => OutboxReader | null): Promise<Inbound> {
+  let sink = NOT_STARTED;
+  let header: FrameHeader | null = null;
+  let outbox: OutboxReader | null = null;
+  /** Where a payload that lies in the outbox belongs; null while the payload itself is on its way. */
+  let stored: Uint8Array | null = null;
+  const position = Buffer.alloc(8);
+  const connection = await dialPlaced(url, init, {
+    headerBytes: FRAME_HEADER_BYTES,
+    place: (bytes) => {
+      header = decodeFrameHeader(bytes);
+      const target = sink.place(header);
+      stored = isStoredFrame(bytes) ? target : null;
+      return stored === null ? target : position;
+    },
+    received: () => {
+      if (stored !== null) readStored(outbox, Number(position.readBigUInt64LE()), stored);
+      sink.received(header!);
+    },
+  });
+  const roundTripMs = url.startsWith(LOCAL_PROTOCOL) ? 0 : await measureRoundTrip(connection, init);
+  outbox = openOutbox();
+  void connection.closed.then(() => outbox?.close());
+  return { connection, roundTripMs, readsOutbox: outbox !== null, start: (started) => (sink = started) };
+}
+
+/** The shortest of a few pings. The connection is closed where it throws. @throws CONNECT_FAILED, ABORTED */
+async function measureRoundTrip(connection: Connection, { timeoutMs, signal }: DialInit): Promise<number> {
+  const onAbort = (): void => connection.close('ABORTED', 'connecting was called off');
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    let shortestMs = Infinity;
+    for (let i = 0; i < MAX_PINGS && shortestMs > SHORT_MS; i++)
+      shortestMs = Math.min(shortestMs, await connection.ping(timeoutMs));
+    return shortestMs;
+  } catch (error) {
+    const { message } = toTrainerError(error);
+    connection.close('CONNECT_FAILED', message);
+    if (signal?.aborted === true) throw new TrainerError('ABORTED', 'connecting was called off', { cause: error });
+    // Without a cause: somebody answered.
+    throw new TrainerError('CONNECT_FAILED', `the round trip could not be measured: ${message}`, { retryable: true });
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+function readStored(outbox: OutboxReader | null, position: number, target: Uint8Array): void {
+  if (outbox === null) throw new TrainerError('FRAME_INVALID', 'expected a payload, got its place in an outbox');
+  outbox.read(position, target);
+}
+
+/** @param maxFrameBytes most payload bytes of one frame @throws what the transport's `dial` throws */
+export async function dialMessages(
+  transport: Transport,
+  url: string,
+  init: DialInit,
+  maxFrameBytes: number,
+): Promise<Inbound> {
+  const limits = { ...init.limits, maxMessageBytes: FRAME_HEADER_BYTES + maxFrameBytes };
+  const connection = await transport.dial(url, { ...init, limits });
+  const receive = (sink: FrameHandlers, message: Uint8Array): void => {
+    try {
+      const header = decodeFrameHeader(message.subarray(0, FRAME_HEADER_BYTES));
+      const target = sink.place(header);
+      const payload = message.subarray(FRAME_HEADER_BYTES);
+      if (payload.byteLength !== target.byteLength)
+        throw new TrainerError(
+          'FRAME_INVALID',
+          `frame payload: expected ${target.byteLength} B, got ${payload.byteLength} B`,
+        );
+      target.set(payload);
+      sink.received(header);
+    } catch (error) {
+      if (!(error instanceof TrainerError)) throw error;
+      connection.close(error.code, error.message);
+    }
+  };
+  return {
+    connection,
+    roundTripMs: await measureRoundTrip(connection, init),
+    readsOutbox: false,
+    start: (sink) => {
+      if (connection.isOpen) connection.onMessage((message) => receive(sink, message));
+    },
+  };
+}

@@ -1,0 +1,217 @@
+/**
+ * The line to the coordinator: dials, joins, beats, and dials again when it breaks, for as long as a coordinator may take to come back.
+ * What the worker has and does is left alone meanwhile.
+ *
+ * The line is over for good when the coordinator closes it with a reason, when a message breaks the protocol, or when nobody came back
+ * within `cluster.coordinatorGraceMs`.
+ */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Clock } from '../../shared/clock.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
+import { decodeMessage, encodeMessage } from '../../shared/protocol/codec.ts';
+import {
+  coordinatorMessageSchema,
+  PROTOCOL_VERSION,
+  type CoordinatorMessage,
+  type WorkerMessage,
+  type WorkerStall,
+} from '../../shared/protocol/messages.ts';
+import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
+import { VERSION } from '../../shared/version.ts';
+import { dialCoordinator, DialPauses } from './dial-coordinator.ts';
+import type { LinkData } from './network-messages.ts';
+
+/** To reach the coordinator at first, and each time to be welcomed, ms. */
+const JOIN_DEADLINE_MS = 30_000;
+/** A heartbeat that comes so much too late says that this process itself stood still: silence is counted from then on, ms. */
+const OWN_PAUSE_MS = 1_000;
+
+export interface CoordinatorLineInit {
+  readonly data: Pick<LinkData, 'coordinatorUrl' | 'token' | 'workerId'>;
+  /** Where other workers reach this one. */
+  readonly dataUrl: string;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  /** Ends the line. */
+  readonly signal: AbortSignal;
+  /** @throws for a message that is out of order: then the line is over */
+  readonly onMessage: (message: CoordinatorMessage) => void;
+  /** What a heartbeat says. */
+  readonly beat: () => Extract<WorkerMessage, { kind: 'heartbeat' }>;
+  /** The coordinator is not there and is dialled again. */
+  readonly onWaiting: (reason: string) => void;
+}
+
+export class CoordinatorLine {
+  readonly #init: CoordinatorLineInit;
+  readonly #pauses: DialPauses;
+  /** Of this process, on all its connections. */
+  readonly #processId = randomUUID();
+  /** Until then a coordinator must have welcomed this worker; infinite while one has. */
+  #deadlineMs = 0;
+  #connection: Connection | undefined;
+  /** Fires when this connection is welcomed. */
+  #welcomed = new AbortController();
+  /** Fires when this connection has ended. */
+  #ended = new AbortController();
+  #cluster: RunConfig['cluster'] | undefined;
+  #lastHeardMs = 0;
+  /** What closed the connection from this side. */
+  #reason: TrainerError | undefined;
+
+  constructor(init: CoordinatorLineInit) {
+    this.#init = init;
+    this.#pauses = new DialPauses(init.data.workerId);
+  }
+
+  /** From the first dial to the end. @returns why the line is over; never rejects */
+  async run(): Promise<TrainerError> {
+    const { clock, signal, onWaiting } = this.#init;
+    this.#deadlineMs = clock.monotonicMs() + JOIN_DEADLINE_MS;
+    try {
+      for (;;) {
+        const error = await this.#talk(await this.#dial());
+        if (error.code !== 'CONNECTION_LOST' || this.#cluster === undefined || signal.aborted) return error;
+        const nowMs = clock.monotonicMs();
+        // One that is there and does not welcome does not put the end off.
+        if (this.#deadlineMs === Infinity) this.#deadlineMs = nowMs + this.#cluster.coordinatorGraceMs;
+        const leftMs = Math.ceil(this.#deadlineMs - nowMs);
+        if (leftMs <= 0) return error;
+        onWaiting(`${error.message}; dialling again for ${leftMs} ms`);
+        await clock.sleep(Math.min(this.#pauses.next(), leftMs), signal);
+      }
+    } catch (error) {
+      return toTrainerError(error);
+    }
+  }
+
+  /** Takes the settings of the run; from now on this connection beats. */
+  welcome(cluster: RunConfig['cluster']): void {
+    this.#cluster = cluster;
+    this.#deadlineMs = Infinity;
+    this.#pauses.reset();
+    this.#welcomed.abort();
+    void this.#beat(this.#connection!, cluster);
+  }
+
+  /** Dropped where there is no connection: what must not be lost is sent again after `welcome`. */
+  send(message: WorkerMessage): void {
+    this.#connection?.send([encodeMessage(message)]).catch((thrown: unknown) => {
+      const error = toTrainerError(thrown);
+      // What ended the connection says more than that it has ended.
+      if (error.code !== 'CONNECTION_LOST') this.close(error.code, error.message);
+    });
+  }
+
+  close(code: ErrorCode | 'NORMAL', reason: string): void {
+    this.#reason ??= new TrainerError(code === 'NORMAL' ? 'ABORTED' : code, reason);
+    this.#connection?.close(code, reason);
+  }
+
+  /** Resolves when the connection, if there is one, is gone. */
+  async closed(): Promise<void> {
+    await this.#connection?.closed;
+  }
+
+  #dial(): Promise<Connection> {
+    const { data, transport, clock, signal, onWaiting } = this.#init;
+    const { coordinatorUrl: url, token } = data;
+    const [pauses, deadlineMs] = [this.#pauses, this.#deadlineMs];
+    return dialCoordinator({ url, token, pauses, deadlineMs, transport, clock, signal, onWaiting });
+  }
+
+  /** Joins and passes messages on until the connection has ended. @returns why */
+  async #talk(connection: Connection): Promise<TrainerError> {
+    const { data, dataUrl, clock, onMessage } = this.#init;
+    this.#reason = undefined;
+    this.#welcomed = new AbortController();
+    this.#ended = new AbortController();
+    this.#connection = connection;
+    this.#lastHeardMs = clock.monotonicMs();
+    connection.onMessage((bytes) => {
+      this.#lastHeardMs = clock.monotonicMs();
+      try {
+        onMessage(decodeMessage(coordinatorMessageSchema, bytes));
+      } catch (error) {
+        const { code, message } = toTrainerError(error);
+        this.close(code, message);
+      }
+    });
+    const { workerId } = data;
+    const self = { workerId, host: hostname(), pid: process.pid, processId: this.#processId, dataUrl };
+    this.send({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, ...self });
+    void this.#awaitWelcome();
+    const info = await connection.closed;
+    this.#connection = undefined;
+    this.#welcomed.abort();
+    this.#ended.abort();
+    return this.#describeClose(info);
+  }
+
+  async #awaitWelcome(): Promise<void> {
+    const { data, clock } = this.#init;
+    const leftMs = Math.max(1, Math.ceil(this.#deadlineMs - clock.monotonicMs()));
+    const waitMs = this.#cluster === undefined ? JOIN_DEADLINE_MS : Math.min(JOIN_DEADLINE_MS, leftMs);
+    const isTold = await clock.sleep(waitMs, this.#welcomed.signal).then(
+      () => false,
+      () => true,
+    );
+    if (isTold) return;
+    const late = `the coordinator at ${data.coordinatorUrl} did not welcome this worker within ${waitMs} ms`;
+    this.close(this.#cluster === undefined ? 'CONNECT_FAILED' : 'CONNECTION_LOST', late);
+  }
+
+  async #beat(
+    connection: Connection,
+    { heartbeatIntervalMs, heartbeatTimeoutMs }: RunConfig['cluster'],
+  ): Promise<void> {
+    const { clock, beat } = this.#init;
+    const { signal } = this.#ended;
+    while (connection.isOpen) {
+      this.send(beat());
+      const sentMs = clock.monotonicMs();
+      try {
+        await clock.sleep(heartbeatIntervalMs, signal);
+      } catch {
+        return; // the connection has ended
+      }
+      if (this.#connection !== connection) return; // it has ended
+      const nowMs = clock.monotonicMs();
+      if (nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS) this.#lastHeardMs = nowMs;
+      const silentMs = Math.round(nowMs - this.#lastHeardMs);
+      if (silentMs > heartbeatTimeoutMs)
+        this.close(
+          'CONNECTION_LOST',
+          `the coordinator has been silent for ${silentMs} ms (limit ${heartbeatTimeoutMs})`,
+        );
+    }
+  }
+
+  #describeClose({ code, reason, error }: CloseInfo): TrainerError {
+    if (this.#reason !== undefined) return this.#reason;
+    const why = error?.message ?? `closed by the coordinator (${code} ${reason})`;
+    const message = `the connection to the coordinator at ${this.#init.data.coordinatorUrl} has ended: ${why}`;
+    return new TrainerError(error?.code ?? 'ABORTED', message, { cause: error });
+  }
+}
+
+// FOLDED coordinator-line.ts
+/** What the feed last said of a source that does not answer, as a heartbeat tells it: for how long by now. Pure. */
+
+export class SourceStall {
+  #last: { readonly stall: WorkerStall; readonly toldMs: number } | undefined;
+
+  /** @param stall null: the source answers again */
+  tell(nowMs: number, stall: WorkerStall | null): void {
+    this.#last = stall === null ? undefined : { stall, toldMs: nowMs };
+  }
+
+  /** Fields of a heartbeat. */
+  read(nowMs: number): { readonly stall?: WorkerStall } {
+    if (this.#last === undefined) return {};
+    const { stall, toldMs } = this.#last;
+    return { stall: { ...stall, forMs: stall.forMs + nowMs - toldMs } };
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * The data side of a worker: its one listening port, and for each generation the mesh of links, the arena, the collective on them, and the
+ * state that members copy from each other. One generation at a time; the memory of gradients is used again by the next one.
+ */
+import { isIPv6 } from 'node:net';
+import { throwIfAborted } from '../../shared/abort.ts';
+import type { Clock } from '../../shared/clock.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { planLaneTree } from '../../shared/lane-tree.ts';
+import type { Refusal, Transport } from '../../shared/transport/transport.ts';
+import { Collective, type CollectiveInit } from '../collective/all-reduce.ts';
+import { MAX_ARENA_BYTES, planArena, type Arena, type ArenaLayout, type ArenaPool } from '../arena/arena.ts';
+import { connectMesh } from '../mesh/connect-mesh.ts';
+import { planWindows } from '../mesh/frame-windows.ts';
+import { DataPort, type ExpectedPeers } from '../mesh/data-port.ts';
+import { planGradient } from '../collective/plan-gradient.ts';
+import { copyState } from '../state/copy-state.ts';
+import type { StateTensors } from '../state/state-pieces.ts';
+import { StateServer } from '../state/state-server.ts';
+import type { Link } from '../mesh/peer-channel.ts';
+import type { FormMessage, LinkData } from './network-messages.ts';
+import type { FaultInjector } from './injected-fault.ts';
+
+export interface FormInit {
+  readonly form: FormMessage;
+  readonly config: RunConfig;
+  readonly signal: AbortSignal;
+}
+
+export interface CopyInit extends FormInit {
+  readonly step: number;
+  readonly tensors: StateTensors;
+}
+
+export interface Formed {
+  readonly arena: Arena;
+  readonly collective: Collective;
+}
+
+export interface DataPlaneInit {
+  readonly data: Pick<LinkData, 'token' | 'listenHost' | 'listenPort' | 'advertiseHost'>;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly arenas: ArenaPool;
+  readonly onRefused: (refusal: Refusal) => void;
+  readonly onNoOutbox: (error: TrainerError) => void;
+  /** Left out where there is nothing to inject faults into. */
+  readonly faults?: FaultInjector;
+}
+
+export class DataPlane {
+  readonly #init: DataPlaneInit;
+  /** While members may copy from here. */
+  #state: { readonly server: StateServer; readonly served: ExpectedPeers } | undefined;
+  #port: DataPort | undefined;
+  /** Resolves when the links of the last generation are gone, which takes CLOSE_TIMEOUT_MS at most: nobody writes to its memory any more. */
+  #vacated: Promise<void> = Promise.resolve();
+
+  constructor(init: DataPlaneInit) {
+    this.#init = init;
+  }
+
+  /** @returns the address to announce to the other workers @throws PORT_IN_USE, CONFIG_INVALID for an address nobody can dial */
+  async listen(): Promise<string> {
+    const { data, transport, onRefused } = this.#init;
+    const { listenHost: host, listenPort: port, advertiseHost, token } = data;
+    checkAdvertised(advertiseHost);
+    this.#port = await DataPort.open({ transport, host, port, token, onRefused });
+    const { protocol } = new URL(this.#port.url);
+    const reached = isIPv6(advertiseHost) ? `[${advertiseHost}]` : advertiseHost;
+    return this.#port.announce(`${protocol}//${reached}:${this.#port.port}`);
+  }
+
+  /**
+   * Connects to every other member and starts the collective on the links, once those of the generation before are gone.
+   * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
+   */
+  form(init: FormInit): Promise<Formed> {
+    if (init.form.receivers.length > 0) this.#serveState(init);
+    const forming = this.#vacated.then(() => this.#connect(init));
+    this.#vacated = forming.then(
+      ({ collective }) => collective.closed,
+      () => undefined,
+    );
+    return forming;
+  }
+
+  /** Receivers may ask from now on; what they ask for waits for `offerState`. */
+  #serveState({ form: { rank, members, epoch, generation }, signal }: FormInit): void {
+    const server = new StateServer({ signal });
+    const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length }, server.serve);
+    this.#state = { server, served };
+  }
+
+  async #connect(init: FormInit): Promise<Formed> {
+    const { form, config, signal } = init;
+    const { rank, members, generation } = form;
+    throwIfAborted(signal, `forming generation ${generation}`);
+    const { frameBytes, windowFrames: window } = config.collective;
+    const plan = planGradient(config);
+    const laneTree = planLaneTree(
+      config.training.numLanes,
+      members.map(({ lanes }) => lanes),
+    );
+    const least = planArena({ plan, laneTree, rank, frameBytes, window });
+    const mesh = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
+    const links = this.#init.faults?.guard(mesh) ?? mesh;
+    const layout = planArena({ plan, laneTree, rank, frameBytes, window: chooseWindows(config, least, links) });
+    return this.#startCollective(init, { layout, plan, laneTree, links });
+  }
+
+  #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<Link[]> {
+    const { rank, members, epoch, generation } = form;
+    const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
+    const { transport, clock, onNoOutbox, data } = this.#init;
+    const others = members.filter((member) => member.rank !== rank);
+    return connectMesh({
+      rank,
+      peers: others.map((member) => ({ rank: member.rank, url: member.dataUrl })),
+      port: this.#port!,
+      transport,
+      token: data.token,
+      epoch,
+      generation,
+      linkKind,
+      socket,
+      frameBytes,
+      window,
+      numCoverNodes,
+      onNoOutbox,
+      timeoutMs: config.cluster.connectTimeoutMs,
+      signal,
+      clock,
+    });
+  }
+
+  #startCollective(
+    { form, config }: FormInit,
+    { layout, ...parts }: Pick<CollectiveInit, 'plan' | 'laneTree' | 'links'> & { readonly layout: ArenaLayout },
+  ): Formed {
+    const { rank, epoch, generation, firstStep } = form;
+    const { frameBytes } = config.collective;
+    const { arenas, clock } = this.#init;
+    const timeoutMs = config.cluster.stepTimeoutMs + config.feed.sourceTimeoutMs;
+    const options = { frameBytes, timeoutMs };
+    let arena: Arena | undefined;
+    try {
+      const taken = (arena = arenas.take(layout));
+      const collective = new Collective({ ...parts, arena, rank, epoch, generation, firstStep, options, clock });
+      void collective.closed.then(() => arenas.give(taken));
+      return { arena, collective };
+    } catch (error) {
+      for (const link of parts.links) link.close('INTERNAL', 'the collective could not be made');
+      if (arena !== undefined) arenas.give(arena); // no frame has come
+      throw error;
+    }
+  }
+
+  /** Lets the receivers of this generation copy it; they may have asked already. */
+  offerState(step: number, tensors: StateTensors): void {
+    this.#state?.server.offer({ step, tensors });
+  }
+
+  /** Fills the tensors from the peers that hold the state. @throws what copyState throws */
+  async copyState({ form, config, step, tensors, signal }: CopyInit): Promise<void> {
+    const { state, members, epoch, generation, rank } = form;
+    if (state.kind !== 'peers') throw new TrainerError('INTERNAL', `rank ${rank} was told to copy nothing`);
+    const { transport, clock, data } = this.#init;
+    await copyState({
+      holders: state.ranks.map((holder) => ({ rank: holder, url: members[holder]!.dataUrl })),
+      epoch,
+      generation,
+      rank,
+      step,
+      into: tensors,
+      transport,
+      token: data.token,
+      socket: config.collective.socket,
+      timeoutMs: config.cluster.connectTimeoutMs,
+      clock,
+      signal,
+    });
+  }
+
+  /** Nobody copies from here any more. */
+  withdrawState(): void {
+    if (this.#state === undefined) return;
+    this.#port?.stopServing(this.#state.served);
+    void this.#state.server.withdraw();
+    this.#state = undefined;
+  }
+
+  /** Resolves when nobody is listened to any more and the connections that came here are gone. */
+  async close(): Promise<void> {
+    await this.#port?.close();
+  }
+}
+
+/** @param least the layout with the window of a short way: what is left of the largest arena is the most there can be more */
+function chooseWindows({ collective }: RunConfig, least: ArenaLayout, links: readonly Link[]): number[] {
+  const { windowFrames, maxWindowBytes } = collective;
+  const { numCoverNodes, receiveStride, sumStride, totalBytes } = least;
+  const slotBytes = receiveStride + sumStride;
+  const roundTripsMs = numCoverNodes.map(() => 0);
+  for (const { peerRank, roundTripMs } of links) roundTripsMs[peerRank] = roundTripMs;
+  const bound = Math.min(maxWindowBytes, MAX_ARENA_BYTES - totalBytes);
+  return planWindows({ roundTripsMs, numCoverNodes, slotBytes, windowFrames, maxWindowBytes: bound });
+}
+
+function checkAdvertised(host: string): void {
+  const isWildcard = host === '0.0.0.0' || host === '::';
+  if (!isWildcard && (isIPv6(host) || URL.canParse(`ws://${host}:1`))) return;
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `address of the data port for other workers: expected a host name or address they can dial, got ${JSON.stringify(host)}` +
+      (isWildcard ? '; give --advertise with --listen on all addresses' : ''),
+  );
+}

@@ -1,0 +1,147 @@
+/** One generation over a data plane that the test plays: what comes after its end must not be heard. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { checkConfig } from '../../shared/config/load-config.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import type { WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { Collective } from '../collective/all-reduce.ts';
+import type { Arena } from '../arena/arena.ts';
+import type { StepResult } from '../collective/step-tally.ts';
+import type { Formed } from './data-plane.ts';
+import { GenerationLink, type GenerationLinkInit } from './generation-session.ts';
+import type { LinkEvent } from './network-messages.ts';
+import { formOf, ids, nobody, RAW_CONFIG } from './network-session.fixture.ts';
+
+const config = checkConfig(RAW_CONFIG, 'the test');
+const tensors = { parameters: new Map<string, Float32Array>(), optimizerSlots: new Map<string, Float32Array>() };
+const turn = () => new Promise(setImmediate);
+
+/** A promise and its ends. */
+function pending<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (error: TrainerError) => void;
+  const promise = new Promise<T>((onResolve, onReject) => ([resolve, reject] = [onResolve, onReject]));
+  return { promise, resolve, reject };
+}
+
+function make() {
+  const said: string[] = [];
+  const [formed, copied, step, failed] = [
+    pending<Formed>(),
+    pending<undefined>(),
+    pending<StepResult>(),
+    pending<TrainerError>(),
+  ];
+  const collective = {
+    failed: failed.promise,
+    closed: Promise.resolve(),
+    startStep: () => step.promise,
+    close: () => void said.push('collective closed'),
+  } as unknown as Collective;
+  const dataPlane: GenerationLinkInit['dataPlane'] = {
+    form: () => formed.promise,
+    copyState: () => copied.promise,
+    offerState: () => void said.push('offered'),
+    withdrawState: () => void said.push('withdrawn'),
+  };
+  const record = ({ kind }: LinkEvent | WorkerMessage): void => void said.push(kind);
+  const form = formOf([{ ...nobody, rank: 0 }], 0, { state: { kind: 'peers', ranks: [1] } });
+  const generation = new GenerationLink({
+    form,
+    config,
+    dataPlane,
+    emit: (event) => record(event),
+    send: (message) => said.push(`${message.kind} sent`),
+  });
+  void generation.form();
+  const result = { digest: 1, sumOfSquares: 2, firstNonFiniteBytes: null, exposedMs: 0 } as StepResult;
+  const arena = { memory: null, layout: null } as unknown as Arena;
+  return { generation, said, formed: { arena, collective }, end: { formed, copied, step, failed }, result };
+}
+
+/** One that is formed. */
+async function makeFormed() {
+  const made = make();
+  made.generation.stateInPlace({ kind: 'state-in-place', generation: ids.generation });
+  made.end.formed.resolve(made.formed);
+  await turn();
+  return made;
+}
+
+describe('generation link', { timeout: 10_000 }, () => {
+  test('it is formed when links and state are there, in whatever order', async () => {
+    const first = make();
+    first.end.formed.resolve(first.formed);
+    await turn();
+    assert.deepEqual([first.said, first.generation.isFormed], [[], false]);
+    first.generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
+    await turn();
+    assert.deepEqual([first.said, first.generation.isFormed], [['formed', 'formed sent'], true]);
+    const second = make();
+    second.generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
+    await turn();
+    assert.deepEqual(second.said, []);
+    second.end.formed.resolve(second.formed);
+    await turn();
+    assert.deepEqual(second.said, ['formed', 'formed sent']);
+  });
+
+  test('what fails first is told once, to both sides', async () => {
+    const { generation, said, end } = await makeFormed();
+    generation.beginStep(1);
+    end.step.reject(new TrainerError('COLLECTIVE_TIMEOUT', 'as the test wants'));
+    end.failed.resolve(new TrainerError('COLLECTIVE_TIMEOUT', 'as the test wants'));
+    await turn();
+    assert.deepEqual(said, ['formed', 'formed sent', 'generation-failed', 'failed sent']);
+    assert.ok(!generation.isOver, 'the coordinator decides');
+  });
+
+  test('a mesh that is up only after the end is closed, and nobody hears of it', async () => {
+    const { generation, said, end, formed } = make();
+    generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
+    generation.end('called off');
+    end.formed.resolve(formed);
+    await turn();
+    assert.deepEqual(said, ['withdrawn', 'collective closed']);
+    assert.ok(!generation.isFormed);
+  });
+
+  test('a state that is copied only after the end is not the next generation’s', async () => {
+    const { generation, said, end } = make();
+    void generation.copyState({ kind: 'copy-state', step: 0, tensors });
+    generation.end('called off');
+    end.copied.resolve(undefined);
+    await turn();
+    assert.deepEqual(said, ['withdrawn']);
+  });
+
+  test('a sum that is there only after the end is not applied', async () => {
+    const { generation, said, end, result } = await makeFormed();
+    generation.beginStep(1);
+    generation.end('called off');
+    end.step.resolve(result);
+    await turn();
+    assert.deepEqual(said, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
+  });
+
+  test('what fails after the end is nobody’s failure', async () => {
+    const { generation, said, end } = await makeFormed();
+    generation.beginStep(1);
+    void generation.copyState({ kind: 'copy-state', step: 0, tensors });
+    generation.end('called off');
+    generation.end('again');
+    const error = new TrainerError('CONNECTION_LOST', 'as the test wants');
+    end.step.reject(error);
+    end.copied.reject(error);
+    end.failed.resolve(error);
+    await turn();
+    assert.deepEqual(said, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
+  });
+
+  test('the first deal says that nobody copies the state any more', async () => {
+    const { generation, said } = await makeFormed();
+    generation.offerState({ kind: 'offer-state', step: 0, tensors });
+    generation.trains();
+    assert.deepEqual(said.slice(2), ['offered', 'withdrawn']);
+  });
+});

@@ -1,0 +1,152 @@
+/**
+ * The link side of one generation: connects the mesh, sends or copies the state, reduces the gradients of its steps. Made with `form`,
+ * over with an abort, the next generation or the line to another coordinator; of what fails in between the coordinator is told once.
+ */
+import { abortable } from '../../shared/abort.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import type { WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { Collective } from '../collective/all-reduce.ts';
+import type { StepResult } from '../collective/step-tally.ts';
+import type { DataPlane } from './data-plane.ts';
+import type { LinkEvent, LinkRequest, FormMessage } from './network-messages.ts';
+type RequestOf<Kind extends LinkRequest['kind']> = Extract<LinkRequest, { kind: Kind }>;
+
+export interface GenerationLinkInit {
+  readonly form: FormMessage;
+  readonly config: RunConfig;
+  readonly dataPlane: Pick<DataPlane, 'form' | 'offerState' | 'copyState' | 'withdrawState'>;
+  readonly emit: (event: LinkEvent) => void;
+  readonly send: (message: WorkerMessage) => void;
+}
+
+export class GenerationLink {
+  readonly #init: GenerationLinkInit;
+  readonly #over = new AbortController();
+  readonly #stateInPlace: Promise<RequestOf<'state-in-place'>>;
+  #takeState!: (request: RequestOf<'state-in-place'>) => void;
+  #collective: Collective | undefined;
+  #isFormed = false;
+  #hasFailed = false;
+  #lastResult: { readonly step: number; readonly result: StepResult } | undefined;
+
+  constructor(init: GenerationLinkInit) {
+    this.#init = init;
+    this.#stateInPlace = new Promise((resolve) => (this.#takeState = resolve));
+  }
+
+  get epoch(): number {
+    return this.#init.form.epoch;
+  }
+
+  get number(): number {
+    return this.#init.form.generation;
+  }
+
+  /** Links and state of this member are in place. */
+  get isFormed(): boolean {
+    return this.#isFormed;
+  }
+
+  get isOver(): boolean {
+    return this.#over.signal.aborted;
+  }
+
+  /** Connects, and waits for the state; tells the coordinator when both are in place, or that they cannot be. */
+  async form(): Promise<void> {
+    const { form, config, dataPlane, emit, send } = this.#init;
+    const { signal } = this.#over;
+    try {
+      const connecting = dataPlane.form({ form, config, signal }).then((formed) => {
+        this.#collective = formed.collective;
+        if (this.isOver) formed.collective.close();
+        void formed.collective.failed.then((error) => this.#fail(error));
+        return formed.arena;
+      });
+      const inPlace = abortable(this.#stateInPlace, signal, `forming generation ${form.generation}`);
+      const [{ memory, layout }, { paramDigest }] = await Promise.all([connecting, inPlace]);
+      if (this.isOver) return;
+      this.#isFormed = true;
+      const ids = { epoch: form.epoch, generation: form.generation };
+      emit({ kind: 'formed', ...ids, memory, layout });
+      send({ kind: 'formed', ...ids, ...(paramDigest === undefined ? {} : { paramDigest }) });
+    } catch (error) {
+      this.#fail(toTrainerError(error));
+    }
+  }
+
+  stateInPlace(request: RequestOf<'state-in-place'>): void {
+    this.#takeState(request);
+  }
+
+  offerState({ step, tensors }: RequestOf<'offer-state'>): void {
+    this.#init.dataPlane.offerState(step, tensors);
+  }
+
+  async copyState({ step, tensors }: RequestOf<'copy-state'>): Promise<void> {
+    const { form, config, dataPlane, emit } = this.#init;
+    try {
+      await dataPlane.copyState({ form, config, step, tensors, signal: this.#over.signal });
+      if (!this.isOver) emit({ kind: 'state-copied', generation: form.generation });
+    } catch (error) {
+      this.#fail(toTrainerError(error));
+    }
+  }
+
+  /** Every member is formed: nobody copies a state any more. */
+  trains(): void {
+    this.#init.dataPlane.withdrawState();
+  }
+
+  beginStep(step: number): void {
+    this.#formed()
+      .startStep(step, this.#over.signal)
+      .then(
+        (result) => {
+          this.#lastResult = { step, result };
+          if (this.isOver) return;
+          const { sumOfSquares, firstNonFiniteBytes, exposedMs } = result;
+          this.#init.emit({ kind: 'reduced', step, sumOfSquares, firstNonFiniteBytes, exposedMs });
+        },
+        (error: unknown) => this.#fail(toTrainerError(error)),
+      );
+  }
+
+  bucketReady(bucket: number): void {
+    this.#formed().bucketReady(bucket);
+  }
+
+  /** Digest and norm of the step's summed gradient. */
+  resultOf(step: number): Pick<StepResult, 'digest' | 'sumOfSquares'> {
+    assertInvariant(this.#lastResult?.step === step, `step ${step} is reported after it was reduced`);
+    return this.#lastResult.result;
+  }
+
+  /** Ends everything of the generation. Idempotent. */
+  end(reason: string): void {
+    if (this.isOver) return;
+    this.#over.abort(new TrainerError('ABORTED', reason));
+    this.#collective?.close();
+    this.#init.dataPlane.withdrawState();
+  }
+
+  /** Resolves when its sockets are gone. */
+  async closed(): Promise<void> {
+    await this.#collective?.closed;
+  }
+
+  #formed(): Collective {
+    assertInvariant(this.#collective !== undefined, 'the compute thread asks for a step after `formed`');
+    return this.#collective;
+  }
+
+  #fail(error: TrainerError): void {
+    if (this.isOver || this.#hasFailed) return;
+    this.#hasFailed = true;
+    const { epoch, generation } = this.#init.form;
+    const record = toErrorRecord(error);
+    this.#init.emit({ kind: 'generation-failed', generation, error: record });
+    const peers = error.peers.length === 0 ? {} : { peers: [...error.peers] };
+    this.#init.send({ kind: 'failed', epoch, generation, error: record, ...peers });
+  }
+}

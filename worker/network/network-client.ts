@@ -1,0 +1,213 @@
+/**
+ * The compute thread's side of the link: takes the coordinator's commands in their order, each with the signal that calls it off, and
+ * waits for sums and states. A command that is called off while it waits or runs is known to be so at once, ahead of the queue.
+ */
+import type { Clock } from '../../shared/clock.ts';
+import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { Mailbox } from '../../shared/mailbox.ts';
+import type { Deal, Reduced, Reducer, LinkEvent, LinkRequest } from './network-messages.ts';
+import type { Refusal } from '../../shared/transport/transport.ts';
+import type { StateTensors } from '../state/state-pieces.ts';
+
+/** Deals, saves and the like that may wait; the coordinator deals only a few steps ahead. */
+const COMMAND_CAPACITY = 1_024;
+/** A step has one sum, a generation one copied state and one failure. */
+const ANSWER_CAPACITY = 8;
+/** These waits end with an event or their signal: the link thread keeps the deadlines. They are renewed so often, ms. */
+const WAIT_MS = 60_000;
+/** Time for the link thread to say good-bye, ms. */
+const LEAVE_DEADLINE_MS = 2_000;
+
+type Answer = Extract<LinkEvent, { kind: 'reduced' | 'state-copied' | 'generation-failed' }>;
+export type CoordinatorCommand = Exclude<LinkEvent, Answer | { kind: 'refused' | 'no-outbox' | 'waiting' | 'lost' }>;
+
+export interface Command {
+  readonly command: CoordinatorCommand;
+  /** Fires when it is called off: by an abort, by another welcome, or because the coordinator is gone for good. */
+  readonly signal: AbortSignal;
+}
+
+/** Where the link thread is: in a thread of its own in the product. */
+export interface LinkPort {
+  post(request: LinkRequest): void;
+  /** Resolves when it is gone. */
+  readonly exited: Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface LinkInit {
+  /** Starts the link side. @param onFailed it cannot go on */
+  readonly start: (onEvent: (event: LinkEvent) => void, onFailed: (error: TrainerError) => void) => LinkPort;
+  readonly clock: Clock;
+  /** Sees each deal when it arrives, ahead of its turn among the commands: the feed reads ahead. */
+  readonly onDeal: (deal: Deal) => void;
+  readonly onRefused: (refusal: Refusal) => void;
+  /** Gradients go to the workers of this host through sockets alone, which is slower. */
+  readonly onNoOutbox: (error: TrainerError) => void;
+  /** The coordinator is not there. */
+  readonly onWaiting: (reason: string) => void;
+}
+
+export class Link implements Reducer {
+  readonly #init: LinkInit;
+  readonly #port: LinkPort;
+  readonly #commands: Mailbox<Command>;
+  /** Of the generation that is being formed or trains. */
+  #answers: Mailbox<Answer>;
+  #generation = 0;
+  /** What broke the generation, once it has been taken out. */
+  #generationError: TrainerError | undefined;
+  /** Calls off what the coordinator has asked for so far. */
+  #current = new AbortController();
+  /** Fires when no command can come any more. */
+  readonly #lost = new AbortController();
+
+  constructor(init: LinkInit) {
+    this.#init = init;
+    this.#commands = new Mailbox(COMMAND_CAPACITY, init.clock);
+    this.#answers = new Mailbox(ANSWER_CAPACITY, init.clock);
+    this.#port = init.start(
+      (event) => this.#take(event),
+      (error) => this.#lose(error),
+    );
+  }
+
+  /** Fires, with the error as reason, when the coordinator is gone for good or the link is broken. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** What `reduced` or `stateCopied` failed with; the coordinator knows of it. */
+  get generationError(): TrainerError | undefined {
+    return this.#generationError;
+  }
+
+  /** The next command; waits as long as the link lives, whose thread watches the coordinator. @throws what ended the link, ABORTED */
+  async nextCommand(signal: AbortSignal): Promise<Command> {
+    const either = AbortSignal.any([signal, this.lost]);
+    for (;;) {
+      if (this.lost.aborted) throw toTrainerError(this.lost.reason);
+      let next: Command | undefined;
+      try {
+        next = await this.#commands.next(WAIT_MS, either);
+      } catch (error) {
+        throw signal.aborted ? error : toTrainerError(this.lost.reason ?? error);
+      }
+      if (next !== undefined) return next;
+    }
+  }
+
+  post(request: LinkRequest): void {
+    this.#port.post(request);
+  }
+
+  beginStep(step: number): void {
+    this.post({ kind: 'begin-step', step });
+  }
+
+  bucketReady(bucket: number): void {
+    this.post({ kind: 'bucket-ready', bucket });
+  }
+
+  /** @throws what broke the generation, ABORTED */
+  async reduced(step: number, signal: AbortSignal): Promise<Reduced> {
+    const reduced = await this.#answer(signal);
+    assertInvariant(
+      reduced.kind === 'reduced' && reduced.step === step,
+      `the link answers ${reduced.kind} while step ${step} is under way`,
+    );
+    return reduced;
+  }
+
+  /** Fills the tensors from the peers that hold the state. @throws what broke the generation, ABORTED */
+  async copyState(step: number, tensors: StateTensors, signal: AbortSignal): Promise<void> {
+    this.post({ kind: 'copy-state', step, tensors });
+    const copied = await this.#answer(signal);
+    assertInvariant(copied.kind === 'state-copied', `the link answers ${copied.kind} while the state is copied`);
+  }
+
+  /** Closes the sockets in good order, then ends the thread. @param reason for the coordinator */
+  async leave(reason: string): Promise<void> {
+    this.post({ kind: 'leave', reason });
+    const gone = new AbortController();
+    const late = this.#init.clock.sleep(LEAVE_DEADLINE_MS, gone.signal).catch(() => undefined);
+    await Promise.race([this.#port.exited, late]);
+    gone.abort();
+    await this.#port.stop();
+  }
+
+  async #answer(signal: AbortSignal): Promise<Exclude<Answer, { kind: 'generation-failed' }>> {
+    const answers = this.#answers;
+    for (;;) {
+      if (this.#generationError !== undefined) throw this.#generationError;
+      const answer = await answers.next(WAIT_MS, signal);
+      if (answer === undefined) continue;
+      if (answer.kind !== 'generation-failed') return answer;
+      this.#generationError = fromErrorRecord(answer.error);
+    }
+  }
+
+  /** Runs in an event of the thread, where nobody would catch. */
+  #take(event: LinkEvent): void {
+    try {
+      this.#dispatch(event);
+    } catch (error) {
+      this.#lose(toTrainerError(error));
+    }
+  }
+
+  #lose(error: TrainerError): void {
+    this.#current.abort(error);
+    this.#lost.abort(error);
+  }
+
+  #dispatch(event: LinkEvent): void {
+    switch (event.kind) {
+      case 'refused':
+        this.#init.onRefused(event.refusal);
+        return;
+      case 'no-outbox':
+        this.#init.onNoOutbox(fromErrorRecord(event.error));
+        return;
+      case 'waiting':
+        this.#init.onWaiting(event.reason);
+        return;
+      case 'lost':
+        this.#lose(fromErrorRecord(event.error));
+        return;
+      case 'reduced':
+      case 'state-copied':
+        assertInvariant(this.#answers.put(event), 'one answer at a time');
+        return;
+      case 'generation-failed':
+        if (event.generation === this.#generation)
+          assertInvariant(this.#answers.put(event), 'a generation fails at most once');
+        return;
+      case 'welcome':
+      case 'abort':
+        this.#callOff(event.kind === 'abort' ? event.reason : `the coordinator of epoch ${event.epoch} begins anew`);
+        break;
+      case 'form':
+        this.#callOff(`generation ${event.generation} is being formed`);
+        this.#generation = event.generation;
+        this.#answers = new Mailbox(ANSWER_CAPACITY, this.#init.clock);
+        this.#generationError = undefined;
+        break;
+      case 'deal':
+        this.#init.onDeal(event);
+        break;
+      case 'formed':
+      case 'save':
+      case 'finish':
+        break;
+    }
+    if (!this.#commands.put({ command: event, signal: this.#current.signal }))
+      throw new TrainerError('SEND_OVERFLOW', `${COMMAND_CAPACITY} commands of the coordinator wait already`);
+  }
+
+  /** What was asked for so far is not wanted any more; what comes now is. */
+  #callOff(reason: string): void {
+    this.#current.abort(new TrainerError('ABORTED', reason));
+    this.#current = new AbortController();
+  }
+}

@@ -1,0 +1,245 @@
+/**
+ * The life of a worker's sockets: keeps the line to the coordinator, passes its commands on, and runs the generations that it forms.
+ * Two clocks: heartbeats say that this thread lives, the progress counter in them that the compute thread moves.
+ *
+ * Reports that a coordinator may have missed, because it died or the line broke, are kept and sent again to the one that welcomes this
+ * worker next; how many is bounded by the steps that can be dealt ahead.
+ */
+import type { Clock } from '../../shared/clock.ts';
+import { checkConfig } from '../../shared/config/load-config.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { Transport } from '../../shared/transport/transport.ts';
+import { ProgressCell } from './progress-cell.ts';
+import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
+import { checkOrder } from './coordinator-order.ts';
+import type { DataPlane } from './data-plane.ts';
+import { GenerationLink } from './generation-session.ts';
+import type { FaultInjector } from './injected-fault.ts';
+import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
+
+export interface LinkSessionInit {
+  readonly data: LinkData;
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly dataPlane: DataPlane;
+  readonly emit: (event: LinkEvent) => void;
+  readonly faults?: FaultInjector;
+  /** The session is over and its sockets are gone; nothing more is emitted. */
+  readonly onEnd: () => void;
+}
+
+type Report = Extract<WorkerMessage, { kind: 'report' }>;
+
+export class LinkSession {
+  readonly #init: LinkSessionInit;
+  readonly #progress: ProgressCell;
+  readonly #stall = new SourceStall();
+  readonly #end = new AbortController();
+  #line: CoordinatorLine | undefined;
+  #config: RunConfig | undefined;
+  #runId: string | undefined;
+  #epoch = 0;
+  /** On this connection. */
+  #isWelcomed = false;
+  /** The last one; it may be over. */
+  #generation: GenerationLink | undefined;
+  /** Of steps that may not be committed. */
+  #reports: Report[] = [];
+  #closed: Promise<unknown> | undefined;
+
+  constructor(init: LinkSessionInit) {
+    this.#init = init;
+    this.#progress = new ProgressCell(init.data.progress);
+  }
+
+  /** Listens, and keeps the line until it is over; that is emitted as `lost`. */
+  async start(): Promise<void> {
+    const { data, transport, clock, dataPlane, emit } = this.#init;
+    try {
+      const dataUrl = await dataPlane.listen();
+      if (this.#end.signal.aborted) {
+        await dataPlane.close(); // told to leave meanwhile
+        return;
+      }
+      this.#line = new CoordinatorLine({
+        data,
+        dataUrl,
+        transport,
+        clock,
+        signal: this.#end.signal,
+        onMessage: (message) => this.#handle(message),
+        onWaiting: (reason) => {
+          this.#isWelcomed = false;
+          emit({ kind: 'waiting', reason });
+        },
+        beat: () => ({
+          kind: 'heartbeat',
+          ...this.#progress.read(),
+          residentBytes: process.memoryUsage.rss(),
+          ...this.#stall.read(clock.monotonicMs()),
+        }),
+      });
+      this.#lose(await this.#line.run());
+    } catch (error) {
+      this.#lose(toTrainerError(error));
+    }
+  }
+
+  /** A request of the compute thread. @throws INTERNAL for one that nothing it was told allows */
+  take(request: LinkRequest): void {
+    switch (request.kind) {
+      case 'ready':
+      case 'aborted':
+      case 'saved':
+      case 'not-finite':
+      case 'failed':
+        // An answer to a coordinator that is gone is none to the next one, which asks anew.
+        if (request.epoch === this.#epoch) this.#send(request);
+        break;
+      case 'report':
+        this.#report(request);
+        break;
+      case 'begin-step':
+        this.#withGeneration((generation) => generation.beginStep(request.step));
+        break;
+      case 'bucket-ready':
+        this.#withGeneration((generation) => generation.bucketReady(request.bucket));
+        break;
+      case 'offer-state':
+        this.#withGeneration((generation) => generation.offerState(request));
+        break;
+      case 'copy-state':
+        this.#withGeneration((generation) => void generation.copyState(request));
+        break;
+      case 'state-in-place':
+        this.#withGeneration((generation) => {
+          if (generation.number === request.generation) generation.stateInPlace(request);
+        });
+        break;
+      case 'source':
+        this.#stall.tell(this.#init.clock.monotonicMs(), request.stall);
+        break;
+      case 'leave':
+        void this.#shutDown(new TrainerError('ABORTED', request.reason), 'NORMAL').then(this.#init.onEnd);
+        break;
+    }
+  }
+
+  /** What the compute thread asks of a generation that has been called off meanwhile has no answer any more. */
+  #withGeneration(act: (generation: GenerationLink) => void): void {
+    const generation = this.#generation;
+    assertInvariant(generation !== undefined, 'the compute thread asks for something of a generation after `form`');
+    if (!generation.isOver) act(generation);
+  }
+
+  #report(request: Extract<LinkRequest, { kind: 'report' }>): void {
+    assertInvariant(this.#generation !== undefined, 'a report follows a generation');
+    const { digest, sumOfSquares } = this.#generation.resultOf(request.step);
+    const report = { ...request, gradDigest: digest, gradSumOfSquares: sumOfSquares };
+    // A deal comes after the commit of the step `plansAhead` before it.
+    const oldest = request.step - this.#config!.cluster.plansAhead;
+    this.#reports = [...this.#reports.filter(({ step }) => step > oldest && step < request.step), report];
+    this.#send(report);
+  }
+
+  /** To the coordinator that has welcomed this worker; to one that has not yet, nothing is an answer. */
+  #send(message: WorkerMessage): void {
+    if (this.#isWelcomed) this.#line?.send(message);
+  }
+
+  /** @throws MESSAGE_INVALID, JOIN_REFUSED, CONFIG_INVALID */
+  #handle(message: CoordinatorMessage): void {
+    checkOrder(message, {
+      isWelcomed: this.#isWelcomed,
+      epoch: this.#epoch,
+      runId: this.#runId,
+      generation: this.#generation?.epoch === this.#epoch ? this.#generation.number : 0,
+      isFormed: this.#generation?.isFormed ?? false,
+      isAborted: this.#generation?.isOver ?? false,
+    });
+    const { emit } = this.#init;
+    switch (message.kind) {
+      case 'welcome':
+        this.#welcome(message);
+        break;
+      case 'form':
+        this.#generation?.end(`generation ${message.generation} is being formed`);
+        emit(message);
+        this.#form(message);
+        break;
+      case 'abort':
+        this.#generation?.end(message.reason);
+        emit(message);
+        break;
+      case 'deal':
+        this.#generation!.trains();
+        emit(message);
+        break;
+      case 'save':
+      case 'finish':
+        emit(message);
+        break;
+      case 'fault':
+        this.#injectFault(message);
+        break;
+      case 'heartbeat':
+        break;
+    }
+  }
+
+  #welcome(message: Extract<CoordinatorMessage, { kind: 'welcome' }>): void {
+    this.#config = checkConfig(message.config, 'the config from the coordinator');
+    this.#generation?.end(`the coordinator of epoch ${message.epoch} begins anew`);
+    this.#runId = message.runId;
+    this.#epoch = message.epoch;
+    this.#isWelcomed = true;
+    this.#line!.welcome(this.#config.cluster);
+    this.#init.faults?.allow(this.#config.cluster.allowFaults);
+    this.#init.emit(message);
+    this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
+    for (const report of this.#reports) this.#send(report);
+  }
+
+  /** @throws MESSAGE_INVALID where the run does not allow faults */
+  #injectFault(message: Extract<CoordinatorMessage, { kind: 'fault' }>): void {
+    if (this.#config?.cluster.allowFaults !== true)
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        'expected no fault without cluster.allowFaults, the coordinator sent one',
+      );
+    this.#init.faults?.take(message);
+  }
+
+  #form(message: Extract<CoordinatorMessage, { kind: 'form' }>): void {
+    const { dataPlane, emit } = this.#init;
+    this.#generation = new GenerationLink({
+      form: message,
+      config: this.#config!,
+      dataPlane,
+      emit,
+      send: (sent) => this.#send(sent),
+    });
+    void this.#generation.form();
+  }
+
+  #lose(error: TrainerError): void {
+    if (this.#end.signal.aborted) return;
+    this.#init.emit({ kind: 'lost', error: toErrorRecord(error) });
+    void this.#shutDown(error, error.code);
+  }
+
+  /** Resolves when every socket is gone. */
+  #shutDown(error: TrainerError, code: TrainerError['code'] | 'NORMAL'): Promise<unknown> {
+    this.#end.abort(error);
+    this.#generation?.end(error.message);
+    this.#line?.close(code, error.message);
+    this.#closed ??= Promise.allSettled([
+      this.#init.dataPlane.close(),
+      this.#generation?.closed(),
+      this.#line?.closed(),
+    ]);
+    return this.#closed;
+  }
+}

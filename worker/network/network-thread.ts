@@ -1,0 +1,55 @@
+/** The link thread's entry: one LinkSession between the sockets and the compute thread. It never loads tfjs. */
+import { writeSync } from 'node:fs';
+import { threadPort } from '../../shared/thread/thread.ts';
+import { toErrorRecord } from '../../shared/errors.ts';
+import { createLogger } from '../../shared/logger.ts';
+import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { ArenaPool } from '../arena/arena.ts';
+import { DataPlane } from './data-plane.ts';
+import { LeaveDeadline } from './leave-deadline.ts';
+import { FaultInjector } from './injected-fault.ts';
+import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
+import { LinkSession } from './network-session.ts';
+
+/** Of the process: the stream of this thread goes through the other one. */
+const STANDARD_OUTPUT = 1;
+
+const port = threadPort<LinkRequest, LinkEvent>();
+const data = port.data as LinkData;
+const leaveDeadline = new LeaveDeadline({
+  clock: systemClock,
+  end: (reason) => {
+    // The other thread hangs, so this line goes past it; and only a signal that nobody handles ends a process from a thread of it.
+    const { workerId } = data;
+    const log = createLogger({
+      fields: { workerId, pid: process.pid },
+      onRecord: (record) => writeSync(STANDARD_OUTPUT, `${JSON.stringify(record)}\n`),
+    });
+    log.error({ reason }, 'worker hangs and is ended');
+    process.kill(process.pid, 'SIGKILL');
+  },
+});
+const emit = (event: LinkEvent): void => {
+  port.post(event);
+  if (event.kind === 'lost') void leaveDeadline.lost(event.error);
+};
+const over = new AbortController();
+const faults = new FaultInjector({ clock: systemClock, signal: over.signal });
+const shared = { data, transport: webSocketTransport, clock: systemClock, faults };
+const dataPlane = new DataPlane({
+  ...shared,
+  arenas: new ArenaPool(1),
+  onRefused: (refusal) => emit({ kind: 'refused', refusal }),
+  onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
+});
+const onEnd = (): void => {
+  over.abort();
+  port.close();
+};
+const session = new LinkSession({ ...shared, dataPlane, emit, onEnd });
+port.onMessage((request) => {
+  if (request.kind === 'leave') leaveDeadline.left();
+  session.take(request);
+});
+await session.start();
