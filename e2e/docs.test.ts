@@ -17,7 +17,19 @@ import { anchors, codeSpans, listFiles, readText, relativeLinks, ROOT, tableRows
 
 const PROTOCOL = 'docs/protocol.md';
 const PRESETS = 'deploy/presets/README.md';
-const ROOMS = ['shared', 'mixture', 'coordinator', 'worker', 'cli', 'deploy', 'e2e', 'bench', 'docs'];
+const ROOMS = [
+  'api',
+  'examples',
+  'shared',
+  'mixture',
+  'coordinator',
+  'worker',
+  'cli',
+  'deploy',
+  'e2e',
+  'bench',
+  'docs',
+];
 
 describe('docs/protocol.md', () => {
   test('the table of codes is that of shared/errors.ts, with close codes and exit statuses', () => {

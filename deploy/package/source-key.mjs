@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Modules that a process, a thread or an import starts with: shared/package-files.ts. */
 export const ENTRY_POINTS = [
+  'api/index.ts',
   'cli/exmix.ts',
   'worker/network/network-thread.ts',
   'worker/feed/feed-thread.ts',
