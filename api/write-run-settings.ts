@@ -56,16 +56,10 @@ function renderType(schema: Schema, indent: string): string {
   const alternatives = schema.anyOf ?? schema.oneOf;
   if (alternatives !== undefined) return alternatives.map((one) => renderType(one, indent)).join(' | ');
   if (schema.properties !== undefined) return renderObject(schema, indent);
-  switch (schema.type) {
-    case 'array':
-      return `readonly ${renderType(schema.items!, indent)}[]`;
-    case 'object':
-      return `Readonly<Record<string, ${renderType(schema.additionalProperties as Schema, indent)}>>`;
-    case 'integer':
-      return 'number';
-    default:
-      return schema.type!;
-  }
+  if (schema.type === 'array') return `readonly ${renderType(schema.items!, indent)}[]`;
+  if (schema.type === 'object')
+    return `Readonly<Record<string, ${renderType(schema.additionalProperties as Schema, indent)}>>`;
+  return schema.type === 'integer' ? 'number' : schema.type!;
 }
 
 function quote(text: string): string {

@@ -7,7 +7,7 @@
  * round, which builds what is to be built and prepares the demo, is not counted. Linux: reads /proc.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,16 +62,13 @@ function cpuSeconds(pid: number): number {
 }
 
 async function logged(file: string, message: string, child: ChildProcess): Promise<string> {
-  for (const endMs = Date.now() + DEADLINE_MS; Date.now() < endMs; await sleep(LOOK_EVERY_MS)) {
+  const endMs = Date.now() + DEADLINE_MS;
+  while (Date.now() < endMs) {
     assertInvariant(child.exitCode === null, `it ended before "${message}"`);
-    let text = '';
-    try {
-      text = readFileSync(file, 'utf8');
-    } catch {
-      continue; // not there yet
-    }
+    const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
     const line = text.split('\n').find((one) => one.includes(`"msg":"${message}"`));
     if (line !== undefined) return line;
+    await sleep(LOOK_EVERY_MS);
   }
   throw new TrainerError('RENDEZVOUS_TIMEOUT', `no "${message}" in ${file} within ${DEADLINE_MS} ms`);
 }
@@ -106,9 +103,9 @@ async function measure(checkout: string): Promise<Figures> {
     };
   } finally {
     await Promise.all(
-      children.map((child) => {
+      children.map(async (child) => {
         const ended = new Promise((resolve) => child.once('exit', resolve));
-        return child.kill('SIGKILL') ? ended : undefined;
+        if (child.kill('SIGKILL')) await ended;
       }),
     );
     rmSync(folder, { recursive: true, force: true });

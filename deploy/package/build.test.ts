@@ -119,7 +119,7 @@ describe('builds of a checkout', () => {
   test('the builds that were used last are kept, and not more', async () => {
     const dist = join(checkout, 'dist');
     for (let i = 0; i < 12; i++) {
-      const old = join(dist, `${i.toString(16).padStart(12, '0')}`);
+      const old = join(dist, i.toString(16).padStart(12, '0'));
       await mkdir(old);
       await utimes(old, 1000 + i, 1000 + i);
     }
