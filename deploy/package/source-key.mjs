@@ -17,36 +17,40 @@ export const ENTRY_POINTS = [
 ];
 /** Folders with TypeScript of the product. */
 const ROOMS = ['api', 'cli', 'coordinator', 'deploy', 'mixture', 'shared', 'worker'];
-/** What else decides what a build is. */
-const SETTINGS = ['package.json', 'package-lock.json', 'deploy/package'];
+const isProduct = (/** @type {string} */ name) => /\.ts$/u.test(name) && !/\.(?:test|fixture|d)\.ts$/u.test(name);
 
-/** @returns {string} */
+/** @returns {string} the key of the product's sources and of what else decides its build */
 export function sourceKey() {
+  const settings = sourceFiles(['deploy/package'], (name) => name.endsWith('.mjs'));
+  return keyOf([...sourceFiles(ROOMS, isProduct), ...settings, 'package-lock.json']);
+}
+
+/** @returns {string[]} paths under these folders, relative to the root, in a fixed order; a folder may be missing */
+export function sourceFiles(folders, isSource) {
+  return folders.flatMap((folder) => {
+    let entries;
+    try {
+      entries = readdirSync(join(ROOT, folder), { withFileTypes: true });
+    } catch (error) {
+      if (error.code === 'ENOENT') return [];
+      throw error;
+    }
+    return entries
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .flatMap((entry) => {
+        const path = `${folder}/${entry.name}`;
+        if (entry.isDirectory()) return sourceFiles([path], isSource);
+        return isSource(entry.name) ? [path] : [];
+      });
+  });
+}
+
+/** @returns {string} of the names, sizes and times of files */
+export function keyOf(files) {
   const hash = createHash('sha256');
-  const isSource = (/** @type {string} */ name) => /\.ts$/u.test(name) && !/\.(?:test|fixture|d)\.ts$/u.test(name);
-  for (const room of ROOMS) addFolder(hash, room, isSource);
-  for (const path of SETTINGS)
-    if (statSync(join(ROOT, path)).isDirectory()) addFolder(hash, path, () => true);
-    else addFile(hash, path);
+  for (const file of files) {
+    const { size, mtimeMs } = statSync(join(ROOT, file));
+    hash.update(`${file} ${size} ${mtimeMs}\n`);
+  }
   return hash.digest('hex').slice(0, 12);
-}
-
-function addFolder(hash, folder, isSource) {
-  let entries;
-  try {
-    entries = readdirSync(join(ROOT, folder), { withFileTypes: true });
-  } catch (error) {
-    if (error.code === 'ENOENT') return;
-    throw error;
-  }
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = `${folder}/${entry.name}`;
-    if (entry.isDirectory()) addFolder(hash, path, isSource);
-    else if (isSource(entry.name)) addFile(hash, path);
-  }
-}
-
-function addFile(hash, path) {
-  const { size, mtimeMs } = statSync(join(ROOT, path));
-  hash.update(`${path} ${size} ${mtimeMs}\n`);
 }
