@@ -27,6 +27,12 @@ module.exports = {
       to: { path: '^(worker|coordinator|cli|mixture)/' },
     },
     {
+      name: 'api-is-the-roof',
+      severity: 'error',
+      from: { pathNot: '^(api|examples)/' },
+      to: { path: '^api/' },
+    },
+    {
       name: 'tfjs-only-in-compute',
       severity: 'error',
       from: { pathNot: '^(worker/(engine|model)/|bench/)' },

@@ -43,7 +43,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   return {
     startNetwork: (progress, onMessage, onFailed) =>
       new Thread<NetworkRequest, NetworkEvent>({
-        module: new URL('./network/network-thread.ts', import.meta.url),
+        module: 'worker/network/network-thread.ts',
         data: { ...network, progress } satisfies NetworkData,
         onMessage,
         onFailed,

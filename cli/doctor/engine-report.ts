@@ -2,11 +2,12 @@
  * What an engine does on this machine, found in a process of its own (`exmix doctor --probe-engine`), which a library that does not fit the
  * CPU may take down, and which loads the native engine with one set of options.
  */
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { modelConfigSchema } from '../../shared/model-config.ts';
+import { packageFile } from '../../shared/package-files.ts';
 
-const SELF_TEST = fileURLToPath(new URL('../../golden/t5-tiny-v1_1', import.meta.url));
+/** Reference numbers of Transformers. */
+export const SELF_TEST = packageFile('golden/t5-tiny-v1_1');
 /** Side of the square product by which machines are compared. */
 const SQUARE = 1024;
 /** T5 v1.1 small's shapes, where no preset gives others. */

@@ -7,7 +7,7 @@ import { assertInvariant, fromErrorRecord } from '../../shared/errors.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import type { WriteOutcome, WriteTask, WrittenShards } from './shard-writer.ts';
 
-const MODULE = new URL('./shard-writer.ts', import.meta.url);
+const MODULE = 'worker/checkpoint/shard-writer.ts';
 
 export interface WriteShardsInit {
   /** Where the coordinator gathers the checkpoint; exists already. */

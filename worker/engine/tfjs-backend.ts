@@ -2,10 +2,10 @@
  * The tfjs backends of this process: opened once, silenced, and described.
  * tfjs is one global library: engines of two backends in one process work only one call after the other, each entering its backend first.
  */
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
+import { vendoredFile } from '../../shared/package-files.ts';
 
 /** `tensorflow` is registered by the addon's loader (native/addon). */
 export type TfjsBackend = 'wasm' | 'cpu' | 'tensorflow';
@@ -48,8 +48,7 @@ async function openCpu(): Promise<BackendDescription> {
 async function openWasm(): Promise<BackendDescription> {
   tf.enableProdMode();
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
-  const packageFile = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json');
-  setWasmPaths(join(dirname(packageFile), 'dist', '/'));
+  setWasmPaths(join(vendoredFile('@tensorflow/tfjs-backend-wasm', 'dist'), '/'));
   const before = new Set(process.listeners('uncaughtException'));
   const beforeRejection = new Set(process.listeners('unhandledRejection'));
   await enterBackend('wasm');

@@ -104,7 +104,7 @@ describe('feed', DEADLINE, () => {
     };
     let waiting: { kind: string; count: number; resolve: () => void } | undefined;
     const thread = new Thread<FeedRequest, FeedReply>({
-      module: new URL('./feed-thread.ts', import.meta.url),
+      module: 'worker/feed/feed-thread.ts',
       data: { ...data, ring } satisfies FeedData,
       onFailed: (error) => assert.fail(error),
       onMessage: (reply) => {

@@ -60,7 +60,7 @@ export class Feed {
     this.opened.catch(() => undefined); // who waits for it sees the error, and so does `next`; nobody need wait
     this.#rejectOpened = rejectOpened;
     this.#thread = new Thread({
-      module: new URL('./feed-thread.ts', import.meta.url),
+      module: 'worker/feed/feed-thread.ts',
       data,
       onFailed: (error) => this.#fail(error),
       onMessage: (reply: FeedReply) => {
