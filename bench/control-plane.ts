@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { formatTable } from '../cli/text-table.ts';
 import { Coordinator } from '../coordinator/coordinator.ts';
+import { NO_LOCAL_WORKERS } from '../coordinator/membership/worker-host.ts';
 import { openRun } from '../coordinator/resume/open-run.ts';
 import { ScriptedLinks } from '../coordinator/testing/scripted-links.fixture.ts';
 import { MemoryCheckpoints } from '../coordinator/testing/small-run.fixture.ts';
@@ -145,11 +146,15 @@ async function measure(numWorkers: number): Promise<Measured> {
   const run = await openRun({ ...opening, runDir: join(root, 'run') });
   const timeline = new Timeline();
   const log = createLogger({ file: run.folder.log, onRecord: (record) => timeline.add(record) });
-  const { runId, epoch, start, before, journal, ledger, diskSpace: room } = run;
+  const { runId, epoch, start, before, journal, ledger, diskSpace } = run;
   const coordinator = new Coordinator({
-    ...{ config, runId, epoch, start, before, mixture, journal, ledger, room, log },
-    ...{ runFolder: run.folder.folder, token: TOKEN, transport: webSocketTransport, clock: systemClock },
-    checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
+    ...{ config, mixture, token: TOKEN, transport: webSocketTransport, workerHost: NO_LOCAL_WORKERS },
+    opening: { runId, epoch, start, before },
+    stores: {
+      ...{ journal, ledger, diskSpace, runFolder: run.folder.folder },
+      checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
+    },
+    runtime: { clock: systemClock, log },
   });
   const url = await coordinator.listen(0);
   const { crowd, ask } = await startCrowd();

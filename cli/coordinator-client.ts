@@ -1,20 +1,12 @@
 /** Asks the coordinator of a run over HTTP: where it listens and with which token is in the run folder, or given. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { systemCode, toStorageError } from '../shared/atomic-file.ts';
+import { readAnnouncement, type CoordinatorAddress } from '../coordinator/run-folder/announcement.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import { readToken } from './token.ts';
 
 /** Time for an answer, ms. */
 const QUERY_DEADLINE_MS = 3_000;
-/** What a coordinator leaves in its run folder (run-coordinator.ts). */
-const ANNOUNCEMENT_FILE = 'coordinator.json';
-
-const announcementSchema = z.object({ url: z.string(), token: z.string() });
 const failureSchema = z.object({ code: z.string(), message: z.string() });
-
-export type CoordinatorAddress = z.output<typeof announcementSchema>;
 
 /** Whether a run is named by the URL of its coordinator, not by its folder. */
 export function isCoordinatorUrl(run: string): boolean {
@@ -28,13 +20,7 @@ export function isCoordinatorUrl(run: string): boolean {
  */
 export async function findCoordinator(run: string, tokenFile?: string): Promise<CoordinatorAddress | undefined> {
   if (isCoordinatorUrl(run)) return { url: run, token: await readToken(tokenFile) };
-  const path = join(run, ANNOUNCEMENT_FILE);
-  try {
-    return announcementSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
-  }
+  return readAnnouncement(run);
 }
 
 /**

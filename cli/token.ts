@@ -1,5 +1,4 @@
 /** The token of a run: from a file or the environment, never from the command line, which every user of a host can read. */
-import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { TrainerError } from '../shared/errors.ts';
 
@@ -15,17 +14,8 @@ export async function readToken(file: string | undefined): Promise<string> {
   );
 }
 
-/** The given token, or a new one of 256 bits. */
-export async function readOrMakeToken(file: string | undefined): Promise<string> {
-  return (await givenToken(file)) ?? randomBytes(32).toString('base64url');
-}
-
-/** Whether the user gives a token. */
-export async function hasToken(file: string | undefined): Promise<boolean> {
-  return (await givenToken(file)) !== undefined;
-}
-
-async function givenToken(file: string | undefined): Promise<string | undefined> {
+/** The token that the user gives; undefined where none is given. @throws CONFIG_INVALID, PATH_UNUSABLE */
+export async function givenToken(file: string | undefined): Promise<string | undefined> {
   let token = process.env['EXMIX_TOKEN'];
   if (file !== undefined) {
     try {

@@ -99,7 +99,7 @@ describe('a member that dies', () => {
     workers[0]!.die();
     await run.logged('generation ended');
     const sinceMs = run.clock.monotonicMs();
-    run.coordinator.localProcesses.ended('w0', 7);
+    run.host.end('w0', 7);
     await run.join({ workerId: 'w9' });
     assert.equal((await ended).kind, 'rewind');
     assert.ok(run.clock.monotonicMs() - sinceMs < 1_000, 'ms of the clock of the run');
@@ -113,7 +113,7 @@ describe('a member that dies', () => {
     await run.logged('generation ended');
     hangs = false;
     await ended;
-    assert.deepEqual(run.hung, ['w1']);
+    assert.deepEqual(run.host.killed, ['w1']);
     assert.deepEqual(run.committed, await undisturbed());
   });
 
@@ -255,7 +255,7 @@ describe('a member that fails or is late', () => {
     for (let attempt = 2; attempt <= 4; attempt++) {
       const { code, reason } = await bad.closed;
       assert.equal(code, attempt < 4 ? 4012 : 4007, reason);
-      assert.equal(run.coordinator.isOverFor('w1'), attempt === 4);
+      assert.equal(run.coordinator.isDismissed('w1'), attempt === 4);
       bad = await run.join({ workerId: 'w1', pid: attempt, ignores });
     }
     const { code, reason } = await bad.closed;

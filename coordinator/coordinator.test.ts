@@ -95,7 +95,7 @@ describe('coordinator', () => {
 
   test('a worker process that is given up before the first step ends the wait', async () => {
     const { run } = await startRun([]);
-    run.coordinator.localProcesses.givenUp('worker local-0 ended with status 2');
+    run.host.failure = 'worker local-0 ended with status 2';
     await assert.rejects(run.run(), { code: 'WORKER_LOST', message: /local-0 ended with status 2/u });
   });
 

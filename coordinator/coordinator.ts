@@ -1,102 +1,81 @@
 /**
- * The coordinator of a run, for one epoch: gathers workers, forms a generation, trains, and when the generation is over forms the next
- * one from who is left and who has come (docs/decisions/0013). Control plane only: no tensor comes here. The decisions are in other files;
- * this one puts them in order.
+ * One epoch of the coordinator: gathers workers, forms a generation, trains it, and when it ends forms the next one from the survivors and
+ * newcomers (docs/decisions/0013). Control plane only: no tensor comes here. The decisions are made in other files; this one orders them.
  */
-import { relative } from 'node:path';
 import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
-import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
-import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import { Consequences } from './generation/penalties.ts';
-import { ControlServer } from './membership/control-server.ts';
-import { endGeneration } from './generation/end-generation.ts';
-import { planRewind, type EpochEnding, type Rewind, failRun, finishRun } from './end-run.ts';
+import { failRun, finishRun, planRewind, type EndOfRun, type EpochEnding, type Rewind } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
-import { faultRoutes } from './membership/control-requests.ts';
+import { endGeneration } from './generation/end-generation.ts';
 import { formGeneration } from './generation/form-generation.ts';
-import type { Generation, GenerationEnding } from './membership/generation.ts';
-import { gatherWorkers } from './membership/gather-workers.ts';
-import { LocalProcesses } from './membership/local-processes.ts';
-import type { DiskSpace } from './run-folder/disk-space.ts';
-import { predictRunOf, RunSummary, type RunSummaryView } from './run-summary.ts';
-import type { ReadyWorker } from './membership/roster.ts';
-import { describeWorkers } from './membership/worker-handle.ts';
-import { steeringRoutes } from './steering/steering-requests.ts';
+import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';
+import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
+import { faultRoutes } from './membership/control-requests.ts';
+import { ControlServer } from './membership/control-server.ts';
+import { gatherWorkers } from './membership/gather-workers.ts';
+import type { Generation, GenerationEnding } from './membership/generation.ts';
+import type { ReadyWorker, Roster } from './membership/roster.ts';
+import { RunPhase } from './membership/run-phase.ts';
+import type { WorkerHost, WorkerProgress } from './membership/worker-host.ts';
+import { describeWorkers } from './membership/worker-handle.ts';
+import { predictRunOf, type RunSummaryView } from './run-summary.ts';
+import { steeringRoutes } from './steering/steering-requests.ts';
 
 export interface CoordinatorInit extends EpochInit {
-  /** Folder of the run, for paths in the journal. */
-  readonly runFolder: string;
-  /** A full disk pauses the run; left out: it ends it. */
-  readonly room?: DiskSpace;
-  readonly token: string;
   readonly transport: Transport;
-  /** A worker was dropped because it did not answer: who runs its process is to end it. */
-  readonly onHung?: ((workerId: string) => void) | undefined;
+  readonly token: string;
+  readonly workerHost: WorkerHost;
 }
 
-export class Coordinator {
-  readonly localProcesses = new LocalProcesses();
+export class Coordinator implements WorkerProgress {
   readonly #init: CoordinatorInit;
-  readonly #server: ControlServer;
-  readonly #summary: RunSummary;
+  readonly #phase: RunPhase;
   readonly #parts: EpochParts;
-  readonly #consequences: Consequences;
-  #phase: 'starting' | 'rendezvous' | 'forming' | 'training' | 'ending' = 'starting';
-  #waitingFor = '';
-  #stopReason: string | undefined;
+  readonly #membership: { readonly server: ControlServer; readonly roster: Roster };
+  readonly #penalties: Penalties;
   /** The last one; it may be over. */
   #generation: Generation | undefined;
   /** Of that generation. */
   #training: Training | undefined;
-  /** Members differed, and no generation has been formed since then. */
+  /** Members differed, and no generation was formed since. */
   #divergence: TrainerError | undefined;
-  #engineFingerprint = '';
-  /** What can be loaded in place of a state that nobody holds. */
-  #loadable: { readonly step: number; readonly path?: string; readonly paramDigest?: string };
+  /** Of the generation before; of the checkpoint where none was formed. */
+  #engineFingerprint: string | undefined;
 
-  /** @throws CONFIG_INVALID, MIXTURE_MISMATCH for a plan that cannot be gone on with */
+  /** @throws CONFIG_INVALID, MIXTURE_MISMATCH where the plan cannot be resumed */
   constructor(init: CoordinatorInit) {
     this.#init = init;
-    const { start, room, log } = init;
-    this.#summary = new RunSummary(start);
-    room?.logTo(log);
-    this.#server = this.#createServer();
-    this.#loadable = start.checkpoint ?? { step: 0 };
-    this.#parts = createEpochParts(init, {
-      engineFingerprint: () => this.#engineFingerprint,
-      onSkip: (step) => this.#summary.skip(step),
-      onCommit: (summary, tokensPerSecond) => this.#summary.commit(summary, tokensPerSecond),
-    });
-    this.#consequences = new Consequences(this.#parts);
+    const { opening, stores, runtime } = init;
+    stores.diskSpace?.logTo(runtime.log);
+    this.#phase = new RunPhase(runtime.log);
+    this.#parts = createEpochParts(init);
+    this.#membership = { server: this.#createServer(), roster: this.#parts.roster };
+    this.#penalties = new Penalties(this.#parts.roster, this.#parts.steps.committer);
+    this.#engineFingerprint = opening.start.checkpoint?.engineFingerprint;
   }
 
   /** @param port 0 takes a free one @returns the URL for workers @throws PORT_IN_USE */
   listen(port: number): Promise<string> {
-    return this.#server.listen(port);
+    return this.#membership.server.listen(port);
   }
 
-  /** Finish the steps that are dealt, save, and end; idempotent. */
+  /** Finishes the steps that are dealt, saves, and ends. Idempotent. */
   requestStop(reason: string): void {
-    if (this.#stopReason !== undefined) return;
-    this.#stopReason = reason;
-    this.#init.log.info({ reason }, 'run is to stop');
+    this.#phase.requestStop(reason);
   }
 
-  /** Committed steps that a worker took part in. */
-  commitsOf(workerId: string): number {
-    return this.#parts.committer.commitsOf(workerId);
+  numCommitted(workerId: string): number {
+    return this.#parts.steps.committer.commitsOf(workerId);
   }
 
-  /** Whether a worker is not wanted any more: the run ends, or it was excluded. */
-  isOverFor(workerId: string): boolean {
-    return this.#phase === 'ending' || this.#parts.roster.excludedBecause(workerId) !== undefined;
+  isDismissed(workerId: string): boolean {
+    return this.#phase.name === 'ending' || this.#parts.roster.excludedBecause(workerId) !== undefined;
   }
 
   /**
-   * From rendezvous to the last checkpoint, through as many generations as it takes.
-   * @throws the failure that ended the run, once what could be saved is saved; RUN_LOCKED of the signal at once
+   * From the rendezvous to the last checkpoint, through as many generations as it takes.
+   * @throws the failure that ended the run, after everything that could be saved was saved; the signal's RUN_LOCKED at once
    */
   async run(signal: AbortSignal): Promise<EpochEnding> {
     let mayComeBack = false;
@@ -106,97 +85,108 @@ export class Coordinator {
         mayComeBack = true;
         return rewind;
       }
-      await this.#finish();
-      return { kind: 'ended', summary: this.#view() };
+      this.#phase.name = 'ending';
+      await finishRun(this.#endOfRun(), this.#phase.stopReason);
+      return { kind: 'ended', summary: this.#summarize() };
     } catch (thrown) {
       mayComeBack = toTrainerError(signal.reason).code === 'RUN_LOCKED'; // to the coordinator that has taken over
-      const failure = toTrainerError(mayComeBack ? signal.reason : thrown);
-      await this.#fail(failure);
-      throw failure;
+      const error = toTrainerError(mayComeBack ? signal.reason : thrown);
+      this.#phase.name = 'ending';
+      this.#init.stores.diskSpace?.stopWaiting(); // a failed run ends even if the disk stays full
+      const { stepTimeoutMs: saveTimeoutMs } = this.#init.config.cluster;
+      await failRun(this.#endOfRun(), { error, generation: this.#generation, saveTimeoutMs });
+      throw error;
     } finally {
-      await this.#server.close(mayComeBack);
+      await this.#membership.server.close(mayComeBack);
     }
   }
 
   /** JSON for GET /status and `exmix status`. */
   status(): object {
-    const { name, training } = this.#init.config;
-    const ids = { epoch: this.#init.epoch, generation: this.#generation?.generation ?? 0 };
+    const { config, opening, stores } = this.#init;
     return {
-      name,
-      phase: this.#phase,
-      waitingFor: this.#init.room?.waitingFor || this.#waitingFor,
-      steps: training.steps,
-      ...ids,
-      workers: describeWorkers(this.#server.workers(), this.#generation?.members ?? []),
+      name: config.name,
+      phase: this.#phase.name,
+      waitingFor: stores.diskSpace?.waitingFor || this.#phase.waitingFor,
+      steps: config.training.steps,
+      epoch: opening.epoch,
+      generation: this.#generation?.generation ?? 0,
+      workers: describeWorkers(this.#membership.server.workers(), this.#generation?.members ?? []),
       slow: this.#training?.slow ?? [],
-      ...this.#view(),
+      ...this.#summarize(),
     };
   }
 
   #createServer(): ControlServer {
-    const { config, transport, clock, log, token, onHung } = this.#init;
+    const { config, transport, token, workerHost, runtime } = this.#init;
+    const { clock, log } = runtime;
     const { listenHost: host, heartbeatTimeoutMs: silenceMs, maxWorkers = config.training.numLanes } = config.cluster;
-    const isSteered = (): boolean => this.#phase === 'training' || this.#phase === 'forming';
+    const isSteerable = (): boolean =>
+      this.#generation !== undefined && (this.#phase.name === 'training' || this.#phase.name === 'forming');
     const routes = {
       'GET /status': () => this.status(),
-      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#server.workers(), log }) : {}),
-      ...steeringRoutes(() => (isSteered() && this.#generation !== undefined ? this.#parts.steering : undefined)),
+      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#membership.server.workers(), log }) : {}),
+      ...steeringRoutes(() => (isSteerable() ? this.#parts.steering : undefined)),
     };
+    const onHung = (workerId: string): void => workerHost.kill(workerId);
     return new ControlServer({ transport, clock, log, host, token, maxWorkers, silenceMs, routes, onHung });
   }
 
-  #view(): RunSummaryView {
-    return this.#summary.view(
-      Math.max(0, ...(this.#generation?.members ?? []).map((worker) => worker.mostResidentBytes)),
-    );
+  #summarize(): RunSummaryView {
+    const { steps, saver, summary } = this.#parts;
+    const members = this.#generation?.members ?? [];
+    const workerBytes = Math.max(0, ...members.map((worker) => worker.mostResidentBytes));
+    return summary.view(steps.committer.step, saver.newest, workerBytes);
   }
 
-  /** @returns why the run must go on from a checkpoint; undefined when it is over */
+  /** @returns why the run must be opened again at an earlier step; undefined when it is over */
   async #trainGenerations(signal: AbortSignal): Promise<Rewind | undefined> {
-    const { roster, committer, settling } = this.#parts;
-    const { before } = this.#init;
-    for (let numFormed = 0; ; numFormed++) {
-      this.#phase = 'rendezvous';
-      const gathered = await gatherWorkers({
-        ...this.#init,
-        ...{ roster, signal },
-        server: this.#server,
-        before: this.#generation?.members.map(({ workerId }) => workerId) ?? before?.members,
-        awaitsThem: numFormed === 0 && before !== undefined,
-        hasEnded: (workerId) => this.#hasEnded(workerId),
-        isHolder: (heldStep) => heldStep > committer.step || committer.isState(heldStep),
-        needsHolder: this.#needsHolder(),
-        explain: (reason) => this.#explain(reason),
-        stopReason: () => this.#stopReason,
-        workerFailure: () => this.localProcesses.failure,
-      });
+    const { roster, steps } = this.#parts;
+    const { committer, settling } = steps;
+    for (let number = 1; ; number++) {
+      this.#phase.name = 'rendezvous';
+      const gathered = await this.#gather(number === 1, signal);
       if (gathered.kind === 'stopped') return undefined;
-      if (gathered.kind === 'rewind') return this.#rewind(gathered.reason);
+      if (gathered.kind === 'rewind') return this.#planRewind(gathered.reason);
       await settling.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
       if (this.#needsHolder() && !members.some(({ heldStep }) => committer.isState(heldStep)))
-        return this.#rewind(`nobody holds the state of step ${committer.step}`);
-      const ending = await this.#trainGeneration(members, numFormed + 1, signal);
+        return this.#planRewind(`nobody holds the state of step ${committer.step}`);
+      const ending = await this.#trainGeneration(members, number, signal);
       if (ending.kind === 'done') return undefined;
       await this.#endGeneration(ending, signal);
     }
   }
 
-  /** The process of a member is known to be gone. */
-  #hasEnded(workerId: string): boolean {
-    const member = this.#generation?.members.find((worker) => worker.workerId === workerId);
-    return member !== undefined && this.localProcesses.hasEnded(member);
+  #gather(isFirst: boolean, signal: AbortSignal): ReturnType<typeof gatherWorkers> {
+    const { config, opening, workerHost, runtime } = this.#init;
+    const { server, roster } = this.#membership;
+    const { committer } = this.#parts.steps;
+    const pidOf = new Map(this.#generation?.members.map(({ workerId, pid }) => [workerId, pid]));
+    return gatherWorkers({
+      ...{ config, roster, server, signal },
+      clock: runtime.clock,
+      before: this.#generation?.members.map(({ workerId }) => workerId) ?? opening.before?.members,
+      awaitsThem: isFirst && opening.before !== undefined,
+      hasEnded: (workerId) => pidOf.has(workerId) && workerHost.hasEnded(workerId, pidOf.get(workerId)!),
+      isHolder: (heldStep) => heldStep > committer.step || committer.isState(heldStep),
+      needsHolder: this.#needsHolder(),
+      explain: (reason) => this.#phase.waitFor(reason),
+      stopReason: () => this.#phase.stopReason,
+      workerFailure: () => workerHost.failure,
+    });
   }
 
-  #rewind(reason: string): Rewind {
-    const held = this.#parts.roster.ready.map(({ heldStep }) => heldStep);
-    return planRewind(reason, { held, loadableStep: this.#loadable.step, divergence: this.#divergence });
-  }
-
-  /** The state of the committed step is in no checkpoint. */
+  /** Whether no checkpoint has the committed state: then only a worker that holds it can continue the run. */
   #needsHolder(): boolean {
-    return this.#parts.committer.step !== this.#loadable.step;
+    const { steps, saver } = this.#parts;
+    return steps.committer.step !== saver.savedStep;
+  }
+
+  #planRewind(reason: string): Rewind {
+    const { roster, saver } = this.#parts;
+    const held = roster.ready.map(({ heldStep }) => heldStep);
+    return planRewind(reason, { held, loadableStep: saver.savedStep, divergence: this.#divergence });
   }
 
   async #trainGeneration(
@@ -204,53 +194,57 @@ export class Coordinator {
     number: number,
     signal: AbortSignal,
   ): Promise<GenerationEnding> {
-    const { config, mixture, epoch, journal, clock, log } = this.#init;
+    const { config, mixture, opening, stores, runtime } = this.#init;
+    const { steps, saver, speeds, summary } = this.#parts;
+    const { committer } = steps;
     checkAlike(members, mixture.hash);
-    const { engineFingerprint } = members[0]!.facts;
-    this.#parts.roster.setEngine(engineFingerprint);
-    tellOtherEngine(log, this.#engineFingerprint || this.#init.start.checkpoint?.engineFingerprint, engineFingerprint);
-    this.#engineFingerprint = engineFingerprint;
-    this.#phase = 'forming';
-    const { path, paramDigest } = this.#loadable;
+    this.#setEngine(members[0]!.facts.engineFingerprint);
+    this.#phase.name = 'forming';
     const ids = members.map(({ worker }) => worker.workerId);
-    const formed = await formGeneration({
-      ...{ members, epoch, config, journal, clock, log, signal },
+    const plan = {
+      epoch: opening.epoch,
       generation: number,
-      step: this.#parts.committer.step,
-      isState: (heldStep) => this.#parts.committer.isState(heldStep),
-      checkpoint: path === undefined ? undefined : { path, paramDigest: paramDigest! },
-      roster: this.#parts.roster,
-      server: this.#server,
-      speeds: config.cluster.rebalance ? this.#parts.speeds.of(ids) : undefined,
-      explain: (reason) => this.#explain(reason),
-    });
+      members,
+      step: committer.step,
+      isState: (heldStep: number) => committer.isState(heldStep),
+      speeds: config.cluster.rebalance ? speeds.of(ids) : undefined,
+      checkpoint: saver.newest,
+    };
+    const { journal } = stores;
+    const phase = this.#phase;
+    const membership = this.#membership;
+    const formed = await formGeneration({ config, plan, membership, journal, phase, runtime }, signal);
     const { generation } = formed;
     this.#generation = generation;
     if (formed.kind === 'broken') return formed;
+
     this.#divergence = undefined;
-    this.#summary.formed(members.length);
     const predicted = predictRunOf(members, generation.runs, config);
+    summary.onFormed(members.length, predicted);
     if (predicted !== undefined) {
-      this.#summary.predict(predicted);
-      log.info({ stepMs: Math.round(predicted.stepMs), workerBytes: predicted.workerBytes }, 'step predicted');
+      const { stepMs, workerBytes } = predicted;
+      runtime.log.info({ stepMs: Math.round(stepMs), workerBytes }, 'step predicted');
     }
-    this.#phase = 'training';
-    this.#explain('');
-    this.#training = new Training({
-      ...{ ...this.#parts, config, generation, clock, log },
-      taskNames: mixture.taskNames,
-      server: this.#server,
-      onPublish: (checkpoint) => this.#published(checkpoint),
-      stopReason: () => this.#stopReason,
-    });
+    phase.name = 'training';
+    phase.waitFor('');
+    const { taskNames } = mixture;
+    const training = { config, taskNames, generation, membership, steps, saver, speeds, phase, runtime };
+    this.#training = new Training(training);
     return this.#training.run(signal);
   }
 
+  #setEngine(fingerprint: string): void {
+    tellOtherEngine(this.#init.runtime.log, this.#engineFingerprint, fingerprint);
+    this.#engineFingerprint = fingerprint;
+    this.#parts.roster.setEngine(fingerprint);
+  }
+
   async #endGeneration(ending: Exclude<GenerationEnding, { kind: 'done' }>, signal: AbortSignal): Promise<void> {
-    const { log, clock } = this.#init;
-    const { roster, settling, saver, committer } = this.#parts;
+    const { clock, log } = this.#init.runtime;
+    const { server, roster } = this.#membership;
+    const { steps, saver } = this.#parts;
     const generation = this.#generation!;
-    const { step } = committer;
+    const { step } = steps.committer;
     if (ending.kind === 'boundary') {
       for (const worker of generation.members) roster.setHeldStep(worker, step);
       log.info({ step, reason: ending.reason }, 'generation changes');
@@ -259,39 +253,15 @@ export class Coordinator {
     const { error, outliers } = ending;
     if (outliers !== undefined) this.#divergence = error;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
-    await endGeneration({ error, generation, server: this.#server, roster, settling, saver, clock, signal });
-    this.#consequences.draw(ending, generation, step);
+    const { settling } = steps;
+    await endGeneration({ error, generation, server, roster, settling, saver, clock, signal });
+    this.#penalties.apply(ending, generation, step);
   }
 
-  async #fail(failure: TrainerError): Promise<void> {
-    this.#phase = 'ending';
-    const { room } = this.#init;
-    room?.stopWaiting(); // a run that has failed ends, also with a full disk
-    await failRun({
-      ...{ ...this.#init, ...this.#parts, server: this.#server, failure, generation: this.#generation },
-      onPublish: (checkpoint) => this.#published(checkpoint),
-    });
-  }
-
-  async #published(checkpoint: PublishedCheckpoint): Promise<void> {
-    const { journal, checkpoints, runFolder, log } = this.#init;
-    const { step, path, paramDigest } = checkpoint;
-    this.#summary.publish(checkpoint);
-    this.#loadable = checkpoint;
-    await journal.append({ kind: 'checkpoint-published', step, path: relative(runFolder, path), paramDigest });
-    for (const removed of await checkpoints.prune(step)) log.info({ ...removed }, 'checkpoint removed');
-  }
-
-  async #finish(): Promise<void> {
-    this.#phase = 'ending';
-    const view = this.#summary.view();
-    await finishRun({ ...this.#init, ...this.#parts, server: this.#server, view, stopReason: this.#stopReason });
-  }
-
-  /** What the run waits for: logged when it changes. */
-  #explain(reason: string): void {
-    if (reason === this.#waitingFor) return;
-    this.#waitingFor = reason;
-    if (reason !== '') this.#init.log.info({ reason }, 'waiting');
+  #endOfRun(): EndOfRun {
+    const { opening, stores, runtime } = this.#init;
+    const { steps, saver } = this.#parts;
+    const { epoch } = opening;
+    return { epoch, journal: stores.journal, membership: this.#membership, steps, saver, runtime };
   }
 }

@@ -1,118 +1,104 @@
-/** The last records of a run's epoch, in the log and in the journal: it is finished, was interrupted, or has failed. */
-import type { Clock } from '../shared/clock.ts';
-import type { RunConfig } from '../shared/config/schema.ts';
+/** Ends an epoch: the run has finished, was interrupted, has failed, or must be opened again at an earlier step. */
 import { toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
-import type { Logger } from '../shared/logger.ts';
-import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import type { Committer } from './step/committer.ts';
+import type { Runtime } from '../shared/runtime.ts';
+import type { CheckpointRef, Saver } from './checkpoint/saver.ts';
+import { endGeneration } from './generation/end-generation.ts';
+import type { StepParts } from './generation/training.ts';
+import type { Journal } from './journal/journal.ts';
 import type { ControlServer } from './membership/control-server.ts';
 import type { Generation } from './membership/generation.ts';
-import type { Journal } from './journal/journal.ts';
 import type { Roster } from './membership/roster.ts';
-import type { RunSummaryView } from './run-summary.ts';
-import type { Saver } from './checkpoint/saver.ts';
-import type { StepSettlement } from './step/step-settlement.ts';
-import { endGeneration } from './generation/end-generation.ts';
 import type { WorkerHandle } from './membership/worker-handle.ts';
-
-interface EndOfRun {
-  readonly epoch: number;
-  readonly committer: Committer;
-  readonly journal: Pick<Journal, 'append'>;
-  readonly server: ControlServer;
-  readonly log: Logger;
-}
-
-export interface FinishInit extends EndOfRun {
-  readonly view: RunSummaryView;
-  /** Why it ends before its last step; undefined where it does not. */
-  readonly stopReason: string | undefined;
-}
-
-export async function finishRun(init: FinishInit): Promise<void> {
-  const { view, stopReason: reason, epoch, committer, journal, server, log } = init;
-  const { step } = committer;
-  const { checkpoint, paramDigest } = view;
-  if (reason === undefined) await journal.append({ kind: 'run-finished', epoch, step });
-  else await journal.append({ kind: 'run-interrupted', epoch, step, reason });
-  const fields = { step, paramDigest, checkpoint: checkpoint ?? null, interrupted: reason };
-  log.info(fields, reason === undefined ? 'run finished' : 'run interrupted');
-  await server.dismiss(reason ?? 'the run is finished');
-}
-
-export interface FailInit extends EndOfRun {
-  readonly failure: TrainerError;
-  readonly config: RunConfig;
-  /** The last one, where there was one; it may be over. */
-  readonly generation: Generation | undefined;
-  readonly roster: Roster;
-  readonly settling: StepSettlement;
-  readonly saver: Saver;
-  readonly clock: Clock;
-  readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
-}
-
-/**
- * The run ends with a failure: it is told once, what the survivors hold is saved, and everybody leaves. After RUN_LOCKED it goes on without
- * this coordinator, which leaves folder and workers to the other one.
- */
-export async function failRun(init: FailInit): Promise<void> {
-  const { failure, config, generation, epoch, committer, journal, server, log, onPublish } = init;
-  const { code, message: reason } = failure;
-  log.error({ code, reason, step: committer.step }, 'run failed');
-  if (code === 'RUN_LOCKED') return;
-  // A second failure is told, and does not hide the first one nor keep the workers waiting.
-  const onUnwritten = (error: unknown): void => {
-    log.error({ reason: toTrainerError(error).message }, 'journal not written');
-  };
-  if (generation !== undefined) {
-    const { stepTimeoutMs } = config.cluster;
-    const saved = await salvage({ ...init, generation, stepTimeoutMs });
-    if (saved.checkpoint !== undefined) await onPublish(saved.checkpoint).catch(onUnwritten);
-    log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
-  }
-  const { step } = committer;
-  await journal.append({ kind: 'run-interrupted', epoch, step, reason: `${code}: ${reason}` }).catch(onUnwritten);
-  await server.dismiss(reason);
-}
-
-// FOLDED end-run.ts
-/** How an epoch ends, and where the run goes on where nobody holds the state of its last step any more. Pure. */
-
-/** The run must be opened again, at an earlier step that somebody holds, or from its newest checkpoint. */
-export interface Rewind {
-  readonly kind: 'rewind';
-  readonly reason: string;
-  /** Left out: from the checkpoint. */
-  readonly heldStep?: number;
-  /** Ranks differed, and no state is left that can be trusted. */
-  readonly divergence?: TrainerError;
-}
+import type { ResumePoint } from './resume/resume-point.ts';
+import type { RunSummaryView } from './run-summary.ts';
 
 export type EpochEnding = { readonly kind: 'ended'; readonly summary: RunSummaryView } | Rewind;
 
+/** No worker holds the state of the committed step: the run must be opened again at an earlier one. */
+export interface Rewind {
+  readonly kind: 'rewind';
+  readonly reason: string;
+  readonly resumeAt: ResumePoint;
+  /** Set where ranks differed and no state can be trusted. */
+  readonly divergence?: TrainerError;
+}
+
 export interface RewindState {
-  /** Updates behind the states that ready workers hold. */
+  /** Steps whose state the ready workers hold. */
   readonly held: readonly (number | null)[];
-  /** Of the newest checkpoint; 0: the seed. */
+  /** Step of the newest checkpoint; 0: the seed. */
   readonly loadableStep: number;
   readonly divergence: TrainerError | undefined;
 }
 
-/** To the furthest step that somebody holds, where that is further than the newest checkpoint. */
+/** Chooses the furthest step that a worker holds, if it is further than the newest checkpoint. Pure. */
 export function planRewind(reason: string, { held, loadableStep, divergence }: RewindState): Rewind {
-  // The held states are of no use then: they may be what is wrong, or have followed from it.
-  if (divergence !== undefined) return { kind: 'rewind', reason: `${reason}: ${divergence.message}`, divergence };
+  // After a divergence the held states may be wrong themselves, or follow from a wrong one.
+  const resumeAt: ResumePoint = { kind: 'newest-checkpoint' };
+  if (divergence !== undefined)
+    return { kind: 'rewind', reason: `${reason}: ${divergence.message}`, resumeAt, divergence };
   const heldStep = Math.max(-1, ...held.map((step) => step ?? -1));
-  return { kind: 'rewind', reason, ...(heldStep > loadableStep ? { heldStep } : {}) };
+  if (heldStep <= loadableStep) return { kind: 'rewind', reason, resumeAt };
+  return { kind: 'rewind', reason, resumeAt: { kind: 'held-step', step: heldStep } };
 }
 
-// FOLDED end-run.ts
-/** After a failure that ends the run: what the survivors hold is saved, if it is further than the last checkpoint. */
+export interface EndOfRun {
+  readonly epoch: number;
+  readonly journal: Pick<Journal, 'append'>;
+  readonly membership: { readonly server: ControlServer; readonly roster: Roster };
+  readonly steps: Pick<StepParts, 'committer' | 'settling'>;
+  readonly saver: Saver;
+  readonly runtime: Runtime;
+}
 
-/** Longest time for them to write, ms. */
+/** @param stopReason why the run ends before its last step; undefined where it has finished */
+export async function finishRun(init: EndOfRun, stopReason: string | undefined): Promise<void> {
+  const { epoch, journal, membership, steps, saver, runtime } = init;
+  const { step } = steps.committer;
+  const { newest } = saver;
+  if (stopReason === undefined) await journal.append({ kind: 'run-finished', epoch, step });
+  else await journal.append({ kind: 'run-interrupted', epoch, step, reason: stopReason });
+  const checkpoint = { paramDigest: newest?.paramDigest ?? null, checkpoint: newest?.path ?? null };
+  const msg = stopReason === undefined ? 'run finished' : 'run interrupted';
+  runtime.log.info({ step, ...checkpoint, interrupted: stopReason }, msg);
+  await membership.server.dismiss(stopReason ?? 'the run is finished');
+}
+
+/** @param generation the last one, which may be over; undefined where none was formed */
+export interface Failure {
+  readonly error: TrainerError;
+  readonly generation: Generation | undefined;
+  /** Limit for the survivors to save, ms. */
+  readonly saveTimeoutMs: number;
+}
+
+/**
+ * Logs the failure once, saves the state of the survivors, and dismisses the workers. After RUN_LOCKED another coordinator has the run: then
+ * folder and workers are left to it.
+ */
+export async function failRun(init: EndOfRun, { error, generation, saveTimeoutMs }: Failure): Promise<void> {
+  const { epoch, journal, membership, steps, runtime } = init;
+  const { log } = runtime;
+  const { code, message: reason } = error;
+  log.error({ code, reason, step: steps.committer.step }, 'run failed');
+  if (code === 'RUN_LOCKED') return;
+  if (generation !== undefined) {
+    const saved = await salvage(init, { error, generation, saveTimeoutMs });
+    log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
+  }
+  const { step } = steps.committer;
+  // A second failure is logged. It neither hides the first one nor keeps the workers waiting.
+  await journal
+    .append({ kind: 'run-interrupted', epoch, step, reason: `${code}: ${reason}` })
+    .catch((second: unknown) => {
+      log.error({ reason: toTrainerError(second).message }, 'journal not written');
+    });
+  await membership.server.dismiss(reason);
+}
+
+/** Longest time for the survivors to save, ms. */
 const SAVE_DEADLINE_MS = 120_000;
-/** After these the parameters of the survivors are not to be trusted, nothing can be written, or nobody wants to wait. */
+/** After these the survivors' parameters cannot be trusted, nothing can be written, or nobody wants to wait. */
 const NOT_SALVAGED: readonly ErrorCode[] = [
   'GRADIENT_DIVERGED',
   'STATE_DIVERGED',
@@ -122,58 +108,50 @@ const NOT_SALVAGED: readonly ErrorCode[] = [
   'ABORTED',
 ];
 
-export interface Salvage {
-  readonly checkpoint?: PublishedCheckpoint;
-  /** One sentence: what was saved, or why nothing. */
+interface Salvage {
+  readonly checkpoint?: CheckpointRef | undefined;
+  /** One sentence: what was saved, or why nothing was. */
   readonly reason: string;
 }
 
-export interface SalvageInit {
-  readonly failure: TrainerError;
-  readonly server: ControlServer;
-  /** The last one; it may be over. */
-  readonly generation: Generation;
-  readonly roster: Roster;
-  readonly committer: Committer;
-  readonly settling: StepSettlement;
-  readonly saver: Saver;
-  readonly clock: Clock;
-  /** Time for a checkpoint in this run, ms. */
-  readonly stepTimeoutMs: number;
-}
-
-/** Never throws: a failure to save becomes the reason. */
-export async function salvage(init: SalvageInit): Promise<Salvage> {
-  const { failure, generation, roster, committer, saver } = init;
-  if (NOT_SALVAGED.includes(failure.code)) return { reason: `nothing was saved after ${failure.code}` };
+/** Saves what the survivors hold, if it is further than the newest checkpoint. Never throws: a failure to save becomes the reason. */
+async function salvage(init: EndOfRun, failure: Failure & { readonly generation: Generation }): Promise<Salvage> {
+  const { membership, steps, saver, runtime } = init;
+  const { error, generation } = failure;
+  const { server, roster } = membership;
+  const { committer, settling } = steps;
+  if (NOT_SALVAGED.includes(error.code)) return { reason: `nothing was saved after ${error.code}` };
   try {
-    await endGeneration({ ...init, error: failure });
-    const step = committer.step;
+    await endGeneration({ error, generation, server, roster, settling, saver, clock: runtime.clock });
+    const { step } = committer;
     const holders = roster.ready
       .filter(({ worker, heldStep }) => committer.isState(heldStep) && generation.members.includes(worker))
       .map(({ worker }) => worker);
     if (holders.length === 0) return { reason: `no worker survived with the state of step ${step}` };
     if (step === saver.savedStep) return { reason: `step ${step} was saved already` };
-    const checkpoint = await saveFrom(init, holders);
+    await saveFrom(holders, init, failure).catch((second: unknown) => {
+      if (saver.savedStep !== step) throw second;
+      runtime.log.error({ reason: toTrainerError(second).message }, 'journal not written');
+    });
     const reason = `step ${step} was saved by ${holders.length} of ${generation.members.length} workers`;
-    return { checkpoint, reason };
-  } catch (error) {
-    return { reason: `saving failed: ${(error as Error).message}` };
+    return { checkpoint: saver.newest, reason };
+  } catch (second) {
+    return { reason: `saving failed: ${(second as Error).message}` };
   }
 }
 
-/** @throws WORKER_LOST when a writer dies or is late, and what Saver.saved throws */
+/** @throws WORKER_LOST when a writer is lost or late, and what Saver.saved throws */
 async function saveFrom(
-  { server, generation, committer, saver, clock, stepTimeoutMs }: SalvageInit,
   holders: readonly WorkerHandle[],
-): Promise<PublishedCheckpoint> {
-  const { step, stateStep, cursor } = committer;
-  const point = { step, cursor, generation: generation.generation, worldSize: generation.members.length };
-  await saver.start(point, holders, 'the run ends', stateStep);
-  const limitMs = Math.min(SAVE_DEADLINE_MS, stepTimeoutMs);
-  const deadlineMs = clock.monotonicMs() + limitMs;
+  { membership, steps, saver, runtime }: EndOfRun,
+  { generation, saveTimeoutMs }: Failure & { readonly generation: Generation },
+): Promise<void> {
+  const { step, stateStep, cursor } = steps.committer;
+  await saver.start({ step, cursor, generation }, holders, 'the run ends', stateStep);
+  const limitMs = Math.min(SAVE_DEADLINE_MS, saveTimeoutMs);
+  const deadlineMs = runtime.clock.monotonicMs() + limitMs;
   for (;;) {
-    const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()));
+    const event = await membership.server.events.next(Math.max(0, deadlineMs - runtime.clock.monotonicMs()));
     if (event === undefined) {
       const late = saver.missing().map(({ workerId }) => workerId);
       throw new TrainerError('WORKER_LOST', `${late.join(', ')} did not write within ${limitMs} ms`);
@@ -183,6 +161,6 @@ async function saveFrom(
     if (!saver.isWriting(event.worker, event.message)) continue;
     const outcome = await saver.saved(event.worker, event.message);
     if (outcome?.kind === 'differ') throw outcome.error;
-    if (outcome !== undefined) return outcome.checkpoint;
+    if (outcome !== undefined) return;
   }
 }

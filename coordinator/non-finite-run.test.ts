@@ -84,7 +84,7 @@ describe('a gradient that is not finite', () => {
     const ended = run.run();
     await run.logged('step skipped');
     workers[1]!.die();
-    run.coordinator.localProcesses.givenUp('w1 was given up');
+    run.host.failure = 'w1 was given up';
     await assert.rejects(ended, { code: 'WORKER_LOST' });
     const [saved] = run.checkpoints.published;
     assert.deepEqual([saved?.step, saved?.paramDigest], [3, workers[0]!.digest]);

@@ -1,9 +1,11 @@
-/** What a run says of itself at the end and in its status: first and last losses, speed, last checkpoint. */
-import type { PublishedCheckpoint } from './checkpoint/publish.ts';
-import type { StepSummary } from './step/open-steps.ts';
+/** The summary of a session: first and last losses, speed, memory. Shown at the end of a run and in its status. */
 import type { RunConfig } from '../shared/config/schema.ts';
 import type { LaneRun } from '../shared/lane-tree.ts';
+import { median } from '../shared/statistics.ts';
+import type { CheckpointRef } from './checkpoint/saver.ts';
 import type { ReadyWorker } from './membership/roster.ts';
+import type { CommitObserver } from './step/committer.ts';
+import type { StepSummary } from './step/open-steps.ts';
 
 export interface LossSpan {
   readonly first: number;
@@ -11,9 +13,9 @@ export interface LossSpan {
 }
 
 export interface PredictedRun {
-  /** Of the slowest rank, without waiting for others, ms. */
+  /** Compute and update of the slowest rank, without waiting for others, ms. */
   readonly stepMs: number;
-  /** Of the largest worker process, B. */
+  /** Memory of the largest worker process, B. */
   readonly workerBytes: number;
 }
 
@@ -26,35 +28,24 @@ export interface RunSummaryView {
   /** Median over the steps of this session. */
   readonly tokensPerSecond: number;
   readonly worldSize: number;
-  /** What the workers expected when their engines were up; left out where they did not say. */
+  /** Predicted by the workers when their engines were ready; left out where they did not predict. */
   readonly predicted?: PredictedRun;
-  /** What came of it. */
   readonly measured?: PredictedRun;
   readonly paramDigest: string | null;
   readonly checkpoint?: string;
 }
 
-export class RunSummary {
+export class RunSummary implements CommitObserver {
   readonly #speeds: number[] = [];
-  /** Compute and update of the slowest rank. */
+  /** Compute and update of the slowest rank in each step. */
   readonly #stepMs: number[] = [];
-  #predicted: PredictedRun | undefined;
   readonly #taskLoss = new Map<string, LossSpan>();
-  #step: number;
+  #predicted: PredictedRun | undefined;
   #stepsTrained = 0;
   #worldSize = 0;
   #loss: LossSpan | undefined;
-  #checkpoint: string | undefined;
-  #paramDigest: string | null;
 
-  constructor(start: { step: number; checkpoint?: { path: string; paramDigest: string } }) {
-    this.#step = start.step;
-    this.#checkpoint = start.checkpoint?.path;
-    this.#paramDigest = start.checkpoint?.paramDigest ?? null;
-  }
-
-  commit({ step, loss, taskLoss, ms }: StepSummary, tokensPerSecond: number): void {
-    this.#step = step;
+  onCommit({ loss, taskLoss, ms }: StepSummary, { tokensPerSecond }: { readonly tokensPerSecond: number }): void {
     this.#stepsTrained += 1;
     this.#loss = { first: this.#loss?.first ?? loss, last: loss };
     for (const [task, last] of Object.entries(taskLoss))
@@ -63,53 +54,37 @@ export class RunSummary {
     this.#stepMs.push(ms.compute + ms.update);
   }
 
-  skip(step: number): void {
-    this.#step = step;
-  }
-
-  formed(worldSize: number): void {
+  /** A generation was formed. @param predicted undefined where a member did not predict */
+  onFormed(worldSize: number, predicted: PredictedRun | undefined): void {
     this.#worldSize = worldSize;
+    if (predicted !== undefined) this.#predicted = predicted;
   }
 
-  predict(predicted: PredictedRun): void {
-    this.#predicted = predicted;
-  }
-
-  publish({ path, paramDigest }: PublishedCheckpoint): void {
-    this.#checkpoint = path;
-    this.#paramDigest = paramDigest;
-  }
-
-  /** @param workerBytes the most memory that a worker has reported */
-  view(workerBytes = 0): RunSummaryView {
+  /**
+   * @param step the committed one @param newest the newest checkpoint
+   * @param workerBytes the most memory that a worker has reported, B
+   */
+  view(step: number, newest: CheckpointRef | undefined, workerBytes: number): RunSummaryView {
     return {
-      step: this.#step,
+      step,
       stepsTrained: this.#stepsTrained,
       ...(this.#loss === undefined ? {} : { loss: this.#loss }),
       taskLoss: Object.fromEntries([...this.#taskLoss].sort(([a], [b]) => (a < b ? -1 : 1))),
-      tokensPerSecond: Math.round(median(this.#speeds)),
+      tokensPerSecond: this.#speeds.length === 0 ? 0 : Math.round(median(this.#speeds)),
       worldSize: this.#worldSize,
       ...(this.#predicted === undefined || this.#stepMs.length === 0
         ? {}
         : { predicted: this.#predicted, measured: { stepMs: median(this.#stepMs), workerBytes } }),
-      paramDigest: this.#paramDigest,
-      ...(this.#checkpoint === undefined ? {} : { checkpoint: this.#checkpoint }),
+      paramDigest: newest?.paramDigest ?? null,
+      ...(newest === undefined ? {} : { checkpoint: newest.path }),
     };
   }
 }
 
-/** 0 of nothing. */
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? 0;
-}
-
-// FOLDED run-summary.ts
-/** What a generation's workers expect together: the slowest rank's step, the largest process. Pure. */
-
 /**
+ * The step of the slowest rank and the largest process that the members of a generation predict. Pure.
  * @param members in rank order @param runs their lanes
- * @returns undefined where a member did not say what it expects
+ * @returns undefined where a member did not predict
  */
 export function predictRunOf(
   members: readonly { readonly facts: Pick<ReadyWorker['facts'], 'predicted'> }[],

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Coordinator } from '../coordinator/coordinator.ts';
+import { NO_LOCAL_WORKERS } from '../coordinator/membership/worker-host.ts';
 import { Journal } from '../coordinator/journal/journal.ts';
 import { ScriptedWorker, type Script } from '../coordinator/testing/scripted-worker.fixture.ts';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
@@ -72,30 +73,33 @@ async function recordRun(
         },
         'the test',
       ),
-      runId: 'r',
-      epoch: 1,
-      start: { step: 0, rateChanges: [], notes: [] },
-      before: undefined,
+      opening: { runId: 'r', epoch: 1, start: { step: 0, rateChanges: [], notes: [] }, before: undefined },
       mixture: { folder, hash: HASH, tasks: [TASK], sizes: [TASK], taskNames: ['a'] } as unknown as PreparedMixture,
-      runFolder: folder,
-      checkpoints: {
-        begin: () => Promise.resolve(folder),
-        discard: () => Promise.resolve(),
-        publish: ({ step, paramDigest }) =>
-          Promise.resolve({ path: join(folder, `step-${step}`), step, bytes: 1, paramDigest }),
-        prune: (step) => Promise.resolve(step > 1 ? [{ step: step - 1, reason: 'older than the newest 1' }] : []),
+      stores: {
+        runFolder: folder,
+        checkpoints: {
+          begin: () => Promise.resolve(folder),
+          discard: () => Promise.resolve(),
+          publish: ({ step, paramDigest }) =>
+            Promise.resolve({ path: join(folder, `step-${step}`), step, bytes: 1, paramDigest }),
+          prune: (step) => Promise.resolve(step > 1 ? [{ step: step - 1, reason: 'older than the newest 1' }] : []),
+        },
+        journal,
+        ledger: { append: () => Promise.resolve() },
+        diskSpace: undefined,
       },
-      journal,
-      ledger: { append: () => Promise.resolve() },
+      workerHost: NO_LOCAL_WORKERS,
       token: TOKEN,
       transport,
-      clock: systemClock,
-      log: createLogger({
-        onRecord: (record) => {
-          records.push(record);
-          if (joined.worker !== undefined) act(record.msg, coordinator, joined.worker);
-        },
-      }),
+      runtime: {
+        clock: systemClock,
+        log: createLogger({
+          onRecord: (record) => {
+            records.push(record);
+            if (joined.worker !== undefined) act(record.msg, coordinator, joined.worker);
+          },
+        }),
+      },
     });
     const url = await coordinator.listen(0);
     const ended = coordinator.run(new AbortController().signal).catch(toTrainerError);

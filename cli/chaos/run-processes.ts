@@ -9,7 +9,8 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identity.ts';
-import { askCoordinator, findCoordinator, type CoordinatorAddress } from '../coordinator-client.ts';
+import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
+import type { CoordinatorAddress } from '../../coordinator/run-folder/announcement.ts';
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
 import { adoptProcess, startProcess, withinMs, type WorkerProcess } from '../launch/worker-process.ts';
 

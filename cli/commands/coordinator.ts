@@ -38,10 +38,6 @@ export const coordinatorCommand: CommandModule<object, CoordinatorArguments> = {
     const config = await resolveConfig(args, extra);
     // Loaded here: no other command needs a coordinator.
     const { runCoordinator } = await import('../run-coordinator.ts');
-    await runCoordinator({
-      args,
-      config,
-      ...(args['token-file'] === undefined ? {} : { tokenFile: args['token-file'] }),
-    });
+    await runCoordinator({ args, config, tokenFile: args['token-file'] });
   },
 };

@@ -58,16 +58,12 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
       args,
       config: { ...config, compute: settled.compute },
       settled,
-      startWorkers: async (start) => {
-        const local = new LocalWorkers({
-          ...start,
-          count: workers,
-          clock: systemClock,
-          restart: RESTART,
-        });
-        await local.start();
-        return { stop: () => local.stop(WORKER_GRACE_MS), kill: (workerId) => void local.kill(workerId) };
-      },
+      workerHost: new LocalWorkers({
+        count: workers,
+        clock: systemClock,
+        restart: RESTART,
+        graceMs: WORKER_GRACE_MS,
+      }),
     });
   },
 };

@@ -72,8 +72,6 @@ class BlindClock extends ManualClock {
 class Scene {
   readonly clock: ManualClock;
   readonly records: LogRecord[] = [];
-  readonly givenUp: string[] = [];
-  readonly ended: string[] = [];
   readonly folder: string;
   readonly workers: LocalWorkers;
   numCommitted = 0;
@@ -84,20 +82,23 @@ class Scene {
     this.folder = folder;
     this.workers = new LocalWorkers({
       count: 1,
-      url: URL,
-      token: 'a token',
-      logFolder: folder,
-      log: createLogger({ level: 'debug', onRecord: (record) => this.#record(record) }),
       clock,
-      numCommitted: () => this.numCommitted,
-      isDismissed: () => this.isDismissed,
-      onEnded: (workerId, pid) => this.ended.push(`${workerId} ${pid}`),
-      onGivenUp: (reason) => this.givenUp.push(reason),
       restart: RESTART,
+      graceMs: GRACE_MS,
       command: STAY,
       ...change,
     });
     t.after(() => this.end());
+  }
+
+  start(url = URL): Promise<void> {
+    return this.workers.start({
+      url,
+      token: 'a token',
+      logFolder: this.folder,
+      log: createLogger({ level: 'debug', onRecord: (record) => this.#record(record) }),
+      progress: { numCommitted: () => this.numCommitted, isDismissed: () => this.isDismissed },
+    });
   }
 
   #record(record: LogRecord): void {
@@ -140,13 +141,13 @@ class Scene {
 
   /** Whatever the test has left is killed. */
   async end(): Promise<void> {
-    const stopped = this.workers.stop(0);
+    const stopped = this.workers.stop();
     await eventually('all are gone', () => {
       const alive = this.workers.list().filter(({ pid }) => pid !== null && isAlive(pid));
       for (const { pid } of alive) process.kill(pid!, 'SIGKILL');
       return alive.length === 0;
     });
-    await this.clock.advance(LOOK_EVERY_MS);
+    await this.clock.advance(GRACE_MS + LOOK_EVERY_MS);
     await stopped;
   }
 }
@@ -157,25 +158,26 @@ async function startScene(
   folder = newFolder(),
 ): Promise<Scene> {
   const scene = new Scene(t, folder, change);
-  await scene.workers.start();
+  await scene.start();
   return scene;
 }
 
 /** Starts workers from a process that is then killed. @returns their pids */
 async function leaveOrphans(folder: string, count: number): Promise<number[]> {
-  const init = { count, url: URL, token: 'a token', logFolder: folder, restart: RESTART, command: STAY };
+  const init = { count, restart: RESTART, graceMs: GRACE_MS, command: STAY };
+  const start = { url: URL, token: 'a token', logFolder: folder };
   const code = `
     import { LocalWorkers } from './cli/launch/local-workers.ts';
     import { systemClock } from './shared/clock.ts';
     import { createLogger } from './shared/logger.ts';
-    const workers = new LocalWorkers({
-      ...JSON.parse(process.argv[1]),
-      clock: systemClock, log: createLogger({}),
-      numCommitted: () => 0, isDismissed: () => false, onGivenUp: () => undefined,
+    const workers = new LocalWorkers({ ...JSON.parse(process.argv[1]), clock: systemClock });
+    await workers.start({
+      ...JSON.parse(process.argv[2]),
+      log: createLogger({}),
+      progress: { numCommitted: () => 0, isDismissed: () => false },
     });
-    await workers.start();
     process.stdout.write(JSON.stringify(workers.list().map(({ pid }) => pid)));`;
-  const args = ['--import', 'tsx', '--input-type=module', '-e', code, JSON.stringify(init)];
+  const args = ['--import', 'tsx', '--input-type=module', '-e', code, JSON.stringify(init), JSON.stringify(start)];
   const parent = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'inherit'],
     cwd: join(import.meta.dirname, '../..'),
@@ -223,7 +225,7 @@ describe('local workers', () => {
     await scene.prints('up', 'local-0');
     await scene.prints('up', 'local-1');
     process.kill(scene.pid('local-1'), 'SIGSTOP');
-    const stopped = workers.stop(GRACE_MS);
+    const stopped = workers.stop();
     await clock.advance(GRACE_MS - 1);
     assert.equal(scene.logged('worker exited').length, 0);
     await clock.advance(1);
@@ -234,7 +236,7 @@ describe('local workers', () => {
     assert.deepEqual(scene.logged('worker exited').map(facts)[1], ['local-1', null, 'SIGKILL']);
     assert.deepEqual(workers.list(), []);
     assert.deepEqual(await scene.files(), []);
-    assert.deepEqual(scene.givenUp, []);
+    assert.equal(scene.workers.failure, undefined);
   });
 
   test('one that is killed is started again after a pause that doubles, and given up at the limit', async (t) => {
@@ -260,7 +262,7 @@ describe('local workers', () => {
     process.kill(pid, 'SIGKILL');
     await scene.state('given-up');
     const reason = `worker local-0 (pid ${pid}) ended with SIGKILL, after 2 restarts without a committed step; its log is ${folder}/local-0.log`;
-    assert.deepEqual(scene.givenUp, [reason]);
+    assert.equal(scene.workers.failure, reason);
     assert.deepEqual(scene.logged('worker given up'), [{ workerId: 'local-0', pid, reason }]);
     assert.equal(scene.logged('worker exited').length, 3);
     await eventually('its file is gone', () => !existsSync(join(folder, 'local-0.json')));
@@ -290,7 +292,9 @@ describe('local workers', () => {
     const pid = scene.pid();
     assert.equal(scene.workers.kill('local-0'), true);
     await scene.state('waiting');
-    assert.deepEqual([scene.logged('worker killed')[0]?.['pid'], scene.ended], [pid, [`local-0 ${pid}`]]);
+    assert.equal(scene.logged('worker killed')[0]?.['pid'], pid);
+    assert.ok(scene.workers.hasEnded('local-0', pid));
+    assert.ok(!scene.workers.hasEnded('local-0', pid + 1) && !scene.workers.hasEnded('local-1', pid));
     assert.equal(scene.workers.kill('local-0'), false);
   });
 
@@ -301,8 +305,10 @@ describe('local workers', () => {
     test(`one that ends with status ${status} (${why}) is given up at once`, async (t) => {
       const scene = await startScene(t, { command: endWith(status) });
       await scene.state('given-up');
-      assert.equal(scene.givenUp.length, 1);
-      assert.match(scene.givenUp[0]!, new RegExp(`ended with status ${status} \\(${why}\\).*local-0\\.log$`, 'u'));
+      assert.match(
+        scene.workers.failure ?? '',
+        new RegExp(`ended with status ${status} \\(${why}\\).*local-0\\.log$`, 'u'),
+      );
       assert.equal(scene.logged('worker restarts').length, 0);
     });
 
@@ -310,7 +316,7 @@ describe('local workers', () => {
     const scene = await startScene(t, { command: endWith(0) });
     await eventually('it is no longer listed', () => scene.workers.list().length === 0);
     assert.deepEqual(await scene.files(), []);
-    assert.deepEqual(scene.givenUp, []);
+    assert.equal(scene.workers.failure, undefined);
     assert.deepEqual(
       scene.records.map(({ level, msg }) => `${level} ${msg}`),
       ['info worker started', 'debug worker exited'],
@@ -322,7 +328,7 @@ describe('local workers', () => {
     scene.isDismissed = true;
     process.kill(scene.pid(), 'SIGKILL');
     await eventually('it is no longer listed', () => scene.workers.list().length === 0);
-    assert.deepEqual(scene.givenUp, []);
+    assert.equal(scene.workers.failure, undefined);
   });
 
   test('a program that is not there is tried again, and given up with the reason', async (t) => {
@@ -331,7 +337,10 @@ describe('local workers', () => {
     await scene.clock.advance(RESTART.firstPauseMs);
     await scene.state('given-up');
     assert.equal(scene.view().pid, null);
-    assert.match(scene.givenUp[0]!, /^worker local-0 could not be started: spawn .*ENOENT, after 1 restart /u);
+    assert.match(
+      scene.workers.failure ?? '',
+      /^worker local-0 could not be started: spawn .*ENOENT, after 1 restart /u,
+    );
   });
 
   test('one more takes the next free number; when they are stopped there is no more', async (t) => {
@@ -352,7 +361,7 @@ describe('local workers', () => {
     const scene = await startScene(t);
     scene.workers.kill('local-0');
     await scene.state('waiting');
-    await scene.workers.stop(GRACE_MS);
+    await scene.workers.stop();
     await scene.clock.advance(RESTART.longestPauseMs);
     assert.equal(scene.logged('worker started').length, 1);
     assert.deepEqual(scene.workers.list(), []);
@@ -361,7 +370,7 @@ describe('local workers', () => {
 
   test('a folder for the logs that is not there: nothing is started', async (t) => {
     const scene = new Scene(t, join(newFolder(), 'nowhere'));
-    await assert.rejects(scene.workers.start(), { code: 'PATH_UNUSABLE' });
+    await assert.rejects(scene.start(), { code: 'PATH_UNUSABLE' });
     assert.deepEqual(scene.workers.list(), []);
   });
 
@@ -401,7 +410,7 @@ describe('orphans of an exmix train that was killed', () => {
     assert.notEqual(scene.pid('local-0'), orphans[0]);
 
     process.kill(orphans[1]!, 'SIGSTOP');
-    const stopped = workers.stop(GRACE_MS);
+    const stopped = workers.stop();
     await clock.advance(GRACE_MS);
     await eventually('the children are gone', () => workers.list().length === 1);
     assert.ok(isAlive(orphans[1]!));
@@ -441,8 +450,8 @@ describe('orphans of an exmix train that was killed', () => {
     const folder = newFolder();
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = new Scene(t, folder, {}, new BlindClock());
-    await scene.workers.start();
-    const stopped = scene.workers.stop(GRACE_MS);
+    await scene.start();
+    const stopped = scene.workers.stop();
     for (const ms of [GRACE_MS, KILL_AFTER_MS, KILL_AFTER_MS - 1]) await scene.clock.advance(ms);
     assert.deepEqual(scene.logged('worker does not end'), []);
     await scene.clock.advance(1);
@@ -454,8 +463,8 @@ describe('orphans of an exmix train that was killed', () => {
   test('of another URL are ended, and others started in their place', async (t) => {
     const folder = newFolder();
     const [orphan] = await leaveOrphans(folder, 1);
-    const scene = new Scene(t, folder, { url: 'ws://127.0.0.1:7071' });
-    const started = scene.workers.start();
+    const scene = new Scene(t, folder);
+    const started = scene.start('ws://127.0.0.1:7071');
     await eventually('it is dead', () => !isAlive(orphan!));
     assert.deepEqual(scene.workers.list(), [], 'nothing is started beside it');
     await scene.clock.advance(LOOK_EVERY_MS);

@@ -8,8 +8,8 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../shared/clock.ts';
+import type { WorkerHost, WorkerHostStart } from '../../coordinator/membership/worker-host.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/logger.ts';
 import type { ProcessIdentity } from '../../shared/process-identity.ts';
 import { findOrphans } from './find-orphans.ts';
 import {
@@ -29,21 +29,10 @@ const KILL_AFTER_MS = 5_000;
 export interface LocalWorkersInit {
   /** Workers to have from the start; orphans beyond it are adopted too. */
   readonly count: number;
-  readonly url: string;
-  readonly token: string;
-  /** Folder for what the workers print, and for the files that name their processes. */
-  readonly logFolder: string;
-  readonly log: Logger;
   readonly clock: Clock;
-  /** Committed steps that this worker took part in; only differences mean anything. */
-  readonly numCommitted: (workerId: string) => number;
-  /** Whether the run is over for this worker: it is not started again, however it ends. */
-  readonly isDismissed: (workerId: string) => boolean;
-  /** A process of this worker has ended, however. */
-  readonly onEnded: (workerId: string, pid: number) => void;
-  /** A worker ended and is not started again; the sentence says which, why, and where it wrote more. */
-  readonly onGivenUp: (reason: string) => void;
   readonly restart: RestartOptions;
+  /** Time for the workers to leave by themselves once the run is over, ms. */
+  readonly graceMs: number;
   /** Program and first arguments of a worker, which takes the options of `exmix worker`; default: that. */
   readonly command?: readonly [string, ...string[]];
 }
@@ -74,8 +63,12 @@ interface LocalWorker {
   over: Promise<void>;
 }
 
-export class LocalWorkers {
+export class LocalWorkers implements WorkerHost {
   readonly #init: LocalWorkersInit;
+  #start!: WorkerHostStart;
+  /** Pid of the process of each worker that ended last. */
+  readonly #endedPids = new Map<string, number>();
+  #failure: string | undefined;
   /** By number; those that left in order are not among them. */
   readonly #workers = new Map<number, LocalWorker>();
   readonly #stopping = new AbortController();
@@ -90,8 +83,10 @@ export class LocalWorkers {
    * Adopts what is there, starts what is missing; resolves when the next `exmix train` could adopt them all.
    * @throws PATH_UNUSABLE where the folder cannot be read; nothing was started then
    */
-  async start(): Promise<void> {
-    const { logFolder: folder, url, log, clock, count } = this.#init;
+  async start(start: WorkerHostStart): Promise<void> {
+    this.#start = start;
+    const { clock, count } = this.#init;
+    const { logFolder: folder, url, log } = start;
     const orphans = await findOrphans({ folder, url, log, clock, endWithinMs: KILL_AFTER_MS });
     for (const [index, identity] of orphans) this.#open(index, identity);
     for (let index = 0; index < count; index++) if (!this.#workers.has(index)) this.#open(index);
@@ -115,20 +110,28 @@ export class LocalWorkers {
       .map(({ workerId, process, state }) => ({ workerId, pid: process.identity?.pid ?? null, state }));
   }
 
-  /** Ends a worker that is alive but hangs, so that it is started again. @returns whether a worker of this name runs here */
+  /** @returns whether a worker of this name runs here */
   kill(workerId: string): boolean {
     const worker = [...this.#workers.values()].find((candidate) => candidate.workerId === workerId);
     if (worker?.state !== 'running') return false;
     const reason = 'it did not answer the coordinator';
-    this.#init.log.warn({ workerId, pid: worker.process.identity?.pid, reason }, 'worker killed');
+    this.#start.log.warn({ workerId, pid: worker.process.identity?.pid, reason }, 'worker killed');
     worker.process.signal('SIGKILL');
     return true;
   }
 
+  hasEnded(workerId: string, pid: number): boolean {
+    return this.#endedPids.get(workerId) === pid;
+  }
+
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
   /** Waits until all have exited by themselves; those that have not by then are ended. Nothing is started any more. */
-  async stop(graceMs: number): Promise<void> {
+  async stop(): Promise<void> {
     this.#stopping.abort();
-    const { clock, log } = this.#init;
+    const { clock, graceMs } = this.#init;
     const workers = [...this.#workers.values()];
     const all = Promise.all(workers.map(({ over }) => over));
     await withinMs(all, graceMs, clock);
@@ -137,7 +140,7 @@ export class LocalWorkers {
     this.#signalAll('SIGKILL');
     await withinMs(all, KILL_AFTER_MS, clock);
     for (const { workerId, pid, state } of this.list())
-      if (state === 'running') log.error({ workerId, pid }, 'worker does not end');
+      if (state === 'running') this.#start.log.error({ workerId, pid }, 'worker does not end');
     this.#abandoned.abort();
     await all;
   }
@@ -147,7 +150,8 @@ export class LocalWorkers {
   }
 
   #open(index: number, orphan?: ProcessIdentity): void {
-    const { logFolder, log, clock, numCommitted } = this.#init;
+    const { clock } = this.#init;
+    const { logFolder, log, progress } = this.#start;
     const workerId = localWorkerId(index);
     const logFile = join(logFolder, `${workerId}.log`);
     const worker: LocalWorker = {
@@ -158,7 +162,7 @@ export class LocalWorkers {
         orphan === undefined ? this.#startProcess(index, logFile) : adoptProcess(orphan, clock, this.#abandoned.signal),
       state: 'running',
       numRestarts: 0,
-      numCommitted: numCommitted(workerId),
+      numCommitted: progress.numCommitted(workerId),
       file: Promise.resolve(),
       over: Promise.resolve(),
     };
@@ -169,7 +173,8 @@ export class LocalWorkers {
   }
 
   #startProcess(index: number, logFile: string): WorkerProcess {
-    const { url, token, command = [process.execPath, EXMIX, 'worker'] } = this.#init;
+    const { command = [process.execPath, EXMIX, 'worker'] } = this.#init;
+    const { url, token } = this.#start;
     const place = ['--url', url, '--id', localWorkerId(index), '--local-rank', String(index)];
     return startProcess({
       command: [...command, ...place],
@@ -183,7 +188,7 @@ export class LocalWorkers {
     const { index, workerId, process } = worker;
     const { identity } = process;
     if (identity === null) return;
-    const { log, logFolder, url } = this.#init;
+    const { log, logFolder, url } = this.#start;
     log.info({ workerId, pid: identity.pid }, 'worker started');
     void this.#changeFile(worker, () => writeWorkerFile(logFolder, index, { process: identity, url }));
   }
@@ -195,7 +200,7 @@ export class LocalWorkers {
       const end = await endOf(worker.process);
       if (end === undefined) return; // its file stays: it may still be there
       const pid = worker.process.identity?.pid;
-      if (pid !== undefined) this.#init.onEnded(workerId, pid);
+      if (pid !== undefined) this.#endedPids.set(workerId, pid);
       const decision = this.#decide(worker, end);
       this.#noteEnd(worker, end, decision);
       if (decision.kind === 'give-up') {
@@ -204,25 +209,27 @@ export class LocalWorkers {
       }
       if (decision.kind === 'leave' || !(await this.#pause(worker, decision))) break;
       worker.numRestarts = decision.attempt;
-      worker.numCommitted = this.#init.numCommitted(workerId);
+      worker.numCommitted = this.#start.progress.numCommitted(workerId);
       worker.process = this.#startProcess(index, worker.logFile);
       worker.state = 'running';
       this.#noteStart(worker);
     }
-    await this.#changeFile(worker, () => removeWorkerFile(this.#init.logFolder, index));
+    await this.#changeFile(worker, () => removeWorkerFile(this.#start.logFolder, index));
     if (worker.state !== 'given-up') this.#workers.delete(index);
   }
 
   #decide({ workerId, numRestarts, numCommitted }: LocalWorker, end: WorkerEnd): RestartDecision {
-    const { restart, isDismissed, numCommitted: numCommittedNow } = this.#init;
+    const { progress } = this.#start;
     const isStopping = this.#stopping.signal.aborted;
-    const hasProgressed = numCommittedNow(workerId) > numCommitted;
-    return decideRestart({ end, numRestarts, hasProgressed, isStopping, isDismissed: isDismissed(workerId) }, restart);
+    const hasProgressed = progress.numCommitted(workerId) > numCommitted;
+    const isDismissed = progress.isDismissed(workerId);
+    return decideRestart({ end, numRestarts, hasProgressed, isStopping, isDismissed }, this.#init.restart);
   }
 
   /** @returns false where the workers are stopped meanwhile */
   async #pause(worker: LocalWorker, decision: Restart): Promise<boolean> {
-    const { log, clock } = this.#init;
+    const { clock } = this.#init;
+    const { log } = this.#start;
     const { afterMs: pauseMs, attempt, reason } = decision;
     const { signal } = this.#stopping;
     worker.state = 'waiting';
@@ -239,8 +246,8 @@ export class LocalWorkers {
     const who = pid === undefined ? workerId : `${workerId} (pid ${pid})`;
     const reason = `worker ${who} ${why}; its log is ${logFile}`;
     worker.state = 'given-up';
-    this.#init.log.error({ workerId, pid, reason }, 'worker given up');
-    this.#init.onGivenUp(reason);
+    this.#start.log.error({ workerId, pid, reason }, 'worker given up');
+    this.#failure ??= reason;
   }
 
   #noteEnd({ workerId, process: { identity } }: LocalWorker, end: WorkerEnd, decision: RestartDecision): void {
@@ -249,7 +256,7 @@ export class LocalWorkers {
     const signal = end.kind === 'killed' ? end.signal : null;
     const isInOrder = decision.kind === 'leave' && (exitCode === 0 || end.kind === 'vanished');
     const level = isInOrder ? 'debug' : 'warn';
-    this.#init.log[level]({ workerId, pid: identity?.pid, exitCode, signal }, 'worker exited');
+    this.#start.log[level]({ workerId, pid: identity?.pid, exitCode, signal }, 'worker exited');
   }
 
   /** One change after the other. A file that cannot be written costs the adoption of the worker, not the run. */
@@ -257,7 +264,7 @@ export class LocalWorkers {
     const { workerId } = worker;
     worker.file = worker.file.then(change).catch((error: unknown) => {
       const { code, message: reason } = toErrorRecord(error);
-      this.#init.log.warn({ workerId, code, reason }, 'worker file not written');
+      this.#start.log.warn({ workerId, code, reason }, 'worker file not written');
     });
     return worker.file;
   }

@@ -209,7 +209,7 @@ const FILLER = `
   import { writeShardFiles, runRecord, randomTensors, writeFixtureCheckpoint, PARAMETERS, PLAN } from './shared/checkpoint/checkpoint.fixture.ts';
   import { findLatestCheckpoint } from './shared/checkpoint/read.ts';
   import { makeWritingFolder, publishCheckpoint } from './coordinator/checkpoint/publish.ts';
-  import { Journal, replayJournal } from './coordinator/journal.ts';
+  import { Journal, replayJournal } from './coordinator/journal/journal.ts';
   const disk = process.argv[1];
   const code = (work) => work.then(() => 'done', (error) => error.code);
   const { journal } = await Journal.open(disk + '/journal');

@@ -3,11 +3,12 @@
  * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
  */
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/logger.ts';
-import type { Clock } from '../../shared/clock.ts';
+import { relative } from 'node:path';
+import type { Runtime } from '../../shared/runtime.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { Generation } from '../membership/generation.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { SavedMessage, FailedMessage } from '../../shared/protocol/messages.ts';
-import type { PublishedCheckpoint } from './publish.ts';
 import type { CheckpointStore } from './checkpoint-store.ts';
 import { decideCheckpoint, type ScheduleOptions } from './schedule.ts';
 import { judgeDigests } from '../step/divergence.ts';
@@ -18,26 +19,33 @@ import type { WorkerHandle } from '../membership/worker-handle.ts';
 export interface SaverInit {
   readonly config: Pick<RunConfig, 'checkpoint'>;
   readonly epoch: number;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly checkpoints: Pick<CheckpointStore, 'begin' | 'discard' | 'publish'>;
-  readonly engineFingerprint: () => string;
-  /** Step of the newest checkpoint; 0 where the run starts from the seed and there is nothing to save. */
-  readonly savedStep: number;
+  readonly checkpoints: CheckpointStore;
+  readonly journal: Pick<Journal, 'append'>;
+  /** Paths in the journal are relative to it. */
+  readonly runFolder: string;
+  /** Undefined where the run starts from the seed: then there is nothing to save at step 0. */
+  readonly newest: CheckpointRef | undefined;
+  readonly runtime: Runtime;
+}
+
+/** A published checkpoint. */
+export interface CheckpointRef {
+  readonly step: number;
+  readonly path: string;
+  readonly paramDigest: string;
 }
 
 /** A state to save. */
 export interface SavePoint {
-  /** Updates applied: what the writers will be at after the steps dealt so far. */
+  /** Updates applied: the writers are there after the steps dealt so far. */
   readonly step: number;
   readonly cursor: RunCursor;
-  readonly generation: number;
-  readonly worldSize: number;
+  readonly generation: Generation;
 }
 
 /** What came of a checkpoint when all its writers have answered. */
 export type SaveOutcome =
-  | { readonly kind: 'published'; readonly checkpoint: PublishedCheckpoint }
+  | { readonly kind: 'published'; readonly checkpoint: CheckpointRef }
   /** It was abandoned: more than half of the writers hold the same parameters, these do not. */
   | {
       readonly kind: 'differ';
@@ -64,7 +72,7 @@ export class Saver {
   #writing: Writing | undefined;
   /** One message a writer at most. */
   readonly #kept = new Map<WorkerHandle, SavedMessage | FailedMessage>();
-  #savedStep: number;
+  #newest: CheckpointRef | undefined;
   #savedAtMs: number;
 
   constructor(init: SaverInit) {
@@ -75,21 +83,26 @@ export class Saver {
       ...(everyMinutes === undefined ? {} : { everyMs: everyMinutes * 60_000 }),
       atEnd: true,
     };
-    this.#savedStep = init.savedStep;
-    this.#savedAtMs = init.clock.monotonicMs();
+    this.#newest = init.newest;
+    this.#savedAtMs = init.runtime.clock.monotonicMs();
   }
 
-  /** Step of the newest checkpoint. */
+  /** The newest checkpoint. Workers load it where no worker holds the state. */
+  get newest(): CheckpointRef | undefined {
+    return this.#newest;
+  }
+
+  /** Step of the newest checkpoint; 0 where there is none: the seed. */
   get savedStep(): number {
-    return this.#savedStep;
+    return this.#newest?.step ?? 0;
   }
 
   /** Why the state after this step is to be saved; undefined where it is not. @param isEnd no step comes after it */
   whyDue(step: number, isEnd: boolean): string | undefined {
-    const [savedStep, savedAtMs] = [this.#savedStep, this.#savedAtMs];
+    const [savedStep, savedAtMs] = [this.savedStep, this.#savedAtMs];
     const writing = this.#writing === undefined ? {} : { writingStep: this.#writing.step };
     const state = { step, isEnd, savedStep, savedAtMs, ...writing };
-    const { save, reason } = decideCheckpoint(this.#init.clock.monotonicMs(), state, this.#schedule);
+    const { save, reason } = decideCheckpoint(this.#init.runtime.clock.monotonicMs(), state, this.#schedule);
     return save ? reason : undefined;
   }
 
@@ -116,8 +129,10 @@ export class Saver {
     reason: string,
     stateStep: number = point.step,
   ): Promise<void> {
-    const { step, generation } = point;
-    const { checkpoints, epoch, clock, log } = this.#init;
+    const { step } = point;
+    const { generation } = point.generation;
+    const { checkpoints, epoch, runtime } = this.#init;
+    const { clock, log } = runtime;
     const ids = { epoch, generation, step, stateStep };
     const writingFolder = await checkpoints.begin({ step, epoch, generation });
     this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
@@ -129,7 +144,7 @@ export class Saver {
   /** Whether what a worker has written belongs to the checkpoint under way, and not to one that was abandoned. */
   isWriting(worker: WorkerHandle, { step, generation }: SavedMessage): boolean {
     const writing = this.#writing;
-    return writing?.step === step && writing.generation === generation && writing.writers.includes(worker);
+    return writing?.step === step && writing.generation.generation === generation && writing.writers.includes(worker);
   }
 
   /**
@@ -139,7 +154,7 @@ export class Saver {
   isUnwritten(worker: WorkerHandle, { epoch, generation, error }: FailedMessage): boolean {
     const { reaction } = fromErrorRecord(error);
     const isOfLinks = reaction === 'transport' || reaction === 'protocol';
-    const isItsTurn = this.#writing?.generation === generation && this.missing().includes(worker);
+    const isItsTurn = this.#writing?.generation.generation === generation && this.missing().includes(worker);
     return isItsTurn && epoch === this.#init.epoch && !isOfLinks;
   }
 
@@ -148,7 +163,7 @@ export class Saver {
     const writing = this.#writing;
     if (writing === undefined) return;
     this.#writing = undefined;
-    this.#init.log.warn({ step: writing.step, reason }, 'checkpoint abandoned');
+    this.#init.runtime.log.warn({ step: writing.step, reason }, 'checkpoint abandoned');
     await this.#init.checkpoints.discard(writing.writingFolder);
   }
 
@@ -195,19 +210,33 @@ export class Saver {
     return { kind: 'differ', outliers, majority: verdict.majority, error };
   }
 
-  async #publish({ startedMs, writers, saved, ...point }: Writing): Promise<PublishedCheckpoint> {
+  async #publish({
+    step,
+    cursor,
+    startedMs,
+    writers,
+    saved,
+    generation,
+    writingFolder,
+  }: Writing): Promise<CheckpointRef> {
+    const { checkpoints, journal, runFolder, runtime } = this.#init;
+    const { clock, log } = runtime;
     const { paramDigest } = saved.get(writers[0]!)!;
     const workerFiles = writers.map((writer) => {
       const { files, paramDigest: digest } = saved.get(writer)!;
       return { workerId: writer.workerId, files, paramDigest: digest };
     });
-    const engineFingerprint = this.#init.engineFingerprint();
-    const published = await this.#init.checkpoints.publish({ ...point, workerFiles, paramDigest, engineFingerprint });
+    const { generation: number, members, engineFingerprint } = generation;
+    const point = { step, cursor, generation: number, worldSize: members.length, engineFingerprint };
+    const published = await checkpoints.publish({ ...point, writingFolder, workerFiles, paramDigest });
     this.#writing = undefined;
-    this.#savedStep = published.step;
-    this.#savedAtMs = this.#init.clock.monotonicMs();
-    const ms = Math.round(this.#init.clock.monotonicMs() - startedMs);
-    this.#init.log.info({ ...published, ms }, 'checkpoint published');
+    this.#newest = published;
+    this.#savedAtMs = clock.monotonicMs();
+    const ms = Math.round(clock.monotonicMs() - startedMs);
+    log.info({ ...published, ms }, 'checkpoint published');
+    const path = relative(runFolder, published.path);
+    await journal.append({ kind: 'checkpoint-published', step, path, paramDigest });
+    for (const removed of await checkpoints.prune(step)) log.info({ ...removed }, 'checkpoint removed');
     return published;
   }
 }

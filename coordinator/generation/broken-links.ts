@@ -1,17 +1,17 @@
 /**
- * Generations whose links break again and again: who is left out for a while. Pure but for the failures of the last few.
+ * Decides which member is left out when generations keep breaking on their links. Pure, apart from its counts.
  *
- * Definition: a generation broke on its links where all its members live and one of them lost, or could not make, a link; a committed
- * step begins the count anew. Every failure names the member that tells it, and the members at the other end where it knows them.
+ * Definition: a generation broke on its links if all members are alive and one of them lost, or could not make, a link. A committed step
+ * starts the count anew. Each failure names the member that reports it, and the members at the other end where it knows them.
  *
- * Rule: once or twice is chance, and the same members try again. After that the one who is named most is left out, of several the one
- * with the highest rank, for the others are then more likely to be well connected. Who alone holds the state is never left out.
+ * Rule: after one or two such generations the same members try again. After the third the member named most often is left out; among
+ * equals, the one with the highest rank. A member that alone holds the state is never left out.
  */
 import { nameSome } from '../../shared/list-names.ts';
 import type { LinkFailure } from '../membership/generation.ts';
 
-/** Generations in a row that may break on their links. */
-const MOST_IN_A_ROW = 3;
+/** Consecutive generations broken on their links after which a member is left out. */
+const MAX_IN_A_ROW = 3;
 
 export interface LeftOut {
   readonly workerId: string;
@@ -24,10 +24,10 @@ export class BrokenLinks {
   readonly #named = new Map<string, number>();
 
   /**
-   * One more generation broke on its links.
+   * Counts one more generation that broke on its links.
    * @param step the last committed one
-   * @param members ids in rank order @param mayLeave whether a member can be spared
-   * @returns who is to be left out; undefined where all of them try again
+   * @param members ids in rank order @param mayLeave whether the run can do without a member
+   * @returns the member to leave out; undefined where all try again
    */
   broke(
     step: number,
@@ -40,7 +40,7 @@ export class BrokenLinks {
     this.#numInARow += 1;
     for (const id of failures.flatMap(({ workerId, peers }) => [workerId, ...peers]))
       this.#named.set(id, (this.#named.get(id) ?? 0) + 1);
-    if (this.#numInARow < MOST_IN_A_ROW) return undefined;
+    if (this.#numInARow < MAX_IN_A_ROW) return undefined;
     const candidates = members
       .map((workerId, rank) => ({ workerId, rank, count: this.#named.get(workerId) ?? 0 }))
       .filter(({ workerId, count }) => count > 0 && mayLeave(workerId))
@@ -55,7 +55,7 @@ export class BrokenLinks {
     return { workerId: chosen.workerId, reason };
   }
 
-  /** A generation ended otherwise. */
+  /** Call it when a generation ended for another reason. */
   forget(): void {
     this.#numInARow = 0;
     this.#named.clear();

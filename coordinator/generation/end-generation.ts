@@ -1,6 +1,6 @@
 /**
- * The end of a generation that cannot go on: the survivors drop what is under way, say how far they are, and what one of them has applied
- * is committed. Who is behind copies the state when the next generation is formed.
+ * Ends a generation that cannot continue: the survivors abort the step in progress and report the last step they applied; a step that one
+ * of them has applied is committed. Members that are behind copy the state when the next generation forms.
  */
 import type { Clock } from '../../shared/clock.ts';
 import type { TrainerError } from '../../shared/errors.ts';
@@ -10,7 +10,7 @@ import type { Roster } from '../membership/roster.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { StepSettlement } from '../step/step-settlement.ts';
 
-/** Time for the survivors to drop what they do: a microbatch is not interrupted. A worker that needs longer is left out, ms. */
+/** Time for the survivors to abort, ms. A microbatch is not interrupted; a worker that needs longer is dropped. */
 const ABORT_DEADLINE_MS = 20_000;
 
 export interface EndInit {
@@ -24,20 +24,19 @@ export interface EndInit {
   readonly signal?: AbortSignal;
 }
 
-/** Never leaves a member in the middle of something: each has answered, or is not a worker of this run any more. @throws ABORTED */
+/** Afterwards each member has answered, or is no worker of this run any more. @throws ABORTED */
 export async function endGeneration(init: EndInit): Promise<void> {
   const { error, generation, server, roster, settling, saver, clock, signal } = init;
   const { epoch, generation: number } = generation;
   const members = new Set(generation.members);
-  const survivors = server.workers().filter((worker) => members.has(worker));
-  const pending = new Set(survivors);
+  const pending = new Set(server.workers().filter((worker) => members.has(worker)));
   for (const worker of pending) worker.send({ kind: 'abort', epoch, generation: number, reason: error.message });
   const deadlineMs = clock.monotonicMs() + ABORT_DEADLINE_MS;
   while (pending.size > 0) {
     const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()), signal);
     if (event === undefined) {
       for (const worker of pending)
-        worker.dropAsHung('WORKER_LOST', `it did not drop its step within ${ABORT_DEADLINE_MS} ms`);
+        worker.dropAsHung('WORKER_LOST', `it did not abort its step within ${ABORT_DEADLINE_MS} ms`);
       break;
     }
     const { worker } = event;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CoordinatorMessage, HeldState } from '../../shared/protocol/messages.ts';
 import { createLogger } from '../../shared/logger.ts';
-import { formGeneration, type FormInit } from './form-generation.ts';
+import { formGeneration, type GenerationPlan } from './form-generation.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { ManualClock, rest } from '../../shared/manual-clock.fixture.ts';
 import { toTrainerError } from '../../shared/errors.ts';
@@ -15,14 +15,14 @@ const B = 'cd'.repeat(32);
 const CHECKPOINT = { path: '/run/checkpoints/step-7', paramDigest: A };
 
 /** Workers with these states, of which a generation is being formed. */
-function start(held: Readonly<Record<string, Partial<HeldState> | null>>, changes: Partial<FormInit> = {}) {
+function start(held: Readonly<Record<string, Partial<HeldState> | null>>, changes: Partial<GenerationPlan> = {}) {
   const clock = new ManualClock();
   const room = new ScriptedRoom(clock);
   const workers = Object.entries(held).map(([workerId, state]) => room.ready(workerId, state));
   const journal: JournalRecord[] = [];
   const reasons: string[] = [];
   const stop = new AbortController();
-  const forming = formGeneration({
+  const plan: GenerationPlan = {
     members: workers.map(({ handle }) => room.roster.of(handle)!),
     epoch: EPOCH,
     generation: GENERATION,
@@ -30,16 +30,19 @@ function start(held: Readonly<Record<string, Partial<HeldState> | null>>, change
     isState: (heldStep) => heldStep === STEP,
     speeds: undefined,
     checkpoint: undefined,
-    config: room.config,
-    roster: room.roster,
-    server: room.server,
-    journal: { append: (record) => Promise.resolve(void journal.push(record)) },
-    clock,
-    log: createLogger({}),
-    explain: (reason) => void reasons.push(reason),
-    signal: stop.signal,
     ...changes,
-  });
+  };
+  const forming = formGeneration(
+    {
+      config: room.config,
+      plan,
+      membership: { server: room.server, roster: room.roster },
+      journal: { append: (record) => Promise.resolve(void journal.push(record)) },
+      phase: { waitFor: (reason) => void reasons.push(reason) },
+      runtime: { clock, log: createLogger({}) },
+    },
+    stop.signal,
+  );
   forming.catch(() => undefined);
   const formed = (worker: ScriptedHandle, paramDigest?: string, generation = GENERATION): void => {
     const proof = paramDigest === undefined ? {} : { paramDigest };
@@ -133,7 +136,7 @@ describe('forming a generation', () => {
     assert.deepEqual(heldSteps(room), [STEP, STEP]);
   });
 
-  const proofs: readonly [string, Partial<FormInit>, (string | undefined)[], RegExp][] = [
+  const proofs: readonly [string, Partial<GenerationPlan>, (string | undefined)[], RegExp][] = [
     ['differ', {}, [A, B], /at step 7: nobody can be told right from wrong: .*abab.* on rank 0; cdcd.* on rank 1/u],
     ['are not given', {}, [A, undefined], /nothing on rank 1/u],
     [

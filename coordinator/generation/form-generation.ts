@@ -1,168 +1,154 @@
-/** From workers that are ready to a generation whose links are up and whose members hold the same state. */
-import type { Clock } from '../../shared/clock.ts';
+/** Forms a generation of ready workers: assigns ranks and lanes, then waits until all members have links and hold the same state. */
+import { assignLanes } from '../../shared/assign-lanes.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import { assignLanes } from '../../shared/assign-lanes.ts';
-import type { Logger } from '../../shared/logger.ts';
-import type { StateSource } from '../../shared/protocol/messages.ts';
-import type { ControlServer } from '../membership/control-server.ts';
-import { type DigestReport, judgeProofs } from '../step/divergence.ts';
-import type { Journal } from '../journal/journal.ts';
 import { nameSome } from '../../shared/list-names.ts';
-import type { ReadyWorker, Roster } from '../membership/roster.ts';
-import { sendEach, type WorkerHandle } from '../membership/worker-handle.ts';
-import { planStateSources } from './state-sources.ts';
+import type { FailedMessage, StateSource } from '../../shared/protocol/messages.ts';
+import type { Runtime } from '../../shared/runtime.ts';
+import type { Journal } from '../journal/journal.ts';
+import type { ControlServer } from '../membership/control-server.ts';
 import type { BrokenGeneration, Generation } from '../membership/generation.ts';
+import type { ReadyWorker, Roster } from '../membership/roster.ts';
+import type { RunPhase } from '../membership/run-phase.ts';
+import { sendEach, type WorkerHandle } from '../membership/worker-handle.ts';
+import { judgeProofs, type DigestReport } from '../step/divergence.ts';
+import { planStateSources } from './state-sources.ts';
 
 export interface FormInit {
-  /** In rank order. */
-  readonly members: readonly ReadyWorker[];
-  readonly epoch: number;
-  readonly generation: number;
-  /** Updates behind the state it starts from. */
-  readonly step: number;
-  /** Whether a state with so many updates behind it is that one: what came between was skipped. */
-  readonly isState: (heldStep: number) => boolean;
-  /** Lanes per second of each member, where lanes are dealt by them. */
-  readonly speeds: readonly number[] | undefined;
-  /** What members load where nobody holds that state; null: the seed. */
-  readonly checkpoint: { readonly path: string; readonly paramDigest: string } | undefined;
   readonly config: RunConfig;
-  readonly roster: Roster;
-  readonly server: ControlServer;
+  readonly plan: GenerationPlan;
+  readonly membership: { readonly server: ControlServer; readonly roster: Roster };
   readonly journal: Pick<Journal, 'append'>;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** What is being waited for. */
-  readonly explain: (reason: string) => void;
-  readonly signal: AbortSignal;
+  readonly phase: Pick<RunPhase, 'waitFor'>;
+  readonly runtime: Runtime;
 }
 
-/** It could not be formed: somebody left, failed, or was too late. */
+/** Decided before the first message is sent. */
+export interface GenerationPlan {
+  readonly epoch: number;
+  readonly generation: number;
+  /** In rank order; all have the same engine. */
+  readonly members: readonly ReadyWorker[];
+  /** The committed step: the members are to hold the state after it. */
+  readonly step: number;
+  /** Whether `heldStep` equals the committed state. True across skipped steps, which change nothing. */
+  readonly isState: (heldStep: number) => boolean;
+  /** Lanes per second of each member; undefined deals equal numbers of lanes. */
+  readonly speeds: readonly number[] | undefined;
+  /** Loaded where no member holds the state; undefined: they start from the seed. */
+  readonly checkpoint: { readonly path: string; readonly paramDigest: string } | undefined;
+}
+
+export type Formed = { readonly kind: 'formed'; readonly generation: Generation } | FormFailure;
+
+/** A member was lost, failed, or was late. */
 export interface FormFailure extends BrokenGeneration {
   readonly generation: Generation;
 }
 
-/**
- * Deals ranks and lanes, and waits until every member has links and state.
- * @throws STATE_DIVERGED where members prove different states, and nobody can tell which is right; ABORTED
- */
-export async function formGeneration(
-  init: FormInit,
-): Promise<FormFailure | { readonly kind: 'formed'; readonly generation: Generation }> {
-  const {
-    members,
-    epoch,
-    generation: number,
-    step,
-    config,
-    roster,
-    server,
-    journal,
-    clock,
-    log,
-    explain,
-    signal,
-  } = init;
+/** @throws STATE_DIVERGED where members prove different states and no majority tells which is right; ABORTED */
+export async function formGeneration(init: FormInit, signal: AbortSignal): Promise<Formed> {
+  const { config, plan, membership, journal, phase, runtime } = init;
+  const { epoch, generation: number, members, step } = plan;
+  const { server, roster } = membership;
+  const { clock, log } = runtime;
   const handles = members.map(({ worker }) => worker);
-  const { runs, reason } = assignLanes(config.training.numLanes, members.length, init.speeds);
-  const generation: Generation = { epoch, generation: number, members: handles, runs };
-  const firstStep = step + 1;
   const ids = handles.map(({ workerId }) => workerId);
-  const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
+  const { runs, reason } = assignLanes(config.training.numLanes, members.length, plan.speeds);
   const { engineFingerprint } = members[0]!.facts;
-  const facts = { firstStep, members: ids, lanes, engineFingerprint };
-  await journal.append({ kind: 'generation-formed', epoch, generation: number, ...facts });
-  const { sources, proveState } = send(init, generation);
-
-  const broken = (error: TrainerError, culprits: readonly WorkerHandle[] = []): FormFailure => ({
+  const generation: Generation = { epoch, generation: number, members: handles, runs, engineFingerprint };
+  const broken = (error: TrainerError, blame: Omit<BrokenGeneration, 'kind' | 'error'> = {}): FormFailure => ({
+    ...blame,
     kind: 'broken',
     error,
-    culprits,
     generation,
   });
-  const areMembers = new Set(handles);
+
+  const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
+  const facts = { firstStep: step + 1, members: ids, lanes, engineFingerprint };
+  await journal.append({ kind: 'generation-formed', epoch, generation: number, ...facts });
+  const { sources, proveState } = sendForm(plan, generation);
+
   const waiting = new Set(handles);
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
     const waitingFor = `waiting for links and state of ${nameSome([...waiting].map(({ workerId }) => workerId))}`;
-    if (server.events.size === 0) explain(waitingFor);
+    if (server.events.size === 0) phase.waitFor(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
       for (const worker of waiting)
         worker.dropAsHung('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
-      return broken(new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`), [...waiting]);
+      const error = new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`);
+      return broken(error, { culprits: [...waiting] });
     }
-    if (!areMembers.has(event.worker)) {
+    const { worker } = event;
+    if (!handles.includes(worker)) {
       roster.handle(event);
       continue;
     }
     if (event.kind === 'joined') continue;
     if (event.kind === 'lost') {
       roster.handle(event);
-      return broken(event.error, [event.worker]);
+      return broken(event.error, { culprits: [worker] });
     }
     const { message } = event;
-    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) {
-      roster.handle(event);
-      continue;
-    }
-    if (message.kind === 'formed') {
-      waiting.delete(event.worker);
-      digests.set(event.worker, message.paramDigest);
-    } else if (message.kind === 'failed') {
-      const cause = fromErrorRecord(message.error);
-      const error = new TrainerError(cause.code, `${event.worker.toString()}: ${cause.message}`, { cause });
-      if (error.reaction !== 'transport' && error.reaction !== 'protocol') return broken(error, [event.worker]);
-      const peers = (message.peers ?? []).flatMap((rank) => handles[rank]?.workerId ?? []);
-      return { ...broken(error), links: [{ workerId: event.worker.workerId, peers }] };
-    }
+    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) roster.handle(event);
+    else if (message.kind === 'formed') {
+      waiting.delete(worker);
+      digests.set(worker, message.paramDigest);
+    } else if (message.kind === 'failed') return brokenBy(worker, message);
   }
+
   if (proveState) {
-    const expected = sources[0]!.kind === 'start' ? init.checkpoint?.paramDigest : undefined;
+    const expected = sources[0]!.kind === 'start' ? plan.checkpoint?.paramDigest : undefined;
     const proofs = handles.map((worker, rank) => ({ rank, digest: digests.get(worker) ?? 'nothing' }));
-    const outliers = findOutliers(init, proofs, expected);
+    const outliers = findOutliers(proofs, expected);
     if (outliers !== undefined) {
       const workers = outliers.ranks.map((rank) => handles[rank]!);
       await roster.distrust(workers.map(({ workerId }) => workerId));
-      return { ...broken(outliers.error), outliers: workers };
+      return broken(outliers.error, { outliers: workers });
     }
   }
   for (const worker of handles) roster.trustNewState(worker, step);
-  const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep, reason };
+  const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep: step + 1, reason };
   log.info(fields, 'generation formed');
   return { kind: 'formed', generation };
-}
 
-/**
- * Members whose state is not that of the others. Undefined: there are none.
- * @throws STATE_DIVERGED where nobody can tell which is right
- */
-function findOutliers(
-  { members, step, log }: FormInit,
-  proofs: readonly DigestReport[],
-  expected: string | undefined,
-): { readonly error: TrainerError; readonly ranks: readonly number[] } | undefined {
-  const verdict = judgeProofs(proofs, expected);
-  if (verdict.kind === 'agree') return undefined;
-  const error = new TrainerError('STATE_DIVERGED', `parameters at step ${step}: ${verdict.reason}`);
-  if (verdict.kind === 'no-majority') throw error;
-  for (const rank of verdict.ranks) {
-    const { workerId } = members[rank]!.worker;
-    log.error({ step, rank, workerId, expected: verdict.majority, found: proofs[rank]!.digest }, 'rank differs');
+  /** A failed link blames both of its ends; any other failure blames the member. */
+  function brokenBy(worker: WorkerHandle, { error: record, peers = [] }: FailedMessage): FormFailure {
+    const cause = fromErrorRecord(record);
+    const error = new TrainerError(cause.code, `${worker.toString()}: ${cause.message}`, { cause });
+    if (error.reaction !== 'transport' && error.reaction !== 'protocol') return broken(error, { culprits: [worker] });
+    const peerIds = peers.flatMap((rank) => handles[rank]?.workerId ?? []);
+    return broken(error, { links: [{ workerId: worker.workerId, peers: peerIds }] });
   }
-  return { error, ranks: verdict.ranks };
+
+  /** @returns undefined where all prove the same state @throws STATE_DIVERGED where no majority tells which is right */
+  function findOutliers(
+    proofs: readonly DigestReport[],
+    expected: string | undefined,
+  ): { readonly error: TrainerError; readonly ranks: readonly number[] } | undefined {
+    const verdict = judgeProofs(proofs, expected);
+    if (verdict.kind === 'agree') return undefined;
+    const error = new TrainerError('STATE_DIVERGED', `parameters at step ${step}: ${verdict.reason}`);
+    if (verdict.kind === 'no-majority') throw error;
+    for (const rank of verdict.ranks) {
+      const { workerId } = handles[rank]!;
+      log.error({ step, rank, workerId, expected: verdict.majority, found: proofs[rank]!.digest }, 'rank differs');
+    }
+    return { error, ranks: verdict.ranks };
+  }
 }
 
-function send(
-  { members, step, isState, checkpoint }: FormInit,
+/** Sends each member its rank, its lanes, its peers, and where its state comes from. */
+function sendForm(
+  { members, step, isState, checkpoint }: GenerationPlan,
   { epoch, generation, members: handles, runs }: Generation,
 ): { sources: readonly StateSource[]; proveState: boolean } {
   const held = members.map(({ heldStep }) => heldStep);
-  const plan = planStateSources(held, isState, checkpoint?.path ?? null);
-  const { sources, receivers, proveState } = plan;
+  const { sources, receivers, proveState } = planStateSources(held, isState, checkpoint?.path ?? null);
   const views = handles.map(({ workerId, host, dataUrl }, rank) => {
     const { first, end } = runs[rank]!;
     return { workerId, rank, host, dataUrl, lanes: { first, end } };

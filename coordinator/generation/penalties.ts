@@ -1,36 +1,37 @@
-/** What follows for the members from how their generation has broken: strikes, and being left out. Call it when they have dropped it. */
-import { BrokenLinks } from './broken-links.ts';
-import type { Committer } from '../step/committer.ts';
-import type { Generation, BrokenGeneration } from '../membership/generation.ts';
-import type { Roster } from '../membership/roster.ts';
+/** Penalties after a broken generation: members are struck, dropped, or left out for a while. */
 import { TrainerError } from '../../shared/errors.ts';
+import type { BrokenGeneration, Generation } from '../membership/generation.ts';
+import type { Roster } from '../membership/roster.ts';
+import type { Committer } from '../step/committer.ts';
+import { BrokenLinks } from './broken-links.ts';
 
-export class Consequences {
+export class Penalties {
   readonly #roster: Roster;
   readonly #committer: Committer;
   readonly #brokenLinks = new BrokenLinks();
   readonly #divergence = new RepeatedDivergence();
 
-  constructor({ roster, committer }: { readonly roster: Roster; readonly committer: Committer }) {
+  constructor(roster: Roster, committer: Committer) {
     this.#roster = roster;
     this.#committer = committer;
   }
 
   /**
-   * @param step the last one that was committed when it broke
-   * @throws GRADIENT_DIVERGED where ranks differ without a majority again and again
+   * Call it when the members have aborted.
+   * @param step the last one that was committed when the generation broke
+   * @throws GRADIENT_DIVERGED where ranks differ without a majority in the same step again and again
    */
-  draw({ error, culprits = [], links, outliers }: BrokenGeneration, { members }: Generation, step: number): void {
+  apply({ error, culprits = [], links, outliers }: BrokenGeneration, { members }: Generation, step: number): void {
     const roster = this.#roster;
     for (const outlier of outliers ?? []) roster.strike(outlier, step + 1, error.message);
-    const isRepeated = outliers?.length === 0 ? this.#divergence.add(step, error) : undefined;
-    if (isRepeated !== undefined) throw isRepeated;
+    const repeated = outliers?.length === 0 ? this.#divergence.add(step, error) : undefined;
+    if (repeated !== undefined) throw repeated;
     for (const culprit of culprits) {
       roster.strike(culprit, step + 1, error.message);
-      if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed and is still there
+      if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed, its socket lives
     }
-    const areAllThere = members.every((worker) => roster.of(worker) !== undefined);
-    if (links === undefined || !areAllThere) {
+    const areAllConnected = members.every((worker) => roster.of(worker) !== undefined);
+    if (links === undefined || !areAllConnected) {
       this.#brokenLinks.forget();
       return;
     }
@@ -39,32 +40,29 @@ export class Consequences {
     if (leftOut !== undefined) roster.leaveOut(leftOut.workerId, leftOut.reason);
   }
 
-  /** Somebody else holds the state, or nobody does. */
+  /** Another worker holds the state, or no worker does. */
   #canBeSpared(workerId: string): boolean {
     const holders = this.#roster.ready.filter(({ heldStep }) => this.#committer.isState(heldStep));
     return holders.length === 0 || holders.some(({ worker }) => worker.workerId !== workerId);
   }
 }
 
-// FOLDED penalties.ts
+/** Consecutive divergences in one step after which the run ends. */
+const MAX_IN_A_ROW = 3;
+
 /**
- * Ranks that differ until no state is left that can be trusted, again and again: their step is done anew from an earlier state, but not
- * without end.
- * Pure but for its count.
+ * Counts how often ranks differ in the same step without a state that can be trusted. Such a step is done again from an earlier state, but
+ * not without end.
  */
-
-/** So often in a row in the same step. */
-const MOST_IN_A_ROW = 3;
-
 export class RepeatedDivergence {
   #step = -1;
   #count = 0;
 
-  /** @param step the furthest that was ever committed @returns the error that ends the run, where it is to end */
+  /** @param step the furthest that was ever committed @returns the error that ends the run; undefined while it may try again */
   add(step: number, error: TrainerError): TrainerError | undefined {
     this.#count = step === this.#step ? this.#count + 1 : 1;
     this.#step = step;
-    if (this.#count < MOST_IN_A_ROW) return undefined;
+    if (this.#count < MAX_IN_A_ROW) return undefined;
     const message = `${this.#count} times in a row ranks differed and no state was left that can be trusted; the last time: ${error.message}`;
     return new TrainerError(error.code, message, { cause: error });
   }

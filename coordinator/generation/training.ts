@@ -1,51 +1,50 @@
 /**
- * The training of one generation: deals steps a few ahead, commits each when all ranks have reported it, saves on schedule. It decides
- * nothing about membership: it says how the generation has ended, and whoever runs it does. What was dealt and is not committed is dealt
- * again to the next one (uncommitted-deals.ts).
+ * Trains one generation: deals steps a few ahead, commits each step when all ranks have reported it, saves on schedule. It does not decide
+ * who is a member: it returns how the generation ended. Steps that were dealt and not committed are dealt again to the next generation.
  */
-import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import type { Logger } from '../../shared/logger.ts';
-import type { PublishedCheckpoint } from '../checkpoint/publish.ts';
-import type { Committer } from '../step/committer.ts';
-import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
-import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
-import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
 import { nameSome } from '../../shared/list-names.ts';
-import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
-import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
-import type { Roster } from '../membership/roster.ts';
+import type { FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
+import type { Runtime } from '../../shared/runtime.ts';
 import type { Saver } from '../checkpoint/saver.ts';
-import type { SavedMessage } from '../../shared/protocol/messages.ts';
-import type { StepSettlement } from '../step/step-settlement.ts';
-import type { Deal } from '../deal/step-dealer.ts';
+import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
-import { SpeedWatch } from '../health/speed-watch.ts';
+import type { Deal } from '../deal/step-dealer.ts';
 import { Watch } from '../health/deadline-watch.ts';
 import type { WorkerSpeeds } from '../health/lane-speeds.ts';
+import { SpeedWatch } from '../health/speed-watch.ts';
+import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
+import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
+import type { Roster } from '../membership/roster.ts';
+import type { RunPhase } from '../membership/run-phase.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
+import type { Committer } from '../step/committer.ts';
+import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
+import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
+import type { StepSettlement } from '../step/step-settlement.ts';
 
-/** How often deadlines are looked at when nothing happens, ms. */
+/** Interval of the deadline checks while no event comes, ms. */
 const TICK_MS = 200;
+
+/** A step from its deal to its commit. */
+export interface StepParts {
+  readonly deals: UncommittedDeals;
+  readonly settling: StepSettlement;
+  readonly committer: Committer;
+  readonly nonFinite: NonFinitePolicy;
+}
 
 export interface TrainingInit {
   readonly config: RunConfig;
-  readonly generation: Generation;
-  readonly server: Pick<ControlServer, 'events'>;
-  readonly roster: Roster;
-  readonly deals: UncommittedDeals;
-  readonly committer: Committer;
-  readonly settling: StepSettlement;
-  readonly nonFinite: NonFinitePolicy;
-  readonly speeds: WorkerSpeeds;
   readonly taskNames: readonly string[];
+  readonly generation: Generation;
+  readonly membership: { readonly server: Pick<ControlServer, 'events'>; readonly roster: Roster };
+  readonly steps: StepParts;
   readonly saver: Saver;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly onPublish: (checkpoint: PublishedCheckpoint) => Promise<void>;
-  /** Why the run is to stop, once it is. */
-  readonly stopReason: () => string | undefined;
+  readonly speeds: WorkerSpeeds;
+  readonly phase: Pick<RunPhase, 'stopReason'>;
+  readonly runtime: Runtime;
 }
 
 export class Training {
@@ -55,87 +54,91 @@ export class Training {
   readonly #ranks: ReadonlyMap<WorkerHandle, number>;
   readonly #nonFinite = new NonFiniteSteps();
   readonly #speedWatch: SpeedWatch;
-  /** The last step that the generation was sent. */
+  /** The last step that the members were sent. */
   #sentStep: number;
-  /** Since when the oldest open step is the oldest one, where one is open. */
+  /** Time at which the oldest open step became the oldest, ms of the clock. Meaningless while no step is open. */
   #openSinceMs: number;
 
-  /** All members hold the state of the committed step. */
+  /** Assumes that all members hold the state of the committed step. */
   constructor(init: TrainingInit) {
     this.#init = init;
-    const { config, generation, settling, committer, saver, clock } = init;
+    const { config, generation, steps, saver, speeds, runtime } = init;
+    const { clock, log } = runtime;
+    const { committer } = steps;
     const { members } = generation;
-    this.#openSteps = settling.begin(pastOf(generation));
+    this.#openSteps = steps.settling.begin(pastOf(generation));
     this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
     this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
-    this.#speedWatch = new SpeedWatch(init);
+    this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
     this.#sentStep = committer.step;
     this.#openSinceMs = clock.monotonicMs();
   }
 
-  /** Who is slow now, and why. */
+  /** One sentence for each rank or link that is slow now. */
   get slow(): readonly string[] {
     return this.#speedWatch.slow;
   }
 
-  /** @throws what ends the run: a failure that another generation would have as well, DISK_FULL, ABORTED */
+  /** @throws a failure that every later generation would have as well, DISK_FULL, ABORTED */
   async run(signal: AbortSignal): Promise<GenerationEnding> {
+    const { events } = this.#init.membership.server;
     for (const [worker, message] of this.#init.saver.takeKept()) {
       const broken =
         message.kind === 'saved'
-          ? await this.#takeSaved(worker, message)
-          : this.#takeFailure(worker.toString(), worker, message);
+          ? await this.#onSaved(worker, message)
+          : this.#onFailed(worker.toString(), worker, message);
       if (broken !== undefined) return broken;
     }
     for (;;) {
       await this.#dealAhead();
-      const ending = this.#endingInOrder();
+      const ending = this.#endAtBoundary();
       if (ending !== undefined) return ending;
-      const { events } = this.#init.server;
       const event = await events.next(TICK_MS, signal);
-      const broken = event === undefined ? undefined : await this.#handle(event);
+      const broken = event === undefined ? undefined : await this.#onEvent(event);
       if (broken !== undefined) return broken;
-      // What waits was late to be heard, and not late to be said: where this process stood still, nobody is to blame.
+      // Check deadlines only when the mailbox is empty: after a pause of our own, queued messages look late but are not.
       const overdue = events.size === 0 ? this.#findOverdue() : undefined;
       if (overdue !== undefined) return overdue;
     }
   }
 
-  /** No step will be dealt after this one. */
+  /** Whether no step is dealt after this one. */
   #isLast(step: number): boolean {
-    const { config, stopReason } = this.#init;
-    return step >= config.training.steps || stopReason() !== undefined;
+    const { config, phase } = this.#init;
+    return step >= config.training.steps || phase.stopReason !== undefined;
   }
 
-  /** Why the generation is to end at the next boundary: somebody is ready who is not a member, and there is room; or lanes move. */
-  #whyChange(): string | undefined {
-    const { config, roster, generation } = this.#init;
-    const most = config.cluster.maxWorkers ?? config.training.numLanes;
-    const isFull = generation.members.length >= most;
-    const joiners = isFull ? [] : roster.waiting(generation.members).map(({ worker }) => worker.workerId);
+  /** Why the generation is to end at the next step boundary: a ready worker can join, or lanes are to move. */
+  #changeReason(): string | undefined {
+    const { config, membership, generation } = this.#init;
+    const maxWorkers = config.cluster.maxWorkers ?? config.training.numLanes;
+    const isFull = generation.members.length >= maxWorkers;
+    const joiners = isFull ? [] : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
     return joiners.length > 0 ? `${nameSome(joiners)} joins` : this.#speedWatch.rebalanceReason;
   }
 
-  #endingInOrder(): GenerationEnding | undefined {
-    const { saver, committer } = this.#init;
-    if (this.#sentStep > committer.step) return undefined;
+  #endAtBoundary(): GenerationEnding | undefined {
+    const { saver, steps } = this.#init;
+    const { step } = steps.committer;
+    if (this.#sentStep > step) return undefined;
     const isLast = this.#isLast(this.#sentStep);
-    if (isLast && saver.writing === undefined && saver.savedStep === committer.step) return { kind: 'done' };
-    const reason = isLast ? undefined : this.#whyChange();
+    if (isLast && saver.writing === undefined && saver.savedStep === step) return { kind: 'done' };
+    const reason = isLast ? undefined : this.#changeReason();
     return reason === undefined ? undefined : { kind: 'boundary', reason };
   }
 
   async #dealAhead(): Promise<void> {
-    const { deals, config, clock, committer } = this.#init;
+    const { steps, config, runtime } = this.#init;
+    const { deals, committer } = steps;
     const { cursor } = this.#sentStep === committer.step ? committer : deals.find(this.#sentStep)!;
     await this.#saveIfDue(this.#sentStep, cursor);
     while (
       !this.#isLast(this.#sentStep) &&
       this.#sentStep - committer.step < config.cluster.plansAhead &&
-      this.#whyChange() === undefined
+      this.#changeReason() === undefined
     ) {
       const deal = await deals.dealUpTo(this.#sentStep + 1);
-      if (this.#sentStep === committer.step) this.#openSinceMs = clock.monotonicMs();
+      if (this.#sentStep === committer.step) this.#openSinceMs = runtime.clock.monotonicMs();
       this.#openSteps.open(deal);
       this.#send(deal);
       this.#sentStep = deal.step;
@@ -154,57 +157,73 @@ export class Training {
     }
   }
 
-  /** @param step the last one sent: what members save is the state after it @param cursor after that step */
+  /** @param step the last one sent; members save the state after it @param cursor the plan's place after that step */
   async #saveIfDue(step: number, cursor: RunCursor): Promise<void> {
-    const { saver, stopReason, generation } = this.#init;
+    const { saver, phase, generation } = this.#init;
     const reason = saver.whyDue(step, this.#isLast(step));
     if (reason === undefined) return;
-    const { generation: number, members } = generation;
-    const point = { step, cursor, generation: number, worldSize: members.length };
-    await saver.start(point, members, stopReason() ?? reason);
+    await saver.start({ step, cursor, generation }, generation.members, phase.stopReason ?? reason);
   }
 
-  /** @returns how the generation has ended, where it has */
-  async #handle(event: ControlEvent): Promise<GenerationEnding | undefined> {
-    const { roster, committer } = this.#init;
-    const { epoch, generation } = this.#init.generation;
+  /** @returns how the generation ended; undefined while it continues */
+  async #onEvent(event: ControlEvent): Promise<GenerationEnding | undefined> {
+    const { membership, steps } = this.#init;
     const { worker } = event;
     const rank = this.#ranks.get(worker);
     if (rank === undefined) {
-      roster.handle(event);
+      membership.roster.handle(event);
       return undefined;
     }
-    const what = `rank ${rank}, ${worker.toString()}`;
-    if (event.kind === 'joined') return undefined;
-    if (event.kind === 'lost') {
-      roster.handle(event);
-      const message = `${what}, was lost in step ${committer.step + 1}: ${event.error.message}`;
-      return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
+    const name = `rank ${rank}, ${worker.toString()}`;
+    switch (event.kind) {
+      case 'joined':
+        return undefined;
+      case 'lost': {
+        membership.roster.handle(event);
+        const message = `${name}, was lost in step ${steps.committer.step + 1}: ${event.error.message}`;
+        return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
+      }
+      case 'message':
+        return this.#onMessage(name, rank, worker, event.message);
     }
-    const { message } = event;
-    if (message.kind === 'saved') return this.#takeSaved(worker, message);
-    if (message.kind === 'failed' && this.#init.saver.isUnwritten(worker, message))
-      return this.#takeFailure(what, worker, message);
-    if (message.epoch !== epoch || !('generation' in message) || message.generation !== generation) return undefined;
-    if (message.kind === 'failed') return this.#takeFailure(what, worker, message);
-    if (message.kind === 'report') {
-      const reported = this.#openSteps.receive(rank, message);
-      return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
+  }
+
+  async #onMessage(
+    name: string,
+    rank: number,
+    worker: WorkerHandle,
+    message: WorkerEventMessage,
+  ): Promise<GenerationEnding | undefined> {
+    const { saver, generation } = this.#init;
+    // Shards may belong to a checkpoint that an earlier generation began.
+    if (message.kind === 'saved') return this.#onSaved(worker, message);
+    if (message.kind === 'failed' && saver.isUnwritten(worker, message)) return this.#onFailed(name, worker, message);
+    const isOfThis = message.epoch === generation.epoch && 'generation' in message;
+    if (!isOfThis || message.generation !== generation.generation) return undefined;
+    switch (message.kind) {
+      case 'failed':
+        return this.#onFailed(name, worker, message);
+      case 'report': {
+        const reported = this.#openSteps.receive(rank, message);
+        return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
+      }
+      case 'not-finite':
+        this.#nonFinite.receive(rank, message, { committed: this.#init.steps.committer.step, dealt: this.#sentStep });
+        return this.#judgeNonFinite();
+      case 'formed':
+      case 'aborted':
+        throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
     }
-    if (message.kind === 'not-finite') {
-      this.#nonFinite.receive(rank, message, { committed: committer.step, dealt: this.#sentStep });
-      return this.#judgeNonFinite();
-    }
-    throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
   }
 
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {
-    const { settling, generation, clock, nonFinite, log } = this.#init;
-    const divergence = await settling.commit(reported);
+    const { steps, generation, runtime } = this.#init;
+    const { clock, log } = runtime;
+    const divergence = await steps.settling.commit(reported);
     this.#openSinceMs = clock.monotonicMs();
     this.#speedWatch.observe(reported);
-    if (nonFinite.wasRetried(reported.step)) {
-      const reason = 'it was not finite before and is now, from the same rows: whose fault that was cannot be told';
+    if (steps.nonFinite.wasRetried(reported.step)) {
+      const reason = 'the same rows gave a gradient that was not finite before; the cause is unknown';
       log.warn({ step: reported.step, reason }, 'gradient finite again');
     }
     if (divergence === undefined) return this.#judgeNonFinite();
@@ -213,9 +232,10 @@ export class Training {
     return { kind: 'broken', error, outliers };
   }
 
-  /** The oldest open step, when every rank has said what came of it. @throws GRADIENT_NOT_FINITE */
+  /** Judges the oldest open step once every rank has reported it or found it not finite. @throws GRADIENT_NOT_FINITE */
   async #judgeNonFinite(): Promise<GenerationEnding | undefined> {
-    const { committer, settling, generation, deals, taskNames, nonFinite } = this.#init;
+    const { steps, generation, taskNames } = this.#init;
+    const { committer, settling, deals, nonFinite } = steps;
     const { members } = generation;
     const step = committer.step + 1;
     if (!this.#nonFinite.knows(step)) return undefined;
@@ -224,11 +244,12 @@ export class Training {
     const { messages } = verdict;
     const message = describeNonFinite(step, messages, (lane) => deals.find(step)!.lanes[lane]!, taskNames);
     const error = new TrainerError('GRADIENT_NOT_FINITE', message);
-    // What is applied without a loss that can be told has no place in the journal.
+    // The gradient was finite and was applied, but the loss was not: the step has no loss to journal.
     if (messages.some(({ isGradientFinite }) => isGradientFinite)) throw error;
     if (verdict.kind === 'some') {
       const applied = members.filter((_, rank) => !verdict.ranks.includes(rank));
-      const isMajority = 2 * applied.length > members.length; // then the others are behind, and copy the state
+      // With a majority, the others are merely behind and copy the state. Without one, nobody knows which state is right.
+      const isMajority = 2 * applied.length > members.length;
       if (!isMajority) {
         const ids = applied.map(({ workerId }) => workerId);
         await settling.spoil(step, ids);
@@ -242,35 +263,30 @@ export class Training {
     return { kind: 'broken', error };
   }
 
-  /** Shards of an earlier generation may be among them: whoever differed there and is no member now has been told apart already. */
-  async #takeSaved(worker: WorkerHandle, message: SavedMessage): Promise<GenerationEnding | undefined> {
-    const { saver, onPublish, roster, log } = this.#init;
+  /** The shards may come from writers of an earlier generation: outliers that are no members now were dropped already. */
+  async #onSaved(worker: WorkerHandle, message: SavedMessage): Promise<GenerationEnding | undefined> {
+    const { saver, membership, runtime } = this.#init;
     const outcome = saver.isWriting(worker, message) ? await saver.saved(worker, message) : undefined;
-    if (outcome?.kind === 'published') await onPublish(outcome.checkpoint);
     if (outcome?.kind !== 'differ') return undefined;
     const { majority: expected, error } = outcome;
     const differing = outcome.outliers.filter((outlier) => this.#ranks.has(outlier.worker));
     if (differing.length === 0) return undefined;
     for (const { worker: outlier, digest: found } of differing) {
       const [rank, { workerId }] = [this.#ranks.get(outlier), outlier];
-      log.error({ step: message.step, rank, workerId, expected, found }, 'rank differs');
+      runtime.log.error({ step: message.step, rank, workerId, expected, found }, 'rank differs');
     }
     const outliers = differing.map((outlier) => outlier.worker);
-    await roster.distrust(outliers.map(({ workerId }) => workerId));
+    await membership.roster.distrust(outliers.map(({ workerId }) => workerId));
     return { kind: 'broken', error, outliers };
   }
 
   /**
-   * Members whose peer has died fail too, and are often heard first: a broken link waits a little for its cause.
-   * @throws what another generation would fail with as well
+   * A peer's death makes links of other members fail, and their reports often arrive first: a link failure waits a little for its cause.
+   * @throws a failure that every later generation would have as well
    */
-  #takeFailure(
-    what: string,
-    worker: WorkerHandle,
-    { error, peers = [] }: Extract<WorkerEventMessage, { kind: 'failed' }>,
-  ): GenerationEnding | undefined {
+  #onFailed(name: string, worker: WorkerHandle, { error, peers = [] }: FailedMessage): GenerationEnding | undefined {
     const cause = fromErrorRecord(error);
-    const message = `${what}, after step ${this.#init.committer.step}: ${cause.message}`;
+    const message = `${name}, after step ${this.#init.steps.committer.step}: ${cause.message}`;
     const failure = new TrainerError(cause.code, message, { cause });
     const { reaction } = failure;
     if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
@@ -281,7 +297,7 @@ export class Training {
   }
 
   #findOverdue(): GenerationEnding | undefined {
-    const step = this.#init.committer.step + 1;
+    const step = this.#init.steps.committer.step + 1;
     const isOpen = this.#sentStep >= step;
     const missing = this.#openSteps.missingRanks(step).filter((rank) => !this.#nonFinite.hasSaid(rank, step));
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);

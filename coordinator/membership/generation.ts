@@ -1,7 +1,10 @@
-/** TODO header. */
+/**
+ * The nouns of membership. A generation is one fixed set of members with ranks and lanes; it trains until a member is lost, joins, or
+ * lanes move, and the next one follows (docs/decisions/0013).
+ */
+import type { TrainerError } from '../../shared/errors.ts';
 import type { LaneRun } from '../../shared/lane-tree.ts';
 import type { WorkerHandle } from './worker-handle.ts';
-import type { TrainerError } from '../../shared/errors.ts';
 
 export interface Generation {
   readonly epoch: number;
@@ -10,9 +13,11 @@ export interface Generation {
   readonly members: readonly WorkerHandle[];
   /** Lanes of each rank. */
   readonly runs: readonly LaneRun[];
+  /** The same on all members. */
+  readonly engineFingerprint: string;
 }
 
-/** Who was in a generation: what its reports are counted by. */
+/** A generation by the ids of its members: enough to attribute reports to ranks after its sockets are gone. */
 export interface PastGeneration {
   readonly epoch: number;
   readonly generation: number;
@@ -24,30 +29,28 @@ export function pastOf({ epoch, generation, members }: Generation): PastGenerati
   return { epoch, generation, members: members.map(({ workerId }) => workerId) };
 }
 
+export type GenerationEnding =
+  /** The last step is committed and saved. */
+  | { readonly kind: 'done' }
+  /** No step is open, and the members or their lanes are to change. */
+  | { readonly kind: 'boundary'; readonly reason: string }
+  | BrokenGeneration;
+
+/** The generation cannot continue. */
+export interface BrokenGeneration {
+  readonly kind: 'broken';
+  readonly error: TrainerError;
+  /** Members whose failure it is, where that is known. */
+  readonly culprits?: readonly WorkerHandle[];
+  /** Broken links between members that are alive, as the members reported them. */
+  readonly links?: readonly LinkFailure[];
+  /** Members whose parameters or gradients differ from the others'; empty where no majority tells which are wrong. */
+  readonly outliers?: readonly WorkerHandle[];
+}
+
+/** A member reports that it lost, or could not make, links. */
 export interface LinkFailure {
   readonly workerId: string;
   /** Ids of the members at the other end. */
   readonly peers: readonly string[];
-}
-
-// FOLDED generation.ts
-/** How a generation can end. */
-
-export type GenerationEnding =
-  /** The last step is committed and saved. */
-  | { readonly kind: 'done' }
-  /** No step is open, and somebody waits to join. */
-  | { readonly kind: 'boundary'; readonly reason: string }
-  | BrokenGeneration;
-
-/** It cannot go on. */
-export interface BrokenGeneration {
-  readonly kind: 'broken';
-  readonly error: TrainerError;
-  /** Whose failure it is, where that is known. */
-  readonly culprits?: readonly WorkerHandle[];
-  /** Where links between members that live are broken: who says so. */
-  readonly links?: readonly LinkFailure[];
-  /** Where members should hold the same and do not: who is wrong; none where nobody can tell. */
-  readonly outliers?: readonly WorkerHandle[];
 }

@@ -191,7 +191,7 @@ describe('steering', () => {
     const deals = await deal(dealer, 3);
     for (const [i, { cursor }] of deals.entries()) {
       const losses = { taskLoss: { mnli: i + 1 }, taskTokens: { mnli: 10 * (i + 1) } };
-      steering.commit({ step: i + 1, ...losses }, cursor);
+      steering.onCommit({ step: i + 1, ...losses }, { cursor });
     }
     await set({ rates: { mnli: 5 } });
     const report = steering.report(2);

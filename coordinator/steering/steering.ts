@@ -68,8 +68,8 @@ export class Steering {
     this.#committed = { step: init.dealer.step, cursor: init.dealer.cursor };
   }
 
-  /** A step was committed; `cursor` is where the plan goes on after it. */
-  commit(losses: StepLosses, cursor: RunCursor): void {
+  /** @param at the plan's place after the step */
+  onCommit(losses: StepLosses, { cursor }: { readonly cursor: RunCursor }): void {
     this.#committed = { step: losses.step, cursor };
     this.#steps.push(losses);
     if (this.#steps.length > MAX_STEPS) this.#steps.shift();

@@ -26,9 +26,13 @@ export interface CommitterInit {
   readonly record: RecordStep;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly onSkip: (step: number) => void;
-  /** @param cursor where the plan goes on after the step */
-  readonly onCommit: (summary: StepSummary, tokensPerSecond: number, cursor: RunCursor) => void;
+  /** Called in their order, after the journal has the step. */
+  readonly observers: readonly CommitObserver[];
+}
+
+export interface CommitObserver {
+  /** @param at speed of the step, and the plan's place after it */
+  onCommit(summary: StepSummary, at: { readonly tokensPerSecond: number; readonly cursor: RunCursor }): void;
 }
 
 export class Committer {
@@ -85,7 +89,7 @@ export class Committer {
    * @throws GRADIENT_DIVERGED where it was committed before, with another gradient; DISK_FULL, PATH_UNUSABLE
    */
   async commit(summary: StepSummary, { generation, members }: PastGeneration): Promise<void> {
-    const { deals, record, journal, clock, log, config, epoch, onCommit } = this.#init;
+    const { deals, record, journal, clock, log, config, epoch, observers } = this.#init;
     const { step, loss, gradDigest } = summary;
     this.#compare(step, gradDigest);
     const deal = deals.find(step)!;
@@ -108,12 +112,12 @@ export class Committer {
       etaSeconds: this.#progress.etaSeconds(steps - step),
     });
     log.info(fields, 'step committed');
-    onCommit(summary, tokensPerSecond, cursor);
+    for (const observer of observers) observer.onCommit(summary, { tokensPerSecond, cursor });
   }
 
   /** The next step goes by without an update; its examples are used up. @throws as `commit` */
   async skip(reason: string, { generation }: PastGeneration): Promise<void> {
-    const { deals, record, journal, log, epoch, onSkip } = this.#init;
+    const { deals, record, journal, log, epoch } = this.#init;
     const step = this.#step + 1;
     this.#compare(step, 'skipped');
     const deal = deals.find(step)!;
@@ -122,7 +126,6 @@ export class Committer {
     await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
     this.#advance(step, cursor);
     log.error({ step, generation, reason }, 'step skipped');
-    onSkip(step);
   }
 
   #advance(step: number, cursor: RunCursor): void {

@@ -12,6 +12,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { Coordinator } from '../coordinator.ts';
+import { NO_LOCAL_WORKERS } from '../membership/worker-host.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { encodeRecord, Journal, replayJournal } from '../journal/journal.ts';
 import { auditLedger } from '../ledger/audit.ts';
@@ -242,25 +243,27 @@ async function runWaits(): Promise<void> {
       },
       'the test',
     ),
-    runId: 'the run',
-    epoch: 1,
-    start: { step: 0, rateChanges: [], notes: [] },
-    before: undefined,
+    opening: { runId: 'the run', epoch: 1, start: { step: 0, rateChanges: [], notes: [] }, before: undefined },
     mixture: mixture as unknown as PreparedMixture,
-    runFolder: disk,
-    checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
-    journal,
-    ledger: { append: () => Promise.resolve() },
-    room: diskSpace,
+    stores: {
+      runFolder: disk,
+      checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
+      journal,
+      ledger: { append: () => Promise.resolve() },
+      diskSpace,
+    },
+    workerHost: NO_LOCAL_WORKERS,
     token: TOKEN,
     transport,
-    clock: systemClock,
-    log: createLogger({
-      onRecord: ({ msg }) => {
-        msgs.push(msg);
-        if (msg === 'step committed' && ++numCommitted === 3) fill(0);
-      },
-    }),
+    runtime: {
+      clock: systemClock,
+      log: createLogger({
+        onRecord: ({ msg }) => {
+          msgs.push(msg);
+          if (msg === 'step committed' && ++numCommitted === 3) fill(0);
+        },
+      }),
+    },
   });
   const url = await coordinator.listen(0);
   await ScriptedWorker.join(transport, url, TOKEN, { workerId: 'w0', tasks, mixtureHash: mixture.hash });

@@ -20,6 +20,7 @@ import {
   type StepCommitted,
 } from '../journal/journal-records.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
+import type { WorkerHost } from '../membership/worker-host.ts';
 import type { RunSummaryView } from '../run-summary.ts';
 import type { WrittenCheckpoint } from '../checkpoint/publish.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';
@@ -55,8 +56,7 @@ export class SmallRun {
   readonly transport = new MemoryTransport();
   readonly links = new ScriptedLinks();
   readonly log: LogRecord[] = [];
-  /** Workers that did not answer. */
-  readonly hung: string[] = [];
+  readonly host = new ScriptedHost();
   readonly journal: JournalRecord[] = [];
   readonly checkpoints: MemoryCheckpoints;
   /** Ends the coordinator at once. */
@@ -95,20 +95,25 @@ export class SmallRun {
     const isAlive = (): boolean => session === this.#numKilled;
     const journalState = (): JournalState => this.journalState;
     this.coordinator = new Coordinator({
-      ...{ config, epoch, start, before, mixture, checkpoints, clock, transport },
-      runId: RUN_ID,
-      runFolder: RUN_FOLDER,
-      token: TOKEN,
-      // A coordinator that was killed writes nothing any more.
-      journal: {
-        append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
-        get state() {
-          return journalState();
+      ...{ config, mixture, transport, token: TOKEN, workerHost: this.host },
+      opening: { runId: RUN_ID, epoch, start, before },
+      stores: {
+        runFolder: RUN_FOLDER,
+        // A coordinator that was killed writes nothing any more.
+        journal: {
+          append: (record) => (isAlive() ? this.#append(record) : new Promise(() => undefined)),
+          get state() {
+            return journalState();
+          },
         },
+        ledger: { append: () => Promise.resolve() },
+        checkpoints,
+        diskSpace: undefined,
       },
-      ledger: { append: () => Promise.resolve() },
-      onHung: (workerId) => this.hung.push(workerId),
-      log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),
+      runtime: {
+        clock,
+        log: createLogger({ level: 'debug', onRecord: (record) => (isAlive() ? this.#logged(record) : undefined) }),
+      },
     });
     this.url = await this.coordinator.listen(0);
   }
@@ -185,6 +190,34 @@ export class SmallRun {
         this.#watchers.delete(watcher);
         watcher.tell();
       }
+  }
+}
+
+/** A host whose processes end when the test says so. */
+export class ScriptedHost implements WorkerHost {
+  /** Workers that did not answer. */
+  readonly killed: string[] = [];
+  failure: string | undefined;
+  readonly #ended = new Set<string>();
+
+  start(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  kill(workerId: string): void {
+    this.killed.push(workerId);
+  }
+
+  end(workerId: string, pid: number): void {
+    this.#ended.add(`${workerId} ${pid}`);
+  }
+
+  hasEnded(workerId: string, pid: number): boolean {
+    return this.#ended.has(`${workerId} ${pid}`);
+  }
+
+  stop(): Promise<void> {
+    return Promise.resolve();
   }
 }
 

@@ -3,6 +3,7 @@
  * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
  */
 import { Coordinator } from '../../coordinator/coordinator.ts';
+import { NO_LOCAL_WORKERS } from '../../coordinator/membership/worker-host.ts';
 import type { EpochEnding } from '../../coordinator/end-run.ts';
 import type { JournalState } from '../../coordinator/journal/journal-records.ts';
 import { resumeFrom, type ResumePoint } from '../../coordinator/resume/resume-point.ts';
@@ -167,14 +168,13 @@ export class Simulation {
     return new VirtualProcess(this.time, name, 1_000_000 * this.#numProcesses);
   }
 
-  /** Epoch after epoch, as cli/run-coordinator.ts: one that finds no state any more is followed by one from the newest checkpoint. */
+  /** Epoch after epoch, as coordinator/run.ts: one that finds no state any more is followed by one from the newest checkpoint. */
   async #runCoordinator(process: VirtualProcess): Promise<void> {
     let resumeAt: ResumePoint = { kind: 'journal' };
     for (;;) {
       const ending = await this.#runEpoch(process, resumeAt);
       if (ending.kind === 'ended') return;
-      const { heldStep } = ending;
-      resumeAt = heldStep === undefined ? { kind: 'newest-checkpoint' } : { kind: 'held-step', step: heldStep };
+      ({ resumeAt } = ending);
     }
   }
 
@@ -227,18 +227,21 @@ export class Simulation {
       ...(start.checkpoint?.step === step ? { fromCheckpoint: start.checkpoint.path } : {}),
     });
     const coordinator = new Coordinator({
-      ...{ config, epoch, start, before, mixture, journal, ledger },
-      runId: RUN_ID,
-      runFolder: '/simulated/run',
-      checkpoints: this.checkpoints.storeOf(process),
-      token: TOKEN,
+      ...{ config, mixture, token: TOKEN, workerHost: NO_LOCAL_WORKERS },
+      opening: { runId: RUN_ID, epoch, start, before },
+      stores: {
+        ...{ journal, ledger, runFolder: '/simulated/run', diskSpace: undefined },
+        checkpoints: this.checkpoints.storeOf(process),
+      },
       transport: new SimulatedTransport(this.network, process),
-      clock: process.clock,
-      log: createLogger(
-        onLog === undefined
-          ? { level: 'error' }
-          : { level: 'debug', onRecord: (record) => onLog(record, 'coordinator') },
-      ),
+      runtime: {
+        clock: process.clock,
+        log: createLogger(
+          onLog === undefined
+            ? { level: 'error' }
+            : { level: 'debug', onRecord: (record) => onLog(record, 'coordinator') },
+        ),
+      },
     });
     await coordinator.listen(config.cluster.listenPort);
     return coordinator.run(lost);
