@@ -142,13 +142,13 @@ export class Coordinator implements WorkerProgress {
   /** @returns why the run must be opened again at an earlier step; undefined when it is over */
   async #trainGenerations(signal: AbortSignal): Promise<Rewind | undefined> {
     const { roster, steps } = this.#parts;
-    const { committer, settling } = steps;
+    const { committer, settlement } = steps;
     for (let number = 1; ; number++) {
       this.#phase.name = 'rendezvous';
       const gathered = await this.#gather(number === 1, signal);
       if (gathered.kind === 'stopped') return undefined;
       if (gathered.kind === 'rewind') return this.#planRewind(gathered.reason);
-      await settling.settleFurthest();
+      await settlement.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
       if (this.#needsHolder() && !members.some(({ heldStep }) => committer.isState(heldStep)))
         return this.#planRewind(`nobody holds the state of step ${committer.step}`);
@@ -253,8 +253,8 @@ export class Coordinator implements WorkerProgress {
     const { error, outliers } = ending;
     if (outliers !== undefined) this.#divergence = error;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
-    const { settling } = steps;
-    await endGeneration({ error, generation, server, roster, settling, saver, clock, signal });
+    const { settlement } = steps;
+    await endGeneration({ error, generation, server, roster, settlement, saver, clock, signal });
     this.#penalties.apply(ending, generation, step);
   }
 

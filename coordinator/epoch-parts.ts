@@ -76,12 +76,12 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
     ...{ config, runId, epoch, mixture, journal, heldSince, clock, log },
     distrusted: distrusted.keys(),
     committedStep: () => committer.step,
-    onLateReport: (worker, report) => settling.receiveLate(worker, report),
+    onLateReport: (worker, report) => settlement.receiveLate(worker, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),
   });
-  const settling = new StepSettlement({ config, taskNames, deals, committer, roster, log, before, goodUntil });
+  const settlement = new StepSettlement({ config, taskNames, deals, committer, roster, log, before, goodUntil });
   const saver = new Saver({ config, epoch, checkpoints, journal, runFolder, newest: start.checkpoint, runtime });
   const nonFinite = new NonFinitePolicy(config.training.onNonFinite);
-  const steps = { deals, settling, committer, nonFinite };
+  const steps = { deals, settlement, committer, nonFinite };
   return { roster, steps, saver, steering, speeds: new WorkerSpeeds(), summary };
 }

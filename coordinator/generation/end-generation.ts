@@ -18,7 +18,7 @@ export interface EndInit {
   readonly generation: Generation;
   readonly server: ControlServer;
   readonly roster: Roster;
-  readonly settling: StepSettlement;
+  readonly settlement: StepSettlement;
   readonly saver: Saver;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
@@ -26,7 +26,7 @@ export interface EndInit {
 
 /** Afterwards each member has answered, or is no worker of this run any more. @throws ABORTED */
 export async function endGeneration(init: EndInit): Promise<void> {
-  const { error, generation, server, roster, settling, saver, clock, signal } = init;
+  const { error, generation, server, roster, settlement, saver, clock, signal } = init;
   const { epoch, generation: number } = generation;
   const members = new Set(generation.members);
   const pending = new Set(server.workers().filter((worker) => members.has(worker)));
@@ -46,5 +46,5 @@ export async function endGeneration(init: EndInit): Promise<void> {
     } else roster.handle(event);
   }
   await saver.abandon(error.message);
-  await settling.settleFurthest();
+  await settlement.settleFurthest();
 }

@@ -30,7 +30,7 @@ const TICK_MS = 200;
 /** A step from its deal to its commit. */
 export interface StepParts {
   readonly deals: UncommittedDeals;
-  readonly settling: StepSettlement;
+  readonly settlement: StepSettlement;
   readonly committer: Committer;
   readonly nonFinite: NonFinitePolicy;
 }
@@ -66,7 +66,7 @@ export class Training {
     const { clock, log } = runtime;
     const { committer } = steps;
     const { members } = generation;
-    this.#openSteps = steps.settling.begin(pastOf(generation));
+    this.#openSteps = steps.settlement.begin(pastOf(generation));
     this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
     this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
     this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
@@ -194,7 +194,7 @@ export class Training {
     worker: WorkerHandle,
     message: WorkerEventMessage,
   ): Promise<GenerationEnding | undefined> {
-    const { saver, generation } = this.#init;
+    const { saver, steps, generation } = this.#init;
     // Shards may belong to a checkpoint that an earlier generation began.
     if (message.kind === 'saved') return this.#onSaved(worker, message);
     if (message.kind === 'failed' && saver.isUnwritten(worker, message)) return this.#onFailed(name, worker, message);
@@ -208,7 +208,7 @@ export class Training {
         return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
       }
       case 'not-finite':
-        this.#nonFinite.receive(rank, message, { committed: this.#init.steps.committer.step, dealt: this.#sentStep });
+        this.#nonFinite.receive(rank, message, { committed: steps.committer.step, dealt: this.#sentStep });
         return this.#judgeNonFinite();
       case 'formed':
       case 'aborted':
@@ -219,7 +219,7 @@ export class Training {
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {
     const { steps, generation, runtime } = this.#init;
     const { clock, log } = runtime;
-    const divergence = await steps.settling.commit(reported);
+    const divergence = await steps.settlement.commit(reported);
     this.#openSinceMs = clock.monotonicMs();
     this.#speedWatch.observe(reported);
     if (steps.nonFinite.wasRetried(reported.step)) {
@@ -235,7 +235,7 @@ export class Training {
   /** Judges the oldest open step once every rank has reported it or found it not finite. @throws GRADIENT_NOT_FINITE */
   async #judgeNonFinite(): Promise<GenerationEnding | undefined> {
     const { steps, generation, taskNames } = this.#init;
-    const { committer, settling, deals, nonFinite } = steps;
+    const { committer, settlement, deals, nonFinite } = steps;
     const { members } = generation;
     const step = committer.step + 1;
     if (!this.#nonFinite.knows(step)) return undefined;
@@ -252,7 +252,7 @@ export class Training {
       const isMajority = 2 * applied.length > members.length;
       if (!isMajority) {
         const ids = applied.map(({ workerId }) => workerId);
-        await settling.spoil(step, ids);
+        await settlement.spoil(step, ids);
       }
       const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
       return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };

@@ -12,7 +12,7 @@ import { numericsHash } from '../../shared/config/load-config.ts';
 import { replayJournal } from '../journal/journal.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { auditLedger } from '../ledger/audit.ts';
-import { sessionStart } from '../step/record-step.ts';
+import { sessionStart } from '../ledger/ledger-writer.ts';
 import { configOf, dealerOf, MEMBERS, MIXTURE_HASH, mixtureOf, open, train } from '../testing/open-run.fixture.ts';
 import { LEASE_MS } from '../run-folder/run-lock.ts';
 

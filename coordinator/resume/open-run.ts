@@ -13,7 +13,7 @@ import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { Journal } from '../journal/journal.ts';
 import type { RateChange } from '../deal/rate-changes.ts';
-import { LedgerWriter } from '../ledger/ledger-writer.ts';
+import { LedgerWriter, sessionStart } from '../ledger/ledger-writer.ts';
 import { listSegments } from '../ledger/segment-files.ts';
 import type { PastGeneration } from '../membership/generation.ts';
 import { DiskSpace } from '../run-folder/disk-space.ts';
@@ -25,7 +25,6 @@ import {
   type RunFolder,
   type RunPaths,
 } from '../run-folder/run-folder.ts';
-import { sessionStart } from '../step/record-step.ts';
 import { hasSamePlan, resumeFrom, type ResumePoint } from './resume-point.ts';
 import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
 

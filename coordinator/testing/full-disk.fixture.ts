@@ -16,7 +16,7 @@ import { NO_LOCAL_WORKERS } from '../membership/worker-host.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { encodeRecord, Journal, replayJournal } from '../journal/journal.ts';
 import { auditLedger } from '../ledger/audit.ts';
-import { dealt, openSession, recordOf } from '../ledger/ledger.fixture.ts';
+import { encoded, openSession, plannedStep } from '../ledger/ledger.fixture.ts';
 import { DiskSpace } from '../run-folder/disk-space.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';
 import { ScriptedWorker } from './scripted-worker.fixture.ts';
@@ -195,11 +195,11 @@ async function ledgerWaitEnds(how: 'close' | 'abort'): Promise<void> {
   const run = await openSession(disk, { diskSpace });
   await run.train(4);
   fill(0);
-  // Two records into the rest of the last block; neither is committed.
-  const record = { ...recordOf(5), lanes: [Array.from({ length: 900 }, () => recordOf(5).lanes.flat(2))] };
-  const { drawn } = dealt(5).cursor;
-  assert.equal(await code(run.ledger.append(record, drawn)), 'DISK_FULL');
-  assert.equal(await code(run.ledger.append(record, drawn)), 'DISK_FULL');
+  // Longer than the rest of the last block, deflated too; never committed.
+  const rows = Array.from({ length: 3000 }, (_, i) => [{ task: 2, index: Math.imul(i, 0x9e3779b1) >>> 0, epoch: 0 }]);
+  const record = encoded({ ...plannedStep(5), lanes: [rows] });
+  assert.equal(await code(run.ledger.append(record)), 'DISK_FULL');
+  assert.equal(await code(run.ledger.append(record)), 'DISK_FULL');
   await (closed ?? run.ledger.close());
   await run.journal.close();
   freeBlocks(20);
