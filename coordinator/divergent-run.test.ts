@@ -117,7 +117,7 @@ describe('a run whose ranks differ', () => {
     await run.rejoin(other);
     await assert.rejects(run.run(), {
       code: 'GRADIENT_DIVERGED',
-      message: /step 1 is done again: expected the gradient that the journal has, [0-9a-f]{8}, found 00000005/u,
+      message: /step 1 is trained again: expected the gradient in the journal, [0-9a-f]{8}, found 00000005/u,
     });
   });
 });

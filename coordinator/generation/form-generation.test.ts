@@ -137,13 +137,13 @@ describe('forming a generation', () => {
   });
 
   const proofs: readonly [string, Partial<GenerationPlan>, (string | undefined)[], RegExp][] = [
-    ['differ', {}, [A, B], /at step 7: nobody can be told right from wrong: .*abab.* on rank 0; cdcd.* on rank 1/u],
+    ['differ', {}, [A, B], /at step 7: no rank can be called right or wrong: .*abab.* on rank 0; cdcd.* on rank 1/u],
     ['are not given', {}, [A, undefined], /nothing on rank 1/u],
     [
       'agree, but are not those of the checkpoint',
       { checkpoint: CHECKPOINT },
       [B, B],
-      /nobody has abab.*, the digest of the checkpoint/u,
+      /no rank has abab.*, the digest of the checkpoint/u,
     ],
   ];
   for (const [what, changes, digests, message] of proofs)
