@@ -16,6 +16,7 @@ import type { WorkerSpeeds } from '../health/lane-speeds.ts';
 import { SpeedWatch } from '../health/speed-watch.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
 import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
+import { TICK_MS } from '../membership/tick.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { RunPhase } from '../membership/run-phase.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
@@ -23,9 +24,6 @@ import type { Committer } from '../step/committer.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
 import type { StepSettlement } from '../step/step-settlement.ts';
-
-/** Interval of the deadline checks while no event comes, ms. */
-const TICK_MS = 200;
 
 /** A step from its deal to its commit. */
 export interface StepParts {
@@ -67,7 +65,7 @@ export class Training {
     const { committer } = steps;
     const { members } = generation;
     this.#openSteps = steps.settlement.begin(pastOf(generation));
-    this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
+    this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes });
     this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
     this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
     this.#sentStep = committer.step;

@@ -3,14 +3,12 @@ import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { TrainerError } from '../../shared/errors.ts';
 import type { LinkFailure } from '../membership/generation.ts';
+import { PauseDetector } from '../membership/tick.ts';
 import { findOverdue, type Overdue, type Symptom, StalledTime } from './deadlines.ts';
 import { findHung, planHangLimits, type HangVerdict } from './hang-rule.ts';
 import type { RecentTimes } from '../step/step-times.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
-
-/** A look that comes so much too late says that this process itself stood still: then nobody is late, ms. */
-const OWN_PAUSE_MS = 1_000;
 
 export interface WatchInit {
   readonly config: RunConfig;
@@ -20,8 +18,6 @@ export interface WatchInit {
   readonly stepTimes: RecentTimes;
   /** In rank order. */
   readonly members: readonly WorkerHandle[];
-  /** Somebody looks so often, ms. */
-  readonly tickMs: number;
 }
 
 /** The oldest step that is dealt and not committed. */
@@ -40,13 +36,13 @@ export interface BrokenOff extends Overdue<WorkerHandle> {
 export class Watch {
   readonly #init: WatchInit;
   readonly #stalledTime = new StalledTime();
-  #lookedMs: number;
+  readonly #pauses: PauseDetector;
   #symptom: Symptom | undefined;
   readonly #linkFailures: LinkFailure[] = [];
 
   constructor(init: WatchInit) {
     this.#init = init;
-    this.#lookedMs = init.clock.monotonicMs();
+    this.#pauses = new PauseDetector(init.clock.monotonicMs());
   }
 
   /** A failure that may be the effect of another one, which is yet to be heard of. @param peers ranks at the other end of a link */
@@ -59,11 +55,9 @@ export class Watch {
 
   /** Look only when nothing waits to be handled. @returns why the generation cannot go on; undefined while everything is in time */
   look(open: OpenStepView | undefined): BrokenOff | undefined {
-    const { clock, config, saver, members, tickMs } = this.#init;
+    const { clock, config, saver, members } = this.#init;
     const nowMs = clock.monotonicMs();
-    const stoodStill = nowMs - this.#lookedMs > tickMs + OWN_PAUSE_MS;
-    this.#lookedMs = nowMs;
-    if (stoodStill) return undefined;
+    if (this.#pauses.hasPaused(nowMs)) return undefined;
     const stalledMs = this.#stalledTime.look(nowMs, open?.step ?? -1, members, open?.missing ?? []);
     const overdue = findOverdue(
       nowMs,

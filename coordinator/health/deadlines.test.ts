@@ -88,11 +88,11 @@ describe('a worker that waits for its source', () => {
       onRecord: (record) => told.push([record.msg, record['workerId'], record['forMs'], record['reason']]),
     });
     const stalls = new StallLog(log, 'w1');
-    stalls.heard(undefined);
+    stalls.update(undefined);
     for (let forMs = 3_000; forMs <= 21_000; forMs += 1_000)
-      stalls.heard({ reason: forMs < 5_000 ? 'no answer yet' : '503', forMs });
-    stalls.heard(undefined);
-    stalls.heard(undefined);
+      stalls.update({ reason: forMs < 5_000 ? 'no answer yet' : '503', forMs });
+    stalls.update(undefined);
+    stalls.update(undefined);
     assert.deepEqual(told, [
       ['worker waits for its source', 'w1', 3_000, 'no answer yet'],
       ['worker waits for its source', 'w1', 5_000, '503'],

@@ -1,6 +1,6 @@
 /**
- * Plain HTTP on the control port: JSON in, JSON out, one route each. Whoever asks has shown the token of the run already.
- * A failure is answered as `{ code, message }` with status 400 (the request), 404 (no such route), 409 (not now) or 500.
+ * Plain HTTP on the control port: JSON in, JSON out, one handler for each route. The listener has checked the token of the run.
+ * A failure is answered with `{ code, message }` and status 400 (the request), 404 (no such route), 409 (not now) or 500.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { toErrorRecord, toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
@@ -19,10 +19,10 @@ export interface RouteRequest {
   readonly body: unknown;
 }
 
-/** `METHOD /path` → what answers it, at once or later. */
+/** `METHOD /path` → its handler. */
 export type Routes = Readonly<Record<string, (request: RouteRequest) => unknown>>;
 
-/** Answers a request by its route. Never rejects. */
+/** Answers a request with the handler of its route. Never rejects. */
 export async function answerRequest(routes: Routes, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path, query] = (request.url ?? '/').split('?', 2);
   const name = `${request.method ?? ''} ${path ?? ''}`;
@@ -64,12 +64,6 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-// FOLDED control-requests.ts
-/**
- * `POST /fault`: a fault on purpose, passed on to the worker whose link causes it (docs/chaos.md). A route of the control port only where
- * the run was started with `cluster.allowFaults`; elsewhere it is not there.
- */
-
 const faultRequestSchema = z.strictObject({
   kind: faultKindSchema,
   workerId: z.string(),
@@ -78,11 +72,15 @@ const faultRequestSchema = z.strictObject({
 });
 
 export interface FaultRoutesInit {
-  /** Whose sockets live. */
+  /** Workers with open sockets. */
   readonly workers: () => readonly Pick<WorkerHandle, 'workerId' | 'send'>[];
   readonly log: Logger;
 }
 
+/**
+ * `POST /fault`: passes a fault on purpose to the worker whose network thread causes it (docs/chaos.md). The route exists only in a run with
+ * `cluster.allowFaults`.
+ */
 export function faultRoutes({ workers, log }: FaultRoutesInit): Routes {
   return {
     'POST /fault': ({ body }) => {
