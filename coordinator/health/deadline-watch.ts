@@ -1,4 +1,4 @@
-/** The deadlines of one generation at work: gathers what the pure rules of deadlines.ts and hang-rule.ts look at. */
+/** Polls the deadlines of one generation: gathers the inputs of the pure rules in deadlines.ts and hang-rule.ts. */
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { TrainerError } from '../../shared/errors.ts';
@@ -10,11 +10,11 @@ import type { RecentTimes } from '../step/step-times.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
 
-export interface WatchInit {
+export interface DeadlineWatchInit {
   readonly config: RunConfig;
   readonly clock: Clock;
   readonly saver: Pick<Saver, 'writing'>;
-  /** Of the last steps of the run. */
+  /** Times of the last steps of the run. */
   readonly stepTimes: RecentTimes;
   /** In rank order. */
   readonly members: readonly WorkerHandle[];
@@ -28,24 +28,24 @@ export interface OpenStepView {
   readonly missing: readonly number[];
 }
 
-export interface BrokenOff extends Overdue<WorkerHandle> {
-  /** Where links between members that live are broken: who says so. */
+export interface OverdueGeneration extends Overdue<WorkerHandle> {
+  /** Broken links between members that are alive, as the members reported them. */
   readonly links?: readonly LinkFailure[];
 }
 
-export class Watch {
-  readonly #init: WatchInit;
+export class DeadlineWatch {
+  readonly #init: DeadlineWatchInit;
   readonly #stalledTime = new StalledTime();
   readonly #pauses: PauseDetector;
   #symptom: Symptom | undefined;
   readonly #linkFailures: LinkFailure[] = [];
 
-  constructor(init: WatchInit) {
+  constructor(init: DeadlineWatchInit) {
     this.#init = init;
     this.#pauses = new PauseDetector(init.clock.monotonicMs());
   }
 
-  /** A failure that may be the effect of another one, which is yet to be heard of. @param peers ranks at the other end of a link */
+  /** Keeps a failure that may be the effect of another one, whose report is still to come. @param peers ranks at the other end of its links */
   suspect({ workerId }: WorkerHandle, error: TrainerError, peers: readonly number[]): void {
     const { clock, members } = this.#init;
     this.#symptom ??= { error, sinceMs: clock.monotonicMs() };
@@ -53,12 +53,15 @@ export class Watch {
     if (this.#linkFailures.length < members.length) this.#linkFailures.push({ workerId, peers: ids });
   }
 
-  /** Look only when nothing waits to be handled. @returns why the generation cannot go on; undefined while everything is in time */
-  look(open: OpenStepView | undefined): BrokenOff | undefined {
+  /**
+   * Call it only when the mailbox is empty: after a pause of our own, queued messages look late but are not.
+   * @returns why the generation cannot continue; undefined while nothing is overdue
+   */
+  poll(open: OpenStepView | undefined): OverdueGeneration | undefined {
     const { clock, config, saver, members } = this.#init;
     const nowMs = clock.monotonicMs();
     if (this.#pauses.hasPaused(nowMs)) return undefined;
-    const stalledMs = this.#stalledTime.look(nowMs, open?.step ?? -1, members, open?.missing ?? []);
+    const stalledMs = this.#stalledTime.poll(nowMs, open?.step ?? -1, members, open?.missing ?? []);
     const overdue = findOverdue(
       nowMs,
       { ...config.cluster, ...config.feed },
