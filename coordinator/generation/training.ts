@@ -80,7 +80,7 @@ export class Training {
   /** @throws a failure that every later generation would have as well, DISK_FULL, ABORTED */
   async run(signal: AbortSignal): Promise<GenerationEnding> {
     const { events } = this.#init.membership.server;
-    for (const [worker, message] of this.#init.saver.takeKept()) {
+    for (const [worker, message] of this.#init.saver.drainKept()) {
       const broken =
         message.kind === 'saved'
           ? await this.#onSaved(worker, message)

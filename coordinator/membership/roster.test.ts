@@ -4,10 +4,16 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { HeldState } from '../../shared/protocol/messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { type RosterInit, Strikes } from './roster.ts';
-import { EPOCH, readyMessage, RUN_ID, ScriptedRoom, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
+import {
+  EPOCH,
+  readyMessage,
+  RUN_ID,
+  ScriptedRoster,
+  type ScriptedHandle,
+} from '../testing/scripted-handle.fixture.ts';
 
-const room = (init: Partial<RosterInit> = {}): ScriptedRoom => new ScriptedRoom(new ManualClock(), init);
-const heldStep = ({ roster }: ScriptedRoom, { handle }: ScriptedHandle): number | null | undefined =>
+const room = (init: Partial<RosterInit> = {}): ScriptedRoster => new ScriptedRoster(new ManualClock(), init);
+const heldStep = ({ roster }: ScriptedRoster, { handle }: ScriptedHandle): number | null | undefined =>
   roster.of(handle)?.heldStep;
 
 describe('roster', () => {
@@ -156,7 +162,7 @@ describe('roster', () => {
 
   test('a worker that is left out stays connected, and is a candidate again after 30 s', async () => {
     const clock = new ManualClock();
-    const scripted = new ScriptedRoom(clock);
+    const scripted = new ScriptedRoster(clock);
     const [a, b] = [scripted.ready('a'), scripted.ready('b')];
     scripted.roster.leaveOut('b', 'its links break');
     const ids = (): string[] => scripted.roster.ready.map(({ worker }) => worker.workerId);

@@ -108,7 +108,6 @@ describe('judgeDigests', () => {
   });
 });
 
-// FOLDED state-proofs.test.ts
 const proofsOf = (digests: string) => Array.from(digests, (digest, rank) => ({ rank, digest }));
 
 /** digests in rank order, that of the checkpoint, the verdict, who is wrong */
