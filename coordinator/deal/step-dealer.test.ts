@@ -50,12 +50,15 @@ describe('step dealer', () => {
 
   test('the first step of a change has the first row of its window', async () => {
     const dealer = dealerOf(2);
+    let numFirst = 0;
     for (let i = 0; i < 12; i++) {
       const { window, firstStep } = dealer.nextChange;
       const { cursor } = await dealer.deal();
       // After a step without rows of the window, the place is in an earlier window or at the beginning of this one.
       const hasRows = cursor.window > window || (cursor.window === window && cursor.row > 0);
       assert.equal(hasRows, firstStep === dealer.step, `step ${dealer.step}`);
+      if (hasRows) numFirst += 1;
     }
+    assert.ok(numFirst > 0 && numFirst < 12, `${numFirst} of 12 steps begin a window`);
   });
 });
