@@ -19,7 +19,7 @@ async function openFormed(...args: Parameters<typeof openReady>) {
   return opened;
 }
 
-describe('commands of a worker', { timeout: 30_000 }, () => {
+describe('commands of a worker', { timeout: 240_000 }, () => {
   test('an abort in the middle of a step is answered with the steps applied, and no deal of the generation is computed', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     dealTo(workers, members, 1);
@@ -193,7 +193,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
       next.send(welcome(EPOCH + 1, more));
       const { error, epoch, generation } = await next.receive('failed');
       assert.deepEqual([error.code, epoch, generation], ['CONFIG_INVALID', EPOCH + 1, 0]);
-      assert.match(error.message, /the run goes on with another (config|mixtureHash|preparedFolder) than/u);
+      assert.match(error.message, /the run continues with another (config|mixtureHash|preparedFolder) than/u);
       assert.equal(await worker.ended, 'CONFIG_INVALID');
       assert.deepEqual(receivedOf(next, 'ready'), []);
     });

@@ -7,7 +7,7 @@ import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import { writeSmallMixture } from '../mixture/prepare/small-mixture.fixture.ts';
 import { deal, featureLengths, formAlone, ids, preparedFolder, root, start } from './worker-threads.fixture.ts';
 
-describe('worker among faults', { timeout: 60_000 }, () => {
+describe('worker among faults', { timeout: 240_000 }, () => {
   test('a shard that is damaged under way is told with its code, and the state before it can still be saved', async (t) => {
     const prepared = join(root, 'damaged');
     cpSync(preparedFolder, prepared, { recursive: true });

@@ -22,7 +22,7 @@ const held = (step: number): { readonly state: StateSource; readonly firstStep: 
   firstStep: step + 1,
 });
 
-describe('state of a worker', { timeout: 30_000 }, () => {
+describe('state of a worker', { timeout: 240_000 }, () => {
   test('it is ready without a state, starts from the seed, and proves it', async (t) => {
     const { peer, worker, workers, members } = await openReady(t);
     const ready = peer.received.find(({ kind }) => kind === 'ready')!;

@@ -25,7 +25,7 @@ import {
   start,
 } from './worker-threads.fixture.ts';
 
-describe('worker', { timeout: 60_000 }, () => {
+describe('worker', { timeout: 240_000 }, () => {
   test('gets ready with the parameters of the seed, trains what it is dealt, saves what it holds, and leaves when all is done', async (t) => {
     const { peer, ended } = await start(t);
     const ready = await peer.receive('ready');
@@ -104,7 +104,7 @@ describe('worker', { timeout: 60_000 }, () => {
     running.stop.abort('SIGTERM');
     assert.equal(await running.ended, 'ABORTED');
     const { code, reason } = await running.peer.closed;
-    assert.deepEqual([code, reason], [1000, 'the worker was told to stop (SIGTERM)']);
+    assert.deepEqual([code, reason], [1000, 'the worker was stopped (SIGTERM)']);
     assert.ok(!running.peer.received.some(({ kind }) => kind === 'failed'));
   });
 

@@ -39,9 +39,9 @@ describe('exmix worker', { timeout: 60_000 }, () => {
       child.kill(signal);
       const { code, stderr } = await ended;
       assert.equal(code, EXIT_INTERRUPTED, stderr);
-      assert.match(stderr, new RegExp(`ABORTED: the worker was told to stop \\(${signal}\\)`, 'u'));
+      assert.match(stderr, new RegExp(`ABORTED: the worker was stopped \\(${signal}\\)`, 'u'));
       const closed = await peer.closed;
-      assert.deepEqual([closed.code, closed.reason], [1000, `the worker was told to stop (${signal})`]);
+      assert.deepEqual([closed.code, closed.reason], [1000, `the worker was stopped (${signal})`]);
     });
 
   test('a coordinator that turns it away ends it with the reason', async (t) => {

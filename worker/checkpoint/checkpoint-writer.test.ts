@@ -44,7 +44,7 @@ async function valueIn(folder: string): Promise<number[]> {
   return [...values];
 }
 
-describe('checkpoint writer', { timeout: 30_000 }, () => {
+describe('checkpoint writer', { timeout: 240_000 }, () => {
   test('the files hold the state of the moment save resolved, whatever the engine does after it', async () => {
     const { engine, set } = makeEngine();
     const writer = new CheckpointWriter(engine);

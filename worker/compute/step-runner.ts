@@ -1,6 +1,6 @@
 /**
- * One training step on this worker: its lanes one after the other, each in microbatches, gradients leaving bucket by bucket;
- * then the update from the reduced gradient. Everything that decides bits is in the order of lanes and microbatches.
+ * One training step on this worker: its lanes one after the other, each in microbatches, gradients announced bucket by bucket; then the update
+ * from the reduced gradient. The order of lanes and microbatches decides bits.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
@@ -34,7 +34,7 @@ export interface StepRunnerInit {
 
 export type StepOutcome =
   | { readonly kind: 'applied'; readonly lanes: LaneSums[]; readonly ms: StepTimes }
-  /** The summed gradient is not finite, which every rank sees alike, or an own loss is not: nothing was applied. */
+  /** The summed gradient is not finite, which every rank finds alike, or an own loss is not finite: nothing was applied. */
   | {
       readonly kind: 'not-finite';
       readonly reason: string;
@@ -51,7 +51,7 @@ export interface BadLoss {
 
 export class StepRunner {
   readonly #init: StepRunnerInit;
-  /** Views of the reduced gradient in slot 0, one a parameter, in the engine's order. */
+  /** Views of the reduced gradient in slot 0, one for each parameter, in the engine's order. */
   readonly #gradients: readonly Float32Array[];
   #feedMs = 0;
   #isStateWhole = true;
@@ -64,14 +64,14 @@ export class StepRunner {
       .reverse();
   }
 
-  /** False where an update has begun and not ended: the engine's state is neither of the step before nor of the one after. */
+  /** False while an update has begun and not ended: the engine then has neither the state before the step nor the one after. */
   get isStateWhole(): boolean {
     return this.#isStateWhole;
   }
 
   /**
    * Computes, reduces, checks and applies.
-   * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; what the feed or the collective failed with; ABORTED
+   * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; the feed's or the collective's failure; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
     const { engine, reducer, progress, clock } = this.#init;
@@ -141,13 +141,13 @@ export class StepRunner {
       } finally {
         feed.release(batch);
       }
-      // The engine may not have let the event loop run; commands and an abort must get through.
+      // An engine may block the event loop: let commands and an abort be handled.
       await new Promise(setImmediate);
     }
     return loss.sums();
   }
 
-  /** Lane by lane in the order of the tree, or the sum would not be the canonical one. */
+  /** Lanes must come in the order of the tree: another order would not give the canonical sum. */
   #checkLanes({ step, lanes }: Deal): void {
     const { laneTree, rank } = this.#init;
     const expected = laneTree.folds[rank]!.steps.map(({ lane }) => lane).join(', ');
@@ -178,9 +178,7 @@ function findBadLosses(lanes: readonly LaneSums[]): BadLoss[] {
   ]);
 }
 
-// FOLDED step-runner.ts
-/** The runner of a generation's steps, from what the coordinator said of it and the memory that the link thread gave it. */
-
+/** What `formed` and the worker bring to a generation. */
 export interface CreateStepRunnerInit {
   readonly config: RunConfig;
   readonly engine: Engine;
@@ -194,6 +192,7 @@ export interface CreateStepRunnerInit {
   readonly clock: Clock;
 }
 
+/** The step runner of a generation, over the gradient memory that the network thread allocated. */
 export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
   const { config, memory, layout, members, ...rest } = init;
   return new StepRunner({

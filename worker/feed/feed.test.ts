@@ -18,7 +18,7 @@ const preparedFolder = join(root, 'prepared');
 const featureLengths = { inputs: 64, targets: 32 };
 const shape = { numRows: 2, inputsLength: 64, targetsLength: 32 };
 const SEED = 11;
-const DEADLINE = { timeout: 20_000 };
+const DEADLINE = { timeout: 240_000 };
 const never = new AbortController().signal;
 let mixture: PreparedMixture;
 

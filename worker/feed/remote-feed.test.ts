@@ -80,7 +80,7 @@ async function takeAll(feed: Feed, at: (number: number) => Promise<void> = () =>
   return digests;
 }
 
-describe('the feed from afar', { timeout: 60_000 }, () => {
+describe('the feed from afar', { timeout: 240_000 }, () => {
   test('S3 down in the middle: the feed waits aloud, goes on, and skips nothing', async () => {
     const told: SourceNotice[] = [];
     let heard: (() => void) | undefined;

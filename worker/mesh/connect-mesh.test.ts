@@ -204,7 +204,7 @@ async function runSteps(
 }
 
 for (const kind of kinds)
-  describe(`all-reduce over ${kind.name} links`, () => {
+  describe(`all-reduce over ${kind.name} channels`, () => {
     for (const [worldSize, numLanes, precision] of [
       [1, 2, 'float32'],
       [2, 2, 'float32'],
@@ -323,7 +323,7 @@ for (const kind of kinds)
       ['no frame at all', [Buffer.from('hello')], 'FRAME_INVALID'],
     ];
     for (const [name, parts, code] of attacks)
-      test(`${name} closes the link with ${code}`, async () => {
+      test(`${name} closes the channel with ${code}`, async () => {
         const { sendTo, victim, close } = await playPeer();
         await sendTo.send(parts);
         assert.equal((await victim.failed).code, code);
@@ -345,7 +345,7 @@ for (const kind of kinds)
 describe('connectMesh', () => {
   const kind = kinds[0]!;
 
-  test('waits for a peer that comes late, and gives up with the ranks by name', async () => {
+  test('waits for a peer that comes late, and fails with the missing ranks by name', async () => {
     const { transport, ports } = await openPorts(kind, 3);
     const first = connectMesh(meshInit(kind, transport, ports, 0, 7));
     const second = connectMesh({ ...meshInit(kind, transport, ports, 1, 7), timeoutMs: 1000 });

@@ -1,4 +1,4 @@
-/** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
+/** Connects every rank of a generation with every other: one channel per peer, both directions, before any frame is sent. */
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
@@ -33,18 +33,18 @@ export interface ConnectMeshInit {
   readonly window: number;
   /** Of the own rank. */
   readonly numCoverNodes: number;
-  /** For outboxes (outbox.ts). */
+  /** Folder of outboxes (outbox.ts). */
   readonly outboxFolder?: string;
-  /** Without an outbox payloads go through the sockets. */
+  /** No outbox could be created: payloads go through the sockets. */
   readonly onNoOutbox?: (error: TrainerError) => void;
-  /** For the whole mesh; peers that are not yet there are dialled again until then. */
+  /** For the whole mesh; until then, peers that do not answer are dialled again. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
 }
 
 /**
- * @returns links in the order of `peers`, not yet started
+ * @returns channels in the order of `peers`, not yet started
  * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; ABORTED. Nothing stays open then.
  */
 export function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
@@ -62,37 +62,37 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   const inbounds = new Map<number, Inbound>();
   const failures = new Map<number, TrainerError>();
   const over = new AbortController();
-  const giveUp = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
-  /** Ends the dialling when there is nothing more to do. */
+  const stopDialling = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
+  /** Ends the dialling when every connection is there. */
   const check = (): void => {
     if (inbounds.size === peers.length && expected.missing.length === 0) over.abort();
   };
   expected.onChange = check;
-  clock.sleep(Math.max(0, deadlineMs - clock.monotonicMs()), giveUp).then(
+  clock.sleep(Math.max(0, deadlineMs - clock.monotonicMs()), stopDialling).then(
     () => over.abort(),
     () => undefined,
   );
 
-  /** Keeps one connection to the peer until the mesh is over: a peer may give up and begin again meanwhile. */
+  /** Keeps one connection to the peer until the mesh is complete: a peer may fail and dial anew meanwhile. */
   const keepDialled = async (peer: { rank: number; url: string }): Promise<void> => {
     const routes = routesTo.get(peer.rank)!;
     let waitMs = FIRST_RETRY_MS;
-    while (!giveUp.aborted) {
+    while (!stopDialling.aborted) {
       try {
-        const inbound = await dialInbound(init, peer.rank, routes[0]!, giveUp);
+        const inbound = await dialInbound(init, peer.rank, routes[0]!, stopDialling);
         inbounds.set(peer.rank, inbound);
         check();
-        await Promise.race([inbound.connection.closed, fired(giveUp)]);
+        await Promise.race([inbound.connection.closed, fired(stopDialling)]);
         if (!inbound.connection.isOpen) inbounds.delete(peer.rank);
       } catch (error) {
         const failure = toTrainerError(error);
         if (failure.code === 'ABORTED') return;
         failures.set(peer.rank, failure);
         if (!failure.retryable) over.abort();
-        // A cause: nobody answered. Without one the peer did, and is not ready yet.
+        // With a cause nobody answered; without one the peer answered and is not ready yet.
         if (failure.cause !== undefined && routes.length > 1) routes.shift();
       }
-      await clock.sleep(waitMs, giveUp).catch(() => undefined);
+      await clock.sleep(waitMs, stopDialling).catch(() => undefined);
       waitMs = Math.min(2 * waitMs, LONGEST_RETRY_MS);
     }
   };
@@ -111,7 +111,7 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   const opened = [...expected.connections.values(), ...[...inbounds.values()].map(({ connection }) => connection)];
   for (const connection of opened) connection.close(error.code, error.message);
   outbox?.close();
-  // The mesh was whole and a peer that began again left it at that moment: there is time for it to come back.
+  // A peer left the complete mesh at the last moment and has time to come back.
   if (error.retryable && clock.monotonicMs() < deadlineMs) return connectUntil(deadlineMs, clock, init);
   throw error;
 }
@@ -158,7 +158,7 @@ function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, reado
     sweepOutboxes(outboxFolder);
     return Outbox.create({ path, readers, frameBytes, window, numCoverNodes });
   } catch (error) {
-    init.onNoOutbox?.(toStorageError(error, 'make', path));
+    init.onNoOutbox?.(toStorageError(error, 'create', path));
     return null;
   }
 }

@@ -99,7 +99,6 @@ describe('state connections at the data port', () => {
   });
 });
 
-// FOLDED data-address.test.ts
 const URL = 'ws://10.0.0.1:4000';
 const LOCAL_URL = 'ws+local://exmix-12';
 

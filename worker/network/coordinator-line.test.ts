@@ -7,7 +7,7 @@ import { cluster, die, joined, pass, PORT, welcomed } from './coordinator-line.f
 import { GRACE_MS, JOIN_DEADLINE_MS, welcome } from './network-session.fixture.ts';
 import { SourceStall } from './coordinator-line.ts';
 
-describe('line to the coordinator', { timeout: 30_000 }, () => {
+describe('line to the coordinator', { timeout: 240_000 }, () => {
   test('a line that breaks after a welcome is dialled again with growing pauses, and is over when the grace is', async (t) => {
     const running = await welcomed(t);
     const { clock, network, waits, over } = running;
@@ -191,8 +191,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
   });
 });
 
-// FOLDED source-stall.test.ts
-test('a stall is told with the time it has lasted by now, until the source answers again', () => {
+test('a heartbeat reports a stall with its duration by now, until the source answers again', () => {
   const stall = new SourceStall();
   assert.deepEqual(stall.read(5), {});
   stall.record(1_000, { reason: '503', forMs: 3_000 });

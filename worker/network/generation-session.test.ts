@@ -68,7 +68,7 @@ async function makeFormed() {
   return made;
 }
 
-describe('generation link', { timeout: 10_000 }, () => {
+describe('generation link', { timeout: 240_000 }, () => {
   test('it is formed when links and state are there, in whatever order', async () => {
     const first = make();
     first.end.formed.resolve(first.formed);

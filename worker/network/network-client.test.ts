@@ -49,7 +49,7 @@ function make() {
   return { client, posted, deals, waits, emit, fail, exit, clock, isStopped: () => isStopped };
 }
 
-describe('link', { timeout: 10_000 }, () => {
+describe('link', { timeout: 240_000 }, () => {
   test('commands come in their order, deals are seen at once, and who waits is told', async () => {
     const { client, emit, deals, waits } = make();
     const first = client.nextCommand(never);

@@ -63,7 +63,7 @@ async function heardAll(peer: ScriptedPeer, { subject, clock }: Managed, epoch: 
   assert.equal((await peer.receive('failed')).error.message, 'the last word');
 }
 
-describe('link session over coordinators', { timeout: 30_000 }, () => {
+describe('link session over coordinators', { timeout: 240_000 }, () => {
   test('while nobody coordinates, steps that were dealt are trained on, and their reports sent to who comes', async (t) => {
     const opened = await openFormed(t, 2);
     const { subjects, peers, clock } = opened;

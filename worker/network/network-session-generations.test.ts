@@ -42,7 +42,7 @@ async function abortAll({ subjects, peers }: Opened, generation: number): Promis
 
 const failures = ({ received }: ScriptedPeer) => received.filter(({ kind }) => kind === 'failed');
 
-describe('generations', { timeout: 60_000 }, () => {
+describe('generations', { timeout: 240_000 }, () => {
   test('at a boundary the next generation is formed while the one before is up, and trains on', async (t) => {
     const opened = await open(t, 3);
     const members = await form(opened.peers);
@@ -216,7 +216,7 @@ describe('generations', { timeout: 60_000 }, () => {
     assert.equal(subject.refusals.filter(({ code }) => code === 'JOIN_REFUSED').length >= 4, true);
   });
 
-  test('200 generations, ended in every way, take the memory of one', { timeout: 50_000 }, async (t) => {
+  test('200 generations, ended in every way, take the memory of one', { timeout: 240_000 }, async (t) => {
     const Original = WebAssembly.Memory;
     let numMade = 0;
     WebAssembly.Memory = class extends Original {

@@ -25,7 +25,7 @@ import {
 import type { NetworkData } from './network-messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
-describe('link session', { timeout: 30_000 }, () => {
+describe('link session', { timeout: 240_000 }, () => {
   test('joins with its name, its data port and the protocol it speaks', async (t) => {
     const { peer } = await open(t);
     const { workerId, protocolVersion, pid, dataUrl } = await peer.receive('join');
