@@ -387,7 +387,7 @@ describe('connectMesh', () => {
       await assert.rejects(connectBoth(withoutTcp, 'tcp'), { code: 'CONNECT_FAILED' });
     });
 
-    test('an outbox has a name only until it was opened, and a mesh without one says why', async () => {
+    test('an outbox has a name only until it was opened, and a mesh without one reports the reason', async () => {
       const outboxFolder = mkdtempSync(join(tmpdir(), 'mesh-'));
       const world = await openWorld({ ...local, outboxFolder }, 2, 4);
       await runSteps(world, 4, 2);
@@ -411,7 +411,7 @@ describe('connectMesh', () => {
       assert.deepEqual(codes, ['PATH_UNUSABLE', 'PATH_UNUSABLE']);
     });
 
-    test('are left for TCP where nobody answers', async () => {
+    test('are replaced by TCP when nobody answers', async () => {
       await connectBoth((address) => address.replace(/exmix-\w+$/, 'exmix-nobody'), 'auto');
     });
 
