@@ -160,14 +160,13 @@ export class Worker {
     }
   }
 
-  #startGeneration({ memory, layout }: CommandOf<'formed'>): void {
+  #startGeneration(formed: CommandOf<'formed'>): void {
     const { engine, feed } = this.#prepared!;
-    const { rank, members } = this.#form!;
     const { clock, log } = this.#init;
-    const [config, progress] = [this.#config!, this.#progress];
-    const parts = { config, engine, feed, memory, layout, rank, members, progress, clock };
-    this.#runner = createStepRunner({ ...parts, reducer: this.#network });
-    log.info({ ...this.#ids, rank, worldSize: members.length }, 'generation formed');
+    const form = this.#form!;
+    const parts = { engine, feed, reducer: this.#network, progress: this.#progress, clock };
+    this.#runner = createStepRunner({ ...parts, config: this.#config!, form, formed });
+    log.info({ ...this.#ids, rank: form.rank, worldSize: form.members.length }, 'generation formed');
   }
 
   async #train(deal: Deal, stop: AbortSignal): Promise<void> {

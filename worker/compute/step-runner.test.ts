@@ -95,10 +95,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
   const init: StepRunnerInit = {
     engine,
     feed,
-    arena,
-    plan,
-    laneTree,
-    rank,
+    gradient: { arena, plan, laneTree, rank },
     microbatchesPerLane: MICROBATCHES,
     reducer: {
       beginStep: (step) => record(`begin ${step}`, 0),

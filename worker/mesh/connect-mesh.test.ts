@@ -81,19 +81,19 @@ const meshInit = (
   generation: number,
   numLanes = 2 ** Math.ceil(Math.log2(ports.length)),
 ) => ({
-  rank,
+  identity: { rank, epoch: 1, generation },
   peers: ports.map((port, peer) => ({ rank: peer, url: port.announce(port.url) })).filter((peer) => peer.rank !== rank),
   port: ports[rank]!,
   transport,
   token: TOKEN,
-  epoch: 1,
-  generation,
-  channelKind: kind.channelKind,
-  socket: kind.socket,
-  frameBytes: FRAME_BYTES,
-  window: OPTIONS.window,
-  numCoverNodes: planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs).folds[rank]!.cover.length,
-  outboxFolder: kind.outboxFolder ?? OUTBOX_FOLDER,
+  channel: {
+    kind: kind.channelKind,
+    socket: kind.socket,
+    frameBytes: FRAME_BYTES,
+    window: OPTIONS.window,
+    numCoverNodes: planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs).folds[rank]!.cover.length,
+    outboxFolder: kind.outboxFolder ?? OUTBOX_FOLDER,
+  },
   timeoutMs: 10_000,
 });
 
@@ -374,7 +374,7 @@ describe('connectMesh', () => {
         [0, 1].map((rank) => {
           const init = meshInit(local, transport, ports, rank, 7);
           const peers = init.peers.map((peer) => ({ ...peer, url: change(peer.url) }));
-          return connectMesh({ ...init, peers, socket, timeoutMs: 1000 });
+          return connectMesh({ ...init, peers, channel: { ...init.channel, socket }, timeoutMs: 1000 });
         }),
       ).finally(() => Promise.all(ports.map((port) => port.close())));
       assert.equal(channels.flat().length, 2);
@@ -398,13 +398,11 @@ describe('connectMesh', () => {
       const codes: string[] = [];
       const { transport, ports } = await openPorts(local, 2);
       const meshes = await Promise.all(
-        [0, 1].map((rank) =>
-          connectMesh({
-            ...meshInit(local, transport, ports, rank, 7),
-            outboxFolder: join(outboxFolder, 'gone'),
-            onNoOutbox: ({ code }) => codes.push(code),
-          }),
-        ),
+        [0, 1].map((rank) => {
+          const init = meshInit(local, transport, ports, rank, 7);
+          const channel = { ...init.channel, outboxFolder: join(outboxFolder, 'gone') };
+          return connectMesh({ ...init, channel, onNoOutbox: ({ code }) => codes.push(code) });
+        }),
       );
       for (const channel of meshes.flat()) channel.close('NORMAL', 'over');
       await Promise.all(ports.map((port) => port.close()));

@@ -15,26 +15,29 @@ const LONGEST_RETRY_MS = 250;
 
 export type SocketKind = 'auto' | 'tcp';
 
-export interface ConnectMeshInit {
-  readonly rank: number;
-  /** All ranks but the own one, with the announced addresses of their data ports. */
-  readonly peers: readonly { readonly rank: number; readonly url: string }[];
-  readonly port: DataPort;
-  readonly transport: Transport;
-  readonly token: string;
-  readonly epoch: number;
-  readonly generation: number;
-  readonly channelKind: ChannelKind;
+/** How this rank sends and receives frames. */
+export interface ChannelSettings {
+  readonly kind: ChannelKind;
   /** `auto`: a peer of the same host is dialled through its local socket, by TCP where nobody answers there. */
   readonly socket: SocketKind;
-  /** As in CollectiveOptions. */
+  /** Most bytes of one payload. */
   readonly frameBytes: number;
-  /** As in CollectiveOptions. */
+  /** Pieces under way to each peer that the outbox has slots for. */
   readonly window: number;
   /** Of the own rank. */
   readonly numCoverNodes: number;
   /** Folder of outboxes (outbox.ts). */
   readonly outboxFolder?: string;
+}
+
+export interface ConnectMeshInit {
+  readonly identity: Pick<MeshIdentity, 'epoch' | 'generation' | 'rank'>;
+  /** All ranks but the own one, with the announced addresses of their data ports. */
+  readonly peers: readonly { readonly rank: number; readonly url: string }[];
+  readonly port: DataPort;
+  readonly transport: Transport;
+  readonly token: string;
+  readonly channel: ChannelSettings;
   /** No outbox could be created: payloads go through the sockets. */
   readonly onNoOutbox?: (error: TrainerError) => void;
   /** For the whole mesh; until then, peers that do not answer are dialled again. */
@@ -53,9 +56,9 @@ export function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
 }
 
 async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshInit): Promise<PeerChannel[]> {
-  const { rank, peers, port, epoch, generation, signal } = init;
-  const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
-  const locality = init.socket === 'auto' ? readLocality() : null;
+  const { peers, port, signal } = init;
+  const identity: MeshIdentity = { ...init.identity, worldSize: peers.length + 1 };
+  const locality = init.channel.socket === 'auto' ? readLocality() : null;
   const routesTo = new Map(peers.map((peer) => [peer.rank, planRoutes(peer.url, locality)]));
   const outbox = createOutbox(init, routesTo);
   const expected = port.expect(identity);
@@ -125,20 +128,12 @@ function fired(signal: AbortSignal): Promise<void> {
 }
 
 function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal: AbortSignal): Promise<Inbound> {
-  const {
-    channelKind,
-    transport,
-    token,
-    epoch,
-    generation,
-    timeoutMs,
-    frameBytes,
-    outboxFolder = OUTBOX_FOLDER,
-  } = init;
-  const worldSize = init.peers.length + 1;
-  const url = route + formatDataPath({ epoch, generation, rank: init.rank, worldSize }, peer, init.rank);
+  const { identity, transport, token, timeoutMs, channel } = init;
+  const { epoch, generation, rank } = identity;
+  const { kind, frameBytes, outboxFolder = OUTBOX_FOLDER } = channel;
+  const url = route + formatDataPath(identity, peer, rank);
   const dial = { token, timeoutMs, signal };
-  if (channelKind === 'message') return dialMessages(transport, url, dial, frameBytes);
+  if (kind === 'message') return dialMessages(transport, url, dial, frameBytes);
   const socketName = parseLocalUrl(route);
   return dialDirect(url, dial, () =>
     socketName === null
@@ -149,11 +144,12 @@ function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal:
 
 /** The own outbox for the peers of this host, or null: without it payloads go through the sockets. */
 function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, readonly string[]>): Outbox | null {
-  const { port, epoch, generation, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = init;
+  const { port, identity, channel } = init;
+  const { kind, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = channel;
   const socketName = port.localUrl === null ? null : parseLocalUrl(port.localUrl);
   const readers = [...routesTo].filter(([, routes]) => parseLocalUrl(routes[0]!) !== null).map(([peer]) => peer);
-  if (init.channelKind === 'message' || socketName === null || readers.length === 0) return null;
-  const path = outboxPath(outboxFolder, socketName, epoch, generation);
+  if (kind === 'message' || socketName === null || readers.length === 0) return null;
+  const path = outboxPath(outboxFolder, socketName, identity.epoch, identity.generation);
   try {
     sweepOutboxes(outboxFolder);
     return Outbox.create({ path, readers, frameBytes, window, numCoverNodes });
@@ -164,7 +160,7 @@ function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, reado
 }
 
 function describeFailure(
-  { rank, peers, generation, timeoutMs, signal }: ConnectMeshInit,
+  { identity: { rank, generation }, peers, timeoutMs, signal }: ConnectMeshInit,
   expected: ExpectedPeers,
   inbounds: ReadonlyMap<number, Inbound>,
   failures: ReadonlyMap<number, TrainerError>,

@@ -32,7 +32,11 @@ export const STATE_REQUEST_BYTES = 24;
 const MAX_QUEUED_BYTES = 2 ** 32;
 const MAX_QUEUED_FRAMES = 65536;
 
-export function formatDataPath({ epoch, generation }: MeshIdentity, sender: number, receiver: number): string {
+export function formatDataPath(
+  { epoch, generation }: Pick<MeshIdentity, 'epoch' | 'generation'>,
+  sender: number,
+  receiver: number,
+): string {
   return `/data/${epoch}/${generation}/${sender}/${receiver}`;
 }
 

@@ -108,22 +108,16 @@ export class DataPlane {
 
   #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<PeerChannel[]> {
     const { rank, members, epoch, generation } = form;
-    const { frameBytes, windowFrames: window, link: channelKind, socket } = config.collective;
+    const { frameBytes, windowFrames: window, link: kind, socket } = config.collective;
     const { transport, clock, onNoOutbox, data } = this.#init;
     const others = members.filter((member) => member.rank !== rank);
     return connectMesh({
-      rank,
+      identity: { epoch, generation, rank },
       peers: others.map((member) => ({ rank: member.rank, url: member.dataUrl })),
       port: this.#port!,
       transport,
       token: data.token,
-      epoch,
-      generation,
-      channelKind,
-      socket,
-      frameBytes,
-      window,
-      numCoverNodes,
+      channel: { kind, socket, frameBytes, window, numCoverNodes },
       onNoOutbox,
       timeoutMs: config.cluster.connectTimeoutMs,
       signal,
