@@ -1,9 +1,8 @@
 /** The table as listings show it: `exmix tasks`, docs/tasks.md. Rates are those of the paper, K = 300,000 and R = 2. */
 import { computeRates, PAPER_RATES } from '../../plan/rates.ts';
-import type { HubSource, SourceFields, SourceFormat } from '../task.ts';
+import type { HubSource, SourceFormat } from '../task.ts';
 import { C4, C4_FACTS } from './c4.ts';
 import type { Columns } from './column-type.ts';
-import { madeUpRows } from './examples/all-rows.ts';
 import { EXMIX_TASKS, exmixSizes } from './exmix.ts';
 import { givenFileName, type ExmixTask } from './exmix-task.ts';
 import { describeSteps } from './rule.ts';
@@ -38,13 +37,6 @@ export interface ExmixDescription {
   readonly overallRate: number;
   readonly confidence: 'high' | 'low';
   readonly note: string;
-}
-
-/** A made-up row and what the task makes of it. */
-export interface MadeUpExample {
-  readonly row: SourceFields;
-  readonly inputs: string;
-  readonly targets: string;
 }
 
 /** All 107 supervised tasks, then C4. */
@@ -99,14 +91,6 @@ function describeDenoising(): Described {
     numExamples: numDocuments,
     isSizeEstimated: false,
   };
-}
-
-/** The first made-up row of a task that gives an example, with that example. */
-export function madeUpExample(name: string): MadeUpExample | undefined {
-  const made = madeUpRows(name);
-  const [row] = made?.rows ?? [];
-  const [pair] = made?.expected ?? [];
-  return row === undefined || pair === undefined ? undefined : { row, inputs: pair[0], targets: pair[1] };
 }
 
 /** `hub nyu-mll/glue, mnli, train (parquet, revision main)`, or the file to bring. Preparing pins a branch to its commit. */

@@ -18,20 +18,23 @@ import { STYLE_TRANSFER_TASKS } from './style-transfer.ts';
 import { SUMMARIZATION_TASKS } from './summarization.ts';
 import { SUPER_GLUE_TASKS } from './super-glue.ts';
 
-export const EXMIX_TASKS: readonly ExmixTask[] = [
-  ...GLUE_TASKS,
-  ...SUPER_GLUE_TASKS,
-  ...KILT_TASKS,
-  ...RAINBOW_TASKS,
-  ...GEM_TASKS,
-  ...DIALOGUE_TASKS,
-  ...SEMANTIC_PARSING_TASKS,
-  ...STYLE_TRANSFER_TASKS,
-  ...INFERENCE_TASKS,
-  ...SUMMARIZATION_TASKS,
-  ...CLASSIFICATION_TASKS,
-  ...QUESTION_ANSWERING_TASKS,
-];
+/** The table in groups. A group is a file of this folder; examples/ has a YAML file of the same name with made-up rows of its tasks. */
+export const TASK_GROUPS: Readonly<Record<string, readonly ExmixTask[]>> = {
+  glue: GLUE_TASKS,
+  'super-glue': SUPER_GLUE_TASKS,
+  kilt: KILT_TASKS,
+  rainbow: RAINBOW_TASKS,
+  gem: GEM_TASKS,
+  dialogue: DIALOGUE_TASKS,
+  'semantic-parsing': SEMANTIC_PARSING_TASKS,
+  'style-transfer': STYLE_TRANSFER_TASKS,
+  'natural-language-inference': INFERENCE_TASKS,
+  summarization: SUMMARIZATION_TASKS,
+  classification: CLASSIFICATION_TASKS,
+  'question-answering': QUESTION_ANSWERING_TASKS,
+};
+
+export const EXMIX_TASKS: readonly ExmixTask[] = Object.values(TASK_GROUPS).flat();
 
 /** Every name of the table, C4 last. */
 export const EXMIX_NAMES: readonly string[] = [...EXMIX_TASKS.map(({ name }) => name), C4.name];

@@ -9,13 +9,16 @@ import { eachTurn } from './expansions.ts';
 import { roundToFifth } from './label-derivations.ts';
 import { markPronoun } from './pronoun-derivations.ts';
 import { createRulePreprocessor } from './rule.ts';
-import { madeUpRows } from './examples/all-rows.ts';
+import { taskFixtures } from './task-fixtures.fixture.ts';
 import { firstOf, padPunctuation, withoutHighlights } from './text-derivations.ts';
+
+/** The first made-up row of each task. */
+const firstRows = new Map(taskFixtures().map(({ task, rows }) => [task, rows[0]!]));
 
 const reasonOf = (name: string, change: Readonly<Record<string, unknown>>, without: readonly string[] = []) => {
   const task = EXMIX_TASKS.find((candidate) => candidate.name === name)!;
   const row = Object.fromEntries(
-    Object.entries({ ...madeUpRows(name)!.rows[0], ...change }).filter(([key]) => !without.includes(key)),
+    Object.entries({ ...firstRows.get(name), ...change }).filter(([key]) => !without.includes(key)),
   );
   const result = createRulePreprocessor(task.rule, task.columns).apply(row);
   return result.ok ? assert.fail(`accepted: ${JSON.stringify(result.examples)}`) : result.reason;
@@ -212,7 +215,7 @@ describe('a row that does not fit is malformed, with column, expected and found'
     const value = fc.oneof(fc.anything({ withBigInt: true, maxDepth: 2 }), fc.constant(new Uint8Array(2)));
     for (const { name, rule, columns } of EXMIX_TASKS) {
       const preprocessor = createRulePreprocessor(rule, columns);
-      const [row] = madeUpRows(name)!.rows;
+      const row = firstRows.get(name);
       fc.assert(
         fc.property(fc.constantFrom(...Object.keys(columns)), value, (column, junk) => {
           const result = preprocessor.apply({ ...row, [column]: junk });

@@ -3,12 +3,12 @@
  * folder of TSV. `parquetSchema` is the schema to write them with (hyparquet-writer), `parquetColumns` the rows as it wants them.
  */
 import type { SchemaElement } from 'hyparquet';
-import { TrainerError } from '../../../shared/errors.ts';
+import { assertInvariant } from '../../../shared/errors.ts';
 import type { SourceFields, TextPair } from '../task.ts';
 import { C4, C4_FACTS } from './c4.ts';
 import { parseColumnType, type ColumnType, type Columns } from './column-type.ts';
-import { madeUpRows } from './examples/all-rows.ts';
 import { EXMIX_TASKS } from './exmix.ts';
+import { loadMadeUpRows, MADE_UP_GROUPS, type MadeUpRows } from './made-up-rows.ts';
 
 export interface TaskFixture {
   readonly task: string;
@@ -21,20 +21,20 @@ export interface TaskFixture {
 
 /** One fixture for each of the 107 tasks, C4 last. */
 export function taskFixtures(): TaskFixture[] {
+  const madeUp = new Map(MADE_UP_GROUPS.flatMap((group) => [...loadMadeUpRows(group)]));
   return [...EXMIX_TASKS, { name: C4.name, columns: C4_FACTS.columns }].map(({ name, columns }) =>
-    toFixture(name, columns),
+    toFixture(name, columns, madeUp.get(name)),
   );
 }
 
-function toFixture(task: string, ownColumns: Columns): TaskFixture {
-  const made = madeUpRows(task);
-  if (made === undefined) throw new TrainerError('INTERNAL', `task ${task} has no made-up rows`);
-  const columns = { ...ownColumns, ...made.fullColumns, ...made.otherColumns };
+function toFixture(task: string, ownColumns: Columns, madeUp: MadeUpRows | undefined): TaskFixture {
+  assertInvariant(madeUp !== undefined, `task ${task} has made-up rows`);
+  const columns = { ...ownColumns, ...madeUp.fullColumns, ...madeUp.otherColumns };
   return {
     task,
     columns: Object.entries(columns).map(([name, type]) => ({ name, type })),
-    rows: made.rows,
-    expected: made.expected.map(([inputs, targets]) => ({ inputs, targets })),
+    rows: madeUp.rows,
+    expected: madeUp.expected,
   };
 }
 
