@@ -16,7 +16,7 @@ import { parquetColumns, parquetSchema, taskFixtures } from './task-fixtures.fix
 
 const byName = new Map(EXMIX_TASKS.map((task) => [task.name, task]));
 
-/** All examples of some rows; a malformed row fails. */
+/** The examples of these rows. A malformed row fails the test. */
 function render(name: string, rows: readonly SourceFields[]): TextPair[] {
   const task = byName.get(name);
   if (task === undefined) {
@@ -35,7 +35,7 @@ function render(name: string, rows: readonly SourceFields[]): TextPair[] {
   });
 }
 
-describe('each task of ExMix makes of made-up rows what it should', () => {
+describe('each task of ExMix makes the expected examples from its made-up rows', () => {
   for (const { task, rows, expected } of taskFixtures())
     test(task, () => {
       assert.ok(rows.length >= 2 && rows.length <= 4);
@@ -43,7 +43,7 @@ describe('each task of ExMix makes of made-up rows what it should', () => {
     });
 });
 
-describe('each task whose source is parquet makes the same of rows read back from parquet', () => {
+describe('each task with a parquet source makes the same examples from rows read back from parquet', () => {
   for (const fixture of taskFixtures()) {
     if (byName.get(fixture.task)?.source.kind !== 'hub') continue;
     test(fixture.task, async () => {
@@ -57,7 +57,7 @@ describe('each task whose source is parquet makes the same of rows read back fro
 });
 
 describe('the made-up rows', () => {
-  test('are there for each task of the table and for C4, in the order of the table, and for no other', () => {
+  test('exist for each task of the table and for C4, in the order of the table, and for no other', () => {
     assert.deepEqual(
       MADE_UP_GROUPS.flatMap((group) => [...loadMadeUpRows(group).keys()]),
       [...EXMIX_NAMES],
@@ -66,7 +66,7 @@ describe('the made-up rows', () => {
     assert.deepEqual(files.sort(), MADE_UP_GROUPS.map((group) => `${group}.yaml`).sort());
   });
 
-  test('have the columns of the source, each with its type, and no other', () => {
+  test('have the columns of the source, each with its type, and no other column', () => {
     for (const { task, columns, rows } of taskFixtures()) {
       const check = createColumnCheck(Object.fromEntries(columns.map(({ name, type }) => [name, type])));
       for (const row of rows) {
@@ -82,18 +82,18 @@ describe('the made-up rows', () => {
 });
 
 describe('the table', () => {
-  test('has 107 supervised tasks with names of their own', () => {
+  test('has 107 supervised tasks with distinct names', () => {
     assert.equal(EXMIX_TASKS.length, 107);
     assert.equal(new Set(EXMIX_NAMES).size, 108);
   });
 
-  test('gives every preprocessor an identity of its own that survives JSON', () => {
+  test('gives each preprocessor a distinct identity that survives JSON', () => {
     const identities = EXMIX_TASKS.map(({ rule, columns }) => createRulePreprocessor(rule, columns).identity);
     assert.deepEqual(JSON.parse(JSON.stringify(identities)), identities);
     assert.equal(new Set(identities.map((identity) => JSON.stringify(identity))).size, 107);
   });
 
-  test('reads no column that it does not declare', () => {
+  test('declares exactly the columns that its rules read', () => {
     for (const { name, rule, columns } of EXMIX_TASKS) {
       const derived = new Set([
         ...Object.keys(rule.derive),
@@ -132,7 +132,7 @@ describe('sizes and rates', () => {
   const near = (found: number, expected: number, what: string) =>
     assert.ok(Math.abs(found - expected) < 1e-12, `${what}: ${found} is not ${expected}`);
 
-  test('are golden/mixing.json for all 107 and C4', () => {
+  test('equal golden/mixing.json for all 107 tasks and C4', () => {
     const estimated = EXMIX_TASKS.filter(({ isSizeEstimated }) => isSizeEstimated === true).map(({ name }) => name);
     assert.deepEqual(estimated, golden.tasks_without_size);
     assert.deepEqual([...Object.keys(perTask), ...estimated].sort(), [...byName.keys()].sort());
@@ -148,7 +148,7 @@ describe('sizes and rates', () => {
     );
   });
 
-  test('of StylePTB add up to what is known of the group', () => {
+  test('of StylePTB add up to the known total of the group', () => {
     const tasks = golden.tasks_without_size.map((name) => rates.get(name)!);
     assert.equal(
       tasks.reduce((sum, { numExamples }) => sum + numExamples, 0),
