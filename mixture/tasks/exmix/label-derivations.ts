@@ -2,8 +2,7 @@
  * Derivations from values to label texts: class names, `<unk>` for a missing label, flags, thresholds, T5's rounding of
  * STS-B.
  */
-import { nearestNames } from '../../../shared/nearest-names.ts';
-import { normalizeWhitespace, type Rendered } from '../template.ts';
+import { normalizeWhitespace, quotedHint, type Rendered } from '../template.ts';
 import {
   asInteger,
   integerAt,
@@ -124,7 +123,6 @@ function nameOf(index: number, path: string, names: readonly string[]): Rendered
 }
 
 function unknownLabel(path: string, text: string, choices: readonly string[]): Rendered {
-  const near = nearestNames(text, choices);
-  const hint = near.length > 0 ? `did you mean "${near.join('", "')}"?` : `expected one of ${choices.join(', ')}`;
+  const hint = quotedHint(text, choices, `expected one of ${choices.join(', ')}`);
   return { ok: false, reason: `column "${path}": unknown label "${text.slice(0, 60)}"; ${hint}` };
 }
