@@ -7,7 +7,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
-import { isCompressed } from '../sources/file-stream.ts';
+import { isCompressed } from '../sources/source-file.ts';
 import type { ResolvedSource } from '../sources/resolved-source.ts';
 
 const BYTES_PER_TOKEN = 4.2;

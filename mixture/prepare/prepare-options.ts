@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { Clock } from '../../shared/clock.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { createSourceAccess, tellRetries, type SourceAccess } from '../sources/source-access.ts';
+import { createSourceAccess, reportRetries, type SourceAccess } from '../sources/source-access.ts';
 import type { FeatureLengths, Mixture } from '../tasks/task.ts';
 import type { TaskManifest } from './manifest.ts';
 import type { PrepareSnapshot } from './prepare-progress.ts';
@@ -101,7 +101,7 @@ export function completeOptions(init: PrepareInit): PrepareSettings {
     badRowThreshold: init.badRowThreshold ?? BAD_ROW_THRESHOLD,
     unitBytes: init.unitBytes ?? UNIT_BYTES,
     shardBytes: init.shardBytes ?? SHARD_BYTES,
-    access: tellRetries(init.access ?? createSourceAccess(), init.onNote),
+    access: reportRetries(init.access ?? createSourceAccess(), init.onNote),
     processes: init.processes ?? 1,
     hashUpToBytes: init.hashUpToBytes ?? Infinity,
     clock: init.clock ?? systemClock,

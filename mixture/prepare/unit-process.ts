@@ -4,7 +4,7 @@
  */
 import { assertInvariant, toErrorRecord, toTrainerError } from '../../shared/errors.ts';
 import { systemClock } from '../../shared/clock.ts';
-import { tellRetries } from '../sources/source-access.ts';
+import { reportRetries } from '../sources/source-access.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { ensureUnit, type UnitContext, type UnitOrder } from './ensure-unit.ts';
@@ -74,7 +74,7 @@ async function createContext({ mixturePath, mixtureOptions, access, ...setting }
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
   return {
     ...setting,
-    access: tellRetries(access, (line) => say({ kind: 'note', line })),
+    access: reportRetries(access, (line) => say({ kind: 'note', line })),
     tokenizer,
     preparableOf: (task) => preparables.get(task),
   };
