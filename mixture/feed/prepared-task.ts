@@ -9,7 +9,7 @@ import type { TaskLengths } from '../plan/planner.ts';
 import type { TaskSize } from '../plan/rates.ts';
 import { corruptedLengths } from '../plan/span-corruption.ts';
 import type { TaskManifest } from '../prepare/manifest.ts';
-import type { ShardEntry } from '../prepare/shard-entry.ts';
+import type { ShardEntry } from '../prepare/prepared-format.ts';
 import { corrupt, type PreparedFiles } from './prepared-files.ts';
 import type { TokenBlocks, TokenFile } from './token-blocks.ts';
 

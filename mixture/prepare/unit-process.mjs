@@ -1,4 +1,4 @@
-// First module of a process that makes units: makes it read TypeScript, then goes on in unit-process.ts.
+// First module of a process that makes units: enables TypeScript, then loads unit-process.ts.
 import { register } from 'tsx/esm/api';
 
 register();
