@@ -1,5 +1,6 @@
 /** The built-in table as text and as JSON. */
-import { madeUpExample, printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
+import { printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
+import { madeUpExample } from '../mixture/tasks/exmix/made-up-rows.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
 /** Characters of the largest size, C4's, so that sizes end below each other though some have a mark. */
@@ -53,7 +54,6 @@ export function printExmixTask(task: ExmixDescription, asJson: boolean): string 
     ['note', task.note],
   ];
   const head = facts.map(([name, value]) => `${name.padEnd(9)} ${value}\n`).join('');
-  if (example === undefined) return head;
   const targets = example.targets === '' ? '' : `  targets: ${example.targets}\n`;
   return `${head}\na made-up row, and what becomes of it:\n  ${JSON.stringify(example.row)}\n  inputs:  ${example.inputs}\n${targets}`;
 }
