@@ -1,13 +1,13 @@
-/** From the command line of `exmix train --chaos …` to that of the run it supervises. Pure. */
+/** Turns the command line of `exmix train --chaos …` into that of the supervised run. Pure. */
 
-/** Flags of chaos with a value, and those without; as yargs reads them. */
+/** Flags of chaos with and without a value, in all spellings that yargs accepts. */
 const WITH_VALUE = ['--chaos', '--chaos-seed', '--chaosSeed'];
 const WITHOUT_VALUE = ['--chaos-verify', '--chaosVerify', '--no-chaos-verify', '--no-chaosVerify'];
-/** Given anew for each of the runs. */
+/** Replaced, because each run has its own folder. */
 const RUN_DIR = ['--run-dir', '--runDir'];
 
 /**
- * @param argv of exmix, from the name of the command on
+ * @param argv arguments of exmix, starting with the command name
  * @returns the same without what chaos adds, in that run folder; faults that come from the coordinator are allowed where `allowFaults`
  */
 export function childCommand(argv: readonly string[], runDir: string, allowFaults: boolean): string[] {

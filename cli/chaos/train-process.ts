@@ -1,4 +1,4 @@
-/** `exmix train` as a child: its end, and its signals. In a group of its own, so that Ctrl-C reaches it once, from its supervisor. */
+/** A child `exmix train`: its end, and signals to it. It has its own process group, so Ctrl-C reaches it only through its supervisor. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../../shared/errors.ts';
@@ -6,19 +6,19 @@ import { TrainerError } from '../../shared/errors.ts';
 const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 
 export interface TrainEnd {
-  /** Exit status; null where a signal ended it. */
+  /** Exit status; null if a signal ended it. */
   readonly status: number | null;
-  /** Chaos has killed it. */
+  /** Whether kill() ended it. */
   readonly isKilled: boolean;
 }
 
 export class TrainProcess {
   readonly #child: ChildProcess;
-  /** @throws INTERNAL where it could not be started */
+  /** @throws INTERNAL if it could not be started */
   readonly ended: Promise<TrainEnd>;
   #isKilled = false;
 
-  /** @param args of exmix; what it prints goes where this process prints */
+  /** @param args arguments of exmix; its output goes to the output of this process */
   constructor(args: readonly string[]) {
     const child = spawn(process.execPath, [EXMIX, ...args], {
       stdio: ['ignore', 'inherit', 'inherit'],
@@ -42,7 +42,7 @@ export class TrainProcess {
     this.#child.kill(name);
   }
 
-  /** As a power cut would. */
+  /** Sends SIGKILL, like a power failure. */
   kill(): void {
     this.#isKilled = true;
     this.#child.kill('SIGKILL');

@@ -1,4 +1,4 @@
-/** `exmix mixture`: what is in a mixture and how often it is drawn; what a run's mixture does, and changing its rates meanwhile. */
+/** `exmix mixture`: rates of a prepared mixture, changes of a run's rates, and a report on a run's mixture. */
 import type { CommandModule } from 'yargs';
 import { ratesCommand } from './mixture-rates.ts';
 import { setCommand } from './mixture-set.ts';
@@ -10,5 +10,5 @@ export const mixtureCommand: CommandModule = {
   command: 'mixture',
   describe: 'Rates of a prepared mixture; what the mixture of a run does; other rates while it goes on',
   builder: (parser) => parser.command(COMMANDS),
-  handler: () => undefined, // a command below it is called
+  handler: () => undefined, // yargs calls a subcommand
 };

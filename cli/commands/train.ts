@@ -1,17 +1,17 @@
-/** `exmix train`: a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
+/** `exmix train`: runs a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
 import { availableParallelism } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
-import { settleCompute } from '../launch/settle-compute.ts';
+import { resolveCompute } from '../launch/resolve-compute.ts';
 import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
-/** Time for the workers to leave by themselves once the run is over, ms. */
+/** After the end of the run, workers have so long to exit without a signal, ms. */
 const WORKER_GRACE_MS = 15_000;
-/** A worker that ends is started again after these pauses, so often without any progress in between. */
+/** Pauses before a worker is restarted, and how often it is restarted without progress. */
 const RESTART = { limit: 5, firstPauseMs: 500, longestPauseMs: 30_000 };
 
 interface TrainArguments extends RunArguments, ChaosArguments {
@@ -26,18 +26,21 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
       .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })
       .option('chaos', {
         type: 'string',
-        describe: 'Disturb the run: fault=probability a step or fault@step, e.g. kill=0.02,join@20 (docs/chaos.md)',
+        describe: 'Inject faults: fault=PROBABILITY per step or fault@STEP, e.g. kill=0.02,join@20 (docs/chaos.md)',
       })
       .option('chaos-seed', { type: 'number', describe: 'Seed of the faults; default 1' })
       .option('chaos-verify', {
         type: 'boolean',
         default: false,
-        describe: 'Afterwards the same run undisturbed: the bits must be the same',
+        describe: 'Afterwards train the same run without faults; its bits must be equal',
       })
       .example('$0 train --preset demo', 'trains the demo in about five minutes')
       .example('$0 train --preset demo --workers 3 --steps 12 --seed 7', 'the same bits as with one worker')
-      .example('$0 train --preset demo --workers 3 --chaos kill=0.05 --chaos-verify', 'kill workers; the bits stay')
-      .example('$0 train --resume runs/demo-20261123-120000 --steps 400', 'goes on where a run stopped'),
+      .example(
+        '$0 train --preset demo --workers 3 --chaos kill=0.05 --chaos-verify',
+        'kills workers; the bits stay the same',
+      )
+      .example('$0 train --resume runs/demo-20261123-120000 --steps 400', 'resumes a run and trains up to step 400'),
   handler: async (args) => {
     const { workers } = args;
     if (!Number.isInteger(workers) || workers < 1)
@@ -51,13 +54,13 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
     }
     refuseWithoutChaos(args);
     const host = { facts: await readEngineFacts(), numWorkers: workers, numCores: availableParallelism() };
-    const settled = settleCompute(config.compute, host);
+    const resolved = resolveCompute(config.compute, host);
     // Loaded here: no other command needs a coordinator.
     const { runCoordinator } = await import('../run-coordinator.ts');
     await runCoordinator({
       args,
-      config: { ...config, compute: settled.compute },
-      settled,
+      config: { ...config, compute: resolved.compute },
+      resolved,
       workerHost: new LocalWorkers({
         count: workers,
         clock: systemClock,
