@@ -1,5 +1,6 @@
 /** `exmix checkpoint`: lists, shows and verifies the checkpoints of a run. */
 import type { Argv, CommandModule } from 'yargs';
+import { formatBytes } from '../../deploy/engine/format-bytes.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
@@ -93,12 +94,6 @@ function formatTable(summaries: readonly CheckpointSummary[], nowMs: number): st
   const format = (row: readonly string[]) =>
     row.map((cell, i) => (i < 3 ? cell.padStart(widths[i]!) : i === 3 ? cell.padEnd(widths[i]!) : cell)).join('  ');
   return `${table.map(format).join('\n')}\n`;
-}
-
-function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = bytes === 0 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power] ?? ''}`;
 }
 
 /** `45 s`, `12 min`, `3 h`, `9 d`. */

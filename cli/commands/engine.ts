@@ -2,8 +2,8 @@
 import { fileURLToPath } from 'node:url';
 import type { Argv, CommandModule } from 'yargs';
 import { addonRecipes, hashRecipes } from '../../deploy/engine/build-addon.ts';
-import { freeBytes } from '../../deploy/engine/disk-room.ts';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
+import { freeBytes } from '../../deploy/engine/free-space.ts';
 import { readHost } from '../../deploy/engine/host.ts';
 import { installEngine, type InstallOutcome } from '../../deploy/engine/install-engine.ts';
 import { ProgressLine } from '../../deploy/engine/progress-line.ts';
