@@ -21,7 +21,7 @@ export interface TraceEvent {
   readonly args?: Readonly<Record<string, unknown>>;
 }
 
-/** Gradients with less between them were handed out together, ms. */
+/** Gradients with a shorter gap form one group, ms. */
 const GROUP_GAP_MS = 1;
 const PHASES_TRACK = 1;
 const GRADIENTS_TRACK = 2;
@@ -92,8 +92,8 @@ function handedOut(records: readonly ProbeRecord[]): HandedOut[] {
     if (record.kind !== 'gradient') continue;
     const { parameter, atMs, endMs } = record;
     const group = groups.at(-1);
-    const goesOn = group !== undefined && atMs - group.endMs < GROUP_GAP_MS && parameter === group.last - 1;
-    if (goesOn) Object.assign(group, { last: parameter, endMs });
+    const isSameGroup = group !== undefined && atMs - group.endMs < GROUP_GAP_MS && parameter === group.last - 1;
+    if (isSameGroup) Object.assign(group, { last: parameter, endMs });
     else groups.push({ first: parameter, last: parameter, startMs: atMs, endMs });
   }
   return groups;

@@ -7,7 +7,7 @@ const WITHOUT_VALUE = ['--chaos-verify', '--chaosVerify', '--no-chaos-verify', '
 const RUN_DIR = ['--run-dir', '--runDir'];
 
 /**
- * @param argv arguments of exmix, starting with the command name
+ * @param argv of exmix, from the name of the command on
  * @returns the same without what chaos adds, in that run folder; faults that come from the coordinator are allowed where `allowFaults`
  */
 export function childCommand(argv: readonly string[], runDir: string, allowFaults: boolean): string[] {

@@ -23,7 +23,7 @@ import { RunProcesses } from './run-processes.ts';
 import { TrainProcess, type TrainEnd } from './train-process.ts';
 
 /** Between two polls of the journal, ms. */
-const POLL_INTERVAL_MS = 50;
+const LOOK_EVERY_MS = 50;
 /** From the end of a killed coordinator to the start of the next one, ms. */
 const RESTART_PAUSE_MS = 1_000;
 /** Exit status if the bits differ from those of the undisturbed run, or the ledger has violations. */
@@ -123,8 +123,8 @@ class ChaosRun {
       const child = new TrainProcess(childCommand(argv, runDir, true));
       this.#child = child;
       while (child.isRunning) {
-        if (!this.#isInterrupted()) await this.#injectAfterCommits();
-        await withinMs(child.ended, POLL_INTERVAL_MS, clock);
+        if (!this.#isInterrupted()) await this.#look();
+        await withinMs(child.ended, LOOK_EVERY_MS, clock);
       }
       const end = await child.ended;
       if (!end.isKilled) return end;
@@ -133,7 +133,7 @@ class ChaosRun {
     return undefined;
   }
 
-  async #injectAfterCommits(): Promise<void> {
+  async #look(): Promise<void> {
     const { config, spec, seed } = this.#init;
     const committed = await this.#watch.poll();
     await this.#recordRecoveries(committed);

@@ -62,7 +62,7 @@ export class RunProcesses {
     return askCoordinator(await this.#address(), path, body);
   }
 
-  /** @throws WORKER_LOST if its process is gone */
+  /** @throws WORKER_LOST where it is gone */
   async signal(workerId: string, name: NodeJS.Signals): Promise<void> {
     const identity = (await this.#identities()).get(workerId);
     if (identity === undefined || !send(identity, name))

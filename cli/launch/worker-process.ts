@@ -43,7 +43,7 @@ export function startProcess({ command, env, logFile, abandoned }: ProcessStart)
     const ended = new Promise<WorkerEnd>((resolve, reject) => {
       const abandon = (): void => {
         child.unref();
-        reject(new TrainerError('ABORTED', 'the process is no longer watched'));
+        reject(noLongerWatched());
       };
       abandoned.addEventListener('abort', abandon, { once: true });
       const end = (how: WorkerEnd): void => {
@@ -93,4 +93,8 @@ export async function withinMs(done: Promise<unknown>, timeoutMs: number, clock:
   const over = new AbortController();
   const late = clock.sleep(timeoutMs, over.signal).catch(() => undefined);
   await Promise.race([done, late]).finally(() => over.abort());
+}
+
+function noLongerWatched(): TrainerError {
+  return new TrainerError('ABORTED', 'the process is no longer watched');
 }
