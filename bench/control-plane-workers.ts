@@ -186,7 +186,6 @@ class Crowd {
         this.#workers.get(id)?.close('NORMAL', 'done');
         break;
       case 'heartbeat':
-      case 'fault':
         break;
     }
   }

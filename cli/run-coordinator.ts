@@ -3,7 +3,7 @@ import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/wor
 import { Run, type StopSignals } from '../coordinator/run.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
-import { checkEngineName } from '../worker/engine/choose-engine.ts';
+import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { optimizerSlots } from '../worker/model/optimizer-slots.ts';
 import { parameterSpecs } from '../worker/model/parameters.ts';
 import { ConsoleReporter } from './console-reporter.ts';

@@ -25,13 +25,18 @@ export class Mailbox<Event> {
     return this.#events.length;
   }
 
-  /** @returns false when the mailbox is full: the event was not taken, and the sender must be cut off */
+  /** @returns false when the mailbox is full: the event was not added, and the sender must be cut off */
   put(event: Event): boolean {
     if (this.#events.length >= this.#capacity) return false;
+    this.putAlways(event);
+    return true;
+  }
+
+  /** Adds an event that must never be lost, also when the mailbox is full. The caller bounds how many of these can wait. */
+  putAlways(event: Event): void {
     this.#events.push(event);
     if (this.#wake !== undefined) setImmediate(this.#wake);
     this.#wake = undefined;
-    return true;
   }
 
   /**

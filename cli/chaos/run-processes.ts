@@ -47,7 +47,7 @@ export class RunProcesses {
 
   /** @returns ids of the members that are processes of this host, sorted @throws CONNECT_FAILED if no coordinator answers */
   async members(): Promise<string[]> {
-    const { workers } = statusSchema.parse(await this.ask('/status'));
+    const { workers } = statusSchema.parse(await askCoordinator(await this.#address(), '/status'));
     const known = await this.#identities();
     const isMember = ({ workerId, host, rank }: (typeof workers)[number]): boolean =>
       rank !== null && host === hostname() && known.has(workerId);
@@ -55,11 +55,6 @@ export class RunProcesses {
       .filter(isMember)
       .map(({ workerId }) => workerId)
       .sort();
-  }
-
-  /** Asks the coordinator of the run. @throws CONNECT_FAILED, and what it answers with */
-  async ask(path: string, body?: unknown): Promise<unknown> {
-    return askCoordinator(await this.#address(), path, body);
   }
 
   /** @throws WORKER_LOST where it is gone */

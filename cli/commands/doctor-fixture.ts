@@ -2,9 +2,14 @@
  * `exmix doctor --fixture DIR`: compares an engine on this machine with Transformers (worker/engine/fixture.ts) and formats the report.
  * The caller prints it, as text or as `JSON.stringify(report)`, and exits with 1 if a check failed.
  */
-import { runFixture, type EngineSettings, type FixtureCheck, type FixtureReport } from '../../worker/engine/fixture.ts';
+import {
+  runFixture,
+  type EngineSettings,
+  type FixtureCheck,
+  type FixtureReport,
+} from '../../worker/engine-choice/fixture.ts';
 
-export type { FixtureReport } from '../../worker/engine/fixture.ts';
+export type { FixtureReport } from '../../worker/engine-choice/fixture.ts';
 
 /**
  * @param dir a folder with the layout of golden/t5-tiny-v1_1

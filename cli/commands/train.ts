@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { CommandModule } from 'yargs';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
+import { readEngineFacts } from '../../worker/engine-choice/read-engine-facts.ts';
 import { LocalWorkers } from '../launch/local-workers.ts';
 import { resolveCompute } from '../launch/resolve-compute.ts';
 import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';

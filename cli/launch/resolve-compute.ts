@@ -3,7 +3,7 @@
  * from then on. So a run that resumes with another number of workers or after an engine was installed computes the same bits. Pure.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { chooseEngine, type EngineFacts } from '../../worker/engine/choose-engine.ts';
+import { chooseEngine, type EngineFacts } from '../../worker/engine-choice/choose-engine.ts';
 
 type Compute = RunConfig['compute'];
 

@@ -111,7 +111,7 @@ export class WorkerHandle {
   }
 
   /** As `drop`, of one that does not answer: its process may have to be ended. */
-  giveUp(code: ErrorCode, reason: string): void {
+  dropAsHung(code: ErrorCode, reason: string): void {
     this.drop(code, reason);
     this.#onHung();
   }

@@ -4,6 +4,7 @@
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import type { WorkerMessage } from '../../shared/protocol/messages.ts';
 
 /** Examples that a sentence names. */
@@ -24,7 +25,16 @@ export type NonFiniteVerdict =
 export class NonFiniteSteps {
   readonly #heard = new Map<number, Map<number, NotFiniteMessage>>();
 
-  take(rank: number, message: NotFiniteMessage): void {
+  /**
+   * @param last the steps that were committed and dealt last: those between are open
+   * @throws MESSAGE_INVALID for a step that is not open
+   */
+  receive(rank: number, message: NotFiniteMessage, last: { readonly committed: number; readonly dealt: number }): void {
+    if (message.step <= last.committed || message.step > last.dealt)
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `rank ${rank}: the gradient of step ${message.step} is not finite, but the open steps are ${last.committed + 1} to ${last.dealt}`,
+      );
     const ofStep = this.#heard.get(message.step) ?? new Map<number, NotFiniteMessage>();
     this.#heard.set(message.step, ofStep.set(rank, message));
   }

@@ -173,7 +173,6 @@ export class ScriptedWorker {
         this.#connection!.close('NORMAL', 'done');
         break;
       case 'heartbeat':
-      case 'fault':
         break;
     }
   }

@@ -2,14 +2,14 @@
  * Computes the run without faults: the coordinator's dealer deals it, one engine computes it, and gradients are added naively in the
  * canonical tree. It uses no network, collective or journal, so simulated runs are compared with it.
  */
-import { type PlannedExample, decodeRows } from '../../mixture/plan/planned-rows.ts';
+import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import { createBatchArrays, fillRow } from '../../mixture/feed/batch.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { BEGINNING, createDealer } from '../../coordinator/deal/step-dealer.ts';
-import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
+import type { Lanes } from '../../coordinator/ledger/step-record.ts';
 import { checksumNaively, sumNaively } from '../../worker/collective/lane-gradients.fixture.ts';
 import { planGradient } from '../../worker/collective/plan-gradient.ts';
 import { numElements } from '../../worker/model/parameters.ts';
@@ -20,7 +20,7 @@ const NO_TIME: Clock = { monotonicMs: () => 0, wallMs: () => 0, sleep: () => Pro
 
 export interface ReferenceStep {
   readonly step: number;
-  readonly lanes: Lanes<PlannedExample>;
+  readonly lanes: Lanes;
   /** Digest of the summed gradient, as ranks report it. */
   readonly gradDigest: number;
   /** Digest of the parameters after the step. */

@@ -125,12 +125,6 @@ const clusterSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe('Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay.'),
-  allowFaults: z
-    .boolean()
-    .default(false)
-    .describe(
-      'Whoever has the token may cause faults on purpose, to prove that the run survives them (train --chaos).',
-    ),
 });
 
 const feedSchema = z.strictObject({

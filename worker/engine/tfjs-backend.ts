@@ -5,9 +5,7 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { TrainerError } from '../../shared/errors.ts';
-import { installWasmKernels } from './wasm-kernels.ts';
 
 /** `tensorflow` is registered by the addon's loader (native/addon). */
 export type TfjsBackend = 'wasm' | 'cpu' | 'tensorflow';
@@ -49,6 +47,7 @@ async function openCpu(): Promise<BackendDescription> {
 
 async function openWasm(): Promise<BackendDescription> {
   tf.enableProdMode();
+  const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   const packageFile = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json');
   setWasmPaths(join(dirname(packageFile), 'dist', '/'));
   const before = new Set(process.listeners('uncaughtException'));
@@ -60,6 +59,7 @@ async function openWasm(): Promise<BackendDescription> {
   for (const listener of process.listeners('unhandledRejection'))
     if (!beforeRejection.has(listener)) process.removeListener('unhandledRejection', listener);
 
+  const { installWasmKernels } = await import('./wasm-kernels.ts');
   installWasmKernels();
   const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
   return describe('wasm', `WebAssembly ${hasSimd === true ? 'with' : 'without'} SIMD on one thread`);

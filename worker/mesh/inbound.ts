@@ -11,7 +11,7 @@ import type { OutboxReader } from './outbox.ts';
  * `direct`: the kernel writes payloads straight to their place in the arena (WebSockets only).
  * `message`: over any Transport; each payload is copied once more.
  */
-export type LinkKind = 'direct' | 'message';
+export type ChannelKind = 'direct' | 'message';
 
 export interface Inbound {
   readonly connection: Connection;
@@ -27,10 +27,10 @@ const MAX_PINGS = 8;
 /** Short enough: no window grows for it. */
 const SHORT_MS = 1;
 
-type FrameHandlers = Pick<FrameSink, 'place' | 'received'>;
+type FrameHandlers = Pick<FrameSink, 'targetFor' | 'received'>;
 
 const NOT_STARTED: FrameHandlers = {
-  place: () => {
+  targetFor: () => {
     throw new TrainerError('FRAME_INVALID', 'expected no frame before this side was ready, got one');
   },
   received: () => undefined,
@@ -51,7 +51,7 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
     headerBytes: FRAME_HEADER_BYTES,
     place: (bytes) => {
       header = decodeFrameHeader(bytes);
-      const target = sink.place(header);
+      const target = sink.targetFor(header);
       stored = isStoredFrame(bytes) ? target : null;
       return stored === null ? target : position;
     },
@@ -103,7 +103,7 @@ export async function dialMessages(
   const receive = (sink: FrameHandlers, message: Uint8Array): void => {
     try {
       const header = decodeFrameHeader(message.subarray(0, FRAME_HEADER_BYTES));
-      const target = sink.place(header);
+      const target = sink.targetFor(header);
       const payload = message.subarray(FRAME_HEADER_BYTES);
       if (payload.byteLength !== target.byteLength)
         throw new TrainerError(

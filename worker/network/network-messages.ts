@@ -6,7 +6,7 @@ import type { ArenaLayout } from '../arena/arena.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 
 /** What the link thread is started with. */
-export interface LinkData {
+export interface NetworkData {
   readonly coordinatorUrl: string;
   readonly token: string;
   readonly workerId: string;
@@ -22,7 +22,7 @@ export interface LinkData {
 type MessageOf<Kind extends WorkerMessage['kind']> = Extract<WorkerMessage, { kind: Kind }>;
 
 /** Compute → link. What carries epoch and generation answers a command of them. */
-export type LinkRequest =
+export type NetworkRequest =
   | MessageOf<'ready' | 'saved' | 'aborted' | 'not-finite'>
   | MessageOf<'failed'>
   /** The gradient was checked and applied; digest and norm are the link's own. */
@@ -42,7 +42,7 @@ export type LinkRequest =
   | { readonly kind: 'leave'; readonly reason: string };
 
 /** Link → compute: commands of the coordinator in their order, and what the collective did. */
-export type LinkEvent =
+export type NetworkEvent =
   | Extract<CoordinatorMessage, { kind: 'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish' }>
   /** Links and state of all members are in place. */
   | {
@@ -58,7 +58,6 @@ export type LinkEvent =
       readonly step: number;
       readonly sumOfSquares: number;
       readonly firstNonFiniteBytes: number | null;
-      readonly exposedMs: number;
     }
   /** The collective or the copying of the state broke; the coordinator has been told and decides. */
   | { readonly kind: 'generation-failed'; readonly generation: number; readonly error: ErrorRecord }
@@ -71,9 +70,9 @@ export type LinkEvent =
   /** The coordinator is gone for good, or the link cannot go on. */
   | { readonly kind: 'lost'; readonly error: ErrorRecord };
 
-export type Deal = Extract<LinkEvent, { kind: 'deal' }>;
+export type Deal = Extract<NetworkEvent, { kind: 'deal' }>;
 
-export type Reduced = Extract<LinkEvent, { kind: 'reduced' }>;
+export type Reduced = Extract<NetworkEvent, { kind: 'reduced' }>;
 
 /** What the runner needs of the link. */
 export interface Reducer {
