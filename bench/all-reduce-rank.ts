@@ -46,7 +46,7 @@ export interface Reply {
   readonly totalMs: number;
   /** User and system time of this process. */
   readonly cpuMs: number;
-  /** The longest to a peer, and the largest window for it. */
+  /** The longest round trip to a peer, and the largest window. */
   readonly roundTripMs: number;
   readonly window: number;
 }

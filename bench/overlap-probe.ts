@@ -1,6 +1,6 @@
 /**
- * Watches a training run from inside, for bench/overlap.ts: loaded into every process and thread of `exmix train` ahead of all else
- * (NODE_OPTIONS --import), it wraps the few methods by which the compute thread and the network thread of a worker tell what they do.
+ * Records events of a training run for bench/overlap.ts. NODE_OPTIONS --import loads it first into every process and thread of `exmix train`.
+ * It wraps the few methods of compute thread and network thread that mark the events.
  *
  * Each thread writes one line per record to its own file in $EXMIX_OVERLAP_FOLDER. Times are of the host's monotonic clock, so they can be
  * compared across threads and processes.

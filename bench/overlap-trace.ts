@@ -1,6 +1,6 @@
 /**
- * What the probes of a run saw, as Chrome trace events (for https://ui.perfetto.dev or chrome://tracing): one process a worker; in it the
- * phases of its compute thread, the gradients as the engine handed them out, and a track for each bucket in its network thread.
+ * Converts the probe records of a run to Chrome trace events (for https://ui.perfetto.dev or chrome://tracing): one process per worker, with
+ * the phases of its compute thread, the gradients that the engine returned, and a track for each bucket in its network thread.
  * Source: the Trace Event Format; `X` is a slice with a duration, `i` a moment, `M` a name. Times are µs.
  */
 import type { ProbeRecord } from './overlap-probe.ts';

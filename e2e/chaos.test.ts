@@ -64,12 +64,12 @@ describe('a run under chaos', () => {
       ({ msg, workerId, signal }) => msg === 'worker exited' && workerId === victim('kill') && signal === 'SIGKILL',
     );
     has('a worker left', ({ msg, workerId }) => msg === 'worker left' && workerId === victim('leave'));
-    has('a second coordinator went on', ({ msg, epoch }) => msg === 'run opened' && Number(epoch) >= 2);
-    has('somebody joined', ({ msg, workerId }) => msg === 'worker joined' && workerId === victim('join'));
+    has('a second coordinator resumed', ({ msg, epoch }) => msg === 'run opened' && Number(epoch) >= 2);
+    has('a worker joined', ({ msg, workerId }) => msg === 'worker joined' && workerId === victim('join'));
     const stops = faults.filter(({ fault }) => fault === 'stop');
     for (const { number, fault, forMs } of stops) {
       const cost = records.find((record) => record.kind === 'recovered' && record.number === number);
-      assert.ok(cost?.kind === 'recovered' && cost.costMs > 400, `${fault} for ${forMs} ms holds the run up`);
+      assert.ok(cost?.kind === 'recovered' && cost.costMs > 400, `${fault} for ${forMs} ms delays the run`);
     }
   });
 

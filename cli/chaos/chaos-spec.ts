@@ -2,8 +2,8 @@
  * Parses the argument of `--chaos`. Pure.
  *
  *   spec = rule {"," rule}
- *   rule = fault "=" probability    with this probability after each committed step, above 0 up to 1
- *        | fault "@" step           once, when this step is committed; again for other steps
+ *   rule = fault "=" probability    after each committed step with this probability, above 0 and at most 1
+ *        | fault "@" step           after the commit of this step; may be given for several steps
  *   fault = kill | stop | leave | join | coordinator-kill
  */
 import { TrainerError } from '../../shared/errors.ts';

@@ -58,9 +58,9 @@ describe('faults after a step', () => {
   const full: Population = { ...THREE, maxWorkers: 3 };
   const cases: readonly [string, Population, readonly string[]][] = [
     ['three of four', THREE, ['kill', 'stop', 'leave', 'join', 'coordinator-kill']],
-    ['one worker: it does not leave', one, ['kill', 'stop', 'join', 'coordinator-kill']],
-    ['nobody: no worker is hit', nobody, ['join', 'coordinator-kill']],
-    ['no room: nobody joins', full, ['kill', 'stop', 'leave', 'coordinator-kill']],
+    ['one worker: it is not sent away', one, ['kill', 'stop', 'join', 'coordinator-kill']],
+    ['no workers: no worker is hit', nobody, ['join', 'coordinator-kill']],
+    ['the maximum of workers: none joins', full, ['kill', 'stop', 'leave', 'coordinator-kill']],
   ];
   for (const [name, population, expected] of cases)
     test(name, () => {

@@ -1,6 +1,7 @@
 /**
- * Chaos around a run: the same `exmix train` as a child, disturbed from outside. Watches the journal for commits, decides by the seeded rule
- * (decide-faults.ts) what each is followed by, injects it by signals, and starts a coordinator again that it has killed. Each step is decided once, also where it is committed again from a checkpoint. Nothing is left behind at the end.
+ * Supervises `exmix train` as a child and injects faults from outside. Reads new commits from the journal, decides the faults of each by a
+ * seeded rule (decide-faults.ts), injects them by signals, and restarts a coordinator that it has killed. Faults of a step are decided once,
+ * even if the step is committed again after a return to a checkpoint. No process is left at the end.
  */
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,11 +16,11 @@ import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
 import { withinMs } from '../launch/worker-process.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
-import { childCommand } from './child-command.ts';
+
 import { CommitWatch } from './commit-watch.ts';
 import { decideFaults, type Fault } from './decide-faults.ts';
 import { RunProcesses } from './run-processes.ts';
-import { TrainProcess, type TrainEnd } from './train-process.ts';
+import { childCommand, TrainProcess, type TrainEnd } from './train-process.ts';
 
 /** Between two polls of the journal, ms. */
 const LOOK_EVERY_MS = 50;

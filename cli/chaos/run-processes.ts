@@ -57,7 +57,7 @@ export class RunProcesses {
       .sort();
   }
 
-  /** @throws WORKER_LOST where it is gone */
+  /** @throws WORKER_LOST if its process is gone */
   async signal(workerId: string, name: NodeJS.Signals): Promise<void> {
     const identity = (await this.#identities()).get(workerId);
     if (identity === undefined || !send(identity, name))

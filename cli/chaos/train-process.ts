@@ -1,4 +1,7 @@
-/** A child `exmix train`: its end, and signals to it. It has its own process group, so Ctrl-C reaches it only through its supervisor. */
+/**
+ * A child `exmix train`: its command line, its end, and signals to it. It has its own process group, so Ctrl-C reaches it only through its
+ * supervisor.
+ */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../../shared/errors.ts';
@@ -47,4 +50,27 @@ export class TrainProcess {
     this.#isKilled = true;
     this.#child.kill('SIGKILL');
   }
+}
+
+/** Flags of chaos with and without a value, in all spellings that yargs accepts. */
+const WITH_VALUE = ['--chaos', '--chaos-seed', '--chaosSeed'];
+const WITHOUT_VALUE = ['--chaos-verify', '--chaosVerify', '--no-chaos-verify', '--no-chaosVerify'];
+/** Replaced, because each run has its own folder. */
+const RUN_DIR = ['--run-dir', '--runDir'];
+
+/**
+ * @param argv arguments of exmix, starting with the command name
+ * @returns the same command without the flags of chaos, for that run folder
+ */
+export function childCommand(argv: readonly string[], runDir: string): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    const argument = argv[i]!;
+    const name = argument.split('=', 1)[0]!;
+    if ([...WITH_VALUE, ...RUN_DIR].includes(name)) {
+      if (!argument.includes('=')) i++; // its value
+    } else if (!WITHOUT_VALUE.includes(name)) kept.push(argument);
+    else if (!argument.includes('=') && /^(?:true|false)$/u.test(argv[i + 1] ?? '')) i++;
+  }
+  return [...kept, '--run-dir', runDir];
 }

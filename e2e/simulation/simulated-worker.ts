@@ -1,6 +1,6 @@
 /**
- * A worker of the simulation: the real worker, network session, collective and step runner; the toy engine and feed; shards on a simulated
- * disk. What compute and network thread say to each other arrives a little later, in its order, as between threads.
+ * A worker of the simulation: the real worker, network session, collective and step runner, with toy engine and feed and a simulated disk.
+ * Messages between compute and network thread arrive a little later and in order, as between real threads.
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';

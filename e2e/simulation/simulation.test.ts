@@ -73,7 +73,7 @@ describe('simulated run', () => {
     }
   });
 
-  test('a flipped bit on the wire ends its generation with FRAME_INVALID, and the run has the bits of the reference', async () => {
+  test('a flipped bit on the wire ends its generation with FRAME_INVALID, and the run has the bits of the reference run', async () => {
     const codes = new Set<unknown>();
     const onLog: RunScheduleInit['onLog'] = ({ msg, code }) => {
       if (msg === 'generation ended') codes.add(code);
@@ -85,7 +85,7 @@ describe('simulated run', () => {
     assert.deepEqual(problemsOf(outcome), []);
   });
 
-  test('a partition of one worker from all holds the run up, and the run has the bits of the reference', async () => {
+  test('a partition of one worker from all delays the run, and the run has the bits of the reference run', async () => {
     const undisturbed = await runSchedule({ seed: 1, faults: [] }, storm);
     const forMs = 400;
     const faults = [
@@ -93,8 +93,8 @@ describe('simulated run', () => {
     ] as const;
     const outcome = await runSchedule({ seed: 1, faults }, storm);
     assert.deepEqual(outcome.injection.happened, faults);
-    const heldUpMs = outcome.simulation.time.nowMs - undisturbed.simulation.time.nowMs;
-    assert.ok(heldUpMs > forMs / 2, `held up for ${heldUpMs} ms`);
+    const delayMs = outcome.simulation.time.nowMs - undisturbed.simulation.time.nowMs;
+    assert.ok(delayMs > forMs / 2, `delayed by ${delayMs} ms`);
     assert.deepEqual(problemsOf(outcome), []);
   });
 

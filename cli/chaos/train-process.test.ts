@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { childCommand } from './child-command.ts';
+import { childCommand } from './train-process.ts';
 
 describe('command line of the run under chaos', () => {
   const cases: readonly [string, string][] = [
