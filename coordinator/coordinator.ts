@@ -6,6 +6,7 @@ import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
 import { failRun, finishRun, planRewind, type EndOfRun, type EpochEnding, type Rewind } from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
+import { endGeneration } from './generation/end-generation.ts';
 import { formGeneration } from './generation/form-generation.ts';
 import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';

@@ -3,7 +3,7 @@ import { checkConfig, workerHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage, WorkerStall } from '../shared/protocol/messages.ts';
+import type { MessageOf, WorkerStall } from '../shared/protocol/messages.ts';
 import { abortable } from '../shared/abort.ts';
 import type { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { TrainingState } from './compute/training-state.ts';
@@ -23,7 +23,7 @@ export interface Prepared {
   readonly feed: Pick<Feed, 'deal' | 'drop' | 'next' | 'release'>;
   readonly writer: Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
   readonly state: TrainingState;
-  readonly facts: Omit<Extract<WorkerMessage, { kind: 'ready' }>, 'kind' | 'epoch' | 'held'>;
+  readonly facts: Omit<MessageOf<'ready'>, 'kind' | 'epoch' | 'held'>;
 }
 
 export interface PrepareInit {

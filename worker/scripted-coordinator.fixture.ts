@@ -5,6 +5,7 @@ import {
   workerMessageSchema,
   type CoordinatorMessage,
   type Member,
+  type MessageOf,
   type WorkerMessage,
 } from '../shared/protocol/messages.ts';
 import { TrainerError } from '../shared/errors.ts';
@@ -14,13 +15,12 @@ import type { CloseInfo, Connection, Listener, Transport } from '../shared/trans
 const RECEIVE_DEADLINE_MS = 20_000;
 
 type Kind = WorkerMessage['kind'];
-type MessageOf<K extends Kind> = Extract<WorkerMessage, { kind: K }>;
 
 /** One connection of a worker. */
 export class ScriptedPeer {
   /** All messages in their order, heartbeats left out. */
   readonly received: Exclude<WorkerMessage, { kind: 'heartbeat' }>[] = [];
-  readonly heartbeats: MessageOf<'heartbeat'>[] = [];
+  readonly heartbeats: MessageOf<'heartbeat', WorkerMessage>[] = [];
   /** Answers heartbeats as a coordinator does. */
   answersHeartbeats = true;
   readonly #connection: Connection;

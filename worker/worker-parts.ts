@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { Thread } from '../shared/thread/thread.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import type { MessageOf } from '../shared/protocol/messages.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
@@ -24,7 +24,7 @@ export interface WorkerParts {
   readonly loadState: typeof loadState;
   createWriter(engine: Engine): Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
   /** What the worker expects of itself, by a short measurement. */
-  predict(config: RunConfig, engine: string): Promise<Extract<WorkerMessage, { kind: 'ready' }>['predicted']>;
+  predict(config: RunConfig, engine: string): Promise<MessageOf<'ready'>['predicted']>;
 }
 
 export interface WorkerPartsInit extends Omit<NetworkData, 'progress'> {

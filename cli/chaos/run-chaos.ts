@@ -8,12 +8,12 @@ import { join } from 'node:path';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
-import { withinMs } from '../launch/worker-process.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
 
@@ -23,7 +23,7 @@ import { RunProcesses } from './run-processes.ts';
 import { childCommand, TrainProcess, type TrainEnd } from './train-process.ts';
 
 /** Between two polls of the journal, ms. */
-const LOOK_EVERY_MS = 50;
+const POLL_INTERVAL_MS = 50;
 /** From the end of a killed coordinator to the start of the next one, ms. */
 const RESTART_PAUSE_MS = 1_000;
 /** Exit status if the bits differ from those of the undisturbed run, or the ledger has violations. */
@@ -123,8 +123,8 @@ class ChaosRun {
       const child = new TrainProcess(childCommand(argv, runDir));
       this.#child = child;
       while (child.isRunning) {
-        if (!this.#isInterrupted()) await this.#look();
-        await withinMs(child.ended, LOOK_EVERY_MS, clock);
+        if (!this.#isInterrupted()) await this.#observe();
+        await waitAtMost(child.ended, POLL_INTERVAL_MS, clock);
       }
       const end = await child.ended;
       if (!end.isKilled) return end;
@@ -133,7 +133,7 @@ class ChaosRun {
     return undefined;
   }
 
-  async #look(): Promise<void> {
+  async #observe(): Promise<void> {
     const { config, spec, seed } = this.#init;
     const committed = await this.#watch.poll();
     await this.#recordRecoveries(committed);

@@ -6,13 +6,14 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identity.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 import type { CoordinatorAddress } from '../../coordinator/run-folder/announcement.ts';
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
-import { adoptProcess, startProcess, withinMs, type WorkerProcess } from '../launch/worker-process.ts';
+import { adoptProcess, startProcess, type WorkerProcess } from '../launch/worker-process.ts';
 
 const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** After the end of the run, workers have so long to exit without a signal, ms. */
@@ -124,11 +125,11 @@ export class RunProcesses {
     const signalAll = (name: 'SIGTERM' | 'SIGKILL'): void => {
       for (const worker of workers) if (worker.identity !== null && isProvenAlive(worker.identity)) worker.signal(name);
     };
-    await withinMs(all, graceMs, clock);
+    await waitAtMost(all, graceMs, clock);
     signalAll('SIGTERM');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
     signalAll('SIGKILL');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
   }
 
   async #address(): Promise<CoordinatorAddress> {

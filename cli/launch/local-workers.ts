@@ -7,6 +7,7 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { WorkerHost, WorkerHostStart } from '../../coordinator/membership/worker-host.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
@@ -20,7 +21,7 @@ import {
   type WorkerEnd,
 } from './restart-rule.ts';
 import { localWorkerId, removeWorkerFile, writeWorkerFile } from './worker-files.ts';
-import { adoptProcess, startProcess, withinMs, type WorkerProcess } from './worker-process.ts';
+import { adoptProcess, startProcess, type WorkerProcess } from './worker-process.ts';
 
 const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** From SIGTERM to SIGKILL, and from SIGKILL to the end of the wait, ms. */
@@ -134,11 +135,11 @@ export class LocalWorkers implements WorkerHost {
     const { clock, graceMs } = this.#init;
     const workers = [...this.#workers.values()];
     const all = Promise.all(workers.map(({ over }) => over));
-    await withinMs(all, graceMs, clock);
+    await waitAtMost(all, graceMs, clock);
     this.#signalAll('SIGTERM');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
     this.#signalAll('SIGKILL');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
     for (const { workerId, pid, state } of this.list())
       if (state === 'running') this.#start.log.error({ workerId, pid }, 'worker does not end');
     this.#abandoned.abort();

@@ -2,7 +2,7 @@
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { FailedMessage, StateSource } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -73,7 +73,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
-    const waitingFor = `waiting for links and state of ${nameSome([...waiting].map(({ workerId }) => workerId))}`;
+    const waitingFor = `waiting for links and state of ${listNames([...waiting].map(({ workerId }) => workerId))}`;
     if (server.events.size === 0) phase.waitFor(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;

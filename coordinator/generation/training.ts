@@ -4,7 +4,7 @@
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Saver } from '../checkpoint/saver.ts';
@@ -114,7 +114,7 @@ export class Training {
     const maxWorkers = config.cluster.maxWorkers ?? config.training.numLanes;
     const isFull = generation.members.length >= maxWorkers;
     const joiners = isFull ? [] : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
-    return joiners.length > 0 ? `${nameSome(joiners)} joins` : this.#speedWatch.rebalanceReason;
+    return joiners.length > 0 ? `${listNames(joiners)} joins` : this.#speedWatch.rebalanceReason;
   }
 
   #endAtBoundary(): GenerationEnding | undefined {

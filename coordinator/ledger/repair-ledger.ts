@@ -3,9 +3,9 @@
  * written but never committed: the repair removes both and seals the segment. Runs under the lock of the run folder, before the journal
  * holds the new epoch, so the newest segment belongs to the epoch that the journal opened last.
  */
-import { open, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { toStorageError } from '../../shared/atomic-file.ts';
+import { toStorageError, withFile } from '../../shared/atomic-file.ts';
 import { listSegments, readSegmentBytes } from './segment-files.ts';
 import { encodeSeal, endsInHeader, parseSegment, sha256Of, type ParsedSegment } from './segment-format.ts';
 
@@ -96,14 +96,11 @@ function explain(
 
 async function rewriteEnd(path: string, length: number, seal: Buffer): Promise<void> {
   try {
-    const file = await open(path, 'r+');
-    try {
+    await withFile(path, 'r+', async (file) => {
       await file.truncate(length);
       await file.write(seal, 0, seal.length, length);
       await file.sync();
-    } finally {
-      await file.close();
-    }
+    });
   } catch (error) {
     throw toStorageError(error, 'seal', path);
   }

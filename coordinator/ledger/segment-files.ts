@@ -1,7 +1,7 @@
 /** The segments of a ledger on disk: their names, and reading them. */
-import { open, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { systemCode, toStorageError, withFile } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { RunPaths } from '../run-folder/run-folder.ts';
 import { isOlderFormat, parseHeader, type SegmentHeader } from './segment-format.ts';
@@ -56,12 +56,7 @@ export async function readSegmentHeader(path: string): Promise<SegmentHeader | s
   const bytes = Buffer.alloc(HEADER_GUESS_BYTES);
   let numBytes: number;
   try {
-    const file = await open(path, 'r');
-    try {
-      ({ bytesRead: numBytes } = await file.read(bytes, 0, bytes.length, 0));
-    } finally {
-      await file.close();
-    }
+    ({ bytesRead: numBytes } = await withFile(path, 'r', (file) => file.read(bytes, 0, bytes.length, 0)));
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }

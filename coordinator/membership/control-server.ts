@@ -2,6 +2,7 @@
  * The coordinator's side of the control sockets: from connections to events in a mailbox, in the order they came.
  * A connection is nobody until it has said a valid `join`; what breaks a rule is closed with its code and logged, and harms no one else.
  */
+import { waitAtMost } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -96,10 +97,7 @@ export class ControlServer {
   async dismiss(reason: string): Promise<void> {
     const workers = this.workers();
     for (const worker of workers) worker.send({ kind: 'finish', reason });
-    const timer = new AbortController();
-    const late = this.#init.clock.sleep(FINISH_DEADLINE_MS, timer.signal).catch(() => undefined);
-    await Promise.race([Promise.all(workers.map(({ closed }) => closed)), late]);
-    timer.abort();
+    await waitAtMost(Promise.all(workers.map(({ closed }) => closed)), FINISH_DEADLINE_MS, this.#init.clock);
     for (const worker of this.workers()) worker.close(reason);
   }
 

@@ -10,7 +10,7 @@ import { carriedWindow, carryCursor, compareTasks, type TaskChange } from '../..
 import type { PlanCursor } from '../../mixture/plan/planner.ts';
 import { readCheckpoint } from '../../shared/checkpoint/read.ts';
 import type { RunRecord } from '../../shared/checkpoint/run-record.ts';
-import { checkConfig, numericsHash } from '../../shared/config/load-config.ts';
+import { checkConfig, numericsHash, numericsOf } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { planConfigOf } from '../deal/plan-config.ts';
@@ -143,9 +143,7 @@ function keepKnown(change: RateChange, { taskNames }: PreparedMixture): RateChan
 function checkFits(path: string, before: RunConfig, config: RunConfig, allowMixtureChange: boolean): void {
   const comparable = allowMixtureChange ? { ...before, mixture: config.mixture } : before;
   if (numericsHash(comparable) === numericsHash(config)) return;
-  const differences = listDifferences(comparable, config).filter(
-    (difference) => !FREE_FIELDS.some((field) => difference.startsWith(field)),
-  );
+  const differences = listDifferences(numericsOf(comparable), numericsOf(config));
   const isRates = differences.some((difference) => difference.startsWith('mixture.'));
   throw new TrainerError(
     'CHECKPOINT_MISMATCH',
@@ -153,25 +151,6 @@ function checkFits(path: string, before: RunConfig, config: RunConfig, allowMixt
       (isRates ? '; to continue with another mixture all the same, add --allow-mixture-change' : ''),
   );
 }
-
-/** Sections that may change between sessions of a run without changing its bits. */
-const FREE_FIELDS = [
-  'name',
-  'cluster.',
-  'feed.',
-  'collective.',
-  'checkpoint.',
-  'compute.',
-  'training.steps',
-  'training.proveEverySteps',
-  'training.onNonFinite',
-  // Which examples they are is compared by the hash of the prepared mixture.
-  'mixture.path',
-  'mixture.tokenizer',
-  'mixture.given',
-  'mixture.tasks',
-  'mixture.prepared',
-];
 
 /** `path: a → b` for each leaf that differs. */
 function listDifferences(before: unknown, after: unknown, path = ''): string[] {

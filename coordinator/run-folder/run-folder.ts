@@ -10,9 +10,16 @@
  * | `ledger/`           | the examples of each committed step (ledger/)         |
  * | `lock`              | the coordinator that owns the folder (run-lock.ts)    |
  */
-import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { removeLeftovers, replaceFile, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import {
+  removeLeftovers,
+  replaceFile,
+  syncFolder,
+  systemCode,
+  toStorageError,
+  withFile,
+} from '../../shared/atomic-file.ts';
 import { stepOfFolder, UNFINISHED_PREFIXES } from '../../shared/checkpoint/layout.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { acquireRunLock, type RunLock } from './run-lock.ts';
@@ -143,14 +150,11 @@ export async function resolveResume(path: string): Promise<ResumeTarget> {
 export async function checkFreeSpace(folder: string, requiredBytes: number): Promise<void> {
   const probe = join(folder, `.probe-${process.pid}`);
   try {
-    const file = await open(probe, 'w');
-    try {
+    const write = async (file: FileHandle): Promise<void> => {
       await file.writeFile('exmix');
       await file.sync();
-    } finally {
-      await file.close();
-      await rm(probe, { force: true });
-    }
+    };
+    await withFile(probe, 'w', write).finally(() => rm(probe, { force: true }));
     const { bavail, bsize } = await statfs(folder);
     const freeBytes = bavail * bsize;
     if (freeBytes < requiredBytes)

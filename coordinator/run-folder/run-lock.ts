@@ -8,11 +8,18 @@
  * open are no longer journal and ledger (open-run.ts).
  */
 import { randomUUID } from 'node:crypto';
-import { link, open, rename, rm, stat } from 'node:fs/promises';
+import { link, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { readIfThere, systemCode, syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import {
+  readIfThere,
+  systemCode,
+  syncFolder,
+  toStorageError,
+  writeNewFile,
+  withFile,
+} from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { ownIdentity, processIdentitySchema, whyGone } from '../../shared/process-identity.ts';
 
@@ -153,12 +160,7 @@ async function readOwner(path: string): Promise<LockOwner | undefined> {
 
 /** Sets the modification time to the file system's time, which `utimes` cannot do: writes the first byte unchanged. */
 async function touch(path: string): Promise<void> {
-  const file = await open(path, 'r+');
-  try {
-    await file.write('{', 0);
-  } finally {
-    await file.close();
-  }
+  await withFile(path, 'r+', (file) => file.write('{', 0));
 }
 
 async function mtimeMs(path: string): Promise<number> {

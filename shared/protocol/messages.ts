@@ -163,7 +163,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
 /** What a heartbeat says of a source of data that does not answer. */
-export type WorkerStall = NonNullable<Extract<WorkerMessage, { kind: 'heartbeat' }>['stall']>;
+export type WorkerStall = NonNullable<MessageOf<'heartbeat', WorkerMessage>['stall']>;
 
 /** The rows of one lane, as mixture/plan encodes them. */
 const dealtLaneSchema = z.object({ lane: count, rows: z.instanceof(Uint8Array) });
@@ -225,10 +225,16 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
 ]);
 export type CoordinatorMessage = z.output<typeof coordinatorMessageSchema>;
 
-export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
+/** The control message of a kind; of `heartbeat`, which both sides send, MessageOf<'heartbeat', WorkerMessage> is the worker's. */
+export type MessageOf<
+  Kind extends Sender['kind'],
+  Sender extends WorkerMessage | CoordinatorMessage = WorkerMessage | CoordinatorMessage,
+> = Extract<Sender, { kind: Kind }>;
 
-export type FailedMessage = Extract<WorkerMessage, { kind: 'failed' }>;
+export type SavedMessage = MessageOf<'saved'>;
 
-export type StepReport = Extract<WorkerMessage, { kind: 'report' }>;
+export type FailedMessage = MessageOf<'failed'>;
 
-export type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;
+export type StepReport = MessageOf<'report'>;
+
+export type ReadyMessage = MessageOf<'ready'>;

@@ -9,6 +9,7 @@
  * announced yet, and nothing else touches slot 0. Steps of a generation are numbered without gaps. After a failure the object is dead: all
  * channels are closed, and another generation repeats the step.
  */
+import { abortedError } from '../../shared/abort.ts';
 import { type Clock, systemClock } from '../../shared/clock.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import type { LaneTree } from '../../shared/lane-tree.ts';
@@ -118,7 +119,7 @@ export class Collective {
       );
     const running = new RunningStep(new StepTally(this.#init, this.#shape, this.#clock));
     this.#running = running;
-    const onAbort = (): void => this.#fail(new TrainerError('ABORTED', `all-reduce of step ${step} was called off`));
+    const onAbort = (): void => this.#fail(abortedError(`all-reduce of step ${step}`, signal));
     if (signal?.aborted === true) onAbort();
     else signal?.addEventListener('abort', onAbort, { once: true });
     void running.settled.finally(() => signal?.removeEventListener('abort', onAbort));

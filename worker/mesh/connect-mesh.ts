@@ -1,4 +1,5 @@
 /** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
+import { abortable, abortedError } from '../../shared/abort.ts';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
@@ -82,7 +83,7 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
         const inbound = await dialInbound(init, peer.rank, routes[0]!, giveUp);
         inbounds.set(peer.rank, inbound);
         check();
-        await Promise.race([inbound.connection.closed, fired(giveUp)]);
+        await abortable(inbound.connection.closed, giveUp, 'watching a connection').catch(() => undefined);
         if (!inbound.connection.isOpen) inbounds.delete(peer.rank);
       } catch (error) {
         const failure = toTrainerError(error);
@@ -114,14 +115,6 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   // The mesh was whole and a peer that began again left it at that moment: there is time for it to come back.
   if (error.retryable && clock.monotonicMs() < deadlineMs) return connectUntil(deadlineMs, clock, init);
   throw error;
-}
-
-/** Resolves when the signal fires. */
-function fired(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
 
 function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal: AbortSignal): Promise<Inbound> {
@@ -170,7 +163,7 @@ function describeFailure(
   failures: ReadonlyMap<number, TrainerError>,
 ): TrainerError {
   const where = `data mesh of generation ${generation}, rank ${rank}`;
-  if (signal?.aborted === true) return new TrainerError('ABORTED', `${where}: connecting was called off`);
+  if (signal?.aborted === true) return abortedError(`${where}: connecting`, signal);
   for (const [peer, final] of failures)
     if (!final.retryable)
       return new TrainerError(final.code, `${where}: ${final.message}`, { cause: final, peers: [peer] });

@@ -68,21 +68,17 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
 
 /** The shortest of a few pings. The connection is closed where it throws. @throws CONNECT_FAILED, ABORTED */
 async function measureRoundTrip(connection: Connection, { timeoutMs, signal }: DialInit): Promise<number> {
-  const onAbort = (): void => connection.close('ABORTED', 'connecting was called off');
-  signal?.addEventListener('abort', onAbort, { once: true });
   try {
     let shortestMs = Infinity;
     for (let i = 0; i < MAX_PINGS && shortestMs > SHORT_MS; i++)
-      shortestMs = Math.min(shortestMs, await connection.ping(timeoutMs));
+      shortestMs = Math.min(shortestMs, await connection.ping(timeoutMs, signal));
     return shortestMs;
   } catch (error) {
-    const { message } = toTrainerError(error);
-    connection.close('CONNECT_FAILED', message);
-    if (signal?.aborted === true) throw new TrainerError('ABORTED', 'connecting was called off', { cause: error });
+    const { code, message } = toTrainerError(error);
+    connection.close(code === 'ABORTED' ? code : 'CONNECT_FAILED', message);
+    if (code === 'ABORTED') throw error;
     // Without a cause: somebody answered.
     throw new TrainerError('CONNECT_FAILED', `the round trip could not be measured: ${message}`, { retryable: true });
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
   }
 }
 

@@ -15,6 +15,7 @@ import {
   coordinatorMessageSchema,
   PROTOCOL_VERSION,
   type CoordinatorMessage,
+  type MessageOf,
   type WorkerMessage,
   type WorkerStall,
 } from '../../shared/protocol/messages.ts';
@@ -39,7 +40,7 @@ export interface CoordinatorLineInit {
   /** @throws for a message that is out of order: then the line is over */
   readonly onMessage: (message: CoordinatorMessage) => void;
   /** What a heartbeat says. */
-  readonly beat: () => Extract<WorkerMessage, { kind: 'heartbeat' }>;
+  readonly beat: () => MessageOf<'heartbeat', WorkerMessage>;
   /** The coordinator is not there and is dialled again. */
   readonly onWaiting: (reason: string) => void;
 }

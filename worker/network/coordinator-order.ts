@@ -3,7 +3,7 @@
  * members are formed deals and saves, perhaps one abort; finish at any time. Epochs never go back, the run stays the same. Pure.
  */
 import { TrainerError } from '../../shared/errors.ts';
-import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
+import type { CoordinatorMessage, MessageOf } from '../../shared/protocol/messages.ts';
 
 /** What this worker has been received so far. */
 export interface ReceivedSoFar {
@@ -33,10 +33,7 @@ export function checkOrder(message: CoordinatorMessage, received: ReceivedSoFar)
   throw new TrainerError('MESSAGE_INVALID', `expected ${expected}, the coordinator sent ${found}${epoch}`);
 }
 
-function checkWelcome(
-  { epoch, runId }: Extract<CoordinatorMessage, { kind: 'welcome' }>,
-  received: ReceivedSoFar,
-): void {
+function checkWelcome({ epoch, runId }: MessageOf<'welcome'>, received: ReceivedSoFar): void {
   if (received.isWelcomed)
     throw new TrainerError('MESSAGE_INVALID', 'expected one welcome, the coordinator sent a second');
   if (received.runId !== undefined && received.runId !== runId)

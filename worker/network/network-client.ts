@@ -2,6 +2,7 @@
  * The compute thread's side of the link: takes the coordinator's commands in their order, each with the signal that calls it off, and
  * waits for sums and states. A command that is called off while it waits or runs is known to be so at once, ahead of the queue.
  */
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
@@ -129,10 +130,7 @@ export class NetworkClient implements Reducer {
   /** Closes the sockets in good order, then ends the thread. @param reason for the coordinator */
   async leave(reason: string): Promise<void> {
     this.post({ kind: 'leave', reason });
-    const gone = new AbortController();
-    const late = this.#init.clock.sleep(LEAVE_DEADLINE_MS, gone.signal).catch(() => undefined);
-    await Promise.race([this.#port.exited, late]);
-    gone.abort();
+    await waitAtMost(this.#port.exited, LEAVE_DEADLINE_MS, this.#init.clock);
     await this.#port.stop();
   }
 

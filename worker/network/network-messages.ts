@@ -1,6 +1,6 @@
 /** What the compute thread and the link thread say to each other. The link owns all sockets; compute owns the engine. */
 import type { ErrorRecord } from '../../shared/errors.ts';
-import type { CoordinatorMessage, WorkerMessage, WorkerStall } from '../../shared/protocol/messages.ts';
+import type { MessageOf, WorkerStall } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../arena/arena.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
@@ -18,8 +18,6 @@ export interface NetworkData {
   /** Memory of the ProgressCell. */
   readonly progress: SharedArrayBuffer;
 }
-
-type MessageOf<Kind extends WorkerMessage['kind']> = Extract<WorkerMessage, { kind: Kind }>;
 
 /** Compute → link. What carries epoch and generation answers a command of them. */
 export type NetworkRequest =
@@ -43,7 +41,7 @@ export type NetworkRequest =
 
 /** Link → compute: commands of the coordinator in their order, and what the collective did. */
 export type NetworkEvent =
-  | Extract<CoordinatorMessage, { kind: 'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish' }>
+  | MessageOf<'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish'>
   /** Links and state of all members are in place. */
   | {
       readonly kind: 'formed';
@@ -82,4 +80,4 @@ export interface Reducer {
   reduced(step: number, signal: AbortSignal): Promise<Reduced>;
 }
 
-export type FormMessage = Extract<CoordinatorMessage, { kind: 'form' }>;
+export type FormMessage = MessageOf<'form'>;

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
-import type { CoordinatorMessage, Member } from '../../shared/protocol/messages.ts';
+import type { Member, MessageOf } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { ArenaPool, Arena } from '../arena/arena.ts';
@@ -45,7 +45,6 @@ export const laneSum = (step: number): Float32Array =>
   sumNaively(Array.from({ length: NUM_LANES }, (_, lane) => makeLaneGradient(plan, 1, step, lane)));
 
 type EventOf<K extends NetworkEvent['kind']> = Extract<NetworkEvent, { kind: K }>;
-type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
 
 /** A session, what it emits, and its compute thread. */
 export class Subject {

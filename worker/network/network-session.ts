@@ -9,7 +9,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
-import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { CoordinatorMessage, MessageOf, WorkerMessage } from '../../shared/protocol/messages.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
 import { ProgressCell } from './progress-cell.ts';
 import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
@@ -28,7 +28,7 @@ export interface NetworkSessionInit {
   readonly onEnd: () => void;
 }
 
-type Report = Extract<WorkerMessage, { kind: 'report' }>;
+type Report = MessageOf<'report'>;
 
 export class NetworkSession {
   readonly #init: NetworkSessionInit;
@@ -184,7 +184,7 @@ export class NetworkSession {
     }
   }
 
-  #welcome(message: Extract<CoordinatorMessage, { kind: 'welcome' }>): void {
+  #welcome(message: MessageOf<'welcome'>): void {
     this.#config = checkConfig(message.config, 'the config from the coordinator');
     this.#generation?.end(`the coordinator of epoch ${message.epoch} begins anew`);
     this.#runId = message.runId;
@@ -196,7 +196,7 @@ export class NetworkSession {
     for (const report of this.#reports) this.#send(report);
   }
 
-  #form(message: Extract<CoordinatorMessage, { kind: 'form' }>): void {
+  #form(message: MessageOf<'form'>): void {
     const { dataPlane, emit } = this.#init;
     this.#generation = new GenerationSession({
       form: message,
