@@ -4,7 +4,7 @@
  * Assumption: ranks go wrong independently (a bit flips, a device computes wrongly), so the bytes of more than half of all ranks are right.
  * Without such a majority, as with two ranks that differ, no rank can be called right or wrong.
  */
-import { listNames, listRanks } from '../../shared/list-names.ts';
+import { listRanks } from '../../shared/list-names.ts';
 
 /** Digests that a sentence names at most. */
 const MAX_NAMED_GROUPS = 8;
@@ -50,8 +50,9 @@ export function judgeDigests(reports: readonly DigestReport[]): DigestVerdict {
     .sort((a, b) => b.ranks.length - a.ranks.length || a.ranks[0]! - b.ranks[0]!);
   const [largest, ...others] = groups;
   if (largest === undefined || others.length === 0) return { kind: 'agree' };
-  const named = groups.map(({ digest, ranks }) => `${digest} on ${listRanks(ranks)}`);
-  const held = listNames(named, { most: MAX_NAMED_GROUPS, separator: '; ' });
+  const named = groups.slice(0, MAX_NAMED_GROUPS).map(({ digest, ranks }) => `${digest} on ${listRanks(ranks)}`);
+  const numMore = groups.length - named.length;
+  const held = [...named, ...(numMore > 0 ? [`${numMore} more`] : [])].join('; ');
   const share = `${largest.ranks.length} of ${reports.length} ranks`;
   if (2 * largest.ranks.length > reports.length) {
     const ranks = others.flatMap((group) => group.ranks).sort((a, b) => a - b);
