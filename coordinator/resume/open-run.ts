@@ -10,7 +10,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { findLatestCheckpoint } from '../../shared/checkpoint/read.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { replaceFile, disownFile } from '../../shared/atomic-file.ts';
+import { replaceFile, replaceByCopy } from '../../shared/atomic-file.ts';
 import { Journal } from '../journal/journal.ts';
 import { LedgerWriter, sessionStart } from '../ledger/ledger-writer.ts';
 import type { PastGeneration } from '../membership/generation.ts';
@@ -170,7 +170,7 @@ async function startInFolder(folder: RunFolder, init: StartInit, notes: string[]
 /** @throws PATH_UNUSABLE, DISK_FULL */
 export async function fenceOff({ journal, ledger }: RunPaths): Promise<void> {
   // In this order: a step comes into the ledger before it is committed, so no commit is without its step, whenever the owner wakes.
-  await disownFile(journal);
+  await replaceByCopy(journal);
   const newest = (await listSegments(ledger)).at(-1);
-  if (newest !== undefined) await disownFile(newest.path);
+  if (newest !== undefined) await replaceByCopy(newest.path);
 }
