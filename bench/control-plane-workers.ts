@@ -184,7 +184,6 @@ class Crowd {
         this.#workers.get(id)?.close('NORMAL', 'done');
         break;
       case 'heartbeat':
-      case 'fault':
         break;
     }
   }

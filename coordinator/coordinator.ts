@@ -10,8 +10,7 @@ import { endGeneration } from './generation/end-generation.ts';
 import { formGeneration } from './generation/form-generation.ts';
 import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';
-import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
-import { faultRoutes } from './membership/control-requests.ts';
+import { checkAlike, logOtherEngine } from './membership/check-alike.ts';
 import { ControlServer } from './membership/control-server.ts';
 import { gatherWorkers } from './membership/gather-workers.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
@@ -47,7 +46,7 @@ export class Coordinator implements WorkerProgress {
   constructor(init: CoordinatorInit) {
     this.#init = init;
     const { opening, stores, runtime } = init;
-    stores.room?.tellTo(runtime.log);
+    stores.diskSpace?.logTo(runtime.log);
     this.#phase = new RunPhase(runtime.log);
     this.#parts = createEpochParts(init);
     this.#membership = { server: this.#createServer(), roster: this.#parts.roster };
@@ -92,7 +91,7 @@ export class Coordinator implements WorkerProgress {
       mayComeBack = toTrainerError(signal.reason).code === 'RUN_LOCKED'; // to the coordinator that has taken over
       const error = toTrainerError(mayComeBack ? signal.reason : thrown);
       this.#phase.name = 'ending';
-      this.#init.stores.room?.stopWaiting(); // a failed run ends even if the disk stays full
+      this.#init.stores.diskSpace?.stopWaiting(); // a failed run ends even if the disk stays full
       const { stepTimeoutMs: saveTimeoutMs } = this.#init.config.cluster;
       await failRun(this.#endOfRun(), { error, generation: this.#generation, saveTimeoutMs });
       throw error;
@@ -107,7 +106,7 @@ export class Coordinator implements WorkerProgress {
     return {
       name: config.name,
       phase: this.#phase.name,
-      waitingFor: stores.room?.waitingFor || this.#phase.waitingFor,
+      waitingFor: stores.diskSpace?.waitingFor || this.#phase.waitingFor,
       steps: config.training.steps,
       epoch: opening.epoch,
       generation: this.#generation?.generation ?? 0,
@@ -125,7 +124,6 @@ export class Coordinator implements WorkerProgress {
       this.#generation !== undefined && (this.#phase.name === 'training' || this.#phase.name === 'forming');
     const routes = {
       'GET /status': () => this.status(),
-      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#membership.server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteerable() ? this.#parts.steering : undefined)),
     };
     const onHung = (workerId: string): void => workerHost.kill(workerId);
@@ -234,7 +232,7 @@ export class Coordinator implements WorkerProgress {
   }
 
   #setEngine(fingerprint: string): void {
-    tellOtherEngine(this.#init.runtime.log, this.#engineFingerprint, fingerprint);
+    logOtherEngine(this.#init.runtime.log, this.#engineFingerprint, fingerprint);
     this.#engineFingerprint = fingerprint;
     this.#parts.roster.setEngine(fingerprint);
   }

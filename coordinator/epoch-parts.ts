@@ -12,7 +12,7 @@ import type { Journal } from './journal/journal.ts';
 import type { PastGeneration } from './membership/generation.ts';
 import { Roster } from './membership/roster.ts';
 import type { StartingPoint } from './resume/starting-point.ts';
-import type { RoomOnDisk } from './run-folder/room-on-disk.ts';
+import type { DiskSpace } from './run-folder/disk-space.ts';
 import { RunSummary } from './run-summary.ts';
 import { Steering } from './steering/steering.ts';
 import { Committer } from './step/committer.ts';
@@ -44,7 +44,7 @@ export interface RunStores {
   readonly ledger: StepSink;
   readonly checkpoints: CheckpointStore;
   /** Pauses the run while the disk is full; undefined: a full disk ends the run. */
-  readonly room: RoomOnDisk | undefined;
+  readonly diskSpace: DiskSpace | undefined;
 }
 
 export interface EpochParts {

@@ -90,14 +90,14 @@ export class Run {
       for (;;) {
         const ending = await this.#runEpoch();
         if (ending.kind === 'ended') return ending.summary;
-        const { reason, heldStep, divergence } = ending;
+        const { reason, resumeAt, divergence } = ending;
         const { furthestStep } = this.#opened.journal.state;
         const repeated = divergence === undefined ? undefined : divergences.add(furthestStep, divergence);
         if (repeated !== undefined) throw repeated;
-        this.log.warn({ reason, heldStep: heldStep ?? null }, 'run goes back');
+        const heldStep = resumeAt.kind === 'held-step' ? resumeAt.step : null;
+        this.log.warn({ reason, heldStep }, 'run goes back');
         await this.#opened.close();
-        const from = { goOnAt: heldStep ?? ('checkpoint' as const), resume: this.folder };
-        this.#opened = await openRun({ ...openingOf(this.#init), ...from });
+        this.#opened = await openRun({ ...openingOf(this.#init), resume: this.folder, resumeAt });
       }
     } finally {
       await this.#init.workerHost.stop();
@@ -107,7 +107,7 @@ export class Run {
 
   async #runEpoch(): Promise<EpochEnding> {
     const { config, mixture, checkpoint, workerHost, stop } = this.#init;
-    const { folder, journal, ledger, room, notes, runId, epoch, start, before } = this.#opened;
+    const { folder, journal, ledger, diskSpace, notes, runId, epoch, start, before } = this.#opened;
     const { log } = this;
     log.info(
       { run: this.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
@@ -125,7 +125,7 @@ export class Run {
       tokenizerHash: mixture.tokenizer.hash,
       clock: systemClock,
     });
-    const stores = { runFolder: this.folder, journal, ledger, checkpoints, room };
+    const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace };
     const coordinator = new Coordinator({
       ...{ config, mixture, stores, runtime, token, workerHost },
       opening: { runId, epoch, start, before },

@@ -1,6 +1,6 @@
 /** The documentation agrees with the code: bounds, dependencies, presets, links. docs-logs.test.ts checks the log, docs-protocol.test.ts the protocol. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { z } from 'zod';
@@ -11,7 +11,19 @@ import { numElements, parameterSpecs } from '../worker/model/parameters.ts';
 import { anchors, codeSpans, listFiles, readText, relativeLinks, ROOT, tableRows } from './markdown.ts';
 
 const PRESETS = 'deploy/presets/README.md';
-const ROOMS = ['shared', 'mixture', 'coordinator', 'worker', 'cli', 'deploy', 'e2e', 'bench', 'docs'];
+const ROOMS = [
+  'api',
+  'examples',
+  'shared',
+  'mixture',
+  'coordinator',
+  'worker',
+  'cli',
+  'deploy',
+  'e2e',
+  'bench',
+  'docs',
+];
 
 describe('docs/limits.md', () => {
   const defaults: unknown = checkConfig(
@@ -74,22 +86,31 @@ describe('deploy/presets/README.md', () => {
 });
 
 describe('docs/dependencies.md', () => {
-  const packages = z
-    .object({ dependencies: z.record(z.string(), z.string()), devDependencies: z.record(z.string(), z.string()) })
+  const packageFile = z
+    .object({ dependencies: z.undefined().optional(), devDependencies: z.record(z.string(), z.string()) })
     .parse(JSON.parse(readText('package.json')));
+  const namesUnder = (heading: string): string[] => {
+    const rows = tableRows('docs/dependencies.md', heading);
+    for (const [name, reason] of rows) assert.ok(reason!.length > 4, name);
+    return rows.map(([name]) => codeSpans(name!)[0]!);
+  };
+  const compiled = namesUnder('Compiled into the package');
 
-  for (const [heading, listed] of [
-    ['At run time', packages.dependencies],
-    ['For development', packages.devDependencies],
-  ] as const)
-    test(`${heading.toLowerCase()}: one line of reason for each package, and no other`, () => {
-      const rows = tableRows('docs/dependencies.md', heading);
-      assert.deepEqual(
-        rows.map(([name]) => codeSpans(name!)[0]),
-        Object.keys(listed),
-      );
-      for (const [name, reason] of rows) assert.ok(reason!.length > 4, name);
-    });
+  test('one line of reason for each package, and no other', () => {
+    const named = [...compiled, ...namesUnder('For development')];
+    assert.deepEqual(named.sort(), Object.keys(packageFile.devDependencies).sort());
+  });
+
+  test('the packages compiled into the package are those of the build', async () => {
+    const { currentBuild } = (await import(join(ROOT, 'deploy/package/current-build.mjs'))) as {
+      currentBuild: () => Promise<URL>;
+    };
+    const build: unknown = JSON.parse(readFileSync(new URL('build.json', await currentBuild()), 'utf8'));
+    const { packages } = z.object({ packages: z.array(z.string()) }).parse(build);
+    const names = packages.map((one) => one.slice(0, one.lastIndexOf('@')));
+    const ours = names.filter((name) => name in packageFile.devDependencies);
+    assert.deepEqual(compiled, [...new Set(ours)].sort());
+  });
 });
 
 describe('every page', () => {

@@ -1,4 +1,4 @@
-/** What a worker brings up once, at its first welcome, and keeps over generations and coordinators: engine, feed, writer, state. */
+/** Creates a worker's parts once, at its first welcome, for all generations and coordinators: engine, feed, writer, state. */
 import { checkConfig, workerHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
@@ -9,7 +9,7 @@ import type { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { TrainingState } from './compute/training-state.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
-import type { CoordinatorCommand, Link } from './network/network-client.ts';
+import type { CoordinatorCommand, NetworkClient } from './network/network-client.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
 /** The most that a `ready` carries (shared/protocol/messages.ts). */
@@ -28,21 +28,21 @@ export interface Prepared {
 
 export interface PrepareInit {
   readonly welcome: Welcome;
-  /** Of the welcome, checked. */
+  /** The welcome's config, checked. */
   readonly config: RunConfig;
   readonly parts: WorkerParts;
-  readonly link: Link;
+  readonly network: NetworkClient;
   readonly log: Logger;
-  /** What ends a part, as soon as the part is there. */
+  /** Receives the function that closes a part, as soon as the part exists. */
   readonly onOpened: (close: () => Promise<void>) => void;
   readonly signal: AbortSignal;
 }
 
-/** Brings up engine and feed, while the others do the same. @throws what the engine or the feed throws; ABORTED */
+/** Starts the feed and creates the engine. @throws the engine's or the feed's failure; ABORTED */
 export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
-  const { welcome, config, parts, link, log, onOpened, signal } = init;
+  const { welcome, config, parts, network, log, onOpened, signal } = init;
   const { preparedFolder, mixtureHash } = welcome;
-  const onStall = (stall: WorkerStall | null): void => link.post({ kind: 'source', stall });
+  const onStall = (stall: WorkerStall | null): void => network.post({ kind: 'source', stall });
   const feed = parts.startFeed({ config, preparedFolder, mixtureHash, log, onStall });
   onOpened(() => feed.stop());
   const { engine, reason, notes } = await parts.createEngine(config);
@@ -54,7 +54,7 @@ export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
   for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
   const predicted = await parts.predict(config, name);
   await abortable(feed.opened, signal, `opening ${preparedFolder}`);
-  const state = new TrainingState({ engine, seed: config.seed, link, loadState: parts.loadState });
+  const state = new TrainingState({ engine, seed: config.seed, network, loadState: parts.loadState });
   const numParameters = engine.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const facts = {
     engine: name,
@@ -67,7 +67,7 @@ export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
   return { welcome, engine, feed, writer, state, facts };
 }
 
-/** @throws CONFIG_INVALID where what was brought up does not fit the run as it goes on */
+/** @throws CONFIG_INVALID when the parts do not fit the run any more */
 export function checkSame(before: Welcome, now: Welcome): void {
   const [a, b] = [before, now].map(({ config, preparedFolder, mixtureHash }) => ({
     config: workerHash(checkConfig(config, 'the config from the coordinator')),
@@ -78,6 +78,6 @@ export function checkSame(before: Welcome, now: Welcome): void {
   if (changed.length > 0)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `the run goes on with another ${changed.join(' and ')} than this worker was started with; start it again`,
+      `the run continues with another ${changed.join(' and ')} than this worker was started with; start it again`,
     );
 }

@@ -4,18 +4,17 @@
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identity.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 import type { CoordinatorAddress } from '../../coordinator/run-folder/announcement.ts';
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
 import { adoptProcess, startProcess, type WorkerProcess } from '../launch/worker-process.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** Time for workers to leave by themselves once the run is over, ms. */
 const LEAVE_MS = 15_000;
 /** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
@@ -48,7 +47,7 @@ export class RunProcesses {
 
   /** Ids of the members that are processes of this host, sorted. @throws CONNECT_FAILED where no coordinator answers */
   async members(): Promise<string[]> {
-    const { workers } = statusSchema.parse(await this.ask('/status'));
+    const { workers } = statusSchema.parse(await askCoordinator(await this.#address(), '/status'));
     const known = await this.#identities();
     const isMember = ({ workerId, host, rank }: (typeof workers)[number]): boolean =>
       rank !== null && host === hostname() && known.has(workerId);
@@ -56,11 +55,6 @@ export class RunProcesses {
       .filter(isMember)
       .map(({ workerId }) => workerId)
       .sort();
-  }
-
-  /** Asks the coordinator of the run. @throws CONNECT_FAILED, and what it answers with */
-  async ask(path: string, body?: unknown): Promise<unknown> {
-    return askCoordinator(await this.#address(), path, body);
   }
 
   /** @throws WORKER_LOST where it is gone */
@@ -92,7 +86,7 @@ export class RunProcesses {
       throw new TrainerError('CONFIG_INVALID', `expected at most ${MAX_JOINED} workers to join one run`);
     const workerId = `chaos-${this.#joined.size}`;
     const worker = startProcess({
-      command: [process.execPath, EXMIX, 'worker', '--url', url, '--id', workerId],
+      command: [...nodeCommand(EXMIX_ENTRY), 'worker', '--url', url, '--id', workerId],
       env: { ...process.env, EXMIX_TOKEN: token },
       logFile: join(this.#workersFolder, `${workerId}.log`),
       abandoned: new AbortController().signal,

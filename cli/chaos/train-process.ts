@@ -1,9 +1,7 @@
 /** `exmix train` as a child: its end, and its signals. In a group of its own, so that Ctrl-C reaches it once, from its supervisor. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../../shared/errors.ts';
-
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 
 export interface TrainEnd {
   /** Exit status; null where a signal ended it. */
@@ -20,7 +18,8 @@ export class TrainProcess {
 
   /** @param args of exmix; what it prints goes where this process prints */
   constructor(args: readonly string[]) {
-    const child = spawn(process.execPath, [EXMIX, ...args], {
+    const [program, ...first] = nodeCommand(EXMIX_ENTRY);
+    const child = spawn(program, [...first, ...args], {
       stdio: ['ignore', 'inherit', 'inherit'],
       detached: true,
     });

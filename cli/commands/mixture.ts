@@ -1,14 +1,13 @@
 /** `exmix mixture`: what is in a mixture and how often it is drawn; what a run's mixture does, and changing its rates meanwhile. */
 import type { CommandModule } from 'yargs';
+import type { CommandBody } from '../command-body.ts';
 import { ratesCommand } from './mixture-rates.ts';
 import { setCommand } from './mixture-set.ts';
 import { showCommand } from './mixture-show.ts';
 
 const COMMANDS = [ratesCommand, setCommand, showCommand] as unknown as CommandModule[]; // each is typed by its own options
 
-export const mixtureCommand: CommandModule = {
-  command: 'mixture',
-  describe: 'Rates of a prepared mixture; what the mixture of a run does; other rates while it goes on',
+export const mixtureCommand: CommandBody = {
   builder: (parser) => parser.command(COMMANDS),
   handler: () => undefined, // a command below it is called
 };

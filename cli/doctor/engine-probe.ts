@@ -1,12 +1,11 @@
 /** The engine that a run would take: tried against the reference, timed, and, where it computes on a GPU, compared with the CPU. */
-import { fileURLToPath } from 'node:url';
 import { describeEnd, outputTail, runProgram } from '../../deploy/engine/run-program.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { engineReportSchema, type EngineProbeRequest, type EngineReport } from './engine-report.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
+import { SELF_TEST, engineReportSchema, type EngineProbeRequest, type EngineReport } from './engine-report.ts';
 import type { Finding } from './finding.ts';
 import type { Probe } from './probe.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** CUDA's libraries from a cold file system, the reference, the graphs. */
 const PROBE_DEADLINE_MS = 180_000;
 /** Faster than any memory: the engine works on the caller's. B/s. */
@@ -24,7 +23,7 @@ export function judgeEngine(report: EngineReport): Finding[] {
         check: 'self-test',
         status: 'fail',
         detail: `${engine}: beyond tolerance in ${failedChecks.join(', ')} (${fingerprint})`,
-        advice: 'do not train with this engine on this machine; exmix doctor --fixture golden/t5-tiny-v1_1 says more',
+        advice: `do not train with this engine on this machine; exmix doctor --fixture ${SELF_TEST} says more`,
       };
   const copied =
     copyBytesPerSecond > NOTHING_COPIED
@@ -61,7 +60,7 @@ export async function askEngine(
   signal: AbortSignal,
 ): Promise<EngineReport> {
   const outcome = await runProgram({
-    command: [process.execPath, EXMIX, 'doctor', '--probe-engine', JSON.stringify(request)],
+    command: [...nodeCommand(EXMIX_ENTRY), 'doctor', '--probe-engine', JSON.stringify(request)],
     environment: { ...environment },
     deadlineMs: PROBE_DEADLINE_MS,
     signal,

@@ -2,11 +2,12 @@
  * What an engine does on this machine, found in a process of its own (`exmix doctor --probe-engine`), which a library that does not fit the
  * CPU may take down, and which loads the native engine with one set of options.
  */
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { modelConfigSchema } from '../../shared/model-config.ts';
+import { packageFile } from '../../shared/package-files.ts';
 
-const SELF_TEST = fileURLToPath(new URL('../../golden/t5-tiny-v1_1', import.meta.url));
+/** Reference numbers of Transformers. */
+export const SELF_TEST = packageFile('golden/t5-tiny-v1_1');
 /** Side of the square product by which machines are compared. */
 const SQUARE = 1024;
 /** T5 v1.1 small's shapes, where no preset gives others. */
@@ -51,9 +52,9 @@ export type EngineReport = z.output<typeof engineReportSchema>;
 export async function reportEngine(request: EngineProbeRequest): Promise<EngineReport> {
   const { engine: name, model = modelConfigSchema.parse({}), shape = DEFAULT_SHAPE, ...settings } = request;
   // Loaded here: the rest of the doctor needs no engine.
-  const { runFixture } = await import('../../worker/engine/fixture.ts');
+  const { runFixture } = await import('../../worker/engine-choice/fixture.ts');
   const { timeCopy, timeKernels, timeSquareProduct } = await import('../../worker/engine/time-kernels.ts');
-  const { MAX_ADDRESS } = await import('../../worker/engine/wasm-internals.ts');
+  const { WASM_MEMORY_BYTES } = await import('../../worker/engine/engine.ts');
   const { engine, device, fingerprint, reason, notes, checks } = await runFixture(SELF_TEST, name, settings);
   return {
     ...{ engine, device, fingerprint, reason, notes: [...notes] },
@@ -61,7 +62,7 @@ export async function reportEngine(request: EngineProbeRequest): Promise<EngineR
     failedChecks: checks.filter(({ passed }) => !passed).map(({ name }) => name),
     squareFlopsPerSecond: timeSquareProduct(SQUARE),
     copyBytesPerSecond: timeCopy(),
-    engineLimitBytes: engine === 'wasm' ? MAX_ADDRESS : null,
+    engineLimitBytes: engine === 'wasm' ? WASM_MEMORY_BYTES : null,
     rates: timeKernels(model, shape),
   };
 }

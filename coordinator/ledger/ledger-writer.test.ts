@@ -6,7 +6,7 @@ import { after, before, describe, mock, test } from 'node:test';
 import fc from 'fast-check';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { createLogger } from '../../shared/logger.ts';
-import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import { DiskSpace } from '../run-folder/disk-space.ts';
 import { auditLedger } from './audit.ts';
 import { LedgerReader, type RecordedStep } from './ledger-reader.ts';
 import { LedgerWriter } from './ledger-writer.ts';
@@ -191,13 +191,13 @@ describe('a ledger on disk', () => {
     for (const step of found) assert.deepEqual(step.readLanes(), [rows]);
   });
 
-  test('a full segment on a full disk is sealed when there is room, and the next one begins after it', async () => {
+  test('a full segment on a full disk is sealed when there is diskSpace, and the next one begins after it', async () => {
     const folder = await newFolder();
     let numWaits = 0;
     const clock: Clock = { ...systemClock, sleep: () => Promise.resolve(numWaits++).then(() => undefined) };
-    const room = new RoomOnDisk({ folder, clock, signal: new AbortController().signal });
-    room.tellTo(createLogger({}));
-    const run = await openSession(folder, { room });
+    const diskSpace = new DiskSpace({ folder, clock, signal: new AbortController().signal });
+    diskSpace.logTo(createLogger({}));
+    const run = await openSession(folder, { diskSpace });
     const big = plannedStep(1);
     const rows = Array.from({ length: 60_000 }, (_, i) => [{ task: 2, index: (i * 7919) % 5000, epoch: i }]);
     const sealBytes = encodeSeal(1, Buffer.alloc(32)).length;

@@ -4,7 +4,7 @@
  *
  * Assumes one writer (the lock of the run folder), steps in order without a gap, one append at a time, and a disk that keeps the bytes
  * that fsync acknowledged. The first step of a segment creates its file; a full segment or the end of the session seals it. Each write
- * waits for room while the disk is full, except the seal at the end of the session.
+ * waits for diskSpace while the disk is full, except the seal at the end of the session.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import type { PlanCursor } from '../../mixture/plan/plan-cursor.ts';
 import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import { RecordFile, type KeepTrying } from '../run-folder/record-file.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
 import { repairLedger, type LastCommit } from './repair-ledger.ts';
 import { segmentPath } from './segment-files.ts';
 import { encodeFrame, encodeHeader, encodeSeal, type SegmentHeader } from './segment-format.ts';
@@ -68,8 +68,8 @@ export interface LedgerWriterInit {
   readonly tasks: readonly LedgerTask[];
   readonly start: SessionStart;
   readonly committed: LastCommit;
-  /** Waits for room on a full disk; without it, a full disk fails the append. */
-  readonly room?: RoomOnDisk;
+  /** Makes appends wait on a full disk; without it, a full disk fails the append. */
+  readonly diskSpace?: DiskSpace;
 }
 
 interface OpenSegment {
@@ -116,7 +116,7 @@ export class LedgerWriter {
 
   /**
    * Appends a step. Await it before the step's commit is journalled.
-   * @returns resolves when the record is on disk; on a full disk, when there is room again
+   * @returns resolves when the record is on disk; on a full disk, when there is diskSpace again
    * @throws DISK_FULL (without `room`, or after `close`), PATH_UNUSABLE: then every later append fails too, and the file ends with the
    *   last acknowledged step; INTERNAL for a step out of order
    */
@@ -157,7 +157,7 @@ export class LedgerWriter {
   }
 
   readonly #keepTrying: KeepTrying = (attempt) =>
-    this.#init.room?.keepTrying(attempt, this.#closing.signal) ?? attempt();
+    this.#init.diskSpace?.keepTrying(attempt, this.#closing.signal) ?? attempt();
 
   async #append(step: StepToRecord): Promise<void> {
     const segment = this.#segment ?? (await this.#begin(step.step));

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { encodeRows } from '../../mixture/plan/planned-rows.ts';
 import { Planner, type PlanCursor } from '../../mixture/plan/planner.ts';
 import { Journal } from '../journal/journal.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
 import { LedgerWriter, sessionStart } from './ledger-writer.ts';
 import type { Lanes, StepFigures, StepToRecord } from './step-record.ts';
 
@@ -38,7 +38,7 @@ export interface SessionInit {
   /** Changes a step in the ledger, not in the journal. */
   readonly edit?: (step: PlannedStep) => PlannedStep;
   /** For journal and ledger. */
-  readonly room?: RoomOnDisk;
+  readonly diskSpace?: DiskSpace;
 }
 
 /** The plan's rows of a step, 2 lanes of 2 rows, and the cursor after it. */
@@ -73,9 +73,9 @@ export function plannedStep(step: number): PlannedStep {
 /** Opens the next session of the run in a folder. */
 export async function openSession(
   folder: string,
-  { from, edit = (step) => step, room }: SessionInit = {},
+  { from, edit = (step) => step, diskSpace }: SessionInit = {},
 ): Promise<SmallRun> {
-  const waiting = room === undefined ? {} : { room };
+  const waiting = diskSpace === undefined ? {} : { diskSpace };
   const { journal } = await Journal.open(join(folder, 'journal'), waiting);
   const start = from ?? journal.state.step;
   const epoch = journal.state.epoch + 1;

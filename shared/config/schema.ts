@@ -177,11 +177,6 @@ const clusterSchema = z.strictObject({
     .default(false)
     .describe('Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay.')
     .meta(KEEPS_BITS),
-  allowFaults: z
-    .boolean()
-    .default(false)
-    .describe('Whoever has the token may cause faults on purpose, to prove that the run survives them (train --chaos).')
-    .meta(KEEPS_BITS),
 });
 
 const feedSchema = z.strictObject({

@@ -165,11 +165,6 @@ export type WorkerMessage = z.output<typeof workerMessageSchema>;
 /** A heartbeat's report of a source of data that does not answer. */
 export type WorkerStall = NonNullable<MessageOf<'heartbeat', WorkerMessage>['stall']>;
 
-/** Faults that a worker's link can cause. */
-export const faultKindSchema = z.enum(['corrupt', 'partition']);
-/** The longest fault, ms. */
-export const MAX_FAULT_MS = 120_000;
-
 /** The rows of one lane, as mixture/plan encodes them. */
 const dealtLaneSchema = z.object({ lane: count, rows: z.instanceof(Uint8Array) });
 
@@ -225,8 +220,6 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   }),
   /** Drop the step under way, close the data links, answer `aborted`. */
   z.object({ kind: z.literal('abort'), epoch: uint32, generation: uint32, reason: longText }),
-  /** Only where `cluster.allowFaults`: flip a bit of the next frame, or let no socket carry anything for `forMs`. */
-  z.object({ kind: z.literal('fault'), fault: faultKindSchema, forMs: z.int().nonnegative().max(MAX_FAULT_MS) }),
   z.object({ kind: z.literal('finish'), reason: longText }),
   z.object({ kind: z.literal('heartbeat') }),
 ]);

@@ -1,10 +1,9 @@
 /**
- * The sum of squares of the reduced gradient, taken while each block is in the cache.
+ * The sum of squares of the reduced gradient, computed while each block is in the cache.
  *
- * Definition. A bucket is cut into blocks of NORM_BLOCK_BYTES from its start; the sum is that of the blocks' sums (each in the
- * kernel's fixed order, float64), from first to last within a bucket, then over the buckets from first to last. Blocks depend on the
- * bucket plan only, so the value is the same for every world size; a block that more than one piece has a share in is summed when
- * its bucket is complete.
+ * Definition. A bucket is cut into blocks of NORM_BLOCK_BYTES from its start. The norm adds the blocks' sums (each in the kernel's fixed
+ * order, float64) from first to last within a bucket, then the buckets' sums from first to last. Blocks depend on the bucket plan only, so
+ * the value is the same for every world size. A block shared by several pieces is summed when its bucket is complete.
  */
 import type { Arena } from '../arena/arena.ts';
 import type { Bucket, BucketPlan, Piece } from '../arena/bucket-plan.ts';
@@ -29,7 +28,7 @@ export class GradientNorm {
   }
 
   /**
-   * Goes over a piece from block to block.
+   * Visits a piece block by block.
    * @param pass makes bytes [offset, offset + length) of slot 0 final
    */
   walk(piece: Piece, pass: (offsetBytes: number, byteLength: number) => void): void {
@@ -38,7 +37,7 @@ export class GradientNorm {
     const end = piece.offsetBytes + piece.byteLength;
     for (let at = piece.offsetBytes; at < end;) {
       const block = Math.floor((at - bucket.startBytes) / NORM_BLOCK_BYTES);
-      const { start, length } = placeBlock(bucket, block);
+      const { start, length } = blockRange(bucket, block);
       const stop = Math.min(start + length, end);
       pass(at, stop - at);
       if (stop - at === length && block < squares.length) squares[block] = this.#sumBlock(start, length);
@@ -51,7 +50,7 @@ export class GradientNorm {
     const bucket = this.#plan.buckets[index]!;
     const squares = this.#squares[index]!;
     for (const [block, sum] of squares.entries()) {
-      const { start, length } = placeBlock(bucket, block);
+      const { start, length } = blockRange(bucket, block);
       if (sum === NOT_SUMMED) squares[block] = this.#sumBlock(start, length);
     }
   }
@@ -66,7 +65,7 @@ export class GradientNorm {
   }
 }
 
-function placeBlock({ startBytes, endBytes }: Bucket, block: number): { start: number; length: number } {
+function blockRange({ startBytes, endBytes }: Bucket, block: number): { start: number; length: number } {
   const start = startBytes + block * NORM_BLOCK_BYTES;
   return { start, length: Math.min(NORM_BLOCK_BYTES, endBytes - start) };
 }

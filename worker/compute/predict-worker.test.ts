@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { checkConfig } from '../../shared/config/load-config.ts';
-import { createEngine } from '../engine/create-engine.ts';
+import { createEngine } from '../engine-choice/create-engine.ts';
 import { predictWorker } from './predict-worker.ts';
 
 const TREE = {
@@ -13,7 +13,7 @@ const TREE = {
   schedule: { kind: 'constant' },
 };
 
-describe('what a worker expects of itself', () => {
+describe('the prediction of a worker', () => {
   test('a time for microbatch and update, and less memory the more workers share the lanes', async () => {
     const alone = checkConfig({ ...TREE, cluster: { minWorkers: 1 } }, 'the test');
     const shared = checkConfig({ ...TREE, cluster: { minWorkers: 16 } }, 'the test');

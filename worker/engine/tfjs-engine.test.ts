@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { modelConfigSchema } from '../../shared/model-config.ts';
 import { initialiseParameters } from '../model/initialise.ts';
-import { createEngine } from './create-engine.ts';
+import { createEngine } from '../engine-choice/create-engine.ts';
 import type { Batch, Engine } from './engine.ts';
 
 const BACKENDS = ['wasm', 'cpu'] as const;
@@ -171,7 +171,7 @@ for (const name of BACKENDS)
       assert.equal(there, here);
     });
 
-    test('goes on bit for bit from what readBack gave', async () => {
+    test('continues bit for bit from the arrays of readBack', async () => {
       const one = await loadedEngine(name);
       const update = { step: 0, learningRate: 0.01, gradientScale: 1 / 7 };
       await one.apply(await gradientsOf(one, exampleBatch(1)), update);
@@ -224,7 +224,7 @@ for (const name of BACKENDS)
       await assert.rejects(engine.step(batch, noop), { code: 'INTERNAL' });
     });
 
-    test('keeps its own copy of what was loaded', async () => {
+    test('keeps its own copy of the loaded arrays', async () => {
       const { engine } = await createEngine({ name, config, zLoss: 1e-4 });
       const parameters = initialiseParameters(engine.parameters, 3);
       await engine.load(parameters, 'zero');
@@ -251,7 +251,7 @@ test('opening the engines leaves the console and the listeners of the process al
   const script = `
     const listeners = () => ['uncaughtException', 'unhandledRejection'].map((event) => process.listenerCount(event)).join();
     const before = listeners();
-    const { createEngine } = await import(${JSON.stringify(new URL('./create-engine.ts', import.meta.url).href)});
+    const { createEngine } = await import(${JSON.stringify(new URL('../engine-choice/create-engine.ts', import.meta.url).href)});
     const config = JSON.parse(${JSON.stringify(JSON.stringify({ ...config, vocabSize: 8 }))});
     for (const name of ['wasm', 'cpu']) {
       const { engine } = await createEngine({ name, config, zLoss: 0 });

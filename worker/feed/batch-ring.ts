@@ -1,6 +1,6 @@
 /**
- * Microbatches in shared memory: the feed thread fills a slot, the compute thread reads it and gives it back. A slot is owned
- * by one side at a time; the messages `batch` and `free` (feed-messages.ts) hand it over, so no lock is needed.
+ * Microbatches in shared memory: the feed thread fills a slot, the compute thread reads and releases it. One thread owns a slot at a time; the
+ * messages `batch` and `free` (feed-messages.ts) pass the ownership, so no lock is needed.
  *
  * Layout of a slot, int32, R = rows, I = inputs length, T = targets length:
  * encoderInputIds [R, I] · encoderSegmentIds [R, I] · decoderInputIds [R, T] · decoderSegmentIds [R, T] · labels [R, T] · taskOfTarget [R, T]
@@ -22,19 +22,19 @@ export function createBatchRing(shape: BatchShape, numSlots: number): SharedArra
 export function viewSlot(ring: SharedArrayBuffer, shape: BatchShape, slot: number): BatchArrays {
   const { numRows, inputsLength, targetsLength } = shape;
   let offset = slot * slotBytes(shape);
-  const take = (length: number): Int32Array => {
-    const view = new Int32Array(ring, offset, numRows * length);
-    offset += view.byteLength;
-    return view;
+  const view = (length: number): Int32Array => {
+    const array = new Int32Array(ring, offset, numRows * length);
+    offset += array.byteLength;
+    return array;
   };
   return {
     ...shape,
-    encoderInputIds: take(inputsLength),
-    encoderSegmentIds: take(inputsLength),
-    decoderInputIds: take(targetsLength),
-    decoderSegmentIds: take(targetsLength),
-    labels: take(targetsLength),
-    taskOfTarget: take(targetsLength),
+    encoderInputIds: view(inputsLength),
+    encoderSegmentIds: view(inputsLength),
+    decoderInputIds: view(targetsLength),
+    decoderSegmentIds: view(targetsLength),
+    labels: view(targetsLength),
+    taskOfTarget: view(targetsLength),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * The link side of one generation: connects the mesh, sends or copies the state, reduces the gradients of its steps. Made with `form`,
- * over with an abort, the next generation or the line to another coordinator; of what fails in between the coordinator is told once.
+ * One generation in the network thread: connects the mesh, sends or copies the state, reduces the gradients of its steps. Starts with
+ * `form`; ends with an abort, the next generation, or a welcome. The coordinator gets its first failure only.
  */
 import { abortable } from '../../shared/abort.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -9,30 +9,31 @@ import type { WorkerMessage } from '../../shared/protocol/messages.ts';
 import type { Collective } from '../collective/all-reduce.ts';
 import type { StepResult } from '../collective/step-tally.ts';
 import type { DataPlane } from './data-plane.ts';
-import type { LinkEvent, LinkRequest, FormMessage } from './network-messages.ts';
-type RequestOf<Kind extends LinkRequest['kind']> = Extract<LinkRequest, { kind: Kind }>;
+import type { NetworkEvent, NetworkRequest, FormMessage } from './network-messages.ts';
 
-export interface GenerationLinkInit {
+type RequestOf<Kind extends NetworkRequest['kind']> = Extract<NetworkRequest, { kind: Kind }>;
+
+export interface GenerationSessionInit {
   readonly form: FormMessage;
   readonly config: RunConfig;
   readonly dataPlane: Pick<DataPlane, 'form' | 'offerState' | 'copyState' | 'withdrawState'>;
-  readonly emit: (event: LinkEvent) => void;
+  readonly emit: (event: NetworkEvent) => void;
   readonly send: (message: WorkerMessage) => void;
 }
 
-export class GenerationLink {
-  readonly #init: GenerationLinkInit;
+export class GenerationSession {
+  readonly #init: GenerationSessionInit;
   readonly #over = new AbortController();
   readonly #stateInPlace: Promise<RequestOf<'state-in-place'>>;
-  #takeState!: (request: RequestOf<'state-in-place'>) => void;
+  #resolveStateInPlace!: (request: RequestOf<'state-in-place'>) => void;
   #collective: Collective | undefined;
   #isFormed = false;
   #hasFailed = false;
   #lastResult: { readonly step: number; readonly result: StepResult } | undefined;
 
-  constructor(init: GenerationLinkInit) {
+  constructor(init: GenerationSessionInit) {
     this.#init = init;
-    this.#stateInPlace = new Promise((resolve) => (this.#takeState = resolve));
+    this.#stateInPlace = new Promise((resolve) => (this.#resolveStateInPlace = resolve));
   }
 
   get epoch(): number {
@@ -43,7 +44,7 @@ export class GenerationLink {
     return this.#init.form.generation;
   }
 
-  /** Links and state of this member are in place. */
+  /** Channels and state of this member are ready. */
   get isFormed(): boolean {
     return this.#isFormed;
   }
@@ -52,7 +53,7 @@ export class GenerationLink {
     return this.#over.signal.aborted;
   }
 
-  /** Connects, and waits for the state; tells the coordinator when both are in place, or that they cannot be. */
+  /** Connects and waits for the state, then reports `formed` or the failure. */
   async form(): Promise<void> {
     const { form, config, dataPlane, emit, send } = this.#init;
     const { signal } = this.#over;
@@ -76,7 +77,7 @@ export class GenerationLink {
   }
 
   stateInPlace(request: RequestOf<'state-in-place'>): void {
-    this.#takeState(request);
+    this.#resolveStateInPlace(request);
   }
 
   offerState({ step, tensors }: RequestOf<'offer-state'>): void {
@@ -93,8 +94,8 @@ export class GenerationLink {
     }
   }
 
-  /** Every member is formed: nobody copies a state any more. */
-  trains(): void {
+  /** Every member is formed: no member copies the state any more. */
+  startTraining(): void {
     this.#init.dataPlane.withdrawState();
   }
 
@@ -105,8 +106,8 @@ export class GenerationLink {
         (result) => {
           this.#lastResult = { step, result };
           if (this.isOver) return;
-          const { sumOfSquares, firstNonFiniteBytes, exposedMs } = result;
-          this.#init.emit({ kind: 'reduced', step, sumOfSquares, firstNonFiniteBytes, exposedMs });
+          const { sumOfSquares, firstNonFiniteBytes } = result;
+          this.#init.emit({ kind: 'reduced', step, sumOfSquares, firstNonFiniteBytes });
         },
         (error: unknown) => this.#fail(toTrainerError(error)),
       );
@@ -122,7 +123,7 @@ export class GenerationLink {
     return this.#lastResult.result;
   }
 
-  /** Ends everything of the generation. Idempotent. */
+  /** Ends the generation: closes its channels, withdraws its state. Idempotent. */
   end(reason: string): void {
     if (this.isOver) return;
     this.#over.abort(new TrainerError('ABORTED', reason));
@@ -130,13 +131,13 @@ export class GenerationLink {
     this.#init.dataPlane.withdrawState();
   }
 
-  /** Resolves when its sockets are gone. */
+  /** Resolves when its sockets are closed. */
   async closed(): Promise<void> {
     await this.#collective?.closed;
   }
 
   #formed(): Collective {
-    assertInvariant(this.#collective !== undefined, 'the compute thread asks for a step after `formed`');
+    assertInvariant(this.#collective !== undefined, 'steps begin after `formed`');
     return this.#collective;
   }
 

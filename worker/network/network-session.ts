@@ -1,9 +1,9 @@
 /**
- * The life of a worker's sockets: keeps the line to the coordinator, passes its commands on, and runs the generations that it forms.
- * Two clocks: heartbeats say that this thread lives, the progress counter in them that the compute thread moves.
+ * All sockets of a worker: keeps the connection to the coordinator, passes its commands on, and runs the generations that it forms.
+ * Two clocks: a heartbeat shows that this thread runs, its progress counter that the compute thread works.
  *
- * Reports that a coordinator may have missed, because it died or the line broke, are kept and sent again to the one that welcomes this
- * worker next; how many is bounded by the steps that can be dealt ahead.
+ * A coordinator that died, or a broken connection, may have lost reports. Reports after the committed step are kept and sent again after the
+ * next welcome. The number of steps that can be dealt ahead bounds them.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
@@ -15,25 +15,23 @@ import { ProgressCell } from './progress-cell.ts';
 import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
 import { checkOrder } from './coordinator-order.ts';
 import type { DataPlane } from './data-plane.ts';
-import { GenerationLink } from './generation-session.ts';
-import type { FaultInjector } from './injected-fault.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
+import { GenerationSession } from './generation-session.ts';
+import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
 
-export interface LinkSessionInit {
-  readonly data: LinkData;
+export interface NetworkSessionInit {
+  readonly data: NetworkData;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
-  readonly emit: (event: LinkEvent) => void;
-  readonly faults?: FaultInjector;
-  /** The session is over and its sockets are gone; nothing more is emitted. */
+  readonly emit: (event: NetworkEvent) => void;
+  /** The session is over and its sockets are closed; it emits nothing more. */
   readonly onEnd: () => void;
 }
 
 type Report = MessageOf<'report'>;
 
-export class LinkSession {
-  readonly #init: LinkSessionInit;
+export class NetworkSession {
+  readonly #init: NetworkSessionInit;
   readonly #progress: ProgressCell;
   readonly #stall = new SourceStall();
   readonly #end = new AbortController();
@@ -41,26 +39,26 @@ export class LinkSession {
   #config: RunConfig | undefined;
   #runId: string | undefined;
   #epoch = 0;
-  /** On this connection. */
+  /** True after the welcome on the current connection. */
   #isWelcomed = false;
-  /** The last one; it may be over. */
-  #generation: GenerationLink | undefined;
-  /** Of steps that may not be committed. */
+  /** The newest generation; it may be over. */
+  #generation: GenerationSession | undefined;
+  /** Reports of steps whose commit is not known. */
   #reports: Report[] = [];
   #closed: Promise<unknown> | undefined;
 
-  constructor(init: LinkSessionInit) {
+  constructor(init: NetworkSessionInit) {
     this.#init = init;
     this.#progress = new ProgressCell(init.data.progress);
   }
 
-  /** Listens, and keeps the line until it is over; that is emitted as `lost`. */
+  /** Listens, and runs the connection until it is over for good; then emits `lost`. */
   async start(): Promise<void> {
     const { data, transport, clock, dataPlane, emit } = this.#init;
     try {
       const dataUrl = await dataPlane.listen();
       if (this.#end.signal.aborted) {
-        await dataPlane.close(); // told to leave meanwhile
+        await dataPlane.close(); // `leave` came meanwhile
         return;
       }
       this.#line = new CoordinatorLine({
@@ -69,7 +67,7 @@ export class LinkSession {
         transport,
         clock,
         signal: this.#end.signal,
-        onMessage: (message) => this.#handle(message),
+        onMessage: (message) => this.#handleMessage(message),
         onWaiting: (reason) => {
           this.#isWelcomed = false;
           emit({ kind: 'waiting', reason });
@@ -87,15 +85,15 @@ export class LinkSession {
     }
   }
 
-  /** A request of the compute thread. @throws INTERNAL for one that nothing it was told allows */
-  take(request: LinkRequest): void {
+  /** A request of the compute thread. @throws INTERNAL for a request that no command allows */
+  handleRequest(request: NetworkRequest): void {
     switch (request.kind) {
       case 'ready':
       case 'aborted':
       case 'saved':
       case 'not-finite':
       case 'failed':
-        // An answer to a coordinator that is gone is none to the next one, which asks anew.
+        // Answers to an earlier epoch are dropped: the next coordinator asks again.
         if (request.epoch === this.#epoch) this.#send(request);
         break;
       case 'report':
@@ -119,7 +117,7 @@ export class LinkSession {
         });
         break;
       case 'source':
-        this.#stall.tell(this.#init.clock.monotonicMs(), request.stall);
+        this.#stall.record(this.#init.clock.monotonicMs(), request.stall);
         break;
       case 'leave':
         void this.#shutDown(new TrainerError('ABORTED', request.reason), 'NORMAL').then(this.#init.onEnd);
@@ -127,30 +125,30 @@ export class LinkSession {
     }
   }
 
-  /** What the compute thread asks of a generation that has been called off meanwhile has no answer any more. */
-  #withGeneration(act: (generation: GenerationLink) => void): void {
+  /** Requests for a generation that is over are dropped. */
+  #withGeneration(act: (generation: GenerationSession) => void): void {
     const generation = this.#generation;
-    assertInvariant(generation !== undefined, 'the compute thread asks for something of a generation after `form`');
+    assertInvariant(generation !== undefined, 'requests for a generation come after `form`');
     if (!generation.isOver) act(generation);
   }
 
-  #report(request: Extract<LinkRequest, { kind: 'report' }>): void {
+  #report(request: Extract<NetworkRequest, { kind: 'report' }>): void {
     assertInvariant(this.#generation !== undefined, 'a report follows a generation');
     const { digest, sumOfSquares } = this.#generation.resultOf(request.step);
     const report = { ...request, gradDigest: digest, gradSumOfSquares: sumOfSquares };
-    // A deal comes after the commit of the step `plansAhead` before it.
+    // A step is dealt only after the commit of the step `plansAhead` before it.
     const oldest = request.step - this.#config!.cluster.plansAhead;
     this.#reports = [...this.#reports.filter(({ step }) => step > oldest && step < request.step), report];
     this.#send(report);
   }
 
-  /** To the coordinator that has welcomed this worker; to one that has not yet, nothing is an answer. */
+  /** Drops messages before the welcome: that coordinator has asked nothing. */
   #send(message: WorkerMessage): void {
     if (this.#isWelcomed) this.#line?.send(message);
   }
 
   /** @throws MESSAGE_INVALID, JOIN_REFUSED, CONFIG_INVALID */
-  #handle(message: CoordinatorMessage): void {
+  #handleMessage(message: CoordinatorMessage): void {
     checkOrder(message, {
       isWelcomed: this.#isWelcomed,
       epoch: this.#epoch,
@@ -174,15 +172,12 @@ export class LinkSession {
         emit(message);
         break;
       case 'deal':
-        this.#generation!.trains();
+        this.#generation!.startTraining();
         emit(message);
         break;
       case 'save':
       case 'finish':
         emit(message);
-        break;
-      case 'fault':
-        this.#injectFault(message);
         break;
       case 'heartbeat':
         break;
@@ -191,30 +186,19 @@ export class LinkSession {
 
   #welcome(message: MessageOf<'welcome'>): void {
     this.#config = checkConfig(message.config, 'the config from the coordinator');
-    this.#generation?.end(`the coordinator of epoch ${message.epoch} begins anew`);
+    this.#generation?.end(`the coordinator of epoch ${message.epoch} has taken over`);
     this.#runId = message.runId;
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
     this.#line!.welcome(this.#config.cluster);
-    this.#init.faults?.allow(this.#config.cluster.allowFaults);
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
     for (const report of this.#reports) this.#send(report);
   }
 
-  /** @throws MESSAGE_INVALID where the run does not allow faults */
-  #injectFault(message: MessageOf<'fault'>): void {
-    if (this.#config?.cluster.allowFaults !== true)
-      throw new TrainerError(
-        'MESSAGE_INVALID',
-        'expected no fault without cluster.allowFaults, the coordinator sent one',
-      );
-    this.#init.faults?.take(message);
-  }
-
   #form(message: MessageOf<'form'>): void {
     const { dataPlane, emit } = this.#init;
-    this.#generation = new GenerationLink({
+    this.#generation = new GenerationSession({
       form: message,
       config: this.#config!,
       dataPlane,
@@ -230,7 +214,7 @@ export class LinkSession {
     void this.#shutDown(error, error.code);
   }
 
-  /** Resolves when every socket is gone. */
+  /** Resolves when every socket is closed. */
   #shutDown(error: TrainerError, code: TrainerError['code'] | 'NORMAL'): Promise<unknown> {
     this.#end.abort(error);
     this.#generation?.end(error.message);

@@ -1,9 +1,9 @@
 /**
  * The receiver's side: copies the state of a step from the ranks that hold it, straight into given tensors.
  *
- * All holders are asked at the same time, each for a few pieces; one that fails is left, and its pieces are asked of the others.
- * A piece is written only after its checksum held. Assumptions: the holders have the same state, which the coordinator knows
- * from their digests; nobody reads the tensors before the copy has resolved. After a failure they are part old, part new.
+ * Requests go to all holders at the same time, a few pieces each; a holder that fails is dropped and its pieces are requested from the others.
+ * A piece is written only after its checksum held. Assumptions: the holders have the same state, which the coordinator knows from their
+ * digests; nobody reads the tensors before the copy has resolved. After a failure they are part old, part new.
  */
 import { crc32 } from 'node:zlib';
 import { systemClock, type Clock } from '../../shared/clock.ts';
@@ -16,17 +16,17 @@ import { dialHolder } from './dial-holder.ts';
 import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES } from './state-frames.ts';
 import { describePiece, planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
 
-/** How often in `timeoutMs` it is looked who is silent. */
-const LOOKS = 8;
+/** Checks for silent holders in `timeoutMs`. */
+const CHECKS = 8;
 
 export interface CopyStateInit {
-  /** Who holds the state, with the announced addresses of their data ports. At least one. */
+  /** Ranks that hold the state, with the announced addresses of their data ports. At least one. */
   readonly holders: readonly { readonly rank: number; readonly url: string }[];
   readonly epoch: number;
   readonly generation: number;
-  /** The own one. */
+  /** The own rank. */
   readonly rank: number;
-  /** Updates in the state that is wanted. */
+  /** Updates applied in the state to copy. */
   readonly step: number;
   readonly into: StateTensors;
   readonly transport: Transport;
@@ -34,11 +34,11 @@ export interface CopyStateInit {
   /** `auto`: a holder of the same host is dialled through its local socket, by TCP where nobody answers there. */
   readonly socket: SocketKind;
   /**
-   * Without a sign from any holder for so long, the copy fails. A holder that was asked and is silent for half of it is left,
-   * where another one answers.
+   * The copy fails after so long without a message from any holder. A holder that was asked and is silent for half of it is dropped while
+   * another one answers.
    */
   readonly timeoutMs: number;
-  /** The copy goes on: a holder was left, or a piece is asked for again. */
+  /** The copy continues: a holder was dropped, or a piece is requested again. */
   readonly onWarning?: (error: TrainerError) => void;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
@@ -50,8 +50,8 @@ export interface CopiedState {
 }
 
 /**
- * @throws CONNECT_FAILED where no holder could be reached before the deadline; COLLECTIVE_TIMEOUT where those reached fell
- *   silent; ABORTED; where every holder failed, what the last one failed with: CONNECTION_LOST, FRAME_INVALID, FRAME_STALE,
+ * @throws CONNECT_FAILED when no holder could be reached before the deadline; COLLECTIVE_TIMEOUT when those reached fell
+ *   silent; ABORTED; when every holder failed, the last one's failure: CONNECTION_LOST, FRAME_INVALID, FRAME_STALE,
  *   AUTH_FAILED. All connections are closed then.
  */
 export async function copyState(init: CopyStateInit): Promise<CopiedState> {
@@ -62,14 +62,14 @@ export async function copyState(init: CopyStateInit): Promise<CopiedState> {
   return { numBytes: plan.numBytes, ms: clock.monotonicMs() - startMs };
 }
 
-/** A rank that we copy from. */
+/** A rank that holds the state. */
 interface Holder {
   readonly rank: number;
   readonly url: string;
   connection: Connection | null;
-  /** When it last gave a sign, or was asked while nothing was under way with it. */
-  heardMs: number;
-  /** Why it could not be reached so far. */
+  /** Time of its last message, or of a request while nothing was under way with it. */
+  lastSignMs: number;
+  /** The last failure to reach it. */
   lastFailure: TrainerError | null;
 }
 
@@ -78,11 +78,11 @@ class StateCopy {
   readonly #plan: StatePlan;
   readonly #clock: Clock;
   readonly #progress: CopyProgress;
-  /** Those that have not failed. */
+  /** Holders that have not failed. */
   readonly #holders: Set<Holder>;
   readonly #over = new AbortController();
-  /** When any holder last gave a sign. */
-  #heardMs: number;
+  /** Time of the last message of any holder. */
+  #lastSignMs: number;
   #error: TrainerError | null = null;
 
   constructor(init: CopyStateInit, plan: StatePlan, clock: Clock) {
@@ -90,10 +90,16 @@ class StateCopy {
     this.#init = init;
     this.#plan = plan;
     this.#clock = clock;
-    this.#heardMs = clock.monotonicMs();
+    this.#lastSignMs = clock.monotonicMs();
     this.#progress = new CopyProgress(plan.pieces.length);
     this.#holders = new Set(
-      init.holders.map(({ rank, url }) => ({ rank, url, connection: null, heardMs: this.#heardMs, lastFailure: null })),
+      init.holders.map(({ rank, url }) => ({
+        rank,
+        url,
+        connection: null,
+        lastSignMs: this.#lastSignMs,
+        lastFailure: null,
+      })),
     );
   }
 
@@ -107,7 +113,7 @@ class StateCopy {
     if (this.#error !== null) throw this.#error;
   }
 
-  /** Resolves when the holder is reached or left. */
+  /** Resolves when the holder is reached or dropped. */
   async #reach(holder: Holder): Promise<void> {
     const { epoch, generation, rank, transport, token, socket, timeoutMs } = this.#init;
     const { signal } = this.#over;
@@ -124,40 +130,40 @@ class StateCopy {
         connection.close('NORMAL', 'the copy is over');
         return;
       }
-      this.#heard(holder);
-      void connection.closed.then((info) => this.#leave(holder, describeEnd(info)));
-      connection.onMessage((message) => this.#take(holder, connection, message));
+      this.#recordSign(holder);
+      void connection.closed.then((info) => this.#dropHolder(holder, describeEnd(info)));
+      connection.onMessage((message) => this.#receive(holder, connection, message));
       this.#ask(holder, connection);
     } catch (error) {
-      this.#leave(holder, toTrainerError(error));
+      this.#dropHolder(holder, toTrainerError(error));
     }
   }
 
-  /** Asks for as much as the window lets. */
+  /** Requests as many pieces as the window allows. */
   #ask(holder: Holder, connection: Connection): void {
-    if (this.#progress.numUnderWay(holder.rank) === 0) holder.heardMs = this.#clock.monotonicMs();
-    for (let piece = this.#progress.take(holder.rank); piece !== null; piece = this.#progress.take(holder.rank))
+    if (this.#progress.numUnderWay(holder.rank) === 0) holder.lastSignMs = this.#clock.monotonicMs();
+    for (let piece = this.#progress.next(holder.rank); piece !== null; piece = this.#progress.next(holder.rank))
       this.#request(connection, piece);
   }
 
   #request(connection: Connection, piece: number): void {
     const request = encodeStateRequest({ step: this.#init.step, piece, layout: this.#plan.layout });
-    connection.send([request]).catch(() => undefined); // a connection that ends tells by `closed`
+    connection.send([request]).catch(() => undefined); // `closed` reports a connection that ends
   }
 
-  #take(holder: Holder, connection: Connection, message: Uint8Array): void {
+  #receive(holder: Holder, connection: Connection, message: Uint8Array): void {
     if (!this.#holders.has(holder)) return;
-    this.#heard(holder);
+    this.#recordSign(holder);
     try {
-      this.#receive(holder, connection, message);
+      this.#store(holder, connection, message);
     } catch (error) {
-      this.#leave(holder, toTrainerError(error));
+      this.#dropHolder(holder, toTrainerError(error));
     }
     if (this.#progress.isDone) this.#finish(null);
   }
 
   /** @throws FRAME_INVALID, FRAME_STALE */
-  #receive(holder: Holder, connection: Connection, message: Uint8Array): void {
+  #store(holder: Holder, connection: Connection, message: Uint8Array): void {
     const header = decodePieceHeader(message.subarray(0, PIECE_HEADER_BYTES));
     const payload = message.subarray(PIECE_HEADER_BYTES);
     const piece = this.#plan.pieces[header.piece];
@@ -179,18 +185,18 @@ class StateCopy {
       return;
     }
     const isWrong = `${name}: expected crc32 ${header.payloadChecksum}, got ${checksum}; bytes were changed on the way`;
-    if (!this.#progress.spoiled(holder.rank, header.piece))
+    if (!this.#progress.failedChecksum(holder.rank, header.piece))
       throw new TrainerError('FRAME_INVALID', `${isWrong}, ${MAX_REPEATS + 1} times`);
     this.#warn(this.#fault('FRAME_INVALID', `rank ${holder.rank}: ${isWrong}; it is asked for again`));
     this.#request(connection, header.piece);
   }
 
-  #heard(holder: Holder): void {
-    this.#heardMs = holder.heardMs = this.#clock.monotonicMs();
+  #recordSign(holder: Holder): void {
+    this.#lastSignMs = holder.lastSignMs = this.#clock.monotonicMs();
   }
 
-  /** Nothing more is wanted of the holder. */
-  #leave(holder: Holder, error: TrainerError): void {
+  /** The holder has failed: its pieces are requested from the others. */
+  #dropHolder(holder: Holder, error: TrainerError): void {
     if (!this.#holders.delete(holder)) return;
     holder.connection?.close(error.code, error.message);
     this.#progress.drop(holder.rank);
@@ -209,15 +215,15 @@ class StateCopy {
     const { signal } = this.#over;
     while (!signal.aborted) {
       const nowMs = this.#clock.monotonicMs();
-      if (nowMs - this.#heardMs >= timeoutMs) {
+      if (nowMs - this.#lastSignMs >= timeoutMs) {
         this.#finish(this.#describeSilence());
         return;
       }
-      const quiet = this.#asked.filter(({ heardMs }) => nowMs - heardMs >= timeoutMs / 2);
+      const quiet = this.#asked.filter(({ lastSignMs }) => nowMs - lastSignMs >= timeoutMs / 2);
       const silence = new TrainerError('COLLECTIVE_TIMEOUT', `it was asked and sent nothing for ${timeoutMs / 2} ms`);
       const isHelp = (holder: Holder): boolean => holder.connection !== null && !quiet.includes(holder);
-      if ([...this.#holders].some(isHelp)) for (const holder of quiet) this.#leave(holder, silence);
-      const waitMs = Math.min(this.#heardMs + timeoutMs - nowMs, timeoutMs / LOOKS);
+      if ([...this.#holders].some(isHelp)) for (const holder of quiet) this.#dropHolder(holder, silence);
+      const waitMs = Math.min(this.#lastSignMs + timeoutMs - nowMs, timeoutMs / CHECKS);
       await this.#clock.sleep(waitMs, signal).catch(() => undefined);
     }
   }
@@ -259,7 +265,7 @@ class StateCopy {
   }
 }
 
-/** A finding of either side keeps its code; a holder that stops without one is a lost connection. */
+/** An error found by either side keeps its code; a close without one is a lost connection. */
 function describeEnd({ code, reason, error }: CloseInfo): TrainerError {
   if (error !== undefined && error.code !== 'ABORTED') return error;
   return new TrainerError('CONNECTION_LOST', `the connection was closed (${code}): ${reason}`, { cause: error });

@@ -9,10 +9,10 @@ import { exmixHome } from '../../../shared/exmix-home.ts';
 import { findInstalledEngine, type InstalledEngine } from '../../../shared/installed-engine.ts';
 import { modelConfigSchema } from '../../../shared/model-config.ts';
 import { initialiseParameters } from '../../model/initialise.ts';
-import { createEngine } from '../create-engine.ts';
+import { createEngine } from '../../engine-choice/create-engine.ts';
 import type { Batch, Engine, StepOutput } from '../engine.ts';
-import { relativeNorm } from '../fixture-differences.ts';
-import { runFixture } from '../fixture.ts';
+import { relativeNorm } from '../array-differences.ts';
+import { runFixture } from '../../engine-choice/fixture.ts';
 import { loadAddon } from './addon/load-addon.ts';
 import { createNativeEngine, recordable, type CreateNativeEngineInit } from './create-native-engine.ts';
 import { NativeEngine } from './native-engine.ts';
@@ -226,7 +226,7 @@ describe('the native engine', () => {
       assert.equal(run(), first);
     });
 
-  test('goes on bit for bit from what readBack gave', async () => {
+  test('continues bit for bit from the arrays of readBack', async () => {
     const one = await engineWith();
     await one.apply((await stepOf(one, exampleBatch(1))).gradients, updateAt(0));
     const other = await engineWith();
@@ -238,7 +238,7 @@ describe('the native engine', () => {
     await other.dispose();
   });
 
-  test('keeps its own copy of what was loaded', async () => {
+  test('keeps its own copy of the loaded arrays', async () => {
     const engine = await engineWith();
     const parameters = initialiseParameters(engine.parameters, 4);
     await engine.load(parameters, 'zero');
@@ -270,7 +270,7 @@ describe('the native engine', () => {
     await engine.dispose();
   });
 
-  test('a graph that computes something else is refused with a warning, and eager goes on', async () => {
+  test('a graph with other results is refused with a warning, and eager continues', async () => {
     const { sessionAddonPath, addonPath } = await installedEngine();
     const addon = loadAddon({ addonPath, numThreads: 1, device: 'cpu', allowTf32: false, xla: false });
     const binding = loadSessionBinding(sessionAddonPath);
@@ -318,7 +318,7 @@ describe('the native engine', () => {
     await narrow.dispose();
   });
 
-  test('refuses what it cannot take, and stays usable', async () => {
+  test('refuses invalid input, and stays usable', async () => {
     const engine = await engineWith();
     const noop = () => undefined;
     const encoderInputIds = exampleBatch().encoderInputIds.with(3, 320);

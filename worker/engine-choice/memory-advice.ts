@@ -1,0 +1,50 @@
+/**
+ * Wraps an engine: adds the microbatch that would fit to its ENGINE_OUT_OF_MEMORY, because the library's own message names one tensor only. All
+ * else passes unchanged.
+ */
+import { TrainerError } from '../../shared/errors.ts';
+import type { ModelConfig } from '../../shared/model-config.ts';
+import type { BatchShape } from '../model/step-flops.ts';
+import { adviseOnMemory, type Retention } from '../model/step-memory.ts';
+import type { Engine, EngineDescription } from '../engine/engine.ts';
+
+export interface MemoryAdviceInit {
+  readonly config: ModelConfig;
+  readonly retention: Retention;
+  /** In place of the engine's own. */
+  readonly description?: EngineDescription;
+  /** Memory that the engine may use on its device, B; called only when memory ran out. */
+  readonly availableBytes: () => Promise<number>;
+}
+
+export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine {
+  const advise = async <T>(call: Promise<T>, shape: BatchShape): Promise<T> => {
+    try {
+      return await call;
+    } catch (error) {
+      if (!(error instanceof TrainerError) || error.code !== 'ENGINE_OUT_OF_MEMORY') throw error;
+      const { config, retention } = init;
+      const advice = adviseOnMemory(config, shape, { availableBytes: await init.availableBytes(), retention });
+      throw new TrainerError('ENGINE_OUT_OF_MEMORY', `${error.message}; ${advice}`, { cause: error });
+    }
+  };
+  /** For calls before the first batch: one row of one token each, which only the parameters fill. */
+  let shape: BatchShape = { numRows: 1, inputsLength: 1, targetsLength: 1 };
+  return {
+    description: init.description ?? engine.description,
+    parameters: engine.parameters,
+    optimizerSlots: engine.optimizerSlots,
+    load: (parameters, optimizer) => advise(engine.load(parameters, optimizer), shape),
+    step: (batch, onGradient) => advise(engine.step(batch, onGradient), (shape = shapeOf(batch))),
+    apply: (gradients, update) => advise(engine.apply(gradients, update), shape),
+    readBack: (parameters, optimizer) => engine.readBack(parameters, optimizer),
+    forward: (batch) => advise(engine.forward(batch), shapeOf(batch)),
+    generate: (inputs, maxNewTokens) => engine.generate(inputs, maxNewTokens),
+    memory: () => engine.memory(),
+    dispose: () => engine.dispose(),
+  };
+}
+
+function shapeOf({ numRows, inputsLength, targetsLength }: BatchShape): BatchShape {
+  return { numRows, inputsLength, targetsLength };
+}
