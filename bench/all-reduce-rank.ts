@@ -5,8 +5,8 @@ import { planBuckets, type BucketPlan, type GradientPrecision } from '../worker/
 import { connectMesh, type SocketKind } from '../worker/mesh/connect-mesh.ts';
 import { DataPort } from '../worker/mesh/data-port.ts';
 import { planWindows } from '../worker/mesh/frame-windows.ts';
-import type { LinkKind } from '../worker/mesh/inbound.ts';
-import type { Link } from '../worker/mesh/peer-channel.ts';
+import type { ChannelKind } from '../worker/mesh/inbound.ts';
+import type { PeerChannel } from '../worker/mesh/peer-channel.ts';
 import type { StepResult } from '../worker/collective/step-tally.ts';
 import { assignLanes } from '../shared/assign-lanes.ts';
 import { planLaneTree } from '../shared/lane-tree.ts';
@@ -16,7 +16,7 @@ import { RawAllReduce, RawListener } from './raw-tcp.ts';
 interface ConnectAsk {
   readonly kind: 'connect';
   readonly numBytes: number;
-  readonly linkKind: LinkKind;
+  readonly channelKind: ChannelKind;
   readonly socket: SocketKind;
   readonly frameBytes: number;
   readonly window: number;
@@ -46,8 +46,6 @@ export interface Reply {
   readonly totalMs: number;
   /** User and system time of this process. */
   readonly cpuMs: number;
-  readonly reduceMs: number;
-  readonly checkMs: number;
   /** The longest to a peer, and the largest window for it. */
   readonly roundTripMs: number;
   readonly window: number;
@@ -61,8 +59,6 @@ const nothing: Reply = {
   digest: 0,
   totalMs: 0,
   cpuMs: 0,
-  reduceMs: 0,
-  checkMs: 0,
   roundTripMs: 0,
   window: 0,
 };
@@ -80,7 +76,7 @@ let raw: RawAllReduce | null = null;
 const steps = { on: 0, off: 0 };
 
 async function connect(ask: ConnectAsk): Promise<Reply> {
-  const { numBytes, linkKind, socket, frameBytes, window, bucketBytes, maxWindowBytes, precision } = ask;
+  const { numBytes, channelKind, socket, frameBytes, window, bucketBytes, maxWindowBytes, precision } = ask;
   for (const collective of Object.values(collectives ?? {})) {
     collective.close();
     await collective.closed;
@@ -93,14 +89,14 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
   plan = planBuckets(sizes, bucketBytes, precision);
   const numLanes = 2 ** Math.ceil(Math.log2(members.length));
   const laneTree = planLaneTree(numLanes, assignLanes(numLanes, members.length).runs);
-  const connectLinks = (): Promise<Link[]> => {
+  const connectChannels = (): Promise<PeerChannel[]> => {
     generation++;
     const peers = members.map(({ url }, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
-    const kinds = { linkKind, socket, frameBytes, window, numCoverNodes: 1 };
+    const kinds = { channelKind, socket, frameBytes, window, numCoverNodes: 1 };
     const identity = { rank, peers, port, transport, token: TOKEN, epoch: 1, generation };
     return connectMesh({ ...identity, ...kinds, timeoutMs: 20_000 });
   };
-  const open = (verify: boolean, links: readonly Link[]): Collective =>
+  const open = (verify: boolean, channels: readonly PeerChannel[]): Collective =>
     new Collective({
       arena,
       plan,
@@ -109,10 +105,10 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
       epoch: 1,
       generation,
       firstStep: 0,
-      links,
+      channels,
       options: { frameBytes, verify },
     });
-  const first = await connectLinks();
+  const first = await connectChannels();
   const roundTripsMs = members.map((_, peer) => first.find(({ peerRank }) => peerRank === peer)?.roundTripMs ?? 0);
   const numCoverNodes = members.map(() => 1);
   const ways = {
@@ -125,7 +121,7 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
   const windows = planWindows(ways);
   arena = new Arena(planArena({ plan, laneTree, rank, frameBytes, window: windows }));
   const on = open(true, first);
-  collectives = { on, off: open(false, await connectLinks()) };
+  collectives = { on, off: open(false, await connectChannels()) };
   steps.on = 0;
   steps.off = 0;
   const addresses = members.map((member) => member.raw);

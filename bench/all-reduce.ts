@@ -11,7 +11,7 @@
  */
 import { parseArgs } from 'node:util';
 import type { GradientPrecision } from '../worker/arena/bucket-plan.ts';
-import type { LinkKind } from '../worker/mesh/inbound.ts';
+import type { ChannelKind } from '../worker/mesh/inbound.ts';
 import type { SocketKind } from '../worker/mesh/connect-mesh.ts';
 import { combineCosts, startExmix, startGloo, type Cost, type ExmixRanks } from './all-reduce-processes.ts';
 import type { Contender, Reply } from './all-reduce-rank.ts';
@@ -36,7 +36,7 @@ const { values: args } = parseArgs({
   },
 });
 const numbers = (list: string): number[] => list.split(',').map(Number);
-const linkKind: LinkKind = args.link === 'message' ? 'message' : 'direct';
+const channelKind: ChannelKind = args.link === 'message' ? 'message' : 'direct';
 const socket: SocketKind = args.socket === 'auto' ? 'auto' : 'tcp';
 const precision: GradientPrecision = args.precision === 'bfloat16' ? 'bfloat16' : 'float32';
 const numRounds = Number(args.rounds);
@@ -77,11 +77,10 @@ async function measure(worldSize: number, network: Network | null): Promise<void
     ];
     const maxWindowBytes = Number(args['max-window']) * 2 ** 20;
     const sizes = { numBytes, frameBytes, window, maxWindowBytes, bucketBytes, precision };
-    const connected = await exmix.ask({ kind: 'connect', linkKind, socket, ...sizes });
+    const connected = await exmix.ask({ kind: 'connect', channelKind, socket, ...sizes });
     const roundTripMs = Math.max(...connected.map((reply) => reply.roundTripMs));
     const largest = Math.max(...connected.map((reply) => reply.window));
     const costs: Costs = { gloo: [], raw: [], on: [], off: [] };
-    const split: Reply[] = [];
     const digests = new Set<number>();
     for (let round = -numWarmUp; round < numRounds; round++) {
       // The order turns, so that no contender always comes after the same one.
@@ -92,16 +91,14 @@ async function measure(worldSize: number, network: Network | null): Promise<void
         const cost = contender === 'gloo' ? await gloo!.run(numBytes) : exmixCost(replies);
         if (round < 0) continue; // first touch of the memory
         costs[contender].push(cost);
-        if (contender === 'on') split.push(replies[0]!);
         if (contender === 'on' || contender === 'off') for (const { digest } of replies) digests.add(digest);
       }
       if (digests.size > 1) throw new Error('the ranks hold different sums');
     }
-    const parts = [split.map(({ reduceMs }) => reduceMs), split.map(({ checkMs }) => checkMs)];
     const { raw, on, off } = costs;
     console.log(
       `| ${worldSize} | ${mebibytes} | ${show(costs.gloo)} | ${show(raw)} | ${show(on)} | ${ratio(costs.gloo, on)} | ${ratio(raw, on)} ` +
-        `| ${show(off)} | ${ratio(costs.gloo, off)} | ${ratio(raw, off)} | ${parts.map((ms) => median(ms).toFixed(1)).join(' / ')} | ${roundTripMs.toFixed(2)}, ${largest} |`,
+        `| ${show(off)} | ${ratio(costs.gloo, off)} | ${ratio(raw, off)} | ${roundTripMs.toFixed(2)}, ${largest} |`,
     );
   }
   exmix.stop();
@@ -114,9 +111,9 @@ for (const worldSize of numbers(args.worlds)) {
   if (worldSize === numbers(args.worlds)[0]) {
     if (network !== null) console.log(`${network.description}\n`);
     console.log(
-      '| N | MiB | gloo ms | raw TCP ms | exmix ms | of gloo | of raw | verify off ms | of gloo | of raw | of it reduce / check ms | round trip ms, window |',
+      '| N | MiB | gloo ms | raw TCP ms | exmix ms | of gloo | of raw | verify off ms | of gloo | of raw | round trip ms, window |',
     );
-    console.log('|---|---|---|---|---|---|---|---|---|---|---|---|');
+    console.log('|---|---|---|---|---|---|---|---|---|---|---|');
   }
   await measure(worldSize, network);
   network?.remove();

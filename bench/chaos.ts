@@ -21,7 +21,7 @@ import { replayJournal } from '../coordinator/journal/journal.ts';
 import { median } from '../shared/statistics.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
-const SPEC = 'kill=0.08,stop=0.06,corrupt=0.08,partition=0.06,coordinator-kill=0.04,join=0.04,leave=0.04';
+const SPEC = 'kill=0.12,stop=0.12,coordinator-kill=0.06,join=0.06,leave=0.06';
 
 const { values: flags } = parseArgs({
   options: {

@@ -10,8 +10,8 @@ import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
 import {
   coordinatorMessageSchema,
   PROTOCOL_VERSION,
-  type CoordinatorMessage,
   type LaneSums,
+  type MessageOf,
   type WorkerMessage,
 } from '../shared/protocol/messages.ts';
 import type { Connection } from '../shared/transport/transport.ts';
@@ -33,8 +33,6 @@ export type CrowdReply =
   | { readonly kind: 'loaded' }
   | { readonly kind: 'joined'; readonly numRefused: number }
   | { readonly kind: 'traffic'; readonly traffic: Traffic };
-
-type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
 
 const HEARTBEAT_MS = 1_000;
 const DIAL_TIMEOUT_MS = 30_000;
@@ -186,7 +184,6 @@ class Crowd {
         this.#workers.get(id)?.close('NORMAL', 'done');
         break;
       case 'heartbeat':
-      case 'fault':
         break;
     }
   }

@@ -146,12 +146,12 @@ async function measure(numWorkers: number): Promise<Measured> {
   const run = await openRun({ ...opening, runDir: join(root, 'run') });
   const timeline = new Timeline();
   const log = createLogger({ file: run.folder.log, onRecord: (record) => timeline.add(record) });
-  const { runId, epoch, start, before, journal, ledger, room } = run;
+  const { runId, epoch, start, before, journal, ledger, diskSpace } = run;
   const coordinator = new Coordinator({
     ...{ config, mixture, token: TOKEN, transport: webSocketTransport, workerHost: NO_LOCAL_WORKERS },
     opening: { runId, epoch, start, before },
     stores: {
-      ...{ journal, ledger, room, runFolder: run.folder.folder },
+      ...{ journal, ledger, diskSpace, runFolder: run.folder.folder },
       checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
     },
     runtime: { clock: systemClock, log },

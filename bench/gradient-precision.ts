@@ -32,7 +32,7 @@ import { median } from '../shared/statistics.ts';
 import { Arena, planArena } from '../worker/arena/arena.ts';
 import type { BucketPlan, GradientPrecision } from '../worker/arena/bucket-plan.ts';
 import { planGradient } from '../worker/collective/plan-gradient.ts';
-import { createEngine } from '../worker/engine/create-engine.ts';
+import { createEngine } from '../worker/engine-choice/create-engine.ts';
 import { initialiseParameters } from '../worker/model/initialise.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));

@@ -1,5 +1,5 @@
 /**
- * The ledger on a synthetic ExMix: bytes an example, and what a step costs to record and to read again.
+ * The ledger on a synthetic ExMix: bytes an example, and the time to record and to read a step.
  *
  * The 107 tasks and sizes of golden/mixing.json plus one denoising task, R = 2; rows by the real planner, 2,048 a step in 64 lanes. Lengths
  * are log-normal by task (median inputs 20 to 480 tokens, targets 3 to 70, drawn from the task's name), losses normal around 2.
@@ -10,10 +10,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { decodeSteps } from '../coordinator/ledger/ledger-reader.ts';
-import { LedgerWriter } from '../coordinator/ledger/ledger-writer.ts';
+import { LedgerWriter, sessionStart } from '../coordinator/ledger/ledger-writer.ts';
 import { createStepRecorder } from '../coordinator/step/record-step.ts';
 import { parseSegment } from '../coordinator/ledger/segment-format.ts';
-import type { StepDeal } from '../coordinator/deal/step-dealer.ts';
+import type { Deal } from '../coordinator/deal/step-dealer.ts';
 import { encodeRows } from '../mixture/plan/planned-rows.ts';
 import { Planner, type TaskLengths } from '../mixture/plan/planner.ts';
 import { computeRates, PAPER_RATES } from '../mixture/plan/rates.ts';
@@ -61,6 +61,12 @@ function loadTasks(): TaskLengths[] {
   return [...sized, ...style, { ...denoising, inputsLength: () => inputsLength, targetsLength: () => targetsLength }];
 }
 
+/** CPU time of all threads since `start`, ms. */
+function cpuMs(start: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1000;
+}
+
 async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps: number): Promise<void> {
   const sizes = tasks.map(({ name, numExamples }) => ({
     name,
@@ -70,28 +76,19 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
   const shares = computeRates(sizes, { ...PAPER_RATES, overrides: {} }).map(({ share }) => share);
   const planner = new Planner({ seed: 1, ...LIMITS, windowDraws, shares }, tasks);
   const folder = mkdtempSync(join(tmpdir(), 'exmix-bench-ledger-'));
-  const bases = tasks.map(() => 0);
   const { ledger } = await LedgerWriter.open({
     folder,
     epoch: 1,
     seed: 1,
     mixtureHash: '',
     tasks,
-    start: { step: 0, bases, isInsideWindow: false },
+    start: sessionStart({ step: 0 }, tasks.length),
     committed: { epoch: 0, step: 0 },
   });
-  let waitingMs = 0;
-  const sink = {
-    append: async (...args: Parameters<LedgerWriter['append']>) => {
-      const appended = ledger.append(...args); // encodes before it first waits
-      const encoded = performance.now();
-      await appended;
-      waitingMs += performance.now() - encoded;
-    },
-  };
-  const record = createStepRecorder(sink, tasks);
+  const record = createStepRecorder(ledger, tasks);
   const random = new RandomStream([9]);
   const times: number[] = [];
+  const cpuTimes: number[] = [];
   let numExamples = 0;
   for (let step = 1; step <= steps; step++) {
     const rows = planner.nextRows(ROWS);
@@ -101,29 +98,31 @@ async function measure(tasks: readonly TaskLengths[], windowDraws: number, steps
     const taskLoss = Object.fromEntries(tasks.map(({ name }) => [name, 2 + 0.5 * random.nextNormal()]));
     const dealt = { step, learningRate: 0.01, targetTokens: 1 };
     const cursor = { ...planner.cursor(), rateChanges: [] };
-    const deal: StepDeal = { ...dealt, lanes, cursor };
+    const deal: Deal = { ...dealt, lanes, cursor };
     const ms = { feed: 0, compute: 0, communicate: 0, update: 0, total: 0 };
     const summary = { ...dealt, loss: 2, zLoss: 0, taskLoss, taskTokens: {}, gradNorm: 1, gradDigest: step, ms };
     const start = performance.now();
+    const cpu = process.cpuUsage();
     await record({ ...summary, inputTokens: 1, slowestRank: 0 }, deal, 1);
     times.push(performance.now() - start);
+    cpuTimes.push(cpuMs(cpu));
   }
   await ledger.close();
   const paths = readdirSync(folder).map((name) => join(folder, name));
   const bytes = paths.reduce((sum, path) => sum + statSync(path).size, 0);
-  const start = performance.now();
+  const start = process.cpuUsage();
   let numRead = 0;
   for (const path of paths) {
     const segment = parseSegment(readFileSync(path));
     if (typeof segment === 'string') continue;
-    for (const { lanes } of decodeSteps(path, segment, true)) numRead += lanes.flat(2).length;
+    for (const { readLanes } of decodeSteps(path, segment)) numRead += readLanes().flat(2).length;
   }
-  const readMs = performance.now() - start;
+  const readMs = cpuMs(start);
   rmSync(folder, { recursive: true });
   console.log(
     `windows of ${windowDraws}: ${Math.round(numExamples / steps)} examples a step, ${Math.round(bytes / steps)} B a step, ` +
-      `${(bytes / numExamples).toFixed(3)} B/example; recorded in ${median(times).toFixed(1)} ms (median), of these ` +
-      `${(waitingMs / steps).toFixed(1)} ms waiting for the disk; read again ${Math.round(numRead / readMs)} examples/ms`,
+      `${(bytes / numExamples).toFixed(3)} B/example; medians of a step: recorded in ${median(times).toFixed(1)} ms, ` +
+      `${median(cpuTimes).toFixed(1)} ms of CPU; read again ${Math.round(numRead / readMs)} examples a ms of CPU`,
   );
 }
 

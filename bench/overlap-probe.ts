@@ -1,6 +1,6 @@
 /**
  * Watches a training run from inside, for bench/overlap.ts: loaded into every process and thread of `exmix train` ahead of all else
- * (NODE_OPTIONS --import), it wraps the few methods by which the compute thread and the link thread of a worker tell what they do.
+ * (NODE_OPTIONS --import), it wraps the few methods by which the compute thread and the network thread of a worker tell what they do.
  *
  * Each thread writes one line a record to a file of its own in $EXMIX_OVERLAP_FOLDER. Times are of the host's monotonic clock, so
  * they can be compared over threads and processes.
@@ -17,9 +17,9 @@ export type ProbeRecord =
   | { readonly kind: 'phase'; readonly atMs: HostMs; readonly phase: string; readonly step: number }
   /** Compute thread: one gradient was taken from the engine into the arena, and folded where it ended its bucket. */
   | { readonly kind: 'gradient'; readonly atMs: HostMs; readonly endMs: HostMs; readonly parameter: number }
-  /** Compute thread: a bucket was posted to the link thread. */
+  /** Compute thread: a bucket was posted to the network thread. */
   | { readonly kind: 'posted'; readonly atMs: HostMs; readonly bucket: number }
-  /** Link thread: one step's all-reduce; bucket times count from `atMs`. */
+  /** Network thread: one step's all-reduce; bucket times count from `atMs`. */
   | {
       readonly kind: 'reduced';
       readonly atMs: HostMs;
@@ -42,7 +42,7 @@ function write(): void {
 async function watchComputeThread(): Promise<void> {
   const { ProgressCell } = await import('../worker/network/progress-cell.ts');
   const { LaneGradient } = await import('../worker/compute/lane-gradient.ts');
-  const { Link } = await import('../worker/network/network-client.ts');
+  const { NetworkClient } = await import('../worker/network/network-client.ts');
   const { advance } = ProgressCell.prototype;
   ProgressCell.prototype.advance = function (phase, step) {
     advance.call(this, phase, step);
@@ -55,14 +55,14 @@ async function watchComputeThread(): Promise<void> {
     add.call(this, microbatch, parameter, gradient);
     records.push({ kind: 'gradient', atMs, endMs: now(), parameter });
   };
-  const { bucketReady } = Link.prototype;
-  Link.prototype.bucketReady = function (bucket) {
+  const { bucketReady } = NetworkClient.prototype;
+  NetworkClient.prototype.bucketReady = function (bucket) {
     records.push({ kind: 'posted', atMs: now(), bucket });
     bucketReady.call(this, bucket);
   };
 }
 
-async function watchLinkThread(): Promise<void> {
+async function watchNetworkThread(): Promise<void> {
   const { Collective } = await import('../worker/collective/all-reduce.ts');
   const { startStep } = Collective.prototype;
   Collective.prototype.startStep = async function (step, signal) {
@@ -76,5 +76,5 @@ async function watchLinkThread(): Promise<void> {
 
 if (!isMainThread) {
   const { module } = workerData as { module?: string };
-  if (module?.endsWith('/link-thread.ts') === true) await watchLinkThread();
+  if (module?.endsWith('/network-thread.ts') === true) await watchNetworkThread();
 } else if (process.argv[2] === 'worker') await watchComputeThread();

@@ -48,7 +48,7 @@ test('the trace has a process for each worker, and slices of its phases, its gra
       'worker local-0',
       'compute thread: phase',
       'compute thread: gradients handed out',
-      'link thread: bucket 0 (1.0 MiB)',
+      'network thread: bucket 0 (1.0 MiB)',
     ],
   );
 });

@@ -1,6 +1,6 @@
 /**
  * What the probes of a run saw, as Chrome trace events (for https://ui.perfetto.dev or chrome://tracing): one process a worker; in it the
- * phases of its compute thread, the gradients as the engine handed them out, and a track for each bucket in its link thread.
+ * phases of its compute thread, the gradients as the engine handed them out, and a track for each bucket in its network thread.
  * Source: the Trace Event Format; `X` is a slice with a duration, `i` a moment, `M` a name. Times are µs.
  */
 import type { ProbeRecord } from './overlap-probe.ts';
@@ -53,7 +53,7 @@ export function traceEvents(
     track(PHASES_TRACK, 'compute thread: phase');
     track(GRADIENTS_TRACK, 'compute thread: gradients handed out');
     for (const [bucket, bytes] of bucketBytes.entries())
-      track(FIRST_BUCKET_TRACK + bucket, `link thread: bucket ${bucket} (${(bytes / 2 ** 20).toFixed(1)} MiB)`);
+      track(FIRST_BUCKET_TRACK + bucket, `network thread: bucket ${bucket} (${(bytes / 2 ** 20).toFixed(1)} MiB)`);
 
     const phases = compute.filter((record) => record.kind === 'phase');
     for (const [i, { atMs, phase, step }] of phases.entries())

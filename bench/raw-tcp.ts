@@ -146,7 +146,7 @@ export class RawAllReduce {
   #advance(): void {
     for (;;) {
       const ordinal = this.#exchange.numReduced;
-      const piece = this.#exchange.takePieceToReduce();
+      const piece = this.#exchange.nextPieceToReduce();
       if (piece === null) return;
       this.#add(piece, ordinal);
       const { rank, laneTree } = this.#init;
@@ -166,7 +166,7 @@ export class RawAllReduce {
 
   #sendParts(peer: number): void {
     for (;;) {
-      const piece = this.#exchange.takePieceToSend(peer, this.#shape.windows[peer]!);
+      const piece = this.#exchange.nextPieceToSend(peer, this.#shape.windows[peer]!);
       if (piece === null) return;
       this.#send(peer, 2 * this.#shape.pieces[peer]!.indexOf(piece), piece);
     }

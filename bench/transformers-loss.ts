@@ -17,7 +17,7 @@ import { readPlannedExample } from '../mixture/feed/planned-examples.ts';
 import { openPreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { readCheckpoint } from '../shared/checkpoint/read.ts';
 import { checkConfig } from '../shared/config/load-config.ts';
-import { createEngine } from '../worker/engine/create-engine.ts';
+import { createEngine } from '../worker/engine-choice/create-engine.ts';
 
 const TOLERANCE = 1e-4;
 const PEER = fileURLToPath(new URL('./peers/check_transformers.py', import.meta.url));

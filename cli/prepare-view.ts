@@ -4,6 +4,7 @@ import type { PrepareSnapshot, TaskSnapshot } from '../mixture/prepare/prepare-p
 import type { PreparedTaskReport, PrepareReport } from '../mixture/prepare/prepare-mixture.ts';
 import { formatSeconds } from './console-reporter.ts';
 import { formatNumber, formatTable } from './text-table.ts';
+import { listNames } from '../shared/list-names.ts';
 
 /** Pause between two plain lines of progress. */
 const LINE_INTERVAL_MS = 5_000;
@@ -69,9 +70,8 @@ export function formatLiveTable({ tasks, total }: PrepareSnapshot): string {
 
 function formatProgressLine({ tasks, total }: PrepareSnapshot): string {
   const running = tasks.filter(({ state }) => state === 'running').map(({ name }) => name);
-  const more = running.length > 3 ? ` and ${running.length - 3} more` : '';
   const [, units, read, rows, , tokens, speed, left] = rowOf(total);
-  return `  ${read} of the sources read, ${units} units, ${rows} rows, ${tokens} tokens, ${speed} tokens/s, ${left} left: ${running.slice(0, 3).join(', ')}${more}\n`;
+  return `  ${read} of the sources read, ${units} units, ${rows} rows, ${tokens} tokens, ${speed} tokens/s, ${left} left: ${listNames(running, { most: 3 })}\n`;
 }
 
 function rowOf(task: TaskSnapshot): string[] {

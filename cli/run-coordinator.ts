@@ -3,7 +3,7 @@ import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/wor
 import type { StopSignals } from '../coordinator/run.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
-import { checkEngineName } from '../worker/engine/choose-engine.ts';
+import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';

@@ -108,7 +108,7 @@ describe('a coordinator that was killed', () => {
     const ending = await run.run();
     assert.equal(ending.kind, 'rewind');
     assert.match(ending.reason, /none of 2 ready workers holds the state of the last step/u);
-    await run.open({ goOnAt: 'checkpoint' });
+    await run.open({ resumeAt: { kind: 'newest-checkpoint' } });
     const workers = await Promise.all([0, 1].map((i) => run.join({}, i)));
     await run.runToEnd();
     const opened = run.records('run-opened')[2]!;
@@ -143,7 +143,7 @@ describe('a coordinator that was killed', () => {
     const ending = await run.run();
     assert.deepEqual([ending.kind, ending.kind === 'rewind' && ending.heldStep], ['rewind', 3]);
     assert.equal((await behind.closed).code, 4009, 'it is to dial again');
-    await run.open({ goOnAt: 3 });
+    await run.open({ resumeAt: { kind: 'held-step', step: 3 } });
     await run.rejoin(behind);
     await run.runToEnd();
     const opened = run.records('run-opened')[2]!;

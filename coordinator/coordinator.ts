@@ -11,7 +11,6 @@ import { formGeneration } from './generation/form-generation.ts';
 import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';
 import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
-import { faultRoutes } from './membership/control-requests.ts';
 import { ControlServer } from './membership/control-server.ts';
 import { gatherWorkers } from './membership/gather-workers.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
@@ -47,7 +46,7 @@ export class Coordinator implements WorkerProgress {
   constructor(init: CoordinatorInit) {
     this.#init = init;
     const { opening, stores, runtime } = init;
-    stores.room?.tellTo(runtime.log);
+    stores.diskSpace?.logTo(runtime.log);
     this.#phase = new RunPhase(runtime.log);
     this.#parts = createEpochParts(init);
     this.#membership = { server: this.#createServer(), roster: this.#parts.roster };
@@ -92,7 +91,7 @@ export class Coordinator implements WorkerProgress {
       mayComeBack = toTrainerError(signal.reason).code === 'RUN_LOCKED'; // to the coordinator that has taken over
       const error = toTrainerError(mayComeBack ? signal.reason : thrown);
       this.#phase.name = 'ending';
-      this.#init.stores.room?.stopWaiting(); // a failed run ends even if the disk stays full
+      this.#init.stores.diskSpace?.stopWaiting(); // a failed run ends even if the disk stays full
       const { stepTimeoutMs: saveTimeoutMs } = this.#init.config.cluster;
       await failRun(this.#endOfRun(), { error, generation: this.#generation, saveTimeoutMs });
       throw error;
@@ -107,7 +106,7 @@ export class Coordinator implements WorkerProgress {
     return {
       name: config.name,
       phase: this.#phase.name,
-      waitingFor: stores.room?.waitingFor || this.#phase.waitingFor,
+      waitingFor: stores.diskSpace?.waitingFor || this.#phase.waitingFor,
       steps: config.training.steps,
       epoch: opening.epoch,
       generation: this.#generation?.generation ?? 0,
@@ -125,7 +124,6 @@ export class Coordinator implements WorkerProgress {
       this.#generation !== undefined && (this.#phase.name === 'training' || this.#phase.name === 'forming');
     const routes = {
       'GET /status': () => this.status(),
-      ...(config.cluster.allowFaults ? faultRoutes({ workers: () => this.#membership.server.workers(), log }) : {}),
       ...steeringRoutes(() => (isSteerable() ? this.#parts.steering : undefined)),
     };
     const onHung = (workerId: string): void => workerHost.kill(workerId);
@@ -142,13 +140,13 @@ export class Coordinator implements WorkerProgress {
   /** @returns why the run must be opened again at an earlier step; undefined when it is over */
   async #trainGenerations(signal: AbortSignal): Promise<Rewind | undefined> {
     const { roster, steps } = this.#parts;
-    const { committer, settling } = steps;
+    const { committer, settlement } = steps;
     for (let number = 1; ; number++) {
       this.#phase.name = 'rendezvous';
       const gathered = await this.#gather(number === 1, signal);
       if (gathered.kind === 'stopped') return undefined;
       if (gathered.kind === 'rewind') return this.#planRewind(gathered.reason);
-      await settling.settleFurthest();
+      await settlement.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
       if (this.#needsHolder() && !members.some(({ heldStep }) => committer.isState(heldStep)))
         return this.#planRewind(`nobody holds the state of step ${committer.step}`);
@@ -246,15 +244,15 @@ export class Coordinator implements WorkerProgress {
     const generation = this.#generation!;
     const { step } = steps.committer;
     if (ending.kind === 'boundary') {
-      for (const worker of generation.members) roster.hold(worker, step);
+      for (const worker of generation.members) roster.setHeldStep(worker, step);
       log.info({ step, reason: ending.reason }, 'generation changes');
       return;
     }
     const { error, outliers } = ending;
     if (outliers !== undefined) this.#divergence = error;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
-    const { settling } = steps;
-    await endGeneration({ error, generation, server, roster, settling, saver, clock, signal });
+    const { settlement } = steps;
+    await endGeneration({ error, generation, server, roster, settlement, saver, clock, signal });
     this.#penalties.apply(ending, generation, step);
   }
 

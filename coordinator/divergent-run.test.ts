@@ -65,7 +65,7 @@ describe('a run whose ranks differ', () => {
     // Step 2 is saved or not when step 3 differs: then the checkpoint is loaded in the same epoch, else in the next one.
     if (ending.kind === 'rewind') {
       assert.equal(ending.heldStep, undefined);
-      await run.open({ goOnAt: 'checkpoint' });
+      await run.open({ resumeAt: { kind: 'newest-checkpoint' } });
       await Promise.all(workers.map((worker) => run.rejoin(worker)));
       await run.runToEnd();
     }
@@ -113,7 +113,7 @@ describe('a run whose ranks differ', () => {
     const edit: Script['edit'] = (message) => (message.kind === 'report' ? { ...message, gradDigest: 5 } : message);
     const other = await run.join({ edit }, 1);
     assert.equal((await ending).kind, 'rewind');
-    await run.open({ goOnAt: 'checkpoint' });
+    await run.open({ resumeAt: { kind: 'newest-checkpoint' } });
     await run.rejoin(other);
     await assert.rejects(run.run(), {
       code: 'GRADIENT_DIVERGED',

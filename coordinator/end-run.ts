@@ -43,7 +43,7 @@ export interface EndOfRun {
   readonly epoch: number;
   readonly journal: Pick<Journal, 'append'>;
   readonly membership: { readonly server: ControlServer; readonly roster: Roster };
-  readonly steps: Pick<StepParts, 'committer' | 'settling'>;
+  readonly steps: Pick<StepParts, 'committer' | 'settlement'>;
   readonly saver: Saver;
   readonly runtime: Runtime;
 }
@@ -116,10 +116,10 @@ async function salvage(init: EndOfRun, failure: Failure & { readonly generation:
   const { membership, steps, saver, runtime } = init;
   const { error, generation } = failure;
   const { server, roster } = membership;
-  const { committer, settling } = steps;
+  const { committer, settlement } = steps;
   if (NOT_SALVAGED.includes(error.code)) return { reason: `nothing was saved after ${error.code}` };
   try {
-    await endGeneration({ error, generation, server, roster, settling, saver, clock: runtime.clock });
+    await endGeneration({ error, generation, server, roster, settlement, saver, clock: runtime.clock });
     const { step } = committer;
     const holders = roster.ready
       .filter(({ worker, heldStep }) => committer.isState(heldStep) && generation.members.includes(worker))

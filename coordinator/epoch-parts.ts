@@ -4,7 +4,7 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import type { Runtime } from '../shared/runtime.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import { Saver } from './checkpoint/saver.ts';
-import { DealtSteps } from './deal/dealt-steps.ts';
+import { UncommittedDeals } from './deal/uncommitted-deals.ts';
 import { createDealer } from './deal/step-dealer.ts';
 import type { StepParts } from './generation/training.ts';
 import { WorkerSpeeds } from './health/lane-speeds.ts';
@@ -12,13 +12,13 @@ import type { Journal } from './journal/journal.ts';
 import type { PastGeneration } from './membership/generation.ts';
 import { Roster } from './membership/roster.ts';
 import type { StartingPoint } from './resume/starting-point.ts';
-import type { RoomOnDisk } from './run-folder/room-on-disk.ts';
+import type { DiskSpace } from './run-folder/disk-space.ts';
 import { RunSummary } from './run-summary.ts';
 import { Steering } from './steering/steering.ts';
 import { Committer } from './step/committer.ts';
 import { NonFinitePolicy } from './step/non-finite.ts';
 import { createStepRecorder, type StepSink } from './step/record-step.ts';
-import { Settling } from './step/step-settlement.ts';
+import { StepSettlement } from './step/step-settlement.ts';
 
 export interface EpochInit {
   readonly config: RunConfig;
@@ -44,7 +44,7 @@ export interface RunStores {
   readonly ledger: StepSink;
   readonly checkpoints: CheckpointStore;
   /** Pauses the run while the disk is full; undefined: a full disk ends the run. */
-  readonly room: RoomOnDisk | undefined;
+  readonly diskSpace: DiskSpace | undefined;
 }
 
 export interface EpochParts {
@@ -64,7 +64,7 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
   const { sizes, tasks, taskNames } = mixture;
   const { goodUntil, heldSince, distrusted } = journal.state;
   const dealer = createDealer({ config, mixture }, start);
-  const deals = new DealtSteps(dealer);
+  const deals = new UncommittedDeals(dealer);
   const steering = new Steering({ config, sizes, tasks, dealer, journal, epoch, log });
   const summary = new RunSummary();
   const committer = new Committer({
@@ -76,12 +76,12 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
     ...{ config, runId, epoch, mixture, journal, heldSince, clock, log },
     distrusted: distrusted.keys(),
     committedStep: () => committer.step,
-    onLateReport: (workerId, report) => settling.takeLate(workerId, report),
+    onLateReport: (worker, report) => settlement.receiveLate(worker, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),
   });
-  const settling = new Settling({ config, taskNames, deals, committer, roster, log, before, goodUntil });
+  const settlement = new StepSettlement({ config, taskNames, deals, committer, roster, log, before, goodUntil });
   const saver = new Saver({ config, epoch, checkpoints, journal, runFolder, newest: start.checkpoint, runtime });
   const nonFinite = new NonFinitePolicy(config.training.onNonFinite);
-  const steps = { deals, settling, committer, nonFinite };
+  const steps = { deals, settlement, committer, nonFinite };
   return { roster, steps, saver, steering, speeds: new WorkerSpeeds(), summary };
 }

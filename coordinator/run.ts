@@ -19,6 +19,7 @@ import type { EpochEnding } from './end-run.ts';
 import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
+import type { ResumePoint } from './resume/resume-point.ts';
 import { announceCoordinator, readAnnouncement } from './run-folder/announcement.ts';
 import { isRunFolder } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
@@ -96,8 +97,9 @@ export class Run {
         if (repeated !== undefined) throw repeated;
         this.log.warn({ reason, heldStep: heldStep ?? null }, 'run goes back');
         await this.#opened.close();
-        const from = { goOnAt: heldStep ?? ('checkpoint' as const), resume: this.folder };
-        this.#opened = await openRun({ ...openingOf(this.#init), ...from });
+        const resumeAt: ResumePoint =
+          heldStep === undefined ? { kind: 'newest-checkpoint' } : { kind: 'held-step', step: heldStep };
+        this.#opened = await openRun({ ...openingOf(this.#init), resume: this.folder, resumeAt });
       }
     } finally {
       await this.#init.workerHost.stop();
@@ -107,7 +109,7 @@ export class Run {
 
   async #runEpoch(): Promise<EpochEnding> {
     const { config, mixture, checkpoint, workerHost, stop } = this.#init;
-    const { folder, journal, ledger, room, notes, runId, epoch, start, before } = this.#opened;
+    const { folder, journal, ledger, diskSpace, notes, runId, epoch, start, before } = this.#opened;
     const { log } = this;
     log.info(
       { run: this.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
@@ -125,7 +127,7 @@ export class Run {
       tokenizerHash: mixture.tokenizer.hash,
       clock: systemClock,
     });
-    const stores = { runFolder: this.folder, journal, ledger, checkpoints, room };
+    const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace };
     const coordinator = new Coordinator({
       ...{ config, mixture, stores, runtime, token, workerHost },
       opening: { runId, epoch, start, before },

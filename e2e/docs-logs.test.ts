@@ -86,7 +86,7 @@ async function recordRun(
         },
         journal,
         ledger: { append: () => Promise.resolve() },
-        room: undefined,
+        diskSpace: undefined,
       },
       workerHost: NO_LOCAL_WORKERS,
       token: TOKEN,

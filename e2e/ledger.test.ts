@@ -1,4 +1,4 @@
-/** The ledger of whole runs: every example once across resumes at other world sizes, a step computed again, and the commands. */
+/** The ledger of whole runs: exactly-once across resumes at other world sizes, a replayed step, and the commands. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -58,7 +58,7 @@ describe('the ledger of a run', () => {
     ];
     const first = startExmix(start, home);
     await first.printed(/step 1\d\d\//u);
-    first.child.kill('SIGKILL'); // in mid-step: the next session goes on at the last committed step, which the workers hold
+    first.child.kill('SIGKILL'); // mid-step: the next session resumes at the last committed step, which the workers hold
     await first.ended;
     await resume(180, 1);
     await resume(230, 3);
@@ -71,16 +71,16 @@ describe('the ledger of a run', () => {
     assert.equal(audit.numViolations, 0);
     assert.equal(audit.sessions.length, 4);
     const [first, second] = audit.sessions;
-    assert.equal(first!.lastStep, first!.keptStep, 'nothing is done again');
+    assert.equal(first!.lastStep, first!.keptStep, 'no step is repeated');
     assert.equal(second!.startStep, first!.keptStep);
     assert.equal(audit.sessions.at(-1)!.keptStep, STEPS);
     const logged = readLog(run).filter(({ msg }) => msg === 'step committed');
-    // A coordinator that is killed between journal and log leaves a line out.
+    // A kill between journal and log loses one line of the log.
     assert.ok(logged.length >= STEPS - 1, `${logged.length} steps are logged`);
     assert.equal((await ledger('audit', run)).code, 0);
   });
 
-  test('a step shows what the log says of it, and the texts that the model read', async () => {
+  test('show agrees with the log, and prints the texts that the model read', async () => {
     const logged = readLog(run).findLast((record) => record.msg === 'step committed' && record['step'] === 250);
     const shown = await json<Shown>('show', run, '--step', '250', '--text');
     assert.deepEqual([shown.gradDigest, shown.loss], [logged?.['gradDigest'], logged?.['loss']]);
@@ -97,7 +97,7 @@ describe('the ledger of a run', () => {
     );
   });
 
-  test('a step is computed again with the same gradient', async () => {
+  test('a replayed step has the same gradient', async () => {
     const { stdout, stderr, code } = await ledger('replay', run, '--step', '210');
     assert.equal(code, 0, stdout + stderr);
     assert.match(stdout, /same: \d+ gradients from .*checkpoints\/step-\d+ to step 210 /u);
@@ -132,7 +132,7 @@ describe('the ledger of a run', () => {
     assert.ok(top.every(({ examples }) => examples.length > 0));
   });
 
-  test('wrong names, steps and folders are told', async () => {
+  test('wrong names, steps and folders are reported', async () => {
     const cases: [string[], number, RegExp][] = [
       [['show', run, '--step', '301'], 2, /CONFIG_INVALID: --step: expected a step .* 1 to 300, got 301/u],
       [['show', run, '--step', '3', '--task', 'wn_defin'], 2, /NAME_UNKNOWN: .*did you mean wn_define/u],
@@ -147,7 +147,7 @@ describe('the ledger of a run', () => {
     assert.match((await ledger('--help')).stdout, /Examples:\n +exmix ledger audit /u);
   });
 
-  test('a damaged ledger ends the audit with status 1 and the steps it lost', async () => {
+  test('the audit of a damaged ledger ends with status 1 and lists the lost steps', async () => {
     const path = join(run, 'ledger', readdirSync(join(run, 'ledger')).sort()[1]!);
     const bytes = readFileSync(path);
     const damaged = Buffer.from(bytes);

@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { copyFile, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
@@ -50,17 +50,42 @@ export function toStorageError(error: unknown, action: string, path: string): Tr
   return new TrainerError('PATH_UNUSABLE', `cannot ${action} ${path} (${code})`, { cause: error });
 }
 
+/** Opens a file for one use of it, and closes it. @throws the error of the system or of the use, as it is */
+export async function withFile<T>(
+  path: string,
+  flags: string | number,
+  use: (file: FileHandle) => Promise<T>,
+  mode?: number,
+): Promise<T> {
+  const file = await open(path, flags, mode);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
 /** Makes the names in a folder durable. @throws PATH_UNUSABLE, DISK_FULL */
 export async function syncFolder(path: string): Promise<void> {
   try {
-    const folder = await open(path, 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await withFile(path, 'r', (folder) => folder.sync());
   } catch (error) {
     throw toStorageError(error, 'fsync', path);
+  }
+}
+
+/** Copies a file and fsyncs the copy; its name becomes durable with the next fsync of its folder. @throws the system's error as it is */
+async function copyAndSync(source: string, target: string): Promise<void> {
+  await copyFile(source, target);
+  await withFile(target, 'r+', (file) => file.sync());
+}
+
+/** Copies a file and fsyncs the copy; its name becomes durable with the next fsync of its folder. @throws PATH_UNUSABLE, DISK_FULL */
+export async function copyDurably(source: string, target: string): Promise<void> {
+  try {
+    await copyAndSync(source, target);
+  } catch (error) {
+    throw toStorageError(error, `copy ${source} to`, target);
   }
 }
 
@@ -70,13 +95,11 @@ export async function syncFolder(path: string): Promise<void> {
  */
 export async function writeNewFile(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   try {
-    const file = await open(path, 'wx', mode);
-    try {
+    const write = async (file: FileHandle): Promise<void> => {
       await file.writeFile(content);
       await file.sync();
-    } finally {
-      await file.close();
-    }
+    };
+    await withFile(path, 'wx', write, mode);
   } catch (error) {
     throw toStorageError(error, 'write', path);
   }
@@ -112,13 +135,7 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
 export async function disownFile(path: string): Promise<void> {
   const copy = `${path}.own`;
   try {
-    await copyFile(path, copy);
-    const file = await open(copy, 'r+');
-    try {
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await copyAndSync(path, copy);
     await rename(copy, path);
   } catch (error) {
     await rm(copy, { force: true });
@@ -147,8 +164,7 @@ export async function hashFile(path: string, signal?: AbortSignal): Promise<File
   const hash = createHash('sha256');
   let bytes = 0;
   try {
-    const file = await open(path, 'r');
-    try {
+    await withFile(path, 'r', async (file) => {
       const chunk = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
       for (;;) {
         throwIfAborted(signal, `hashing ${path}`);
@@ -157,9 +173,7 @@ export async function hashFile(path: string, signal?: AbortSignal): Promise<File
         hash.update(chunk.subarray(0, bytesRead));
         bytes += bytesRead;
       }
-    } finally {
-      await file.close();
-    }
+    });
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }

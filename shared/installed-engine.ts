@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { hashFile, systemCode, toStorageError } from './atomic-file.ts';
 import { TrainerError } from './errors.ts';
+import { listNames } from './list-names.ts';
 
 export const ENGINE_FLAVOURS = ['cpu', 'cuda'] as const;
 export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
@@ -180,8 +181,7 @@ export async function findInstalledEngine(home: string): Promise<InstalledEngine
 
 /** `ID: problem, problem and 3 more`. */
 export function describeDamage({ id, problems }: EngineFolder): string {
-  const shown = problems.slice(0, 2).join(', ');
-  return `${id}: ${shown}${problems.length > 2 ? ` and ${problems.length - 2} more` : ''}`;
+  return `${id}: ${listNames(problems, { most: 2 })}`;
 }
 
 interface NoManifest {

@@ -40,6 +40,17 @@ describe('mailbox', () => {
     assert.equal(mailbox.size, 1);
   });
 
+  test('an event that must not be lost enters a full mailbox, in its order, and wakes the reader', async () => {
+    const mailbox = new Mailbox<number>(1, systemClock);
+    assert.deepEqual([mailbox.put(1), mailbox.put(2)], [true, false]);
+    mailbox.putAlways(3);
+    assert.equal(mailbox.put(4), false);
+    assert.deepEqual([await mailbox.next(0), await mailbox.next(0)], [1, 3]);
+    const waiting = mailbox.next(60_000);
+    mailbox.putAlways(5);
+    assert.equal(await waiting, 5);
+  });
+
   test('nothing within the time is undefined', async () => {
     assert.equal(await new Mailbox<number>(1, systemClock).next(1), undefined);
   });

@@ -3,8 +3,8 @@
  * The bound turns a flood into a typed error instead of memory. A reader that waits is woken when the turn of the event loop in which
  * something came is over: what a thousand sockets bring in one turn costs one wait, not a thousand.
  */
+import { throwIfAborted } from './abort.ts';
 import type { Clock } from './clock.ts';
-import { TrainerError } from './errors.ts';
 
 /** Why a wait is over: without a reason each would cost an error with its stack. */
 const OVER = 'an event came, or the wait was called off';
@@ -25,13 +25,18 @@ export class Mailbox<Event> {
     return this.#events.length;
   }
 
-  /** @returns false when the mailbox is full: the event was not taken, and the sender must be cut off */
+  /** @returns false when the mailbox is full: the event was not added, and the sender must be cut off */
   put(event: Event): boolean {
     if (this.#events.length >= this.#capacity) return false;
+    this.putAlways(event);
+    return true;
+  }
+
+  /** Adds an event that must never be lost, also when the mailbox is full. The caller bounds how many of these can wait. */
+  putAlways(event: Event): void {
     this.#events.push(event);
     if (this.#wake !== undefined) setImmediate(this.#wake);
     this.#wake = undefined;
-    return true;
   }
 
   /**
@@ -39,8 +44,7 @@ export class Mailbox<Event> {
    * @throws ABORTED when the signal fires first
    */
   async next(timeoutMs: number, signal?: AbortSignal): Promise<Event | undefined> {
-    if (signal?.aborted === true)
-      throw new TrainerError('ABORTED', 'waiting for events was called off', { cause: signal.reason });
+    throwIfAborted(signal, 'waiting for events');
     if (this.#events.length === 0) await this.#waitForEvent(timeoutMs, signal);
     return this.#events.shift();
   }
@@ -59,7 +63,6 @@ export class Mailbox<Event> {
       this.#wake = undefined;
       signal?.removeEventListener('abort', callOff);
     }
-    if (signal?.aborted === true)
-      throw new TrainerError('ABORTED', 'waiting for events was called off', { cause: signal.reason });
+    throwIfAborted(signal, 'waiting for events');
   }
 }

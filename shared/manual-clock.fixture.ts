@@ -6,8 +6,6 @@ import { assertInvariant, TrainerError } from './errors.ts';
 const LONGEST_WORK_MS = 3_600_000;
 /** Real time for everything to come to rest, ms: a test that needs more hangs. */
 const QUIET_DEADLINE_MS = 20_000;
-/** Turns of the event loop after which whoever was woken has done what it does. */
-const TURNS_TO_REST = 10;
 
 interface Sleeper {
   readonly dueMs: number;
@@ -80,15 +78,9 @@ export class ManualClock implements Clock {
     };
     work.then(over, over);
     const startedMs = this.#nowMs;
-    let movedMs = performance.now();
     for (;;) {
-      await turn();
+      await rest(() => progress.isOver);
       if (progress.isOver) return work;
-      if (!isQuiet()) {
-        assertInvariant(performance.now() - movedMs < QUIET_DEADLINE_MS, 'what was begun does not come to rest');
-        continue;
-      }
-      movedMs = performance.now();
       let first: Sleeper | undefined;
       for (const sleeper of this.#sleepers) if (first === undefined || sleeper.dueMs < first.dueMs) first = sleeper;
       if (first === undefined || first.dueMs - startedMs > LONGEST_WORK_MS)
@@ -104,9 +96,17 @@ export class ManualClock implements Clock {
   }
 }
 
-/** Lets everything that was set in motion come to rest, with time standing still. */
-export async function rest(): Promise<void> {
-  for (let i = 0; i < TURNS_TO_REST; i++) await turn();
+/**
+ * Turns the event loop until nothing is under way that needs no time of a clock: no immediate, no request to the file system.
+ * Sockets do not count: a message on its way through the kernel is not waited for.
+ * @param isOver ends the wait early @throws INTERNAL after QUIET_DEADLINE_MS
+ */
+export async function rest(isOver: () => boolean = () => false): Promise<void> {
+  const startMs = performance.now();
+  do {
+    await turn();
+    assertInvariant(performance.now() - startMs < QUIET_DEADLINE_MS, 'the event loop does not come to rest');
+  } while (!isOver() && !isQuiet());
 }
 
 /** Immediates, and requests to the file system by their names in Node. */

@@ -4,37 +4,50 @@
  * Source: T5Config of transformers 4 and 5, which write the tie flags differently (below).
  */
 import { z } from 'zod';
+import { DECIDES_BITS } from './config/bits.ts';
 import { TrainerError } from './errors.ts';
 
 const size = z.int().positive();
 
 export const modelConfigSchema = z
   .strictObject({
-    vocabSize: size.default(32128).describe('Rows of the embedding table: token ids are below this.'),
-    dModel: size.default(512).describe('Width of the hidden states (d_model).'),
-    dKv: size.default(64).describe('Width of one attention head (d_kv).'),
-    dFf: size.default(1024).describe('Width of the feed-forward layer (d_ff).'),
-    numLayers: size.default(8).describe('Encoder blocks.'),
-    numDecoderLayers: size.default(8).describe('Decoder blocks.'),
-    numHeads: size.default(6).describe('Attention heads; numHeads × dKv need not be dModel.'),
+    vocabSize: size
+      .default(32128)
+      .describe('Rows of the embedding table: token ids are below this.')
+      .meta(DECIDES_BITS),
+    dModel: size.default(512).describe('Width of the hidden states (d_model).').meta(DECIDES_BITS),
+    dKv: size.default(64).describe('Width of one attention head (d_kv).').meta(DECIDES_BITS),
+    dFf: size.default(1024).describe('Width of the feed-forward layer (d_ff).').meta(DECIDES_BITS),
+    numLayers: size.default(8).describe('Encoder blocks.').meta(DECIDES_BITS),
+    numDecoderLayers: size.default(8).describe('Decoder blocks.').meta(DECIDES_BITS),
+    numHeads: size.default(6).describe('Attention heads; numHeads × dKv need not be dModel.').meta(DECIDES_BITS),
     feedForward: z
       .enum(['gated-gelu', 'relu'])
       .default('gated-gelu')
-      .describe('gated-gelu: T5 v1.1 and ExT5. relu: T5 v1.0.'),
+      .describe('gated-gelu: T5 v1.1 and ExT5. relu: T5 v1.0.')
+      .meta(DECIDES_BITS),
     tieEmbeddings: z
       .boolean()
       .default(false)
-      .describe('true (T5 v1.0): the output layer is the embedding table and its input is scaled by dModel^-0.5.'),
+      .describe('true (T5 v1.0): the output layer is the embedding table and its input is scaled by dModel^-0.5.')
+      .meta(DECIDES_BITS),
     relativeAttentionNumBuckets: z
       .int()
       .min(4)
       .multipleOf(2)
       .default(32)
-      .describe('Buckets of relative distance in self-attention.'),
+      .describe('Buckets of relative distance in self-attention.')
+      .meta(DECIDES_BITS),
     relativeAttentionMaxDistance: size
       .default(128)
-      .describe('Distances from here on share the last bucket, in tokens.'),
-    layerNormEpsilon: z.number().positive().default(1e-6).describe('Added to the mean square in RMSNorm.'),
+      .describe('Distances from here on share the last bucket, in tokens.')
+      .meta(DECIDES_BITS),
+    layerNormEpsilon: z
+      .number()
+      .positive()
+      .default(1e-6)
+      .describe('Added to the mean square in RMSNorm.')
+      .meta(DECIDES_BITS),
   })
   .refine((config) => config.relativeAttentionMaxDistance > config.relativeAttentionNumBuckets / 2, {
     error: 'relativeAttentionMaxDistance must be above half of relativeAttentionNumBuckets',

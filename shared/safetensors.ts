@@ -11,7 +11,8 @@
  * A writer here makes the same bytes for the same tensors in any order: elements of larger size first (so that every
  * tensor is aligned), then by name; header padded with spaces to a multiple of 8.
  */
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { toStorageError, withFile } from './atomic-file.ts';
 import { assertInvariant, TrainerError } from './errors.ts';
 
 /** Bytes of one element. */
@@ -65,26 +66,29 @@ interface Placement {
  * @throws SAFETENSORS_INVALID for anything that is not a whole, valid file; PATH_UNUSABLE where it cannot be read
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
-  const file = await openFile(path, 'r');
   try {
-    const { size } = await file.stat();
-    if (size < 8) throw invalid(path, `expected at least 8 B, found ${size} B`);
-    const headerBytes = (await readBytes(file, path, 0, 8)).readBigUInt64LE();
-    if (headerBytes > BigInt(Math.min(MAX_HEADER_BYTES, size - 8)))
-      throw invalid(path, `header of ${headerBytes.toString()} B does not fit a file of ${size} B`);
-    const dataStart = 8 + Number(headerBytes);
-    const header = await readBytes(file, path, 8, Number(headerBytes));
-    const { metadata, placements } = parseHeader(header, path, size - dataStart);
-
-    const tensors = new Map<string, SafeTensor>();
-    for (const { name, dtype, shape, begin, end } of placements) {
-      const data = await readBytes(file, path, dataStart + begin, end - begin);
-      tensors.set(name, { name, dtype, shape, data });
-    }
-    return { metadata, tensors };
-  } finally {
-    await file.close();
+    return await withFile(path, 'r', (file) => readAll(file, path));
+  } catch (error) {
+    throw toStorageError(error, 'read', path);
   }
+}
+
+async function readAll(file: FileHandle, path: string): Promise<SafetensorsFile> {
+  const { size } = await file.stat();
+  if (size < 8) throw invalid(path, `expected at least 8 B, found ${size} B`);
+  const headerBytes = (await readBytes(file, path, 0, 8)).readBigUInt64LE();
+  if (headerBytes > BigInt(Math.min(MAX_HEADER_BYTES, size - 8)))
+    throw invalid(path, `header of ${headerBytes.toString()} B does not fit a file of ${size} B`);
+  const dataStart = 8 + Number(headerBytes);
+  const header = await readBytes(file, path, 8, Number(headerBytes));
+  const { metadata, placements } = parseHeader(header, path, size - dataStart);
+
+  const tensors = new Map<string, SafeTensor>();
+  for (const { name, dtype, shape, begin, end } of placements) {
+    const data = await readBytes(file, path, dataStart + begin, end - begin);
+    tensors.set(name, { name, dtype, shape, data });
+  }
+  return { metadata, tensors };
 }
 
 /**
@@ -113,18 +117,14 @@ export async function writeSafetensors(
   padded.writeBigUInt64LE(BigInt(padded.length - 8));
   text.copy(padded, 8);
 
-  const file = await openFile(path, 'w');
   try {
-    await writeBytes(file, padded);
-    for (const { data } of ordered) await writeBytes(file, data);
-    await file.sync();
+    await withFile(path, 'w', async (file) => {
+      await writeBytes(file, padded);
+      for (const { data } of ordered) await writeBytes(file, data);
+      await file.sync();
+    });
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOSPC' || code === 'EDQUOT')
-      throw new TrainerError('DISK_FULL', `${path}: no room for ${padded.length + offset} B`, { cause: error });
-    throw new TrainerError('PATH_UNUSABLE', `${path}: cannot be written (${code ?? 'unknown'})`, { cause: error });
-  } finally {
-    await file.close();
+    throw toStorageError(error, `write ${padded.length + offset} B to`, path);
   }
 }
 
@@ -197,15 +197,6 @@ function parsePlacement(name: string, entry: unknown, path: string): Placement {
   if (end - begin !== bytes)
     throw invalid(path, `${name}: ${dtype} [${shape.join(', ')}] needs ${bytes} B, data_offsets give ${end - begin} B`);
   return { name, dtype, shape, begin, end };
-}
-
-async function openFile(path: string, flags: 'r' | 'w'): Promise<FileHandle> {
-  try {
-    return await open(path, flags);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'unknown';
-    throw new TrainerError('PATH_UNUSABLE', `${path}: cannot be opened (${code})`, { cause: error });
-  }
 }
 
 /** Fresh memory of its own, so that typed views of any element size are aligned. */

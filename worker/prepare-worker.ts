@@ -3,13 +3,13 @@ import { checkConfig, workerHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage, WorkerStall } from '../shared/protocol/messages.ts';
+import type { MessageOf, WorkerStall } from '../shared/protocol/messages.ts';
 import { abortable } from '../shared/abort.ts';
 import type { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { TrainingState } from './compute/training-state.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
-import type { CoordinatorCommand, Link } from './network/network-client.ts';
+import type { CoordinatorCommand, NetworkClient } from './network/network-client.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
 /** The most that a `ready` carries (shared/protocol/messages.ts). */
@@ -23,7 +23,7 @@ export interface Prepared {
   readonly feed: Pick<Feed, 'deal' | 'drop' | 'next' | 'release'>;
   readonly writer: Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
   readonly state: TrainingState;
-  readonly facts: Omit<Extract<WorkerMessage, { kind: 'ready' }>, 'kind' | 'epoch' | 'held'>;
+  readonly facts: Omit<MessageOf<'ready'>, 'kind' | 'epoch' | 'held'>;
 }
 
 export interface PrepareInit {
@@ -31,7 +31,7 @@ export interface PrepareInit {
   /** Of the welcome, checked. */
   readonly config: RunConfig;
   readonly parts: WorkerParts;
-  readonly link: Link;
+  readonly network: NetworkClient;
   readonly log: Logger;
   /** What ends a part, as soon as the part is there. */
   readonly onOpened: (close: () => Promise<void>) => void;
@@ -40,9 +40,9 @@ export interface PrepareInit {
 
 /** Brings up engine and feed, while the others do the same. @throws what the engine or the feed throws; ABORTED */
 export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
-  const { welcome, config, parts, link, log, onOpened, signal } = init;
+  const { welcome, config, parts, network, log, onOpened, signal } = init;
   const { preparedFolder, mixtureHash } = welcome;
-  const onStall = (stall: WorkerStall | null): void => link.post({ kind: 'source', stall });
+  const onStall = (stall: WorkerStall | null): void => network.post({ kind: 'source', stall });
   const feed = parts.startFeed({ config, preparedFolder, mixtureHash, log, onStall });
   onOpened(() => feed.stop());
   const { engine, reason, notes } = await parts.createEngine(config);
@@ -54,7 +54,7 @@ export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
   for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
   const predicted = await parts.predict(config, name);
   await abortable(feed.opened, signal, `opening ${preparedFolder}`);
-  const state = new TrainingState({ engine, seed: config.seed, link, loadState: parts.loadState });
+  const state = new TrainingState({ engine, seed: config.seed, network, loadState: parts.loadState });
   const numParameters = engine.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const facts = {
     engine: name,

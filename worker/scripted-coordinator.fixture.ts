@@ -5,22 +5,22 @@ import {
   workerMessageSchema,
   type CoordinatorMessage,
   type Member,
+  type MessageOf,
   type WorkerMessage,
 } from '../shared/protocol/messages.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { CloseInfo, Connection, Listener, Transport } from '../shared/transport/transport.ts';
 
 /** Longest wait for a message of a worker, ms: a test that would wait longer has failed. */
-const HEARD_DEADLINE_MS = 20_000;
+const RECEIVE_DEADLINE_MS = 20_000;
 
 type Kind = WorkerMessage['kind'];
-type MessageOf<K extends Kind> = Extract<WorkerMessage, { kind: K }>;
 
 /** One connection of a worker. */
 export class ScriptedPeer {
   /** All messages in their order, heartbeats left out. */
-  readonly said: Exclude<WorkerMessage, { kind: 'heartbeat' }>[] = [];
-  readonly heartbeats: MessageOf<'heartbeat'>[] = [];
+  readonly received: Exclude<WorkerMessage, { kind: 'heartbeat' }>[] = [];
+  readonly heartbeats: MessageOf<'heartbeat', WorkerMessage>[] = [];
   /** Answers heartbeats as a coordinator does. */
   answersHeartbeats = true;
   readonly #connection: Connection;
@@ -33,8 +33,8 @@ export class ScriptedPeer {
       const message = decodeMessage(workerMessageSchema, bytes);
       if (message.kind === 'heartbeat') {
         this.heartbeats.push(message);
-        if (this.answersHeartbeats) this.say({ kind: 'heartbeat' });
-      } else this.said.push(message);
+        if (this.answersHeartbeats) this.send({ kind: 'heartbeat' });
+      } else this.received.push(message);
       for (const wake of this.#wake) wake();
     });
   }
@@ -44,10 +44,10 @@ export class ScriptedPeer {
   }
 
   /** The next message of that kind which has not been asked for; fails where the worker leaves without it. */
-  async heard<K extends Exclude<Kind, 'heartbeat'>>(kind: K): Promise<MessageOf<K>> {
+  async receive<K extends Exclude<Kind, 'heartbeat'>>(kind: K): Promise<MessageOf<K>> {
     const index = this.#taken.get(kind) ?? 0;
     this.#taken.set(kind, index + 1);
-    const find = () => this.said.filter((said) => said.kind === kind)[index] as MessageOf<K> | undefined;
+    const find = () => this.received.filter((message) => message.kind === kind)[index] as MessageOf<K> | undefined;
     return this.#wait(kind, find);
   }
 
@@ -60,33 +60,33 @@ export class ScriptedPeer {
   /** What `find` gives, once it gives something; it is asked again at each message. */
   async #wait<T>(what: string, find: () => T | undefined): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
-    let look: (() => void) | undefined;
+    let check: (() => void) | undefined;
     try {
       return await new Promise((resolve, reject) => {
         const fail = (why: string): void => {
-          const said = this.said.map((message) => JSON.stringify(message).slice(0, 300)).join('\n');
-          reject(new TrainerError('INTERNAL', `waited for ${what}: ${why}; the worker said\n${said}`));
+          const messages = this.received.map((message) => JSON.stringify(message).slice(0, 300)).join('\n');
+          reject(new TrainerError('INTERNAL', `waited for ${what}: ${why}; the worker sent\n${messages}`));
         };
-        look = () => {
+        check = () => {
           const found = find();
           if (found !== undefined) resolve(found);
         };
-        this.#wake.add(look);
-        look();
-        timer = setTimeout(() => fail('none came in time'), HEARD_DEADLINE_MS);
+        this.#wake.add(check);
+        check();
+        timer = setTimeout(() => fail('none came in time'), RECEIVE_DEADLINE_MS);
         void this.closed.then(({ code, reason }) => fail(`closed with ${code} ${reason}`));
       });
     } finally {
       clearTimeout(timer);
-      if (look !== undefined) this.#wake.delete(look);
+      if (check !== undefined) this.#wake.delete(check);
     }
   }
 
-  say(message: CoordinatorMessage): void {
-    this.sayBytes(encodeMessage(message));
+  send(message: CoordinatorMessage): void {
+    this.sendBytes(encodeMessage(message));
   }
 
-  sayBytes(bytes: Uint8Array): void {
+  sendBytes(bytes: Uint8Array): void {
     this.#connection.send([bytes]).catch(() => undefined); // a test may have closed it
   }
 
@@ -119,7 +119,7 @@ export class ScriptedCoordinator {
       token,
       onConnection: (connection) => {
         peers.push(new ScriptedPeer(connection));
-        for (const look of onPeer) look();
+        for (const check of onPeer) check();
       },
     });
     return new ScriptedCoordinator(listener, peers, onPeer);
@@ -129,14 +129,14 @@ export class ScriptedCoordinator {
   async peer(): Promise<ScriptedPeer> {
     const index = this.#numTaken++;
     return new Promise((resolve) => {
-      const look = (): void => {
+      const check = (): void => {
         const peer = this.#peers[index];
         if (peer === undefined) return;
-        this.#onPeer.delete(look);
+        this.#onPeer.delete(check);
         resolve(peer);
       };
-      this.#onPeer.add(look);
-      look();
+      this.#onPeer.add(check);
+      check();
     });
   }
 

@@ -10,7 +10,8 @@ import { abortWorkers, dealTo, formWorkers, makeGate, openReady, untilTold } fro
 const fromSeed = { state: { kind: 'start' as const, checkpoint: null } };
 const asTheTestWants = (code: ConstructorParameters<typeof TrainerError>[0]) =>
   new TrainerError(code, 'as the test wants');
-const said = (peer: ScriptedPeer, kind: WorkerMessage['kind']) => peer.said.filter((message) => message.kind === kind);
+const receivedOf = (peer: ScriptedPeer, kind: WorkerMessage['kind']) =>
+  peer.received.filter((message) => message.kind === kind);
 
 async function openFormed(...args: Parameters<typeof openReady>) {
   const opened = await openReady(...args);
@@ -22,7 +23,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
   test('an abort in the middle of a step is answered with the steps applied, and no deal of the generation is computed', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     dealTo(workers, members, 1);
-    await peer.heard('report');
+    await peer.receive('report');
     const gate = makeGate();
     worker.engine.onStep = gate.hook;
     for (const step of [2, 3, 4]) dealTo(workers, members, step);
@@ -32,11 +33,11 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     gate.open();
     assert.deepEqual(await aborting, [1]);
     assert.deepEqual([...new Set(worker.engine.computed)], [1, 2]);
-    assert.equal(said(peer, 'report').length, 1);
+    assert.equal(receivedOf(peer, 'report').length, 1);
     await formWorkers(workers, members, { generation: 3, firstStep: 2, state: { kind: 'held', step: 1 } });
     dealTo(workers, members, 2, { generation: 3 });
-    assert.equal((await peer.heard('report')).step, 2);
-    assert.deepEqual(said(peer, 'failed'), []);
+    assert.equal((await peer.receive('report')).step, 2);
+    assert.deepEqual(receivedOf(peer, 'failed'), []);
   });
 
   test('an abort in the middle of an update comes after it: the step counts, and its report is there first', async (t) => {
@@ -50,7 +51,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     gate.open();
     assert.deepEqual(await aborting, [1]);
     assert.deepEqual(
-      peer.said.slice(-2).map(({ kind }) => kind),
+      peer.received.slice(-2).map(({ kind }) => kind),
       ['report', 'aborted'],
     );
   });
@@ -59,9 +60,9 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     const { peer, worker, workers, members } = await openFormed(t);
     const gate = makeGate();
     worker.writer.onSave = gate.hook;
-    peer.say({ ...save, step: 0, stateStep: 0 });
+    peer.send({ ...save, step: 0, stateStep: 0 });
     await gate.reached;
-    peer.say(formOf(members, 0, { generation: 3, ...fromSeed }));
+    peer.send(formOf(members, 0, { generation: 3, ...fromSeed }));
     const aborting = abortWorkers(workers, 3);
     await untilTold(worker, 'abort', 3);
     gate.open();
@@ -74,7 +75,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     const before = worker.engine.digests();
     worker.engine.gradientScale = NaN;
     for (const step of [1, 2]) dealTo(workers, members, step);
-    const { kind, reason, losses, ...where } = await peer.heard('not-finite');
+    const { kind, reason, losses, ...where } = await peer.receive('not-finite');
     assert.deepEqual([where, losses], [{ ...ids, step: 1 }, []]);
     assert.match(reason, /^the gradient of \S+ is not finite$/u);
     assert.deepEqual(await abortWorkers(workers, 2), [0]);
@@ -87,15 +88,15 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     worker.engine.gradientScale = 1;
     await formWorkers(workers, members, { generation: 3, firstStep: 2, state: { kind: 'held', step: 0 } });
     dealTo(workers, members, 2, { generation: 3 });
-    assert.equal((await peer.heard('report')).step, 2);
-    assert.deepEqual([said(peer, 'failed'), said(peer, 'not-finite').length], [[], 1]);
+    assert.equal((await peer.receive('report')).step, 2);
+    assert.deepEqual([receivedOf(peer, 'failed'), receivedOf(peer, 'not-finite').length], [[], 1]);
   });
 
   test('every rank tells a gradient that is not finite on one of them', async (t) => {
     const { workers, members } = await openFormed(t, 2);
     workers[1]!.engine.gradientScale = Infinity;
     dealTo(workers, members, 1);
-    for (const { peer } of workers) assert.equal((await peer.heard('not-finite')).step, 1);
+    for (const { peer } of workers) assert.equal((await peer.receive('not-finite')).step, 1);
     assert.deepEqual(await abortWorkers(workers, 2), [0, 0]);
   });
 
@@ -105,19 +106,19 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
       throw asTheTestWants('ENGINE_OUT_OF_MEMORY');
     };
     dealTo(workers, members, 1);
-    const { error, ...where } = await peer.heard('failed');
+    const { error, ...where } = await peer.receive('failed');
     assert.deepEqual([error.code, where], ['ENGINE_OUT_OF_MEMORY', { kind: 'failed', ...ids }]);
     assert.equal(await worker.ended, 'ENGINE_OUT_OF_MEMORY');
-    assert.deepEqual(said(peer, 'report'), []);
+    assert.deepEqual(receivedOf(peer, 'report'), []);
   });
 
   test('a step that fails before the update is told, and what is held stays', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     worker.feed.failure = asTheTestWants('SHARD_CORRUPT');
     for (const step of [1, 2]) dealTo(workers, members, step);
-    assert.equal((await peer.heard('failed')).error.code, 'SHARD_CORRUPT');
+    assert.equal((await peer.receive('failed')).error.code, 'SHARD_CORRUPT');
     assert.deepEqual(await abortWorkers(workers, 2), [0]);
-    assert.equal(said(peer, 'failed').length, 1);
+    assert.equal(receivedOf(peer, 'failed').length, 1);
   });
 
   test('links that break are told once, by the link', async (t) => {
@@ -125,59 +126,59 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     const [first, second] = [workers[0]!, workers[1]!];
     dealTo([first], members, 1);
     second.stop.abort('SIGKILL');
-    assert.equal((await first.peer.heard('failed')).error.code, 'CONNECTION_LOST');
+    assert.equal((await first.peer.receive('failed')).error.code, 'CONNECTION_LOST');
     assert.deepEqual(await abortWorkers([first], 2), [0]);
-    assert.equal(said(first.peer, 'failed').length, 1);
+    assert.equal(receivedOf(first.peer, 'failed').length, 1);
   });
 
   test('a deal that asks for it is reported with the digest of the parameters', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     dealTo(workers, members, 1, { proveState: true });
-    assert.equal((await peer.heard('report')).paramDigest, worker.engine.digests()[0]);
+    assert.equal((await peer.receive('report')).paramDigest, worker.engine.digests()[0]);
     dealTo(workers, members, 2);
-    assert.equal((await peer.heard('report')).paramDigest, undefined);
+    assert.equal((await peer.receive('report')).paramDigest, undefined);
   });
 
   test('it saves the state of the step it is asked for, and none of a step that was not reached', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     dealTo(workers, members, 1);
-    peer.say({ ...save, folder: '/early', step: 2, stateStep: 2 });
-    peer.say({ ...save, folder: '/right', step: 1 });
+    peer.send({ ...save, folder: '/early', step: 2, stateStep: 2 });
+    peer.send({ ...save, folder: '/right', step: 1 });
     dealTo(workers, members, 2);
-    await peer.heard('report');
-    await peer.heard('report');
-    peer.say({ ...save, folder: '/late', step: 1 });
+    await peer.receive('report');
+    await peer.receive('report');
+    peer.send({ ...save, folder: '/late', step: 1 });
     assert.deepEqual(await abortWorkers(workers, 2), [2]);
     assert.deepEqual(worker.writer.folders, ['/right']);
-    peer.say({ ...save, folder: '/gone', step: 1 });
-    peer.say({ ...save, folder: '/skipped', step: 4, stateStep: 3 });
-    peer.say({ ...save, folder: '/after', step: 3, stateStep: 2 }); // what the survivors hold is saved
+    peer.send({ ...save, folder: '/gone', step: 1 });
+    peer.send({ ...save, folder: '/skipped', step: 4, stateStep: 3 });
+    peer.send({ ...save, folder: '/after', step: 3, stateStep: 2 }); // what the survivors hold is saved
     const digest = worker.engine.digests()[0];
     while (!worker.writer.folders.includes('/after')) await new Promise(setImmediate);
     worker.writer.end();
-    const { kind, ...saved } = await peer.heard('saved');
+    const { kind, ...saved } = await peer.receive('saved');
     assert.deepEqual([kind, saved], ['saved', { ...ids, step: 3, files: [], paramDigest: digest }]);
     assert.deepEqual(worker.writer.folders, ['/right', '/after']);
   });
 
   test('an abort calls a write off: nothing of it is said', async (t) => {
     const { peer, worker, workers } = await openFormed(t);
-    peer.say({ ...save, step: 0, stateStep: 0 });
+    peer.send({ ...save, step: 0, stateStep: 0 });
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
     assert.deepEqual(await abortWorkers(workers, 2), [0]);
-    assert.deepEqual([said(peer, 'saved'), said(peer, 'failed')], [[], []]);
+    assert.deepEqual([receivedOf(peer, 'saved'), receivedOf(peer, 'failed')], [[], []]);
   });
 
   test('a write that fails when the next generation is up is a failure of the one that was saved', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
-    peer.say({ ...save, step: 0, stateStep: 0 });
+    peer.send({ ...save, step: 0, stateStep: 0 });
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
     await formWorkers(workers, members, { generation: 3, state: { kind: 'held', step: 0 } });
     worker.writer.end(asTheTestWants('DISK_FULL'));
-    const { generation, error } = await peer.heard('failed');
+    const { generation, error } = await peer.receive('failed');
     assert.deepEqual([generation, error.code], [2, 'DISK_FULL']);
     dealTo(workers, members, 1, { generation: 3 });
-    assert.equal((await peer.heard('report')).step, 1);
+    assert.equal((await peer.receive('report')).step, 1);
   });
 
   for (const [what, more] of [
@@ -189,12 +190,12 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
       const { coordinator, peer, worker } = await openFormed(t);
       peer.close('CONNECTION_LOST', 'killed');
       const next = await coordinator.peer();
-      next.say(welcome(EPOCH + 1, more));
-      const { error, epoch, generation } = await next.heard('failed');
+      next.send(welcome(EPOCH + 1, more));
+      const { error, epoch, generation } = await next.receive('failed');
       assert.deepEqual([error.code, epoch, generation], ['CONFIG_INVALID', EPOCH + 1, 0]);
       assert.match(error.message, /the run goes on with another (config|mixtureHash|preparedFolder) than/u);
       assert.equal(await worker.ended, 'CONFIG_INVALID');
-      assert.deepEqual(said(next, 'ready'), []);
+      assert.deepEqual(receivedOf(next, 'ready'), []);
     });
 
   test('a coordinator that has come back with other deadlines is gone on with', async (t) => {
@@ -202,8 +203,8 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     peer.close('CONNECTION_LOST', 'killed');
     const next = await coordinator.peer();
     const config = { ...RAW_CONFIG, cluster: { ...RAW_CONFIG.cluster, stepTimeoutMs: 5_000 } };
-    next.say(welcome(EPOCH + 1, { config }));
-    await next.heard('ready');
+    next.send(welcome(EPOCH + 1, { config }));
+    await next.receive('ready');
     assert.ok(worker.log.some(({ msg }) => msg === 'waiting for the coordinator'));
   });
 
@@ -215,28 +216,28 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     await gate.reached;
     peer.close('CONNECTION_LOST', 'killed');
     const next = await coordinator.peer();
-    next.say(welcome(EPOCH + 1));
+    next.send(welcome(EPOCH + 1));
     await next.beats(1); // the link has taken the welcome
     gate.open();
-    assert.equal((await next.heard('ready')).held?.step, 0);
+    assert.equal((await next.receive('ready')).held?.step, 0);
     assert.deepEqual([...new Set(worker.engine.computed)], [1]);
     assert.ok(worker.feed.numDrops > 0);
     assert.deepEqual(
-      next.said.map(({ kind }) => kind),
+      next.received.map(({ kind }) => kind),
       ['join', 'ready'],
     );
   });
 
   test('finish ends it, also one that holds nothing', async (t) => {
     const { peer, worker } = await openReady(t);
-    peer.say({ kind: 'finish', reason: 'done' });
+    peer.send({ kind: 'finish', reason: 'done' });
     assert.equal(await worker.ended, 'finished');
     assert.equal((await peer.closed).code, 1000);
   });
 
   test('a coordinator that breaks the order ends it', async (t) => {
     const { peer, worker } = await openFormed(t);
-    peer.say({ ...abort, generation: 7 });
+    peer.send({ ...abort, generation: 7 });
     assert.equal(await worker.ended, 'MESSAGE_INVALID');
   });
 });

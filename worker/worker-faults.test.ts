@@ -16,23 +16,23 @@ describe('worker among faults', { timeout: 60_000 }, () => {
     for (const name of readdirSync(prepared, { recursive: true, encoding: 'utf8' }))
       if (name.endsWith('.tokens')) truncateSync(join(prepared, name), 0);
     deal(peer, 1, [0, 1]);
-    const { error } = await peer.heard('failed');
+    const { error } = await peer.receive('failed');
     assert.equal(error.code, 'SHARD_CORRUPT');
     assert.match(error.message, /step 1 lane 0 microbatch 0/u);
-    peer.say({ ...ids, kind: 'abort', reason: error.message });
-    assert.equal((await peer.heard('aborted')).step, 0);
+    peer.send({ ...ids, kind: 'abort', reason: error.message });
+    assert.equal((await peer.receive('aborted')).step, 0);
   });
 
   test('a deal of other lanes than its own is told as MESSAGE_INVALID', async (t) => {
     const { peer } = await start(t);
     await formAlone(peer);
     deal(peer, 1, [1, 0]);
-    assert.equal((await peer.heard('failed')).error.code, 'MESSAGE_INVALID');
+    assert.equal((await peer.receive('failed')).error.code, 'MESSAGE_INVALID');
   });
 
   test('an engine that does not exist ends it with NAME_UNKNOWN, and the coordinator hears why', async (t) => {
     const { peer, ended } = await start(t, { engine: 'wasn' });
-    assert.equal((await peer.heard('failed')).error.code, 'NAME_UNKNOWN');
+    assert.equal((await peer.receive('failed')).error.code, 'NAME_UNKNOWN');
     assert.equal(await ended, 'NAME_UNKNOWN');
   });
 
@@ -41,7 +41,7 @@ describe('worker among faults', { timeout: 60_000 }, () => {
     const sources = writeSmallMixture(join(root, 'other-sources'), 21);
     await prepareMixture({ mixture: sources, outDir: prepared, featureLengths });
     const { peer, ended } = await start(t, { prepared });
-    assert.equal((await peer.heard('failed')).error.code, 'MIXTURE_MISMATCH');
+    assert.equal((await peer.receive('failed')).error.code, 'MIXTURE_MISMATCH');
     assert.equal(await ended, 'MIXTURE_MISMATCH');
   });
 });

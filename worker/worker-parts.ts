@@ -3,31 +3,31 @@ import { availableParallelism } from 'node:os';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { Thread } from '../shared/thread/thread.ts';
 import type { Logger } from '../shared/logger.ts';
-import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import type { MessageOf } from '../shared/protocol/messages.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
 import { warmUp } from './compute/warm-up.ts';
-import { createEngine, type CreatedEngine } from './engine/create-engine.ts';
+import { createEngine, type CreatedEngine } from './engine-choice/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
 import { startFeed, type StartFeedInit } from './feed/start-feed.ts';
-import type { LinkInit, LinkPort } from './network/network-client.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './network/network-messages.ts';
+import type { NetworkClientInit, NetworkPort } from './network/network-client.ts';
+import type { NetworkData, NetworkEvent, NetworkRequest } from './network/network-messages.ts';
 
 export interface WorkerParts {
   /** @param progress memory of the ProgressCell */
-  startLink(progress: SharedArrayBuffer, ...handlers: Parameters<LinkInit['start']>): LinkPort;
+  startNetwork(progress: SharedArrayBuffer, ...handlers: Parameters<NetworkClientInit['start']>): NetworkPort;
   /** One that computes its first step as fast as later ones; it holds no state of the run. */
   createEngine(config: RunConfig): Promise<CreatedEngine>;
   startFeed(init: StartFeedInit): Pick<Feed, 'deal' | 'drop' | 'next' | 'release' | 'opened' | 'stop'>;
   readonly loadState: typeof loadState;
   createWriter(engine: Engine): Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
   /** What the worker expects of itself, by a short measurement. */
-  predict(config: RunConfig, engine: string): Promise<Extract<WorkerMessage, { kind: 'ready' }>['predicted']>;
+  predict(config: RunConfig, engine: string): Promise<MessageOf<'ready'>['predicted']>;
 }
 
-export interface WorkerPartsInit extends Omit<LinkData, 'progress'> {
+export interface WorkerPartsInit extends Omit<NetworkData, 'progress'> {
   /** Overrides the run's compute.engine. */
   readonly engine?: string;
   /** Overrides the run's compute.device. */
@@ -39,12 +39,12 @@ export interface WorkerPartsInit extends Omit<LinkData, 'progress'> {
 
 /** The product's. */
 export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
-  const { engine, device, localRank = 0, log, ...link } = init;
+  const { engine, device, localRank = 0, log, ...network } = init;
   return {
-    startLink: (progress, onMessage, onFailed) =>
-      new Thread<LinkRequest, LinkEvent>({
+    startNetwork: (progress, onMessage, onFailed) =>
+      new Thread<NetworkRequest, NetworkEvent>({
         module: 'worker/network/network-thread.ts',
-        data: { ...link, progress } satisfies LinkData,
+        data: { ...network, progress } satisfies NetworkData,
         onMessage,
         onFailed,
       }),

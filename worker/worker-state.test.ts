@@ -25,7 +25,7 @@ const held = (step: number): { readonly state: StateSource; readonly firstStep: 
 describe('state of a worker', { timeout: 30_000 }, () => {
   test('it is ready without a state, starts from the seed, and proves it', async (t) => {
     const { peer, worker, workers, members } = await openReady(t);
-    const ready = peer.said.find(({ kind }) => kind === 'ready')!;
+    const ready = peer.received.find(({ kind }) => kind === 'ready')!;
     assert.deepEqual(ready, {
       kind: 'ready',
       epoch: EPOCH,
@@ -47,14 +47,14 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     const { peer, worker, workers, members } = await openReady(t);
     await formWorkers(workers, members, fromSeed);
     for (const step of [1, 2]) dealTo(workers, members, step);
-    await peer.heard('report');
-    await peer.heard('report');
+    await peer.receive('report');
+    await peer.receive('report');
     const before = worker.engine.digests();
     assert.deepEqual(await formWorkers(workers, members, { generation: 3, ...held(2) }), [undefined]);
     assert.deepEqual(await formWorkers(workers, members, { generation: 4, ...held(2), proveState: true }), [before[0]]);
     assert.equal(worker.engine.numLoads, 1);
     dealTo(workers, members, 3, { generation: 4 });
-    assert.equal((await peer.heard('report')).step, 3);
+    assert.equal((await peer.receive('report')).step, 3);
     assert.deepEqual(await abortWorkers(workers, 4), [3]);
   });
 
@@ -62,14 +62,14 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     const one = await openReady(t);
     await formWorkers(one.workers, one.members, fromSeed);
     for (const step of [1, 2, 3, 4]) dealTo(one.workers, one.members, step);
-    for (let i = 0; i < 4; i++) await one.peer.heard('report');
+    for (let i = 0; i < 4; i++) await one.peer.receive('report');
 
     const two = await openReady(t, 2);
     const [first, second] = [two.workers[0]!, two.workers[1]!];
     const alone = [{ ...two.members[0]!, lanes: { first: 0, end: 4 } }];
     await formWorkers([first], alone, fromSeed);
     for (const step of [1, 2]) dealTo([first], alone, step);
-    for (let i = 0; i < 2; i++) await first.peer.heard('report');
+    for (let i = 0; i < 2; i++) await first.peer.receive('report');
     const digests = await formWorkers(two.workers, two.members, (rank) => ({
       generation: 3,
       firstStep: 3,
@@ -81,7 +81,7 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(second.engine.digests(), first.engine.digests());
     for (const step of [3, 4]) dealTo(two.workers, two.members, step, { generation: 3, proveState: step === 4 });
     for (const step of [3, 4]) {
-      const [a, b] = [await first.peer.heard('report'), await second.peer.heard('report')];
+      const [a, b] = [await first.peer.receive('report'), await second.peer.receive('report')];
       assert.deepEqual([a.step, a.gradDigest, a.paramDigest], [b.step, b.gradDigest, b.paramDigest]);
       assert.equal(a.paramDigest, step === 4 ? one.worker.engine.digests()[0] : undefined);
     }
@@ -99,9 +99,9 @@ describe('state of a worker', { timeout: 30_000 }, () => {
       receivers: rank === 0 ? [1, 2] : [],
     });
     // The third one hears of the generation when the others are formed but for it.
-    for (const rank of [0, 1]) workers[rank]!.peer.say(formOf(members, rank, sources(rank)));
-    third.peer.say(formOf(members, 2, sources(2)));
-    for (const { peer } of workers) await peer.heard('formed');
+    for (const rank of [0, 1]) workers[rank]!.peer.send(formOf(members, rank, sources(rank)));
+    third.peer.send(formOf(members, 2, sources(2)));
+    for (const { peer } of workers) await peer.receive('formed');
     assert.deepEqual(second.engine.digests(), holder.engine.digests());
     assert.deepEqual(third.engine.digests(), holder.engine.digests());
   });
@@ -111,13 +111,13 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     const [holder, behind] = [workers[0]!, workers[1]!];
     await formWorkers(workers, members, fromSeed);
     dealTo(workers, members, 1);
-    for (const { peer } of workers) await peer.heard('report');
+    for (const { peer } of workers) await peer.receive('report');
     assert.deepEqual(await abortWorkers(workers, 2), [1, 1]);
     // The holder is not told of generation 3: the copy and the links wait for it.
-    behind.peer.say(formOf(members, 1, { generation: 3, firstStep: 2, state: { kind: 'peers', ranks: [0] } }));
+    behind.peer.send(formOf(members, 1, { generation: 3, firstStep: 2, state: { kind: 'peers', ranks: [0] } }));
     assert.deepEqual(await abortWorkers([behind], 3), [1]);
-    assert.ok(!behind.peer.said.some((said) => said.kind === 'failed' && said.generation === 3));
-    behind.peer.say(formOf(members, 1, { generation: 4, ...held(2) }));
+    assert.ok(!behind.peer.received.some((said) => said.kind === 'failed' && said.generation === 3));
+    behind.peer.send(formOf(members, 1, { generation: 4, ...held(2) }));
     const error = await failureOf(behind, 4);
     assert.equal(error.code, 'INTERNAL');
     assert.match(error.message, /step 2 expected, step 1 is held/u);
@@ -136,20 +136,20 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     const { workers, members } = await openReady(t, 2);
     const [holder, behind] = [workers[0]!, workers[1]!];
     await formWorkers([holder], [{ ...members[0]!, lanes: { first: 0, end: 4 } }], fromSeed);
-    behind.peer.say(formOf(members, 1, { generation: 3, state: { kind: 'peers', ranks: [0] } }));
+    behind.peer.send(formOf(members, 1, { generation: 3, state: { kind: 'peers', ranks: [0] } }));
     holder.stop.abort('SIGTERM');
     assert.equal(await holder.ended, 'ABORTED');
-    const { error } = await behind.peer.heard('failed');
+    const { error } = await behind.peer.receive('failed');
     assert.equal(error.code, 'CONNECT_FAILED');
     assert.deepEqual(await abortWorkers([behind], 3), [null]);
-    assert.equal(behind.peer.said.filter(({ kind }) => kind === 'failed').length, 1);
+    assert.equal(behind.peer.received.filter(({ kind }) => kind === 'failed').length, 1);
   });
 
   test('a state of another step than the coordinator says is INTERNAL, and is still held', async (t) => {
     const { peer, workers, members } = await openReady(t);
     await formWorkers(workers, members, fromSeed);
-    peer.say(formOf(members, 0, { generation: 3, ...held(4) }));
-    const { error, generation } = await peer.heard('failed');
+    peer.send(formOf(members, 0, { generation: 3, ...held(4) }));
+    const { error, generation } = await peer.receive('failed');
     assert.deepEqual([error.code, generation], ['INTERNAL', 3]);
     assert.match(error.message, /step 4 expected, step 0 is held/u);
     assert.deepEqual(await abortWorkers(workers, 3), [0]);
@@ -162,15 +162,15 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     await formWorkers(workers, members, { generation: 3, state: { kind: 'held', step: 0 }, firstStep: 4 });
     assert.deepEqual(worker.engine.digests(), before);
     dealTo(workers, members, 4, { generation: 3 });
-    assert.equal((await peer.heard('report')).step, 4);
+    assert.equal((await peer.receive('report')).step, 4);
     assert.deepEqual(await abortWorkers(workers, 3), [4]);
   });
 
   test('a checkpoint that is not there is told, and what was held before is held still', async (t) => {
     const { peer, workers, members } = await openReady(t);
     await formWorkers(workers, members, fromSeed);
-    peer.say(formOf(members, 0, { generation: 3, state: { kind: 'start', checkpoint: '/nowhere' } }));
-    assert.equal((await peer.heard('failed')).generation, 3);
+    peer.send(formOf(members, 0, { generation: 3, state: { kind: 'start', checkpoint: '/nowhere' } }));
+    assert.equal((await peer.receive('failed')).generation, 3);
     assert.deepEqual(await abortWorkers(workers, 3), [0]);
   });
 
@@ -178,33 +178,33 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     const { peer, worker, workers, members } = await openReady(t);
     const gate = makeGate();
     worker.engine.onLoad = gate.hook;
-    peer.say(formOf(members, 0, fromSeed));
+    peer.send(formOf(members, 0, fromSeed));
     await gate.reached;
     const aborting = abortWorkers(workers, 2);
     await untilTold(worker, 'abort', 2);
     gate.open();
     assert.deepEqual(await aborting, [0]);
-    assert.ok(!peer.said.some(({ kind }) => kind === 'formed' || kind === 'failed'));
+    assert.ok(!peer.received.some(({ kind }) => kind === 'formed' || kind === 'failed'));
   });
 
   test('to a coordinator that has come back it says what it holds, and goes on from there', async (t) => {
     const { coordinator, peer, worker, workers, members } = await openReady(t);
     await formWorkers(workers, members, fromSeed);
     dealTo(workers, members, 1);
-    await peer.heard('report');
+    await peer.receive('report');
     peer.close('CONNECTION_LOST', 'killed');
     const next = await coordinator.peer();
-    next.say(welcome(EPOCH + 1, { committedStep: 1 }));
-    assert.deepEqual((await next.heard('ready')).held, { runId: RUN_ID, epoch: EPOCH, step: 1 });
+    next.send(welcome(EPOCH + 1, { committedStep: 1 }));
+    assert.deepEqual((await next.receive('ready')).held, { runId: RUN_ID, epoch: EPOCH, step: 1 });
     const ids = { epoch: EPOCH + 1, generation: 1 };
     const again = [{ ...worker, peer: next }];
     await formWorkers(again, members, { ...ids, ...held(1) });
     dealTo(again, members, 2, ids);
-    assert.equal((await next.heard('report')).step, 2);
+    assert.equal((await next.receive('report')).step, 2);
     assert.equal(worker.engine.numLoads, 1);
     next.close('CONNECTION_LOST', 'killed');
     const third = await coordinator.peer();
-    third.say(welcome(EPOCH + 2, { committedStep: 2 }));
-    assert.deepEqual((await third.heard('ready')).held, { runId: RUN_ID, epoch: EPOCH + 1, step: 2 });
+    third.send(welcome(EPOCH + 2, { committedStep: 2 }));
+    assert.deepEqual((await third.receive('ready')).held, { runId: RUN_ID, epoch: EPOCH + 1, step: 2 });
   });
 });

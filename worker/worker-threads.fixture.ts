@@ -14,8 +14,8 @@ import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { ProgressCell } from './network/progress-cell.ts';
 import { ArenaPool } from './arena/arena.ts';
 import { DataPlane } from './network/data-plane.ts';
-import type { LinkEvent } from './network/network-messages.ts';
-import { LinkSession } from './network/network-session.ts';
+import type { NetworkEvent } from './network/network-messages.ts';
+import { NetworkSession } from './network/network-session.ts';
 import { runWorker } from './run-worker.fixture.ts';
 import { membersOf, ScriptedCoordinator, type ScriptedPeer } from './scripted-coordinator.fixture.ts';
 import { createWorkerParts } from './worker-parts.ts';
@@ -60,12 +60,12 @@ export interface Running {
 export async function start(t: TestContext, { prepared = preparedFolder, engine = 'wasm' } = {}): Promise<Running> {
   const coordinator = await ScriptedCoordinator.listen(webSocketTransport, TOKEN);
   const log = createLogger({ onRecord: () => undefined });
-  const link = { coordinatorUrl: coordinator.url, token: TOKEN, workerId: 'w0', ...ADDRESS };
-  const worker = new Worker({ parts: createWorkerParts({ ...link, engine, log }), clock: systemClock, log });
+  const network = { coordinatorUrl: coordinator.url, token: TOKEN, workerId: 'w0', ...ADDRESS };
+  const worker = new Worker({ parts: createWorkerParts({ ...network, engine, log }), clock: systemClock, log });
   const { ended, stop } = runWorker(t, worker);
   t.after(() => coordinator.close());
   const peer = await coordinator.peer();
-  peer.say(welcome(prepared));
+  peer.send(welcome(prepared));
   return { coordinator, peer, ended, stop };
 }
 
@@ -85,9 +85,9 @@ export const START = {
 
 /** Forms a generation of the worker alone. @returns the digest of its parameters */
 export async function formAlone(peer: ScriptedPeer): Promise<string | undefined> {
-  await peer.heard('ready');
-  peer.say({ ...START, ...ids, rank: 0, members: membersOf([await peer.heard('join')], NUM_LANES) });
-  return (await peer.heard('formed')).paramDigest;
+  await peer.receive('ready');
+  peer.send({ ...START, ...ids, rank: 0, members: membersOf([await peer.receive('join')], NUM_LANES) });
+  return (await peer.receive('formed')).paramDigest;
 }
 
 /** Forms a generation with a second member that never computes, so that no step can end. Worker 0 holds lane 0. */
@@ -104,18 +104,18 @@ export async function formWithIdlePeer(t: TestContext, { coordinator, peer }: Ru
     onRefused: () => undefined,
     onNoOutbox: () => undefined,
   });
-  const emit = ({ kind }: LinkEvent): void => {
-    if (kind === 'form') setImmediate(() => idle.take({ kind: 'state-in-place', generation: ids.generation }));
+  const emit = ({ kind }: NetworkEvent): void => {
+    if (kind === 'form') setImmediate(() => idle.handleRequest({ kind: 'state-in-place', generation: ids.generation }));
   };
-  const idle: LinkSession = new LinkSession({ ...init, dataPlane, emit, onEnd: () => undefined });
-  t.after(() => idle.take({ kind: 'leave', reason: 'the test is over' }));
+  const idle: NetworkSession = new NetworkSession({ ...init, dataPlane, emit, onEnd: () => undefined });
+  t.after(() => idle.handleRequest({ kind: 'leave', reason: 'the test is over' }));
   void idle.start();
   const second = await coordinator.peer();
-  second.say(welcome());
-  await peer.heard('ready');
-  const members = membersOf([await peer.heard('join'), await second.heard('join')], NUM_LANES);
-  for (const [rank, member] of [peer, second].entries()) member.say({ ...START, ...ids, rank, members });
-  await Promise.all([peer.heard('formed'), second.heard('formed')]);
+  second.send(welcome());
+  await peer.receive('ready');
+  const members = membersOf([await peer.receive('join'), await second.receive('join')], NUM_LANES);
+  for (const [rank, member] of [peer, second].entries()) member.send({ ...START, ...ids, rank, members });
+  await Promise.all([peer.receive('formed'), second.receive('formed')]);
 }
 
 export function deal(peer: ScriptedPeer, step: number, lanes: readonly number[], learningRate = 0.01): void {
@@ -129,12 +129,12 @@ export function deal(peer: ScriptedPeer, step: number, lanes: readonly number[],
     .flat()
     .reduce((sum, { task, index }) => sum + mixture.tasks[task]!.targetsLength(index), 0);
   const dealt = lanes.map((lane) => ({ lane, rows: encodeRows(rowsOf(lane)) }));
-  peer.say({ ...ids, kind: 'deal', step, learningRate, targetTokens, lanes: dealt, proveState: false });
+  peer.send({ ...ids, kind: 'deal', step, learningRate, targetTokens, lanes: dealt, proveState: false });
 }
 
 export function save(peer: ScriptedPeer, step: number): string {
   const folder = mkdtempSync(join(root, 'checkpoint-'));
-  peer.say({ ...ids, kind: 'save', step, stateStep: step, folder, writer: 0, numWriters: 1 });
+  peer.send({ ...ids, kind: 'save', step, stateStep: step, folder, writer: 0, numWriters: 1 });
   return folder;
 }
 

@@ -14,8 +14,8 @@ import { ArenaPool } from './arena/arena.ts';
 import { loadState } from './compute/load-state.ts';
 import { DataPlane } from './network/data-plane.ts';
 import { abort, deal, EPOCH, formOf, RAW_CONFIG, TOKEN, welcomeAll } from './network/network-session.fixture.ts';
-import { LinkSession } from './network/network-session.ts';
-import type { LinkEvent, LinkRequest } from './network/network-messages.ts';
+import { NetworkSession } from './network/network-session.ts';
+import type { NetworkEvent, NetworkRequest } from './network/network-messages.ts';
 import { PlainEngine, PlainFeed, PlainWriter } from './plain-parts.fixture.ts';
 import { runWorker } from './run-worker.fixture.ts';
 import { ScriptedCoordinator, type ScriptedPeer } from './scripted-coordinator.fixture.ts';
@@ -31,7 +31,7 @@ export interface PlainWorker {
   readonly peer: ScriptedPeer;
   readonly log: readonly LogRecord[];
   /** What its compute thread was told, whether or not it has come to it. */
-  readonly heard: readonly LinkEvent[];
+  readonly heard: readonly NetworkEvent[];
   /** How `run` ended: the error's code, or "finished". */
   readonly ended: Promise<string>;
   readonly stop: AbortController;
@@ -48,15 +48,15 @@ async function startPlain(
   const feed = new PlainFeed();
   const writer = new PlainWriter(engine);
   const log: LogRecord[] = [];
-  const heard: LinkEvent[] = [];
-  const startLink: WorkerParts['startLink'] = (progress, onEvent, onFailed) => {
+  const heard: NetworkEvent[] = [];
+  const startNetwork: WorkerParts['startNetwork'] = (progress, onEvent, onFailed) => {
     const address = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
     const init = {
       data: { coordinatorUrl: coordinator.url, token: TOKEN, workerId, ...address, progress },
       transport,
       clock: systemClock,
     };
-    const emit = (event: LinkEvent): void =>
+    const emit = (event: NetworkEvent): void =>
       void setImmediate(() => {
         onEvent(event);
         heard.push(event);
@@ -69,16 +69,16 @@ async function startPlain(
     });
     let onEnd!: () => void;
     const exited = new Promise<void>((resolve) => (onEnd = resolve));
-    const session = new LinkSession({ ...init, dataPlane, emit, onEnd });
+    const session = new NetworkSession({ ...init, dataPlane, emit, onEnd });
     void session.start();
-    const take = (request: LinkRequest): void => {
+    const take = (request: NetworkRequest): void => {
       try {
-        session.take(request);
+        session.handleRequest(request);
       } catch (error) {
         onFailed(toTrainerError(error));
       }
     };
-    const post = async (request: LinkRequest): Promise<void> => {
+    const post = async (request: NetworkRequest): Promise<void> => {
       // This transport closes ahead of what waits to be sent; sockets do not.
       for (let turn = 0; turn < (request.kind === 'leave' ? 20 : 1); turn++) await new Promise(setImmediate);
       take(request);
@@ -86,7 +86,7 @@ async function startPlain(
     return { post: (request) => void post(request), exited, stop: () => Promise.resolve() };
   };
   const parts: WorkerParts = {
-    startLink,
+    startNetwork,
     createEngine: () => Promise.resolve({ engine, reason: 'of the test', notes: ['a note'] }),
     startFeed: () => feed,
     loadState,
@@ -108,7 +108,7 @@ export async function openReady(t: TestContext, numWorkers = 1) {
   const workers: PlainWorker[] = [];
   for (let i = 0; i < numWorkers; i++) workers.push(await startPlain(t, transport, coordinator, `w${i}`));
   const members = await welcomeAll(workers.map(({ peer }) => peer));
-  for (const { peer } of workers) await peer.heard('ready');
+  for (const { peer } of workers) await peer.receive('ready');
   return { transport, coordinator, workers, members, worker: workers[0]!, peer: workers[0]!.peer };
 }
 
@@ -121,8 +121,8 @@ export async function formWorkers(
   more: Partial<FormMessage> | ((rank: number) => Partial<FormMessage>),
 ): Promise<(string | undefined)[]> {
   for (const [rank, { peer }] of workers.entries())
-    peer.say(formOf(members, rank, typeof more === 'function' ? more(rank) : more));
-  return Promise.all(workers.map(async ({ peer }) => (await peer.heard('formed')).paramDigest));
+    peer.send(formOf(members, rank, typeof more === 'function' ? more(rank) : more));
+  return Promise.all(workers.map(async ({ peer }) => (await peer.receive('formed')).paramDigest));
 }
 
 /** Deals a step to all members of a generation. */
@@ -135,16 +135,16 @@ export function dealTo(
   for (const [rank, { peer }] of workers.entries()) {
     const { first, end } = members[rank]!.lanes;
     const lanes = Array.from({ length: end - first }, (_, i) => ({ lane: first + i, rows: new Uint8Array(0) }));
-    peer.say({ ...deal, step, lanes, ...more });
+    peer.send({ ...deal, step, lanes, ...more });
   }
 }
 
 /** Calls a generation off. @returns the steps that the workers have applied */
 export async function abortWorkers(workers: readonly PlainWorker[], generation: number): Promise<(number | null)[]> {
-  for (const { peer } of workers) peer.say({ ...abort, generation });
+  for (const { peer } of workers) peer.send({ ...abort, generation });
   return Promise.all(
     workers.map(async ({ peer }) => {
-      const aborted = await peer.heard('aborted');
+      const aborted = await peer.receive('aborted');
       assert.deepEqual([aborted.epoch, aborted.generation], [EPOCH, generation]);
       return aborted.step;
     }),
@@ -154,14 +154,14 @@ export async function abortWorkers(workers: readonly PlainWorker[], generation: 
 /** What a worker says has failed in a generation; of one before it may have said that the others' links went first. */
 export async function failureOf({ peer }: PlainWorker, generation: number): Promise<{ code: string; message: string }> {
   for (;;) {
-    const failed = await peer.heard('failed');
+    const failed = await peer.receive('failed');
     if (failed.generation === generation) return failed.error;
   }
 }
 
 /** Resolves when its compute thread has been told so much, though it may be busy. */
-export async function untilTold({ heard }: PlainWorker, kind: LinkEvent['kind'], generation: number): Promise<void> {
-  const isIt = (event: LinkEvent): boolean =>
+export async function untilTold({ heard }: PlainWorker, kind: NetworkEvent['kind'], generation: number): Promise<void> {
+  const isIt = (event: NetworkEvent): boolean =>
     event.kind === kind && 'generation' in event && event.generation === generation;
   while (!heard.some(isIt)) await new Promise(setImmediate);
 }

@@ -28,16 +28,16 @@ import {
 describe('worker', { timeout: 60_000 }, () => {
   test('gets ready with the parameters of the seed, trains what it is dealt, saves what it holds, and leaves when all is done', async (t) => {
     const { peer, ended } = await start(t);
-    const ready = await peer.heard('ready');
+    const ready = await peer.receive('ready');
     const specs = parameterSpecs(modelConfigSchema.parse(config.model));
     const initial = initialiseParameters(specs, SEED);
     assert.deepEqual([ready.held, ready.engine, ready.mixtureHash, ready.epoch], [null, 'wasm', mixture.hash, 1]);
-    peer.say({ ...START, ...ids, rank: 0, members: membersOf([await peer.heard('join')], NUM_LANES) });
-    assert.equal((await peer.heard('formed')).paramDigest, parameterDigest(initial));
+    peer.send({ ...START, ...ids, rank: 0, members: membersOf([await peer.receive('join')], NUM_LANES) });
+    assert.equal((await peer.receive('formed')).paramDigest, parameterDigest(initial));
     for (const step of [1, 2]) deal(peer, step, [0, 1]);
     const folder = save(peer, 2);
     for (const step of [1, 2]) {
-      const report = await peer.heard('report');
+      const report = await peer.receive('report');
       assert.equal(report.step, step);
       assert.deepEqual(
         report.lanes.map(({ lane }) => lane),
@@ -48,7 +48,7 @@ describe('worker', { timeout: 60_000 }, () => {
       assert.ok(meanLoss > 0.5 && meanLoss < 20, `mean loss ${meanLoss}`);
       assert.ok(report.gradSumOfSquares > 0);
     }
-    const saved = await peer.heard('saved');
+    const saved = await peer.receive('saved');
     assert.equal(saved.step, 2);
     assert.deepEqual(saved.files.map(({ file }) => file).sort(), readdirSync(folder).sort());
     for (const { file, bytes, sha256 } of saved.files)
@@ -59,7 +59,7 @@ describe('worker', { timeout: 60_000 }, () => {
         held.set(tensor.name, asFloat32(tensor));
     assert.equal(parameterDigest(held), saved.paramDigest);
     assert.notEqual(saved.paramDigest, parameterDigest(initial));
-    peer.say({ kind: 'finish', reason: 'done' });
+    peer.send({ kind: 'finish', reason: 'done' });
     assert.equal(await ended, 'finished');
     assert.equal((await peer.closed).code, 1000);
   });
@@ -72,16 +72,16 @@ describe('worker', { timeout: 60_000 }, () => {
     deal(peer, 2, [0]);
     const stale = save(peer, 2);
     await inPhase(peer, 'communicate');
-    peer.say({ ...ids, kind: 'abort', reason: 'rank 1 was lost' });
-    assert.equal((await peer.heard('aborted')).step, 0);
+    peer.send({ ...ids, kind: 'abort', reason: 'rank 1 was lost' });
+    assert.equal((await peer.receive('aborted')).step, 0);
     const folder = save(peer, 0);
-    const saved = await peer.heard('saved');
+    const saved = await peer.receive('saved');
     assert.equal(saved.step, 0);
     assert.deepEqual(readdirSync(folder).sort(), saved.files.map(({ file }) => file).sort());
     assert.deepEqual(readdirSync(stale), []);
-    peer.say({ kind: 'finish', reason: 'rank 1 was lost' });
+    peer.send({ kind: 'finish', reason: 'rank 1 was lost' });
     assert.equal(await ended, 'finished');
-    assert.ok(!peer.said.some(({ kind }) => kind === 'failed' || kind === 'report'));
+    assert.ok(!peer.received.some(({ kind }) => kind === 'failed' || kind === 'report'));
   });
 
   test('a coordinator that goes silent in the middle of a step, and welcomes nobody again, ends it when the grace is over', async (t) => {
@@ -91,7 +91,7 @@ describe('worker', { timeout: 60_000 }, () => {
     await inPhase(running.peer, 'communicate');
     running.peer.answersHeartbeats = false;
     const again = await running.coordinator.peer();
-    await again.heard('join');
+    await again.receive('join');
     assert.equal(await running.ended, 'CONNECTION_LOST');
     assert.equal((await running.peer.closed).code, 4009);
   });
@@ -105,7 +105,7 @@ describe('worker', { timeout: 60_000 }, () => {
     assert.equal(await running.ended, 'ABORTED');
     const { code, reason } = await running.peer.closed;
     assert.deepEqual([code, reason], [1000, 'the worker was told to stop (SIGTERM)']);
-    assert.ok(!running.peer.said.some(({ kind }) => kind === 'failed'));
+    assert.ok(!running.peer.received.some(({ kind }) => kind === 'failed'));
   });
 
   test('a coordinator that says more than is ever dealt ahead is SEND_OVERFLOW, in the middle of a step too', async (t) => {
@@ -115,12 +115,20 @@ describe('worker', { timeout: 60_000 }, () => {
     await inPhase(running.peer, 'communicate');
     const ask = (): void => {
       for (let i = 0; i <= 512; i++)
-        running.peer.say({ ...ids, kind: 'save', step: 1, stateStep: 1, folder: '/nowhere', writer: 0, numWriters: 1 });
+        running.peer.send({
+          ...ids,
+          kind: 'save',
+          step: 1,
+          stateStep: 1,
+          folder: '/nowhere',
+          writer: 0,
+          numWriters: 1,
+        });
     };
     ask();
     await running.peer.beats(2); // the first half has left: more would not fit into the sender's queue
     ask();
-    assert.equal((await running.peer.heard('failed')).error.code, 'SEND_OVERFLOW');
+    assert.equal((await running.peer.receive('failed')).error.code, 'SEND_OVERFLOW');
     assert.equal(await running.ended, 'SEND_OVERFLOW');
   });
 
@@ -129,13 +137,13 @@ describe('worker', { timeout: 60_000 }, () => {
     await formAlone(peer);
     deal(peer, 1, [0, 1], 1e37);
     deal(peer, 2, [0, 1]);
-    const { step, reason, losses } = await peer.heard('not-finite');
+    const { step, reason, losses } = await peer.receive('not-finite');
     assert.equal(step, 2);
     assert.match(reason, /^the gradient of \S+ is not finite$/u);
     assert.ok(losses.some(({ lane, task, loss }) => lane === 0 && task !== null && /NaN|Infinity/u.test(loss)));
-    peer.say({ ...ids, kind: 'abort', reason });
-    assert.equal((await peer.heard('aborted')).step, 1);
+    peer.send({ ...ids, kind: 'abort', reason });
+    assert.equal((await peer.receive('aborted')).step, 1);
     save(peer, 1);
-    assert.equal((await peer.heard('saved')).step, 1);
+    assert.equal((await peer.receive('saved')).step, 1);
   });
 });

@@ -16,7 +16,7 @@ import type { WrittenShards } from './checkpoint/shard-writer.ts';
 import { createStepRunner, type StepRunner } from './compute/step-runner.ts';
 import { ProgressCell } from './network/progress-cell.ts';
 import type { Deal } from './network/network-messages.ts';
-import { Link, type Command, type CoordinatorCommand } from './network/network-client.ts';
+import { NetworkClient, type Command, type CoordinatorCommand } from './network/network-client.ts';
 import { checkSame, prepareWorker, type Prepared, type Welcome } from './prepare-worker.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
@@ -31,7 +31,7 @@ type CommandOf<Kind extends CoordinatorCommand['kind']> = Extract<CoordinatorCom
 export class Worker {
   readonly #init: WorkerInit;
   readonly #progress = new ProgressCell();
-  readonly #link: Link;
+  readonly #network: NetworkClient;
   #prepared: Prepared | undefined;
   /** Of the last welcome. */
   #config: RunConfig | undefined;
@@ -47,8 +47,8 @@ export class Worker {
     this.#init = init;
     const { parts, clock, log } = init;
     const refusals = new RefusalLog(log, clock);
-    this.#link = new Link({
-      start: (onEvent, onFailed) => parts.startLink(this.#progress.memory, onEvent, onFailed),
+    this.#network = new NetworkClient({
+      start: (onEvent, onFailed) => parts.startNetwork(this.#progress.memory, onEvent, onFailed),
       clock,
       onRefused: (refusal) => refusals.refused(refusal),
       onNoOutbox: ({ code, message }) => log.warn({ code, reason: message }, 'no outbox'),
@@ -68,9 +68,9 @@ export class Worker {
     let reason = 'the run is over';
     try {
       for (;;) {
-        const next = await this.#link.nextCommand(signal);
+        const next = await this.#network.nextCommand(signal);
         if (next.command.kind === 'finish') break;
-        await this.#obey(next, signal);
+        await this.#execute(next, signal);
       }
       await abortable(this.#prepared?.writer.idle() ?? Promise.resolve(), signal, 'writing the last checkpoint');
     } catch (thrown) {
@@ -81,7 +81,7 @@ export class Worker {
         reason = `the worker was told to stop (${String(signal.reason)})`;
         throw new TrainerError('ABORTED', reason, { cause: error });
       }
-      this.#fail(error);
+      this.#reportFailure(error);
       throw error;
     } finally {
       await this.#close(reason);
@@ -89,7 +89,7 @@ export class Worker {
   }
 
   async #close(reason: string): Promise<void> {
-    for (const close of [() => this.#link.leave(reason), ...this.#closers.reverse()])
+    for (const close of [() => this.#network.leave(reason), ...this.#closers.reverse()])
       try {
         await close();
       } catch (error) {
@@ -98,17 +98,17 @@ export class Worker {
   }
 
   /** @param processSignal ends the process; the command's own signal calls the command off */
-  async #obey({ command, signal }: Command, processSignal: AbortSignal): Promise<void> {
+  async #execute({ command, signal }: Command, processSignal: AbortSignal): Promise<void> {
     const stop = AbortSignal.any([signal, processSignal]);
     switch (command.kind) {
       case 'welcome':
         await this.#welcome(command, processSignal);
         break;
       case 'form':
-        if (!signal.aborted) await this.#takeState(command, stop);
+        if (!signal.aborted) await this.#prepareState(command, stop);
         break;
       case 'formed':
-        if (!signal.aborted) this.#begin(command);
+        if (!signal.aborted) this.#startGeneration(command);
         break;
       case 'deal':
         if (!signal.aborted) await this.#train(command, stop);
@@ -117,7 +117,7 @@ export class Worker {
         if (!signal.aborted) await this.#save(command, processSignal);
         break;
       case 'abort':
-        await this.#drop();
+        await this.#dropWork();
         this.#answerAbort(command);
         break;
       case 'finish':
@@ -130,20 +130,20 @@ export class Worker {
     this.#ids = { epoch: welcome.epoch, generation: 0 };
     this.#config = checkConfig(welcome.config, 'the config from the coordinator');
     if (this.#prepared === undefined) {
-      const until = AbortSignal.any([processSignal, this.#link.lost]);
+      const until = AbortSignal.any([processSignal, this.#network.lost]);
       const onOpened = (close: () => Promise<void>): void => void this.#closers.push(close);
-      const [config, link] = [this.#config, this.#link];
-      this.#prepared = await prepareWorker({ ...this.#init, welcome, config, link, onOpened, signal: until });
+      const [config, network] = [this.#config, this.#network];
+      this.#prepared = await prepareWorker({ ...this.#init, welcome, config, network, onOpened, signal: until });
       this.#progress.advance('waiting', 0);
     } else {
       checkSame(this.#prepared.welcome, welcome);
-      await this.#drop();
+      await this.#dropWork();
     }
     const { state, facts } = this.#prepared;
-    this.#link.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...facts });
+    this.#network.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...facts });
   }
 
-  async #takeState(form: CommandOf<'form'>, stop: AbortSignal): Promise<void> {
+  async #prepareState(form: CommandOf<'form'>, stop: AbortSignal): Promise<void> {
     assertInvariant(this.#prepared !== undefined, 'a generation is formed after `ready`');
     const { state, welcome } = this.#prepared;
     const { epoch, generation } = form;
@@ -151,22 +151,22 @@ export class Worker {
     this.#form = form;
     this.#runner = undefined;
     try {
-      const paramDigest = await state.take(form, welcome.runId, stop);
+      const paramDigest = await state.prepareFor(form, welcome.runId, stop);
       const proof = paramDigest === undefined ? {} : { paramDigest };
       this.#progress.advance('waiting', state.step ?? 0);
-      this.#link.post({ kind: 'state-in-place', generation, ...proof });
+      this.#network.post({ kind: 'state-in-place', generation, ...proof });
     } catch (error) {
-      this.#stop(toTrainerError(error), 'state not in place');
+      this.#leaveGeneration(toTrainerError(error), 'state not in place');
     }
   }
 
-  #begin({ memory, layout }: CommandOf<'formed'>): void {
+  #startGeneration({ memory, layout }: CommandOf<'formed'>): void {
     const { engine, feed } = this.#prepared!;
     const { rank, members } = this.#form!;
     const { clock, log } = this.#init;
     const [config, progress] = [this.#config!, this.#progress];
     const parts = { config, engine, feed, memory, layout, rank, members, progress, clock };
-    this.#runner = createStepRunner({ ...parts, reducer: this.#link });
+    this.#runner = createStepRunner({ ...parts, reducer: this.#network });
     log.info({ ...this.#ids, rank, worldSize: members.length }, 'generation formed');
   }
 
@@ -182,44 +182,44 @@ export class Worker {
         const { kind, reason, losses, isGradientFinite } = outcome;
         const isFinite = isGradientFinite === undefined ? {} : { isGradientFinite };
         this.#runner = undefined;
-        this.#link.post({ kind, ...ids, reason, losses: [...losses], ...isFinite });
+        this.#network.post({ kind, ...ids, reason, losses: [...losses], ...isFinite });
         return;
       }
       state.advance(step);
       const { lanes, ms } = outcome;
       const proof = deal.proveState ? { paramDigest: await state.parameterDigest() } : {};
-      this.#link.post({ kind: 'report', ...ids, lanes, ms, ...proof });
+      this.#network.post({ kind: 'report', ...ids, lanes, ms, ...proof });
     } catch (thrown) {
       if (!runner.isStateWhole) {
-        state.spoil();
+        state.invalidate();
         throw thrown;
       }
-      this.#stop(toTrainerError(thrown), 'step not finished');
+      this.#leaveGeneration(toTrainerError(thrown), 'step not finished');
     }
   }
 
   /** Nothing more of the generation can be done here; what is held stays, and the coordinator decides. */
-  #stop(error: TrainerError, what: string): void {
+  #leaveGeneration(error: TrainerError, what: string): void {
     this.#runner = undefined;
     this.#progress.advance('waiting', this.#prepared?.state.step ?? 0);
     const { code, message: reason } = error;
     this.#init.log.warn({ code, reason, ...this.#ids, what }, 'generation not gone on with');
     // Of these the link has told the coordinator, or was told by it.
-    if (error.code !== 'ABORTED' && error !== this.#link.generationError) this.#fail(error);
+    if (error.code !== 'ABORTED' && error !== this.#network.generationError) this.#reportFailure(error);
   }
 
   /** @param ids of what has failed */
-  #fail(error: TrainerError, { epoch, generation } = this.#ids): void {
-    this.#link.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error) });
+  #reportFailure(error: TrainerError, { epoch, generation } = this.#ids): void {
+    this.#network.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error) });
   }
 
   /** The generation may have been called off before its turn among the commands came. */
   #answerAbort({ epoch, generation }: CommandOf<'abort'>): void {
-    this.#link.post({ kind: 'aborted', epoch, generation, step: this.#prepared?.state.step ?? null });
+    this.#network.post({ kind: 'aborted', epoch, generation, step: this.#prepared?.state.step ?? null });
   }
 
   /** Drops the step and the checkpoint under way: nothing of either is sent after this. */
-  async #drop(): Promise<void> {
+  async #dropWork(): Promise<void> {
     this.#runner = undefined;
     await this.#prepared?.feed.drop();
     await this.#prepared?.writer.callOff();
@@ -245,11 +245,11 @@ export class Worker {
   ): Promise<void> {
     try {
       const { files, paramDigest } = await written;
-      this.#link.post({ kind: 'saved', ...ids, files: [...files], paramDigest });
+      this.#network.post({ kind: 'saved', ...ids, files: [...files], paramDigest });
     } catch (thrown) {
       const error = toTrainerError(thrown);
       this.#init.log.warn({ code: error.code, reason: error.message, step: ids.step }, 'checkpoint not written');
-      if (error.code !== 'ABORTED') this.#fail(error, ids);
+      if (error.code !== 'ABORTED') this.#reportFailure(error, ids);
     }
   }
 }

@@ -4,13 +4,13 @@
  *   spec = rule {"," rule}
  *   rule = fault "=" probability    with this probability after each committed step, above 0 up to 1
  *        | fault "@" step           once, when this step is committed; again for other steps
- *   fault = kill | stop | corrupt | partition | coordinator-kill | join | leave
+ *   fault = kill | stop | leave | join | coordinator-kill
  */
 import { TrainerError } from '../../shared/errors.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
 
-/** In the order in which those of one step are injected: the coordinator last, for some others need it. */
-export const FAULTS = ['kill', 'stop', 'corrupt', 'partition', 'leave', 'join', 'coordinator-kill'] as const;
+/** In the order in which faults of one step are injected. The coordinator comes last: `join` needs one that answers. */
+export const FAULTS = ['kill', 'stop', 'leave', 'join', 'coordinator-kill'] as const;
 export type FaultName = (typeof FAULTS)[number];
 
 /** More rules are a mistake. */

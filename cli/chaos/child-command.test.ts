@@ -2,8 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { childCommand } from './child-command.ts';
 
-const RUN = ['--run-dir', '/r', '--set', 'cluster.allowFaults=true'];
-
 describe('the command of the run under chaos', () => {
   const cases: readonly [string, string][] = [
     ['train --preset demo --chaos kill=0.1 --steps 5', 'train --preset demo --steps 5'],
@@ -16,10 +14,6 @@ describe('the command of the run under chaos', () => {
   ];
   for (const [given, expected] of cases)
     test(given, () => {
-      assert.deepEqual(childCommand(given.split(' '), '/r', true), [...expected.split(' '), ...RUN]);
+      assert.deepEqual(childCommand(given.split(' '), '/r'), [...expected.split(' '), '--run-dir', '/r']);
     });
-
-  test('the undisturbed run does not allow faults', () => {
-    assert.deepEqual(childCommand(['train', '--chaos', 'kill@1'], '/u', false), ['train', '--run-dir', '/u']);
-  });
 });

@@ -8,9 +8,9 @@ const RUN_DIR = ['--run-dir', '--runDir'];
 
 /**
  * @param argv of exmix, from the name of the command on
- * @returns the same without what chaos adds, in that run folder; faults that come from the coordinator are allowed where `allowFaults`
+ * @returns the same command without the flags of chaos, for that run folder
  */
-export function childCommand(argv: readonly string[], runDir: string, allowFaults: boolean): string[] {
+export function childCommand(argv: readonly string[], runDir: string): string[] {
   const kept: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i]!;
@@ -20,5 +20,5 @@ export function childCommand(argv: readonly string[], runDir: string, allowFault
     } else if (!WITHOUT_VALUE.includes(name)) kept.push(argument);
     else if (!argument.includes('=') && /^(?:true|false)$/u.test(argv[i + 1] ?? '')) i++;
   }
-  return [...kept, '--run-dir', runDir, ...(allowFaults ? ['--set', 'cluster.allowFaults=true'] : [])];
+  return [...kept, '--run-dir', runDir];
 }

@@ -9,7 +9,7 @@ import { FAULTS, type ChaosSpec, type FaultName } from './chaos-spec.ts';
 const SHORT_MS = { least: 500, most: 3_000 };
 /** Added to the time after which a silent worker is dropped, ms. */
 const BEYOND_MS = { least: 500, most: 3_000 };
-/** Of pauses of a worker and partitions, so many are long enough that the worker is dropped. */
+/** Share of the pauses that are long enough for the worker to be dropped. */
 const LONG_SHARE = 0.4;
 
 export interface Population {
@@ -48,7 +48,7 @@ function decideFault(fault: FaultName, random: RandomStream, population: Populat
   if (fault === 'join') return workers.length < maxWorkers ? { fault, workerId: null, forMs: 0 } : null;
   if (workers.length === 0 || (fault === 'leave' && workers.length === 1)) return null;
   const workerId = workers[random.nextBelow(workers.length)]!;
-  if (fault !== 'stop' && fault !== 'partition') return { fault, workerId, forMs: 0 };
+  if (fault !== 'stop') return { fault, workerId, forMs: 0 };
   const isLong = random.nextFloat() < LONG_SHARE;
   const { least, most } = isLong ? BEYOND_MS : SHORT_MS;
   const forMs = Math.round(least + random.nextFloat() * (most - least)) + (isLong ? silenceMs : 0);

@@ -1,19 +1,18 @@
 /**
  * Chaos around a run: the same `exmix train` as a child, disturbed from outside. Watches the journal for commits, decides by the seeded rule
- * (decide-faults.ts) what each is followed by, injects it by signals and by requests to the coordinator, and starts a coordinator again
- * that it has killed. Each step is decided once, also where it is committed again from a checkpoint. Nothing is left behind at the end.
+ * (decide-faults.ts) what each is followed by, injects it by signals, and starts a coordinator again that it has killed. Each step is decided once, also where it is committed again from a checkpoint. Nothing is left behind at the end.
  */
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
-import { withinMs } from '../launch/worker-process.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
 import { childCommand } from './child-command.ts';
@@ -100,7 +99,7 @@ class ChaosRun {
     const isDone = end?.status === 0;
     if (isDone && verify && !this.#isInterrupted()) {
       const folder = undisturbedFolder(runDir);
-      this.#child = new TrainProcess(childCommand(argv, folder, false));
+      this.#child = new TrainProcess(childCommand(argv, folder));
       const undisturbed = await this.#child.ended;
       if (undisturbed.status !== 0) end = undisturbed;
       else undisturbedDigest = (await finalState(folder)).paramDigest;
@@ -120,11 +119,11 @@ class ChaosRun {
     const { argv, runDir, clock } = this.#init;
     const { signal } = this.#interrupted;
     while (!this.#isInterrupted()) {
-      const child = new TrainProcess(childCommand(argv, runDir, true));
+      const child = new TrainProcess(childCommand(argv, runDir));
       this.#child = child;
       while (child.isRunning) {
         if (!this.#isInterrupted()) await this.#look();
-        await withinMs(child.ended, LOOK_EVERY_MS, clock);
+        await waitAtMost(child.ended, LOOK_EVERY_MS, clock);
       }
       const end = await child.ended;
       if (!end.isKilled) return end;
@@ -170,17 +169,15 @@ class ChaosRun {
     await this.#note(record);
   }
 
-  /** @returns whom it hit */
+  /** @returns the worker that it hit; null: the coordinator */
   async #act({ fault, workerId, forMs }: Fault): Promise<string | null> {
     const processes = this.#processes;
+    if (fault === 'join') return processes.join();
     if (fault === 'coordinator-kill') this.#child?.kill();
-    else if (fault === 'join') return processes.join();
-    else if (workerId !== null) {
-      if (fault === 'kill') await processes.signal(workerId, 'SIGKILL');
-      else if (fault === 'leave') await processes.signal(workerId, 'SIGTERM');
-      else if (fault === 'stop') await processes.stopFor(workerId, forMs);
-      else await processes.ask('/fault', { kind: fault, workerId, forMs });
-    }
+    if (workerId === null) return null;
+    if (fault === 'kill') await processes.signal(workerId, 'SIGKILL');
+    if (fault === 'leave') await processes.signal(workerId, 'SIGTERM');
+    if (fault === 'stop') await processes.stopFor(workerId, forMs);
     return workerId;
   }
 

@@ -5,6 +5,7 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
@@ -12,7 +13,7 @@ import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identi
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 import type { CoordinatorAddress } from '../../coordinator/run-folder/announcement.ts';
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
-import { adoptProcess, startProcess, withinMs, type WorkerProcess } from '../launch/worker-process.ts';
+import { adoptProcess, startProcess, type WorkerProcess } from '../launch/worker-process.ts';
 
 /** Time for workers to leave by themselves once the run is over, ms. */
 const LEAVE_MS = 15_000;
@@ -46,7 +47,7 @@ export class RunProcesses {
 
   /** Ids of the members that are processes of this host, sorted. @throws CONNECT_FAILED where no coordinator answers */
   async members(): Promise<string[]> {
-    const { workers } = statusSchema.parse(await this.ask('/status'));
+    const { workers } = statusSchema.parse(await askCoordinator(await this.#address(), '/status'));
     const known = await this.#identities();
     const isMember = ({ workerId, host, rank }: (typeof workers)[number]): boolean =>
       rank !== null && host === hostname() && known.has(workerId);
@@ -54,11 +55,6 @@ export class RunProcesses {
       .filter(isMember)
       .map(({ workerId }) => workerId)
       .sort();
-  }
-
-  /** Asks the coordinator of the run. @throws CONNECT_FAILED, and what it answers with */
-  async ask(path: string, body?: unknown): Promise<unknown> {
-    return askCoordinator(await this.#address(), path, body);
   }
 
   /** @throws WORKER_LOST where it is gone */
@@ -128,11 +124,11 @@ export class RunProcesses {
     const signalAll = (name: 'SIGTERM' | 'SIGKILL'): void => {
       for (const worker of workers) if (worker.identity !== null && isProvenAlive(worker.identity)) worker.signal(name);
     };
-    await withinMs(all, graceMs, clock);
+    await waitAtMost(all, graceMs, clock);
     signalAll('SIGTERM');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
     signalAll('SIGKILL');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
   }
 
   async #address(): Promise<CoordinatorAddress> {

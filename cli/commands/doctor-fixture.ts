@@ -2,9 +2,14 @@
  * `exmix doctor --fixture DIR`: does an engine compute on this machine what Transformers computes? Runs the comparison of worker/engine/fixture.ts
  * and puts its report into words (as JSON it is `JSON.stringify(report)`); the caller prints, and exits with 1 where it did not pass.
  */
-import { runFixture, type EngineSettings, type FixtureCheck, type FixtureReport } from '../../worker/engine/fixture.ts';
+import {
+  runFixture,
+  type EngineSettings,
+  type FixtureCheck,
+  type FixtureReport,
+} from '../../worker/engine-choice/fixture.ts';
 
-export type { FixtureReport } from '../../worker/engine/fixture.ts';
+export type { FixtureReport } from '../../worker/engine-choice/fixture.ts';
 
 /**
  * @param dir a folder in the form of golden/t5-tiny-v1_1

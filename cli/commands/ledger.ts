@@ -1,4 +1,4 @@
-/** `exmix ledger`: what each committed step of a run trained on; that it was each example exactly once; a step computed again. */
+/** `exmix ledger`: shows the examples of committed steps, audits exactly-once, and replays the gradient of a step. */
 import type { Argv, CommandModule } from 'yargs';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
@@ -12,7 +12,7 @@ import { replayStep } from '../ledger/replay-step.ts';
 import { formatTable } from '../text-table.ts';
 import { untilInterrupted } from '../until-interrupted.ts';
 
-/** The audit found something, or the replay computed another gradient. */
+/** The audit found a violation, or the replay computed a different gradient. */
 const EXIT_FOUND = 1;
 const RUN = 'runs/base-20261123-050548';
 
@@ -39,15 +39,15 @@ interface ShowArguments extends RunArgument, JsonArgument {
 
 const showCommand: CommandModule<object, ShowArguments> = {
   command: 'show <run>',
-  describe: 'What a step trained on: lanes, rows, examples; tokens and loss of each task; gradient',
+  describe: 'Shows a step: its lanes, rows and examples; tokens and loss of each task; gradient',
   builder: (parser) =>
     withRun(parser)
-      .option('step', { type: 'number', demandOption: true, describe: 'Which step' })
+      .option('step', { type: 'number', demandOption: true, describe: 'Step to show' })
       .option('task', { type: 'string', describe: 'Only the examples of this task' })
       .option('text', {
         type: 'boolean',
         default: false,
-        describe: 'Decode the examples as the model read them, from the prepared mixture',
+        describe: 'Show the texts of the examples as the model read them, from the prepared mixture',
       })
       .example(`$0 ledger show ${RUN} --step 120`, 'every example of step 120')
       .example(`$0 ledger show ${RUN} --step 120 --task squad --text`, 'the texts of one task'),
@@ -55,7 +55,7 @@ const showCommand: CommandModule<object, ShowArguments> = {
     const reader = await LedgerReader.open(run);
     const recorded = await reader.step(step);
     const only = task === undefined ? undefined : taskNumber(recorded.header, task);
-    // Loaded here: nothing else of this command needs a mixture.
+    // Loaded on demand: only --text needs a mixture.
     const { openExampleTexts } = await import('../ledger/example-texts.ts');
     const texts = text ? await openExampleTexts(run, recorded.header) : undefined;
     try {
@@ -75,7 +75,7 @@ interface AuditArguments extends RunArgument, JsonArgument {
 
 const auditCommand: CommandModule<object, AuditArguments> = {
   command: 'audit <run>',
-  describe: 'Proves that each example came exactly once in each epoch of its task; exit status 1 where not',
+  describe: 'Proves that each example came exactly once in each epoch of its task; exit status 1 on a violation',
   builder: (parser) =>
     withRun(parser)
       .option('from', { type: 'number', describe: 'First step; default: the first of the run' })
@@ -105,18 +105,17 @@ interface ReplayArguments extends RunArgument, JsonArgument {
 
 const replayCommand: CommandModule<object, ReplayArguments> = {
   command: 'replay <run>',
-  describe:
-    'Computes the gradient of a step again, from the nearest checkpoint before it; exit status 1 where it is another',
+  describe: 'Computes the gradient of a step again, from the nearest checkpoint before it; exit status 1 if it differs',
   builder: (parser) =>
     withRun(parser)
-      .option('step', { type: 'number', demandOption: true, describe: 'Which step' })
+      .option('step', { type: 'number', demandOption: true, describe: 'Step to replay' })
       .option('max-steps', {
         type: 'number',
         default: 1000,
-        describe: 'Steps to train at most, from the checkpoint on',
+        describe: 'Most steps to train from the checkpoint on',
       })
       .option('scratch', { type: 'string', describe: 'Folder with room for two checkpoints; default: the system’s' })
-      .example(`$0 ledger replay ${RUN} --step 120`, 'same gradient, or which step was the first to differ'),
+      .example(`$0 ledger replay ${RUN} --step 120`, 'the same gradient, or the first step that differs'),
   handler: async ({ run, step, 'max-steps': maxSteps, scratch, json }) => {
     const reader = await LedgerReader.open(run);
     const replay = await untilInterrupted((signal) =>
@@ -134,7 +133,7 @@ const replayCommand: CommandModule<object, ReplayArguments> = {
       const verdict =
         first === undefined
           ? `same: ${steps.length} gradients from ${origin} to step ${step} have the digests that were committed\n`
-          : `other: from step ${first.step} on (from ${origin}); bits are the same only on the engine that trained the run: exmix doctor\n`;
+          : `different from step ${first.step} on (from ${origin}); only the engine that trained the run gives the same bits: exmix doctor\n`;
       print(
         `${formatTable(
           ['step', 'committed', 'replayed'],
@@ -158,9 +157,9 @@ const topCommand: CommandModule<object, TopArguments> = {
   describe: 'The steps in which a task had its highest mean loss, or most tokens, with its examples',
   builder: (parser) =>
     withRun(parser)
-      .option('by', { choices: ['loss', 'tokens'] as const, default: 'loss' as const, describe: 'What to order by' })
+      .option('by', { choices: ['loss', 'tokens'] as const, default: 'loss' as const, describe: 'Order' })
       .option('task', { type: 'string', demandOption: true, describe: 'Name of the task' })
-      .option('last', { type: 'number', default: 10_000, describe: 'Look at this many of the last steps' })
+      .option('last', { type: 'number', default: 10_000, describe: 'Number of last steps to search' })
       .option('count', { type: 'number', default: 5, describe: 'Steps to show' })
       .example(`$0 ledger top ${RUN} --by loss --task squad`, 'where squad was hardest')
       .example(`$0 ledger top ${RUN} --by tokens --task c4 --last 100`, 'in the last 100 steps'),
@@ -173,7 +172,7 @@ const topCommand: CommandModule<object, TopArguments> = {
     const from = Math.max(firstStep, lastStep + 1 - last);
     const top = await findTopSteps(reader, { by, task, from, to: lastStep, count });
     const described = [];
-    // One after the other: each reads a whole segment.
+    // Sequential: each reads a whole segment.
     for (const { step, figures } of top) {
       const { tasks, examples } = await describeStep(await reader.step(step), figures.task);
       described.push({ step, ...tasks[0]!, listed: examples });
@@ -201,6 +200,6 @@ export const ledgerCommand: CommandBody = {
       .command(topCommand)
       .demandCommand(1, 'expected show, audit, replay or top')
       .example(`$0 ledger audit ${RUN}`, 'each example exactly once?')
-      .example(`$0 ledger show ${RUN} --step 120 --text`, 'what the model read in step 120'),
+      .example(`$0 ledger show ${RUN} --step 120 --text`, 'the texts that the model read in step 120'),
   handler: () => undefined, // yargs asks for a subcommand before it comes here
 };

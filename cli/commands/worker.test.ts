@@ -28,7 +28,7 @@ async function start(t: TestContext) {
     await coordinator.close();
   });
   const peer = await coordinator.peer();
-  await peer.heard('join');
+  await peer.receive('join');
   return { child, ended, peer };
 }
 

@@ -52,9 +52,9 @@ export type EngineReport = z.output<typeof engineReportSchema>;
 export async function reportEngine(request: EngineProbeRequest): Promise<EngineReport> {
   const { engine: name, model = modelConfigSchema.parse({}), shape = DEFAULT_SHAPE, ...settings } = request;
   // Loaded here: the rest of the doctor needs no engine.
-  const { runFixture } = await import('../../worker/engine/fixture.ts');
+  const { runFixture } = await import('../../worker/engine-choice/fixture.ts');
   const { timeCopy, timeKernels, timeSquareProduct } = await import('../../worker/engine/time-kernels.ts');
-  const { MAX_ADDRESS } = await import('../../worker/engine/wasm-internals.ts');
+  const { WASM_MEMORY_BYTES } = await import('../../worker/engine/engine.ts');
   const { engine, device, fingerprint, reason, notes, checks } = await runFixture(SELF_TEST, name, settings);
   return {
     ...{ engine, device, fingerprint, reason, notes: [...notes] },
@@ -62,7 +62,7 @@ export async function reportEngine(request: EngineProbeRequest): Promise<EngineR
     failedChecks: checks.filter(({ passed }) => !passed).map(({ name }) => name),
     squareFlopsPerSecond: timeSquareProduct(SQUARE),
     copyBytesPerSecond: timeCopy(),
-    engineLimitBytes: engine === 'wasm' ? MAX_ADDRESS : null,
+    engineLimitBytes: engine === 'wasm' ? WASM_MEMORY_BYTES : null,
     rates: timeKernels(model, shape),
   };
 }

@@ -4,6 +4,7 @@ import { toTrainerError } from '../../shared/errors.ts';
 import { describeDamage, listInstalledEngines, type EngineFolder } from '../../shared/installed-engine.ts';
 import type { Finding } from './finding.ts';
 import type { Probe } from './probe.ts';
+import { listNames } from '../../shared/list-names.ts';
 
 const CHECK = 'installed';
 const INSTALL = 'exmix engine install';
@@ -22,7 +23,10 @@ export function judgeInstalled(folder: EngineFolder): Finding {
     return { check: CHECK, status: 'fail', detail: `damaged: ${describeDamage(folder)}`, advice };
   }
   const { wheels, compiler, installedAt } = engine.manifest;
-  const from = `${wheels[0]!.file}${wheels.length > 1 ? ` and ${wheels.length - 1} more` : ''}`;
+  const from = listNames(
+    wheels.map(({ file }) => file),
+    { most: 1 },
+  );
   const detail = `TensorFlow ${engine.tensorflowVersion}, ${engine.flavour}, of ${installedAt.slice(0, 10)}, from ${from}, built by ${compiler}, in ${engine.folder}`;
   return { check: CHECK, status: 'ok', detail };
 }

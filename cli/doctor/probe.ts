@@ -1,4 +1,6 @@
 /** A probe of `exmix doctor`, and how it is run: every one with a deadline, and a failure of a probe is a finding as well. */
+import { withDeadline } from '../../shared/abort.ts';
+import { systemClock } from '../../shared/clock.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Finding } from './finding.ts';
 
@@ -22,25 +24,23 @@ export interface Probe {
 /** Never rejects. */
 export async function runProbe(probe: Probe, context: DoctorContext): Promise<readonly Finding[]> {
   const { check, deadlineMs } = probe;
-  const controller = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
   const late: Finding = {
     check,
     status: 'fail',
     detail: `no answer within ${deadlineMs / 1000} s`,
     advice: 'what it looks at hangs (a file system, a driver), or the machine is overloaded',
   };
-  const deadline = new Promise<readonly Finding[]>((resolve) => {
-    timer = setTimeout(() => {
-      resolve([late]);
-      controller.abort(new TrainerError('ABORTED', late.detail));
-    }, deadlineMs);
-  });
-  const run = probe.run(context, controller.signal).catch((thrown: unknown): readonly Finding[] => {
+  const isLate = new TrainerError('ABORTED', late.detail);
+  try {
+    return await withDeadline((signal) => probe.run(context, signal), {
+      clock: systemClock,
+      ms: deadlineMs,
+      onLate: () => isLate,
+      doing: check,
+    });
+  } catch (thrown) {
+    if (thrown === isLate) return [late];
     const { code, message } = toTrainerError(thrown);
     return [{ check, status: 'fail', detail: `${code}: ${message}` }];
-  });
-  const findings = await Promise.race([run, deadline]);
-  clearTimeout(timer);
-  return findings;
+  }
 }

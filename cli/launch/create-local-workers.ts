@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { systemClock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { readEngineFacts } from '../../worker/engine/read-engine-facts.ts';
+import { readEngineFacts } from '../../worker/engine-choice/read-engine-facts.ts';
 import { LocalWorkers } from './local-workers.ts';
 import { settleCompute, type SettledCompute } from './settle-compute.ts';
 

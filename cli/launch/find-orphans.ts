@@ -3,11 +3,12 @@
  * its URL for some minutes. Those that dial this coordinator may be adopted; one that dials another waits in vain and holds a device
  * and memory, so it is ended. Assumes that the caller owns the run folder: whoever wrote the files is gone.
  */
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { isProvenAlive, whyGone, type ProcessIdentity } from '../../shared/process-identity.ts';
 import { localWorkerId, readWorkerFiles, removeWorkerFile, type WorkerFile } from './worker-files.ts';
-import { adoptProcess, withinMs } from './worker-process.ts';
+import { adoptProcess } from './worker-process.ts';
 
 export interface OrphanSearch {
   /** Of the workers' logs and files. */
@@ -61,6 +62,6 @@ async function end(process: ProcessIdentity, { clock, endWithinMs }: OrphanSearc
   const orphan = adoptProcess(process, clock, abandoned.signal);
   const ended = orphan.ended.catch(() => undefined);
   orphan.signal('SIGKILL');
-  await withinMs(ended, endWithinMs, clock);
+  await waitAtMost(ended, endWithinMs, clock);
   abandoned.abort();
 }

@@ -6,6 +6,7 @@
  * goes by environment, never by the command line. Assumes that the caller owns the run folder, so nobody else starts workers in it.
  */
 import { join } from 'node:path';
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { WorkerHost, WorkerHostStart } from '../../coordinator/membership/worker-host.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
@@ -20,7 +21,7 @@ import {
   type WorkerEnd,
 } from './restart-rule.ts';
 import { localWorkerId, removeWorkerFile, writeWorkerFile } from './worker-files.ts';
-import { adoptProcess, startProcess, withinMs, type WorkerProcess } from './worker-process.ts';
+import { adoptProcess, startProcess, type WorkerProcess } from './worker-process.ts';
 
 /** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
 const KILL_AFTER_MS = 5_000;
@@ -133,11 +134,11 @@ export class LocalWorkers implements WorkerHost {
     const { clock, graceMs } = this.#init;
     const workers = [...this.#workers.values()];
     const all = Promise.all(workers.map(({ over }) => over));
-    await withinMs(all, graceMs, clock);
+    await waitAtMost(all, graceMs, clock);
     this.#signalAll('SIGTERM');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
     this.#signalAll('SIGKILL');
-    await withinMs(all, KILL_AFTER_MS, clock);
+    await waitAtMost(all, KILL_AFTER_MS, clock);
     for (const { workerId, pid, state } of this.list())
       if (state === 'running') this.#start.log.error({ workerId, pid }, 'worker does not end');
     this.#abandoned.abort();

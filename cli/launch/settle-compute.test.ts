@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { InstalledEngine } from '../../shared/installed-engine.ts';
-import type { EngineFacts } from '../../worker/engine/choose-engine.ts';
+import type { EngineFacts } from '../../worker/engine-choice/choose-engine.ts';
 import { settleCompute } from './settle-compute.ts';
 
 const COMPUTE: RunConfig['compute'] = {

@@ -3,7 +3,7 @@
  * thread count are fixed, so that a run resumed with another number of workers, or after an engine was installed, keeps its bits. Pure.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { chooseEngine, type EngineFacts } from '../../worker/engine/choose-engine.ts';
+import { chooseEngine, type EngineFacts } from '../../worker/engine-choice/choose-engine.ts';
 
 type Compute = RunConfig['compute'];
 

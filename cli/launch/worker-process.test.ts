@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { identityOf, isAlive } from '../../shared/process-identity.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
-import { adoptProcess, startProcess, withinMs, type WorkerProcess } from './worker-process.ts';
+import { adoptProcess, startProcess, type WorkerProcess } from './worker-process.ts';
 
 const SLEEP = ['sleep', '600'] as const;
 
@@ -85,16 +85,4 @@ describe('an adopted process', () => {
     started.kill('SIGTERM'); // would come too late
     assert.deepEqual(await exited, [null, 'SIGTERM']);
   });
-});
-
-test('waiting within a time: until it is done, or the time is over, and no timer is left', async () => {
-  const clock = new ManualClock();
-  await withinMs(Promise.resolve(), 100, clock);
-  assert.equal(clock.numSleeping, 0);
-  let isOver = false;
-  const waiting = withinMs(new Promise(() => undefined), 100, clock).then(() => (isOver = true));
-  await clock.advance(99);
-  assert.equal(isOver, false);
-  await clock.advance(1);
-  await waiting;
 });

@@ -88,13 +88,6 @@ export function adoptProcess(identity: ProcessIdentity, clock: Clock, abandoned:
   };
 }
 
-/** Waits for something, but not for longer than `timeoutMs`. */
-export async function withinMs(done: Promise<unknown>, timeoutMs: number, clock: Clock): Promise<void> {
-  const over = new AbortController();
-  const late = clock.sleep(timeoutMs, over.signal).catch(() => undefined);
-  await Promise.race([done, late]).finally(() => over.abort());
-}
-
 function noLongerWatched(): TrainerError {
   return new TrainerError('ABORTED', 'the process is not watched any more');
 }

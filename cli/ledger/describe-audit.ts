@@ -5,7 +5,7 @@ import { formatNumber, formatTable } from '../text-table.ts';
 export function formatAudit(report: AuditReport): string {
   const { from, to, sessions, tasks, violations, numViolations, numExamples, numSegments, bitmapBytes } = report;
   const ofSessions = formatTable(
-    ['epoch', 'starts after', 'committed to', 'counts to'],
+    ['epoch', 'starts after', 'committed to', 'kept to'],
     sessions.map(({ epoch, startStep, lastStep, keptStep }) => [epoch, startStep, lastStep, keptStep]),
   );
   const ofTasks = formatTable(

@@ -1,6 +1,7 @@
-/** A recorded step for people and for programs. */
-import type { LedgerStep } from '../../coordinator/ledger/ledger-step.ts';
+/** A recorded step as JSON and as tables. */
 import type { RecordedStep } from '../../coordinator/ledger/ledger-reader.ts';
+import type { Lanes } from '../../coordinator/ledger/step-record.ts';
+import { TaskDraws } from '../../coordinator/ledger/task-draws.ts';
 import { formatDigest } from '../../coordinator/step/divergence.ts';
 import { formatTable } from '../text-table.ts';
 import type { ExampleText, ExampleTexts } from './example-texts.ts';
@@ -8,12 +9,13 @@ import type { ExampleText, ExampleTexts } from './example-texts.ts';
 export interface DescribedExample {
   readonly lane: number;
   readonly row: number;
-  /** In its row, from 0. */
+  /** In the row, from 0. */
   readonly place: number;
   readonly task: string;
-  /** Pass over the task. */
+  /** Pass over the task, from 0. */
   readonly taskEpoch: number;
   readonly index: number;
+  /** Number in the order of the task; −1 where the task has no such example. */
   readonly draw: number;
   readonly text?: ExampleText;
 }
@@ -40,13 +42,14 @@ export interface DescribedStep {
   readonly examples: readonly DescribedExample[];
 }
 
-/** @param only number of the one task to show @param texts decodes the examples */
+/** @param only number of the task to show; default: all @param texts decodes the examples @throws LEDGER_CORRUPT */
 export async function describeStep(
   recorded: RecordedStep,
   only?: number,
   texts?: ExampleTexts,
 ): Promise<DescribedStep> {
-  const { step, epoch, generation, segment, loss, gradDigest, gradNorm, learningRate, lanes, header } = recorded;
+  const { step, epoch, generation, segment, loss, gradDigest, gradNorm, learningRate, header } = recorded;
+  const lanes = recorded.readLanes();
   const nameOf = (task: number): string => header.tasks[task]![0];
   const isShown = (task: number): boolean => only === undefined || task === only;
   const tasks = recorded.tasks
@@ -58,10 +61,12 @@ export async function describeStep(
       targetTokens: figures.targetTokens,
       loss: figures.loss ?? null,
     }));
+  const draws = header.tasks.map(([name, numExamples]) => new TaskDraws(header.seed, { name, numExamples }));
   const examples: DescribedExample[] = [];
   for (const { lane, row, place, example } of listExamples(lanes)) {
     if (!isShown(example.task)) continue;
-    const { task, index, epoch: taskEpoch, draw } = example;
+    const { task, index, epoch: taskEpoch } = example;
+    const draw = draws[task]!.drawOf(index, taskEpoch) ?? -1;
     const described = { lane, row, place, task: nameOf(task), taskEpoch, index, draw };
     examples.push(texts === undefined ? described : { ...described, text: await texts.textOf(example) });
   }
@@ -78,7 +83,7 @@ export async function describeStep(
   return { ...facts, lanes: lanes.length, rows: lanes.flat().length, tasks, examples };
 }
 
-function* listExamples(lanes: LedgerStep['lanes']) {
+function* listExamples(lanes: Lanes) {
   let row = 0;
   for (const [lane, rows] of lanes.entries())
     for (const examples of rows) {
@@ -92,7 +97,7 @@ export function formatStep(described: DescribedStep): string {
   const head =
     `step ${step} of epoch ${epoch}, generation ${generation} (${segment})\n` +
     (learningRate === 0
-      ? 'skipped: its gradient was not finite, nothing was applied\n'
+      ? 'skipped: its gradient was not finite, no update was applied\n'
       : `loss ${loss.toFixed(4)} nats, gradient ${gradDigest}, norm ${gradNorm.toPrecision(4)}, learning rate ${learningRate.toPrecision(4)}\n`) +
     `${rows} rows in ${lanes} lanes\n\n`;
   const tasks = formatTable(
@@ -108,7 +113,7 @@ export function formatStep(described: DescribedStep): string {
   return `${head}${tasks}\n${formatExamples(described.examples)}`;
 }
 
-/** One line an example, or with texts its two sides below it. */
+/** One line an example; with texts, inputs and targets below it. */
 export function formatExamples(examples: readonly DescribedExample[]): string {
   const columns = ['lane', 'row', 'place', 'task', 'pass', 'example', 'draw'];
   const lines = formatTable(

@@ -1,4 +1,4 @@
-/** An example as the model read it: its ids from the prepared mixture of the run, corrupted as in training, decoded. */
+/** The text of an example as the model read it: token ids from the run's prepared mixture, corrupted as in training, decoded. */
 import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { readPlannedExample } from '../../mixture/feed/planned-examples.ts';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
@@ -18,8 +18,8 @@ export interface ExampleTexts {
 }
 
 /**
- * @param expected what the ledger says of the run
- * @throws MIXTURE_MISMATCH where the prepared mixture is not the one that was trained on; PATH_UNUSABLE, SHARD_CORRUPT
+ * @param expected from the ledger
+ * @throws MIXTURE_MISMATCH where the prepared mixture is not that of the run; PATH_UNUSABLE, SHARD_CORRUPT
  */
 export async function openExampleTexts(
   runFolder: string,

@@ -1,6 +1,6 @@
 /**
- * Trains a step again and compares its gradient: from the nearest published checkpoint before it, in a scratch folder, with one worker on
- * this host. Assumes an engine with the fingerprint that the run was trained with: another one has other bits, and that is said.
+ * Replays a step and compares its gradient: trains from the nearest published checkpoint before it, in a scratch folder, with one worker
+ * on this host. Assumes the engine fingerprint of the run: another engine gives other bits, which the verdict says.
  */
 import { spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -17,28 +17,28 @@ import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 
-/** Lines of a failed run that are shown. */
+/** Last lines of a failed run to show. */
 const SHOWN_LINES = 15;
 
 export interface ReplayInit {
   readonly reader: LedgerReader;
   readonly step: number;
-  /** Steps to train at most. */
+  /** Most steps to train. */
   readonly maxSteps: number;
-  /** Parent of the scratch folder; it takes a checkpoint or two. */
+  /** Parent of the scratch folder, which holds up to two checkpoints. */
   readonly scratch?: string;
   readonly signal: AbortSignal;
 }
 
 export interface ReplayedStep {
   readonly step: number;
-  /** CRC-32 of the summed gradient, as committed and as computed again. */
+  /** CRC-32 of the summed gradient, as committed and as replayed. */
   readonly committed: number;
   readonly replayed: number;
 }
 
 export interface Replay {
-  /** The checkpoint it started from; null: from the seed. */
+  /** The checkpoint that the replay started from; null: the seed. */
   readonly checkpoint: string | null;
   readonly steps: readonly ReplayedStep[];
   readonly isSame: boolean;
@@ -51,7 +51,8 @@ interface Origin {
 }
 
 /**
- * @throws CONFIG_INVALID where no checkpoint is near enough, saying which steps can be replayed; what the scratch run fails with; ABORTED
+ * @throws CONFIG_INVALID with the steps that can be replayed, where no checkpoint is near enough; WORKER_LOST where the scratch run fails;
+ *   ABORTED
  */
 export async function replayStep({ reader, step, maxSteps, scratch = tmpdir(), signal }: ReplayInit): Promise<Replay> {
   reader.checkStep(step);
@@ -84,7 +85,7 @@ export async function replayStep({ reader, step, maxSteps, scratch = tmpdir(), s
   }
 }
 
-/** The nearest whole checkpoint before the step, or the seed where the run began with it. */
+/** The nearest whole checkpoint before the step, or the seed of a run that began from it. */
 async function findOrigin({ runFolder, history }: LedgerReader, step: number, maxSteps: number): Promise<Origin> {
   const origins: Origin[] = history.firstStep === 1 ? [{ step: 0 }] : [];
   const started = history.sessions.flatMap(({ startStep, fromCheckpoint }) =>
@@ -109,7 +110,7 @@ async function findOrigin({ runFolder, history }: LedgerReader, step: number, ma
   );
 }
 
-/** A run folder that resumes at the origin: config, journal, and that one checkpoint. */
+/** Makes a run folder that resumes at the origin: config, journal and one checkpoint. */
 async function copyRun(runFolder: string, copy: string, { step, path }: Origin): Promise<void> {
   const [from, to] = [runPaths(runFolder), runPaths(copy)];
   try {
@@ -131,7 +132,7 @@ async function train(runFolder: string, steps: number, signal: AbortSignal): Pro
   const child = spawn(program, [...first, ...args, ...settings.flatMap((setting) => ['--set', setting])], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  // It ends in order, and its folder is removed only after it.
+  // SIGTERM, so that it ends in order; its folder is removed after its end.
   const stop = (): boolean => child.kill('SIGTERM');
   signal.addEventListener('abort', stop, { once: true });
   let output = '';

@@ -2,10 +2,17 @@
  * Publishing a checkpoint: the workers have written their shards into a folder that no reader sees; here the rest is added,
  * everything is made durable, the manifest is written last, and one rename makes the whole of it appear.
  */
-import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { hashFile, syncFolder, systemCode, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import {
+  copyDurably,
+  hashFile,
+  syncFolder,
+  systemCode,
+  toStorageError,
+  writeNewFile,
+} from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import {
   checkpointName,
@@ -199,20 +206,6 @@ async function makeWay(finalFolder: string, run: RunRecord): Promise<boolean> {
     `${finalFolder} holds another checkpoint of that step: expected parameters with digest ${run.paramDigest} and ` +
       `configuration ${run.configHash}, found ${existing.paramDigest} and ${existing.configHash}; it was left as it is`,
   );
-}
-
-async function copyDurably(source: string, target: string): Promise<void> {
-  try {
-    await copyFile(source, target);
-    const file = await open(target, 'r+');
-    try {
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw toStorageError(error, `copy ${source} to`, target);
-  }
 }
 
 /** What the writers of one checkpoint have delivered. */

@@ -12,7 +12,7 @@ import type { SavedMessage, FailedMessage } from '../../shared/protocol/messages
 import type { CheckpointStore } from './checkpoint-store.ts';
 import { decideCheckpoint, type ScheduleOptions } from './schedule.ts';
 import { judgeDigests } from '../step/divergence.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
 
@@ -203,7 +203,7 @@ export class Saver {
     const verdict = judgeDigests(digests);
     if (verdict.kind === 'agree') return undefined;
     const held = writers.map(({ workerId }, i) => `${workerId} holds ${digests[i]!.digest}`);
-    const error = new TrainerError('STATE_DIVERGED', `step ${step}: ${nameSome(held)}; not published`);
+    const error = new TrainerError('STATE_DIVERGED', `step ${step}: ${listNames(held)}; not published`);
     if (verdict.kind === 'no-majority') throw error;
     await this.abandon('its writers hold different parameters');
     const outliers = verdict.ranks.map((rank) => ({ worker: writers[rank]!, digest: digests[rank]!.digest }));

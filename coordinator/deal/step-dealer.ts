@@ -11,7 +11,7 @@ import type { TaskSize } from '../../mixture/plan/rates.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { planConfigOf } from './plan-config.ts';
 
-export interface StepDeal extends DealtStep {
+export interface Deal extends DealHeader {
   /** Encoded rows of each lane. */
   readonly lanes: readonly Uint8Array<ArrayBuffer>[];
   /** Where the plan goes on after this step. */
@@ -83,7 +83,7 @@ export class StepDealer {
     await applied;
   }
 
-  async deal(): Promise<StepDeal> {
+  async deal(): Promise<Deal> {
     // A change may begin while another one, or none, is waited for.
     for (let seen: Promise<void> | undefined; seen !== this.#changing;) {
       seen = this.#changing;
@@ -111,7 +111,7 @@ export class StepDealer {
 }
 
 /** What the coordinator dealt for a step. */
-export interface DealtStep {
+export interface DealHeader {
   readonly step: number;
   readonly learningRate: number;
   /** Target tokens over all lanes: the divisor of the gradient. */

@@ -7,7 +7,7 @@
  * Rule: after one or two such generations the same members try again. After the third the member named most often is left out; among
  * equals, the one with the highest rank. A member that alone holds the state is never left out.
  */
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { LinkFailure } from '../membership/generation.ts';
 
 /** Consecutive generations broken on their links after which a member is left out. */
@@ -50,7 +50,7 @@ export class BrokenLinks {
     const named = [...this.#named].sort(([, a], [, b]) => b - a).map(([id, count]) => `${id} ${count} times`);
     const reason =
       `${this.#numInARow} generations in a row broke on their links after step ${step}, ` +
-      `and the failures name ${nameSome(named)}: ${chosen.workerId} is left out for a while`;
+      `and the failures name ${listNames(named)}: ${chosen.workerId} is left out for a while`;
     this.forget();
     return { workerId: chosen.workerId, reason };
   }

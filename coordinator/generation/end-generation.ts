@@ -8,7 +8,7 @@ import type { ControlServer } from '../membership/control-server.ts';
 import type { Generation } from '../membership/generation.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { Saver } from '../checkpoint/saver.ts';
-import type { Settling } from '../step/step-settlement.ts';
+import type { StepSettlement } from '../step/step-settlement.ts';
 
 /** Time for the survivors to abort, ms. A microbatch is not interrupted; a worker that needs longer is dropped. */
 const ABORT_DEADLINE_MS = 20_000;
@@ -18,7 +18,7 @@ export interface EndInit {
   readonly generation: Generation;
   readonly server: ControlServer;
   readonly roster: Roster;
-  readonly settling: Settling;
+  readonly settlement: StepSettlement;
   readonly saver: Saver;
   readonly clock: Clock;
   readonly signal?: AbortSignal;
@@ -26,7 +26,7 @@ export interface EndInit {
 
 /** Afterwards each member has answered, or is no worker of this run any more. @throws ABORTED */
 export async function endGeneration(init: EndInit): Promise<void> {
-  const { error, generation, server, roster, settling, saver, clock, signal } = init;
+  const { error, generation, server, roster, settlement, saver, clock, signal } = init;
   const { epoch, generation: number } = generation;
   const members = new Set(generation.members);
   const pending = new Set(server.workers().filter((worker) => members.has(worker)));
@@ -36,15 +36,15 @@ export async function endGeneration(init: EndInit): Promise<void> {
     const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()), signal);
     if (event === undefined) {
       for (const worker of pending)
-        worker.giveUp('WORKER_LOST', `it did not abort its step within ${ABORT_DEADLINE_MS} ms`);
+        worker.dropAsHung('WORKER_LOST', `it did not abort its step within ${ABORT_DEADLINE_MS} ms`);
       break;
     }
     const { worker } = event;
     if (event.kind === 'lost') pending.delete(worker);
     if (event.kind === 'message' && event.message.kind === 'aborted' && event.message.generation === number) {
-      if (pending.delete(worker)) roster.hold(worker, event.message.step);
-    } else roster.take(event);
+      if (pending.delete(worker)) roster.setHeldStep(worker, event.message.step);
+    } else roster.handle(event);
   }
   await saver.abandon(error.message);
-  await settling.settleFurthest();
+  await settlement.settleFurthest();
 }

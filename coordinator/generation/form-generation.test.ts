@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { CoordinatorMessage, HeldState } from '../../shared/protocol/messages.ts';
+import type { HeldState, MessageOf } from '../../shared/protocol/messages.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { formGeneration, type GenerationPlan } from './form-generation.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
@@ -52,7 +52,7 @@ function start(held: Readonly<Record<string, Partial<HeldState> | null>>, change
 }
 
 const formOf = ({ sent }: ScriptedHandle) =>
-  sent.find((message): message is Extract<CoordinatorMessage, { kind: 'form' }> => message.kind === 'form')!;
+  sent.find((message): message is MessageOf<'form'> => message.kind === 'form')!;
 const heldSteps = ({ roster }: ScriptedRoom) => roster.ready.map(({ heldStep }) => heldStep);
 
 /** It ends with an error, or is broken off, to be formed again once the states are replaced. */

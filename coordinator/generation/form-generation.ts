@@ -2,7 +2,7 @@
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { FailedMessage, StateSource } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -73,28 +73,28 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   const digests = new Map<WorkerHandle, string | undefined>();
   const deadlineMs = clock.monotonicMs() + config.cluster.stepTimeoutMs;
   while (waiting.size > 0) {
-    const waitingFor = `waiting for links and state of ${nameSome([...waiting].map(({ workerId }) => workerId))}`;
+    const waitingFor = `waiting for links and state of ${listNames([...waiting].map(({ workerId }) => workerId))}`;
     if (server.events.size === 0) phase.waitFor(waitingFor);
     const leftMs = deadlineMs - clock.monotonicMs();
     const event = leftMs > 0 ? await server.events.next(leftMs, signal) : undefined;
     if (event === undefined) {
       for (const worker of waiting)
-        worker.giveUp('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
+        worker.dropAsHung('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
       const error = new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`);
       return broken(error, { culprits: [...waiting] });
     }
     const { worker } = event;
     if (!handles.includes(worker)) {
-      roster.take(event);
+      roster.handle(event);
       continue;
     }
     if (event.kind === 'joined') continue;
     if (event.kind === 'lost') {
-      roster.take(event);
+      roster.handle(event);
       return broken(event.error, { culprits: [worker] });
     }
     const { message } = event;
-    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) roster.take(event);
+    if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) roster.handle(event);
     else if (message.kind === 'formed') {
       waiting.delete(worker);
       digests.set(worker, message.paramDigest);
@@ -111,7 +111,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
       return broken(outliers.error, { outliers: workers });
     }
   }
-  for (const worker of handles) roster.place(worker, step);
+  for (const worker of handles) roster.trustNewState(worker, step);
   const fields = { epoch, generation: number, worldSize: members.length, members: ids, firstStep: step + 1, reason };
   log.info(fields, 'generation formed');
   return { kind: 'formed', generation };

@@ -4,13 +4,13 @@
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Saver } from '../checkpoint/saver.ts';
-import type { DealtSteps } from '../deal/dealt-steps.ts';
+import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
-import type { StepDeal } from '../deal/step-dealer.ts';
+import type { Deal } from '../deal/step-dealer.ts';
 import { Watch } from '../health/deadline-watch.ts';
 import type { WorkerSpeeds } from '../health/lane-speeds.ts';
 import { SpeedWatch } from '../health/speed-watch.ts';
@@ -22,15 +22,15 @@ import type { WorkerHandle } from '../membership/worker-handle.ts';
 import type { Committer } from '../step/committer.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
-import type { Settling } from '../step/step-settlement.ts';
+import type { StepSettlement } from '../step/step-settlement.ts';
 
 /** Interval of the deadline checks while no event comes, ms. */
 const TICK_MS = 200;
 
 /** A step from its deal to its commit. */
 export interface StepParts {
-  readonly deals: DealtSteps;
-  readonly settling: Settling;
+  readonly deals: UncommittedDeals;
+  readonly settlement: StepSettlement;
   readonly committer: Committer;
   readonly nonFinite: NonFinitePolicy;
 }
@@ -66,7 +66,7 @@ export class Training {
     const { clock, log } = runtime;
     const { committer } = steps;
     const { members } = generation;
-    this.#openSteps = steps.settling.begin(pastOf(generation));
+    this.#openSteps = steps.settlement.begin(pastOf(generation));
     this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
     this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
     this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
@@ -114,7 +114,7 @@ export class Training {
     const maxWorkers = config.cluster.maxWorkers ?? config.training.numLanes;
     const isFull = generation.members.length >= maxWorkers;
     const joiners = isFull ? [] : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
-    return joiners.length > 0 ? `${nameSome(joiners)} joins` : this.#speedWatch.rebalanceReason;
+    return joiners.length > 0 ? `${listNames(joiners)} joins` : this.#speedWatch.rebalanceReason;
   }
 
   #endAtBoundary(): GenerationEnding | undefined {
@@ -130,23 +130,23 @@ export class Training {
   async #dealAhead(): Promise<void> {
     const { steps, config, runtime } = this.#init;
     const { deals, committer } = steps;
-    const { cursor } = this.#sentStep === committer.step ? committer : deals.of(this.#sentStep)!;
+    const { cursor } = this.#sentStep === committer.step ? committer : deals.find(this.#sentStep)!;
     await this.#saveIfDue(this.#sentStep, cursor);
     while (
       !this.#isLast(this.#sentStep) &&
       this.#sentStep - committer.step < config.cluster.plansAhead &&
       this.#changeReason() === undefined
     ) {
-      const deal = await deals.get(this.#sentStep + 1);
+      const deal = await deals.dealUpTo(this.#sentStep + 1);
       if (this.#sentStep === committer.step) this.#openSinceMs = runtime.clock.monotonicMs();
-      this.#openSteps.deal(deal);
+      this.#openSteps.open(deal);
       this.#send(deal);
       this.#sentStep = deal.step;
       await this.#saveIfDue(deal.step, deal.cursor);
     }
   }
 
-  #send({ step, learningRate, targetTokens, lanes }: StepDeal): void {
+  #send({ step, learningRate, targetTokens, lanes }: Deal): void {
     const { epoch, generation, members, runs } = this.#init.generation;
     const proveState = isProven(step, this.#init.config.training);
     const facts = { epoch, generation, step, learningRate, targetTokens, proveState };
@@ -171,7 +171,7 @@ export class Training {
     const { worker } = event;
     const rank = this.#ranks.get(worker);
     if (rank === undefined) {
-      membership.roster.take(event);
+      membership.roster.handle(event);
       return undefined;
     }
     const name = `rank ${rank}, ${worker.toString()}`;
@@ -179,7 +179,7 @@ export class Training {
       case 'joined':
         return undefined;
       case 'lost': {
-        membership.roster.take(event);
+        membership.roster.handle(event);
         const message = `${name}, was lost in step ${steps.committer.step + 1}: ${event.error.message}`;
         return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
       }
@@ -194,7 +194,7 @@ export class Training {
     worker: WorkerHandle,
     message: WorkerEventMessage,
   ): Promise<GenerationEnding | undefined> {
-    const { saver, generation } = this.#init;
+    const { saver, steps, generation } = this.#init;
     // Shards may belong to a checkpoint that an earlier generation began.
     if (message.kind === 'saved') return this.#onSaved(worker, message);
     if (message.kind === 'failed' && saver.isUnwritten(worker, message)) return this.#onFailed(name, worker, message);
@@ -204,13 +204,11 @@ export class Training {
       case 'failed':
         return this.#onFailed(name, worker, message);
       case 'report': {
-        const reported = this.#openSteps.report(rank, message);
+        const reported = this.#openSteps.receive(rank, message);
         return reported === undefined ? this.#judgeNonFinite() : this.#commit(reported);
       }
       case 'not-finite':
-        if (message.step > this.#sentStep)
-          throw new TrainerError('MESSAGE_INVALID', `${name}: step ${message.step} was not dealt`);
-        this.#nonFinite.take(rank, message);
+        this.#nonFinite.receive(rank, message, { committed: steps.committer.step, dealt: this.#sentStep });
         return this.#judgeNonFinite();
       case 'formed':
       case 'aborted':
@@ -221,7 +219,7 @@ export class Training {
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {
     const { steps, generation, runtime } = this.#init;
     const { clock, log } = runtime;
-    const divergence = await steps.settling.commit(reported);
+    const divergence = await steps.settlement.commit(reported);
     this.#openSinceMs = clock.monotonicMs();
     this.#speedWatch.observe(reported);
     if (steps.nonFinite.wasRetried(reported.step)) {
@@ -237,14 +235,14 @@ export class Training {
   /** Judges the oldest open step once every rank has reported it or found it not finite. @throws GRADIENT_NOT_FINITE */
   async #judgeNonFinite(): Promise<GenerationEnding | undefined> {
     const { steps, generation, taskNames } = this.#init;
-    const { committer, settling, deals, nonFinite } = steps;
+    const { committer, settlement, deals, nonFinite } = steps;
     const { members } = generation;
     const step = committer.step + 1;
     if (!this.#nonFinite.knows(step)) return undefined;
     const verdict = this.#nonFinite.judge(step, members.length, this.#openSteps.missingRanks(step));
     if (verdict.kind === 'none') return undefined;
     const { messages } = verdict;
-    const message = describeNonFinite(step, messages, (lane) => deals.of(step)!.lanes[lane]!, taskNames);
+    const message = describeNonFinite(step, messages, (lane) => deals.find(step)!.lanes[lane]!, taskNames);
     const error = new TrainerError('GRADIENT_NOT_FINITE', message);
     // The gradient was finite and was applied, but the loss was not: the step has no loss to journal.
     if (messages.some(({ isGradientFinite }) => isGradientFinite)) throw error;
@@ -254,7 +252,7 @@ export class Training {
       const isMajority = 2 * applied.length > members.length;
       if (!isMajority) {
         const ids = applied.map(({ workerId }) => workerId);
-        await settling.spoil(step, ids);
+        await settlement.spoil(step, ids);
       }
       const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
       return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };
@@ -305,7 +303,7 @@ export class Training {
     const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;
-    for (const worker of late) worker.giveUp('WORKER_LOST', error.message);
+    for (const worker of late) worker.dropAsHung('WORKER_LOST', error.message);
     return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
   }
 }

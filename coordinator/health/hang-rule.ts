@@ -15,7 +15,7 @@
  * Assumptions: a microbatch takes less time than the limit; a rank that moves without end is left to the deadline of the step.
  */
 import type { WorkerPhase } from '../../shared/protocol/messages.ts';
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 import type { RecentTimes } from '../step/step-times.ts';
 
 /** Nobody hangs who has been still for less, ms: garbage collection, a disk that wakes up, a host that swaps. */
@@ -91,12 +91,12 @@ export function findHung(limits: HangLimits, members: readonly HangMember[]): Ha
       const stillFor = formatSeconds(stillMsOf(limits, member));
       return `rank ${rank} (${workerId}) has not moved in ${phase} for ${stillFor}${excused} (${formatLimit(limits, member)})`;
     });
-    return { kind: 'ranks', ranks: working.map(({ rank }) => rank), reason: nameSome(told) };
+    return { kind: 'ranks', ranks: working.map(({ rank }) => rank), reason: listNames(told) };
   }
   if (late.length === 0 || !late.every((member) => member.phase === 'communicate' && isStill(limits, member)))
     return { kind: 'none' };
   const stillMs = Math.min(...late.map((member) => stillMsOf(limits, member)));
-  const who = nameSome(late.map(({ rank, workerId }) => `rank ${rank} (${workerId})`));
+  const who = listNames(late.map(({ rank, workerId }) => `rank ${rank} (${workerId})`));
   const reason = `nobody computes, and ${who} ${late.length === 1 ? 'has' : 'have'} waited in communicate for ${formatSeconds(stillMs)} (${formatLimit(limits, late[0]!)}): the links do not deliver`;
   return { kind: 'links', reason };
 }

@@ -47,7 +47,7 @@ const stepsOf = ({ digests }: JournalState): number[] =>
   [1, 2, 3].filter((step) => digestOf(digests, step) === 100 + step);
 
 describe('digests of committed steps', () => {
-  test('are those of the newest commits', () => {
+  test('belong to the newest commit of each step', () => {
     let digests: CommittedDigests | undefined;
     for (const [step, digest] of [
       [1, 11],
@@ -61,7 +61,7 @@ describe('digests of committed steps', () => {
     assert.equal(digestOf(undefined, 1), undefined);
   });
 
-  test('are bounded, and the newest stay', () => {
+  test('are bounded: the newest are kept', () => {
     let digests: CommittedDigests | undefined;
     for (let step = 1; step <= 3 * MAX_DIGESTS; step++) digests = addDigest(digests, step, step);
     assert.ok(digests!.length <= MAX_DIGESTS);
@@ -71,11 +71,11 @@ describe('digests of committed steps', () => {
 
   const begun = [opened(1, 0), formed(1, 'e'), committed(1, 1), committed(1, 2), committed(1, 3)];
 
-  test('a checkpoint takes out what it holds', () => {
+  test('a checkpoint removes those of its steps', () => {
     assert.deepEqual(stepsOf(replay(...begun, published(2))), [3]);
   });
 
-  test('a new epoch at an earlier step still knows them', () => {
+  test('a new epoch at an earlier step keeps them', () => {
     assert.deepEqual(stepsOf(replay(...begun, opened(2, 1), formed(2, 'e'), committed(2, 2))), [1, 2, 3]);
   });
 
@@ -89,5 +89,6 @@ describe('digests of committed steps', () => {
     ],
   ];
   for (const [name, records, expected] of CASES)
-    test(`${name} makes other gradients`, () => assert.deepEqual(stepsOf(replay(...begun, ...records)), expected));
+    test(`${name} removes those of steps that get other gradients`, () =>
+      assert.deepEqual(stepsOf(replay(...begun, ...records)), expected));
 });

@@ -1,16 +1,17 @@
 /**
- * Gradient digests of committed steps that may have to be done again, because no checkpoint holds them yet: a list without copies, the
- * newest first. Pure.
+ * Gradient digests of committed steps that are in no checkpoint and may be trained again: an immutable list, the newest first. Pure.
  *
- * Bound: the newest MAX_DIGESTS / 2 to MAX_DIGESTS; the same step may stand in it twice, the newest commit counts.
+ * Bound: the newest MAX_DIGESTS / 2 to MAX_DIGESTS. A step may be in it twice; its newest commit counts.
  */
+
+/** Checksum of the summed gradient, uint32. */
+export type StepDigest = number | 'skipped';
 
 export interface CommittedDigests {
   readonly step: number;
-  /** Checksum of the summed gradient, uint32; null where the step was skipped. */
-  readonly gradDigest: number | null;
+  readonly gradDigest: StepDigest;
   readonly before: CommittedDigests | undefined;
-  /** How many there are, this one included. */
+  /** Number of digests, this one included. */
   readonly length: number;
 }
 
@@ -19,13 +20,13 @@ export const MAX_DIGESTS = 65_536;
 export function addDigest(
   before: CommittedDigests | undefined,
   step: number,
-  gradDigest: number | null,
+  gradDigest: StepDigest,
 ): CommittedDigests {
   const kept = before !== undefined && before.length >= MAX_DIGESTS ? filter(before, MAX_DIGESTS / 2) : before;
   return { step, gradDigest, before: kept, length: (kept?.length ?? 0) + 1 };
 }
 
-/** Without those that cannot come again, or may come with another gradient. */
+/** Without steps that cannot be trained again, or may get another gradient. */
 export function keepDigests(
   digests: CommittedDigests | undefined,
   keeps: (step: number) => boolean,
@@ -33,8 +34,8 @@ export function keepDigests(
   return filter(digests, MAX_DIGESTS, keeps);
 }
 
-/** Of the newest commit of a step; undefined where it is not known. */
-export function digestOf(digests: CommittedDigests | undefined, step: number): number | null | undefined {
+/** Digest of the newest commit of a step; undefined where it is not known. */
+export function digestOf(digests: CommittedDigests | undefined, step: number): StepDigest | undefined {
   for (let entry = digests; entry !== undefined; entry = entry.before) if (entry.step === step) return entry.gradDigest;
   return undefined;
 }

@@ -1,15 +1,15 @@
 /**
- * What the journal says: the records of a run, and the state that they add up to. Pure.
+ * The records of a journal, and the state of a run that they add up to. Pure.
  *
  * Definitions
  *   epoch       incarnation of the coordinator: one more at each start
  *   generation  version of the membership
- *   step        number of optimizer updates applied: `step-committed` 12 and the checkpoint `step-12` speak of the same
- *               parameters; the first commit of a fresh run is step 1. A step that was skipped counts as one: its update is none
+ *   step        number of optimizer updates applied: `step-committed` 12 and the checkpoint `step-12` mean the same parameters; the first
+ *               commit of a new run is step 1. A skipped step counts as one, with no update
  *
- * Order (checked when written and when replayed): a record belongs to the epoch opened last; commits follow each other
- * without a gap from the step the epoch was opened at; an epoch may open at an earlier step than the last commit (its
- * workers were lost, the steps since the checkpoint are done again), never at a later one.
+ * Order (checked when written and when replayed): a record belongs to the epoch opened last. Commits follow each other without a gap from the
+ * step at which the epoch was opened. An epoch may open at an earlier step than the last commit (the workers were lost, and the steps since
+ * the checkpoint are trained again), never at a later one.
  */
 import { z } from 'zod';
 import { addDigest, keepDigests, type CommittedDigests } from './committed-digests.ts';
@@ -21,16 +21,16 @@ const hex = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
 const runOpened = z.strictObject({
   kind: z.literal('run-opened'),
   epoch: z.int().positive(),
-  /** Identity of the run, the same in all its epochs; absent in journals of 0.1.0 before there was one. */
+  /** Identity of the run, the same in all its epochs; absent in early journals of 0.1.0. */
   runId: z.string().optional(),
-  /** It goes on from what the workers of the last generation hold, not from a checkpoint. */
+  /** The epoch continues from the states that workers of the last generation hold, not from a checkpoint. */
   goesOn: z.literal(true).optional(),
   configHash: z.string(),
   seed: z.int(),
   mixtureHash: z.string(),
-  /** Updates already in the parameters the epoch starts from. */
+  /** Updates in the parameters that the epoch starts from. */
   step: counter,
-  /** Checkpoint folder the parameters come from; absent for a fresh start or where the workers still hold them. */
+  /** Checkpoint folder of those parameters; absent for a new run, or where workers still hold them. */
   fromCheckpoint: z.string().optional(),
 });
 
@@ -53,7 +53,7 @@ const stepCommitted = z.strictObject({
   epoch: z.int().positive(),
   generation: counter,
   step: z.int().positive(),
-  /** Where the mixture goes on after this step: fingerprint, window and row of the plan. */
+  /** Place of the plan after this step: fingerprint, window and row. */
   cursor: z.json(),
   /** Checksum of the summed gradient, uint32, as the ranks reported it. */
   gradDigest: counter.max(0xffff_ffff),
@@ -61,7 +61,7 @@ const stepCommitted = z.strictObject({
   loss: z.number(),
 });
 
-/** The gradient of the step was not finite and the run is to go on without it: nothing was applied, its examples are used up. */
+/** The gradient of the step was not finite, and the run continues without it: nothing was applied, its examples are used up. */
 const stepSkipped = z.strictObject({
   kind: z.literal('step-skipped'),
   epoch: z.int().positive(),
@@ -72,20 +72,20 @@ const stepSkipped = z.strictObject({
   reason: z.string(),
 });
 
-/** The states of workers differ from the others', or from each other: they do not count until they have been replaced. */
+/** The states of these workers differ from the others', or from each other: they do not count until they are replaced. */
 const statesDistrusted = z.strictObject({
   kind: z.literal('states-distrusted'),
   epoch: z.int().positive(),
   workerIds: z.array(z.string()).min(1),
-  /** They have put wrong gradients into the steps after this one of the generation formed last; absent where into none. */
+  /** The last step of the generation formed last without a wrong gradient of theirs; absent where they put none into any step. */
   goodUntil: counter.optional(),
 });
 
-/** Rates were changed while the run goes on; on disk before a row is planned by them. */
+/** Rates were changed during training; on disk before a row is planned by them. */
 const ratesChanged = rateChangeSchema.extend({
   kind: z.literal('rates-changed'),
   epoch: z.int().positive(),
-  /** As the one who asked gave it; '' where nobody did. */
+  /** From the request; '' where it had none. */
   reason: z.string(),
 });
 
@@ -125,34 +125,34 @@ export type StepCommitted = z.output<typeof stepCommitted>;
 export type StepSkipped = z.output<typeof stepSkipped>;
 export type CheckpointPublished = z.output<typeof checkpointPublished>;
 
-/** What a journal adds up to; a restarted coordinator goes on from here. */
+/** The sum of all records; a restarted coordinator continues from it. */
 export interface JournalState {
   /** Epoch opened last; 0 where none was. The next coordinator opens `epoch + 1`. */
   readonly epoch: number;
   /** How the last epoch was opened. */
   readonly opened?: RunOpened;
-  /** States that workers got in this epoch or a later one are the run's: none since then has begun from a checkpoint. */
+  /** States that workers got in this epoch or a later one count: no epoch since then has started from a checkpoint. */
   readonly heldSince: number;
-  /** Workers whose state does not count, each until a generation after that one has committed a step with it. */
+  /** Workers whose state does not count. Each is trusted again when a later generation with it as a member has committed a step. */
   readonly distrusted: ReadonlyMap<string, GenerationFormed | undefined>;
-  /** Generation formed last, in this epoch or in one that this one goes on from. */
+  /** Generation formed last, in this epoch or in one that it continues. */
   readonly generation?: GenerationFormed;
-  /** What that generation reports of steps after this one does not count. */
+  /** Reports of that generation do not count for steps after this one. */
   readonly goodUntil: number;
-  /** Updates applied: the last committed step, or the step the epoch was opened at where it has no commit yet. */
+  /** The last committed step, or the step at which the epoch was opened where it has no commit yet. */
   readonly step: number;
-  /** The highest step ever committed; above `step` while steps are being done again. */
+  /** The highest step ever committed; above `step` while steps are trained again. */
   readonly furthestStep: number;
-  /** The lowest step whose state is that of `step`: those between were skipped. */
+  /** The lowest step with the same state as `step`: the steps between were skipped. */
   readonly stateStep: number;
   /** The commit of `step`; absent where the epoch has none yet. */
   readonly lastCommit?: StepCommitted | StepSkipped;
   readonly lastCheckpoint?: CheckpointPublished;
-  /** Of committed steps that are in no checkpoint; those after `step` are being done again. */
+  /** Gradient digests of committed steps that are in no checkpoint; those after `step` are trained again. */
   readonly digests?: CommittedDigests | undefined;
-  /** Of the last generation that said so: with another one gradients are others. */
+  /** Of the last generation that has one: another engine gives other gradients. */
   readonly engineFingerprint?: string | undefined;
-  /** Changes of rates, by window: those that a plan from the beginning is made with. */
+  /** By window: a plan from the beginning of the run is made with them. */
   readonly rateChanges: readonly RateChange[];
   /** How the last epoch ended; `open` while it runs or where it was killed. */
   readonly ending: 'none' | 'open' | 'finished' | 'interrupted';
@@ -172,7 +172,7 @@ export const EMPTY_JOURNAL_STATE: JournalState = {
 
 /**
  * The state after one more record.
- * @returns the new state, or the sentence that says why the record cannot follow
+ * @returns the new state, or one sentence: why the record cannot follow
  */
 export function applyRecord(state: JournalState, record: JournalRecord): JournalState | string {
   if (record.kind === 'run-opened') return openEpoch(state, record);
@@ -197,7 +197,7 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
       if (record.step !== state.step + 1) return `step ${record.step} committed after step ${state.step}`;
       const furthestStep = Math.max(state.furthestStep, record.step);
       const isSkipped = record.kind === 'step-skipped';
-      const digests = addDigest(state.digests, record.step, isSkipped ? null : record.gradDigest);
+      const digests = addDigest(state.digests, record.step, isSkipped ? 'skipped' : record.gradDigest);
       const stateStep = isSkipped ? state.stateStep : record.step;
       const distrusted = trustProven(state, record);
       return { ...state, step: record.step, furthestStep, stateStep, distrusted, lastCommit: record, digests };
@@ -222,15 +222,15 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
   }
 }
 
-/** A generation begins with one state on all its members, and with a step of it that is proven. */
+/** All members of a generation begin with one state; a committed step proves it. */
 function trustProven(
   { distrusted, generation: formed }: JournalState,
   { epoch, generation }: StepCommitted | StepSkipped,
 ): JournalState['distrusted'] {
-  if (formed?.epoch !== epoch || formed.generation !== generation) return distrusted; // of one that is over
-  const isStill = ([workerId, since]: readonly [string, GenerationFormed | undefined]): boolean =>
+  if (formed?.epoch !== epoch || formed.generation !== generation) return distrusted; // the step of a generation that has ended
+  const isDistrusted = ([workerId, since]: readonly [string, GenerationFormed | undefined]): boolean =>
     since === formed || !formed.members.includes(workerId);
-  return new Map([...distrusted].filter(isStill));
+  return new Map([...distrusted].filter(isDistrusted));
 }
 
 function openEpoch(state: JournalState, record: RunOpened): JournalState | string {
@@ -239,17 +239,17 @@ function openEpoch(state: JournalState, record: RunOpened): JournalState | strin
     return `epoch ${record.epoch} opened at step ${record.step}, but the last committed step is ${state.furthestStep}`;
   const { lastCommit, generation, digests, ...rest } = state;
   const { opened } = state;
-  const goesOn = record.goesOn === true && generation !== undefined;
+  const continues = record.goesOn === true && generation !== undefined;
   const isSame =
     opened?.configHash === record.configHash &&
     opened.seed === record.seed &&
     opened.mixtureHash === record.mixtureHash;
   return {
     ...rest,
-    ...(goesOn ? { generation } : {}),
-    heldSince: goesOn ? state.heldSince : record.epoch,
-    distrusted: goesOn ? state.distrusted : new Map(),
-    goodUntil: goesOn ? state.goodUntil : Infinity,
+    ...(continues ? { generation } : {}),
+    heldSince: continues ? state.heldSince : record.epoch,
+    distrusted: continues ? state.distrusted : new Map(),
+    goodUntil: continues ? state.goodUntil : Infinity,
     digests: isSame ? digests : undefined,
     epoch: record.epoch,
     opened: record,

@@ -67,7 +67,7 @@ describe('journal file', () => {
     assert.equal(line, '894b2f87 {"kind":"run-finished","epoch":1,"step":3}\n');
   });
 
-  test('what was appended is in the file when append resolves, and replay gives the state it adds up to', async () => {
+  test('a record is in the file when append resolves, and replay gives the sum of all records', async () => {
     const path = newPath();
     const { journal } = await Journal.open(path);
     for (const record of RUN) {
@@ -99,7 +99,7 @@ describe('journal file', () => {
     assert.deepEqual(order, [...appends.keys()]);
   });
 
-  test('a last record torn at any byte is cut off and said; the next append follows the record before it', async () => {
+  test('a last record torn at any byte is cut off and reported; the next append follows the record before it', async () => {
     const whole = Buffer.from(text(RUN.slice(0, -1)));
     const last = Buffer.from(encodeRecord(RUN.at(-1)!));
     const path = newPath();
@@ -178,7 +178,7 @@ describe('journal file', () => {
     assert.equal(await readFile(path, 'utf8'), text([opened(1, 0), committed(1, 1)]));
   });
 
-  test('a closed journal takes no records', async () => {
+  test('a closed journal refuses records', async () => {
     const { journal } = await Journal.open(newPath());
     await journal.close();
     await assert.rejects(journal.append(opened(1, 0)), { code: 'INTERNAL', message: /closed/ });
@@ -196,7 +196,7 @@ describe('journal file', () => {
     await journal.close();
   });
 
-  test('more pending bytes than the bound are refused, and those that were taken are written', async () => {
+  test('more pending bytes than the bound are refused, and the records accepted before are written', async () => {
     const path = newPath();
     const { journal } = await Journal.open(path);
     const cursor = 'x'.repeat(15 * 1024 * 1024);
@@ -222,7 +222,7 @@ describe('journal file', () => {
     await assert.rejects(Journal.open(folder), { code: 'PATH_UNUSABLE' });
   });
 
-  test('two half lines glued together by a second writer are found', async () => {
+  test('two half lines joined by a second writer are found', async () => {
     const path = newPath();
     await writeFile(path, text(RUN).slice(0, -5));
     await appendFile(path, encodeRecord(committed(1, 4)) + encodeRecord(committed(1, 5)));
@@ -237,14 +237,14 @@ describe('journal state', () => {
       EMPTY_JOURNAL_STATE,
     );
 
-  test('an epoch opened at the last commit goes on after it and keeps its cursor', () => {
+  test('an epoch opened at the last commit continues after it and keeps its cursor', () => {
     const state = add([...RUN, opened(2, 3)]);
     assert.ok(typeof state !== 'string');
     assert.equal(state.step, 3);
     assert.deepEqual(state.lastCommit, committed(1, 3));
   });
 
-  test('an epoch opened at an earlier checkpoint does the steps again and remembers how far the run was', () => {
+  test('an epoch opened at an earlier checkpoint repeats the steps and keeps how far the run was', () => {
     const state = add([...RUN, opened(2, 2), committed(2, 3)]);
     assert.ok(typeof state !== 'string');
     assert.deepEqual([state.step, state.furthestStep], [3, 3]);
@@ -253,7 +253,7 @@ describe('journal state', () => {
     assert.deepEqual([rewound.step, rewound.furthestStep, rewound.lastCommit], [2, 3, undefined]);
   });
 
-  test('what workers hold counts from the last epoch on that began from a checkpoint', () => {
+  test('states of workers count from the last epoch on that started from a checkpoint', () => {
     const goesOn = (epoch: number, step: number): JournalRecord =>
       ({ ...opened(epoch, step), goesOn: true }) as JournalRecord;
     const heldSince = (records: readonly JournalRecord[]) => {
@@ -265,20 +265,24 @@ describe('journal state', () => {
     assert.equal(heldSince([...RUN, opened(2, 2), formed(2, 1, 3), goesOn(3, 2)]), 2);
   });
 
-  test('a state that is distrusted is so in the next epoch too, until a generation commits a step with its worker', () => {
+  test('a distrusted state stays so in the next epoch, until a generation commits a step with its worker', () => {
     const distrusted = (records: readonly JournalRecord[]) => {
       const state = add(records);
       return typeof state === 'string' ? state : [...state.distrusted.keys()];
     };
     const goesOn = { ...opened(2, 3), goesOn: true } as JournalRecord;
     const differs: JournalRecord[] = [...RUN, { kind: 'states-distrusted', epoch: 1, workerIds: ['w0', 'w9'] }];
-    assert.deepEqual(distrusted([...differs, committed(1, 4)]), ['w0', 'w9'], 'what they differed in is committed');
+    assert.deepEqual(
+      distrusted([...differs, committed(1, 4)]),
+      ['w0', 'w9'],
+      'the step in which they differed is committed',
+    );
     assert.deepEqual(distrusted([...differs, goesOn, formed(2, 1, 4)]), ['w0', 'w9']);
     assert.deepEqual(distrusted([...differs, goesOn, formed(2, 1, 4), committed(2, 4)]), ['w9']);
     assert.deepEqual(distrusted([...differs, opened(2, 2)]), [], 'all load the checkpoint');
   });
 
-  test('steps that a generation has spoilt stay so in the next epoch, until another generation is formed', () => {
+  test('the spoilt steps of a generation stay so in the next epoch, until another generation is formed', () => {
     const goodUntil = (records: readonly JournalRecord[]) => {
       const state = add(records);
       return typeof state === 'string' ? state : state.goodUntil;

@@ -3,10 +3,9 @@
  *
  *   line = crc32 of the JSON text (8 hex digits) · space · JSON · newline
  *
- * `append` resolves after fsync, and there is one fsync for each record: whatever a crash or a power cut leaves, only the
- * last line can be torn. Replay cuts a torn last line off (nobody was told that it is there) and refuses any other damage.
- * While the disk is full the record waits for room, and those after it wait behind it. Assumes one writer (the lock of the run folder)
- * and a disk that keeps what fsync reported.
+ * `append` resolves after fsync, and each record has its own fsync: a crash or a power cut can tear the last line only. Replay cuts a torn
+ * last line off (no caller was told that it is there) and refuses any other damage. While the disk is full a record waits for free space, and
+ * later ones wait behind it. Assumes one writer (the lock of the run folder) and a disk that keeps what fsync reported.
  */
 import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
@@ -24,20 +23,20 @@ import {
   type JournalState,
 } from './journal-records.ts';
 import { RecordFile } from '../run-folder/record-file.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
 
 const NEWLINE = 0x0a;
 const PREFIX_CHARS = 9;
-/** Found inside a line, it says that a newline was damaged: the line holds two records, and is not merely torn. */
+/** Inside a line it shows that a newline was damaged: the line holds two records and is not merely torn. */
 const RECORD_START = /[0-9a-f]{8} \{"kind":/;
-/** A longer line is damage, or a ledger that belongs elsewhere. */
+/** A longer line is damage, or not of a journal. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
-/** Appends that may wait for the disk at a time; a coordinator awaits its commits, so this many is a bug. */
+/** Bound of the appends that wait for the disk. A coordinator awaits its commits, so reaching it is a bug. */
 export const MAX_PENDING_RECORDS = 1024;
-/** Their bytes, without those of the record that is being written. */
+/** Bound of their bytes, without the record that is being written. */
 export const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 
-/** What was cut off the end of a journal when it was opened. */
+/** The incomplete last line that was cut off when the journal was opened. */
 export interface TornTail {
   /** 1-based. */
   readonly line: number;
@@ -48,7 +47,7 @@ export interface TornTail {
 export interface JournalReplay {
   readonly state: JournalState;
   readonly numRecords: number;
-  /** Bytes of the whole records; what follows is torn. */
+  /** Bytes of the whole records; the rest is torn. */
   readonly wholeBytes: number;
   readonly torn?: TornTail;
 }
@@ -106,30 +105,30 @@ interface Pending {
 export interface JournalInit {
   /** Ends the replay. */
   readonly signal?: AbortSignal;
-  /** Where a full disk is to be waited for; else it is a failure like any other. */
-  readonly room?: RoomOnDisk;
+  /** Makes appends wait on a full disk; without it a full disk is a failure like any other. */
+  readonly diskSpace?: DiskSpace;
 }
 
-/** The open journal of the one coordinator that holds the run folder's lock. */
+/** The open journal of the coordinator that has the lock of the run folder. */
 export class Journal {
   readonly path: string;
   readonly #file: RecordFile;
   readonly #closing = new AbortController();
   readonly #pending: Pending[] = [];
   #pendingBytes = 0;
-  /** State after every record given to `append`, written or not: what the next record must follow. */
+  /** State after every record given to `append`, written or not: the next record must follow it. */
   #state: JournalState;
   #durableState: JournalState;
   #draining: Promise<void> | undefined;
   #failure: TrainerError | undefined;
 
-  private constructor(path: string, handle: FileHandle, replay: JournalReplay, room: RoomOnDisk | undefined) {
+  private constructor(path: string, handle: FileHandle, replay: JournalReplay, diskSpace: DiskSpace | undefined) {
     this.path = path;
     this.#file = new RecordFile({
       path,
       handle,
       bytes: replay.wholeBytes,
-      keepTrying: (attempt) => room?.keepTrying(attempt, this.#closing.signal) ?? attempt(),
+      keepTrying: (attempt) => diskSpace?.keepTrying(attempt, this.#closing.signal) ?? attempt(),
     });
     this.#state = replay.state;
     this.#durableState = replay.state;
@@ -141,7 +140,7 @@ export class Journal {
    */
   static async open(
     path: string,
-    { signal, room }: JournalInit = {},
+    { signal, diskSpace }: JournalInit = {},
   ): Promise<{ journal: Journal; replay: JournalReplay }> {
     let file: FileHandle;
     try {
@@ -154,7 +153,7 @@ export class Journal {
       if (replay.torn !== undefined) await file.truncate(replay.wholeBytes);
       await file.sync();
       await syncFolder(dirname(path));
-      return { journal: new Journal(path, file, replay, room), replay };
+      return { journal: new Journal(path, file, replay, diskSpace), replay };
     } catch (error) {
       await file.close();
       throw toStorageError(error, 'open', path);
@@ -167,11 +166,10 @@ export class Journal {
   }
 
   /**
-   * Adds a record; records reach the disk in the order of the calls.
-   * @returns resolves when the record is on disk; with a full disk that is when there is room again
-   * @throws INTERNAL for a record that breaks its schema or the order of the run; DISK_FULL (where it is not waited for, or no longer)
-   *   and PATH_UNUSABLE where it could not be written: then nothing more can be added, and the file ends with the last record that
-   *   was acknowledged
+   * Appends a record; records reach the disk in the order of the calls.
+   * @returns resolves when the record is on disk; on a full disk it waits for free space
+   * @throws INTERNAL for a record that breaks its schema or the order of the run; PATH_UNUSABLE, and DISK_FULL where appends do not wait (any
+   *   more): then no record can be appended, and the file ends with the last acknowledged one
    */
   async append(record: JournalRecord): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
@@ -197,7 +195,7 @@ export class Journal {
     });
   }
 
-  /** Writes what was appended, without waiting for room, then closes the file; later appends fail. */
+  /** Writes the pending records, without waiting on a full disk, then closes the file. Later appends fail. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#draining;
@@ -205,7 +203,7 @@ export class Journal {
     await this.#file.close();
   }
 
-  /** Writes one record after the other; the only place that touches the file. Never rejects. */
+  /** Writes one record after the other; nothing else writes to the file. Never rejects. */
   async #drain(): Promise<void> {
     for (let entry = this.#pending.shift(); entry !== undefined; entry = this.#pending.shift()) {
       this.#pendingBytes -= entry.bytes.length;
@@ -222,7 +220,7 @@ export class Journal {
   }
 }
 
-/** The record of a line without its newline, or why it is none. */
+/** The record of a line without its newline, or the reason why it is none. */
 export function decodeLine(line: Buffer): JournalRecord | string {
   const text = line.toString('utf8');
   const expected = text.slice(0, PREFIX_CHARS - 1);
@@ -241,7 +239,7 @@ export function decodeLine(line: Buffer): JournalRecord | string {
 interface Line {
   /** Without its newline. */
   readonly bytes: Buffer;
-  /** Whether the newline is there. */
+  /** Whether its newline is there. */
   readonly isWhole: boolean;
 }
 

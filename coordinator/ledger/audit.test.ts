@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import { auditLedger, type AuditReport } from './audit.ts';
-import { dealt, openSession, TASKS } from './ledger.fixture.ts';
-import type { StepToRecord } from './ledger-step.ts';
+import { dealt, openSession, recordOf, TASKS, type PlannedStep } from './ledger.fixture.ts';
 
 let root = '';
 let numFolders = 0;
@@ -17,7 +16,7 @@ after(() => rm(root, { recursive: true, force: true }));
 const newFolder = () => mkdtemp(join(root, `run-${numFolders++}-`));
 
 /** A run of three sessions, the second of which begins where the first was saved, not where it ended. */
-async function trainInSessions(folder: string, edit?: (step: StepToRecord) => StepToRecord): Promise<void> {
+async function trainInSessions(folder: string, edit?: (step: PlannedStep) => PlannedStep): Promise<void> {
   for (const [from, to] of [
     [0, 30],
     [23, 41],
@@ -32,7 +31,7 @@ async function trainInSessions(folder: string, edit?: (step: StepToRecord) => St
 /** The steps, with one example of a row changed. */
 const changing =
   (at: number, change: (example: PlannedExample) => readonly PlannedExample[]) =>
-  (step: StepToRecord): StepToRecord => {
+  (step: PlannedStep): PlannedStep => {
     if (step.step !== at) return step;
     let isDone = false;
     const lanes = step.lanes.map((rows) =>
@@ -50,7 +49,7 @@ const changing =
 const kinds = ({ violations }: AuditReport) => violations.map(({ kind }) => kind);
 
 describe('the audit of a ledger', () => {
-  test('a run of three sessions, one of which did steps again, is clean; every epoch is complete but the last', async () => {
+  test('a run of three sessions, one with repeated steps, is clean, and every epoch but the last is complete', async () => {
     const folder = await newFolder();
     await trainInSessions(folder);
     const report = await auditLedger({ runFolder: folder });
@@ -79,7 +78,7 @@ describe('the audit of a ledger', () => {
     );
   });
 
-  test('any part of it is clean too, wherever it begins', async () => {
+  test('every range of its steps is clean', async () => {
     const folder = await newFolder();
     await trainInSessions(folder);
     for (let from = 1; from <= 70; from += 3) {
@@ -88,7 +87,7 @@ describe('the audit of a ledger', () => {
     }
   });
 
-  test('an example trained on twice is found, with its steps', async () => {
+  test('a repeated example is found, with its steps', async () => {
     const folder = await newFolder();
     const [first] = dealt(7)
       .lanes.flat(2)
@@ -113,7 +112,7 @@ describe('the audit of a ledger', () => {
     assert.deepEqual([kinds(report), report.violations[0]?.steps], [['twice'], [12]]);
   });
 
-  test('an example that was skipped is found when its window ends', async () => {
+  test('a left-out example is found when its window ends', async () => {
     const folder = await newFolder();
     const skipped: PlannedExample[] = [];
     await trainInSessions(
@@ -128,7 +127,7 @@ describe('the audit of a ledger', () => {
     assert.equal(early.numViolations, 0);
   });
 
-  test('an example taken in place of another is both: one twice or out of its turn, the other never', async () => {
+  test('an example in place of another one leaves the other one out', async () => {
     const folder = await newFolder();
     await trainInSessions(
       folder,
@@ -146,14 +145,14 @@ describe('the audit of a ledger', () => {
     assert.deepEqual(kinds(await auditLedger({ runFolder: folder })), ['no such example']);
   });
 
-  test('another gradient than in the journal is found', async () => {
+  test('a gradient digest that differs from the journal is found', async () => {
     const folder = await newFolder();
     await trainInSessions(folder, (step) => (step.step === 60 ? { ...step, gradDigest: 1 } : step));
     const report = await auditLedger({ runFolder: folder });
     assert.deepEqual([kinds(report), report.violations[0]?.steps], [['differs'], [60]]);
   });
 
-  test('a missing segment, and a damaged one, are found, and what they held is listed', async () => {
+  test('a missing segment and a damaged one are found, and their steps are listed', async () => {
     const folder = await newFolder();
     await trainInSessions(folder);
     const [first, second] = (await readdir(join(folder, 'ledger'))).sort();
@@ -174,26 +173,16 @@ describe('the audit of a ledger', () => {
     assert.ok(kinds(await auditLedger({ runFolder: folder })).includes('damaged'));
   });
 
-  test('a run under way, with a step written ahead of its commit, is clean', async () => {
+  test('a run under way, with a step recorded before its commit, is clean', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(9);
-    const record = {
-      ...dealt(10),
-      step: 10,
-      generation: 1,
-      gradDigest: 1,
-      loss: 1,
-      gradNorm: 1,
-      learningRate: 1,
-      tasks: [],
-    };
-    await run.ledger.append(record, []);
+    await run.ledger.append(recordOf(10));
     assert.equal((await auditLedger({ runFolder: folder })).numViolations, 0);
     await run.stop('in order');
   });
 
-  test('a range outside the run, and a run without a ledger, are refused', async () => {
+  test('a range outside the run and a run without a ledger are rejected', async () => {
     const folder = await newFolder();
     await trainInSessions(folder);
     for (const range of [{ to: 71 }, { from: 0 }, { from: NaN }, { to: NaN }, { from: 1.5 }, { from: 9, to: 8 }])

@@ -1,11 +1,11 @@
-/** A coordinator's commits in a process of its own, to be killed at any moment. Argument: the run folder. Prints a line for each commit. */
+/** The commits of a coordinator, in a process for tests to kill. Argument: the run folder. Prints a line for each record and commit. */
 import { dealt, openSession, recordOf } from './ledger.fixture.ts';
 
 const run = await openSession(process.argv[2]!);
 for (let step = run.journal.state.step + 1; ; step++) {
   const record = recordOf(step);
-  const { drawn, fingerprint, window, row } = dealt(step).cursor;
-  await run.ledger.append(record, drawn);
+  const { fingerprint, window, row } = dealt(step).cursor;
+  await run.ledger.append(record);
   process.stdout.write(`recorded ${step}\n`);
   const { generation, gradDigest, loss } = record;
   const ids = { epoch: run.epoch, generation, step };

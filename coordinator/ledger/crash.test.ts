@@ -10,7 +10,7 @@ import { openSession } from './ledger.fixture.ts';
 
 const CHILD = fileURLToPath(new URL('./crash-child.fixture.ts', import.meta.url));
 
-/** Starts the child and kills it when it prints what is waited for. @returns the last step it said was committed */
+/** Starts the child and kills it once its output matches. @returns the last step that it printed as committed */
 async function runAndKill(folder: string, killAt: RegExp): Promise<number> {
   const child = spawn(process.execPath, ['--import', 'tsx', CHILD, folder], { stdio: ['ignore', 'pipe', 'inherit'] });
   let printed = '';
@@ -23,11 +23,11 @@ async function runAndKill(folder: string, killAt: RegExp): Promise<number> {
   return Number(/committed (\d+)\n(?!.*committed)/su.exec(printed)?.[1] ?? 0);
 }
 
-test('killed between ledger and journal, again and again, the ledger holds every committed step once and no other', async () => {
+test('after repeated kills between ledger and journal, the ledger holds every committed step once and no other', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'exmix-ledger-crash-'));
   try {
     let committed = 0;
-    // A kill comes with what is printed last: right after a record, before its commit, or somewhere in a later step.
+    // The kill arrives after the record and before its commit, or during a later step.
     for (const killAt of [/recorded 3\n/u, /recorded 9\n/u, /committed 14\n/u, /recorded 22\n/u]) {
       const said = await runAndKill(folder, killAt);
       assert.ok(said > committed, 'the child went on');

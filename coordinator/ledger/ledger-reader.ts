@@ -1,18 +1,17 @@
 /**
- * Reads the ledger of a run, finished or under way, without touching it. The journal says which record of a step counts where a step was
- * done again; the ledger says what it trained on.
+ * Reads the ledger of a run, finished or under way; changes nothing. Where a later session repeated a step, the journal decides which
+ * record counts (run-history.ts).
  */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
 import { runPaths } from '../run-folder/run-folder.ts';
-import type { LedgerStep } from './ledger-step.ts';
 import { readRunHistory, type RunHistory } from './run-history.ts';
 import { listKeptSegments, readSegmentBytes, readSegmentHeader, type SegmentFile } from './segment-files.ts';
 import { parseSegment, type ParsedSegment, type SegmentHeader } from './segment-format.ts';
-import { StepDecoder } from './step-codec.ts';
+import { decodeStep, type LedgerStep } from './step-record.ts';
 
-/** A step with what its segment says of it. */
+/** A step and its segment. */
 export interface RecordedStep extends LedgerStep {
   readonly epoch: number;
   readonly segment: string;
@@ -23,8 +22,6 @@ export interface StepRange {
   /** First and last step. */
   readonly from: number;
   readonly to: number;
-  /** Without rows only the figures are decoded, about a hundred times as fast. */
-  readonly withRows: boolean;
 }
 
 interface ReadableSegment extends SegmentFile {
@@ -42,12 +39,12 @@ export class LedgerReader {
     this.#segments = segments;
   }
 
-  /** @throws PATH_UNUSABLE where the folder is no run or its run kept no ledger; JOURNAL_CORRUPT, LEDGER_CORRUPT */
+  /** @throws PATH_UNUSABLE where the folder holds no run, or a run without a ledger; JOURNAL_CORRUPT, LEDGER_CORRUPT */
   static async open(runFolder: string): Promise<LedgerReader> {
     const paths = runPaths(runFolder);
     if (!existsSync(paths.journal))
       throw new TrainerError('PATH_UNUSABLE', `${paths.folder}: expected a run folder, found no journal in it`);
-    // The journal first: what it has committed by now is in the ledger that is read after it.
+    // The journal first: every step that it holds now is in the segments read after it.
     const history = await readRunHistory(paths.journal);
     const files = await listKeptSegments(paths);
     const segments: ReadableSegment[] = [];
@@ -59,16 +56,16 @@ export class LedgerReader {
     return new LedgerReader(paths.folder, history, segments);
   }
 
-  /** Names and sizes of the tasks as of the newest segment. */
+  /** Of the newest segment, with names and sizes of the tasks. */
   get newestHeader(): SegmentHeader {
     return this.#segments.at(-1)!.header;
   }
 
   /**
-   * The steps of a range that lead to where the run is, in order.
-   * @throws LEDGER_CORRUPT where one is missing or damaged
+   * The steps of a range in order, each in the record that counts; rows are decoded on demand.
+   * @throws LEDGER_CORRUPT where a step is missing or damaged
    */
-  async *steps({ from, to, withRows }: StepRange): AsyncGenerator<RecordedStep> {
+  async *steps({ from, to }: StepRange): AsyncGenerator<RecordedStep> {
     let next = from;
     for (const { epoch, startStep, keptStep } of this.history.sessions) {
       if (keptStep < next || startStep >= to) continue;
@@ -76,7 +73,7 @@ export class LedgerReader {
       const own = this.#segments.filter(({ header }) => header.epoch === epoch && header.firstStep <= end);
       for (const [i, segment] of own.entries()) {
         if ((own[i + 1]?.header.firstStep ?? Infinity) <= next) continue;
-        for (const step of await readSteps(segment, withRows)) {
+        for (const step of await readSteps(segment)) {
           if (step.step > end) break;
           if (step.step < next) continue;
           if (step.step > next) throw missing(this.runFolder, next, epoch);
@@ -92,7 +89,7 @@ export class LedgerReader {
   /** @throws CONFIG_INVALID where the run has not committed that step, LEDGER_CORRUPT */
   async step(step: number): Promise<RecordedStep> {
     this.checkStep(step);
-    for await (const found of this.steps({ from: step, to: step, withRows: true })) return found;
+    for await (const found of this.steps({ from: step, to: step })) return found;
     throw missing(this.runFolder, step, 0);
   }
 
@@ -107,32 +104,26 @@ export class LedgerReader {
   }
 }
 
-/** The records of a segment that stand before any damage, decoded one by one. @throws LEDGER_CORRUPT for a header or a payload that cannot be one */
-async function readSteps({ path }: SegmentFile, withRows: boolean): Promise<Iterable<RecordedStep>> {
+/** The records of a segment before any damage. @throws LEDGER_CORRUPT for an invalid header or payload */
+async function readSteps({ path }: SegmentFile): Promise<Iterable<RecordedStep>> {
   const segment = parseSegment(await readSegmentBytes(path));
   if (typeof segment === 'string') throw damaged(path, segment);
-  return decodeSteps(path, segment, withRows);
+  return decodeSteps(path, segment);
 }
 
-/**
- * Decodes the records of a segment in order; needs all before the one that is wanted.
- * @throws LEDGER_CORRUPT for a payload that cannot be a step
- */
-export function* decodeSteps(path: string, segment: ParsedSegment, withRows: boolean): Generator<RecordedStep> {
-  const { header, records } = segment;
-  const tasks = header.tasks.map(([name, numExamples]) => ({ name, numExamples }));
-  const decoder = new StepDecoder({ seed: header.seed, tasks, bases: header.bases }, withRows);
+/** Decodes the records of a segment in order, rows on demand. @throws LEDGER_CORRUPT for an invalid payload */
+export function* decodeSteps(path: string, { header, records }: ParsedSegment): Generator<RecordedStep> {
   for (const { payload } of records)
-    yield { ...decoder.decode(payload), epoch: header.epoch, segment: basename(path), header };
+    yield { ...decodeStep(payload, header.tasks.length), epoch: header.epoch, segment: basename(path), header };
 }
 
 function damaged(path: string, reason: string): TrainerError {
-  return new TrainerError('LEDGER_CORRUPT', `${path}: ${reason}; exmix ledger audit says what else is affected`);
+  return new TrainerError('LEDGER_CORRUPT', `${path}: ${reason}; exmix ledger audit lists all damage`);
 }
 
 function missing(runFolder: string, step: number, epoch: number): TrainerError {
   return new TrainerError(
     'LEDGER_CORRUPT',
-    `${runFolder}: step ${step} was committed in epoch ${epoch} and is not in the ledger; exmix ledger audit lists all that is missing`,
+    `${runFolder}: step ${step} was committed in epoch ${epoch} and is not in the ledger; exmix ledger audit lists all missing steps`,
   );
 }

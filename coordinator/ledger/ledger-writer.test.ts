@@ -6,9 +6,11 @@ import { after, before, describe, mock, test } from 'node:test';
 import fc from 'fast-check';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { createLogger } from '../../shared/logger.ts';
-import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import { DiskSpace } from '../run-folder/disk-space.ts';
+import { auditLedger } from './audit.ts';
 import { LedgerReader, type RecordedStep } from './ledger-reader.ts';
-import { dealt, openSession, recordOf } from './ledger.fixture.ts';
+import { LedgerWriter } from './ledger-writer.ts';
+import { dealt, encoded, openSession, plannedStep, recordOf } from './ledger.fixture.ts';
 import { encodeSeal, parseSegment } from './segment-format.ts';
 
 let root = '';
@@ -27,12 +29,10 @@ async function allSteps(folder: string): Promise<RecordedStep[]> {
   const reader = await LedgerReader.open(folder);
   const { firstStep, lastStep } = reader.history;
   const found: RecordedStep[] = [];
-  for await (const step of reader.steps({ from: firstStep, to: lastStep, withRows: true })) found.push(step);
+  for await (const step of reader.steps({ from: firstStep, to: lastStep })) found.push(step);
   return found;
 }
 
-const rowsOf = ({ lanes }: Pick<RecordedStep, 'lanes'>) =>
-  lanes.map((rows) => rows.map((row) => row.map(({ task, index, epoch }) => ({ task, index, epoch }))));
 const segments = async (folder: string) => (await readdir(join(folder, 'ledger'))).sort();
 
 async function assertHolds(folder: string, last: number): Promise<void> {
@@ -41,11 +41,11 @@ async function assertHolds(folder: string, last: number): Promise<void> {
     steps.map(({ step }) => step),
     Array.from({ length: last }, (_, i) => i + 1),
   );
-  for (const found of steps) assert.deepEqual(rowsOf(found), dealt(found.step).lanes);
+  for (const found of steps) assert.deepEqual(found.readLanes(), dealt(found.step).lanes);
 }
 
 describe('a ledger on disk', () => {
-  test('gives back every step of a session, also of one that goes on', async () => {
+  test('returns every step of a session, under way or ended', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(30);
@@ -69,7 +69,7 @@ describe('a ledger on disk', () => {
     );
   });
 
-  test('a resumed run goes on in a new segment, and the steps it does again supersede the earlier ones', async () => {
+  test('a resumed run writes a new segment, and its repeated steps supersede the earlier ones', async () => {
     const folder = await newFolder();
     const first = await openSession(folder);
     await first.train(20);
@@ -86,19 +86,18 @@ describe('a ledger on disk', () => {
     assert.equal((await segments(folder)).length, 3);
   });
 
-  test('a step that was written and not committed is cut off and said, and written again by the next session', async () => {
+  test('an uncommitted step is removed with a note, and the next session records it again', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(5);
-    await run.ledger.append(recordOf(6), dealt(6).cursor.drawn);
+    await run.ledger.append(recordOf(6));
     await run.stop('killed');
-    const { LedgerWriter } = await import('./ledger-writer.ts');
     const init = {
       epoch: 2,
       seed: 1,
       mixtureHash: '',
       tasks: [],
-      start: { step: 5, bases: [], isInsideWindow: false },
+      start: { step: 5, firstDraws: [], isInsideWindow: false },
     };
     const { notes } = await LedgerWriter.open({
       ...init,
@@ -112,12 +111,12 @@ describe('a ledger on disk', () => {
     await assertHolds(folder, 8);
   });
 
-  test('a last record torn at any byte is cut off, and the ledger goes on', async () => {
+  test('a last record torn at any byte is removed, and the next session appends after it', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(3);
     const whole = await readFile(join(folder, 'ledger', 'segment-000001.ledger'));
-    await run.ledger.append(recordOf(4), dealt(4).cursor.drawn);
+    await run.ledger.append(recordOf(4));
     await run.stop('killed');
     const torn = await readFile(join(folder, 'ledger', 'segment-000001.ledger'));
     for (let length = whole.length; length < torn.length; length += 3) {
@@ -131,7 +130,7 @@ describe('a ledger on disk', () => {
     }
   });
 
-  test('a segment that was just begun when the run was killed is set aside', async () => {
+  test('a segment with a torn header is set aside', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(2);
@@ -150,7 +149,7 @@ describe('a ledger on disk', () => {
     await assertHolds(folder, 4);
   });
 
-  test('any flipped bit and any cut of a sealed segment is noticed', async () => {
+  test('any flipped bit and any cut of a sealed segment is detected', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(4);
@@ -174,13 +173,13 @@ describe('a ledger on disk', () => {
     assert.ok(!isWhole(Buffer.concat([bytes, Buffer.alloc(1)])));
   });
 
-  test('a segment is sealed when it is full, and the next one goes on from its draws', async () => {
+  test('a full segment is sealed, and the next step begins another one', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
-    const big = recordOf(1);
+    const big = plannedStep(1);
     const rows = Array.from({ length: 60_000 }, (_, i) => [{ task: 2, index: (i * 7919) % 5000, epoch: i }]);
     for (let step = 1; step <= 9; step++) {
-      await run.ledger.append({ ...big, step, lanes: [rows] }, []);
+      await run.ledger.append(encoded({ ...big, step, lanes: [rows] }));
       const { gradDigest, loss } = big;
       const commit = { epoch: run.epoch, generation: 1, step, cursor: {}, gradDigest, loss };
       await run.journal.append({ kind: 'step-committed', ...commit });
@@ -189,17 +188,17 @@ describe('a ledger on disk', () => {
     assert.ok((await segments(folder)).length > 1);
     const found = await allSteps(folder);
     assert.equal(found.length, 9);
-    for (const step of found) assert.deepEqual(rowsOf(step), [rows]);
+    for (const step of found) assert.deepEqual(step.readLanes(), [rows]);
   });
 
-  test('a segment that fills up with the disk is sealed when there is room, and the next one begins as ever', async () => {
+  test('a full segment on a full disk is sealed when there is diskSpace, and the next one begins after it', async () => {
     const folder = await newFolder();
     let numWaits = 0;
     const clock: Clock = { ...systemClock, sleep: () => Promise.resolve(numWaits++).then(() => undefined) };
-    const room = new RoomOnDisk({ folder, clock, signal: new AbortController().signal });
-    room.tellTo(createLogger({}));
-    const run = await openSession(folder, { room });
-    const big = recordOf(1);
+    const diskSpace = new DiskSpace({ folder, clock, signal: new AbortController().signal });
+    diskSpace.logTo(createLogger({}));
+    const run = await openSession(folder, { diskSpace });
+    const big = plannedStep(1);
     const rows = Array.from({ length: 60_000 }, (_, i) => [{ task: 2, index: (i * 7919) % 5000, epoch: i }]);
     const sealBytes = encodeSeal(1, Buffer.alloc(32)).length;
     const probe = await open(join(folder, 'config.yaml'));
@@ -214,7 +213,7 @@ describe('a ledger on disk', () => {
     });
     try {
       for (let step = 1; step <= 9; step++) {
-        await run.ledger.append({ ...big, step, lanes: [rows] }, []);
+        await run.ledger.append(encoded({ ...big, step, lanes: [rows] }));
         const { gradDigest, loss } = big;
         const commit = { epoch: run.epoch, generation: 1, step, cursor: {}, gradDigest, loss };
         await run.journal.append({ kind: 'step-committed', ...commit });
@@ -233,26 +232,47 @@ describe('a ledger on disk', () => {
     assert.equal(numRecords, 9);
   });
 
-  test('a ledger that cannot be written refuses every later step', async () => {
+  test('after a failed write every later append fails', async () => {
     const folder = await newFolder();
     const run = await openSession(folder);
     await run.train(2);
     await run.ledger.close();
-    await assert.rejects(run.ledger.append(recordOf(3), []), { code: 'INTERNAL', message: /closed/u });
+    await assert.rejects(run.ledger.append(recordOf(3)), { code: 'INTERNAL', message: /closed/u });
     await run.stop('in order');
     const next = await openSession(folder);
     await writeFile(join(folder, 'ledger', 'segment-000002.ledger'), '');
     await assert.rejects(next.train(3), { code: 'PATH_UNUSABLE', message: /segment-000002/u });
-    await assert.rejects(next.ledger.append(recordOf(3), []), { code: 'PATH_UNUSABLE' });
+    await assert.rejects(next.ledger.append(recordOf(3)), { code: 'PATH_UNUSABLE' });
     await next.stop('killed');
   });
 
-  test('a step out of order is refused', async () => {
+  test('a step out of order is rejected', async () => {
     const run = await openSession(await newFolder());
-    await assert.rejects(run.ledger.append(recordOf(2), []), {
+    await assert.rejects(run.ledger.append(recordOf(2)), {
       code: 'INTERNAL',
       message: /step 2 recorded after step 0/u,
     });
     await run.stop('in order');
+  });
+
+  test('a ledger of an older format is rejected with the format, by reader, audit and writer', async () => {
+    const folder = await newFolder();
+    const run = await openSession(folder);
+    await run.train(2);
+    await run.stop('in order');
+    const path = join(folder, 'ledger', 'segment-000001.ledger');
+    const bytes = await readFile(path);
+    bytes.write('EXMIXLG1');
+    await writeFile(path, bytes);
+    const error = {
+      code: 'LEDGER_CORRUPT',
+      message: /segment-000001\.ledger: expected a ledger of format 2, found format 1/u,
+    };
+    await assert.rejects(LedgerReader.open(folder), error);
+    await assert.rejects(auditLedger({ runFolder: folder }), error);
+    const init = { epoch: 2, seed: 1, mixtureHash: '', tasks: [], committed: { epoch: 1, step: 2 } };
+    const start = { step: 2, firstDraws: [], isInsideWindow: false };
+    await assert.rejects(LedgerWriter.open({ ...init, start, folder: join(folder, 'ledger') }), error);
+    assert.deepEqual(await readFile(path), bytes, 'the file is untouched');
   });
 });

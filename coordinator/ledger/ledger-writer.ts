@@ -1,57 +1,79 @@
 /**
- * Writes the ledger of one session: a record for each committed step, on disk before the journal says that the step is committed. So
- * after a crash at any moment every committed step is in the ledger; at most the next one is there too, and repair-ledger.ts cuts it off.
+ * Writes the ledger of one session: the record of each step is on disk before the journal commits the step. So after a crash at any
+ * moment the ledger holds every committed step and at most one more, which repair-ledger.ts removes.
  *
- * Assumes one writer (the lock of the run folder), steps in order without a gap, one append at a time, and a disk that keeps what fsync
- * reported. A segment is opened with the first step that goes into it, and sealed when it is full or the session ends. Each of these
- * waits for room while the disk is full.
+ * Assumes one writer (the lock of the run folder), steps in order without a gap, one append at a time, and a disk that keeps the bytes
+ * that fsync acknowledged. The first step of a segment creates its file; a full segment or the end of the session seals it. Each write
+ * waits for diskSpace while the disk is full, except the seal at the end of the session.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { PlanCursor } from '../../mixture/plan/plan-cursor.ts';
 import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import { RecordFile, type KeepTrying } from '../run-folder/record-file.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
-import type { DrawTask } from './draw-numbers.ts';
-import type { StepToRecord } from './ledger-step.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
 import { repairLedger, type LastCommit } from './repair-ledger.ts';
 import { segmentPath } from './segment-files.ts';
 import { encodeFrame, encodeHeader, encodeSeal, type SegmentHeader } from './segment-format.ts';
-import { StepEncoder } from './step-codec.ts';
+import { encodeStep, type StepToRecord } from './step-record.ts';
+import type { LedgerTask } from './task-draws.ts';
 
-/** A segment that has reached this is sealed: about 200 steps of the paper's batch, decoded in well under a second. */
+/** A segment of this size is sealed: about 80 steps of the paper's batch. */
 const SEGMENT_BYTES = 1024 * 1024;
 
-/** What a session starts from. */
+/** The state that a session starts from. */
 export interface SessionStart {
   /** Updates already applied. */
   readonly step: number;
   /** Checkpoint that the parameters come from. */
   readonly checkpoint?: string;
-  /** Of each task: all draws below are over; 0 for all where the run begins. */
-  readonly bases: readonly number[];
-  /** Whether draws above the bases are over too: the run goes on inside a window of its plan. */
+  /** Of each task: the lowest draw not handed out at the start of the plan's window; 0 where the run begins. */
+  readonly firstDraws: readonly number[];
+  /** Whether some draws above `firstDraws` were handed out: the session starts inside a window of the plan. */
   readonly isInsideWindow: boolean;
+}
+
+/** @param checkpoint of this step or an earlier one @param numTasks of the mixture, for a run from its beginning */
+export function sessionStart(
+  start: {
+    readonly step: number;
+    readonly cursor?: PlanCursor;
+    readonly checkpoint?: { readonly step: number; readonly path: string };
+  },
+  numTasks: number,
+): SessionStart {
+  const { step, cursor, checkpoint } = start;
+  return {
+    step,
+    firstDraws: cursor === undefined ? new Array<number>(numTasks).fill(0) : lowestDraws(cursor),
+    isInsideWindow: cursor !== undefined && (cursor.row > 0 || cursor.pending.some((owed) => owed.length > 0)),
+    ...(checkpoint?.step === step ? { checkpoint: checkpoint.path } : {}),
+  };
+}
+
+/** Of each task, the lowest draw not handed out at the start of the cursor's window. */
+function lowestDraws({ drawn, pending }: PlanCursor): number[] {
+  return drawn.map((next, task) => pending[task]!.reduce((a, b) => Math.min(a, b), next));
 }
 
 export interface LedgerWriterInit {
   readonly folder: string;
-  /** Of the session that is to write. */
+  /** Of this session. */
   readonly epoch: number;
   readonly seed: number;
   readonly mixtureHash: string;
   /** In the order of the mixture. */
-  readonly tasks: readonly DrawTask[];
+  readonly tasks: readonly LedgerTask[];
   readonly start: SessionStart;
   readonly committed: LastCommit;
-  /** Where a full disk is to be waited for; else it is a failure like any other. */
-  readonly room?: RoomOnDisk;
+  /** Waits for diskSpace on a full disk; without it, a full disk fails the append. */
+  readonly diskSpace?: DiskSpace;
 }
 
 interface OpenSegment {
   readonly file: RecordFile;
-  readonly encoder: StepEncoder;
   /** Of the whole file. */
   readonly hash: Hash;
   numRecords: number;
@@ -63,7 +85,6 @@ export class LedgerWriter {
   /** Number and SHA-256 of the newest sealed segment. */
   #newest: number;
   #previous: string | null;
-  #bases: readonly number[];
   #step: number;
   #segment: OpenSegment | undefined;
   #appending: Promise<void> | undefined;
@@ -73,14 +94,13 @@ export class LedgerWriter {
     this.#init = init;
     this.#newest = newest;
     this.#previous = previous;
-    this.#bases = init.start.bases;
     this.#step = init.start.step;
   }
 
   /**
-   * Opens the ledger of a run, or begins one; what a killed session left is put in order.
-   * @returns the notes say what was cut off: to be logged
-   * @throws PATH_UNUSABLE, DISK_FULL
+   * Opens the ledger of a run, or creates it; repairs the end that a killed session left.
+   * @returns notes on the repair, to log
+   * @throws PATH_UNUSABLE, DISK_FULL; LEDGER_CORRUPT for a ledger of an older format
    */
   static async open(init: LedgerWriterInit): Promise<{ ledger: LedgerWriter; notes: readonly string[] }> {
     const { folder, committed } = init;
@@ -95,18 +115,17 @@ export class LedgerWriter {
   }
 
   /**
-   * Adds a step; to be awaited before its commit is journalled.
-   * @param floors of each task: no draw below is expected after this step; only makes later records shorter
-   * @returns resolves when the record is on disk; with a full disk that is when there is room again
-   * @throws DISK_FULL (where it is not waited for, or no longer), PATH_UNUSABLE: then nothing more can be added, and the file ends with
-   *   the last step that was acknowledged; INTERNAL for a step out of order
+   * Appends a step. Await it before the step's commit is journalled.
+   * @returns resolves when the record is on disk; on a full disk, when there is diskSpace again
+   * @throws DISK_FULL (without `room`, or after `close`), PATH_UNUSABLE: then every later append fails too, and the file ends with the
+   *   last acknowledged step; INTERNAL for a step out of order
    */
-  async append(step: StepToRecord, floors: readonly number[]): Promise<void> {
+  async append(step: StepToRecord): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#closing.signal.aborted) throw this.#isClosed();
     assertInvariant(this.#appending === undefined, `step ${step.step} recorded while another one is`);
     assertInvariant(step.step === this.#step + 1, `step ${step.step} recorded after step ${this.#step}`);
-    this.#appending = this.#append(step, floors);
+    this.#appending = this.#append(step);
     try {
       await this.#appending;
     } catch (error) {
@@ -119,7 +138,7 @@ export class LedgerWriter {
 
   /**
    * Seals the open segment, without waiting for room; later appends fail.
-   * @throws DISK_FULL, PATH_UNUSABLE where the seal could not be written: the next session does it
+   * @throws DISK_FULL, PATH_UNUSABLE where the seal could not be written: the next session seals the segment then
    */
   async close(): Promise<void> {
     this.#closing.abort();
@@ -138,12 +157,12 @@ export class LedgerWriter {
   }
 
   readonly #keepTrying: KeepTrying = (attempt) =>
-    this.#init.room?.keepTrying(attempt, this.#closing.signal) ?? attempt();
+    this.#init.diskSpace?.keepTrying(attempt, this.#closing.signal) ?? attempt();
 
-  async #append(step: StepToRecord, floors: readonly number[]): Promise<void> {
+  async #append(step: StepToRecord): Promise<void> {
     const segment = this.#segment ?? (await this.#begin(step.step));
     this.#segment = segment;
-    const frame = encodeFrame(segment.encoder.encode(step, floors));
+    const frame = encodeFrame(encodeStep(step));
     await segment.file.append(frame);
     segment.hash.update(frame);
     segment.numRecords += 1;
@@ -161,16 +180,14 @@ export class LedgerWriter {
       seed,
       mixtureHash,
       tasks: tasks.map(({ name, numExamples }) => [name, numExamples]),
-      bases: [...this.#bases],
-      from: { step: start.step, checkpoint: start.checkpoint ?? null, isInsideWindow: start.isInsideWindow },
+      from: { checkpoint: null, ...start, firstDraws: [...start.firstDraws] },
       previous: this.#previous,
     };
     const path = segmentPath(folder, number);
     const bytes = encodeHeader(header);
     const handle = await this.#keepTrying(() => makeSegment(path, bytes));
     const file = new RecordFile({ path, handle, bytes: bytes.length, keepTrying: this.#keepTrying });
-    const encoder = new StepEncoder({ seed, tasks, bases: this.#bases });
-    return { file, encoder, hash: createHash('sha256').update(bytes), numRecords: 0 };
+    return { file, hash: createHash('sha256').update(bytes), numRecords: 0 };
   }
 
   async #seal(segment: OpenSegment): Promise<void> {
@@ -183,11 +200,10 @@ export class LedgerWriter {
     }
     this.#newest += 1;
     this.#previous = segment.hash.update(seal).digest('hex');
-    this.#bases = segment.encoder.bases;
   }
 }
 
-/** A new segment with its header, on disk under its name, or none: a reader does not find one that is only begun. */
+/** Creates a segment with its header on disk, or leaves no file: a reader finds no segment without a header. */
 async function makeSegment(path: string, header: Buffer): Promise<FileHandle> {
   let file: FileHandle | undefined;
   try {

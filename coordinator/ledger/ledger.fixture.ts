@@ -1,12 +1,11 @@
-/** A small run for tests of the ledger: its plan, the record of each step, and a journal and ledger as a coordinator would write them. */
+/** A small run for tests of the ledger: its plan, the record of each step, and a journal and ledger as a coordinator writes them. */
 import { join } from 'node:path';
-import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
+import { encodeRows } from '../../mixture/plan/planned-rows.ts';
 import { Planner, type PlanCursor } from '../../mixture/plan/planner.ts';
 import { Journal } from '../journal/journal.ts';
-import type { RoomOnDisk } from '../run-folder/room-on-disk.ts';
-import type { Lanes, StepToRecord } from './ledger-step.ts';
-import { LedgerWriter } from './ledger-writer.ts';
-import { sessionStart } from '../step/record-step.ts';
+import type { DiskSpace } from '../run-folder/disk-space.ts';
+import { LedgerWriter, sessionStart } from './ledger-writer.ts';
+import type { Lanes, StepFigures, StepToRecord } from './step-record.ts';
 
 const SEED = 11;
 export const TASKS = [
@@ -17,29 +16,33 @@ export const TASKS = [
 const PLAN = { seed: SEED, inputsLimit: 16, targetsLimit: 8, windowDraws: 40, shares: [0.2, 0.5, 0.3] };
 const HEX = 'ab'.repeat(32);
 
+/** A step with its rows still decoded. */
+export interface PlannedStep extends StepFigures {
+  readonly lanes: Lanes;
+}
+
 export interface SmallRun {
   readonly folder: string;
   readonly epoch: number;
-  /** Commits steps up to and with this one. */
+  /** Commits the steps up to and including this one. */
   train(to: number): Promise<void>;
   /** Ends the session as a kill would, or in order. */
   stop(how: 'killed' | 'in order'): Promise<void>;
-  /** What the plan deals for a step, and where it stands after it. */
   readonly ledger: LedgerWriter;
   readonly journal: Journal;
 }
 
 export interface SessionInit {
-  /** Updates in the parameters that the session starts from; default: where the journal is. */
+  /** The step that the session starts from; default: the last committed one. */
   readonly from?: number;
-  /** Changes what the ledger is told of a step, not what the journal is. */
-  readonly edit?: (step: StepToRecord) => StepToRecord;
+  /** Changes a step in the ledger, not in the journal. */
+  readonly edit?: (step: PlannedStep) => PlannedStep;
   /** For journal and ledger. */
-  readonly room?: RoomOnDisk;
+  readonly diskSpace?: DiskSpace;
 }
 
 /** The plan's rows of a step, 2 lanes of 2 rows, and the cursor after it. */
-export function dealt(step: number): { lanes: Lanes<PlannedExample>; cursor: PlanCursor } {
+export function dealt(step: number): { lanes: Lanes; cursor: PlanCursor } {
   const planner = new Planner(PLAN, TASKS);
   planner.nextRows(4 * (step - 1));
   const rows = planner.nextRows(4);
@@ -47,6 +50,14 @@ export function dealt(step: number): { lanes: Lanes<PlannedExample>; cursor: Pla
 }
 
 export function recordOf(step: number): StepToRecord {
+  return encoded(plannedStep(step));
+}
+
+export function encoded(step: PlannedStep): StepToRecord {
+  return { ...step, lanes: step.lanes.map(encodeRows) };
+}
+
+export function plannedStep(step: number): PlannedStep {
   const { lanes } = dealt(step);
   const present = [...new Set(lanes.flat(2).map(({ task }) => task))].sort((a, b) => a - b);
   const tasks = present.map((task) => {
@@ -59,12 +70,12 @@ export function recordOf(step: number): StepToRecord {
   return { ...facts, tasks, lanes };
 }
 
-/** Opens a session of the run in a folder, the first or a later one. */
+/** Opens the next session of the run in a folder. */
 export async function openSession(
   folder: string,
-  { from, edit = (step) => step, room }: SessionInit = {},
+  { from, edit = (step) => step, diskSpace }: SessionInit = {},
 ): Promise<SmallRun> {
-  const waiting = room === undefined ? {} : { room };
+  const waiting = diskSpace === undefined ? {} : { diskSpace };
   const { journal } = await Journal.open(join(folder, 'journal'), waiting);
   const start = from ?? journal.state.step;
   const epoch = journal.state.epoch + 1;
@@ -81,9 +92,9 @@ export async function openSession(
   await journal.append({ kind: 'run-opened', epoch, configHash: HEX, seed: SEED, mixtureHash: HEX, step: start });
   const train = async (to: number): Promise<void> => {
     for (let step = journal.state.step + 1; step <= to; step++) {
-      const record = recordOf(step);
+      const record = plannedStep(step);
       const { cursor } = dealt(step);
-      await ledger.append(edit(record), cursor.drawn);
+      await ledger.append(encoded(edit(record)));
       const { gradDigest, loss } = record;
       const place = { fingerprint: cursor.fingerprint, window: cursor.window, row: cursor.row };
       await journal.append({ kind: 'step-committed', epoch, generation: 1, step, cursor: place, gradDigest, loss });

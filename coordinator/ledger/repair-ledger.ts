@@ -1,11 +1,11 @@
 /**
- * Puts a ledger in order before a new session writes to it: after a crash the last segment may end with a torn record, or with a step
- * that was written but never committed. Both are cut off, and the segment is sealed. Runs under the lock of the run folder, before the
- * new epoch is in the journal, so the newest segment belongs to the epoch that the journal opened last.
+ * Repairs a ledger before a new session writes to it. After a crash the last segment may end with a torn record, or with a step that was
+ * written but never committed: the repair removes both and seals the segment. Runs under the lock of the run folder, before the journal
+ * holds the new epoch, so the newest segment belongs to the epoch that the journal opened last.
  */
-import { open, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { toStorageError } from '../../shared/atomic-file.ts';
+import { toStorageError, withFile } from '../../shared/atomic-file.ts';
 import { listSegments, readSegmentBytes } from './segment-files.ts';
 import { encodeSeal, endsInHeader, parseSegment, sha256Of, type ParsedSegment } from './segment-format.ts';
 
@@ -14,19 +14,19 @@ export interface RepairedLedger {
   readonly newest: number;
   /** SHA-256 of its file. */
   readonly sha256: string | null;
-  /** Sentences to log: what was cut off, and what is missing. */
+  /** Sentences to log: removed bytes and steps, and missing steps. */
   readonly notes: readonly string[];
 }
 
-/** What the journal committed last. */
+/** The newest commit of the journal. */
 export interface LastCommit {
-  /** Opened last; 0 where none was. */
+  /** The epoch that the journal opened last; 0 before the first. */
   readonly epoch: number;
-  /** The last step it committed, or the one it started from. */
+  /** The last step of the epoch, or the step it started from. */
   readonly step: number;
 }
 
-/** @throws PATH_UNUSABLE, DISK_FULL */
+/** @throws PATH_UNUSABLE, DISK_FULL; LEDGER_CORRUPT for a ledger of an older format */
 export async function repairLedger(folder: string, lastCommit: LastCommit): Promise<RepairedLedger> {
   const notes: string[] = [];
   for (;;) {
@@ -40,12 +40,12 @@ export async function repairLedger(folder: string, lastCommit: LastCommit): Prom
         notes.push(`ledger: ${basename(path)} is damaged (${segment}); its steps cannot be read`);
         return { newest: number, sha256: sha256Of(bytes).toString('hex'), notes };
       }
-      notes.push(`ledger: set ${basename(path)} aside, which a killed run had just begun (${segment})`);
+      notes.push(`ledger: set ${basename(path)} aside: a killed run left its header torn (${segment})`);
       await setAside(path);
       continue;
     }
     if (segment.isSealed) return { newest: number, sha256: sha256Of(bytes).toString('hex'), notes };
-    // A session that kept no ledger may have come since: then the segment is left as it is, and the audit compares it with the journal.
+    // A session without a ledger may have come since. Then every record stays, and the audit compares them with the journal.
     const isOfLast = segment.header.epoch === lastCommit.epoch;
     const committed = isOfLast ? lastCommit.step : segment.header.firstStep + segment.records.length - 1;
     const kept = keepCommitted(segment, committed);
@@ -55,14 +55,14 @@ export async function repairLedger(folder: string, lastCommit: LastCommit): Prom
   }
 }
 
-/** As a crash leaves a file that was just begun: cut, or zeros. A header is on disk before the first of its steps is committed. */
+/** Whether a crash left the file while its header was written: cut, or zeros. A header is on disk before its first step is committed. */
 function isTornHeader(bytes: Buffer): boolean {
   return endsInHeader(bytes) || bytes.every((byte) => byte === 0);
 }
 
 interface Kept {
   readonly numRecords: number;
-  /** Bytes of the file up to the last record that is kept. */
+  /** Bytes of the file up to the end of the last kept record. */
   readonly length: number;
 }
 
@@ -71,7 +71,7 @@ function keepCommitted({ header, records, wholeBytes }: ParsedSegment, committed
   return { numRecords, length: records[numRecords]?.start ?? wholeBytes };
 }
 
-/** What was cut off, and what the journal has and the segment has not. */
+/** Notes on removed bytes and steps, and on committed steps that the segment lacks. */
 function explain(
   name: string,
   { header, records, damage, wholeBytes }: ParsedSegment,
@@ -89,21 +89,18 @@ function explain(
   const last = header.firstStep + kept.numRecords - 1;
   if (last < committed)
     notes.push(
-      `ledger: steps ${last + 1} to ${committed} are committed and not in ${name}; what they trained on is not recorded`,
+      `ledger: steps ${last + 1} to ${committed} are committed and not in ${name}; their examples are not recorded`,
     );
   return notes;
 }
 
 async function rewriteEnd(path: string, length: number, seal: Buffer): Promise<void> {
   try {
-    const file = await open(path, 'r+');
-    try {
+    await withFile(path, 'r+', async (file) => {
       await file.truncate(length);
       await file.write(seal, 0, seal.length, length);
       await file.sync();
-    } finally {
-      await file.close();
-    }
+    });
   } catch (error) {
     throw toStorageError(error, 'seal', path);
   }

@@ -1,9 +1,8 @@
 /**
- * What the journal says of a run's commits: which sessions (epochs) there were, what each committed, and which of the commits lead to
- * where the run is now. A session that began at an earlier step than the one before had reached did the steps since again: those of the
- * earlier session are superseded.
+ * The commits of a run, from its journal: its sessions (epochs), the steps that each committed, and which of these commits count. A
+ * session that starts below the last step of the previous one repeats steps; the earlier commits of these steps are superseded.
  *
- * Memory: 32 B for each commit.
+ * Memory: 32 B a commit.
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
@@ -12,19 +11,19 @@ import { replayJournal } from '../journal/journal.ts';
 
 export interface Session {
   readonly epoch: number;
-  /** Updates in the parameters it started from. */
+  /** The session started from the state after this step. */
   readonly startStep: number;
   readonly fromCheckpoint?: string;
   /** Its commits are steps startStep + 1 to lastStep. */
   readonly lastStep: number;
-  /** Of its commits these lead to where the run is: startStep + 1 to keptStep; none where keptStep = startStep. */
+  /** Its commits that count are steps startStep + 1 to keptStep; none where keptStep = startStep. */
   readonly keptStep: number;
 }
 
 export interface Commit {
   readonly gradDigest: number;
   readonly loss: number;
-  /** Where the plan was after the step: window and rows of it that were handed out. */
+  /** The plan's cursor after the step: its window, and the rows of it that were handed out. */
   readonly window: number;
   readonly row: number;
 }
@@ -36,15 +35,15 @@ interface OpenSession {
   readonly commits: number[];
 }
 
-/** A step without an update, as the ledger has it too (ledger-step.ts). */
+/** A step without an update, as in the ledger (step-record.ts). */
 const SKIPPED = { gradDigest: 0, loss: 0 };
 
-/** Numbers kept of each commit. */
+/** Numbers kept for each commit. */
 const FIELDS = 4;
 const placeSchema = z.object({ window: z.number(), row: z.number() }).catch({ window: -1, row: -1 });
 
 export class RunHistory {
-  /** In their order; those without a commit included. */
+  /** In order, sessions without a commit included. */
   readonly sessions: readonly Session[];
   readonly #commits: ReadonlyMap<number, readonly number[]>;
 
@@ -60,7 +59,7 @@ export class RunHistory {
     this.#commits = new Map(sessions.map(({ epoch, commits }) => [epoch, commits]));
   }
 
-  /** The first step that this run committed, and the last. */
+  /** The first committed step. */
   get firstStep(): number {
     return Math.min(...this.sessions.map(({ startStep }) => startStep)) + 1;
   }
@@ -69,7 +68,7 @@ export class RunHistory {
     return this.sessions.at(-1)?.lastStep ?? 0;
   }
 
-  /** Whether the run has committed a step of this number. */
+  /** Whether the run has committed this step. */
   hasStep(step: number): boolean {
     return Number.isInteger(step) && step >= this.firstStep && step <= this.lastStep;
   }
@@ -93,7 +92,7 @@ export class RunHistory {
   }
 }
 
-/** @throws PATH_UNUSABLE, also where the run has committed nothing; JOURNAL_CORRUPT, ABORTED */
+/** @throws PATH_UNUSABLE, also before the first commit; JOURNAL_CORRUPT, ABORTED */
 export async function readRunHistory(journalPath: string, signal?: AbortSignal): Promise<RunHistory> {
   const sessions: OpenSession[] = [];
   const addCommit = (

@@ -1,10 +1,10 @@
-/** The segments of a ledger on disk: their names and their bytes. */
-import { open, readdir, readFile } from 'node:fs/promises';
+/** The segments of a ledger on disk: their names, and reading them. */
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { systemCode, toStorageError, withFile } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { RunPaths } from '../run-folder/run-folder.ts';
-import { parseHeader, type SegmentHeader } from './segment-format.ts';
+import { isOlderFormat, parseHeader, type SegmentHeader } from './segment-format.ts';
 
 export interface SegmentFile {
   /** From 1. */
@@ -12,7 +12,7 @@ export interface SegmentFile {
   readonly path: string;
 }
 
-/** Read to find the header of a segment; longer ones are read in full. */
+/** Bytes to read for the header; a file with a longer header is read in full. */
 const HEADER_GUESS_BYTES = 16 * 1024;
 
 export function segmentPath(folder: string, number: number): string {
@@ -35,40 +35,44 @@ export async function listSegments(folder: string): Promise<SegmentFile[]> {
   }
 }
 
-/** The segments of a run that kept a ledger. @throws PATH_UNUSABLE where it kept none */
+/** The segments of a run; at least one. @throws PATH_UNUSABLE where the run kept no ledger */
 export async function listKeptSegments({ folder, ledger }: RunPaths): Promise<SegmentFile[]> {
   const files = await listSegments(ledger);
   if (files.length > 0) return files;
   throw new TrainerError('PATH_UNUSABLE', `${folder}: the run kept no ledger; an older version trained it`);
 }
 
-/** @throws PATH_UNUSABLE */
+/** @throws PATH_UNUSABLE; LEDGER_CORRUPT for a segment of an older format */
 export async function readSegmentBytes(path: string): Promise<Buffer> {
   try {
-    return await readFile(path);
+    return refuseOlderFormat(path, await readFile(path));
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }
 }
 
-/** The header alone. @returns the sentence that says why there is none @throws PATH_UNUSABLE */
+/** The header alone. @returns a sentence why there is none @throws PATH_UNUSABLE; LEDGER_CORRUPT for a segment of an older format */
 export async function readSegmentHeader(path: string): Promise<SegmentHeader | string> {
   const bytes = Buffer.alloc(HEADER_GUESS_BYTES);
   let numBytes: number;
   try {
-    const file = await open(path, 'r');
-    try {
-      ({ bytesRead: numBytes } = await file.read(bytes, 0, bytes.length, 0));
-    } finally {
-      await file.close();
-    }
+    ({ bytesRead: numBytes } = await withFile(path, 'r', (file) => file.read(bytes, 0, bytes.length, 0)));
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }
   const isAll = numBytes < bytes.length;
-  const found = parseHeader(bytes.subarray(0, numBytes));
+  const found = parseHeader(refuseOlderFormat(path, bytes.subarray(0, numBytes)));
   if (typeof found !== 'string') return found.header;
   if (isAll) return found;
   const whole = parseHeader(await readSegmentBytes(path));
   return typeof whole === 'string' ? whole : whole.header;
+}
+
+function refuseOlderFormat(path: string, bytes: Buffer): Buffer {
+  if (!isOlderFormat(bytes)) return bytes;
+  throw new TrainerError(
+    'LEDGER_CORRUPT',
+    `${path}: expected a ledger of format 2, found format 1 of an older version of exmix; read it with that version, ` +
+      'or resume from a checkpoint of the run into a new folder: exmix train --resume CHECKPOINT',
+  );
 }

@@ -1,13 +1,13 @@
 /**
- * What one task gave in a range of steps: whether an example came twice in one of its epochs, and whether the draws left a gap.
+ * The examples of one task in a range of steps: whether one came twice in a task epoch, and whether the draws left a gap.
  *
- * Twice is seen at once, by a bitmap for each epoch that has begun and is not complete. A gap can be told where a window of the plan ends:
- * a window takes consecutive draws, so all draws up to the highest are over then. Both together mean that each example of a complete
- * epoch came exactly once, and of the one under way at most once.
+ * A bitmap of each epoch under way detects repeats at once. Gaps are detected where a window of the plan ends: a window takes consecutive
+ * draws, so every draw up to the highest one must have come. Together: each example of a complete epoch came exactly once, each of an
+ * epoch under way at most once.
  *
- * Memory: n/8 B for each epoch under way of a task of n examples, nothing for complete ones.
+ * Memory: n/8 B for each epoch under way of a task of n examples, nothing for complete epochs.
  */
-import { DrawNumbers, type DrawTask } from './draw-numbers.ts';
+import { TaskDraws, type LedgerTask } from './task-draws.ts';
 
 export type Finding = 'twice' | 'early' | 'no such example';
 
@@ -16,13 +16,13 @@ export interface AuditedTask {
   readonly numExamples: number;
   /** Draws in the range. */
   readonly numDraws: number;
-  /** Epochs of which every example came in the range, exactly once. */
+  /** Epochs of which every example came in the range exactly once. */
   readonly completeEpochs: number;
-  /** Epochs of which some examples came: those under way at the ends of the range. */
+  /** Epochs of which only some examples came: those under way at the ends of the range. */
   readonly openEpochs: number;
 }
 
-/** What the draws before the range leave open: nothing; or the range begins inside a window, or at the start of one. */
+/** Where the task's draws begin in the range: at a known draw; or at an unknown draw, inside a window or at its start. */
 export type Beginning = { readonly kind: 'known'; readonly from: number } | { readonly kind: 'inside' | 'boundary' };
 
 interface OpenEpoch {
@@ -31,36 +31,37 @@ interface OpenEpoch {
 }
 
 export class TaskAudit {
-  readonly #task: DrawTask;
-  readonly #seed: number;
+  readonly #task: LedgerTask;
+  readonly #draws: TaskDraws;
   #beginning: Beginning;
   readonly #open = new Map<number, OpenEpoch>();
   readonly #complete = new Set<number>();
-  /** All below were drawn at least once; what is above `#closed` belongs to the window under way. */
+  /** Every draw below belongs to an ended window; the others belong to the window under way. */
   #closed = 0;
   #highest = -1;
   #lowest = Infinity;
   #numDraws = 0;
-  /** Different draws since `#beginning` was set. */
+  /** Distinct draws since `#beginning` was set. */
   #numDistinct = 0;
-  /** Gaps that are told already. */
-  #toldGap = 0;
-  /** Draws that an earlier session left over, and draws since. */
+  /** Size of the gaps already reported. */
+  #reportedGap = 0;
+  /** Draws that an earlier session left over, and draws since then. */
   #owed = 0;
   #numSinceOwed = 0;
 
-  constructor(seed: number, task: DrawTask, beginning: Beginning) {
-    this.#seed = seed;
+  constructor(seed: number, task: LedgerTask, beginning: Beginning) {
     this.#task = task;
+    this.#draws = new TaskDraws(seed, task);
     this.#beginning = beginning;
     if (beginning.kind === 'known') this.#highest = beginning.from - 1;
   }
 
-  /** One example of the range, in the order of training. */
-  take(index: number, epoch: number, draw: number): Finding | undefined {
+  /** Adds one example of the range, in the order of training. */
+  add(index: number, epoch: number): Finding | undefined {
     const { numExamples } = this.#task;
     this.#numDraws += 1;
-    if (index >= numExamples) return 'no such example';
+    const draw = this.#draws.drawOf(index, epoch);
+    if (draw === undefined) return 'no such example';
     if (this.#complete.has(epoch)) return 'twice';
     let open = this.#open.get(epoch);
     if (open === undefined) {
@@ -83,14 +84,14 @@ export class TaskAudit {
     return undefined;
   }
 
-  /** A session ended here: what its window left over may come in any later one, before new draws do. */
+  /** A session ended here. The draws that its window left over may come in any later window, before new draws. */
   beginSession(): void {
     if (this.#beginning.kind !== 'known') return;
     this.#owed = Math.max(0, this.#gap(this.#beginning.from));
     this.#numSinceOwed = 0;
   }
 
-  /** A window of the plan ends here. @returns draws that were left out, if they were not told before */
+  /** A window of the plan ends here. @returns the number of draws left out and not reported before */
   closeWindow(): number {
     if (this.#beginning.kind === 'inside') {
       this.#beginning = { kind: 'boundary' };
@@ -103,34 +104,33 @@ export class TaskAudit {
     const from = this.#beginning.kind === 'known' ? this.#beginning.from : this.#lowest;
     this.#beginning = { kind: 'known', from };
     this.#closed = this.#highest + 1;
-    const allowed = Math.max(this.#toldGap, this.#owed - this.#numSinceOwed);
+    const allowed = Math.max(this.#reportedGap, this.#owed - this.#numSinceOwed);
     const gap = this.#gap(from);
     if (gap <= allowed) {
-      this.#toldGap = Math.min(this.#toldGap, gap);
+      this.#reportedGap = Math.min(this.#reportedGap, gap);
       return 0;
     }
-    this.#toldGap = gap;
+    this.#reportedGap = gap;
     return gap - allowed;
   }
 
-  /** The examples of closed windows that were told last as left out, up to `most` of them. @param count what closeWindow said */
+  /** The examples that the last `closeWindow` found left out, up to `most` of them. @param count its result */
   missing(count: number, most: number): { readonly index: number; readonly epoch: number }[] {
     if (this.#beginning.kind !== 'known') return [];
     const { numExamples } = this.#task;
     const { from } = this.#beginning;
-    const draws = new DrawNumbers(this.#seed, [this.#task]);
     const found: { index: number; epoch: number }[] = [];
-    const limit = this.#toldGap - count + most;
+    const limit = this.#reportedGap - count + most;
     for (let epoch = Math.floor(from / numExamples); epoch * numExamples < this.#closed; epoch++) {
       if (this.#complete.has(epoch)) continue;
       const seen = this.#open.get(epoch)?.seen;
       const end = Math.min(this.#closed, (epoch + 1) * numExamples);
       for (let draw = Math.max(from, epoch * numExamples); draw < end && found.length < limit; draw++) {
-        const { index } = draws.exampleOf(0, draw);
+        const { index } = this.#draws.exampleOf(draw);
         if (((seen?.[index >> 3] ?? 0) & (1 << (index & 7))) === 0) found.push({ index, epoch });
       }
     }
-    return found.slice(Math.max(0, this.#toldGap - count));
+    return found.slice(Math.max(0, this.#reportedGap - count));
   }
 
   get bitmapBytes(): number {

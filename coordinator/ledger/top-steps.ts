@@ -1,9 +1,9 @@
-/** The steps in which a task cost most: by its mean loss, or by its tokens. */
+/** The steps in which a task had its highest mean loss, or most tokens. */
 import { TrainerError } from '../../shared/errors.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
-import type { TaskFigures } from './ledger-step.ts';
 import type { LedgerReader } from './ledger-reader.ts';
 import type { SegmentHeader } from './segment-format.ts';
+import type { TaskFigures } from './step-record.ts';
 
 export interface TopStep {
   readonly step: number;
@@ -14,7 +14,7 @@ export interface TopInit {
   readonly by: 'loss' | 'tokens';
   /** Name of the task. */
   readonly task: string;
-  /** First and last step that are looked at. */
+  /** First and last step of the search. */
   readonly from: number;
   readonly to: number;
   /** How many steps to return. */
@@ -23,12 +23,12 @@ export interface TopInit {
 
 /**
  * Reads the figures of all steps of the range, not the rows.
- * @returns from the highest on, equal ones by step @throws NAME_UNKNOWN, LEDGER_CORRUPT
+ * @returns highest first, ties by step @throws NAME_UNKNOWN, LEDGER_CORRUPT
  */
 export async function findTopSteps(reader: LedgerReader, { by, task, from, to, count }: TopInit): Promise<TopStep[]> {
   taskNumber(reader.newestHeader, task);
   const top: { readonly step: number; readonly figures: TaskFigures; readonly value: number }[] = [];
-  for await (const { step, tasks, header } of reader.steps({ from, to, withRows: false })) {
+  for await (const { step, tasks, header } of reader.steps({ from, to })) {
     const number = header.tasks.findIndex(([name]) => name === task);
     const figures = tasks.find((candidate) => candidate.task === number);
     const value = by === 'loss' ? figures?.loss : figures && figures.inputTokens + figures.targetTokens;

@@ -4,7 +4,7 @@
  *
  * Assumption: worker ids are unique.
  */
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 
 export interface RankAssignment {
   /** Worker ids in rank order. */
@@ -34,7 +34,7 @@ export function assignRanks(previous: readonly string[], ready: readonly string[
     { names: gone, text: 'gone' },
     { names: spare, text: `left out, at most ${maxWorkers} take part` },
   ];
-  const changes = parts.filter(({ names }) => names.length > 0).map(({ names, text }) => `${nameSome(names)} ${text}`);
+  const changes = parts.filter(({ names }) => names.length > 0).map(({ names, text }) => `${listNames(names)} ${text}`);
   const count = `${members.length} ${members.length === 1 ? 'worker' : 'workers'}`;
   return { members, reason: [count, changes.join('; ')].filter((text) => text !== '').join(': ') };
 }

@@ -1,10 +1,10 @@
 /** Whether workers are alike: with another engine or mixture among them the bits would not be those of any number of workers. */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
-import type { WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { MessageOf } from '../../shared/protocol/messages.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
-type Facts = Pick<Extract<WorkerMessage, { kind: 'ready' }>, 'engineFingerprint' | 'mixtureHash'>;
+type Facts = Pick<MessageOf<'ready'>, 'engineFingerprint' | 'mixtureHash'>;
 
 interface Described {
   readonly worker: WorkerHandle;

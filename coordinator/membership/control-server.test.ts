@@ -6,7 +6,7 @@ import { PROTOCOL_VERSION, type WorkerMessage } from '../../shared/protocol/mess
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import type { CloseInfo, Connection, Listener, ListenInit, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
-import { ControlServer, type ControlEvent } from './control-server.ts';
+import { ControlServer, type ControlEvent, type WorkerEventMessage } from './control-server.ts';
 import { ManualClock, rest } from '../../shared/manual-clock.fixture.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -193,6 +193,49 @@ describe('control server', () => {
     await say(connection, HEARTBEAT);
     assert.deepEqual([numAnswers, only().phase, only().step], [1, 'compute', 3]);
     assert.deepEqual(await events(), ['joined w0']);
+    await server.close();
+  });
+});
+
+describe('a full mailbox', () => {
+  /** A worker has filled the mailbox with messages. */
+  async function flooded() {
+    const parts = await start();
+    const connection = await parts.join('w0');
+    const filler: ControlEvent = { kind: 'message', worker: parts.only(), message: FAILED as WorkerEventMessage };
+    while (parts.server.events.put(filler));
+    const found = async (): Promise<string[]> => (await parts.events()).filter((event) => event !== 'message w0');
+    return { ...parts, connection, found };
+  }
+
+  test('still takes the end of a connection: nobody waits for a worker that has left', async () => {
+    const { server, connection, found } = await flooded();
+    connection.close('CONNECTION_LOST', 'it died');
+    assert.deepEqual(await found(), ['joined w0', 'lost w0']);
+    await server.close();
+  });
+
+  test('still takes the end of a worker that is dropped, and of one that sends more', async () => {
+    const { server, join, say, only, found, connection } = await flooded();
+    await say(connection, FAILED);
+    assert.equal((await closeOf(connection))?.code, 4010);
+    assert.deepEqual(server.workers(), []);
+    assert.deepEqual(await found(), ['joined w0', 'lost w0']);
+    await join('w1');
+    while (server.events.put({ kind: 'message', worker: only(), message: FAILED as WorkerEventMessage }));
+    only().drop('WORKER_LOST', 'it was late');
+    assert.ok((await found()).includes('lost w1'));
+    await server.close();
+  });
+
+  test('admits nobody, so that ends are bounded: the older socket of the id stays, no event tells of the newer one', async () => {
+    const { server, join, connection, found } = await flooded();
+    const [other, newer] = [await join('w1'), await join('w0')];
+    assert.deepEqual([(await closeOf(other))?.code, (await closeOf(newer))?.code], [4010, 4010]);
+    assert.equal(await closeOf(connection), undefined);
+    assert.deepEqual(await found(), ['joined w0']);
+    await join('w2');
+    assert.deepEqual(await found(), ['joined w2'], 'there is space again');
     await server.close();
   });
 });

@@ -2,6 +2,7 @@
  * The coordinator's side of the control sockets: from connections to events in a mailbox, in the order they came.
  * A connection is nobody until it has said a valid `join`; what breaks a rule is closed with its code and logged, and harms no one else.
  */
+import { waitAtMost } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -96,10 +97,7 @@ export class ControlServer {
   async dismiss(reason: string): Promise<void> {
     const workers = this.workers();
     for (const worker of workers) worker.send({ kind: 'finish', reason });
-    const timer = new AbortController();
-    const late = this.#init.clock.sleep(FINISH_DEADLINE_MS, timer.signal).catch(() => undefined);
-    await Promise.race([Promise.all(workers.map(({ closed }) => closed)), late]);
-    timer.abort();
+    await waitAtMost(Promise.all(workers.map(({ closed }) => closed)), FINISH_DEADLINE_MS, this.#init.clock);
     for (const worker of this.workers()) worker.close(reason);
   }
 
@@ -125,7 +123,8 @@ export class ControlServer {
       if (stoodStill) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
       for (const worker of this.workers()) {
         const silentMs = Math.round(nowMs - worker.lastHeardMs);
-        if (silentMs > silenceMs) worker.giveUp('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
+        if (silentMs > silenceMs)
+          worker.dropAsHung('CONNECTION_LOST', `silent for ${silentMs} ms (limit ${silenceMs})`);
       }
     }
   }
@@ -133,12 +132,15 @@ export class ControlServer {
   #accept(connection: Connection): void {
     const { clock, log } = this.#init;
     let worker: WorkerHandle | undefined;
+    let isRefused = false;
     const refuse = (error: TrainerError): void => {
+      isRefused = true;
       log.warn(
         { peer: connection.peer, workerId: worker?.workerId, code: error.code, reason: error.message },
         'connection closed',
       );
-      connection.close(error.code, error.message);
+      if (worker === undefined) connection.close(error.code, error.message);
+      else worker.drop(error.code, error.message); // it need not answer the close
     };
     const deadline = new AbortController();
     clock.sleep(JOIN_DEADLINE_MS, deadline.signal).then(
@@ -146,6 +148,7 @@ export class ControlServer {
       () => undefined,
     );
     connection.onMessage((data) => {
+      if (isRefused) return; // a message that was under way when the connection was closed
       try {
         const message = decodeMessage(workerMessageSchema, data);
         if (worker === undefined) {
@@ -175,6 +178,7 @@ export class ControlServer {
         `expected exmix ${VERSION} with protocol ${PROTOCOL_VERSION}, ${message.workerId} is ${version} with protocol ${protocolVersion}; ` +
           'install the same exmix everywhere',
       );
+    if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
     const before = this.#workers.get(message.workerId);
     // The same process with a new socket, or a second one with the same id: the newest counts.
     before?.drop(
@@ -190,7 +194,7 @@ export class ControlServer {
       onHung: () => onHung?.(worker.workerId),
     });
     this.#workers.set(worker.workerId, worker);
-    this.#put(worker, { kind: 'joined', worker });
+    this.events.putAlways({ kind: 'joined', worker });
     return worker;
   }
 
@@ -202,7 +206,7 @@ export class ControlServer {
     if (message.kind === 'heartbeat') {
       worker.beat(message);
       worker.sendParts([HEARTBEAT]);
-    } else this.#put(worker, { kind: 'message', worker, message });
+    } else if (!this.events.put({ kind: 'message', worker, message })) throw overflow(worker.workerId);
   }
 
   /** Once for each worker. */
@@ -210,14 +214,14 @@ export class ControlServer {
     if (this.#workers.get(worker.workerId) !== worker) return;
     this.#workers.delete(worker.workerId);
     worker.isGone = true;
-    this.events.put({ kind: 'lost', worker, error });
+    // Never dropped: the run would wait for this worker. Each admitted worker ends once, and a full mailbox admits none.
+    this.events.putAlways({ kind: 'lost', worker, error });
   }
+}
 
-  #put(worker: WorkerHandle, event: ControlEvent): void {
-    if (!this.events.put(event))
-      throw new TrainerError(
-        'SEND_OVERFLOW',
-        `${worker.workerId} sends faster than the coordinator reads (${MAILBOX_CAPACITY} events wait)`,
-      );
-  }
+function overflow(workerId: string): TrainerError {
+  return new TrainerError(
+    'SEND_OVERFLOW',
+    `${workerId} sends faster than the coordinator reads (${MAILBOX_CAPACITY} events wait)`,
+  );
 }

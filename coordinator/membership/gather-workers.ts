@@ -79,7 +79,7 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
     // What came together is decided on together.
     do {
       const event = await server.events.next(TICK_MS, signal);
-      if (event !== undefined) roster.take(event);
+      if (event !== undefined) roster.handle(event);
     } while (server.events.size > 0);
   }
 }

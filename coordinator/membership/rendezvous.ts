@@ -3,7 +3,7 @@
  * The sentence is logged only when it changes.
  */
 
-import { nameSome } from '../../shared/list-names.ts';
+import { listNames } from '../../shared/list-names.ts';
 
 /** A worker as the rendezvous sees it. `ready` means: engine up, nothing of a generation under way. */
 export interface Candidate {
@@ -53,7 +53,7 @@ export function decideRendezvous(
   if (missing > 0)
     return wait(`${candidates.length} of ${needed} workers joined${list(candidates)}: waiting for ${missing} more`);
   if (absent.length > 0 && waitedMs < awaitMs)
-    return wait(`${ready.length} workers ready: waiting for ${nameSome(absent)} to come back`);
+    return wait(`${ready.length} workers ready: waiting for ${listNames(absent)} to come back`);
   if (ready.length < needed || (isStart && preparing.length > 0))
     return wait(`${ready.length} of ${candidates.length} workers ready: waiting for ${names(preparing)} to load`);
   if (needsHolder && !ready.some(({ isHolder }) => isHolder))
@@ -62,7 +62,7 @@ export function decideRendezvous(
 }
 
 function names(candidates: readonly Candidate[]): string {
-  return nameSome(candidates.map(({ workerId, host }) => `${workerId} on ${host}`));
+  return listNames(candidates.map(({ workerId, host }) => `${workerId} on ${host}`));
 }
 
 function list(candidates: readonly Candidate[]): string {

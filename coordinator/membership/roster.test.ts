@@ -19,7 +19,7 @@ describe('roster', () => {
     assert.ok(welcome?.kind === 'welcome');
     assert.deepEqual([welcome.epoch, welcome.runId, welcome.committedStep], [EPOCH, RUN_ID, 9]);
     assert.deepEqual([scripted.roster.preparing, scripted.roster.ready], [[worker.handle], []]);
-    scripted.roster.take({ kind: 'message', worker: worker.handle, message: readyMessage(null) });
+    scripted.roster.handle({ kind: 'message', worker: worker.handle, message: readyMessage(null) });
     assert.deepEqual(scripted.roster.preparing, []);
     assert.deepEqual(
       scripted.roster.ready.map((ready) => [ready.worker.workerId, ready.heldStep]),
@@ -51,10 +51,10 @@ describe('roster', () => {
   test('what a worker holds is told by the generation, not by the worker, from then on', () => {
     const scripted = room();
     const [a, b] = [scripted.ready('a'), scripted.ready('b', { step: 3 })];
-    scripted.roster.hold(a.handle, 6);
-    scripted.roster.take({ kind: 'message', worker: b.handle, message: readyMessage({ step: 100 }) });
+    scripted.roster.setHeldStep(a.handle, 6);
+    scripted.roster.handle({ kind: 'message', worker: b.handle, message: readyMessage({ step: 100 }) });
     assert.deepEqual([heldStep(scripted, a), heldStep(scripted, b)], [6, 3]);
-    scripted.roster.hold(a.handle, null);
+    scripted.roster.setHeldStep(a.handle, null);
     assert.equal(heldStep(scripted, a), null);
   });
 
@@ -66,7 +66,7 @@ describe('roster', () => {
     scripted.lose(before);
     const again = scripted.ready('a', { step: 5 });
     assert.equal(heldStep(scripted, again), null);
-    scripted.roster.place(again.handle, 7);
+    scripted.roster.trustNewState(again.handle, 7);
     assert.equal(heldStep(scripted, again), 7);
     assert.equal(heldStep(scripted, scripted.ready('a', { step: 8 })), 8);
     assert.equal(heldStep(scripted, scripted.ready('b', { step: 5 })), 5, 'others are not meant');
@@ -77,9 +77,9 @@ describe('roster', () => {
     const worker = scripted.ready('a', { step: 5 });
     const report = { kind: 'report' as const, epoch: 3, generation: 2, step: 5, gradDigest: 1, gradSumOfSquares: 1 };
     const ms = { feed: 1, compute: 1, communicate: 1, update: 1, total: 4 };
-    scripted.roster.take({ kind: 'message', worker: worker.handle, message: { ...report, lanes: [], ms } });
+    scripted.roster.handle({ kind: 'message', worker: worker.handle, message: { ...report, lanes: [], ms } });
     const failed = { kind: 'failed' as const, epoch: 3, generation: 2, error: { code: 'TENSOR_LEAK', message: 'x' } };
-    scripted.roster.take({ kind: 'message', worker: worker.handle, message: failed });
+    scripted.roster.handle({ kind: 'message', worker: worker.handle, message: failed });
     assert.deepEqual(scripted.lateReports, [['a', 5]]);
     assert.equal(scripted.roster.ready.length, 1);
     assert.equal(worker.isClosed(), false);
@@ -91,7 +91,7 @@ describe('roster', () => {
     const error = { code: 'ENGINE_UNAVAILABLE', message: 'no GPU' };
     assert.equal(scripted.roster.lastFailure, '');
     const message = { kind: 'failed' as const, epoch: EPOCH, generation: 0, error };
-    scripted.roster.take({ kind: 'message', worker: worker.handle, message });
+    scripted.roster.handle({ kind: 'message', worker: worker.handle, message });
     assert.equal((await worker.closed).code, 4012);
     assert.equal(scripted.roster.lastFailure, '; worker a (pid 1 on h) said ENGINE_UNAVAILABLE: no GPU');
   });
@@ -105,7 +105,7 @@ describe('roster', () => {
       { epoch: EPOCH, generation: 2 },
       { epoch: EPOCH - 1, generation: 0 },
     ])
-      scripted.roster.take({ kind: 'message', worker: worker.handle, message: { kind: 'failed', ...ids, error } });
+      scripted.roster.handle({ kind: 'message', worker: worker.handle, message: { kind: 'failed', ...ids, error } });
     assert.equal(worker.isClosed(), false);
     assert.deepEqual([scripted.roster.preparing, scripted.roster.lastFailure], [[worker.handle], '']);
     assert.deepEqual(late, [
@@ -118,7 +118,7 @@ describe('roster', () => {
     const scripted = room();
     const [a, b] = [scripted.ready('a'), scripted.join('b')];
     for (const worker of [a, b, a]) {
-      scripted.roster.take({ kind: 'lost', worker: worker.handle, error: new TrainerError('WORKER_LOST', 'gone') });
+      scripted.roster.handle({ kind: 'lost', worker: worker.handle, error: new TrainerError('WORKER_LOST', 'gone') });
     }
     assert.deepEqual([scripted.roster.ready, scripted.roster.preparing], [[], []]);
     assert.equal(scripted.log.filter(({ msg }) => msg === 'worker left').length, 2);

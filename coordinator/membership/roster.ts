@@ -8,7 +8,7 @@ import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { StepReport, FailedMessage, SavedMessage, ReadyMessage } from '../../shared/protocol/messages.ts';
 import { differenceOf } from './check-alike.ts';
-import type { ControlEvent } from './control-server.ts';
+import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -36,7 +36,7 @@ export interface RosterInit {
   readonly log: Logger;
   readonly committedStep: () => number;
   /** A report of a generation that is over. */
-  readonly onLateReport: (workerId: string, report: StepReport) => void;
+  readonly onLateReport: (worker: WorkerHandle, report: StepReport) => void;
   /** What became of the shards of a checkpoint that a generation which is over was asked for. */
   readonly onLateSaved: (worker: WorkerHandle, message: SavedMessage | FailedMessage) => void;
 }
@@ -88,29 +88,32 @@ export class Roster {
     return this.#ready.get(worker);
   }
 
-  /** Takes an event that no generation needs. */
-  take(event: ControlEvent): void {
+  /** Handles an event that no generation needs. */
+  handle(event: ControlEvent): void {
     const { worker } = event;
-    if (event.kind === 'joined') this.#welcome(worker);
-    else if (event.kind === 'lost') this.#lose(worker, event.error.message);
-    else if (event.message.kind === 'ready') this.#takeReady(worker, event.message);
-    else if (event.message.kind === 'report') this.#init.onLateReport(worker.workerId, event.message);
-    else if (event.message.kind === 'saved') this.#init.onLateSaved(worker, event.message);
-    else if (event.message.kind === 'failed') this.#takeFailure(worker, event.message);
-    // What else it says answers a generation that is over.
+    switch (event.kind) {
+      case 'joined':
+        this.#welcome(worker);
+        break;
+      case 'lost':
+        this.#remove(worker, event.error.message);
+        break;
+      case 'message':
+        this.#receive(worker, event.message);
+    }
   }
 
   /** What a worker holds from now on; nothing that counts where it is distrusted. */
-  hold(worker: WorkerHandle, step: number | null): void {
+  setHeldStep(worker: WorkerHandle, step: number | null): void {
     const known = this.#ready.get(worker);
     if (known === undefined) return;
     this.#ready.set(worker, { ...known, heldStep: this.#distrusted.has(worker.workerId) ? null : step });
   }
 
   /** A generation has put the state of this step in place, the same on all its members. */
-  place(worker: WorkerHandle, step: number): void {
+  trustNewState(worker: WorkerHandle, step: number): void {
     this.#distrusted.delete(worker.workerId);
-    this.hold(worker, step);
+    this.setHeldStep(worker, step);
   }
 
   /**
@@ -120,7 +123,7 @@ export class Roster {
    */
   async distrust(workerIds: readonly string[], goodUntil?: number): Promise<void> {
     for (const workerId of workerIds) this.#distrusted.add(workerId);
-    for (const worker of this.#ready.keys()) if (workerIds.includes(worker.workerId)) this.hold(worker, null);
+    for (const worker of this.#ready.keys()) if (workerIds.includes(worker.workerId)) this.setHeldStep(worker, null);
     const { journal, epoch } = this.#init;
     if (workerIds.length === 0) return;
     const spoilt = goodUntil === undefined ? {} : { goodUntil };
@@ -148,6 +151,27 @@ export class Roster {
     return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 
+  #receive(worker: WorkerHandle, message: WorkerEventMessage): void {
+    switch (message.kind) {
+      case 'ready':
+        this.#receiveReady(worker, message);
+        break;
+      case 'failed':
+        this.#receiveFailure(worker, message);
+        break;
+      case 'report':
+        this.#init.onLateReport(worker, message);
+        break;
+      case 'saved':
+        this.#init.onLateSaved(worker, message);
+        break;
+      case 'formed':
+      case 'aborted':
+      case 'not-finite':
+        break; // it answers a generation that is over
+    }
+  }
+
   #welcome(worker: WorkerHandle): void {
     const { config, runId, epoch, mixture, log, committedStep } = this.#init;
     const { workerId, host, pid } = worker;
@@ -163,7 +187,7 @@ export class Roster {
     worker.send({ kind: 'welcome', epoch, runId, config, preparedFolder, mixtureHash, committedStep: step });
   }
 
-  #takeReady(worker: WorkerHandle, facts: ReadyMessage): void {
+  #receiveReady(worker: WorkerHandle, facts: ReadyMessage): void {
     if (!this.#preparing.delete(worker)) return;
     const refused = this.#differenceOf(worker, facts);
     if (refused !== undefined) {
@@ -198,7 +222,7 @@ export class Roster {
   }
 
   /** Of no generation yet: it could not get ready. */
-  #takeFailure(worker: WorkerHandle, failed: FailedMessage): void {
+  #receiveFailure(worker: WorkerHandle, failed: FailedMessage): void {
     const { epoch, generation, error } = failed;
     const isGettingReady = this.#preparing.has(worker) && epoch === this.#init.epoch && generation === 0;
     if (!isGettingReady) {
@@ -211,7 +235,7 @@ export class Roster {
     worker.drop('WORKER_LOST', 'it could not get ready');
   }
 
-  #lose(worker: WorkerHandle, reason: string): void {
+  #remove(worker: WorkerHandle, reason: string): void {
     const wasHere = this.#preparing.delete(worker) || this.#ready.delete(worker);
     if (wasHere) this.#init.log.warn({ workerId: worker.workerId, reason }, 'worker left');
   }

@@ -2,13 +2,19 @@
 import { toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { encodeMessage, encodeEach } from '../../shared/protocol/codec.ts';
-import type { CoordinatorMessage, WorkerMessage, WorkerPhase, WorkerStall } from '../../shared/protocol/messages.ts';
+import type {
+  CoordinatorMessage,
+  MessageOf,
+  WorkerMessage,
+  WorkerPhase,
+  WorkerStall,
+} from '../../shared/protocol/messages.ts';
 import type { Connection } from '../../shared/transport/transport.ts';
 
 /** A stall that lasts is logged again after this time, ms. */
 const REPEAT_MS = 10_000;
 
-type JoinMessage = Extract<WorkerMessage, { kind: 'join' }>;
+type JoinMessage = MessageOf<'join'>;
 
 interface WorkerHandleInit {
   readonly connection: Connection;
@@ -81,7 +87,7 @@ export class WorkerHandle {
   }
 
   /** Takes what a heartbeat says. */
-  beat({ progress, phase, residentBytes = 0, step, stall }: Extract<WorkerMessage, { kind: 'heartbeat' }>): void {
+  beat({ progress, phase, residentBytes = 0, step, stall }: MessageOf<'heartbeat', WorkerMessage>): void {
     const sinceMs = this.lastHeardMs - this.beatMs;
     this.beatMs = this.lastHeardMs;
     if (progress !== this.#progress) {
@@ -111,7 +117,7 @@ export class WorkerHandle {
   }
 
   /** As `drop`, of one that does not answer: its process may have to be ended. */
-  giveUp(code: ErrorCode, reason: string): void {
+  dropAsHung(code: ErrorCode, reason: string): void {
     this.drop(code, reason);
     this.#onHung();
   }
@@ -159,13 +165,11 @@ export class StallLog {
 // FOLDED worker-handle.ts
 /** One message to many workers, without encoding for each what is the same for all. */
 
-type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
-
 /** @param own the fields in which the messages differ, one set for each worker */
-export function sendEach<K extends CoordinatorMessage['kind'], Own extends keyof MessageOf<K>>(
+export function sendEach<K extends CoordinatorMessage['kind'], Own extends keyof MessageOf<K, CoordinatorMessage>>(
   workers: readonly Pick<WorkerHandle, 'sendParts'>[],
-  shared: Omit<MessageOf<K>, Own>,
-  own: readonly Pick<MessageOf<K>, Own>[],
+  shared: Omit<MessageOf<K, CoordinatorMessage>, Own>,
+  own: readonly Pick<MessageOf<K, CoordinatorMessage>, Own>[],
 ): void {
   for (const [i, parts] of encodeEach(shared, own).entries()) workers[i]!.sendParts(parts);
 }

@@ -12,7 +12,7 @@ import { numericsHash } from '../../shared/config/load-config.ts';
 import { replayJournal } from '../journal/journal.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { auditLedger } from '../ledger/audit.ts';
-import { sessionStart } from '../step/record-step.ts';
+import { sessionStart } from '../ledger/ledger-writer.ts';
 import { configOf, dealerOf, MEMBERS, MIXTURE_HASH, mixtureOf, open, train } from '../testing/open-run.fixture.ts';
 import { LEASE_MS } from '../run-folder/run-lock.ts';
 
@@ -80,7 +80,7 @@ describe('a run that is opened', () => {
 
   test('is not begun in a folder that holds something', async () => {
     const runDir = await killedRun(1);
-    await assert.rejects(open({ runDir }), { code: 'PATH_UNUSABLE', message: /go on with that run by --resume/u });
+    await assert.rejects(open({ runDir }), { code: 'PATH_UNUSABLE', message: /continue that run with --resume/u });
   });
 
   test('keeps its identity over all its epochs', async () => {
@@ -152,7 +152,7 @@ describe('a run that is opened', () => {
     assert.deepEqual([run.epoch, run.start.step, run.start.checkpoint?.step], [2, 9, 6]);
     assert.deepEqual(run.start.cursor, await cursorAt(9));
     assert.deepEqual(run.before?.members, MEMBERS);
-    assert.ok(run.notes.some((note) => note.includes('goes on at step 9, 3 steps after the newest checkpoint')));
+    assert.ok(run.notes.some((note) => note.includes('continues at step 9, 3 steps after the newest checkpoint')));
     await run.close();
     const opened = (await openings(runDir))[1]!;
     assert.deepEqual([opened.step, opened.goesOn, opened.fromCheckpoint], [9, true, undefined]);
@@ -170,7 +170,7 @@ describe('a run that is opened', () => {
   test('goes on at an earlier step where that is what workers hold', async () => {
     const runDir = await killedRun(9);
     await checkpointOf(runDir, 6);
-    const run = await open({ resume: runDir, goOnAt: 8 });
+    const run = await open({ resume: runDir, resumeAt: { kind: 'held-step', step: 8 } });
     assert.deepEqual([run.start.step, run.before?.members], [8, MEMBERS]);
     assert.deepEqual(run.start.cursor, await cursorAt(8));
     await train(run, 10);
@@ -181,7 +181,7 @@ describe('a run that is opened', () => {
   test('goes back to its newest checkpoint where nobody holds a later state; who trained then counts no more', async () => {
     const runDir = await killedRun(9);
     const path = await checkpointOf(runDir, 6);
-    const run = await open({ resume: runDir, goOnAt: 'checkpoint' });
+    const run = await open({ resume: runDir, resumeAt: { kind: 'newest-checkpoint' } });
     assert.deepEqual([run.start.step, run.start.checkpoint?.path, run.before], [6, path, undefined]);
     await run.close();
     const opened = (await openings(runDir))[1]!;
@@ -193,7 +193,7 @@ describe('a run that is opened', () => {
 
   test('goes back to the beginning where there is no checkpoint', async () => {
     const runDir = await killedRun(3);
-    const run = await open({ resume: runDir, goOnAt: 'checkpoint' });
+    const run = await open({ resume: runDir, resumeAt: { kind: 'newest-checkpoint' } });
     assert.deepEqual([run.start.step, run.start.cursor, run.before], [0, undefined, undefined]);
     await run.close();
   });
@@ -205,7 +205,7 @@ describe('a run that is opened', () => {
     const { step, checkpoint } = sessionStart(held.start, 2);
     assert.deepEqual([step, checkpoint], [9, undefined]);
     await held.close();
-    const loaded = await open({ resume: runDir, goOnAt: 'checkpoint' });
+    const loaded = await open({ resume: runDir, resumeAt: { kind: 'newest-checkpoint' } });
     assert.equal(sessionStart(loaded.start, 2).checkpoint, path);
     await loaded.close();
   });

@@ -1,51 +1,49 @@
 /**
- * From a config and a prepared mixture to a run that can start: its folder (new or resumed), its journal with a new epoch, and
- * the step, cursor and checkpoint to start from. Everything that can be known to be wrong is said here, before a worker starts.
+ * From a config and a prepared mixture to a run that can start: its folder (new or resumed), its journal with a new epoch, its ledger, and
+ * the step, cursor and checkpoint to start from. Every error that can be known now is thrown here, before a worker starts.
  */
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
-import type { Clock } from '../../shared/clock.ts';
+import { disownFile, replaceFile } from '../../shared/atomic-file.ts';
 import { findLatestCheckpoint } from '../../shared/checkpoint/read.ts';
+import type { Clock } from '../../shared/clock.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { replaceFile, disownFile } from '../../shared/atomic-file.ts';
 import { Journal } from '../journal/journal.ts';
-import { LedgerWriter } from '../ledger/ledger-writer.ts';
-import { sessionStart } from '../step/record-step.ts';
+import type { RateChange } from '../deal/rate-changes.ts';
+import { LedgerWriter, sessionStart } from '../ledger/ledger-writer.ts';
+import { listSegments } from '../ledger/segment-files.ts';
 import type { PastGeneration } from '../membership/generation.ts';
-import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import { DiskSpace } from '../run-folder/disk-space.ts';
 import {
   createRunFolder,
   openRunFolder,
   resolveResume,
+  type ResumeTarget,
   type RunFolder,
   type RunPaths,
 } from '../run-folder/run-folder.ts';
-import { goOnFrom, isSamePlan, openGeneration } from './continue-from-journal.ts';
+import { hasSamePlan, resumeFrom, type ResumePoint } from './resume-point.ts';
 import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
-import { listSegments } from '../ledger/segment-files.ts';
 
 export interface OpenRunInit {
   readonly config: RunConfig;
   readonly mixture: PreparedMixture;
   /** Its wall time names a new folder. */
   readonly clock: Clock;
-  /** Ends the wait for room on a full disk. */
+  /** Ends the wait for free space on a full disk. */
   readonly signal: AbortSignal;
-  /** Room that the checkpoints need at least, bytes. */
+  /** Free space that the checkpoints need at least, bytes. */
   readonly requiredBytes: number;
-  /** Where a new run goes; default `runs/<name>-<time>`. */
+  /** Folder of a new run; default `runs/<name>-<time>`. */
   readonly runDir?: string;
-  /** A run folder or a checkpoint folder. */
+  /** A run folder or a checkpoint folder to resume; default: a new run. */
   readonly resume?: string;
-  /**
-   * Where a run that nobody has ended goes on: at the step its journal has, which workers may hold (left out); at an earlier one that they
-   * have turned out to hold; or from the newest checkpoint.
-   */
-  readonly goOnAt?: number | 'checkpoint';
-  /** The mixture may be another one than that of the run or checkpoint that is resumed. */
+  /** Where the run of a run folder continues; default: at the last committed step of its journal. */
+  readonly resumeAt?: ResumePoint;
+  /** The mixture may differ from that of the run or checkpoint that is resumed. */
   readonly allowMixtureChange: boolean;
 }
 
@@ -54,11 +52,11 @@ export interface OpenRun {
   readonly journal: Journal;
   readonly ledger: LedgerWriter;
   readonly runId: string;
-  /** A full disk pauses the run, once this knows the log to tell it to. */
-  readonly room: RoomOnDisk;
+  /** Pauses the run while the disk is full, once it has the log. */
+  readonly diskSpace: DiskSpace;
   readonly epoch: number;
   readonly start: StartingPoint;
-  /** Who trained last, where the run goes on from what they hold. */
+  /** The generation that trained last, whose members may hold the state; undefined: load the checkpoint. */
   readonly before: PastGeneration | undefined;
   /** Sentences to log. */
   readonly notes: readonly string[];
@@ -66,52 +64,40 @@ export interface OpenRun {
   close(): Promise<void>;
 }
 
-/**
- * @throws PATH_UNUSABLE, DISK_FULL, RUN_LOCKED, JOURNAL_CORRUPT, and what startFromCheckpoint throws
- */
+/** @throws PATH_UNUSABLE, DISK_FULL, RUN_LOCKED, JOURNAL_CORRUPT, and the errors of startFromCheckpoint and resumeFrom */
 export async function openRun(init: OpenRunInit): Promise<OpenRun> {
-  const { config, mixture, clock, requiredBytes, allowMixtureChange } = init;
-  const wallMs = clock.wallMs();
+  const { config, mixture, clock, allowMixtureChange } = init;
   const startInit: StartInit = { config, mixture, allowMixtureChange };
   const target = init.resume === undefined ? undefined : await resolveResume(init.resume);
   const configText = stringify(config);
-  // What cannot be resumed is refused before a new folder is made for it.
+  // A checkpoint that cannot be resumed is refused before a new folder is made for it.
   const fromCheckpoint =
-    target?.kind === 'checkpoint' ? await startFromCheckpoint(target.checkpointFolder, startInit) : undefined;
-  const folder =
-    target?.kind === 'run'
-      ? await openRunFolder(target.runFolder, wallMs, requiredBytes)
-      : await createRunFolder({
-          runsFolder: 'runs',
-          name: config.name,
-          wallMs,
-          configText,
-          requiredBytes,
-          ...(init.runDir === undefined ? {} : { folder: init.runDir }),
-        });
+    target?.kind === 'checkpoint'
+      ? await startFromCheckpoint(target.checkpointFolder, startInit, { kind: 'checkpoint' })
+      : undefined;
+  const folder = await openFolder(init, target, configText);
   const signal = AbortSignal.any([init.signal, folder.lock.lost]);
-  const room = new RoomOnDisk({ folder: folder.folder, clock, signal });
+  const diskSpace = new DiskSpace({ folder: folder.folder, clock, signal });
   let journal: Journal | undefined;
   try {
-    if (folder.lock.takenOver !== undefined) await fenceOff(folder);
-    const opened = await Journal.open(folder.journal, { room });
+    if (folder.lock.takenOver !== undefined) await disownFiles(folder);
+    const opened = await Journal.open(folder.journal, { diskSpace });
     journal = opened.journal;
+    const { state } = journal;
     const notes = [...folder.notes];
     const { torn } = opened.replay;
     if (torn !== undefined)
       notes.push(`cut ${torn.bytes} torn bytes off line ${torn.line} of the journal: ${torn.reason}`);
-    const journalled = journal.state.rateChanges;
-    const saved = fromCheckpoint ?? (await startInFolder(folder, { ...startInit, journalled }, notes));
-    const { goOnAt = journal.state.step } = init;
-    const isChanged = allowMixtureChange && !isSamePlan(journal.state, startInit);
-    const isHeld = target?.kind === 'run' && goOnAt !== 'checkpoint' && !isChanged;
-    const before = isHeld ? openGeneration(journal.state) : undefined;
-    const start = before === undefined ? saved : await goOnFrom(saved, journal.state, goOnAt as number, startInit);
+    const saved = fromCheckpoint ?? (await startInFolder(folder, startInit, state.rateChanges, notes));
+    const isChanged = allowMixtureChange && !hasSamePlan(state, startInit);
+    const point: ResumePoint =
+      target?.kind !== 'run' || isChanged ? { kind: 'newest-checkpoint' } : (init.resumeAt ?? { kind: 'journal' });
+    const { start, before } = await resumeFrom(point, saved, state, startInit);
     notes.push(...start.notes);
     if (target?.kind === 'run') await replaceFile(folder.config, configText);
-    const epoch = journal.state.epoch + 1;
-    const runId = journal.state.opened?.runId ?? randomUUID();
-    // Before the journal opens the new epoch: the newest segment is then of the epoch it opened last.
+    const epoch = state.epoch + 1;
+    const runId = state.opened?.runId ?? randomUUID();
+    // Before the journal opens the new epoch: until then the newest segment is of the epoch opened last.
     const { ledger, notes: ledgerNotes } = await LedgerWriter.open({
       folder: folder.ledger,
       epoch,
@@ -119,8 +105,8 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       mixtureHash: mixture.hash,
       tasks: mixture.tasks,
       start: sessionStart(start, mixture.tasks.length),
-      committed: { epoch: journal.state.epoch, step: journal.state.step },
-      room,
+      committed: { epoch: state.epoch, step: state.step },
+      diskSpace,
     });
     notes.push(...ledgerNotes);
     await journal.append({
@@ -134,9 +120,9 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       ...(before === undefined ? {} : { goesOn: true as const }),
       ...(start.checkpoint?.step === start.step ? { fromCheckpoint: start.checkpoint.path } : {}),
     });
-    // A new folder does not know the changes of the run it goes on from; a changed mixture begins with one of its own.
+    // A new folder does not have the changes of the run before; a changed mixture begins with a change of its own.
     for (const change of start.rateChanges)
-      if (!journalled.some((known) => isDeepStrictEqual(known, change)))
+      if (!state.rateChanges.some((known) => isDeepStrictEqual(known, change)))
         await journal.append({ kind: 'rates-changed', epoch, ...change, reason: 'as the run goes on' });
     const held = journal;
     const close = async (): Promise<void> => {
@@ -147,7 +133,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
         await folder.lock.release();
       }
     };
-    return { folder, journal, ledger, room, runId, epoch, start, before, notes, close };
+    return { folder, journal, ledger, diskSpace, runId, epoch, start, before, notes, close };
   } catch (error) {
     await journal?.close();
     await folder.lock.release();
@@ -155,22 +141,37 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
   }
 }
 
-/** The newest valid checkpoint of a run folder, or the beginning where it has none. */
-async function startInFolder(folder: RunFolder, init: StartInit, notes: string[]): Promise<StartingPoint> {
-  const { latest, skipped } = await findLatestCheckpoint(folder.folder);
-  for (const { path, reason } of skipped) notes.push(`skipped ${path}: ${reason}`);
-  return latest === undefined ? startFromScratch(init) : startFromCheckpoint(latest.path, init);
+function openFolder(
+  { config, clock, requiredBytes, runDir }: OpenRunInit,
+  target: ResumeTarget | undefined,
+  configText: string,
+): Promise<RunFolder> {
+  const wallMs = clock.wallMs();
+  if (target?.kind === 'run') return openRunFolder(target.runFolder, wallMs, requiredBytes);
+  const place = { runsFolder: 'runs', ...(runDir === undefined ? {} : { folder: runDir }) };
+  return createRunFolder({ ...place, name: config.name, wallMs, configText, requiredBytes });
 }
 
-// FOLDED open-run.ts
-/**
- * A lock that was taken over: its owner may only have been frozen, with journal and ledger open. From here on it writes to files without a
- * name.
- */
+/** The newest valid checkpoint of a run folder, or the beginning where it has none. */
+async function startInFolder(
+  folder: RunFolder,
+  init: StartInit,
+  changes: readonly RateChange[],
+  notes: string[],
+): Promise<StartingPoint> {
+  const { latest, skipped } = await findLatestCheckpoint(folder.folder);
+  for (const { path, reason } of skipped) notes.push(`skipped ${path}: ${reason}`);
+  if (latest === undefined) return startFromScratch(init, changes);
+  return startFromCheckpoint(latest.path, init, { kind: 'journal', changes });
+}
 
-/** @throws PATH_UNUSABLE, DISK_FULL */
-export async function fenceOff({ journal, ledger }: RunPaths): Promise<void> {
-  // In this order: a step comes into the ledger before it is committed, so no commit is without its step, whenever the owner wakes.
+/**
+ * After a lock was taken over its former owner may only have been frozen, with journal and ledger open. Moves their content to new files: the
+ * former owner then writes to files without a name.
+ * @throws PATH_UNUSABLE, DISK_FULL
+ */
+async function disownFiles({ journal, ledger }: RunPaths): Promise<void> {
+  // In this order: the ledger has a step before the journal does, so no commit is without its step, whenever the former owner wakes.
   await disownFile(journal);
   const newest = (await listSegments(ledger)).at(-1);
   if (newest !== undefined) await disownFile(newest.path);

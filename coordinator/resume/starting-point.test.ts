@@ -11,7 +11,7 @@ import type { RunRecord } from '../../shared/checkpoint/run-record.ts';
 import { checkConfig, numericsHash } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { planConfigOf } from '../deal/plan-config.ts';
-import { startFromCheckpoint, startFromScratch } from './starting-point.ts';
+import { startFromCheckpoint, startFromScratch, type LaterChanges } from './starting-point.ts';
 import type { RateChange } from '../deal/rate-changes.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-start-'));
@@ -48,6 +48,7 @@ function configOf(mixture: object = {}): RunConfig {
 
 const BEFORE = mixtureOf({ a: 40, b: 30, c: 20 });
 const CHANGE: RateChange = { window: 1, firstStep: 3, rates: { a: 10, b: 5 }, denoisingRatio: 0 };
+const OF_CHECKPOINT: LaterChanges = { kind: 'checkpoint' };
 let numCheckpoints = 0;
 
 /** A checkpoint after some rows of the plan. */
@@ -68,41 +69,52 @@ async function checkpointOf(changes: readonly RateChange[] = [], facts: Partial<
 }
 
 describe('where a run starts', () => {
-  test('a checkpoint of the same mixture goes on at its cursor, with its changes of rates', async () => {
+  test('a checkpoint of the same mixture continues at its cursor, with its changes of rates', async () => {
     const { path, cursor, config } = await checkpointOf([CHANGE]);
-    const start = await startFromCheckpoint(path, { config, mixture: BEFORE, allowMixtureChange: false });
+    const start = await startFromCheckpoint(
+      path,
+      { config, mixture: BEFORE, allowMixtureChange: false },
+      OF_CHECKPOINT,
+    );
     assert.deepEqual(start.cursor, cursor);
     assert.deepEqual([start.step, start.rateChanges, start.notes], [9, [CHANGE], []]);
     assert.ok(new Planner(planConfigOf(config, BEFORE, start.rateChanges), BEFORE.tasks, start.cursor));
   });
 
-  test('what the journal knows of later windows is added; what it holds of earlier ones is the checkpoint’s', async () => {
+  test('changes of later windows come from the journal, those of earlier ones from the checkpoint', async () => {
     const { path, cursor, config } = await checkpointOf([CHANGE]);
     const later: RateChange = { ...CHANGE, window: cursor.window + 2, rates: { c: 1 } };
     const other: RateChange = { ...CHANGE, window: 0, rates: { c: 9 } };
-    const init = { config, mixture: BEFORE, allowMixtureChange: false, journalled: [other, later] };
-    assert.deepEqual((await startFromCheckpoint(path, init)).rateChanges, [CHANGE, later]);
+    const init = { config, mixture: BEFORE, allowMixtureChange: false };
+    const start = await startFromCheckpoint(path, init, { kind: 'journal', changes: [other, later] });
+    assert.deepEqual(start.rateChanges, [CHANGE, later]);
+    const withoutJournal = await startFromCheckpoint(path, init, { kind: 'journal', changes: [] });
+    assert.deepEqual(withoutJournal.rateChanges, [CHANGE]);
   });
 
-  test('a changed mixture is refused with a table of what changed', async () => {
+  test('a changed mixture is refused with a table of the changes', async () => {
     const { path, config } = await checkpointOf();
     const mixture = mixtureOf({ b: 30, c: 21, new: 5 }, 'ab'.repeat(32));
-    await assert.rejects(startFromCheckpoint(path, { config, mixture, allowMixtureChange: false }), (error: Error) => {
-      assert.match(error.message, /^ {2}resized +c +20 → 21 examples$/mu);
-      assert.match(error.message, /^ {2}added +new +5 examples$/mu);
-      assert.match(error.message, /^ {2}removed +a +40 examples$/mu);
-      assert.match(error.message, /^ {2}1 of 3 tasks keep name and size$/mu);
-      assert.match(error.message, /--allow-mixture-change/u);
-      assert.equal((error as { code?: string }).code, 'MIXTURE_MISMATCH');
-      return true;
-    });
+    await assert.rejects(
+      startFromCheckpoint(path, { config, mixture, allowMixtureChange: false }, OF_CHECKPOINT),
+      (error: Error) => {
+        assert.match(error.message, /^ {2}resized +c +20 → 21 examples$/mu);
+        assert.match(error.message, /^ {2}added +new +5 examples$/mu);
+        assert.match(error.message, /^ {2}removed +a +40 examples$/mu);
+        assert.match(error.message, /^ {2}1 of 3 tasks keep name and size$/mu);
+        assert.match(error.message, /--allow-mixture-change/u);
+        assert.equal((error as { code?: string }).code, 'MIXTURE_MISMATCH');
+        return true;
+      },
+    );
   });
 
-  test('confirmed, tasks that did not change go on, and the rates asked for last still hold', async () => {
+  test('after confirmation unchanged tasks continue, and the rates of the last request still hold', async () => {
     const { path, cursor, config } = await checkpointOf([CHANGE]);
     const mixture = mixtureOf({ b: 30, new: 5 }, 'ab'.repeat(32));
-    const journalled = [CHANGE, { ...CHANGE, window: 30, rates: { a: 1, b: 60 } }];
-    const start = await startFromCheckpoint(path, { config, mixture, allowMixtureChange: true, journalled });
+    const changes = [CHANGE, { ...CHANGE, window: 30, rates: { a: 1, b: 60 } }];
+    const init = { config, mixture, allowMixtureChange: true };
+    const start = await startFromCheckpoint(path, init, { kind: 'journal', changes });
     assert.deepEqual(start.rateChanges, [
       { window: cursor.window + 1, firstStep: 10, rates: { b: 60 }, denoisingRatio: 0 },
     ]);
@@ -114,39 +126,42 @@ describe('where a run starts', () => {
     assert.ok(Math.abs(planner.cursor().tasks[0]!.share - 60 / 65) < 1e-12);
   });
 
-  test('texts that changed under the same names and sizes are a changed mixture too', async () => {
+  test('changed texts of the same names and sizes are a changed mixture too', async () => {
     const { path, config } = await checkpointOf();
     const mixture = mixtureOf({ a: 40, b: 30, c: 20 }, 'ab'.repeat(32));
-    const start = startFromCheckpoint(path, { config, mixture, allowMixtureChange: false });
+    const start = startFromCheckpoint(path, { config, mixture, allowMixtureChange: false }, OF_CHECKPOINT);
     await assert.rejects(start, { code: 'MIXTURE_MISMATCH', message: /texts, templates .* differ/u });
   });
 
-  test('other rates in the configuration are refused, and confirmed they hold in place of those of the run', async () => {
+  test('other rates in the configuration are refused; after confirmation they replace those of the run', async () => {
     const { path } = await checkpointOf([CHANGE]);
     const init = { config: configOf({ rates: { c: 7 } }), mixture: BEFORE };
-    await assert.rejects(startFromCheckpoint(path, { ...init, allowMixtureChange: false }), {
+    await assert.rejects(startFromCheckpoint(path, { ...init, allowMixtureChange: false }, OF_CHECKPOINT), {
       code: 'CHECKPOINT_MISMATCH',
       message: /mixture\.rates\.c: undefined → 7.*--allow-mixture-change/u,
     });
-    const start = await startFromCheckpoint(path, { ...init, allowMixtureChange: true });
+    const start = await startFromCheckpoint(path, { ...init, allowMixtureChange: true }, OF_CHECKPOINT);
     assert.deepEqual(start.rateChanges[0]?.rates, { c: 7 });
   });
 
   test('another tokenizer or another model is refused even if the mixture may change', async () => {
     const { path, config } = await checkpointOf();
     const mixture = mixtureOf({ a: 40 }, 'ab'.repeat(32), '01'.repeat(32));
-    await assert.rejects(startFromCheckpoint(path, { config, mixture, allowMixtureChange: true }), {
+    await assert.rejects(startFromCheckpoint(path, { config, mixture, allowMixtureChange: true }, OF_CHECKPOINT), {
       code: 'MIXTURE_MISMATCH',
       message: /another one: prepare with that of the checkpoint/u,
     });
     const other = { ...config, seed: 2 };
-    await assert.rejects(startFromCheckpoint(path, { config: other, mixture: BEFORE, allowMixtureChange: true }), {
-      code: 'CHECKPOINT_MISMATCH',
-      message: /seed: 1 → 2/u,
-    });
+    await assert.rejects(
+      startFromCheckpoint(path, { config: other, mixture: BEFORE, allowMixtureChange: true }, OF_CHECKPOINT),
+      {
+        code: 'CHECKPOINT_MISMATCH',
+        message: /seed: 1 → 2/u,
+      },
+    );
   });
 
-  test('the cursor of an earlier version is refused by its name, one that is none as damage', async () => {
+  test('the cursor of an earlier version is refused with its version, an invalid one as damage', async () => {
     const { config } = await checkpointOf();
     for (const [cursor, code, message] of [
       [
@@ -157,14 +172,14 @@ describe('where a run starts', () => {
       [{ version: 2, window: 0 }, 'CHECKPOINT_CORRUPT', /no place in a mixture plan/u],
     ] as const) {
       const { path } = await checkpointOf([], { cursor: JSON.parse(JSON.stringify(cursor)) as RunRecord['cursor'] });
-      const start = startFromCheckpoint(path, { config, mixture: BEFORE, allowMixtureChange: true });
+      const start = startFromCheckpoint(path, { config, mixture: BEFORE, allowMixtureChange: true }, OF_CHECKPOINT);
       await assert.rejects(start, { code, message });
     }
   });
 
-  test('a run without a checkpoint begins with the journalled changes, as far as the mixture has the tasks', () => {
+  test('a run without a checkpoint starts with the changes of its journal, for the tasks that the mixture has', () => {
     const change = { ...CHANGE, rates: { a: 3, gone: 4 } };
-    const init = { config: configOf(), mixture: BEFORE, allowMixtureChange: false, journalled: [change] };
-    assert.deepEqual(startFromScratch(init), { step: 0, rateChanges: [{ ...CHANGE, rates: { a: 3 } }], notes: [] });
+    const start = startFromScratch({ config: configOf(), mixture: BEFORE }, [change]);
+    assert.deepEqual(start, { step: 0, rateChanges: [{ ...CHANGE, rates: { a: 3 } }], notes: [] });
   });
 });

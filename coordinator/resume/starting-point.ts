@@ -1,16 +1,16 @@
 /**
- * Where training starts: a checkpoint that fits configuration and prepared mixture, or one that is carried to a changed mixture because
- * the user said so.
+ * Where training starts: at the beginning, at a checkpoint that fits configuration and prepared mixture, or at one that is carried to a
+ * changed mixture after the user confirmed it.
  *
- * Definition: the mixture has changed where tasks, sizes, texts or templates have (the hash of the prepared mixture) or settings under
- * `mixture` that decide the order have. It is never carried to another tokenizer: the ids would mean other words.
+ * Definition: the mixture has changed where tasks, sizes, texts or templates have (the hash of the prepared mixture), or where settings under
+ * `mixture` that decide the order have. A checkpoint is never carried to another tokenizer: the ids would mean other words.
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { carriedWindow, carryCursor, compareTasks, type TaskChange } from '../../mixture/plan/carry-cursor.ts';
 import type { PlanCursor } from '../../mixture/plan/planner.ts';
 import { readCheckpoint } from '../../shared/checkpoint/read.ts';
 import type { RunRecord } from '../../shared/checkpoint/run-record.ts';
-import { checkConfig, numericsHash } from '../../shared/config/load-config.ts';
+import { checkConfig, numericsHash, numericsOf } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { planConfigOf } from '../deal/plan-config.ts';
@@ -19,43 +19,55 @@ import { runCursorSchema, settingsAt, type RateChange, type RunCursor } from '..
 export interface StartingPoint {
   /** Updates already applied. */
   readonly step: number;
+  /** Absent: the beginning of the plan. */
   readonly cursor?: PlanCursor;
-  /** Changes of rates that the plan goes on with. */
+  /** Changes of rates that the plan continues with. */
   readonly rateChanges: readonly RateChange[];
-  /** The newest checkpoint; of an earlier step where only workers hold the state of `step`. */
+  /** The newest checkpoint; of an earlier step where only workers hold the state of `step`. Absent: the seed. */
   readonly checkpoint?: {
     readonly step: number;
     readonly path: string;
     readonly paramDigest: string;
     readonly engineFingerprint: string;
   };
-  /** Sentences to log: what the mixture changed in. */
+  /** Sentences to log: how the mixture has changed. */
   readonly notes: readonly string[];
 }
 
 export interface StartInit {
   readonly config: RunConfig;
   readonly mixture: PreparedMixture;
-  /** The user has confirmed that the mixture may be another one than the checkpoint's. */
+  /** The user has confirmed that the mixture may differ from the checkpoint's. */
   readonly allowMixtureChange: boolean;
-  /** Changes of rates in the journal of the run folder that goes on; undefined where a new one begins. */
-  readonly journalled?: readonly RateChange[];
 }
 
-/** The start of a run without a checkpoint. */
-export function startFromScratch({ config, mixture, journalled = [] }: StartInit): StartingPoint {
-  const rateChanges = journalled.map((change) => keepKnown(change, mixture));
+/** Changes of rates after the window of a checkpoint. */
+export type LaterChanges =
+  /** Those of the run folder that continues: requests after the checkpoint are in its journal. */
+  | { readonly kind: 'journal'; readonly changes: readonly RateChange[] }
+  /** A new run folder knows those of the checkpoint only. */
+  | { readonly kind: 'checkpoint' };
+
+/** The start of a run without a checkpoint. @param changes of rates in its journal */
+export function startFromScratch(
+  { config, mixture }: Pick<StartInit, 'config' | 'mixture'>,
+  changes: readonly RateChange[] = [],
+): StartingPoint {
+  const rateChanges = changes.map((change) => keepKnown(change, mixture));
   planConfigOf(config, mixture, rateChanges);
   return { step: 0, rateChanges, notes: [] };
 }
 
 /**
- * The start from a checkpoint, every byte of which is verified.
- * @throws CHECKPOINT_CORRUPT, CHECKPOINT_MISMATCH for one of another configuration or version, MIXTURE_MISMATCH with the table of what
- *   changed where the mixture did and that was not confirmed, or where the tokenizer did
+ * The start from a checkpoint, whose every byte is verified.
+ * @throws CHECKPOINT_CORRUPT; CHECKPOINT_MISMATCH for another configuration or version; MIXTURE_MISMATCH with the table of changes where the
+ *   mixture has changed without confirmation, and for another tokenizer
  */
-export async function startFromCheckpoint(path: string, init: StartInit): Promise<StartingPoint> {
-  const { config, mixture, allowMixtureChange, journalled } = init;
+export async function startFromCheckpoint(
+  path: string,
+  { config, mixture, allowMixtureChange }: StartInit,
+  later: LaterChanges,
+): Promise<StartingPoint> {
   const { run } = await readCheckpoint(path);
   const cursor = readCursor(path, run);
   const before = configOfRun(path, run);
@@ -63,9 +75,11 @@ export async function startFromCheckpoint(path: string, init: StartInit): Promis
   const hasOtherRates = numericsHash(before) !== numericsHash(config);
   const { step, paramDigest, engineFingerprint } = run;
   const checkpoint = { step, path, paramDigest, engineFingerprint };
-  // The journal knows what was asked for after the checkpoint.
-  const later = (journalled ?? cursor.rateChanges).filter(({ window }) => window > cursor.window);
-  const rateChanges = [...cursor.rateChanges.filter(({ window }) => window <= cursor.window), ...later];
+  const laterChanges = later.kind === 'journal' ? later.changes : cursor.rateChanges;
+  const rateChanges = [
+    ...cursor.rateChanges.filter(({ window }) => window <= cursor.window),
+    ...laterChanges.filter(({ window }) => window > cursor.window),
+  ];
   if (run.mixtureHash === mixture.hash && !hasOtherRates) return { step, cursor, rateChanges, checkpoint, notes: [] };
 
   const changes = compareTasks(cursor.tasks, mixture.tasks);
@@ -73,26 +87,26 @@ export async function startFromCheckpoint(path: string, init: StartInit): Promis
   if (run.tokenizerHash !== mixture.tokenizer.hash)
     throw new TrainerError(
       'MIXTURE_MISMATCH',
-      `${path}: expected a mixture prepared with the tokenizer ${run.tokenizerHash ?? 'of the checkpoint'}, found ${mixture.tokenizer.hash} in ${mixture.folder}; a model cannot go on with another one: prepare with that of the checkpoint folder`,
+      `${path}: expected a mixture prepared with the tokenizer ${run.tokenizerHash ?? 'of the checkpoint'}, found ${mixture.tokenizer.hash} in ${mixture.folder}; a model cannot continue with another one: prepare with that of the checkpoint folder`,
     );
   if (!allowMixtureChange)
     throw new TrainerError(
       'MIXTURE_MISMATCH',
       `${path}: expected prepared mixture ${run.mixtureHash}, found ${mixture.hash} in ${mixture.folder}:\n${table}` +
-        'Restore the sources, templates and settings it was prepared from, or go on with the changed mixture by --allow-mixture-change: ' +
-        'tasks of the same name and size go on where they were in their epoch, others begin a new one.',
+        'Restore the sources, templates and settings it was prepared from, or continue with the changed mixture by --allow-mixture-change: ' +
+        'tasks of the same name and size continue where they were in their epoch, others begin a new one.',
     );
-  // Rates asked for while the run went on still hold, unless the configuration now says others.
+  // Rates that were changed during training still hold, unless the configuration has other ones now.
   const settings = hasOtherRates ? config.mixture : settingsAt(config.mixture, rateChanges, Infinity);
   const window = carriedWindow(cursor);
   const { rates, denoisingRatio } = settings;
   const change = keepKnown({ window, firstStep: step + 1, rates, denoisingRatio }, mixture);
   const carried = carryCursor(cursor, planConfigOf(config, mixture, [change]), mixture.tasks);
-  const note = `the mixture has changed and goes on with window ${window} of its plan, as --allow-mixture-change said:\n${table}`;
+  const note = `the mixture has changed and continues with window ${window} of its plan, by --allow-mixture-change:\n${table}`;
   return { step, cursor: carried, rateChanges: [change], checkpoint, notes: [note] };
 }
 
-/** The place in the mixture of a checkpoint. @throws CHECKPOINT_MISMATCH for one of an earlier version, CHECKPOINT_CORRUPT */
+/** The place of a checkpoint in its mixture plan. @throws CHECKPOINT_MISMATCH for one of an earlier version, CHECKPOINT_CORRUPT */
 export function readCursor(path: string, run: RunRecord): RunCursor {
   const cursor = runCursorSchema.safeParse(run.cursor);
   if (cursor.success) return cursor.data;
@@ -119,7 +133,7 @@ function configOfRun(path: string, run: RunRecord): RunConfig {
   }
 }
 
-/** Rates of tasks that the mixture still has. */
+/** Only the rates of tasks that the mixture still has. */
 function keepKnown(change: RateChange, { taskNames }: PreparedMixture): RateChange {
   const known = Object.entries(change.rates).filter(([name]) => taskNames.includes(name));
   return { ...change, rates: Object.fromEntries(known) };
@@ -129,35 +143,14 @@ function keepKnown(change: RateChange, { taskNames }: PreparedMixture): RateChan
 function checkFits(path: string, before: RunConfig, config: RunConfig, allowMixtureChange: boolean): void {
   const comparable = allowMixtureChange ? { ...before, mixture: config.mixture } : before;
   if (numericsHash(comparable) === numericsHash(config)) return;
-  const differences = listDifferences(comparable, config).filter(
-    (difference) => !FREE_FIELDS.some((field) => difference.startsWith(field)),
-  );
+  const differences = listDifferences(numericsOf(comparable), numericsOf(config));
   const isRates = differences.some((difference) => difference.startsWith('mixture.'));
   throw new TrainerError(
     'CHECKPOINT_MISMATCH',
-    `${path} was trained with another configuration (${differences.slice(0, 8).join('; ')}); to go on bit for bit these must be as they were` +
-      (isRates ? '; to go on with another mixture all the same, add --allow-mixture-change' : ''),
+    `${path} was trained with another configuration (${differences.slice(0, 8).join('; ')}); to continue bit for bit these must be as they were` +
+      (isRates ? '; to continue with another mixture all the same, add --allow-mixture-change' : ''),
   );
 }
-
-/** Sections that may change between sessions of a run without changing its bits. */
-const FREE_FIELDS = [
-  'name',
-  'cluster.',
-  'feed.',
-  'collective.',
-  'checkpoint.',
-  'compute.',
-  'training.steps',
-  'training.proveEverySteps',
-  'training.onNonFinite',
-  // Which examples they are is compared by the hash of the prepared mixture.
-  'mixture.path',
-  'mixture.tokenizer',
-  'mixture.given',
-  'mixture.tasks',
-  'mixture.prepared',
-];
 
 /** `path: a → b` for each leaf that differs. */
 function listDifferences(before: unknown, after: unknown, path = ''): string[] {
@@ -168,7 +161,7 @@ function listDifferences(before: unknown, after: unknown, path = ''): string[] {
   return [...keys].flatMap((key) => listDifferences(before[key], after[key], path === '' ? key : `${path}.${key}`));
 }
 
-/** What changed, one line each, each ended. */
+/** One line for each change, each with its newline. */
 function describeChanges(
   changes: readonly TaskChange[],
   cursor: RunCursor,

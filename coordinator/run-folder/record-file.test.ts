@@ -1,4 +1,4 @@
-/** What a real full disk does not show: failures between write and fsync, and of the cut. Real ones: full-disk.test.ts. */
+/** Failures between write and fsync, and of the cut, which a real full disk does not produce. Real ones: testing/full-disk.test.ts. */
 import assert from 'node:assert/strict';
 import { mkdtemp, open, readFile, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,8 +17,8 @@ afterEach(() => mock.restoreAll());
 
 const systemError = (code: string) => Object.assign(new Error(code), { code });
 
-/** Again while the disk is full. */
-const untilThereIsRoom: KeepTrying = async (attempt) => {
+/** Repeats while the disk is full. */
+const repeatWhileFull: KeepTrying = async (attempt) => {
   for (;;)
     try {
       return await attempt();
@@ -27,7 +27,7 @@ const untilThereIsRoom: KeepTrying = async (attempt) => {
     }
 };
 
-async function createFile(keepTrying = untilThereIsRoom): Promise<{ file: RecordFile; handle: FileHandle }> {
+async function createFile(keepTrying = repeatWhileFull): Promise<{ file: RecordFile; handle: FileHandle }> {
   const path = join(folder, String(numFiles++));
   const handle = await open(path, 'a');
   const file = new RecordFile({ path, handle, bytes: 0, keepTrying });
@@ -35,7 +35,7 @@ async function createFile(keepTrying = untilThereIsRoom): Promise<{ file: Record
   return { file, handle };
 }
 
-/** The next calls of a method fail with these codes, one after the other; those after them are as ever. */
+/** The next calls of a method fail with these codes, one after the other; later ones succeed. */
 function failNext(handle: FileHandle, method: 'datasync' | 'truncate', codes: string[]): () => number {
   const original = handle[method].bind(handle);
   const mocked = mock.method(handle, method, async (length?: number) => {
@@ -46,7 +46,7 @@ function failNext(handle: FileHandle, method: 'datasync' | 'truncate', codes: st
   return () => mocked.mock.callCount();
 }
 
-/** As a disk does that has room for a part only. */
+/** The disk has space for half of the record. */
 function writeHalf(handle: FileHandle, times: number): void {
   const original = handle.appendFile.bind(handle);
   mock.method(handle, 'appendFile', async (bytes: Buffer) => {

@@ -1,20 +1,19 @@
 /**
- * A file that grows by whole records: each is on disk when its append resolves, and what could not be written whole is cut off again.
- * A full disk is waited for (room-on-disk.ts).
+ * An append-only file of whole records. Each record is on disk when its append resolves; a record that could not be written whole is cut off.
  *
- * Assumes a handle in append mode (so that a cut is not followed by a hole), one writer, one append at a time, and a disk that keeps
- * what fsync reported. A failed fsync may have lost what was written: the record is written again, never only synced again.
+ * Assumes a handle in append mode (so that a cut leaves no hole), one writer, one append at a time, and a disk that keeps what fsync reported.
+ * A failed fsync may have lost the data: the record is written again, never only synced again.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { toStorageError } from '../../shared/atomic-file.ts';
 
-/** Makes an attempt, and makes it again where that is of use. */
+/** Makes an attempt, and repeats it while the disk is full (disk-space.ts). */
 export type KeepTrying = <Result>(attempt: () => Promise<Result>) => Promise<Result>;
 
 export interface RecordFileInit {
   readonly path: string;
   readonly handle: FileHandle;
-  /** Bytes that are there, all of whole records. */
+  /** Length of the file, all of whole records. */
   readonly bytes: number;
   readonly keepTrying: KeepTrying;
 }
@@ -24,7 +23,7 @@ export class RecordFile {
   readonly #handle: FileHandle;
   readonly #keepTrying: KeepTrying;
   #bytes: number;
-  /** There may be more in the file than the whole records. */
+  /** The file may end with a part of a record. */
   #isTorn = false;
 
   constructor({ path, handle, bytes, keepTrying }: RecordFileInit) {
@@ -34,12 +33,12 @@ export class RecordFile {
     this.#keepTrying = keepTrying;
   }
 
-  /** Of the records that are on disk. */
+  /** Length of the records that are on disk. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** @returns resolves when the record is on disk @throws DISK_FULL, PATH_UNUSABLE; the file ends with the record before it then */
+  /** @returns resolves when the record is on disk @throws DISK_FULL, PATH_UNUSABLE; the file then ends with the record before */
   append(record: Buffer): Promise<void> {
     return this.#keepTrying(() => this.#write(record));
   }
@@ -57,7 +56,7 @@ export class RecordFile {
       this.#isTorn = false;
       this.#bytes += record.length;
     } catch (error) {
-      // If it cannot be cut off now, the next attempt or the next session does it: nobody was told that the record is there.
+      // If the cut fails now, the next attempt or the next session makes it: no caller was told that the record is there.
       await this.#cutOff().catch(() => undefined);
       throw toStorageError(error, 'append to', this.path);
     }

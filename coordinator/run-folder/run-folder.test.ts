@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from '
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createRunFolder, openRunFolder, readRunConfig, resolveResume, checkRoom } from './run-folder.ts';
+import { createRunFolder, openRunFolder, readRunConfig, resolveResume, checkFreeSpace } from './run-folder.ts';
 import { acquireRunLock, LEASE_MS } from './run-lock.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 23, 5, 5, 48);
@@ -40,7 +40,7 @@ describe('run folder', () => {
     for (const { lock } of runs) await lock.release();
   });
 
-  test('opening it again removes half-written and half-deleted checkpoints and says so', async () => {
+  test('opening it again removes unfinished and half-deleted checkpoints, and a note says so', async () => {
     const run = await create(await newRoot());
     await run.lock.release();
     for (const name of ['.writing-step-000012-e1-g2', '.removing-step-4', 'step-8'])
@@ -48,7 +48,7 @@ describe('run folder', () => {
     const again = await openRunFolder(run.folder, NOW_MS, 1);
     assert.deepEqual(await readdir(run.checkpoints), ['step-8']);
     assert.equal(again.notes.length, 2);
-    assert.match(again.notes[1] ?? '', /removed .*\.writing-step-000012-e1-g2, which a killed run left half done/);
+    assert.match(again.notes[1] ?? '', /removed .*\.writing-step-000012-e1-g2, which a killed run left unfinished/);
     await again.lock.release();
   });
 
@@ -64,11 +64,11 @@ describe('run folder', () => {
     await assert.rejects(openRunFolder(parent, NOW_MS, 1), { code: 'PATH_UNUSABLE', message: /no config\.yaml/ });
   });
 
-  test('a folder that takes no file is PATH_UNUSABLE before training', async () => {
-    await assert.rejects(checkRoom('/proc/self', 1), { code: 'PATH_UNUSABLE' });
+  test('a folder that cannot be written is PATH_UNUSABLE before training', async () => {
+    await assert.rejects(checkFreeSpace('/proc/self', 1), { code: 'PATH_UNUSABLE' });
   });
 
-  test('a disk without room for the checkpoints is DISK_FULL with the numbers, and the lock is given back', async () => {
+  test('a disk without space for the checkpoints is DISK_FULL with the numbers, and the lock is released', async () => {
     const parent = await newRoot();
     const init = { runsFolder: parent, name: 'big', wallMs: NOW_MS, configText: '', requiredBytes: 2 ** 60 };
     await assert.rejects(createRunFolder(init), {
@@ -80,7 +80,7 @@ describe('run folder', () => {
 });
 
 describe('resume target', () => {
-  test('a run folder goes on in that folder; a checkpoint folder starts a new one', async () => {
+  test('a run folder continues in that folder; a checkpoint folder starts a new one', async () => {
     const run = await create(await newRoot());
     await run.lock.release();
     assert.deepEqual(await resolveResume(run.folder), { kind: 'run', runFolder: run.folder });
@@ -90,7 +90,7 @@ describe('resume target', () => {
     assert.deepEqual(await resolveResume(checkpointFolder), { kind: 'checkpoint', checkpointFolder, step: 12 });
   });
 
-  test('anything else is PATH_UNUSABLE and says what was found', async () => {
+  test('any other path is PATH_UNUSABLE, and the message says what was found', async () => {
     const parent = await newRoot();
     await assert.rejects(resolveResume(parent), { code: 'PATH_UNUSABLE', message: /found a folder with neither/ });
     await assert.rejects(resolveResume(join(parent, 'nowhere')), { message: /found nothing there/ });
@@ -99,25 +99,22 @@ describe('resume target', () => {
   });
 });
 
-/** A real process that takes the lock of a folder and keeps it until it is killed. */
+/** A real process that acquires the lock of a folder and keeps it until it is killed. */
 async function lockInChild(folder: string) {
   const script = `
-    import { acquireRunLock } from './coordinator/run-folder/run-lock.ts';
+    import { acquireRunLock } from '${new URL('run-lock.ts', import.meta.url).href}';
     await acquireRunLock(process.argv[1], ${NOW_MS});
     process.stdout.write('locked');
     process.stdin.resume();`;
   const args = ['--import', 'tsx', '--input-type=module', '-e', script, folder];
-  const child = spawn(process.execPath, args, {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    cwd: join(import.meta.dirname, '..'),
-  });
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'], cwd: import.meta.dirname });
   const [said] = (await once(child.stdout, 'data')) as [Buffer];
   assert.equal(said.toString(), 'locked');
   return child;
 }
 
 describe('run lock', () => {
-  test('a second coordinator is refused with the owner named; when the owner is killed, the next takes over and says so', async () => {
+  test('a second coordinator is refused with the owner named; when the owner is killed, the next one takes over, and a note says so', async () => {
     const folder = await newRoot();
     const child = await lockInChild(folder);
     const owner = `process ${child.pid ?? 0} on ${hostname()}, started 2026-11-23T05:05:48.000Z`;
@@ -134,7 +131,7 @@ describe('run lock', () => {
     assert.deepEqual(await readdir(folder), []);
   });
 
-  test('of many that come at once exactly one gets it', async () => {
+  test('of many that lock at once exactly one succeeds', async () => {
     const folder = await newRoot();
     const results = await Promise.allSettled(Array.from({ length: 12 }, () => acquireRunLock(folder, NOW_MS)));
     const locks = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
@@ -175,7 +172,7 @@ describe('run lock', () => {
     await assert.rejects(acquireRunLock(folder, NOW_MS), { code: 'RUN_LOCKED', message: /on elsewhere/ });
   });
 
-  test('a lock file that is none of ours is left alone', async () => {
+  test('a lock file that exmix did not write is left alone', async () => {
     const folder = await newRoot();
     await writeFile(join(folder, 'lock'), 'precious');
     await assert.rejects(acquireRunLock(folder, NOW_MS), { code: 'PATH_UNUSABLE', message: /not a lock of exmix/ });
@@ -199,7 +196,7 @@ describe('run lock', () => {
     await lock.release();
   });
 
-  test('an owner whose lock was taken over hears of it, and does not remove the new one', async (context) => {
+  test('an owner whose lock was taken over gets the signal, and does not remove the new lock', async (context) => {
     context.mock.timers.enable({ apis: ['setInterval'] });
     const folder = await newRoot();
     const lock = await acquireRunLock(folder, NOW_MS);

@@ -1,24 +1,31 @@
 /**
- * The folder of a run, and the checks that must pass in it before any GPU works:
+ * The folder of a run, and the checks that must pass in it before a worker starts:
  *
- * | name                | what                                                  |
+ * | name                | content                                               |
  * |---------------------|-------------------------------------------------------|
  * | `config.yaml`       | the resolved configuration                            |
- * | `journal`           | the journal (journal.ts)                              |
+ * | `journal`           | the journal (journal/journal.ts)                      |
  * | `coordinator.jsonl` | the log                                               |
  * | `checkpoints/`      | `step-<n>` folders                                    |
- * | `ledger/`           | what each committed step trained on (ledger/)         |
- * | `lock`              | who coordinates the run now (run-lock.ts)             |
+ * | `ledger/`           | the examples of each committed step (ledger/)         |
+ * | `lock`              | the coordinator that owns the folder (run-lock.ts)    |
  */
-import { mkdir, open, readdir, readFile, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { removeLeftovers, replaceFile, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import {
+  removeLeftovers,
+  replaceFile,
+  syncFolder,
+  systemCode,
+  toStorageError,
+  withFile,
+} from '../../shared/atomic-file.ts';
 import { stepOfFolder, UNFINISHED_PREFIXES } from '../../shared/checkpoint/layout.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { acquireRunLock, type RunLock } from './run-lock.ts';
 
 export interface RunPaths {
-  /** Absolute, as the others. */
+  /** Absolute, as all paths here. */
   readonly folder: string;
   readonly config: string;
   readonly journal: string;
@@ -29,7 +36,7 @@ export interface RunPaths {
 
 export interface RunFolder extends RunPaths {
   readonly lock: RunLock;
-  /** Sentences to log: a lock that was taken over, half-written checkpoints that were removed. */
+  /** Sentences to log: a lock that was taken over, unfinished checkpoints that were removed. */
   readonly notes: readonly string[];
 }
 
@@ -46,22 +53,22 @@ export function runPaths(folder: string): RunPaths {
 }
 
 export interface CreateRunInit {
-  /** The folder to make; by default one named after run and time in `runsFolder`. */
+  /** A new or empty folder; default `<runsFolder>/<name>-<time>`. */
   readonly folder?: string;
-  /** Where run folders live, e.g. `runs`; made if missing. */
+  /** Parent of run folders, e.g. `runs`; made if missing. */
   readonly runsFolder: string;
   readonly name: string;
-  /** Wall-clock time, ms since 1970; becomes part of the folder's name. */
+  /** Wall-clock time, ms since 1970; part of the folder's name. */
   readonly wallMs: number;
   /** The resolved configuration, YAML. */
   readonly configText: string;
-  /** Room that the run needs at least, bytes: its checkpoints. */
+  /** Free space that the checkpoints need at least, bytes. */
   readonly requiredBytes: number;
 }
 
 /**
- * Makes the folder of a new run (by default `<runsFolder>/<name>-<time>`), locks it and checks that the run can live there.
- * @throws PATH_UNUSABLE, also where the given folder holds something already; DISK_FULL
+ * Makes the folder of a new run, locks it, and checks that it can be written and has the free space.
+ * @throws PATH_UNUSABLE, also where the given folder is not empty; DISK_FULL
  */
 export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
   const { runsFolder, name, wallMs, configText, requiredBytes } = init;
@@ -73,8 +80,8 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
   const folder =
     init.folder === undefined
       ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(wallMs)}`))
-      : await takeEmptyFolder(init.folder);
-  const run = await claim(runPaths(folder), wallMs, requiredBytes);
+      : await makeEmptyFolder(init.folder);
+  const run = await lockAndCheck(runPaths(folder), wallMs, requiredBytes);
   try {
     await replaceFile(run.config, configText);
     return run;
@@ -85,17 +92,17 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
 }
 
 /**
- * Opens the folder of an earlier run to go on in it: locks it, removes what a killed coordinator left half done.
+ * Opens the folder of an earlier run to continue it: locks it, and removes the unfinished checkpoints of a killed coordinator.
  * @throws RUN_LOCKED, PATH_UNUSABLE, DISK_FULL
  */
 export async function openRunFolder(folder: string, wallMs: number, requiredBytes: number): Promise<RunFolder> {
   const paths = runPaths(folder);
   if (!(await isFile(paths.config)))
     throw new TrainerError('PATH_UNUSABLE', `${paths.folder} is not a run folder: it has no config.yaml`);
-  return claim(paths, wallMs, requiredBytes);
+  return lockAndCheck(paths, wallMs, requiredBytes);
 }
 
-/** Whether a run was begun in a folder. */
+/** Whether the folder is that of a run. */
 export function isRunFolder(folder: string): Promise<boolean> {
   return isFile(runPaths(folder).config);
 }
@@ -114,9 +121,8 @@ export type ResumeTarget =
   | { readonly kind: 'checkpoint'; readonly checkpointFolder: string; readonly step: number };
 
 /**
- * What `--resume PATH` means: a run folder goes on in that folder from its newest valid checkpoint; a checkpoint folder is
- * where a new run folder starts from.
- * @throws PATH_UNUSABLE where the path is neither, saying what was looked for
+ * The meaning of `--resume PATH`: a run folder continues in that folder; a new run folder starts from a checkpoint folder.
+ * @throws PATH_UNUSABLE where the path is neither, with what was expected and found
  */
 export async function resolveResume(path: string): Promise<ResumeTarget> {
   const root = resolve(path);
@@ -138,20 +144,17 @@ export async function resolveResume(path: string): Promise<ResumeTarget> {
 }
 
 /**
- * Checks that a folder takes a file and that its disk has room.
+ * Checks that a file can be written in a folder, and that its disk has the free space.
  * @throws PATH_UNUSABLE, DISK_FULL with the numbers
  */
-export async function checkRoom(folder: string, requiredBytes: number): Promise<void> {
+export async function checkFreeSpace(folder: string, requiredBytes: number): Promise<void> {
   const probe = join(folder, `.probe-${process.pid}`);
   try {
-    const file = await open(probe, 'w');
-    try {
+    const write = async (file: FileHandle): Promise<void> => {
       await file.writeFile('exmix');
       await file.sync();
-    } finally {
-      await file.close();
-      await rm(probe, { force: true });
-    }
+    };
+    await withFile(probe, 'w', write).finally(() => rm(probe, { force: true }));
     const { bavail, bsize } = await statfs(folder);
     const freeBytes = bavail * bsize;
     if (freeBytes < requiredBytes)
@@ -165,13 +168,13 @@ export async function checkRoom(folder: string, requiredBytes: number): Promise<
   }
 }
 
-async function claim(paths: RunPaths, wallMs: number, requiredBytes: number): Promise<RunFolder> {
+async function lockAndCheck(paths: RunPaths, wallMs: number, requiredBytes: number): Promise<RunFolder> {
   const lock = await acquireRunLock(paths.folder, wallMs);
   try {
     await makeFolder(paths.checkpoints);
     const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);
-    await checkRoom(paths.checkpoints, requiredBytes);
-    const notes = removed.map((path) => `removed ${path}, which a killed run left half done`);
+    await checkFreeSpace(paths.checkpoints, requiredBytes);
+    const notes = removed.map((path) => `removed ${path}, which a killed run left unfinished`);
     if (lock.takenOver !== undefined) notes.unshift(lock.takenOver);
     return { ...paths, lock, notes };
   } catch (error) {
@@ -201,13 +204,13 @@ async function makeNewFolder(parent: string, base: string): Promise<string> {
   }
 }
 
-async function takeEmptyFolder(path: string): Promise<string> {
+async function makeEmptyFolder(path: string): Promise<string> {
   await makeFolder(path);
   const [found] = await readdir(path);
   if (found === undefined) return path;
   throw new TrainerError(
     'PATH_UNUSABLE',
-    `run folder ${path}: expected a new or empty folder, found ${found} in it; go on with that run by --resume, or give another folder`,
+    `run folder ${path}: expected a new or empty folder, found ${found} in it; continue that run with --resume, or give another folder`,
   );
 }
 

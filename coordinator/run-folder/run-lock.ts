@@ -1,24 +1,31 @@
 /**
  * One coordinator for a run folder: the file `lock` in it names the owner.
  *
- * The lock appears whole (written aside, then hard-linked). An owner is gone when its process is, or its machine was started
- * anew, or, on another host where processes cannot be seen, when it has not renewed the lock for `LEASE_MS`. Times are those of
- * the file system, so hosts' clocks need not agree. Assumes hard links and one clock for the file times (local disk, NFS, Lustre).
- * An owner that was only frozen for longer than the lease finds out by `lost`; until then the epoch fences its messages, and journal and
- * ledger are no longer the files that it has open (open-run.ts).
+ * The lock appears whole (written aside, then hard-linked). An owner is gone when its process is, or when its host was rebooted. On another
+ * host, whose processes are invisible, it is gone when it has not renewed the lock for `LEASE_MS`. Times are those of the file system, so
+ * the clocks of hosts need not agree. Assumes hard links and one clock for the file times (local disk, NFS, Lustre).
+ * An owner that was frozen for longer than the lease learns it by `lost`. Until then the epoch fences its messages, and the files it has
+ * open are no longer journal and ledger (open-run.ts).
  */
 import { randomUUID } from 'node:crypto';
-import { link, open, rename, rm, stat } from 'node:fs/promises';
+import { link, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { readIfThere, systemCode, syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import {
+  readIfThere,
+  systemCode,
+  syncFolder,
+  toStorageError,
+  writeNewFile,
+  withFile,
+} from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { ownIdentity, processIdentitySchema, whyGone } from '../../shared/process-identity.ts';
 
-/** A lock from another host that was not renewed for this long is stale. */
+/** A lock of another host is stale when it was not renewed for this long. */
 export const LEASE_MS = 60_000;
-/** The owner renews this often. */
+/** The owner renews its lock this often. */
 const RENEW_MS = 10_000;
 
 const ownerSchema = processIdentitySchema.extend({
@@ -31,17 +38,17 @@ export type LockOwner = z.output<typeof ownerSchema>;
 
 export interface RunLock {
   readonly owner: LockOwner;
-  /** The sentence to log where the lock of a dead owner was taken over. */
+  /** The sentence to log where the lock of a dead owner was taken over; absent where there was no lock. */
   readonly takenOver?: string;
-  /** Fires when the lock turns out to be somebody else's: stop at once and write nothing more. */
+  /** Fires when another coordinator has taken the lock over: stop at once and write nothing more. */
   readonly lost: AbortSignal;
-  /** Removes the lock if it still is ours. */
+  /** Removes the lock if it is still ours. */
   release(): Promise<void>;
 }
 
 /**
- * Takes the lock of a run folder, or fails at once.
- * @param wallMs now, ms since 1970; for the owner's start time
+ * Acquires the lock of a run folder, or fails at once.
+ * @param wallMs now, ms since 1970: the owner's start time
  * @throws RUN_LOCKED naming the owner; PATH_UNUSABLE, DISK_FULL
  */
 export async function acquireRunLock(runFolder: string, wallMs: number): Promise<RunLock> {
@@ -60,20 +67,20 @@ export async function acquireRunLock(runFolder: string, wallMs: number): Promise
       if (!(await tryLink(own, path))) throw locked(path, 'another coordinator was faster in taking over a stale lock');
     }
     await syncFolder(runFolder);
-    return holdLock(path, owner, takenOver);
+    return keepLock(path, owner, takenOver);
   } finally {
     await rm(own, { force: true });
   }
 }
 
-function holdLock(path: string, owner: LockOwner, takenOver: string | undefined): RunLock {
+function keepLock(path: string, owner: LockOwner, takenOver: string | undefined): RunLock {
   const lost = new AbortController();
   const isOurs = async () => (await readOwner(path))?.id === owner.id;
   const renew = async () => {
     if (await isOurs()) await touch(path);
     else lost.abort(new TrainerError('RUN_LOCKED', `${path} was taken over by another coordinator`));
   };
-  // A renewal that fails (a file server away for a moment) is made good by the next one; the lease is six of them.
+  // One failed renewal (a file server that is away for a moment) does no harm: the lease is six of them.
   const timer = setInterval(() => void renew().catch(() => undefined), RENEW_MS);
   timer.unref();
   return {
@@ -99,13 +106,13 @@ async function tryLink(own: string, path: string): Promise<boolean> {
 }
 
 /**
- * Moves a dead owner's lock out of the way.
- * @param own a file just written on the same file system: its time is the file system's now
- * @returns the sentence that says whose lock it was @throws RUN_LOCKED where the owner is alive
+ * Removes a dead owner's lock.
+ * @param own a file just written on the same file system: its time is the file system's time now
+ * @returns the sentence that names its owner @throws RUN_LOCKED where the owner is alive
  */
 async function removeStaleLock(path: string, own: string): Promise<string> {
   const owner = await readOwner(path);
-  if (owner === undefined) return 'the lock vanished while it was looked at';
+  if (owner === undefined) return 'the lock vanished while it was read';
   const ageMs = (await mtimeMs(own)) - (await mtimeMs(path));
   const death = whyDead(owner, ageMs);
   if (death === undefined)
@@ -121,7 +128,7 @@ async function removeStaleLock(path: string, own: string): Promise<string> {
   }
   const moved = await readOwner(aside);
   if (moved !== undefined && moved.id !== owner.id) {
-    // Another coordinator took over between the look and the move, and this is its lock: give it back.
+    // Another coordinator took over between the read and the rename, and this is its lock: restore it.
     await tryLink(aside, path);
     await rm(aside, { force: true });
     throw locked(path, `held by ${describeOwner(moved)}`);
@@ -130,7 +137,7 @@ async function removeStaleLock(path: string, own: string): Promise<string> {
   return `took over the lock of ${describeOwner(owner)}: ${death}`;
 }
 
-/** Why the owner cannot be alive; undefined where it is, or may be. */
+/** Why the owner cannot be alive; undefined where it may be. */
 function whyDead(owner: LockOwner, ageMs: number): string | undefined {
   if (owner.host !== hostname())
     return ageMs > LEASE_MS
@@ -139,33 +146,28 @@ function whyDead(owner: LockOwner, ageMs: number): string | undefined {
   return whyGone(owner);
 }
 
-/** undefined where there is no lock. @throws PATH_UNUSABLE for a lock that cannot be read or is none of ours */
+/** undefined where there is no lock. @throws PATH_UNUSABLE for a lock that cannot be read or that exmix did not write */
 async function readOwner(path: string): Promise<LockOwner | undefined> {
   const text = await readIfThere(path);
   if (text === undefined) return undefined;
   try {
     return ownerSchema.parse(JSON.parse(text));
   } catch (error) {
-    const message = `${path} is not a lock of exmix; look what it is, and remove it if no coordinator uses ${dirname(path)}`;
+    const message = `${path} is not a lock of exmix; check what it is, and remove it if no coordinator uses ${dirname(path)}`;
     throw new TrainerError('PATH_UNUSABLE', message, { cause: error });
   }
 }
 
-/** Sets the modification time to the file system's own now, which `utimes` cannot: writes the first byte as it is. */
+/** Sets the modification time to the file system's time, which `utimes` cannot do: writes the first byte unchanged. */
 async function touch(path: string): Promise<void> {
-  const file = await open(path, 'r+');
-  try {
-    await file.write('{', 0);
-  } finally {
-    await file.close();
-  }
+  await withFile(path, 'r+', (file) => file.write('{', 0));
 }
 
 async function mtimeMs(path: string): Promise<number> {
   try {
     return (await stat(path)).mtimeMs;
   } catch (error) {
-    throw toStorageError(error, 'look at', path);
+    throw toStorageError(error, 'read', path);
   }
 }
 

@@ -10,7 +10,7 @@ import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { ControlServer } from '../membership/control-server.ts';
 import { Journal, replayJournal } from '../journal/journal.ts';
-import { createDealer, type StepDeal, type StepDealer } from '../deal/step-dealer.ts';
+import { createDealer, type Deal, type StepDealer } from '../deal/step-dealer.ts';
 import { ratesRequestSchema, Steering } from './steering.ts';
 import type { RateChange } from '../deal/rate-changes.ts';
 import { steeringRoutes } from './steering-requests.ts';
@@ -44,7 +44,7 @@ const CONFIG = checkConfig(
 
 function dealerWith(
   rateChanges: readonly RateChange[],
-  at: { step: number; cursor?: StepDeal['cursor'] } = { step: 0 },
+  at: { step: number; cursor?: Deal['cursor'] } = { step: 0 },
 ): StepDealer {
   return createDealer({ config: CONFIG, mixture: { sizes: TASKS, tasks: TASKS } }, { rateChanges, ...at });
 }
@@ -65,12 +65,12 @@ async function start(context: TestContext) {
   return { folder, journal, records, log, dealer, steering, set };
 }
 
-async function deal(dealer: StepDealer, numSteps: number): Promise<StepDeal[]> {
-  const deals: StepDeal[] = [];
+async function deal(dealer: StepDealer, numSteps: number): Promise<Deal[]> {
+  const deals: Deal[] = [];
   while (deals.length < numSteps) deals.push(await dealer.deal());
   return deals;
 }
-const lanesOf = (deals: readonly StepDeal[]) => deals.map(({ lanes }) => lanes);
+const lanesOf = (deals: readonly Deal[]) => deals.map(({ lanes }) => lanes);
 
 describe('steering', () => {
   test('a change is in the journal, takes effect at the step that was said, and replayed it gives the same deals', async (context) => {
@@ -121,7 +121,7 @@ describe('steering', () => {
           const dealer = dealerWith([]);
           const init = { config: CONFIG, sizes: TASKS, tasks: TASKS, dealer, journal, epoch: 1, log: createLogger({}) };
           const steering = new Steering(init);
-          const deals: StepDeal[] = [];
+          const deals: Deal[] = [];
           for (const [numSteps, task, rate] of actions) {
             // Asked for while steps are dealt, as over the network.
             const changed = steering.change({ rates: { [task]: rate }, reason: '' }).catch((error: unknown) => error);

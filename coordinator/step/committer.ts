@@ -3,8 +3,8 @@ import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
-import { digestOf } from '../journal/committed-digests.ts';
-import type { DealtSteps } from '../deal/dealt-steps.ts';
+import { digestOf, type StepDigest } from '../journal/committed-digests.ts';
+import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { PastGeneration } from '../membership/generation.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { RecordStep } from './record-step.ts';
@@ -20,7 +20,7 @@ export interface CommitterInit {
   /** Where the epoch begins. */
   readonly step: number;
   readonly cursor: RunCursor;
-  readonly deals: DealtSteps;
+  readonly deals: UncommittedDeals;
   readonly journal: Pick<Journal, 'append' | 'state'>;
   /** Puts a step into the ledger, on disk. */
   readonly record: RecordStep;
@@ -92,7 +92,7 @@ export class Committer {
     const { deals, record, journal, clock, log, config, epoch, observers } = this.#init;
     const { step, loss, gradDigest } = summary;
     this.#compare(step, gradDigest);
-    const deal = deals.of(step)!;
+    const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(summary, deal, generation); // before the commit, so that no committed step is without it
     const place = { epoch, generation, step, cursor: journalCursor(cursor) };
@@ -119,8 +119,8 @@ export class Committer {
   async skip(reason: string, { generation }: PastGeneration): Promise<void> {
     const { deals, record, journal, log, epoch } = this.#init;
     const step = this.#step + 1;
-    this.#compare(step, null);
-    const deal = deals.of(step)!;
+    this.#compare(step, 'skipped');
+    const deal = deals.find(step)!;
     const { cursor } = deal;
     await record(undefined, deal, generation);
     await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
@@ -129,18 +129,18 @@ export class Committer {
   }
 
   #advance(step: number, cursor: RunCursor): void {
-    this.#init.deals.drop(step);
+    this.#init.deals.remove(step);
     this.#step = step;
     this.#cursor = cursor;
   }
 
-  /** @param gradDigest null: it is skipped @throws GRADIENT_DIVERGED */
-  #compare(step: number, gradDigest: number | null): void {
+  /** @throws GRADIENT_DIVERGED where the step was committed before with another digest */
+  #compare(step: number, gradDigest: StepDigest): void {
     const { digests, furthestStep } = this.#init.journal.state;
     const before = step > furthestStep ? undefined : digestOf(digests, step);
     if (before === undefined || before === gradDigest) return;
     const [expected, found] = [before, gradDigest].map((digest) =>
-      digest === null ? 'skipped' : formatDigest(digest),
+      digest === 'skipped' ? digest : formatDigest(digest),
     );
     throw new TrainerError(
       'GRADIENT_DIVERGED',

@@ -4,7 +4,7 @@
  * Assumption: a rank goes wrong by itself (a bit flips, a device computes wrongly), so what more than half of all ranks hold is right.
  * Where no such majority is, nobody can be told right from wrong: two ranks that differ are such a case.
  */
-import { nameRanks } from '../../shared/list-names.ts';
+import { listNames, listRanks } from '../../shared/list-names.ts';
 
 /** A sentence says so many digests. */
 const MAX_NAMED_GROUPS = 8;
@@ -50,14 +50,13 @@ export function judgeDigests(reports: readonly DigestReport[]): DigestVerdict {
     .sort((a, b) => b.ranks.length - a.ranks.length || a.ranks[0]! - b.ranks[0]!);
   const [largest, ...others] = groups;
   if (largest === undefined || others.length === 0) return { kind: 'agree' };
-  const named = groups.slice(0, MAX_NAMED_GROUPS).map(({ digest, ranks }) => `${digest} on ${nameRanks(ranks)}`);
-  const numMore = groups.length - named.length;
-  const held = [...named, ...(numMore > 0 ? [`${numMore} more`] : [])].join('; ');
+  const named = groups.map(({ digest, ranks }) => `${digest} on ${listRanks(ranks)}`);
+  const held = listNames(named, { most: MAX_NAMED_GROUPS, separator: '; ' });
   const share = `${largest.ranks.length} of ${reports.length} ranks`;
   if (2 * largest.ranks.length > reports.length) {
     const ranks = others.flatMap((group) => group.ranks).sort((a, b) => a - b);
     const verb = ranks.length === 1 ? 'is' : 'are';
-    const reason = `${nameRanks(ranks)} ${verb} wrong: ${largest.digest} is on ${share}, more than half (${held})`;
+    const reason = `${listRanks(ranks)} ${verb} wrong: ${largest.digest} is on ${share}, more than half (${held})`;
     return { kind: 'outliers', ranks, majority: largest.digest, reason };
   }
   const reason = `nobody can be told right from wrong: no digest is on more than half of the ranks, at most ${share} agree (${held})`;
@@ -87,6 +86,6 @@ export function judgeProofs(reports: readonly DigestReport[], expected: string |
   }
   const ranks = wrong.map(({ rank }) => rank);
   const verb = ranks.length === 1 ? 'is' : 'are';
-  const reason = `${nameRanks(ranks)} ${verb} wrong: expected ${expected}, the digest of the checkpoint (${found})`;
+  const reason = `${listRanks(ranks)} ${verb} wrong: expected ${expected}, the digest of the checkpoint (${found})`;
   return { kind: 'outliers', ranks, majority: expected, reason };
 }

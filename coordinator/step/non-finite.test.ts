@@ -12,22 +12,38 @@ const said = (step: number, losses: NotFiniteMessage['losses'] = []): NotFiniteM
   losses,
 });
 
-describe('NonFiniteSteps', () => {
+/** Steps 5 and 6 are open. */
+const OPEN = { committed: 4, dealt: 6 };
+
+describe('steps that are not finite', () => {
   test('waits until every rank has answered', () => {
     const steps = new NonFiniteSteps();
     assert.equal(steps.judge(5, 3, [0, 1, 2]).kind, 'none');
-    steps.take(0, said(5));
-    steps.take(2, said(5));
+    steps.receive(0, said(5), OPEN);
+    steps.receive(2, said(5), OPEN);
     assert.equal(steps.judge(5, 3, [0, 1, 2]).kind, 'none');
     assert.equal(steps.judge(6, 3, [0, 1, 2]).kind, 'none');
-    steps.take(1, said(5));
+    steps.receive(1, said(5), OPEN);
     assert.equal(steps.judge(5, 3, [0, 1, 2]).kind, 'all');
     assert.deepEqual([steps.hasSaid(1, 5), steps.hasSaid(1, 6)], [true, false]);
   });
 
+  test('rejects a step that is not open: nothing is kept of it', () => {
+    const steps = new NonFiniteSteps();
+    for (const step of [1, 4, 7, 1_000])
+      assert.throws(() => steps.receive(0, said(step), OPEN), {
+        code: 'MESSAGE_INVALID',
+        message: /steps are 5 to 6$/u,
+      });
+    assert.deepEqual(
+      [1, 4, 7, 1_000].filter((step) => steps.knows(step)),
+      [],
+    );
+  });
+
   test('tells where others have applied the step', () => {
     const steps = new NonFiniteSteps();
-    steps.take(2, said(5));
+    steps.receive(2, said(5), OPEN);
     const verdict = steps.judge(5, 3, [2]);
     assert.ok(verdict.kind === 'some');
     assert.deepEqual(verdict.ranks, [2]);

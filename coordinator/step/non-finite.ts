@@ -4,14 +4,16 @@
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
-import type { WorkerMessage } from '../../shared/protocol/messages.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { listNames } from '../../shared/list-names.ts';
+import type { MessageOf } from '../../shared/protocol/messages.ts';
 
 /** Examples that a sentence names. */
 const MAX_EXAMPLES = 8;
 /** Losses that a sentence names. */
 const MAX_LOSSES = 4;
 
-export type NotFiniteMessage = Extract<WorkerMessage, { kind: 'not-finite' }>;
+export type NotFiniteMessage = MessageOf<'not-finite'>;
 
 export type NonFiniteVerdict =
   /** Nobody has said so, or not all ranks have answered. */
@@ -24,7 +26,16 @@ export type NonFiniteVerdict =
 export class NonFiniteSteps {
   readonly #heard = new Map<number, Map<number, NotFiniteMessage>>();
 
-  take(rank: number, message: NotFiniteMessage): void {
+  /**
+   * @param last the steps that were committed and dealt last: those between are open
+   * @throws MESSAGE_INVALID for a step that is not open
+   */
+  receive(rank: number, message: NotFiniteMessage, last: { readonly committed: number; readonly dealt: number }): void {
+    if (message.step <= last.committed || message.step > last.dealt)
+      throw new TrainerError(
+        'MESSAGE_INVALID',
+        `rank ${rank}: the gradient of step ${message.step} is not finite, but the open steps are ${last.committed + 1} to ${last.dealt}`,
+      );
     const ofStep = this.#heard.get(message.step) ?? new Map<number, NotFiniteMessage>();
     this.#heard.set(message.step, ofStep.set(rank, message));
   }
@@ -94,10 +105,5 @@ export function describeNonFinite(
     .flat()
     .filter(({ task }) => bad.size === 0 || bad.has(task))
     .map(({ task, index }) => `${name(task)} ${index}`);
-  return `${head}; the first lane with a loss that is not finite is ${lane}: ${list(inLane, MAX_LOSSES)}; its examples: ${list(examples, MAX_EXAMPLES)}`;
-}
-
-function list(names: readonly string[], most: number): string {
-  const more = names.length - most;
-  return names.slice(0, most).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  return `${head}; the first lane with a loss that is not finite is ${lane}: ${listNames(inLane, { most: MAX_LOSSES })}; its examples: ${listNames(examples, { most: MAX_EXAMPLES })}`;
 }

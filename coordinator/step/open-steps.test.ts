@@ -30,16 +30,16 @@ function report(first: number, end: number, loss = (lane: number) => lane + 0.5,
 
 function openSteps(worldSize: number, numLanes = 4): OpenSteps {
   const made = new OpenSteps({ taskNames: TASKS, numLanes, worldSize });
-  made.deal(DEALT);
+  made.open(DEALT);
   return made;
 }
 
 describe('open steps', () => {
   test('a step is complete when every rank has reported, with means over target tokens', () => {
     const steps = openSteps(2);
-    assert.equal(steps.report(1, report(2, 4)), undefined);
+    assert.equal(steps.receive(1, report(2, 4)), undefined);
     assert.deepEqual(steps.missingRanks(5), [0]);
-    const summary = steps.report(0, report(0, 2));
+    const summary = steps.receive(0, report(0, 2));
     assert.ok(summary !== undefined);
     assert.equal(summary.loss, (0.5 + 1.5 + 2.5 + 3.5) / 8);
     assert.deepEqual(summary.taskLoss, { a: (0.5 + 2.5) / 4, b: (1.5 + 3.5) / 4 });
@@ -60,12 +60,12 @@ describe('open steps', () => {
         const loss = (lane: number) => values[lane]!;
         const dealt = { ...DEALT, targetTokens: 16 };
         const whole = new OpenSteps({ taskNames: TASKS, numLanes: 8, worldSize: 1 });
-        whole.deal(dealt);
-        const expected = whole.report(0, report(0, 8, loss));
+        whole.open(dealt);
+        const expected = whole.receive(0, report(0, 8, loss));
         const bounds = [0, ...unsorted.sort((a, b) => a - b), 8];
         const steps = new OpenSteps({ taskNames: TASKS, numLanes: 8, worldSize: bounds.length - 1 });
-        steps.deal(dealt);
-        const summaries = bounds.slice(1).map((end, rank) => steps.report(rank, report(bounds[rank]!, end, loss)));
+        steps.open(dealt);
+        const summaries = bounds.slice(1).map((end, rank) => steps.receive(rank, report(bounds[rank]!, end, loss)));
         const found = summaries.at(-1);
         assert.deepEqual(
           [found?.loss, found?.taskLoss, found?.zLoss],
@@ -78,17 +78,17 @@ describe('open steps', () => {
 
   test('one of three ranks with another gradient is named, and the gradient is that of the others', () => {
     const steps = openSteps(3);
-    steps.report(0, report(0, 1, undefined, 8));
-    steps.report(1, report(1, 2));
-    const reported = steps.report(2, report(2, 4));
+    steps.receive(0, report(0, 1, undefined, 8));
+    steps.receive(1, report(1, 2));
+    const reported = steps.receive(2, report(2, 4));
     assert.ok(reported?.verdict.kind === 'outliers');
     assert.deepEqual([reported.verdict.ranks, reported.gradDigest, steps.numOpen], [[0], 7, 0]);
   });
 
   test('where two ranks differ nobody is right, and the step stays open', () => {
     const steps = openSteps(2);
-    steps.report(0, report(0, 2));
-    const reported = steps.report(1, report(2, 4, undefined, 8));
+    steps.receive(0, report(0, 2));
+    const reported = steps.receive(1, report(2, 4, undefined, 8));
     assert.ok(reported?.verdict.kind === 'no-majority');
     assert.match(reported.verdict.reason, /00000007 on rank 0.*00000008 on rank 1/u);
     assert.equal(steps.numOpen, 1);
@@ -101,25 +101,28 @@ describe('open steps', () => {
       worldSize: 2,
       provesState: (step) => step === 5,
     });
-    steps.deal(DEALT);
-    assert.throws(() => steps.report(0, report(0, 2)), { code: 'MESSAGE_INVALID', message: /without the digest/u });
-    steps.report(0, { ...report(0, 2), paramDigest: 'aa' });
-    const reported = steps.report(1, { ...report(2, 4), paramDigest: 'bb' });
+    steps.open(DEALT);
+    assert.throws(() => steps.receive(0, report(0, 2)), { code: 'MESSAGE_INVALID', message: /without the digest/u });
+    steps.receive(0, { ...report(0, 2), paramDigest: 'aa' });
+    const reported = steps.receive(1, { ...report(2, 4), paramDigest: 'bb' });
     assert.equal(reported?.verdict.kind, 'no-majority');
   });
 
   for (const [rule, act] of [
-    ['a step that was not dealt', (steps: OpenSteps) => steps.report(0, { ...report(0, 2), step: 6 })],
-    ['a second report of a rank', (steps: OpenSteps) => (steps.report(0, report(0, 2)), steps.report(0, report(0, 2)))],
+    ['a step that was not dealt', (steps: OpenSteps) => steps.receive(0, { ...report(0, 2), step: 6 })],
+    [
+      'a second report of a rank',
+      (steps: OpenSteps) => (steps.receive(0, report(0, 2)), steps.receive(0, report(0, 2))),
+    ],
     [
       'a step before an earlier one',
-      (steps: OpenSteps) => (steps.deal({ ...DEALT, step: 6 }), steps.report(0, { ...report(0, 2), step: 6 })),
+      (steps: OpenSteps) => (steps.open({ ...DEALT, step: 6 }), steps.receive(0, { ...report(0, 2), step: 6 })),
     ],
-    ['a lane reported twice', (steps: OpenSteps) => (steps.report(0, report(0, 3)), steps.report(1, report(2, 4)))],
-    ['a lane nobody reported', (steps: OpenSteps) => (steps.report(0, report(0, 1)), steps.report(1, report(2, 4)))],
+    ['a lane reported twice', (steps: OpenSteps) => (steps.receive(0, report(0, 3)), steps.receive(1, report(2, 4)))],
+    ['a lane nobody reported', (steps: OpenSteps) => (steps.receive(0, report(0, 1)), steps.receive(1, report(2, 4)))],
     [
       'a lane that does not exist',
-      (steps: OpenSteps) => (steps.report(0, report(0, 2)), steps.report(1, report(2, 5))),
+      (steps: OpenSteps) => (steps.receive(0, report(0, 2)), steps.receive(1, report(2, 5))),
     ],
   ] as const) {
     test(`rejects ${rule}`, () => {
@@ -129,8 +132,8 @@ describe('open steps', () => {
 
   test('rejects target tokens that are not those dealt: the workers read another mixture', () => {
     const steps = new OpenSteps({ taskNames: TASKS, numLanes: 4, worldSize: 1 });
-    steps.deal({ ...DEALT, targetTokens: 9 });
-    assert.throws(() => steps.report(0, report(0, 4)), {
+    steps.open({ ...DEALT, targetTokens: 9 });
+    assert.throws(() => steps.receive(0, report(0, 4)), {
       code: 'MESSAGE_INVALID',
       message: /9 target tokens were dealt, 8/u,
     });
@@ -138,11 +141,11 @@ describe('open steps', () => {
 
   test('a step that only some ranks can report is settled from their lanes', () => {
     const steps = openSteps(2);
-    steps.report(1, report(2, 4));
-    const summary = steps.settle(5);
+    steps.receive(1, report(2, 4));
+    const summary = steps.closePartial(5);
     assert.equal(summary?.loss, (2.5 + 3.5) / 4);
     assert.equal(steps.numOpen, 0);
-    assert.equal(openSteps(2).settle(5), undefined);
+    assert.equal(openSteps(2).closePartial(5), undefined);
   });
 
   test('each n-th step is proven, and none where n is 0', () => {

@@ -8,10 +8,10 @@ import { TrainerError } from '../../shared/errors.ts';
 import { judgeDigests, type DigestReport, type DigestVerdict, formatDigest } from './divergence.ts';
 import { treeSum } from '../../shared/lane-tree.ts';
 import type { LaneSums, StepTimes, StepReport } from '../../shared/protocol/messages.ts';
-import type { DealtStep } from '../deal/step-dealer.ts';
+import type { DealHeader } from '../deal/step-dealer.ts';
 
 /** A complete step, ready for the journal and the log. Losses are means over target tokens, in nats. */
-export interface StepSummary extends DealtStep {
+export interface StepSummary extends DealHeader {
   readonly loss: number;
   readonly zLoss: number;
   readonly taskLoss: Readonly<Record<string, number>>;
@@ -36,7 +36,7 @@ export interface ReportedStep extends StepSummary {
 }
 
 interface OpenStep {
-  readonly dealt: DealtStep;
+  readonly dealt: DealHeader;
   readonly reports: (StepReport | undefined)[];
   numMissing: number;
 }
@@ -67,7 +67,7 @@ export class OpenSteps {
   }
 
   /** Opens a step; nothing where it is open. */
-  deal(dealt: DealtStep): void {
+  open(dealt: DealHeader): void {
     if (this.#open.has(dealt.step)) return;
     const numMissing = this.#worldSize;
     this.#open.set(dealt.step, { dealt, reports: Array.from({ length: numMissing }, () => undefined), numMissing });
@@ -88,7 +88,7 @@ export class OpenSteps {
    * @returns the step once all ranks have reported it; it is over then, unless nobody can tell which gradient is right
    * @throws MESSAGE_INVALID for a step that is not open or was reported before, or a report without what was asked for
    */
-  report(rank: number, report: StepReport): ReportedStep | undefined {
+  receive(rank: number, report: StepReport): ReportedStep | undefined {
     const open = this.#open.get(report.step);
     if (open === undefined)
       throw new TrainerError(
@@ -119,7 +119,7 @@ export class OpenSteps {
    * Closes a step from the reports that came, where the others never will: losses are those of the reported lanes.
    * @returns undefined where no rank has reported it
    */
-  settle(step: number): ReportedStep | undefined {
+  closePartial(step: number): ReportedStep | undefined {
     const open = this.#open.get(step);
     const reports = open?.reports.filter((report) => report !== undefined) ?? [];
     if (open === undefined || reports.length === 0) return undefined;
@@ -143,7 +143,7 @@ export class OpenSteps {
   }
 
   /** The lanes of a step that all ranks have reported. @throws MESSAGE_INVALID */
-  #checkWhole(dealt: DealtStep, reports: readonly StepReport[]): readonly LaneSums[] {
+  #checkWhole(dealt: DealHeader, reports: readonly StepReport[]): readonly LaneSums[] {
     const lanes = sortLanes(reports, this.#numLanes, dealt.step);
     const missing = lanes.findIndex((lane) => lane === undefined);
     if (missing >= 0) throw new TrainerError('MESSAGE_INVALID', `step ${dealt.step}: nobody reported lane ${missing}`);
@@ -159,7 +159,7 @@ export class OpenSteps {
 
   /** @param right the report that has the step's gradient */
   #summarise(
-    dealt: DealtStep,
+    dealt: DealHeader,
     reports: readonly StepReport[],
     right: StepReport,
     complete: readonly LaneSums[],

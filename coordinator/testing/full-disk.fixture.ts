@@ -1,4 +1,4 @@
-/** Scenarios on a small file system of their own, in a process of its own; each asserts what it shows. Arguments: scenario, folder of the disk. */
+/** Scenarios on a full disk. Each runs in a process with a small file system of its own. Arguments: scenario, folder of that file system. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFileSync, rmSync, statSync, writeFileSync, readdirSync } from 'node:fs';
@@ -16,8 +16,8 @@ import { NO_LOCAL_WORKERS } from '../membership/worker-host.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { encodeRecord, Journal, replayJournal } from '../journal/journal.ts';
 import { auditLedger } from '../ledger/audit.ts';
-import { dealt, openSession, recordOf } from '../ledger/ledger.fixture.ts';
-import { RoomOnDisk } from '../run-folder/room-on-disk.ts';
+import { encoded, openSession, plannedStep } from '../ledger/ledger.fixture.ts';
+import { DiskSpace } from '../run-folder/disk-space.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';
 import { ScriptedWorker } from './scripted-worker.fixture.ts';
 import { MemoryCheckpoints } from './small-run.fixture.ts';
@@ -27,7 +27,7 @@ const [scenario = '', disk = ''] = process.argv.slice(2);
 const path = join(disk, 'journal');
 const OPENED: JournalRecord = { kind: 'run-opened', epoch: 1, configHash: 'c', seed: 1, mixtureHash: 'm', step: 0 };
 
-/** A record of several blocks, so that a full disk takes a part of it. */
+/** A record of several blocks: a full disk stores a part of it. */
 const committed = (step: number): JournalRecord => ({
   kind: 'step-committed',
   epoch: 1,
@@ -39,8 +39,8 @@ const committed = (step: number): JournalRecord => ({
 });
 
 let numBallast = 0;
-/** Leaves so many blocks free. */
-function fill(freeBlocks: number): void {
+/** Fills the disk up to so many free blocks. */
+function fill(numFree: number): void {
   try {
     for (;;) {
       writeFileSync(join(disk, `ballast-${numBallast}`), 'x'.repeat(BLOCK_BYTES));
@@ -49,15 +49,15 @@ function fill(freeBlocks: number): void {
   } catch {
     rmSync(join(disk, `ballast-${numBallast}`), { force: true });
   }
-  makeRoom(freeBlocks);
+  freeBlocks(numFree);
 }
 
-function makeRoom(blocks: number): void {
-  for (let i = 0; i < blocks && numBallast > 0; i++) rmSync(join(disk, `ballast-${--numBallast}`));
+function freeBlocks(count: number): void {
+  for (let i = 0; i < count && numBallast > 0; i++) rmSync(join(disk, `ballast-${--numBallast}`));
 }
 
-/** A room on this disk; each second that is waited is told before it is over. */
-function createRoom(onSecond: (second: number) => void) {
+/** DiskSpace of this disk, on a clock that runs by its waits. `onSecond` is called as each second of waiting begins. */
+function createDiskSpace(onSecond: (second: number) => void) {
   const stop = new AbortController();
   const records: LogRecord[] = [];
   let nowMs = 0;
@@ -71,9 +71,9 @@ function createRoom(onSecond: (second: number) => void) {
       nowMs += ms;
     },
   };
-  const room = new RoomOnDisk({ folder: disk, clock, signal: stop.signal });
-  room.tellTo(createLogger({ onRecord: (record) => records.push(record) }));
-  return { room, stop, records, msgs: () => records.map(({ msg }) => msg) };
+  const diskSpace = new DiskSpace({ folder: disk, clock, signal: stop.signal });
+  diskSpace.logTo(createLogger({ onRecord: (record) => records.push(record) }));
+  return { diskSpace, stop, records, msgs: () => records.map(({ msg }) => msg) };
 }
 
 const code = (work: Promise<unknown>) =>
@@ -83,9 +83,9 @@ const code = (work: Promise<unknown>) =>
   );
 const text = (records: readonly JournalRecord[]) => records.map(encodeRecord).join('');
 
-/** A journal with two records, on a disk that takes a part of the third and no more. */
-async function fullJournal(room: RoomOnDisk): Promise<{ journal: Journal; before: string }> {
-  const { journal } = await Journal.open(path, { room });
+/** A journal with two records, on a disk with space for a part of the third. */
+async function fullJournal(diskSpace: DiskSpace): Promise<{ journal: Journal; before: string }> {
+  const { journal } = await Journal.open(path, { diskSpace });
   await journal.append(OPENED);
   await journal.append(committed(1));
   fill(1);
@@ -95,14 +95,14 @@ async function fullJournal(room: RoomOnDisk): Promise<{ journal: Journal; before
 async function journalWaits(): Promise<void> {
   const order: number[] = [];
   const sizes = new Set<number>();
-  const { room, records } = createRoom((second) => {
+  const { diskSpace, records } = createDiskSpace((second) => {
     sizes.add(statSync(path).size);
     if (second === 0) assert.equal(records[0]?.['freeBytes'], BLOCK_BYTES);
-    assert.match(room.waitingFor, /journal: no room \(ENOSPC\)/u);
+    assert.match(diskSpace.waitingFor, /journal: no room \(ENOSPC\)/u);
     assert.deepEqual(order, []);
-    if (second === 40) makeRoom(20);
+    if (second === 40) freeBlocks(20);
   });
-  const { journal, before } = await fullJournal(room);
+  const { journal, before } = await fullJournal(diskSpace);
   const steps = [2, 3, 4, 5];
   await Promise.all(steps.map((step) => journal.append(committed(step)).then(() => order.push(step))));
   assert.deepEqual(order, steps);
@@ -115,7 +115,7 @@ async function journalWaits(): Promise<void> {
     [
       [paused, 0],
       [paused, 30_000],
-      ['run goes on after a full disk', 41_000],
+      ['run continues after a full disk', 41_000],
     ],
   );
   await journal.close();
@@ -125,12 +125,12 @@ async function journalWaits(): Promise<void> {
 
 async function journalWaitEnds(how: 'close' | 'abort'): Promise<void> {
   let closed: Promise<void> | undefined;
-  const { room, stop, msgs } = createRoom((second) => {
+  const { diskSpace, stop, msgs } = createDiskSpace((second) => {
     if (second !== 3) return;
     if (how === 'abort') stop.abort();
     else closed = journal.close();
   });
-  const { journal, before } = await fullJournal(room);
+  const { journal, before } = await fullJournal(diskSpace);
   const appends = [2, 3, 4].map((step) => code(journal.append(committed(step))));
   assert.deepEqual(await Promise.all(appends), ['DISK_FULL', 'DISK_FULL', 'DISK_FULL']);
   assert.equal(await code(journal.append(committed(2))), 'DISK_FULL');
@@ -139,12 +139,12 @@ async function journalWaitEnds(how: 'close' | 'abort'): Promise<void> {
   assert.deepEqual(msgs(), ['run paused by a full disk']);
 }
 
-/** Waits for room until it is killed. */
+/** Waits for free space until it is killed. */
 async function journalHangs(): Promise<void> {
-  const { room } = createRoom((second) => {
+  const { diskSpace } = createDiskSpace((second) => {
     if (second === 1) process.stdout.write('waiting\n');
   });
-  const { journal } = await fullJournal(room);
+  const { journal } = await fullJournal(diskSpace);
   await Promise.all([2, 3].map((step) => journal.append(committed(step))));
 }
 
@@ -157,7 +157,7 @@ async function journalKilled(): Promise<void> {
   const [, signal] = (await once(child, 'close')) as [number | null, string | null];
   assert.equal(signal, 'SIGKILL', 'the fault fired');
   numBallast = readdirSync(disk).filter((name) => name.startsWith('ballast-')).length;
-  makeRoom(20);
+  freeBlocks(20);
   const { journal, replay } = await Journal.open(path);
   assert.equal(replay.state.step, 1);
   await journal.append(committed(2));
@@ -165,17 +165,17 @@ async function journalKilled(): Promise<void> {
   assert.equal(readFileSync(path, 'utf8'), text([OPENED, committed(1), committed(2)]));
 }
 
-/** A block is freed whenever the run has waited for three seconds: it is paused again and again, wherever the next block is due. */
+/** A block is freed after every three seconds of waiting: the run is paused again wherever it needs the next block. */
 async function ledgerWaits(): Promise<void> {
   let numWaited = 0;
-  const { room, msgs } = createRoom(() => {
-    if (++numWaited % 3 === 0) makeRoom(1);
+  const { diskSpace, msgs } = createDiskSpace(() => {
+    if (++numWaited % 3 === 0) freeBlocks(1);
   });
   for (const to of [120, 240]) {
-    const run = await openSession(disk, { room });
+    const run = await openSession(disk, { diskSpace });
     fill(0);
     await run.train(to);
-    makeRoom(2);
+    freeBlocks(2);
     await run.stop('in order');
   }
   const report = await auditLedger({ runFolder: disk });
@@ -187,22 +187,22 @@ async function ledgerWaits(): Promise<void> {
 
 async function ledgerWaitEnds(how: 'close' | 'abort'): Promise<void> {
   let closed: Promise<void> | undefined;
-  const { room, stop } = createRoom((second) => {
+  const { diskSpace, stop } = createDiskSpace((second) => {
     if (second !== 3) return;
     if (how === 'abort') stop.abort();
     else closed = run.ledger.close();
   });
-  const run = await openSession(disk, { room });
+  const run = await openSession(disk, { diskSpace });
   await run.train(4);
   fill(0);
-  // One record after the other into what is left of the last block, none of them committed.
-  const record = { ...recordOf(5), lanes: [Array.from({ length: 900 }, () => recordOf(5).lanes.flat(2))] };
-  const { drawn } = dealt(5).cursor;
-  assert.equal(await code(run.ledger.append(record, drawn)), 'DISK_FULL');
-  assert.equal(await code(run.ledger.append(record, drawn)), 'DISK_FULL');
+  // Longer than the rest of the last block, deflated too; never committed.
+  const rows = Array.from({ length: 3000 }, (_, i) => [{ task: 2, index: Math.imul(i, 0x9e3779b1) >>> 0, epoch: 0 }]);
+  const record = encoded({ ...plannedStep(5), lanes: [rows] });
+  assert.equal(await code(run.ledger.append(record)), 'DISK_FULL');
+  assert.equal(await code(run.ledger.append(record)), 'DISK_FULL');
   await (closed ?? run.ledger.close());
   await run.journal.close();
-  makeRoom(20);
+  freeBlocks(20);
   const next = await openSession(disk);
   await next.train(9);
   await next.stop('in order');
@@ -210,21 +210,21 @@ async function ledgerWaitEnds(how: 'close' | 'abort'): Promise<void> {
   assert.deepEqual([report.violations, report.to], [[], 9]);
 }
 
-/** A coordinator at work: the disk fills up after its third step, and there is room again when it has waited for five seconds. */
+/** A coordinator trains: the disk fills up after its third step, and there is free space again after five seconds of waiting. */
 async function runWaits(): Promise<void> {
   const tasks = [
     { name: 'a', kind: 'supervised' as const, numExamples: 40, inputsLength: () => 3, targetsLength: () => 2 },
   ];
   let numCommitted = 0;
   let waitedFrom: number | undefined;
-  const { room } = createRoom((second) => {
+  const { diskSpace } = createDiskSpace((second) => {
     waitedFrom ??= numCommitted;
     assert.equal(numCommitted, waitedFrom, 'nothing is committed meanwhile');
     const status = JSON.stringify(coordinator.status());
     assert.match(status, /"phase":"training","waitingFor":"cannot append to .*journal: no room \(ENOSPC\)/u);
-    if (second === 5) makeRoom(30);
+    if (second === 5) freeBlocks(30);
   });
-  const { journal } = await Journal.open(path, { room });
+  const { journal } = await Journal.open(path, { diskSpace });
   await journal.append(OPENED);
   const transport = new MemoryTransport();
   const msgs: string[] = [];
@@ -250,7 +250,7 @@ async function runWaits(): Promise<void> {
       checkpoints: new MemoryCheckpoints(new ScriptedLinks()),
       journal,
       ledger: { append: () => Promise.resolve() },
-      room,
+      diskSpace,
     },
     workerHost: NO_LOCAL_WORKERS,
     token: TOKEN,
@@ -274,7 +274,7 @@ async function runWaits(): Promise<void> {
   const paused = msgs.indexOf('run paused by a full disk');
   assert.deepEqual(msgs.slice(paused, paused + 3), [
     'run paused by a full disk',
-    'run goes on after a full disk',
+    'run continues after a full disk',
     'step committed',
   ]);
   assert.deepEqual([msgs.at(-1), JSON.stringify(coordinator.status()).includes('no room')], ['run finished', false]);

@@ -1,4 +1,4 @@
-/** Journal and ledger on file systems that are full: each scenario runs in a process with a small one of its own. */
+/** Journal, ledger and coordinator on full file systems: each scenario runs in a process with a small one of its own. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -13,14 +13,14 @@ const canMount = spawnSync('unshare', ['-m', 'true']).status === 0;
 
 describe('on a full disk', () => {
   for (const [scenario, sentence] of [
-    ['journal waits', 'a record waits for room, those after it wait behind it, and the file has each once, in order'],
-    ['journal closed', 'closing the journal ends the wait with DISK_FULL, and the file has what was acknowledged'],
-    ['journal aborted', 'the signal ends the wait with DISK_FULL, and the file has what was acknowledged'],
-    ['journal killed', 'a coordinator killed while it waits leaves a journal that opens and goes on'],
-    ['run waits', 'a coordinator commits nothing while it waits, says so in its status, and finishes the run'],
+    ['journal waits', 'a record waits for free space, later ones wait behind it, and the file has each once, in order'],
+    ['journal closed', 'closing the journal ends the wait with DISK_FULL, and the file has the acknowledged records'],
+    ['journal aborted', 'the signal ends the wait with DISK_FULL, and the file has the acknowledged records'],
+    ['journal killed', 'a coordinator killed while it waits leaves a journal that opens and continues'],
+    ['run waits', 'a coordinator commits nothing while it waits, reports the wait in its status, and finishes the run'],
     ['ledger waits', 'a run that is paused again and again loses no step and repeats none'],
-    ['ledger closed', 'closing the ledger ends the wait with DISK_FULL, and the next session goes on'],
-    ['ledger aborted', 'the signal ends the wait of the ledger with DISK_FULL, and the next session goes on'],
+    ['ledger closed', 'closing the ledger ends the wait with DISK_FULL, and the next session continues'],
+    ['ledger aborted', 'the signal ends the wait of the ledger with DISK_FULL, and the next session continues'],
   ] as const)
     test(
       sentence,

@@ -96,7 +96,7 @@ export class ScriptedRoom {
       clock,
       log: logger,
       committedStep: () => this.committedStep,
-      onLateReport: (workerId, { step }) => this.lateReports.push([workerId, step]),
+      onLateReport: ({ workerId }, { step }) => this.lateReports.push([workerId, step]),
       onLateSaved: () => undefined,
       ...changes,
     });
@@ -105,14 +105,14 @@ export class ScriptedRoom {
   /** A worker whose `joined` the roster has heard. */
   join(workerId: string, pid = 1): ScriptedHandle {
     const made = makeHandle(workerId, pid, (worker, error) => this.#lose(worker, error));
-    this.roster.take({ kind: 'joined', worker: made.handle });
+    this.roster.handle({ kind: 'joined', worker: made.handle });
     return made;
   }
 
   /** A worker that is ready. */
   ready(workerId: string, held: Partial<HeldState> | null = null, facts: object = {}): ScriptedHandle {
     const made = this.join(workerId);
-    this.roster.take({ kind: 'message', worker: made.handle, message: readyMessage(held, facts) });
+    this.roster.handle({ kind: 'message', worker: made.handle, message: readyMessage(held, facts) });
     return made;
   }
 

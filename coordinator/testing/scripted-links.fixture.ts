@@ -4,10 +4,10 @@
  */
 import { crc32 } from 'node:zlib';
 import { TrainerError } from '../../shared/errors.ts';
-import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
+import type { MessageOf } from '../../shared/protocol/messages.ts';
 
-type Deal = Extract<CoordinatorMessage, { kind: 'deal' }>;
-type Form = Extract<CoordinatorMessage, { kind: 'form' }>;
+type Deal = MessageOf<'deal'>;
+type Form = MessageOf<'form'>;
 
 export interface SummedStep {
   /** Of the rows of all lanes in their order: the same however they are dealt. */

@@ -12,14 +12,14 @@ import {
   PROTOCOL_VERSION,
   type CoordinatorMessage,
   type HeldState,
+  type MessageOf,
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
 import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import { ScriptedLinks, type SummedStep } from './scripted-links.fixture.ts';
 
-type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
-type Report = Extract<WorkerMessage, { kind: 'report' }>;
+type Report = MessageOf<'report'>;
 
 export interface Script {
   readonly workerId: string;
@@ -34,7 +34,7 @@ export interface Script {
   /** Pause between two signs of life; left out: many a step. */
   readonly heartbeatMs?: number;
   /** Its losses in a step whose summed gradient is not finite; undefined where it is. */
-  readonly notFinite?: (step: number) => Extract<WorkerMessage, { kind: 'not-finite' }>['losses'] | undefined;
+  readonly notFinite?: (step: number) => MessageOf<'not-finite'>['losses'] | undefined;
   /** Changes what is sent, or returns nothing to keep silent. */
   readonly edit?: (message: WorkerMessage, worker: ScriptedWorker) => object | undefined;
   /** What it does not do, for as long as this says so: as if the message had never come. */
@@ -173,7 +173,6 @@ export class ScriptedWorker {
         this.#connection!.close('NORMAL', 'done');
         break;
       case 'heartbeat':
-      case 'fault':
         break;
     }
   }

@@ -11,7 +11,7 @@ import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import type { CheckpointStore } from '../checkpoint/checkpoint-store.ts';
 import { Coordinator } from '../coordinator.ts';
 import type { EpochEnding } from '../end-run.ts';
-import { goOnFrom, openGeneration } from '../resume/continue-from-journal.ts';
+import { resumeFrom, type ResumePoint } from '../resume/resume-point.ts';
 import {
   applyRecord,
   EMPTY_JOURNAL_STATE,
@@ -82,12 +82,11 @@ export class SmallRun {
   }
 
   /** A coordinator that listens: of the first epoch, or of the next one of the same journal. */
-  async open({ goOnAt = this.journalState.step }: { goOnAt?: number | 'checkpoint' } = {}): Promise<void> {
+  async open({ resumeAt = { kind: 'journal' } }: { resumeAt?: ResumePoint } = {}): Promise<void> {
     const { config, mixture, clock, transport, checkpoints, journalState: state } = this;
     const init = { config, mixture, allowMixtureChange: false };
     const saved = checkpoints.newest ?? startFromScratch(init);
-    const before = goOnAt === 'checkpoint' ? undefined : openGeneration(state);
-    const start = before === undefined || goOnAt === 'checkpoint' ? saved : await goOnFrom(saved, state, goOnAt, init);
+    const { start, before } = await resumeFrom(resumeAt, saved, state, init);
     const epoch = state.epoch + 1;
     const identity = { configHash: numericsHash(config), seed: config.seed, mixtureHash: MIXTURE_HASH };
     const goesOn = before === undefined ? {} : { goesOn: true as const };
@@ -109,7 +108,7 @@ export class SmallRun {
         },
         ledger: { append: () => Promise.resolve() },
         checkpoints,
-        room: undefined,
+        diskSpace: undefined,
       },
       runtime: {
         clock,

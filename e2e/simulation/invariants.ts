@@ -5,8 +5,7 @@
  * Definition: the lineage of a run is what its parameters come from: of each step the commit that came last.
  */
 import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from '../../coordinator/journal/journal-records.ts';
-import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
-import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
+import type { Lanes } from '../../coordinator/ledger/step-record.ts';
 import type { ReferenceRun, ReferenceStep } from './reference-run.ts';
 
 /** The ledger of one session. */
@@ -15,7 +14,7 @@ export interface RecordedSession {
   readonly steps: readonly {
     readonly step: number;
     readonly gradDigest: number;
-    readonly lanes: Lanes<PlannedExample>;
+    readonly lanes: Lanes;
   }[];
 }
 
@@ -185,7 +184,7 @@ function checkEnd({ finishedAt, checkpoints, records }: RunEvidence, commits: re
   return lost;
 }
 
-function namesOf(lanes: Lanes<PlannedExample>): string[] {
+function namesOf(lanes: Lanes): string[] {
   return lanes.map((rows) =>
     rows.map((row) => row.map(({ task, index, epoch }) => `${task}.${index}.${epoch}`).join(' ')).join('/'),
   );

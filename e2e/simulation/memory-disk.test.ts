@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { JournalRecord } from '../../coordinator/journal/journal-records.ts';
-import type { StepToRecord } from '../../coordinator/ledger/ledger-step.ts';
+import type { StepToRecord } from '../../coordinator/ledger/step-record.ts';
 import { MemoryCheckpoints, stateDigest, type ToPublish } from './memory-checkpoints.ts';
 import { MemoryDisk } from './memory-disk.ts';
 import { MemoryJournal, readMemoryJournal } from './memory-journal.ts';

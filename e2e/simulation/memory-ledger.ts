@@ -3,9 +3,10 @@
  * written before it is committed, and one that was written and not committed is cut off when the next session opens.
  */
 import { assertInvariant } from '../../shared/errors.ts';
-import type { StepToRecord } from '../../coordinator/ledger/ledger-step.ts';
 import type { StepSink } from '../../coordinator/step/record-step.ts';
 import type { LastCommit } from '../../coordinator/ledger/repair-ledger.ts';
+import type { Lanes, StepFigures, StepToRecord } from '../../coordinator/ledger/step-record.ts';
+import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import type { MemoryDisk } from './memory-disk.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
@@ -13,7 +14,7 @@ export interface LedgerSession {
   readonly epoch: number;
   /** Updates in the parameters that it started from. */
   readonly startStep: number;
-  readonly steps: StepToRecord[];
+  readonly steps: (StepFigures & { readonly lanes: Lanes })[];
 }
 
 export interface MemoryLedgerInit {
@@ -54,6 +55,6 @@ export class MemoryLedger implements StepSink {
     const { disk, process } = this.#init;
     assertInvariant(step.step === this.#step + 1, `step ${step.step} recorded after step ${this.#step}`);
     this.#step = step.step;
-    await disk.write(process, 'ledger', () => this.#session.steps.push(step));
+    await disk.write(process, 'ledger', () => this.#session.steps.push({ ...step, lanes: step.lanes.map(decodeRows) }));
   }
 }

@@ -2,14 +2,14 @@
  * The run as it would be with nobody else about: dealt by the coordinator's dealer, computed by one engine, added in the canonical tree
  * the naive way. No network, no collective, no journal has a part in it, so it is what the simulated runs are compared with.
  */
-import { type PlannedExample, decodeRows } from '../../mixture/plan/planned-rows.ts';
+import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import { createBatchArrays, fillRow } from '../../mixture/feed/batch.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { BEGINNING, createDealer } from '../../coordinator/deal/step-dealer.ts';
-import type { Lanes } from '../../coordinator/ledger/ledger-step.ts';
+import type { Lanes } from '../../coordinator/ledger/step-record.ts';
 import { checksumNaively, sumNaively } from '../../worker/collective/lane-gradients.fixture.ts';
 import { planGradient } from '../../worker/collective/plan-gradient.ts';
 import { numElements } from '../../worker/model/parameters.ts';
@@ -20,7 +20,7 @@ const NO_TIME: Clock = { monotonicMs: () => 0, wallMs: () => 0, sleep: () => Pro
 
 export interface ReferenceStep {
   readonly step: number;
-  readonly lanes: Lanes<PlannedExample>;
+  readonly lanes: Lanes;
   /** Of the summed gradient, as ranks report it. */
   readonly gradDigest: number;
   /** Of the parameters after the step. */

@@ -19,29 +19,29 @@ export class RunArenas {
 
   /** Nothing of the run is driven any more. */
   reclaim(): void {
-    for (const arena of this.#used.values()) ARENAS.give(arena);
+    for (const arena of this.#used.values()) ARENAS.release(arena);
     this.#used.clear();
   }
 }
 
 class WorkerArenas extends ArenaPool {
-  readonly #onTake: (arena: Arena) => void;
+  readonly #onAcquire: (arena: Arena) => void;
   #numGiven = 0;
 
-  constructor(onTake: (arena: Arena) => void) {
+  constructor(onAcquire: (arena: Arena) => void) {
     super(MOST_KEPT);
-    this.#onTake = onTake;
+    this.#onAcquire = onAcquire;
   }
 
-  override take(layout: ArenaLayout): Arena {
-    const arena = this.#numGiven > 0 ? super.take(layout) : ARENAS.take(layout);
+  override acquire(layout: ArenaLayout): Arena {
+    const arena = this.#numGiven > 0 ? super.acquire(layout) : ARENAS.acquire(layout);
     this.#numGiven = Math.max(0, this.#numGiven - 1);
-    this.#onTake(arena);
+    this.#onAcquire(arena);
     return arena;
   }
 
-  override give(arena: Arena): void {
-    super.give(arena);
+  override release(arena: Arena): void {
+    super.release(arena);
     this.#numGiven += 1;
   }
 }

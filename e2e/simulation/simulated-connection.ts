@@ -5,9 +5,11 @@
  * An end is reached only while its process runs: messages that come meanwhile wait in the kernel. A process that crashes leaves its
  * kernel behind, which ends the connection: after what was already sent, or in place of it (a reset).
  */
+import { abortedError } from '../../shared/abort.ts';
 import { TrainerError, type ErrorCode } from '../../shared/errors.ts';
 import type { RandomStream } from '../../shared/random.ts';
 import { toCloseCode, toCloseInfo, toCloseReason } from '../../shared/transport/close-codes.ts';
+import { Pings } from '../../shared/transport/pings.ts';
 import {
   CLOSE_TIMEOUT_MS,
   type CloseInfo,
@@ -71,7 +73,7 @@ export class ConnectionEnd implements Connection {
   #ownClose: { readonly code: number; readonly reason: string } = { code: NO_CLOSE_FRAME, reason: '' };
   #hasCloseToSend = false;
   #error: TrainerError | null = null;
-  readonly #pings = new Set<(error: TrainerError | null) => void>();
+  readonly #pings: Pings;
   #end!: (info: CloseInfo) => void;
 
   constructor(init: EndInit, otherName: string) {
@@ -80,6 +82,8 @@ export class ConnectionEnd implements Connection {
     this.path = init.path;
     this.process = init.process;
     this.#label = `${init.process.name} → ${otherName}`;
+    const { peer, process } = init;
+    this.#pings = new Pings({ peer, clock: process.clock, send: (number) => this.#sendPing(number) });
     this.closed = new Promise((resolve) => (this.#end = resolve));
     const { time, delayMs, isBlocked } = init;
     const arrive = (item: WireItem): void => this.#other.#arrive(item);
@@ -106,7 +110,7 @@ export class ConnectionEnd implements Connection {
   }
 
   send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
-    if (signal?.aborted === true) return Promise.reject(new TrainerError('ABORTED', 'sending was called off'));
+    if (signal?.aborted === true) return Promise.reject(abortedError('sending', signal));
     if (!this.isOpen) return Promise.reject(this.#lost());
     return this.#sending.push(parts, signal);
   }
@@ -118,26 +122,17 @@ export class ConnectionEnd implements Connection {
     this.#deliverLater();
   }
 
-  ping(timeoutMs: number): Promise<number> {
-    if (!this.isOpen) return Promise.reject(this.#lost());
+  ping(timeoutMs: number, signal?: AbortSignal): Promise<number> {
+    return this.isOpen ? this.#pings.send(timeoutMs, signal) : Promise.reject(this.#lost());
+  }
+
+  /** Its answer comes back, if nothing is in the way when it is due. */
+  #sendPing(number: number): void {
     const { time, process, delayMs, isBlocked } = this.#init;
-    const startMs = time.nowMs;
     const label = `${this.#label} ping`;
-    return new Promise((resolve, reject) => {
-      const late = process.schedule(timeoutMs, label, () =>
-        settle(new TrainerError('CONNECT_FAILED', `${this.peer} did not answer a ping within ${timeoutMs} ms`)),
-      );
-      const settle = (error: TrainerError | null): void => {
-        late.cancel();
-        this.#pings.delete(settle);
-        if (error === null) resolve(time.nowMs - startMs);
-        else reject(error);
-      };
-      this.#pings.add(settle);
-      time.schedule(delayMs() + delayMs(), label, () => {
-        const answers = !isBlocked() && this.#other.process.state === 'running' && !this.#other.#isOver;
-        if (answers && this.#pings.has(settle)) process.enter(label, () => settle(null));
-      });
+    time.schedule(delayMs() + delayMs(), label, () => {
+      const answers = !isBlocked() && this.#other.process.state === 'running' && !this.#other.#isOver;
+      if (answers) process.enter(label, () => this.#pings.answered(number));
     });
   }
 
@@ -273,7 +268,7 @@ export class ConnectionEnd implements Connection {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#sending.end(this.#lost());
-    for (const settle of this.#pings) settle(this.#lost());
+    this.#pings.end(this.#lost());
     this.#arrived = [];
     this.#end(this.#error === null ? info : { ...info, error: this.#error });
   }

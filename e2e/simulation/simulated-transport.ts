@@ -1,4 +1,5 @@
 /** The Transport of one process of the simulation: listening and dialling, as websocket-listener.ts and websocket-dial.ts do it. */
+import { abortedError, throwIfAborted } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { createBearerCheck, formatBearer } from '../../shared/transport/bearer-token.ts';
 import type { Connection, DialInit, Listener, ListenInit, Transport } from '../../shared/transport/transport.ts';
@@ -33,7 +34,7 @@ export class SimulatedTransport implements Transport {
   }
 
   async dial(url: string, init: DialInit): Promise<Connection> {
-    if (init.signal?.aborted === true) throw new TrainerError('ABORTED', `connecting to ${url} was called off`);
+    throwIfAborted(init.signal, `connecting to ${url}`);
     const parsed = URL.canParse(url) ? new URL(url) : null;
     if (parsed?.protocol !== PROTOCOL)
       throw new TrainerError('CONFIG_INVALID', `address: expected ${PROTOCOL}//host:port/path, found ${url}`);
@@ -74,8 +75,7 @@ class Attempt {
     this.#label = `${process.name} dials ${init.url}`;
     const { url, timeoutMs, signal } = init;
     const late = process.schedule(timeoutMs, this.#label, () => this.#fail(`no answer`));
-    const onAbort = (): void =>
-      this.#settle(new TrainerError('ABORTED', `connecting to ${url} was called off`, { cause: signal?.reason }));
+    const onAbort = (): void => this.#settle(abortedError(`connecting to ${url}`, signal));
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#settle = (outcome) => {
       if (this.#isOver) return;

@@ -1,6 +1,6 @@
 /**
- * A worker of the simulation: the real worker, link session, collective and step runner; the toy engine and feed; shards on a simulated
- * disk. What compute and link thread say to each other arrives a little later, in its order, as between threads.
+ * A worker of the simulation: the real worker, network session, collective and step runner; the toy engine and feed; shards on a simulated
+ * disk. What compute and network thread say to each other arrives a little later, in its order, as between threads.
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
@@ -12,9 +12,9 @@ import type { Engine } from '../../worker/engine/engine.ts';
 import type { ArenaPool } from '../../worker/arena/arena.ts';
 import { microbatchesPerLane } from '../../worker/feed/start-feed.ts';
 import { DataPlane } from '../../worker/network/data-plane.ts';
-import type { LinkPort } from '../../worker/network/network-client.ts';
-import type { LinkEvent, LinkRequest } from '../../worker/network/network-messages.ts';
-import { LinkSession } from '../../worker/network/network-session.ts';
+import type { NetworkPort } from '../../worker/network/network-client.ts';
+import type { NetworkEvent, NetworkRequest } from '../../worker/network/network-messages.ts';
+import { NetworkSession } from '../../worker/network/network-session.ts';
 import { numElements } from '../../worker/model/parameters.ts';
 import { Worker } from '../../worker/worker.ts';
 import type { WorkerParts } from '../../worker/worker-parts.ts';
@@ -90,7 +90,7 @@ export class SimulatedWorker {
     const { clock } = process;
     const between = (least: number, most: number) => (): number => least + random.nextFloat() * (most - least);
     return {
-      startLink: (progress, onEvent) => this.#startLink(progress, onEvent),
+      startNetwork: (progress, onEvent) => this.#startNetwork(progress, onEvent),
       createEngine: ({ model }) => {
         this.#engine = new ToyEngine({
           config: model,
@@ -141,22 +141,22 @@ export class SimulatedWorker {
     return spoilt.mishap;
   }
 
-  #startLink(progress: SharedArrayBuffer, onEvent: (event: LinkEvent) => void): LinkPort {
+  #startNetwork(progress: SharedArrayBuffer, onEvent: (event: NetworkEvent) => void): NetworkPort {
     const { process, transport, coordinatorUrl, token, arenas } = this.#init;
     const { clock, name: workerId } = process;
     const address = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
     const data = { coordinatorUrl, token, workerId, ...address, progress };
     let exit!: () => void;
     const exited = new Promise<void>((resolve) => (exit = resolve));
-    const emit = this.#channel('link to compute', onEvent);
+    const emit = this.#channel('network to compute', onEvent);
     const dataPlane = new DataPlane({
       ...{ data, transport, clock, arenas },
       onRefused: (refusal) => emit({ kind: 'refused', refusal }),
       onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
     });
-    const session = new LinkSession({ data, transport, clock, dataPlane, emit, onEnd: exit });
+    const session = new NetworkSession({ data, transport, clock, dataPlane, emit, onEnd: exit });
     void session.start();
-    const post = this.#channel('compute to link', (request: LinkRequest) => session.take(request));
+    const post = this.#channel('compute to network', (request: NetworkRequest) => session.handleRequest(request));
     return { post, exited, stop: () => Promise.resolve() };
   }
 

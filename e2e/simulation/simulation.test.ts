@@ -73,6 +73,31 @@ describe('simulated run', () => {
     }
   });
 
+  test('a flipped bit on the wire ends its generation with FRAME_INVALID, and the run has the bits of the reference', async () => {
+    const codes = new Set<unknown>();
+    const onLog: RunScheduleInit['onLog'] = ({ msg, code }) => {
+      if (msg === 'generation ended') codes.add(code);
+    };
+    const faults = [{ at: { afterMs: 150 }, kind: 'corrupt-frame', connection: 0 }] as const;
+    const outcome = await runSchedule({ seed: 1, faults }, { ...storm, onLog });
+    assert.deepEqual(outcome.injection.happened, faults);
+    assert.ok(codes.has('FRAME_INVALID'), [...codes].join(', '));
+    assert.deepEqual(problemsOf(outcome), []);
+  });
+
+  test('a partition of one worker from all holds the run up, and the run has the bits of the reference', async () => {
+    const undisturbed = await runSchedule({ seed: 1, faults: [] }, storm);
+    const forMs = 400;
+    const faults = [
+      { at: { afterMs: 150 }, kind: 'partition', worker: 0, from: 'all', forMs, connections: 'held' },
+    ] as const;
+    const outcome = await runSchedule({ seed: 1, faults }, storm);
+    assert.deepEqual(outcome.injection.happened, faults);
+    const heldUpMs = outcome.simulation.time.nowMs - undisturbed.simulation.time.nowMs;
+    assert.ok(heldUpMs > forMs / 2, `held up for ${heldUpMs} ms`);
+    assert.deepEqual(problemsOf(outcome), []);
+  });
+
   const mishaps: readonly (readonly [string, NonNullable<ToyEngineInit['mishap']>])[] = [
     ['throws', (call, numBefore) => (call === 'step' && numBefore === 5 ? 'throw' : undefined)],
     [

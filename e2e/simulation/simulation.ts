@@ -6,7 +6,7 @@ import { Coordinator } from '../../coordinator/coordinator.ts';
 import { NO_LOCAL_WORKERS } from '../../coordinator/membership/worker-host.ts';
 import type { EpochEnding } from '../../coordinator/end-run.ts';
 import type { JournalState } from '../../coordinator/journal/journal-records.ts';
-import { goOnFrom, openGeneration } from '../../coordinator/resume/continue-from-journal.ts';
+import { resumeFrom, type ResumePoint } from '../../coordinator/resume/resume-point.ts';
 import type { StartingPoint } from '../../coordinator/resume/starting-point.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
@@ -170,19 +170,20 @@ export class Simulation {
 
   /** Epoch after epoch, as coordinator/run.ts: one that finds no state any more is followed by one from the newest checkpoint. */
   async #runCoordinator(process: VirtualProcess): Promise<void> {
-    let goOnAt: number | 'checkpoint' | undefined;
+    let resumeAt: ResumePoint = { kind: 'journal' };
     for (;;) {
-      const ending = await this.#runEpoch(process, goOnAt);
+      const ending = await this.#runEpoch(process, resumeAt);
       if (ending.kind === 'ended') return;
-      goOnAt = ending.heldStep ?? 'checkpoint';
+      const { heldStep } = ending;
+      resumeAt = heldStep === undefined ? { kind: 'newest-checkpoint' } : { kind: 'held-step', step: heldStep };
     }
   }
 
-  async #runEpoch(process: VirtualProcess, goOnAt: number | 'checkpoint' | undefined): Promise<EpochEnding> {
+  async #runEpoch(process: VirtualProcess, resumeAt: ResumePoint): Promise<EpochEnding> {
     const lock = this.#lock.acquire(process);
     try {
       if (lock.isTakenOver) this.#fenceOff();
-      return await this.#runLocked(process, goOnAt, lock.lost);
+      return await this.#runLocked(process, resumeAt, lock.lost);
     } finally {
       lock.release();
     }
@@ -195,25 +196,17 @@ export class Simulation {
     if (newest !== undefined) this.ledger.push({ ...newest, steps: [...newest.steps] });
   }
 
-  async #runLocked(
-    process: VirtualProcess,
-    goOnAt: number | 'checkpoint' | undefined,
-    lost: AbortSignal,
-  ): Promise<EpochEnding> {
+  async #runLocked(process: VirtualProcess, resumeAt: ResumePoint, lost: AbortSignal): Promise<EpochEnding> {
     const { config, mixture, onLog } = this.#init;
     const disk = this.#disk;
     const journal = new MemoryJournal({ disk, process, lines: this.#journalLines });
     const { state } = journal;
     const epoch = state.epoch + 1;
-    const before = goOnAt === 'checkpoint' ? undefined : openGeneration(state);
+    const init = { config, mixture, allowMixtureChange: false };
     const saved = this.#startingPoint();
+    const { start, before } = await resumeFrom(resumeAt, saved, state, init);
     if (before === undefined && state.step > saved.step)
       this.#forgottenHolders.push(await this.#holdersBeyond(saved.step, state));
-    const init = { config, mixture, allowMixtureChange: false };
-    const start =
-      before === undefined || goOnAt === 'checkpoint'
-        ? saved
-        : await goOnFrom(saved, state, goOnAt ?? state.step, init);
     const { step } = start;
     const ledger = new MemoryLedger({
       disk,
@@ -238,7 +231,7 @@ export class Simulation {
       ...{ config, mixture, token: TOKEN, workerHost: NO_LOCAL_WORKERS },
       opening: { runId: RUN_ID, epoch, start, before },
       stores: {
-        ...{ journal, ledger, runFolder: '/simulated/run', room: undefined },
+        ...{ journal, ledger, runFolder: '/simulated/run', diskSpace: undefined },
         checkpoints: this.checkpoints.storeOf(process),
       },
       transport: new SimulatedTransport(this.network, process),

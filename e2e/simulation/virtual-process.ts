@@ -3,8 +3,9 @@
  * it may be reached. Crashed, nothing of it is called again and none of its promises settles; stopped (SIGSTOP), what is due for it is
  * held back until it is continued, while its clock and the kernel under it go on.
  */
+import { abortedError } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { assertInvariant } from '../../shared/errors.ts';
 import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
 
 export type ProcessState = 'running' | 'stopped' | 'crashed';
@@ -108,8 +109,8 @@ export class VirtualProcess {
   }
 
   #sleep(ms: number, label: string, signal: AbortSignal | undefined): Promise<void> {
-    const calledOff = (): TrainerError => new TrainerError('ABORTED', `waiting for ${ms} ms was called off`);
-    if (signal?.aborted === true) return Promise.reject(calledOff());
+    const doing = `waiting for ${ms} ms`;
+    if (signal?.aborted === true) return Promise.reject(abortedError(doing, signal));
     return new Promise((resolve, reject) => {
       const event = this.schedule(Math.max(0, ms), label, () => {
         signal?.removeEventListener('abort', onAbort);
@@ -117,7 +118,7 @@ export class VirtualProcess {
       });
       const onAbort = (): void => {
         event.cancel();
-        this.enter(label, () => reject(calledOff()));
+        this.enter(label, () => reject(abortedError(doing, signal)));
       };
       signal?.addEventListener('abort', onAbort, { once: true });
     });

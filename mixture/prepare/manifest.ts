@@ -10,6 +10,7 @@ import type { JsonValue } from '../tasks/task.ts';
 import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 import { shardEntrySchema } from './shard-entry.ts';
 import { unitCountsSchema } from './unit-counts.ts';
+import { listNames } from '../../shared/list-names.ts';
 
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
@@ -185,10 +186,7 @@ function describeSourceChange(before: TaskIdentity['source'], now: TaskIdentity[
   const versions = new Map(before.files.map(({ name, version }) => [name, version]));
   const files = now.files.filter(({ name, version }) => versions.get(name) !== version).map(({ name }) => name);
   const gone = before.files.length - (now.files.length - files.filter((name) => !versions.has(name)).length);
-  if (files.length > 0)
-    parts.push(
-      files.slice(0, MAX_NAMED).join(', ') + (files.length > MAX_NAMED ? ` and ${files.length - MAX_NAMED} more` : ''),
-    );
+  if (files.length > 0) parts.push(listNames(files, { most: MAX_NAMED }));
   if (gone > 0) parts.push(`${gone} file(s) gone`);
   return parts.join('; ') || 'format or quotes';
 }

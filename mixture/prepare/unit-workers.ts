@@ -1,4 +1,5 @@
 /** Units through workers: each takes the next unit when it is free; one that dies is replaced and its unit is done again. */
+import { abortedError } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { ensureUnit, type EnsuredUnit, type UnitContext, type UnitOrder, type UnitProgress } from './ensure-unit.ts';
 import { MAX_ATTEMPTS, UnitQueue, type QueuedUnit } from './unit-queue.ts';
@@ -41,7 +42,7 @@ export async function runUnits(init: RunUnitsInit): Promise<void> {
     for (const worker of workers) void worker.stop();
   };
   const abort = (): void => {
-    fatal ??= new TrainerError('ABORTED', 'preparing was called off', { cause: signal?.reason });
+    fatal ??= abortedError('preparing', signal);
     stopAll();
   };
   if (signal?.aborted === true) abort();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { toStorageError } from '../atomic-file.ts';
 import { throwIfAborted } from '../abort.ts';
+import { listNames } from '../list-names.ts';
 import { assertInvariant, TrainerError } from '../errors.ts';
 import { asFloat32, readSafetensors } from '../safetensors.ts';
 import { checkpointName, RUN_FILE, stepOfFolder } from './layout.ts';
@@ -153,15 +154,10 @@ async function loadTensors(
   if (problems.length > 0)
     throw new TrainerError(
       'CHECKPOINT_MISMATCH',
-      `${path} is not of this ${kind === 'model' ? 'model' : 'optimizer'}: ${listSome(problems)}; ` +
+      `${path} is not of this ${kind === 'model' ? 'model' : 'optimizer'}: ${listNames(problems, { most: 10, separator: '; ' })}; ` +
         'resume with the configuration in its run.json',
     );
   return loaded;
-}
-
-function listSome(problems: readonly string[]): string {
-  const shown = problems.slice(0, 10).join('; ');
-  return problems.length > 10 ? `${shown}; and ${problems.length - 10} more` : shown;
 }
 
 function corrupt(path: string, problem: string): TrainerError {

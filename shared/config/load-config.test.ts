@@ -3,7 +3,9 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, test } from 'node:test';
-import { checkConfig, loadConfig, numericsHash, parseSetting } from './load-config.ts';
+import { DECIDES_BITS } from './bits.ts';
+import { checkConfig, listSettings, loadConfig, numericsHash, parseSetting, type Tree } from './load-config.ts';
+import type { RunConfig } from './schema.ts';
 
 const BASE = `
 name: tiny
@@ -113,5 +115,134 @@ describe('configuration', () => {
   test('a resolved config checks as itself', async () => {
     const config = await loadConfig(await configFile(BASE), []);
     assert.deepEqual(checkConfig(JSON.parse(JSON.stringify(config)), 'again'), config);
+  });
+});
+
+/** A config in which every setting has a value, and none its default. */
+function everySetting(schedule: object): RunConfig {
+  return checkConfig(
+    {
+      name: 'every-field',
+      seed: 17,
+      model: {
+        vocabSize: 512,
+        dModel: 64,
+        dKv: 16,
+        dFf: 128,
+        numLayers: 2,
+        numDecoderLayers: 3,
+        numHeads: 4,
+        feedForward: 'relu',
+        tieEmbeddings: true,
+        relativeAttentionNumBuckets: 16,
+        relativeAttentionMaxDistance: 64,
+        layerNormEpsilon: 1e-5,
+      },
+      featureLengths: { inputs: 64, targets: 32 },
+      mixture: {
+        path: '/m.yaml',
+        tokenizer: '/t.model',
+        given: '/given',
+        tasks: ['a'],
+        prepared: '/p',
+        denoisingRatio: 1,
+        rateCap: 5,
+        temperature: 2,
+        rates: { b: 2, a: 1 },
+        windowDraws: 64,
+      },
+      training: {
+        steps: 9,
+        rowsPerStep: 8,
+        numLanes: 4,
+        microbatchRows: 2,
+        gradientPrecision: 'bfloat16',
+        zLoss: 0,
+        proveEverySteps: 2,
+        onNonFinite: 'skip',
+      },
+      schedule,
+      compute: { engine: 'wasm', device: 'cpu', threads: 2, precision: 'bfloat16', xla: true, allowTf32: true },
+      cluster: {
+        listenHost: '0.0.0.0',
+        listenPort: 1,
+        minWorkers: 1,
+        startWorkers: 2,
+        maxWorkers: 3,
+        rendezvousTimeoutMs: 1,
+        heartbeatIntervalMs: 2,
+        heartbeatTimeoutMs: 5,
+        connectTimeoutMs: 6,
+        stepTimeoutMs: 7,
+        coordinatorGraceMs: 8,
+        plansAhead: 2,
+        rebalance: true,
+        allowFaults: true,
+      },
+      feed: { sourceTimeoutMs: 5 },
+      collective: {
+        link: 'message',
+        socket: 'tcp',
+        bucketBytes: 128,
+        frameBytes: 64,
+        windowFrames: 3,
+        maxWindowBytes: 1024,
+      },
+      checkpoint: { everySteps: 1, everyMinutes: 2, keepLast: 3, keepEverySteps: 4, maxShardBytes: 5 },
+    },
+    'the test',
+  );
+}
+
+const SCHEDULES = [
+  { kind: 'inverse-square-root', warmupSteps: 7, scale: 0.5 },
+  { kind: 'constant', value: 0.25 },
+] as const;
+
+describe('the bits that settings decide', () => {
+  test('every setting says whether it decides bits', () => {
+    const silent = listSettings().filter(({ bits }) => bits === undefined);
+    assert.deepEqual(
+      silent.map(({ path }) => path.join('.')),
+      [],
+      'add .meta(DECIDES_BITS), .meta(KEEPS_BITS) or another one of shared/config/bits.ts at its place in the schema',
+    );
+    assert.ok(listSettings().length > 60);
+  });
+
+  for (const schedule of SCHEDULES)
+    test(`a change of a setting changes the hash exactly if it decides bits, with the schedule ${schedule.kind}`, () => {
+      const config = everySetting(schedule);
+      const base = numericsHash(config);
+      const ofOtherSchedules = SCHEDULES.filter((other) => other !== schedule).flatMap((other) => Object.keys(other));
+      for (const { path, bits } of listSettings()) {
+        const changed = structuredClone(config) as unknown as Tree;
+        const parent = path.slice(0, -1).reduce<Tree>((at, part) => at[part] as Tree, changed);
+        const name = path.at(-1)!;
+        if (path[0] === 'schedule' && !(name in schedule) && ofOtherSchedules.includes(name)) continue;
+        assert.ok(parent[name] !== undefined, `${path.join('.')}: give it a value in everySetting`);
+        parent[name] = 'another value';
+        const hasChanged = numericsHash(changed as unknown as RunConfig) !== base;
+        assert.equal(hasChanged, bits === DECIDES_BITS.bits, path.join('.'));
+      }
+    });
+
+  test('the hashes are those in the journals and checkpoints of earlier runs', async () => {
+    const presets = join(import.meta.dirname, '../../deploy/presets');
+    const mixture = parseSetting('mixture.path=/mixture.yaml');
+    for (const [preset, hash] of [
+      ['demo', '6ef92502db7b93dbb2af1c736745019bdcd87a09e7c1bee3b939aed49554f6b6'],
+      ['ext5-small', 'd21850072f5aefce39061282909cbc4cab73aa1ca84fb7e592b9823d60ed2e1f'],
+      ['ext5-base', 'b0e7cb794102eca48fb47f581c902bae4ce0b12d573df6aaa28b692b22dc91e6'],
+      ['ext5-large', '998d0b6bcdf04ad1e4d9054639b940134644439a4fc681ae9092cae3e59ac123'],
+    ] as const)
+      assert.equal(numericsHash(await loadConfig(join(presets, `${preset}.yaml`), [mixture])), hash, preset);
+    assert.deepEqual(
+      SCHEDULES.map((schedule) => numericsHash(everySetting(schedule))),
+      [
+        '8683bbaf39a0170bc2a7ae37c445e2094e1f682a4c446d8a7cc74da910af7d1e',
+        '47e905c371d6bacacaf6b5055bb28ed8be904cae2f4753f1403517fc2c413cfd',
+      ],
+    );
   });
 });

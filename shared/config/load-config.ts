@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
 import { localPathOf } from '../storage/location.ts';
+import { DECIDES_BITS, type Bits } from './bits.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
 
 /** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
@@ -91,25 +92,48 @@ export function checkConfig(tree: unknown, origin: string): RunConfig {
   });
 }
 
+/** A setting, i.e. a leaf of the schema. Alternatives of a union may have leaves of the same path. */
+export interface Setting {
+  readonly path: readonly string[];
+  /** Undefined if the schema does not say it; a test forbids that. */
+  readonly bits: Bits | undefined;
+}
+
+/** All settings, in the order of the schema. */
+export function listSettings(): readonly Setting[] {
+  return (settings ??= leavesOf(configJsonSchema(), []));
+}
+let settings: readonly Setting[] | undefined;
+
 /**
- * Hash (hex) over what decides the bytes of the parameters: not names, paths, time-outs, links or checkpoints.
- * Runs with equal hash, mixture hash, engine fingerprint and changes of rates on the way train the same bits, whatever the number of workers.
+ * The settings that decide the bytes of the parameters, in the order of the schema. Runs with equal numerics, prepared mixture, engine
+ * fingerprint and rate changes train the same bits, for any number of workers.
  */
+export function numericsOf(config: RunConfig): Tree {
+  const numerics: Tree = {};
+  for (const { path, bits } of listSettings()) {
+    if (bits !== DECIDES_BITS.bits) continue;
+    const value = path.reduce<unknown>((at, part) => (isTree(at) ? at[part] : undefined), config);
+    if (value !== undefined) applyOverride(numerics, { path, value, origin: 'numericsOf' });
+  }
+  return numerics;
+}
+
+/** SHA-256 (hex) of `numericsOf`. */
 export function numericsHash(config: RunConfig): string {
-  const { model, featureLengths, seed, schedule } = config;
-  const { denoisingRatio, rateCap, temperature, rates, windowDraws } = config.mixture;
-  const { rowsPerStep, numLanes, microbatchRows, gradientPrecision, zLoss } = config.training;
-  const mixture = { denoisingRatio, rateCap, temperature, rates, windowDraws };
-  const training = { rowsPerStep, numLanes, microbatchRows, gradientPrecision, zLoss };
-  const facts = sortKeys({ model, featureLengths, seed, schedule, mixture, training });
-  return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
+  return hashTree(numericsOf(config));
 }
 
 /** Fingerprint of what a worker is brought up with: as long as it stays, the worker need not start anew. */
 export function workerHash(config: RunConfig): string {
   const { compute, collective, feed } = config;
-  const facts = sortKeys({ numerics: numericsHash(config), compute, collective, feed });
-  return createHash('sha256').update(JSON.stringify(facts)).digest('hex');
+  return hashTree({ numerics: numericsHash(config), compute, collective, feed });
+}
+
+function hashTree(tree: Tree): string {
+  return createHash('sha256')
+    .update(JSON.stringify(sortKeys(tree)))
+    .digest('hex');
 }
 
 /** A mapping as YAML or JSON gives it. */
@@ -152,12 +176,30 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
   });
 }
 
+/** The schema as JSON schema, as far as it is read here. */
+interface Section {
+  readonly properties?: Readonly<Record<string, Section>>;
+  readonly anyOf?: readonly Section[];
+  readonly oneOf?: readonly Section[];
+  readonly bits?: Bits;
+}
+
+function configJsonSchema(): Section {
+  return z.toJSONSchema(runConfigSchema, { io: 'input', unrepresentable: 'any' }) as Section;
+}
+
+function leavesOf(section: Section, path: readonly string[]): Setting[] {
+  const { properties, anyOf, oneOf, bits } = section;
+  if (properties !== undefined)
+    return Object.entries(properties).flatMap(([name, child]) => leavesOf(child, [...path, name]));
+  const alternatives = anyOf ?? oneOf;
+  if (alternatives !== undefined) return alternatives.flatMap((alternative) => leavesOf(alternative, path));
+  return [{ path, bits }];
+}
+
 /** Names of the settings in the section at `path` of the schema. */
 function fieldNames(path: readonly string[]): string[] {
-  interface Section {
-    properties?: Record<string, Section>;
-  }
-  let section = z.toJSONSchema(runConfigSchema, { io: 'input', unrepresentable: 'any' }) as Section;
+  let section = configJsonSchema();
   for (const part of path) section = section.properties?.[part] ?? {};
   return Object.keys(section.properties ?? {});
 }

@@ -1,11 +1,12 @@
 /**
- * The configuration of a run as one typed tree: each field with its unit, its default and its reason.
+ * The configuration of a run as one typed tree: each field with its unit, its default, its reason, and whether it decides bits (bits.ts).
  * A YAML file, `--set a.b=value` and flags all end here (load-config.ts); the resolved tree is written into the run folder.
  */
 import { z } from 'zod';
 import { MAX_LANES } from '../lane-tree.ts';
 import { scheduleSchema } from '../learning-rate.ts';
 import { modelConfigSchema } from '../model-config.ts';
+import { BITS_BY_ENGINE, BITS_BY_MIXTURE, DECIDES_BITS, KEEPS_BITS } from './bits.ts';
 
 const count = z.int().positive();
 const milliseconds = z.int().positive();
@@ -14,173 +15,237 @@ const mixtureSchema = z.strictObject({
   path: z
     .string({ error: 'expected the path of a mixture.yaml: --set mixture.path=FILE' })
     .min(1)
-    .describe('The mixture.yaml; in a config file relative to that file.'),
-  tokenizer: z.string().min(1).optional().describe('A SentencePiece model in place of that of the mixture file.'),
+    .describe('The mixture.yaml; in a config file relative to that file.')
+    .meta(BITS_BY_MIXTURE),
+  tokenizer: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('A SentencePiece model in place of that of the mixture file.')
+    .meta(BITS_BY_MIXTURE),
   given: z
     .string()
     .min(1)
     .optional()
-    .describe('Folder with the files of sets that have no home on a hub, in place of that of the mixture file.'),
+    .describe('Folder with the files of sets that have no home on a hub, in place of that of the mixture file.')
+    .meta(BITS_BY_MIXTURE),
   tasks: z
     .array(z.string().min(1))
     .optional()
-    .describe("Only these tasks of the mixture file, names and globs: ['squad_v1', 'glue_*']."),
+    .describe("Only these tasks of the mixture file, names and globs: ['squad_v1', 'glue_*'].")
+    .meta(BITS_BY_MIXTURE),
   prepared: z
     .string()
     .min(1)
     .optional()
     .describe(
       'Folder or http(s) or s3 URL of the prepared mixture; by default in the cache of exmix, named by identity.',
-    ),
+    )
+    .meta(BITS_BY_MIXTURE),
   denoisingRatio: z
     .number()
     .nonnegative()
     .default(2)
-    .describe('R: denoising examples for each supervised example (ExT5: 2).'),
-  rateCap: count.default(300_000).describe('K: a task counts at most this many examples in its rate (ExT5: 3e5).'),
+    .describe('R: denoising examples for each supervised example (ExT5: 2).')
+    .meta(DECIDES_BITS),
+  rateCap: count
+    .default(300_000)
+    .describe('K: a task counts at most this many examples in its rate (ExT5: 3e5).')
+    .meta(DECIDES_BITS),
   temperature: z
     .number()
     .positive()
     .default(1)
-    .describe('Rates are raised to 1/temperature before they are normalised.'),
+    .describe('Rates are raised to 1/temperature before they are normalised.')
+    .meta(DECIDES_BITS),
   rates: z
     .record(z.string(), z.number().nonnegative())
     .default({})
-    .describe('Rates that override the computed ones, per task.'),
+    .describe('Rates that override the computed ones, per task.')
+    .meta(DECIDES_BITS),
   windowDraws: count
     .default(8192)
-    .describe('Draws shuffled and packed together; larger packs tighter, and changed rates wait for the next one.'),
+    .describe('Draws shuffled and packed together; larger packs tighter, and changed rates wait for the next one.')
+    .meta(DECIDES_BITS),
 });
 
 const trainingSchema = z.strictObject({
-  steps: count.describe('Optimizer updates of the whole run.'),
-  rowsPerStep: count.default(2048).describe('Packed rows of the global batch.'),
+  steps: count.describe('Optimizer updates of the whole run.').meta(KEEPS_BITS),
+  rowsPerStep: count.default(2048).describe('Packed rows of the global batch.').meta(DECIDES_BITS),
   numLanes: count
     .max(MAX_LANES)
     .default(64)
-    .describe('Fixed slices of the global batch, a power of two: the most workers that can share a step.'),
-  microbatchRows: count.default(8).describe('Rows of one forward and backward pass.'),
+    .describe('Fixed slices of the global batch, a power of two: the most workers that can share a step.')
+    .meta(DECIDES_BITS),
+  microbatchRows: count.default(8).describe('Rows of one forward and backward pass.').meta(DECIDES_BITS),
   gradientPrecision: z
     .enum(['float32', 'bfloat16'])
     .default('float32')
-    .describe("Each lane's gradient and each sum of them is rounded to it; bfloat16 halves what workers send."),
-  zLoss: z.number().nonnegative().default(1e-4).describe('Coefficient of log²Z per target token.'),
+    .describe("Each lane's gradient and each sum of them is rounded to it; bfloat16 halves what workers send.")
+    .meta(DECIDES_BITS),
+  zLoss: z.number().nonnegative().default(1e-4).describe('Coefficient of log²Z per target token.').meta(DECIDES_BITS),
   proveEverySteps: z
     .int()
     .nonnegative()
     .default(100)
-    .describe('All workers prove after each n-th step that they hold the same parameters; 0: never.'),
+    .describe('All workers prove after each n-th step that they hold the same parameters; 0: never.')
+    .meta(KEEPS_BITS),
+  // It acts only on a step whose gradient is not finite, and the journal records what became of that step.
   onNonFinite: z
     .enum(['end', 'skip', 'retry'])
     .default('end')
-    .describe('A gradient that is not finite ends the run, is skipped with its examples, or is computed once more.'),
+    .describe('A gradient that is not finite ends the run, is skipped with its examples, or is computed once more.')
+    .meta(KEEPS_BITS),
 });
 
 const computeSchema = z.strictObject({
   engine: z
     .string()
     .default('auto')
-    .describe('auto (native where it is installed, else wasm), native, wasm or cpu (plain JavaScript).'),
+    .describe('auto (native where it is installed, else wasm), native, wasm or cpu (plain JavaScript).')
+    .meta(BITS_BY_ENGINE),
   device: z
     .enum(['auto', 'cpu', 'gpu'])
     .default('auto')
-    .describe('gpu: an error where there is none; auto: a GPU where the native engine can use one.'),
+    .describe('gpu: an error where there is none; auto: a GPU where the native engine can use one.')
+    .meta(BITS_BY_ENGINE),
   threads: z
     .int()
     .nonnegative()
     .max(4096)
     .default(1)
-    .describe('CPU threads of one native engine; other bits with another number. 0: cores by workers, then fixed.'),
+    .describe('CPU threads of one native engine; other bits with another number. 0: cores by workers, then fixed.')
+    .meta(BITS_BY_ENGINE),
   precision: z
     .enum(['float32', 'bfloat16'])
     .default('float32')
-    .describe('Of the factors of matrix products; sums and all else stay float32. Native engine.'),
-  xla: z.boolean().default(false).describe('Compile the step by XLA. Native engine.'),
+    .describe('Of the factors of matrix products; sums and all else stay float32. Native engine.')
+    .meta(BITS_BY_ENGINE),
+  xla: z.boolean().default(false).describe('Compile the step by XLA. Native engine.').meta(BITS_BY_ENGINE),
   allowTf32: z
     .boolean()
     .default(false)
-    .describe('Matrix products of a GPU in TF32: faster, 10 bits of mantissa. Native engine.'),
+    .describe('Matrix products of a GPU in TF32: faster, 10 bits of mantissa. Native engine.')
+    .meta(BITS_BY_ENGINE),
 });
 
 const clusterSchema = z.strictObject({
-  listenHost: z.string().default('127.0.0.1').describe('Address the coordinator binds.'),
-  listenPort: z.int().min(0).max(65_535).default(0).describe('Port the coordinator binds; 0 takes a free one.'),
-  minWorkers: count.default(1).describe('The fewest workers that train; with fewer the run waits for more.'),
-  startWorkers: count.optional().describe('Workers to wait for before the first step; by default minWorkers.'),
-  maxWorkers: count.optional().describe('The most workers that train; more wait in reserve. By default one a lane.'),
-  rendezvousTimeoutMs: milliseconds.default(600_000).describe('How long to wait for enough workers.'),
-  heartbeatIntervalMs: milliseconds.default(1_000).describe('Pause between two signs of life of a worker.'),
-  heartbeatTimeoutMs: milliseconds.default(4_500).describe('A peer silent for this long counts as lost.'),
+  listenHost: z.string().default('127.0.0.1').describe('Address the coordinator binds.').meta(KEEPS_BITS),
+  listenPort: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(0)
+    .describe('Port the coordinator binds; 0 takes a free one.')
+    .meta(KEEPS_BITS),
+  minWorkers: count
+    .default(1)
+    .describe('The fewest workers that train; with fewer the run waits for more.')
+    .meta(KEEPS_BITS),
+  startWorkers: count
+    .optional()
+    .describe('Workers to wait for before the first step; by default minWorkers.')
+    .meta(KEEPS_BITS),
+  maxWorkers: count
+    .optional()
+    .describe('The most workers that train; more wait in reserve. By default one a lane.')
+    .meta(KEEPS_BITS),
+  rendezvousTimeoutMs: milliseconds.default(600_000).describe('How long to wait for enough workers.').meta(KEEPS_BITS),
+  heartbeatIntervalMs: milliseconds
+    .default(1_000)
+    .describe('Pause between two signs of life of a worker.')
+    .meta(KEEPS_BITS),
+  heartbeatTimeoutMs: milliseconds
+    .default(4_500)
+    .describe('A peer silent for this long counts as lost.')
+    .meta(KEEPS_BITS),
   connectTimeoutMs: milliseconds
     .default(10_000)
-    .describe('Time for a worker to connect with the others, and the longest pause while it copies their state.'),
+    .describe('Time for a worker to connect with the others, and the longest pause while it copies their state.')
+    .meta(KEEPS_BITS),
   stepTimeoutMs: milliseconds
     .default(600_000)
-    .describe('The longest deadline of a step, a checkpoint or a new generation; workers that miss it are left out.'),
+    .describe('The longest deadline of a step, a checkpoint or a new generation; workers that miss it are left out.')
+    .meta(KEEPS_BITS),
   coordinatorGraceMs: milliseconds
     .default(300_000)
-    .describe('So long workers keep their state and dial again when the coordinator is gone.'),
-  plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.'),
+    .describe('So long workers keep their state and dial again when the coordinator is gone.')
+    .meta(KEEPS_BITS),
+  plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.').meta(KEEPS_BITS),
   rebalance: z
     .boolean()
     .default(false)
-    .describe('Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay.'),
-  allowFaults: z
-    .boolean()
-    .default(false)
-    .describe(
-      'Whoever has the token may cause faults on purpose, to prove that the run survives them (train --chaos).',
-    ),
+    .describe('Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay.')
+    .meta(KEEPS_BITS),
 });
 
 const feedSchema = z.strictObject({
   sourceTimeoutMs: milliseconds
     .default(600_000)
-    .describe('A prepared mixture in remote storage that does not answer for this long ends the run.'),
+    .describe('A prepared mixture in remote storage that does not answer for this long ends the run.')
+    .meta(KEEPS_BITS),
 });
 
 const collectiveSchema = z.strictObject({
   link: z
     .enum(['direct', 'message'])
     .default('direct')
-    .describe('direct: payloads received in place; message: stock ws.'),
+    .describe('direct: payloads received in place; message: stock ws.')
+    .meta(KEEPS_BITS),
   socket: z
     .enum(['auto', 'tcp'])
     .default('auto')
-    .describe('auto: workers of one host use local sockets; tcp: always the data port.'),
+    .describe('auto: workers of one host use local sockets; tcp: always the data port.')
+    .meta(KEEPS_BITS),
   bucketBytes: count
     .min(64)
     .default(25 * 1024 * 1024)
-    .describe('Gradients reduced together.'),
+    .describe('Gradients reduced together.')
+    .meta(KEEPS_BITS),
   frameBytes: count
     .multipleOf(64)
     .default(512 * 1024)
-    .describe('Payload of one tensor frame.'),
+    .describe('Payload of one tensor frame.')
+    .meta(KEEPS_BITS),
   windowFrames: count
     .default(2)
-    .describe('Frames of one peer that may be under way for one chunk, where the way is short.'),
+    .describe('Frames of one peer that may be under way for one chunk, where the way is short.')
+    .meta(KEEPS_BITS),
   maxWindowBytes: count
     .default(64 * 1024 * 1024)
-    .describe('Memory for frames of all peers under way, where the round trip asks for more than windowFrames.'),
+    .describe('Memory for frames of all peers under way, where the round trip asks for more than windowFrames.')
+    .meta(KEEPS_BITS),
 });
 
 const checkpointSchema = z.strictObject({
-  everySteps: count.optional().describe('Save after each n-th step.'),
-  everyMinutes: z.number().positive().optional().describe('Save when this long has passed since the last one.'),
-  keepLast: count.default(3).describe('The newest k checkpoints stay.'),
-  keepEverySteps: count.optional().describe('Checkpoints of each n-th step stay for good.'),
-  maxShardBytes: count.default(1024 * 1024 * 1024).describe('Tensors of one checkpoint shard.'),
+  everySteps: count.optional().describe('Save after each n-th step.').meta(KEEPS_BITS),
+  everyMinutes: z
+    .number()
+    .positive()
+    .optional()
+    .describe('Save when this long has passed since the last one.')
+    .meta(KEEPS_BITS),
+  keepLast: count.default(3).describe('The newest k checkpoints stay.').meta(KEEPS_BITS),
+  keepEverySteps: count.optional().describe('Checkpoints of each n-th step stay for good.').meta(KEEPS_BITS),
+  maxShardBytes: count
+    .default(1024 * 1024 * 1024)
+    .describe('Tensors of one checkpoint shard.')
+    .meta(KEEPS_BITS),
 });
 
 const treeSchema = z.strictObject({
   name: z
     .string()
     .regex(/^[a-z0-9][a-z0-9._-]*$/u, { error: 'expected lower-case letters, digits, ".", "_" or "-"' })
-    .describe('Names the run and its folder.'),
-  seed: z.int().nonnegative().default(1).describe('Every random choice of the run follows from it.'),
+    .describe('Names the run and its folder.')
+    .meta(KEEPS_BITS),
+  seed: z.int().nonnegative().default(1).describe('Every random choice of the run follows from it.').meta(DECIDES_BITS),
   model: modelConfigSchema,
   featureLengths: z
-    .strictObject({ inputs: count.max(65_535).default(512), targets: count.max(65_535).default(114) })
+    .strictObject({
+      inputs: count.max(65_535).default(512).meta(DECIDES_BITS),
+      targets: count.max(65_535).default(114).meta(DECIDES_BITS),
+    })
     .prefault({})
     .describe('Tokens of a packed row, EOS included.'),
   mixture: mixtureSchema,

@@ -163,12 +163,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
 /** What a heartbeat says of a source of data that does not answer. */
-export type WorkerStall = NonNullable<Extract<WorkerMessage, { kind: 'heartbeat' }>['stall']>;
-
-/** Faults that a worker's link can cause. */
-export const faultKindSchema = z.enum(['corrupt', 'partition']);
-/** The longest fault, ms. */
-export const MAX_FAULT_MS = 120_000;
+export type WorkerStall = NonNullable<MessageOf<'heartbeat', WorkerMessage>['stall']>;
 
 /** The rows of one lane, as mixture/plan encodes them. */
 const dealtLaneSchema = z.object({ lane: count, rows: z.instanceof(Uint8Array) });
@@ -225,17 +220,21 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   }),
   /** Drop the step under way, close the data links, answer `aborted`. */
   z.object({ kind: z.literal('abort'), epoch: uint32, generation: uint32, reason: longText }),
-  /** Only where `cluster.allowFaults`: flip a bit of the next frame, or let no socket carry anything for `forMs`. */
-  z.object({ kind: z.literal('fault'), fault: faultKindSchema, forMs: z.int().nonnegative().max(MAX_FAULT_MS) }),
   z.object({ kind: z.literal('finish'), reason: longText }),
   z.object({ kind: z.literal('heartbeat') }),
 ]);
 export type CoordinatorMessage = z.output<typeof coordinatorMessageSchema>;
 
-export type SavedMessage = Extract<WorkerMessage, { kind: 'saved' }>;
+/** The control message of a kind; of `heartbeat`, which both sides send, MessageOf<'heartbeat', WorkerMessage> is the worker's. */
+export type MessageOf<
+  Kind extends Sender['kind'],
+  Sender extends WorkerMessage | CoordinatorMessage = WorkerMessage | CoordinatorMessage,
+> = Extract<Sender, { kind: Kind }>;
 
-export type FailedMessage = Extract<WorkerMessage, { kind: 'failed' }>;
+export type SavedMessage = MessageOf<'saved'>;
 
-export type StepReport = Extract<WorkerMessage, { kind: 'report' }>;
+export type FailedMessage = MessageOf<'failed'>;
 
-export type ReadyMessage = Extract<WorkerMessage, { kind: 'ready' }>;
+export type StepReport = MessageOf<'report'>;
+
+export type ReadyMessage = MessageOf<'ready'>;

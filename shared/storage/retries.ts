@@ -6,6 +6,7 @@
  * are refused, silence. Not retried: everything that says the same again (401, 403, 404, 412, …).
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter"); RFC 9110, 10.2.3.
  */
+import { throwIfAborted } from '../abort.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import { toTrainerError, TrainerError } from '../errors.ts';
 
@@ -82,8 +83,7 @@ export class Retries {
    * @throws the failure itself where trying again is no use; STORAGE_UNAVAILABLE past the deadline; ABORTED
    */
   async failed(thrown: unknown): Promise<void> {
-    if (this.#signal?.aborted === true)
-      throw new TrainerError('ABORTED', `${this.#what} was called off`, { cause: this.#signal.reason });
+    throwIfAborted(this.#signal, this.#what);
     const failure = toPassingFailure(thrown);
     const { deadlineMs, firstWaitMs, maxWaitMs } = this.policy;
     const nowMs = this.#clock.monotonicMs();

@@ -1,4 +1,5 @@
 /** Messages that wait to be sent, of connections without a kernel: within the bounds of the connection, each settled once. */
+import { abortedError } from '../abort.ts';
 import { TrainerError } from '../errors.ts';
 import type { ConnectionLimits, SendOptions } from './transport.ts';
 
@@ -47,7 +48,7 @@ export class Backlog {
         ),
       );
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => reject(new TrainerError('ABORTED', 'sending was called off'));
+      const onAbort = (): void => reject(abortedError('sending', signal));
       signal?.addEventListener('abort', onAbort, { once: true });
       const settle = (error: TrainerError | null): void => {
         signal?.removeEventListener('abort', onAbort);

@@ -5,7 +5,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { TrainerError } from '../errors.ts';
-import type { Connection, DialInit, Listener, ListenInit, Refusal, Transport } from './transport.ts';
+import { ManualClock } from '../manual-clock.fixture.ts';
+import { MAX_PINGS, type Connection, type DialInit, type Listener } from './transport.ts';
+import type { ListenInit, Refusal, Transport } from './transport.ts';
 
 const TOKEN = 'compliance-token';
 const HOST = '127.0.0.1';
@@ -145,12 +147,29 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await close();
     });
 
-    test('an abort ends the waiting; an aborted signal sends nothing', async () => {
+    test('an abort ends every send that waits', async () => {
+      const { near, close } = await openPair();
+      const stop = new AbortController();
+      const outcomes: string[] = [];
+      // The other side does not read: sends begin to wait when the buffers of the kernel are full.
+      for (let numSent = 0; numSent - outcomes.length < 4; numSent++) {
+        void outcomeOf(near.send([Buffer.alloc(64 << 10)], { signal: stop.signal })).then((code) =>
+          outcomes.push(code),
+        );
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      stop.abort();
+      await close(); // a send that still waits is CONNECTION_LOST now
+      const failures = outcomes.filter((code) => code !== 'sent');
+      assert.deepEqual(failures, ['ABORTED', 'ABORTED', 'ABORTED', 'ABORTED']);
+    });
+
+    test('a queued message is sent although its signal fires; an aborted signal sends nothing', async () => {
       const { near, far, close } = await openPair();
       const controller = new AbortController();
-      const pending = near.send([Buffer.from('first')], { signal: controller.signal });
+      const pending = outcomeOf(near.send([Buffer.from('first')], { signal: controller.signal }));
       controller.abort();
-      await pending.catch((error: unknown) => assert.equal((error as TrainerError).code, 'ABORTED'));
+      assert.match(await pending, /^(sent|ABORTED)$/); // a transport may hand it over at once
       await assert.rejects(near.send([Buffer.from('never')], { signal: controller.signal }), { code: 'ABORTED' });
       const received = collect(far, 2);
       await near.send([Buffer.from('last')]);
@@ -208,6 +227,30 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       const { near, far, close } = await openPair();
       assert.ok((await near.ping(5000)) >= 0);
       assert.ok((await far.ping(5000)) >= 0);
+      await close();
+    });
+
+    test('an abort ends a ping that is under way, and an aborted signal sends none', async () => {
+      const { near, close } = await openPair();
+      const controller = new AbortController();
+      const pending = near.ping(60_000, controller.signal);
+      controller.abort();
+      await assert.rejects(pending, { code: 'ABORTED' });
+      await assert.rejects(near.ping(60_000, controller.signal), { code: 'ABORTED' });
+      assert.ok((await near.ping(60_000)) >= 0);
+      await close();
+    });
+
+    test('pings without an answer are bounded in number: one more is SEND_OVERFLOW', async () => {
+      const { near, close } = await openPair();
+      const pings = Array.from({ length: MAX_PINGS + 1 }, () => near.ping(60_000));
+      const outcomes = await Promise.allSettled(pings);
+      const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+      assert.deepEqual(
+        refused.map((error) => (error as TrainerError).code),
+        ['SEND_OVERFLOW'],
+      );
+      assert.ok((await near.ping(60_000)) >= 0);
       await close();
     });
 
@@ -282,6 +325,33 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await assert.rejects(listen(transport, { port: listener.port }), { code: 'PORT_IN_USE' });
       await listener.close();
     });
+  });
+}
+
+/** `sent`, or the code of the failure. */
+function outcomeOf(send: Promise<void>): Promise<string> {
+  return send.then(
+    () => 'sent',
+    (error: unknown) => (error as TrainerError).code,
+  );
+}
+
+/** The part of the contract that a transport with a time of its own does not have: the clock of its init measures its pings. */
+export function testPingClock(name: string, makeTransport: () => Transport): void {
+  test(`${name}: the clock that was given measures a ping, and its deadline`, async () => {
+    const transport = makeTransport();
+    const clock = new ManualClock();
+    let far: Connection | undefined;
+    const onConnection = (connection: Connection): void => void (far = connection);
+    const listener = await transport.listen({ host: HOST, port: 0, token: TOKEN, onConnection, clock });
+    const near = await transport.dial(listener.url, { token: TOKEN, timeoutMs: 5000, clock });
+    for (const connection of [near, far!]) {
+      assert.equal(await connection.ping(1000), 0);
+      // Time passes before the event loop turns: no answer can have come.
+      const late = assert.rejects(connection.ping(1000), { code: 'CONNECT_FAILED', message: /within 1000 ms/ });
+      await Promise.all([clock.advance(1000), late]);
+    }
+    await listener.close();
   });
 }
 

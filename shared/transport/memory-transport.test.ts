@@ -1,4 +1,5 @@
-import { testTransport } from './compliance.ts';
+import { testPingClock, testTransport } from './compliance.ts';
 import { MemoryTransport } from './memory-transport.ts';
 
 testTransport('memory', () => new MemoryTransport());
+testPingClock('memory', () => new MemoryTransport());

@@ -1,8 +1,11 @@
 /** A Transport inside one process, for tests and simulation: the same rules and codes, no sockets. Messages are copied. */
+import { abortedError, throwIfAborted } from '../abort.ts';
+import { systemClock, type Clock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import { Backlog } from './backlog.ts';
 import { createBearerCheck, formatBearer } from './bearer-token.ts';
 import { toCloseCode, toCloseInfo, toCloseReason } from './close-codes.ts';
+import { Pings } from './pings.ts';
 import {
   DEFAULT_CONNECTION_LIMITS,
   type CloseInfo,
@@ -34,8 +37,8 @@ export class MemoryTransport implements Transport {
     return Promise.resolve({ port, url, localUrl: null, close });
   }
 
-  async dial(url: string, { token, timeoutMs, signal, limits }: DialInit): Promise<Connection> {
-    if (signal?.aborted === true) throw new TrainerError('ABORTED', `connecting to ${url} was called off`);
+  async dial(url: string, { token, timeoutMs, signal, limits, clock }: DialInit): Promise<Connection> {
+    throwIfAborted(signal, `connecting to ${url}`);
     const parsed = URL.canParse(url) ? new URL(url) : null;
     if (parsed?.protocol !== 'memory:')
       throw new TrainerError('CONFIG_INVALID', `address: expected memory://host:port/path, found ${url}`);
@@ -57,8 +60,8 @@ export class MemoryTransport implements Transport {
       init.onRefused?.({ remote, code: 'JOIN_REFUSED', reason: refused });
       throw new TrainerError('CONNECT_FAILED', `${url} refused the connection: ${refused}`, { retryable: true });
     }
-    const near = new MemoryConnection(url, path, { ...DEFAULT_CONNECTION_LIMITS, ...limits });
-    const far = new MemoryConnection(remote, path, { ...DEFAULT_CONNECTION_LIMITS, ...init.limits });
+    const near = new MemoryConnection(url, path, { ...DEFAULT_CONNECTION_LIMITS, ...limits }, clock);
+    const far = new MemoryConnection(remote, path, { ...DEFAULT_CONNECTION_LIMITS, ...init.limits }, init.clock);
     near.join(far);
     far.join(near);
     connections.add(far);
@@ -76,16 +79,22 @@ class MemoryConnection implements Connection {
   #other!: MemoryConnection;
   /** Sent by this side, not yet taken by the other. */
   readonly #queue: Backlog;
+  readonly #pings: Pings;
   #isPumping = false;
   #handler: ((data: Uint8Array) => void) | null = null;
   #isOpen = true;
   #end!: (info: CloseInfo) => void;
 
-  constructor(peer: string, path: string, limits: ConnectionLimits) {
+  constructor(peer: string, path: string, limits: ConnectionLimits, clock: Clock = systemClock) {
     this.peer = peer;
     this.path = path;
     this.#limits = limits;
     this.#queue = new Backlog({ peer, limits, onQueued: () => void this.#pump() });
+    this.#pings = new Pings({
+      peer,
+      clock,
+      send: (number) => void nextTurn().then(() => this.#pings.answered(number)),
+    });
     this.closed = new Promise((resolve) => (this.#end = resolve));
   }
 
@@ -98,7 +107,7 @@ class MemoryConnection implements Connection {
   }
 
   send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
-    if (signal?.aborted === true) return Promise.reject(new TrainerError('ABORTED', 'sending was called off'));
+    if (signal?.aborted === true) return Promise.reject(abortedError('sending', signal));
     if (!this.#isOpen) return Promise.reject(this.#lost());
     return this.#queue.push(parts, signal);
   }
@@ -110,11 +119,8 @@ class MemoryConnection implements Connection {
     void this.#other.#pump();
   }
 
-  async ping(timeoutMs: number): Promise<number> {
-    const startMs = performance.now();
-    await nextTurn();
-    if (!this.#isOpen) throw this.#lost();
-    return Math.min(performance.now() - startMs, timeoutMs);
+  ping(timeoutMs: number, signal?: AbortSignal): Promise<number> {
+    return this.#isOpen ? this.#pings.send(timeoutMs, signal) : Promise.reject(this.#lost());
   }
 
   close(code: ErrorCode | 'NORMAL', reason: string): void {
@@ -133,6 +139,7 @@ class MemoryConnection implements Connection {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#queue.end(this.#lost());
+    this.#pings.end(this.#lost());
     this.#end(info);
   }
 

@@ -7,6 +7,7 @@
  * the one who called.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../clock.ts';
 import type { ErrorCode, TrainerError } from '../errors.ts';
 
 export interface CloseInfo {
@@ -53,11 +54,18 @@ export interface Connection {
   send(parts: readonly Uint8Array[], options?: SendOptions): Promise<void>;
   /** Messages wait (and the peer with them) until a handler is set; it is set once. The data is the handler's own. */
   onMessage(handler: (data: Uint8Array) => void): void;
-  /** Round trip, ms. @throws CONNECTION_LOST, CONNECT_FAILED after the deadline */
-  ping(timeoutMs: number): Promise<number>;
+  /**
+   * Round trip, ms.
+   * @throws CONNECTION_LOST; CONNECT_FAILED after the deadline; ABORTED; SEND_OVERFLOW if MAX_PINGS have no answer yet, also if their
+   * deadlines are over
+   */
+  ping(timeoutMs: number, signal?: AbortSignal): Promise<number>;
   /** Tells the peer why and ends the connection, by force after CLOSE_TIMEOUT_MS. Idempotent. */
   close(code: ErrorCode | 'NORMAL', reason: string): void;
 }
+
+/** Most pings of one connection without an answer. */
+export const MAX_PINGS = 16;
 
 /** How long a peer has to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 1000;
@@ -82,6 +90,8 @@ export interface ListenInit {
   /** Plain HTTP requests that carry the token. Only WebSocket listeners have them. */
   readonly onRequest?: (request: IncomingMessage, response: ServerResponse) => void;
   readonly limits?: Partial<ConnectionLimits>;
+  /** Measures pings and their deadlines (default: the system's). A simulated transport has its own. */
+  readonly clock?: Clock;
   /** Time for a new socket to show the token (default 5 s). */
   readonly handshakeTimeoutMs?: number;
   /** Most sockets that have not shown the token yet (default 64); with one more, the oldest is dropped. */
@@ -106,6 +116,8 @@ export interface DialInit {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   readonly limits?: Partial<ConnectionLimits>;
+  /** As in ListenInit. */
+  readonly clock?: Clock;
 }
 
 export interface Transport {

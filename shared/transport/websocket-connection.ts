@@ -1,7 +1,10 @@
 /** A Connection over an open `ws` WebSocket. The only buffers are ws's receive buffer (bounded by maxPayload) and the socket's send queue (bounded here). */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { abortedError } from '../abort.ts';
+import type { Clock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
+import { Pings } from './pings.ts';
 import { toCloseCode, toCloseInfo, toCloseReason } from './close-codes.ts';
 import {
   CLOSE_TIMEOUT_MS,
@@ -21,6 +24,7 @@ export interface WebSocketConnectionInit {
   readonly peer: string;
   readonly path: string;
   readonly limits: ConnectionLimits;
+  readonly clock: Clock;
 }
 
 export class WebSocketConnection implements Connection {
@@ -31,23 +35,23 @@ export class WebSocketConnection implements Connection {
   readonly #socket: Duplex;
   readonly #limits: ConnectionLimits;
   readonly #early: Uint8Array[] = [];
-  readonly #pings = new Map<string, () => void>();
+  readonly #pings: Pings;
   #handler: ((data: Uint8Array) => void) | null = null;
   #queuedBytes = 0;
   #queuedMessages = 0;
-  #numPings = 0;
   #isClosing = false;
   /** What went wrong on this side; tells more than the close code. */
   #error: TrainerError | null = null;
 
-  constructor({ webSocket, socket, peer, path, limits }: WebSocketConnectionInit) {
+  constructor({ webSocket, socket, peer, path, limits, clock }: WebSocketConnectionInit) {
     this.peer = peer;
     this.path = path;
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#limits = limits;
+    this.#pings = new Pings({ peer, clock, send: (number) => webSocket.ping(String(number)) });
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary));
-    webSocket.on('pong', (payload) => this.#pings.get(payload.toString())?.());
+    webSocket.on('pong', (payload) => this.#pings.answered(Number(payload.toString())));
     webSocket.on('error', (error: Error & { code?: string }) => {
       const code = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' ? 'MESSAGE_TOO_LARGE' : 'CONNECTION_LOST';
       const limit = code === 'MESSAGE_TOO_LARGE' ? `; expected at most ${limits.maxMessageBytes} B` : '';
@@ -59,7 +63,7 @@ export class WebSocketConnection implements Connection {
         this.#isClosing = true;
         const info = toCloseInfo(code, reason.toString(), peer);
         resolve(this.#error === null ? info : { ...info, error: this.#error });
-        for (const settle of this.#pings.values()) settle();
+        this.#pings.end(this.#lost());
       });
     });
   }
@@ -69,7 +73,7 @@ export class WebSocketConnection implements Connection {
   }
 
   send(parts: readonly Uint8Array[], { signal }: SendOptions = {}): Promise<void> {
-    if (signal?.aborted === true) return Promise.reject(aborted());
+    if (signal?.aborted === true) return Promise.reject(abortedError('sending', signal));
     if (!this.isOpen) return Promise.reject(this.#lost());
     const numBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
     const { maxQueuedBytes, maxQueuedMessages } = this.#limits;
@@ -85,7 +89,7 @@ export class WebSocketConnection implements Connection {
     this.#queuedMessages++;
     // No function gets a name here: this runs once a frame, and a named one costs more than all else in it.
     return new Promise((resolve, reject) => {
-      const abort = signal === undefined ? null : { onAbort: () => reject(aborted()) };
+      const abort = signal === undefined ? null : { onAbort: () => reject(abortedError('sending', signal)) };
       if (abort !== null) signal?.addEventListener('abort', abort.onAbort, { once: true });
       this.#write(parts, (error?: Error | null) => {
         this.#queuedBytes -= numBytes;
@@ -127,23 +131,8 @@ export class WebSocketConnection implements Connection {
     }
   }
 
-  ping(timeoutMs: number): Promise<number> {
-    if (!this.isOpen) return Promise.reject(this.#lost());
-    const startMs = performance.now();
-    const name = `${this.#numPings++}`;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pings.delete(name);
-        reject(new TrainerError('CONNECT_FAILED', `${this.peer} did not answer a ping within ${timeoutMs} ms`));
-      }, timeoutMs);
-      this.#pings.set(name, () => {
-        clearTimeout(timer);
-        this.#pings.delete(name);
-        if (this.isOpen) resolve(performance.now() - startMs);
-        else reject(this.#lost());
-      });
-      this.#webSocket.ping(name);
-    });
+  ping(timeoutMs: number, signal?: AbortSignal): Promise<number> {
+    return this.isOpen ? this.#pings.send(timeoutMs, signal) : Promise.reject(this.#lost());
   }
 
   close(code: ErrorCode | 'NORMAL', reason: string): void {
@@ -163,8 +152,4 @@ export class WebSocketConnection implements Connection {
   #lost(cause?: Error): TrainerError {
     return new TrainerError('CONNECTION_LOST', `connection to ${this.peer} is closed`, { cause: this.#error ?? cause });
   }
-}
-
-function aborted(): TrainerError {
-  return new TrainerError('ABORTED', 'sending was called off');
 }

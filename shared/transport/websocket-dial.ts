@@ -1,6 +1,8 @@
 /** The dialling side of a WebSocket: one deadline over name look-up, TCP and upgrade; every way to fail is a code. */
 import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { WebSocket } from 'ws';
+import { abortedError } from '../abort.ts';
+import { systemClock } from '../clock.ts';
 import { TrainerError } from '../errors.ts';
 import { formatBearer } from './bearer-token.ts';
 import { LOCAL_PROTOCOL, toSocketPath } from './local-socket.ts';
@@ -19,11 +21,11 @@ export function dialWebSocket(
   onread?: OnReadOpts,
   onSocket?: (socket: Socket) => void,
 ): Promise<WebSocketConnection> {
-  const { token, timeoutMs, signal } = init;
+  const { token, timeoutMs, signal, clock = systemClock } = init;
   const limits = { ...DEFAULT_CONNECTION_LIMITS, ...init.limits };
   const address = parseAddress(url);
   if (address instanceof TrainerError) return Promise.reject(address);
-  if (signal?.aborted === true) return Promise.reject(aborted(url));
+  if (signal?.aborted === true) return Promise.reject(abortedError(`connecting to ${url}`, signal));
   return new Promise((resolve, reject) => {
     let socket: Socket | null = null;
     const webSocket = new WebSocket(address.requestUrl, {
@@ -45,7 +47,7 @@ export function dialWebSocket(
       webSocket.terminate();
       socket?.destroy();
     };
-    const onAbort = (): void => fail(aborted(url));
+    const onAbort = (): void => fail(abortedError(`connecting to ${url}`, signal));
     const timer = setTimeout(
       () =>
         fail(new TrainerError('CONNECT_FAILED', `${url} did not answer within ${timeoutMs} ms`, { retryable: true })),
@@ -75,7 +77,7 @@ export function dialWebSocket(
     webSocket.once('open', () => {
       stopWaiting();
       const { peer, path } = address;
-      resolve(new WebSocketConnection({ webSocket, socket: socket!, peer, path, limits }));
+      resolve(new WebSocketConnection({ webSocket, socket: socket!, peer, path, limits, clock }));
     });
   });
 }
@@ -104,8 +106,4 @@ function parseAddress(url: string): Address | TrainerError {
   const host = parsed.hostname.replace(/^\[(.*)\]$/, '$1');
   const port = parsed.port === '' ? 80 : Number(parsed.port);
   return { target: { host, port }, requestUrl: url, path, peer: `${host}:${port}` };
-}
-
-function aborted(url: string): TrainerError {
-  return new TrainerError('ABORTED', `connecting to ${url} was called off`);
 }

@@ -9,6 +9,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Socket, type AddressInfo, type ListenOptions } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { systemClock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import { createBearerCheck } from './bearer-token.ts';
 import { formatLocalUrl, readLocality, toSocketPath } from './local-socket.ts';
@@ -163,7 +164,8 @@ class Door {
     this.#webSocketServer.handleUpgrade(request, socket, head, (webSocket) => {
       this.#endWaiting(socket);
       const limits = { ...DEFAULT_CONNECTION_LIMITS, ...this.#init.limits };
-      const connection = new WebSocketConnection({ webSocket, socket, peer, path, limits });
+      const { clock = systemClock } = this.#init;
+      const connection = new WebSocketConnection({ webSocket, socket, peer, path, limits, clock });
       this.#connections.add(connection);
       void connection.closed.then(() => this.#connections.delete(connection));
       this.#init.onConnection(connection);

@@ -3,15 +3,17 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, test } from 'node:test';
+import { ManualClock } from '../manual-clock.fixture.ts';
 import { RandomStream } from '../random.ts';
-import { testTransport } from './compliance.ts';
-import type { Connection, Listener, ListenInit, Refusal } from './transport.ts';
+import { testPingClock, testTransport } from './compliance.ts';
+import { MAX_PINGS, type Connection, type Listener, type ListenInit, type Refusal } from './transport.ts';
 import { webSocketTransport as transport } from './websocket-transport.ts';
 
 const TOKEN = 'secret';
 const HANDSHAKE_TIMEOUT_MS = 200;
 
 testTransport('websocket', () => transport);
+testPingClock('websocket', () => transport);
 
 async function listen(
   init: Partial<ListenInit> = {},
@@ -144,6 +146,22 @@ describe('hostile sockets', () => {
     assert.equal(refusals.length, 200);
     assert.ok(atOnce.length >= 184 - 16, `${atOnce.length} dropped at once`);
     await expectServing(listener);
+    await listener.close();
+  });
+
+  test('a peer that answers no ping: each is late, and still counts against the bound', async () => {
+    const clock = new ManualClock();
+    const { listener, accepted } = await listen({ clock });
+    const socket = await knock(listener.port);
+    socket.write(UPGRADE(TOKEN));
+    await once(socket, 'data');
+    for (let i = 0; i < MAX_PINGS; i++) {
+      const late = assert.rejects(accepted[0]!.ping(1000), { code: 'CONNECT_FAILED' });
+      await Promise.all([clock.advance(1000), late]);
+    }
+    await assert.rejects(accepted[0]!.ping(1000), { code: 'SEND_OVERFLOW' });
+    socket.destroy();
+    await accepted[0]!.closed;
     await listener.close();
   });
 

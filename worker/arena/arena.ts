@@ -214,7 +214,7 @@ export class ArenaPool {
   }
 
   /** An arena whose memory is zero, used before where one is large enough. @throws CONFIG_INVALID as Arena does */
-  take(layout: ArenaLayout): Arena {
+  acquire(layout: ArenaLayout): Arena {
     const place = this.#free.findIndex(({ buffer }) => buffer.byteLength >= layout.totalBytes);
     if (place < 0) {
       this.#free.shift(); // too small for what is needed now: gone before more is asked for
@@ -225,7 +225,7 @@ export class ArenaPool {
     return new Arena(layout, memory);
   }
 
-  give({ memory }: Arena): void {
+  release({ memory }: Arena): void {
     if (this.#free.length < this.#capacity) this.#free.push(memory);
   }
 }

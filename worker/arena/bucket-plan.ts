@@ -26,7 +26,7 @@ export interface ParameterSize {
   readonly numElements: number;
 }
 
-export interface PlacedParameter extends ParameterSize {
+export interface PlannedParameter extends ParameterSize {
   readonly offsetBytes: number;
   readonly bucket: number;
 }
@@ -40,7 +40,7 @@ export interface Bucket {
 export interface BucketPlan {
   readonly precision: GradientPrecision;
   /** In the order given: backward order. */
-  readonly parameters: readonly PlacedParameter[];
+  readonly parameters: readonly PlannedParameter[];
   readonly buckets: readonly Bucket[];
   /** Bytes of the flat gradient, whole cache lines. */
   readonly gradientBytes: number;
@@ -84,7 +84,7 @@ export function planBuckets(
       `bucketBytes: expected an integer of at least ${ALIGNMENT_BYTES} B, found ${bucketBytes}`,
     );
   const names = new Set<string>();
-  const placed: PlacedParameter[] = [];
+  const placed: PlannedParameter[] = [];
   const buckets: Bucket[] = [];
   let startBytes = 0;
   let end = 0;

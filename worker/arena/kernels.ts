@@ -32,18 +32,18 @@ const MODULE = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, 'base64'));
 /** @param memory shared, as `createArenaMemory` makes it @param precision that sums are rounded to */
 export function bindKernels(memory: WebAssembly.Memory, precision: GradientPrecision): Kernels {
   const { exports } = new WebAssembly.Instance(MODULE, { arena: { memory } });
-  const take = (name: string): NumericExport => {
+  const exportOf = (name: string): NumericExport => {
     const value = exports[name];
     if (typeof value !== 'function') throw new TrainerError('INTERNAL', `kernels.wat exports no function ${name}`);
     return value as NumericExport;
   };
-  const findNonFinite = take('findNonFinite');
+  const findNonFinite = exportOf('findNonFinite');
   return {
-    ...(precision === 'float32' ? bindFloat32(take) : bindBfloat16(take)),
-    narrow: take('narrowBfloat16'),
-    widen: take('widenBfloat16'),
-    sumOfSquares: take('sumOfSquares'),
-    lineChecksum: take('lineChecksum'),
+    ...(precision === 'float32' ? bindFloat32(exportOf) : bindBfloat16(exportOf)),
+    narrow: exportOf('narrowBfloat16'),
+    widen: exportOf('widenBfloat16'),
+    sumOfSquares: exportOf('sumOfSquares'),
+    lineChecksum: exportOf('lineChecksum'),
     findNonFinite(at, length) {
       const found = findNonFinite(at, length) >>> 0;
       return found === (at + length) % 2 ** 32 ? null : found;
@@ -53,12 +53,12 @@ export function bindKernels(memory: WebAssembly.Memory, precision: GradientPreci
 
 type Arithmetic = Pick<Kernels, 'add2' | 'add4' | 'round'>;
 
-function bindFloat32(take: (name: string) => NumericExport): Arithmetic {
-  return { add2: take('add2'), add4: take('add4'), round: () => undefined };
+function bindFloat32(exportOf: (name: string) => NumericExport): Arithmetic {
+  return { add2: exportOf('add2'), add4: exportOf('add4'), round: () => undefined };
 }
 
-function bindBfloat16(take: (name: string) => NumericExport): Arithmetic {
-  const add2 = take('addBfloat16');
+function bindBfloat16(exportOf: (name: string) => NumericExport): Arithmetic {
+  const add2 = exportOf('addBfloat16');
   return {
     add2,
     add4(target, a, b, c, d, length) {
@@ -66,6 +66,6 @@ function bindBfloat16(take: (name: string) => NumericExport): Arithmetic {
       add2(c, c, d, length);
       add2(target, a, c, length);
     },
-    round: take('roundBfloat16'),
+    round: exportOf('roundBfloat16'),
   };
 }

@@ -2,8 +2,8 @@
  * Writes this worker's part of a checkpoint in a thread of its own, from shared memory, while training goes on.
  */
 import { shardsOfRank, type ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
-import { throwIfAborted } from '../../shared/abort.ts';
-import { assertInvariant, fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { abortedError, throwIfAborted } from '../../shared/abort.ts';
+import { assertInvariant, fromErrorRecord } from '../../shared/errors.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import type { WriteOutcome, WriteTask, WrittenShards } from './shard-writer.ts';
 
@@ -57,8 +57,7 @@ export async function writeCheckpointShards(init: WriteShardsInit): Promise<Writ
       onFailed: reject,
     });
     function stop(): void {
-      const aborted = new TrainerError('ABORTED', `${doing} was called off`, { cause: signal.reason });
-      void thread.stop().then(() => reject(aborted));
+      void thread.stop().then(() => reject(abortedError(doing, signal)));
     }
     signal.addEventListener('abort', stop, { once: true });
   });

@@ -11,7 +11,7 @@ import { planBuckets, type BucketPlan, type GradientPrecision } from '../arena/b
 import { FRAME_PART, FRAME_SUM } from '../mesh/frame-header.ts';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree, type LaneRun, type LaneTree } from '../../shared/lane-tree.ts';
-import { SimulatedNetwork } from '../mesh/simulated-links.fixture.ts';
+import { SimulatedMesh } from '../mesh/simulated-channels.fixture.ts';
 import { NORM_BLOCK_BYTES } from './gradient-norm.ts';
 import { checksumNaively, makeLaneGradient, sumNaively } from './lane-gradients.fixture.ts';
 import type { StepResult } from './step-tally.ts';
@@ -45,7 +45,7 @@ class World {
   readonly plan: BucketPlan;
   readonly setup: Setup;
   readonly laneTree: LaneTree;
-  readonly network: SimulatedNetwork;
+  readonly network: SimulatedMesh;
   readonly arenas: Arena[] = [];
   readonly collectives: Collective[] = [];
 
@@ -59,7 +59,7 @@ class World {
     );
     const laneTree = planLaneTree(numLanes, setup.runs ?? assignLanes(numLanes, worldSize).runs);
     this.laneTree = laneTree;
-    this.network = new SimulatedNetwork(worldSize);
+    this.network = new SimulatedMesh(worldSize);
     for (let rank = 0; rank < worldSize; rank++) {
       const window = Array.from({ length: worldSize }, (_, peer) => windows[(3 * rank + peer) % windows.length]!);
       const arena = new Arena(planArena({ plan: this.plan, laneTree, rank, frameBytes, window }));
@@ -73,7 +73,7 @@ class World {
           epoch: 1,
           generation: 7,
           firstStep: 10,
-          links: this.network.linksOf(rank),
+          channels: this.network.channelsOf(rank),
           options: { frameBytes, ...options },
           ...(clock === undefined ? {} : { clock }),
         }),
@@ -211,14 +211,14 @@ describe('the bits', () => {
     const setup = { ...small, worldSize: 4, numLanes: 8, sizes: [4000, 517], bucketBytes: 8192 };
     const run = async (precision: GradientPrecision) => {
       const world = new World({ ...setup, precision });
-      const [[result]] = (await world.run([10])) as [[StepResult]];
+      await world.run([10]);
       const parameters = world.plan.parameters.map((of) => world.arenas[0]!.floats(0, of.offsetBytes, of.numElements));
-      return { result, sum: parameters.flatMap((values) => [...values]), plan: world.plan };
+      return { network: world.network, sum: parameters.flatMap((values) => [...values]), plan: world.plan };
     };
     const [wide, narrow] = [await run('float32'), await run('bfloat16')];
-    const share = narrow.result.sentBytes / wide.result.sentBytes;
+    const share = narrow.network.sentBytes(0) / wide.network.sentBytes(0);
     assert.ok(Math.abs(share - 0.5) < 0.01, `${share}`);
-    assert.equal(narrow.result.sentBytes, narrow.result.receivedBytes);
+    assert.equal(narrow.network.sentBytes(0), narrow.network.receivedBytes(0));
     const lanes = Array.from({ length: 8 }, (_, lane) => {
       const gradient = makeLaneGradient(wide.plan, setup.seed, 10, lane);
       return wide.plan.parameters.flatMap(({ offsetBytes, numElements }) => [
@@ -383,7 +383,7 @@ describe('faults', () => {
   for (const type of [FRAME_PART, FRAME_SUM] as const)
     test(`a replayed ${type === FRAME_PART ? 'part' : 'sum'} is FRAME_STALE`, async () => {
       const world = new World({ ...small, worldSize: 2, numLanes: 2 });
-      let last = null as Parameters<SimulatedNetwork['tamper']>[1] | null;
+      let last = null as Parameters<SimulatedMesh['tamper']>[1] | null;
       world.network.tamper = (from, header) => {
         if (from !== 1 || header.type !== type) return header;
         if (last !== null) return last;
@@ -407,7 +407,7 @@ describe('faults', () => {
     const world = new World(small);
     let numFrames = 0;
     world.network.tamper = (_from, header) => {
-      if (++numFrames === 7) world.network.linksOf(2)[0]!.close('NORMAL', 'gone');
+      if (++numFrames === 7) world.network.channelsOf(2)[0]!.close('NORMAL', 'gone');
       return header;
     };
     await runIntoFault(world);

@@ -38,7 +38,7 @@ export class GradientNorm {
     const end = piece.offsetBytes + piece.byteLength;
     for (let at = piece.offsetBytes; at < end;) {
       const block = Math.floor((at - bucket.startBytes) / NORM_BLOCK_BYTES);
-      const { start, length } = placeBlock(bucket, block);
+      const { start, length } = blockRange(bucket, block);
       const stop = Math.min(start + length, end);
       pass(at, stop - at);
       if (stop - at === length && block < squares.length) squares[block] = this.#sumBlock(start, length);
@@ -51,7 +51,7 @@ export class GradientNorm {
     const bucket = this.#plan.buckets[index]!;
     const squares = this.#squares[index]!;
     for (const [block, sum] of squares.entries()) {
-      const { start, length } = placeBlock(bucket, block);
+      const { start, length } = blockRange(bucket, block);
       if (sum === NOT_SUMMED) squares[block] = this.#sumBlock(start, length);
     }
   }
@@ -66,7 +66,7 @@ export class GradientNorm {
   }
 }
 
-function placeBlock({ startBytes, endBytes }: Bucket, block: number): { start: number; length: number } {
+function blockRange({ startBytes, endBytes }: Bucket, block: number): { start: number; length: number } {
   const start = startBytes + block * NORM_BLOCK_BYTES;
   return { start, length: Math.min(NORM_BLOCK_BYTES, endBytes - start) };
 }

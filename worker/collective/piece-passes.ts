@@ -50,7 +50,7 @@ export class PiecePasses {
   }
 
   /** A part has arrived in its receive slot. @throws FRAME_INVALID when it is damaged */
-  takePart(peer: number, ordinal: number, piece: Piece, header: FrameHeader): void {
+  receivePart(peer: number, ordinal: number, piece: Piece, header: FrameHeader): void {
     const { arena, verify } = this.#init;
     const address = arena.receiveAddress(peer, ordinal, header.node);
     const payloadAt = payloadAddress(address, piece);
@@ -83,7 +83,7 @@ export class PiecePasses {
    * Goes over a sum that has arrived in slot 0.
    * @returns its state @throws FRAME_INVALID when it is damaged
    */
-  takeSum(peer: number, piece: Piece, header: FrameHeader, norm: GradientNorm): ChecksumState {
+  receiveSum(peer: number, piece: Piece, header: FrameHeader, norm: GradientNorm): ChecksumState {
     const { arena, verify } = this.#init;
     const payloadAt = payloadAddress(arena.slotAddress(0, piece.offsetBytes), piece);
     if (verify && this.#isNarrow) checkPayload(peer, header, arena.checksum(payloadAt, piece.payloadBytes));

@@ -10,7 +10,7 @@
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Piece } from '../arena/bucket-plan.ts';
-import { describeFrame, FRAME_PART, FRAME_SUM, type FramePlace } from '../mesh/frame-header.ts';
+import { describeFrame, FRAME_PART, FRAME_SUM, type FrameFields } from '../mesh/frame-header.ts';
 
 /** What stays the same over the steps of a generation. */
 export interface ExchangeShape {
@@ -83,7 +83,7 @@ export class StepExchange {
   }
 
   /** The next piece to send to a chunk's owner, or null while the owner's window is full or the bucket is not ready. */
-  takePieceToSend(owner: number, window: number): Piece | null {
+  nextPieceToSend(owner: number, window: number): Piece | null {
     const sent = this.#sent[owner]!;
     const piece = this.#shape.pieces[owner]![sent];
     if (piece === undefined || piece.bucket >= this.#readyBuckets) return null;
@@ -93,7 +93,7 @@ export class StepExchange {
   }
 
   /** The next piece of the own chunk whose operands are all here, or null. The caller reduces it at once. */
-  takePieceToReduce(): Piece | null {
+  nextPieceToReduce(): Piece | null {
     const { rank, pieces, numCoverNodes } = this.#shape;
     const piece = pieces[rank]![this.#reduced];
     if (piece === undefined || piece.bucket >= this.#readyBuckets) return null;
@@ -108,7 +108,7 @@ export class StepExchange {
    * Where in the own chunk's sequence the part that is expected from the peer belongs.
    * @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly that part
    */
-  checkPart(peer: number, found: FramePlace): { piece: Piece; ordinal: number; node: number } {
+  checkPart(peer: number, found: FrameFields): { piece: Piece; ordinal: number; node: number } {
     const { rank, pieces, numCoverNodes, windows } = this.#shape;
     const window = windows[peer]!;
     const nodes = numCoverNodes[peer]!;
@@ -121,7 +121,7 @@ export class StepExchange {
   }
 
   /** @returns which piece of the peer's chunk it is @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly its next sum */
-  checkSum(peer: number, found: FramePlace): Piece {
+  checkSum(peer: number, found: FrameFields): Piece {
     const ordinal = this.#sums[peer]!;
     const piece = this.#compare(peer, found, FRAME_SUM, this.#shape.pieces[peer]![ordinal], 0);
     if (ordinal >= this.#sent[peer]!) throw invalid(peer, 'a sum before the own parts of it were sent', found);
@@ -137,7 +137,7 @@ export class StepExchange {
   }
 
   /** The header that a piece's frame has to have. */
-  place(type: FramePlace['type'], piece: Piece, node: number): FramePlace {
+  fieldsOf(type: FrameFields['type'], piece: Piece, node: number): FrameFields {
     const { epoch, generation } = this.#shape;
     const { bucket, chunk, part, offsetBytes, payloadBytes } = piece;
     const { step } = this;
@@ -160,12 +160,12 @@ export class StepExchange {
     return missing;
   }
 
-  #compare(peer: number, found: FramePlace, type: FramePlace['type'], piece: Piece | undefined, node: number): Piece {
+  #compare(peer: number, found: FrameFields, type: FrameFields['type'], piece: Piece | undefined, node: number): Piece {
     const { epoch, generation } = this.#shape;
     if (found.epoch !== epoch || found.generation !== generation || found.step !== this.step)
       throw stale(peer, `epoch ${epoch}, generation ${generation}, step ${this.step}`, found);
     if (piece === undefined) throw stale(peer, 'no further frame of this kind in this step', found);
-    const expected = this.place(type, piece, node);
+    const expected = this.fieldsOf(type, piece, node);
     const comesAgain =
       found.bucket < expected.bucket ||
       (found.bucket === expected.bucket &&
@@ -185,10 +185,10 @@ export class StepExchange {
   }
 }
 
-function stale(peer: number, expected: string, found: FramePlace): TrainerError {
+function stale(peer: number, expected: string, found: FrameFields): TrainerError {
   return new TrainerError('FRAME_STALE', `rank ${peer}: expected ${expected}; got ${describeFrame(found)}`);
 }
 
-function invalid(peer: number, expected: string, found: FramePlace): TrainerError {
+function invalid(peer: number, expected: string, found: FrameFields): TrainerError {
   return new TrainerError('FRAME_INVALID', `rank ${peer}: expected ${expected}; got ${describeFrame(found)}`);
 }

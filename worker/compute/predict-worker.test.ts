@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { checkConfig } from '../../shared/config/load-config.ts';
-import { createEngine } from '../engine/create-engine.ts';
+import { createEngine } from '../engine-choice/create-engine.ts';
 import { predictWorker } from './predict-worker.ts';
 
 const TREE = {

@@ -91,7 +91,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
     },
     release: ({ slot }: { slot: number }) => void released.push(slot),
   };
-  const sums = { kind: 'reduced' as const, sumOfSquares: 1, firstNonFiniteBytes: null, exposedMs: 0 };
+  const sums = { kind: 'reduced' as const, sumOfSquares: 1, firstNonFiniteBytes: null };
   const init: StepRunnerInit = {
     engine,
     feed,

@@ -1,4 +1,4 @@
-/** What a worker knows of its state, with an engine and a link that the test plays. Whole copies: worker-state.test.ts. */
+/** What a worker knows of its state, with an engine and a network that the test plays. Whole copies: worker-state.test.ts. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ import { tensorBytes, type TensorSpec } from '../../shared/checkpoint/shard-plan
 import { TrainerError } from '../../shared/errors.ts';
 import type { Engine } from '../engine/engine.ts';
 import { formOf, nobody } from '../network/network-session.fixture.ts';
-import type { LinkRequest } from '../network/network-messages.ts';
+import type { NetworkRequest } from '../network/network-messages.ts';
 import { initialiseParameters } from '../model/initialise.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import { loadState } from './load-state.ts';
@@ -39,7 +39,7 @@ const zeros = (specs: readonly TensorSpec[]) =>
 function make() {
   const held: StateTensors = { parameters: zeros(PARAMETERS), optimizerSlots: zeros(SLOTS) };
   const calls: string[] = [];
-  const offers: Extract<LinkRequest, { kind: 'offer-state' }>[] = [];
+  const offers: Extract<NetworkRequest, { kind: 'offer-state' }>[] = [];
   const peers = { parameters: randomTensors(PARAMETERS, 50), optimizerSlots: randomTensors(SLOTS, 51) };
   let copyError: TrainerError | undefined;
   const engine = {
@@ -63,7 +63,7 @@ function make() {
     engine,
     seed: SEED,
     loadState,
-    link: {
+    network: {
       post: (request) => {
         if (request.kind === 'offer-state') offers.push(request);
       },
@@ -76,23 +76,23 @@ function make() {
       },
     },
   });
-  const take = (more: Parameters<typeof formOf>[2], signal = never) =>
-    state.take(formOf([nobody], 0, more), 'run', signal);
-  return { state, take, held, peers, calls, offers, failCopy: (error: TrainerError) => (copyError = error) };
+  const prepare = (more: Parameters<typeof formOf>[2], signal = never) =>
+    state.prepareFor(formOf([nobody], 0, more), 'run', signal);
+  return { state, prepare, held, peers, calls, offers, failCopy: (error: TrainerError) => (copyError = error) };
 }
 
 const SEEDED = { state: { kind: 'start' as const, checkpoint: null } };
 
 describe('training state', () => {
   test('at first none is held', async () => {
-    const { state, take } = make();
+    const { state, prepare } = make();
     assert.deepEqual([state.held, state.step], [null, null]);
-    await assert.rejects(take({ state: { kind: 'held', step: 0 } }), { code: 'INTERNAL' });
+    await assert.rejects(prepare({ state: { kind: 'held', step: 0 } }), { code: 'INTERNAL' });
   });
 
   test('from the seed it is the parameters of the seed and an empty optimizer', async () => {
-    const { state, take, held, calls } = make();
-    assert.equal(await take(SEEDED), undefined);
+    const { state, prepare, held, calls } = make();
+    assert.equal(await prepare(SEEDED), undefined);
     assert.deepEqual(state.held, { runId: 'run', epoch: 5, step: 0 });
     assert.equal(parameterDigest(held.parameters), parameterDigest(initialiseParameters(parameters, SEED)));
     assert.deepEqual(calls, ['load'], 'nothing is read back that nobody asks for');
@@ -100,8 +100,8 @@ describe('training state', () => {
 
   test('from a checkpoint it is what the checkpoint holds, after its step', async () => {
     const checkpoint = await writeFixtureCheckpoint(root, 12);
-    const { state, take, held } = make();
-    const digest = await take({ state: { kind: 'start', checkpoint }, firstStep: 13, proveState: true });
+    const { state, prepare, held } = make();
+    const digest = await prepare({ state: { kind: 'start', checkpoint }, firstStep: 13, proveState: true });
     assert.equal(state.step, 12);
     assert.equal(digest, parameterDigest(randomTensors(PARAMETERS, 12)));
     assert.equal(parameterDigest(held.optimizerSlots), parameterDigest(randomTensors(SLOTS, 13)));
@@ -109,22 +109,22 @@ describe('training state', () => {
 
   test('a checkpoint of another step is refused, and what was held before is held still', async () => {
     const checkpoint = await writeFixtureCheckpoint(root, 20);
-    const { state, take } = make();
-    await take(SEEDED);
-    await assert.rejects(take({ state: { kind: 'start', checkpoint }, firstStep: 13 }), {
+    const { state, prepare } = make();
+    await prepare(SEEDED);
+    await assert.rejects(prepare({ state: { kind: 'start', checkpoint }, firstStep: 13 }), {
       code: 'CHECKPOINT_MISMATCH',
     });
     assert.equal(state.step, 0);
   });
 
   test('a held state goes into the next generation as it is, and has its epoch and step from then on', async () => {
-    const { state, take, calls } = make();
-    await take(SEEDED);
+    const { state, prepare, calls } = make();
+    await prepare(SEEDED);
     state.advance(1);
     calls.length = 0;
-    await take({ epoch: 6, state: { kind: 'held', step: 1 }, firstStep: 4 });
+    await prepare({ epoch: 6, state: { kind: 'held', step: 1 }, firstStep: 4 });
     assert.deepEqual([state.held, calls], [{ runId: 'run', epoch: 6, step: 3 }, []]);
-    await assert.rejects(take({ state: { kind: 'held', step: 1 } }), {
+    await assert.rejects(prepare({ state: { kind: 'held', step: 1 } }), {
       code: 'INTERNAL',
       message: /step 1 expected, step 3 is held/u,
     });
@@ -132,28 +132,28 @@ describe('training state', () => {
   });
 
   test('a state is copied into the engine, and proved without reading it back', async () => {
-    const { state, take, held, peers, calls } = make();
-    const digest = await take({ state: { kind: 'peers', ranks: [1] }, firstStep: 8, proveState: true });
+    const { state, prepare, held, peers, calls } = make();
+    const digest = await prepare({ state: { kind: 'peers', ranks: [1] }, firstStep: 8, proveState: true });
     assert.equal(digest, parameterDigest(peers.parameters));
     assert.equal(parameterDigest(held.optimizerSlots), parameterDigest(peers.optimizerSlots));
     assert.deepEqual([calls, state.step], [['copy 7', 'load'], 7]);
   });
 
   test('a copy that fails leaves what was held, and the engine untouched', async () => {
-    const { state, take, calls, failCopy } = make();
-    await take(SEEDED);
+    const { state, prepare, calls, failCopy } = make();
+    await prepare(SEEDED);
     calls.length = 0;
     failCopy(new TrainerError('ABORTED', 'called off'));
-    await assert.rejects(take({ state: { kind: 'peers', ranks: [1] } }), { code: 'ABORTED' });
+    await assert.rejects(prepare({ state: { kind: 'peers', ranks: [1] } }), { code: 'ABORTED' });
     assert.deepEqual([state.step, calls], [0, ['copy 0']]);
   });
 
   test('what is offered to receivers stands still while the engine goes on', async () => {
-    const { state, take, held, offers, calls } = make();
-    await take(SEEDED);
+    const { state, prepare, held, offers, calls } = make();
+    await prepare(SEEDED);
     const before = parameterDigest(held.parameters);
     calls.length = 0;
-    const digest = await take({ state: { kind: 'held', step: 0 }, receivers: [1, 2], proveState: true });
+    const digest = await prepare({ state: { kind: 'held', step: 0 }, receivers: [1, 2], proveState: true });
     for (const values of held.parameters.values()) values.fill(9);
     assert.deepEqual(calls, ['readBack'], 'once for both');
     assert.deepEqual([offers.length, offers[0]!.step, digest], [1, 0, before]);
@@ -162,14 +162,14 @@ describe('training state', () => {
   });
 
   test('it advances step by step, and a spoiled one is none', async () => {
-    const { state, take } = make();
+    const { state, prepare } = make();
     assert.throws(() => state.advance(1), { code: 'INTERNAL' });
-    await take(SEEDED);
+    await prepare(SEEDED);
     state.advance(1);
     state.advance(2);
     assert.throws(() => state.advance(4), { code: 'INTERNAL' });
     assert.equal(state.step, 2);
-    state.spoil();
+    state.invalidate();
     assert.equal(state.held, null);
   });
 });

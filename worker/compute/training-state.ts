@@ -9,7 +9,7 @@ import { assertInvariant } from '../../shared/errors.ts';
 import type { HeldState } from '../../shared/protocol/messages.ts';
 import { TensorSnapshot } from '../checkpoint/snapshot.ts';
 import type { Engine } from '../engine/engine.ts';
-import type { Command, CoordinatorCommand, Link } from '../network/network-client.ts';
+import type { Command, CoordinatorCommand, NetworkClient } from '../network/network-client.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import type { loadState } from './load-state.ts';
 
@@ -18,7 +18,7 @@ type FormCommand = Extract<CoordinatorCommand, { kind: 'form' }>;
 export interface TrainingStateInit {
   readonly engine: Engine;
   readonly seed: number;
-  readonly link: Pick<Link, 'copyState' | 'post'>;
+  readonly network: Pick<NetworkClient, 'copyState' | 'post'>;
   readonly loadState: typeof loadState;
 }
 
@@ -43,9 +43,9 @@ export class TrainingState {
   /**
    * Brings the engine to the state before the generation's first step, and offers it to the members that copy it.
    * @returns the digest of the parameters where the coordinator asks for it
-   * @throws what loadState and the link throw; what was held before is held still, unless it has been overwritten
+   * @throws what loadState and the network throw; what was held before is held still, unless it has been overwritten
    */
-  async take(form: FormCommand, runId: string, signal: Command['signal']): Promise<string | undefined> {
+  async prepareFor(form: FormCommand, runId: string, signal: Command['signal']): Promise<string | undefined> {
     const { epoch, firstStep, state, receivers, proveState } = form;
     const step = firstStep - 1;
     if (state.kind === 'held')
@@ -54,7 +54,7 @@ export class TrainingState {
     if (state.kind === 'start') await this.#load(state.checkpoint, step, signal);
     if (state.kind === 'peers') tensors = await this.#copy(step, signal);
     if (receivers.length > 0 || (proveState && tensors === undefined)) tensors = await this.#snapshot();
-    if (receivers.length > 0) this.#init.link.post({ kind: 'offer-state', step, tensors: tensors! });
+    if (receivers.length > 0) this.#init.network.post({ kind: 'offer-state', step, tensors: tensors! });
     this.#held = { runId, epoch, step };
     return proveState ? parameterDigest(tensors!.parameters) : undefined;
   }
@@ -66,7 +66,7 @@ export class TrainingState {
   }
 
   /** An update has begun and not ended: the state is neither of the step before nor of the one after. */
-  spoil(): void {
+  invalidate(): void {
     this.#held = null;
   }
 
@@ -82,9 +82,9 @@ export class TrainingState {
   }
 
   async #copy(step: number, signal: AbortSignal): Promise<StateTensors> {
-    const { engine, link } = this.#init;
+    const { engine, network } = this.#init;
     const tensors = this.#makeTensors();
-    await link.copyState(step, tensors, signal);
+    await network.copyState(step, tensors, signal);
     this.#held = null;
     await engine.load(tensors.parameters, tensors.optimizerSlots);
     return tensors;

@@ -45,15 +45,15 @@ export function uploadBatch(parts: readonly BatchPart[]): BatchTensors {
     tf.tensor(values, [...shape], values instanceof Int32Array ? 'int32' : 'float32'),
   );
   const named = new Map(parts.map(({ name }, i) => [name, all[i]!]));
-  const take = (name: BatchPart['name'], rank: number) => {
+  const tensorOf = (name: BatchPart['name'], rank: number) => {
     const tensor = named.get(name);
     assertInvariant(tensor?.rank === rank, `part ${name} of a batch`);
     return tensor;
   };
   return {
-    inputs: { ids_M: take('inputIds', 1) as Tensor1D, segmentIds: take('inputSegments', 2) as Tensor2D },
-    targets: { ids_M: take('targetIds', 1) as Tensor1D, segmentIds: take('targetSegments', 2) as Tensor2D },
-    labels: { ids_M: take('labels', 1) as Tensor1D, hasLoss_M: take('hasLoss', 1) as Tensor1D },
+    inputs: { ids_M: tensorOf('inputIds', 1) as Tensor1D, segmentIds: tensorOf('inputSegments', 2) as Tensor2D },
+    targets: { ids_M: tensorOf('targetIds', 1) as Tensor1D, segmentIds: tensorOf('targetSegments', 2) as Tensor2D },
+    labels: { ids_M: tensorOf('labels', 1) as Tensor1D, hasLoss_M: tensorOf('hasLoss', 1) as Tensor1D },
     all,
   };
 }

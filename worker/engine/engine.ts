@@ -8,6 +8,9 @@
 import type { OptimizerSlot } from '../model/optimizer-slots.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
 
+/** What the wasm engine may allocate: 4 GiB without the last 256 MiB, which XNNPACK's own allocations need. */
+export const WASM_MEMORY_BYTES = 2 ** 32 - 2 ** 28;
+
 /** One microbatch of packed rows. Segment ids are 1, 2, … within a row and 0 at padding. */
 export interface Batch {
   readonly numRows: number;

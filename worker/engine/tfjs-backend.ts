@@ -4,10 +4,8 @@
  */
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { TrainerError } from '../../shared/errors.ts';
 import { vendoredFile } from '../../shared/package-files.ts';
-import { installWasmKernels } from './wasm-kernels.ts';
 
 /** `tensorflow` is registered by the addon's loader (native/addon). */
 export type TfjsBackend = 'wasm' | 'cpu' | 'tensorflow';
@@ -49,6 +47,7 @@ async function openCpu(): Promise<BackendDescription> {
 
 async function openWasm(): Promise<BackendDescription> {
   tf.enableProdMode();
+  const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
   setWasmPaths(join(vendoredFile('@tensorflow/tfjs-backend-wasm', 'dist'), '/'));
   const before = new Set(process.listeners('uncaughtException'));
   const beforeRejection = new Set(process.listeners('unhandledRejection'));
@@ -59,6 +58,7 @@ async function openWasm(): Promise<BackendDescription> {
   for (const listener of process.listeners('unhandledRejection'))
     if (!beforeRejection.has(listener)) process.removeListener('unhandledRejection', listener);
 
+  const { installWasmKernels } = await import('./wasm-kernels.ts');
   installWasmKernels();
   const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
   return describe('wasm', `WebAssembly ${hasSimd === true ? 'with' : 'without'} SIMD on one thread`);

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { modelConfigSchema } from '../../shared/model-config.ts';
 import { initialiseParameters } from '../model/initialise.ts';
-import { createEngine } from './create-engine.ts';
+import { createEngine } from '../engine-choice/create-engine.ts';
 import type { Batch, Engine } from './engine.ts';
 
 const BACKENDS = ['wasm', 'cpu'] as const;
@@ -251,7 +251,7 @@ test('opening the engines leaves the console and the listeners of the process al
   const script = `
     const listeners = () => ['uncaughtException', 'unhandledRejection'].map((event) => process.listenerCount(event)).join();
     const before = listeners();
-    const { createEngine } = await import(${JSON.stringify(new URL('./create-engine.ts', import.meta.url).href)});
+    const { createEngine } = await import(${JSON.stringify(new URL('../engine-choice/create-engine.ts', import.meta.url).href)});
     const config = JSON.parse(${JSON.stringify(JSON.stringify({ ...config, vocabSize: 8 }))});
     for (const name of ['wasm', 'cpu']) {
       const { engine } = await createEngine({ name, config, zLoss: 0 });

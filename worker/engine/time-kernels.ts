@@ -18,13 +18,13 @@ export interface KernelRates {
 }
 
 /** Samples of each kernel; the second best counts: what else the machine does makes a sample slower, never faster. */
-const SAMPLES = 5;
+const SAMPLES = 3;
 /** A sample is repeated calls for at least this long, s. */
 const LEAST_SECONDS = 0.006;
 /** Of a product: the first, small one decides how large the measured one can be. */
 const FIRST_FLOPS = 2e7;
 const MOST_FLOPS = 4e9;
-const PRODUCT_SECONDS = 0.04;
+const PRODUCT_SECONDS = 0.02;
 const ELEMENTS = 2 ** 22;
 
 /** Makes the backend of an opened engine the one that is timed. @param engineName as in its description */

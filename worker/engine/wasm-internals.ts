@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { DataType, TensorInfo } from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
+import { WASM_MEMORY_BYTES } from './engine.ts';
 
 /** What is used of BackendWasm beyond its public face. */
 export interface WasmInternals {
@@ -25,8 +26,6 @@ export interface WasmInternals {
     cwrap(name: string, result: null, parameters: readonly string[]): (...args: (number | Uint8Array)[]) => void;
   };
 }
-
-export const MAX_ADDRESS = 2 ** 32 - 2 ** 28;
 
 /**
  * The internals of the current backend, its allocator guarded.
@@ -68,7 +67,7 @@ export function guardAllocator(
 ): (numBytes: number) => number {
   return (numBytes) => {
     const address = allocate(numBytes) >>> 0;
-    if (address !== 0 && address + numBytes <= MAX_ADDRESS) return address;
+    if (address !== 0 && address + numBytes <= WASM_MEMORY_BYTES) return address;
     if (address !== 0) free(address);
     throw new TrainerError(
       'ENGINE_OUT_OF_MEMORY',

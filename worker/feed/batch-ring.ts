@@ -22,19 +22,19 @@ export function createBatchRing(shape: BatchShape, numSlots: number): SharedArra
 export function viewSlot(ring: SharedArrayBuffer, shape: BatchShape, slot: number): BatchArrays {
   const { numRows, inputsLength, targetsLength } = shape;
   let offset = slot * slotBytes(shape);
-  const take = (length: number): Int32Array => {
-    const view = new Int32Array(ring, offset, numRows * length);
-    offset += view.byteLength;
-    return view;
+  const view = (length: number): Int32Array => {
+    const array = new Int32Array(ring, offset, numRows * length);
+    offset += array.byteLength;
+    return array;
   };
   return {
     ...shape,
-    encoderInputIds: take(inputsLength),
-    encoderSegmentIds: take(inputsLength),
-    decoderInputIds: take(targetsLength),
-    decoderSegmentIds: take(targetsLength),
-    labels: take(targetsLength),
-    taskOfTarget: take(targetsLength),
+    encoderInputIds: view(inputsLength),
+    encoderSegmentIds: view(inputsLength),
+    decoderInputIds: view(targetsLength),
+    decoderSegmentIds: view(targetsLength),
+    labels: view(targetsLength),
+    taskOfTarget: view(targetsLength),
   };
 }
 

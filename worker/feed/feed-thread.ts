@@ -24,7 +24,7 @@ const filler = new BatchFiller({
 
 port.onMessage((request) => {
   try {
-    take(request);
+    handle(request);
   } catch (error) {
     filler.fail(toTrainerError(error));
   }
@@ -43,7 +43,7 @@ try {
   filler.fail(toTrainerError(error));
 }
 
-function take(request: FeedRequest): void {
+function handle(request: FeedRequest): void {
   switch (request.kind) {
     case 'deal':
       filler.deal(cutIntoMicrobatches(request));

@@ -67,7 +67,7 @@ export class Feed {
         if (reply.kind === 'opened') resolveOpened(reply.taskNames);
         else if (reply.kind === 'failed') this.#fail(fromErrorRecord(reply.error));
         else if (reply.kind === 'source') onSource?.(reply.notice);
-        else this.#take(reply);
+        else this.#receive(reply);
       },
     });
   }
@@ -121,7 +121,7 @@ export class Feed {
     await this.#thread.stop();
   }
 
-  #take(batch: Extract<FeedReply, { kind: 'batch' }>): void {
+  #receive(batch: Extract<FeedReply, { kind: 'batch' }>): void {
     // Posted before the thread saw the drop.
     if (batch.numDrops !== this.#numDrops) {
       this.release(batch);

@@ -2,6 +2,7 @@
  * NVIDIA GPUs that the system shows this process, found without any library of NVIDIA's: device files, which a container holds only for
  * the GPUs it was given, and what the driver says of itself under /proc. Whether an engine can use them is another question.
  */
+import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -33,6 +34,7 @@ export const NVIDIA_SMI_QUERY = [
 ] as const;
 
 const MIB = 2 ** 20;
+const NVIDIA_SMI_DEADLINE_MS = 20_000;
 
 /** @param text what nvidia-smi printed for NVIDIA_SMI_QUERY; lines of another form are left out */
 export function parseNvidiaSmi(text: string): ListedGpu[] {
@@ -71,4 +73,14 @@ export async function findGpus(root = '/'): Promise<SystemGpus> {
   const where = 'no /dev/nvidia* here';
   if (models.length === 0) return { count: 0, driverVersion, models, evidence: where };
   return { count: 0, driverVersion, models, evidence: `${where}, though the driver lists ${models.length}` };
+}
+
+/** Total memory of one GPU. @param id as in CUDA_VISIBLE_DEVICES @returns undefined where nvidia-smi does not report it */
+export async function gpuMemoryBytes(id: string): Promise<number | undefined> {
+  const text = await new Promise<string>((resolve) => {
+    const options = { timeout: NVIDIA_SMI_DEADLINE_MS, killSignal: 'SIGKILL' } as const;
+    execFile(NVIDIA_SMI, [`--id=${id}`, ...NVIDIA_SMI_QUERY], options, (_error, stdout) => resolve(stdout));
+  });
+  const bytes = parseNvidiaSmi(text)[0]?.totalBytes ?? 0;
+  return bytes > 0 ? bytes : undefined;
 }

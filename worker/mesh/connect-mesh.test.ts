@@ -15,7 +15,7 @@ import { planBuckets, type BucketPlan, type GradientPrecision } from '../arena/b
 import { connectMesh, type SocketKind } from './connect-mesh.ts';
 import { DataPort } from './data-port.ts';
 import { encodeFrameHeader, FRAME_PART, type FrameHeader } from './frame-header.ts';
-import type { LinkKind } from './inbound.ts';
+import type { ChannelKind } from './inbound.ts';
 import { makeLaneGradient, sumNaively } from '../collective/lane-gradients.fixture.ts';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
@@ -27,24 +27,24 @@ const OPTIONS = { frameBytes: FRAME_BYTES, window: 2, timeoutMs: 10_000 };
 
 interface Kind {
   readonly name: string;
-  readonly linkKind: LinkKind;
+  readonly channelKind: ChannelKind;
   readonly socket: SocketKind;
   readonly outboxFolder?: string;
   readonly makeTransport: () => Transport;
 }
 
 const kinds: Kind[] = [
-  { name: 'direct', linkKind: 'direct', socket: 'tcp', makeTransport: () => webSocketTransport },
-  { name: 'direct local', linkKind: 'direct', socket: 'auto', makeTransport: () => webSocketTransport },
+  { name: 'direct', channelKind: 'direct', socket: 'tcp', makeTransport: () => webSocketTransport },
+  { name: 'direct local', channelKind: 'direct', socket: 'auto', makeTransport: () => webSocketTransport },
   {
     name: 'direct local without outbox',
-    linkKind: 'direct',
+    channelKind: 'direct',
     socket: 'auto',
     outboxFolder: '/nowhere',
     makeTransport: () => webSocketTransport,
   },
-  { name: 'stock ws', linkKind: 'message', socket: 'tcp', makeTransport: () => webSocketTransport },
-  { name: 'memory', linkKind: 'message', socket: 'auto', makeTransport: () => new MemoryTransport() },
+  { name: 'stock ws', channelKind: 'message', socket: 'tcp', makeTransport: () => webSocketTransport },
+  { name: 'memory', channelKind: 'message', socket: 'auto', makeTransport: () => new MemoryTransport() },
 ];
 
 // One bucket with frames above 64 KiB, one with tiny ones, so that every WebSocket length form occurs.
@@ -88,7 +88,7 @@ const meshInit = (
   token: TOKEN,
   epoch: 1,
   generation,
-  linkKind: kind.linkKind,
+  channelKind: kind.channelKind,
   socket: kind.socket,
   frameBytes: FRAME_BYTES,
   window: OPTIONS.window,
@@ -141,7 +141,7 @@ async function connectWorld(
     (_, rank) => new Arena(planArena({ plan, laneTree, rank, frameBytes: FRAME_BYTES, window: OPTIONS.window })),
   );
   const collectives = meshes.map(
-    (links, rank) =>
+    (channels, rank) =>
       new Collective({
         arena: arenas[rank]!,
         plan,
@@ -150,7 +150,7 @@ async function connectWorld(
         epoch: 1,
         generation,
         firstStep: 0,
-        links,
+        channels,
         options: { ...OPTIONS, ...options },
       }),
   );
@@ -270,10 +270,10 @@ for (const kind of kinds)
       const connecting = connectMesh({ ...meshInit(kind, transport, ports, 0, 7), peers });
       const receive = await transport.dial(`${ports[0]!.url}/data/1/7/0/1`, { token: TOKEN, timeoutMs: 5000 });
       receive.onMessage(() => undefined);
-      const links = await connecting;
+      const channels = await connecting;
       const laneTree = planLaneTree(2, assignLanes(2, 2).runs);
       const arena = new Arena(planArena({ plan, laneTree, rank: 0, frameBytes: FRAME_BYTES, window: OPTIONS.window }));
-      const init = { plan, laneTree, rank: 0, epoch: 1, generation: 7, firstStep: 0, links, options: OPTIONS };
+      const init = { plan, laneTree, rank: 0, epoch: 1, generation: 7, firstStep: 0, channels, options: OPTIONS };
       const ready = new Promise<void>((resolve) => {
         sendTo!.onMessage((message) => {
           assert.equal(Buffer.from(message).toString(), `EXMIX-READY-2 ${OPTIONS.window}`);
@@ -357,9 +357,9 @@ describe('connectMesh', () => {
       first,
       ...[1, 2].map((rank) => connectMesh(meshInit(kind, transport, ports, rank, 7))),
     ]);
-    for (const links of late) {
-      assert.equal(links.length, 2);
-      for (const link of links) link.close('NORMAL', '');
+    for (const channels of late) {
+      assert.equal(channels.length, 2);
+      for (const channel of channels) channel.close('NORMAL', '');
     }
     await Promise.all(ports.map((port) => port.close()));
   });
@@ -370,15 +370,15 @@ describe('connectMesh', () => {
     /** Both ranks connect to addresses made from the announced ones. */
     async function connectBoth(change: (address: string) => string, socket: SocketKind): Promise<void> {
       const { transport, ports } = await openPorts(local, 2);
-      const links = await Promise.all(
+      const channels = await Promise.all(
         [0, 1].map((rank) => {
           const init = meshInit(local, transport, ports, rank, 7);
           const peers = init.peers.map((peer) => ({ ...peer, url: change(peer.url) }));
           return connectMesh({ ...init, peers, socket, timeoutMs: 1000 });
         }),
       ).finally(() => Promise.all(ports.map((port) => port.close())));
-      assert.equal(links.flat().length, 2);
-      await Promise.all(links.flat().map(({ closed }) => closed));
+      assert.equal(channels.flat().length, 2);
+      await Promise.all(channels.flat().map(({ closed }) => closed));
     }
     const withoutTcp = (address: string): string => address.replace(/^[^#]*/, 'ws://127.0.0.1:1');
 
@@ -406,7 +406,7 @@ describe('connectMesh', () => {
           }),
         ),
       );
-      for (const link of meshes.flat()) link.close('NORMAL', 'over');
+      for (const channel of meshes.flat()) channel.close('NORMAL', 'over');
       await Promise.all(ports.map((port) => port.close()));
       assert.deepEqual(codes, ['PATH_UNUSABLE', 'PATH_UNUSABLE']);
     });
@@ -429,8 +429,8 @@ describe('connectMesh', () => {
         message: /no generation is being connected here now/,
       });
       const early = connectMesh(meshes[0]!);
-      const links = (await Promise.all([early, connectMesh(meshes[1]!)])).flat();
-      for (const link of links) link.close('NORMAL', '');
+      const channels = (await Promise.all([early, connectMesh(meshes[1]!)])).flat();
+      for (const channel of channels) channel.close('NORMAL', '');
       await Promise.all(ports.map((port) => port.close()));
     });
   });
@@ -468,7 +468,7 @@ describe('connectMesh', () => {
     await assert.rejects(dial('/somewhere'), { code: 'CONNECT_FAILED', message: /expected a path/ });
     await assert.rejects(dial('/data/1/7/0/1', 'wrong'), { code: 'AUTH_FAILED' });
     const second = connectMesh(meshInit(kind, transport, ports, 1, 7));
-    const links = (await Promise.all([connecting, second])).flat();
+    const channels = (await Promise.all([connecting, second])).flat();
     const isEarlyDial = ({ reason }: Refusal): boolean => reason.startsWith('no generation');
     assert.equal(refusals.filter((refusal) => !isEarlyDial(refusal)).length, 8);
     const taken = ports[0]!.expect({ epoch: 1, generation: 8, rank: 0, worldSize: 2 });
@@ -479,8 +479,8 @@ describe('connectMesh', () => {
     });
     ports[0]!.stopExpecting(taken);
     one.close('NORMAL', '');
-    for (const link of links) link.close('NORMAL', '');
-    await Promise.all(links.map(({ closed }) => closed));
+    for (const channel of channels) channel.close('NORMAL', '');
+    await Promise.all(channels.map(({ closed }) => closed));
     await Promise.all(ports.map((port) => port.close()));
   });
 });

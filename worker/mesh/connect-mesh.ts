@@ -1,14 +1,15 @@
 /** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
+import { abortable, abortedError } from '../../shared/abort.ts';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { parseLocalUrl, readLocality } from '../../shared/transport/local-socket.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
 import { planRoutes, formatDataPath, type DataPort, type ExpectedPeers, type MeshIdentity } from './data-port.ts';
-import { dialDirect, dialMessages, type Inbound, type LinkKind } from './inbound.ts';
-import type { Link } from './peer-channel.ts';
+import { dialDirect, dialMessages, type Inbound, type ChannelKind } from './inbound.ts';
+import type { PeerChannel } from './peer-channel.ts';
 import { Outbox, OUTBOX_FOLDER, outboxPath, OutboxReader, sweepOutboxes } from './outbox.ts';
-import { PeerLink } from './peer-link.ts';
+import { DuplexChannel } from './duplex-channel.ts';
 
 const FIRST_RETRY_MS = 10;
 const LONGEST_RETRY_MS = 250;
@@ -24,7 +25,7 @@ export interface ConnectMeshInit {
   readonly token: string;
   readonly epoch: number;
   readonly generation: number;
-  readonly linkKind: LinkKind;
+  readonly channelKind: ChannelKind;
   /** `auto`: a peer of the same host is dialled through its local socket, by TCP where nobody answers there. */
   readonly socket: SocketKind;
   /** As in CollectiveOptions. */
@@ -47,12 +48,12 @@ export interface ConnectMeshInit {
  * @returns links in the order of `peers`, not yet started
  * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; ABORTED. Nothing stays open then.
  */
-export function connectMesh(init: ConnectMeshInit): Promise<Link[]> {
+export function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
   const clock = init.clock ?? systemClock;
   return connectUntil(clock.monotonicMs() + init.timeoutMs, clock, init);
 }
 
-async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshInit): Promise<Link[]> {
+async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshInit): Promise<PeerChannel[]> {
   const { rank, peers, port, epoch, generation, signal } = init;
   const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
   const locality = init.socket === 'auto' ? readLocality() : null;
@@ -82,7 +83,7 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
         const inbound = await dialInbound(init, peer.rank, routes[0]!, giveUp);
         inbounds.set(peer.rank, inbound);
         check();
-        await Promise.race([inbound.connection.closed, fired(giveUp)]);
+        await abortable(inbound.connection.closed, giveUp, 'watching a connection').catch(() => undefined);
         if (!inbound.connection.isOpen) inbounds.delete(peer.rank);
       } catch (error) {
         const failure = toTrainerError(error);
@@ -99,12 +100,14 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   check();
   await Promise.all(peers.map(keepDialled));
   port.stopExpecting(expected);
-  const links = peers.flatMap((peer) => {
+  const channels = peers.flatMap((peer) => {
     const inbound = inbounds.get(peer.rank);
     const outbound = expected.connections.get(peer.rank);
-    return inbound === undefined || outbound === undefined ? [] : [new PeerLink(peer.rank, outbound, inbound, outbox)];
+    return inbound === undefined || outbound === undefined
+      ? []
+      : [new DuplexChannel(peer.rank, outbound, inbound, outbox)];
   });
-  if (links.length === peers.length && signal?.aborted !== true) return links;
+  if (channels.length === peers.length && signal?.aborted !== true) return channels;
   const error = describeFailure(init, expected, inbounds, failures);
   const opened = [...expected.connections.values(), ...[...inbounds.values()].map(({ connection }) => connection)];
   for (const connection of opened) connection.close(error.code, error.message);
@@ -114,20 +117,21 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   throw error;
 }
 
-/** Resolves when the signal fires. */
-function fired(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-}
-
 function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal: AbortSignal): Promise<Inbound> {
-  const { linkKind, transport, token, epoch, generation, timeoutMs, frameBytes, outboxFolder = OUTBOX_FOLDER } = init;
+  const {
+    channelKind,
+    transport,
+    token,
+    epoch,
+    generation,
+    timeoutMs,
+    frameBytes,
+    outboxFolder = OUTBOX_FOLDER,
+  } = init;
   const worldSize = init.peers.length + 1;
   const url = route + formatDataPath({ epoch, generation, rank: init.rank, worldSize }, peer, init.rank);
   const dial = { token, timeoutMs, signal };
-  if (linkKind === 'message') return dialMessages(transport, url, dial, frameBytes);
+  if (channelKind === 'message') return dialMessages(transport, url, dial, frameBytes);
   const socketName = parseLocalUrl(route);
   return dialDirect(url, dial, () =>
     socketName === null
@@ -141,7 +145,7 @@ function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, reado
   const { port, epoch, generation, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = init;
   const socketName = port.localUrl === null ? null : parseLocalUrl(port.localUrl);
   const readers = [...routesTo].filter(([, routes]) => parseLocalUrl(routes[0]!) !== null).map(([peer]) => peer);
-  if (init.linkKind === 'message' || socketName === null || readers.length === 0) return null;
+  if (init.channelKind === 'message' || socketName === null || readers.length === 0) return null;
   const path = outboxPath(outboxFolder, socketName, epoch, generation);
   try {
     sweepOutboxes(outboxFolder);
@@ -159,7 +163,7 @@ function describeFailure(
   failures: ReadonlyMap<number, TrainerError>,
 ): TrainerError {
   const where = `data mesh of generation ${generation}, rank ${rank}`;
-  if (signal?.aborted === true) return new TrainerError('ABORTED', `${where}: connecting was called off`);
+  if (signal?.aborted === true) return abortedError(`${where}: connecting`, signal);
   for (const [peer, final] of failures)
     if (!final.retryable)
       return new TrainerError(final.code, `${where}: ${final.message}`, { cause: final, peers: [peer] });

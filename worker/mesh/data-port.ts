@@ -8,7 +8,7 @@
 import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
-import { MAX_READY_BYTES } from './peer-link.ts';
+import { MAX_READY_BYTES } from './duplex-channel.ts';
 
 export interface DataPortInit {
   readonly transport: Transport;
@@ -122,7 +122,7 @@ export class DataPort {
     return formatDataAddress(url, readLocality(), this.#listener.localUrl);
   }
 
-  /** From now on admits the peers of this generation only. Connections of earlier ones stay until their links close them. */
+  /** From now on admits the peers of this generation only. Connections of earlier ones stay until their channels close them. */
   expect(identity: MeshIdentity): ExpectedPeers {
     this.#expected = new ExpectedPeers(identity);
     return this.#expected;

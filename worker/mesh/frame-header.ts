@@ -31,7 +31,7 @@ export const FRAME_SUM = 2;
 export type FrameType = typeof FRAME_PART | typeof FRAME_SUM;
 
 /** Everything about a frame but the payload's checksum: what a receiver can know beforehand. */
-export interface FramePlace {
+export interface FrameFields {
   readonly type: FrameType;
   readonly node: number;
   readonly chunk: number;
@@ -44,7 +44,7 @@ export interface FramePlace {
   readonly offsetBytes: number;
 }
 
-export interface FrameHeader extends FramePlace {
+export interface FrameHeader extends FrameFields {
   readonly payloadChecksum: number;
 }
 
@@ -113,7 +113,7 @@ export function isStoredFrame(data: Uint8Array): boolean {
 }
 
 /** `part of bucket 3 chunk 1 part 0 node 0: 65536 B at 1048576 (epoch 1, generation 7, step 412)` */
-export function describeFrame(place: FramePlace): string {
+export function describeFrame(place: FrameFields): string {
   const kind = place.type === FRAME_PART ? 'part' : 'sum';
   return (
     `${kind} of bucket ${place.bucket} chunk ${place.chunk} part ${place.part} node ${place.node}: ` +

@@ -11,7 +11,7 @@ import type { OutboxReader } from './outbox.ts';
  * `direct`: the kernel writes payloads straight to their place in the arena (WebSockets only).
  * `message`: over any Transport; each payload is copied once more.
  */
-export type LinkKind = 'direct' | 'message';
+export type ChannelKind = 'direct' | 'message';
 
 export interface Inbound {
   readonly connection: Connection;
@@ -27,10 +27,10 @@ const MAX_PINGS = 8;
 /** Short enough: no window grows for it. */
 const SHORT_MS = 1;
 
-type FrameHandlers = Pick<FrameSink, 'place' | 'received'>;
+type FrameHandlers = Pick<FrameSink, 'targetFor' | 'received'>;
 
 const NOT_STARTED: FrameHandlers = {
-  place: () => {
+  targetFor: () => {
     throw new TrainerError('FRAME_INVALID', 'expected no frame before this side was ready, got one');
   },
   received: () => undefined,
@@ -51,7 +51,7 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
     headerBytes: FRAME_HEADER_BYTES,
     place: (bytes) => {
       header = decodeFrameHeader(bytes);
-      const target = sink.place(header);
+      const target = sink.targetFor(header);
       stored = isStoredFrame(bytes) ? target : null;
       return stored === null ? target : position;
     },
@@ -68,21 +68,17 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
 
 /** The shortest of a few pings. The connection is closed where it throws. @throws CONNECT_FAILED, ABORTED */
 async function measureRoundTrip(connection: Connection, { timeoutMs, signal }: DialInit): Promise<number> {
-  const onAbort = (): void => connection.close('ABORTED', 'connecting was called off');
-  signal?.addEventListener('abort', onAbort, { once: true });
   try {
     let shortestMs = Infinity;
     for (let i = 0; i < MAX_PINGS && shortestMs > SHORT_MS; i++)
-      shortestMs = Math.min(shortestMs, await connection.ping(timeoutMs));
+      shortestMs = Math.min(shortestMs, await connection.ping(timeoutMs, signal));
     return shortestMs;
   } catch (error) {
-    const { message } = toTrainerError(error);
-    connection.close('CONNECT_FAILED', message);
-    if (signal?.aborted === true) throw new TrainerError('ABORTED', 'connecting was called off', { cause: error });
+    const { code, message } = toTrainerError(error);
+    connection.close(code === 'ABORTED' ? code : 'CONNECT_FAILED', message);
+    if (code === 'ABORTED') throw error;
     // Without a cause: somebody answered.
     throw new TrainerError('CONNECT_FAILED', `the round trip could not be measured: ${message}`, { retryable: true });
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
   }
 }
 
@@ -103,7 +99,7 @@ export async function dialMessages(
   const receive = (sink: FrameHandlers, message: Uint8Array): void => {
     try {
       const header = decodeFrameHeader(message.subarray(0, FRAME_HEADER_BYTES));
-      const target = sink.place(header);
+      const target = sink.targetFor(header);
       const payload = message.subarray(FRAME_HEADER_BYTES);
       if (payload.byteLength !== target.byteLength)
         throw new TrainerError(

@@ -72,7 +72,7 @@ export class Outbox {
     try {
       const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
       outbox = new Outbox(init, openSync(init.path, flags, 0o600));
-      outbox.#takeMemory();
+      outbox.#allocate();
       return outbox;
     } catch (error) {
       outbox?.close();
@@ -125,7 +125,7 @@ export class Outbox {
   }
 
   /** All pages now, so that a full memory shows here and not in the middle of a step. */
-  #takeMemory(): void {
+  #allocate(): void {
     const numBytes = this.#sumsAt + this.#init.window * this.#init.frameBytes;
     ftruncateSync(this.#file, numBytes);
     for (let at = 0; at < numBytes; at += ZEROS.length)

@@ -1,6 +1,6 @@
 /**
  * What the all-reduce needs of the way to one peer, whatever carries it: frames in order, received in place.
- * Implementations: direct links (payload read straight into the arena) and message links (over any Transport).
+ * Implementations: direct channels (payload read straight into the arena) and message channels (over any Transport).
  */
 import type { ErrorCode, TrainerError } from '../../shared/errors.ts';
 import type { FrameHeader } from './frame-header.ts';
@@ -10,14 +10,14 @@ export interface FrameSink {
   /** The peer reads from now on: so many pieces to it may be under way. Called once. */
   ready(window: number): void;
   /** A header arrived: the exact view the payload is to be written to. @throws FRAME_STALE, FRAME_INVALID */
-  place(header: FrameHeader): Uint8Array;
+  targetFor(header: FrameHeader): Uint8Array;
   /** The payload is complete in its place. @throws FRAME_INVALID */
   received(header: FrameHeader): void;
   /** The link is gone; called once, also after the own `close`. */
   closed(error: TrainerError): void;
 }
 
-export interface Link {
+export interface PeerChannel {
   readonly peerRank: number;
   /** Measured when it was made; 0 for a peer of the own host at a local socket. */
   readonly roundTripMs: number;

@@ -10,8 +10,8 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
+import { withGradient } from './custom-gradient.ts';
 import { attention, causalMask, segmentMask } from './attention.ts';
-import { lookUpEmbeddings } from './embedding.ts';
 import { gatedGelu, reluFeedForward } from './feed-forward.ts';
 import { relativeBias } from './relative-bias.ts';
 import { rmsNorm } from './rms-norm.ts';
@@ -45,6 +45,18 @@ export function runT5(weights: Weights, config: ModelConfig, inputs: Tokens, tar
     segmentIds_BS: inputs.segmentIds,
   });
   return { encoderOutput_MD, logits_MV: outputLogits(weights, config, decoderOutput_MD) };
+}
+
+/**
+ * Rows of the embedding table. The gradient is one segment sum. Call it once for all ids of a step: each call costs a dense [V, D].
+ * @param ids_M int32, below V
+ */
+function lookUpEmbeddings(table_VD: Tensor2D, ids_M: Tensor1D): Tensor2D {
+  return withGradient([table_VD], () => ({
+    value: tf.gather(table_VD, ids_M),
+    saved: [ids_M],
+    gradient: (dRows_MD, [ids]) => [tf.unsortedSegmentSum(dRows_MD, ids as Tensor1D, table_VD.shape[0])],
+  }));
 }
 
 function encode(weights: Weights, config: ModelConfig, embedded_MD: Tensor2D, segmentIds_BS: Tensor2D): Tensor2D {

@@ -82,7 +82,7 @@ export async function pass(clock: ManualClock, ms: number, stepMs = 100): Promis
 export async function joined(coordinator: ScriptedCoordinator, clock: ManualClock): Promise<ScriptedPeer> {
   await clock.advance(0);
   const peer = await coordinator.peer();
-  await peer.heard('join');
+  await peer.receive('join');
   return peer;
 }
 
@@ -95,7 +95,7 @@ export async function welcomed(
   const coordinator = await running.network.open();
   await pass(running.clock, 200, 50);
   const peer = await joined(coordinator, running.clock);
-  peer.say(welcome());
+  peer.send(welcome());
   await running.clock.advance(0);
   assert.equal(running.messages[0]?.kind, 'welcome');
   return { ...running, peer, coordinator };

@@ -54,7 +54,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     const second = await network.open();
     await pass(clock, 1_000);
     const peer = await joined(second, clock);
-    peer.say(welcome(6));
+    peer.send(welcome(6));
     await clock.advance(0);
     await pass(clock, GRACE_MS + JOIN_DEADLINE_MS);
     assert.equal(over(), undefined);
@@ -71,8 +71,8 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
   });
 
   test('it is known as the same process on all its connections, and as no other one', async (t) => {
-    const nameOf = ({ said }: ScriptedPeer): string | undefined =>
-      said.find((message) => message.kind === 'join')?.processId;
+    const nameOf = ({ received }: ScriptedPeer): string | undefined =>
+      received.find((message) => message.kind === 'join')?.processId;
     const running = await welcomed(t);
     await die(running);
     const second = await running.network.open();
@@ -185,7 +185,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     const peer = await joined(second, running.clock);
     await running.clock.advance(0);
     assert.deepEqual(
-      peer.said.map(({ kind }) => kind),
+      peer.received.map(({ kind }) => kind),
       ['join'],
     );
   });
@@ -195,9 +195,9 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
 test('a stall is told with the time it has lasted by now, until the source answers again', () => {
   const stall = new SourceStall();
   assert.deepEqual(stall.read(5), {});
-  stall.tell(1_000, { reason: '503', forMs: 3_000 });
+  stall.record(1_000, { reason: '503', forMs: 3_000 });
   assert.deepEqual(stall.read(1_000), { stall: { reason: '503', forMs: 3_000 } });
   assert.deepEqual(stall.read(4_500), { stall: { reason: '503', forMs: 6_500 } });
-  stall.tell(5_000, null);
+  stall.record(5_000, null);
   assert.deepEqual(stall.read(5_000), {});
 });

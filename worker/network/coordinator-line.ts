@@ -15,13 +15,14 @@ import {
   coordinatorMessageSchema,
   PROTOCOL_VERSION,
   type CoordinatorMessage,
+  type MessageOf,
   type WorkerMessage,
   type WorkerStall,
 } from '../../shared/protocol/messages.ts';
 import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import { dialCoordinator, DialPauses } from './dial-coordinator.ts';
-import type { LinkData } from './network-messages.ts';
+import type { NetworkData } from './network-messages.ts';
 
 /** To reach the coordinator at first, and each time to be welcomed, ms. */
 const JOIN_DEADLINE_MS = 30_000;
@@ -29,7 +30,7 @@ const JOIN_DEADLINE_MS = 30_000;
 const OWN_PAUSE_MS = 1_000;
 
 export interface CoordinatorLineInit {
-  readonly data: Pick<LinkData, 'coordinatorUrl' | 'token' | 'workerId'>;
+  readonly data: Pick<NetworkData, 'coordinatorUrl' | 'token' | 'workerId'>;
   /** Where other workers reach this one. */
   readonly dataUrl: string;
   readonly transport: Transport;
@@ -39,7 +40,7 @@ export interface CoordinatorLineInit {
   /** @throws for a message that is out of order: then the line is over */
   readonly onMessage: (message: CoordinatorMessage) => void;
   /** What a heartbeat says. */
-  readonly beat: () => Extract<WorkerMessage, { kind: 'heartbeat' }>;
+  readonly beat: () => MessageOf<'heartbeat', WorkerMessage>;
   /** The coordinator is not there and is dialled again. */
   readonly onWaiting: (reason: string) => void;
 }
@@ -57,7 +58,7 @@ export class CoordinatorLine {
   /** Fires when this connection has ended. */
   #ended = new AbortController();
   #cluster: RunConfig['cluster'] | undefined;
-  #lastHeardMs = 0;
+  #lastMessageMs = 0;
   /** What closed the connection from this side. */
   #reason: TrainerError | undefined;
 
@@ -72,7 +73,7 @@ export class CoordinatorLine {
     this.#deadlineMs = clock.monotonicMs() + JOIN_DEADLINE_MS;
     try {
       for (;;) {
-        const error = await this.#talk(await this.#dial());
+        const error = await this.#serve(await this.#dial());
         if (error.code !== 'CONNECTION_LOST' || this.#cluster === undefined || signal.aborted) return error;
         const nowMs = clock.monotonicMs();
         // One that is there and does not welcome does not put the end off.
@@ -123,15 +124,15 @@ export class CoordinatorLine {
   }
 
   /** Joins and passes messages on until the connection has ended. @returns why */
-  async #talk(connection: Connection): Promise<TrainerError> {
+  async #serve(connection: Connection): Promise<TrainerError> {
     const { data, dataUrl, clock, onMessage } = this.#init;
     this.#reason = undefined;
     this.#welcomed = new AbortController();
     this.#ended = new AbortController();
     this.#connection = connection;
-    this.#lastHeardMs = clock.monotonicMs();
+    this.#lastMessageMs = clock.monotonicMs();
     connection.onMessage((bytes) => {
-      this.#lastHeardMs = clock.monotonicMs();
+      this.#lastMessageMs = clock.monotonicMs();
       try {
         onMessage(decodeMessage(coordinatorMessageSchema, bytes));
       } catch (error) {
@@ -154,11 +155,11 @@ export class CoordinatorLine {
     const { data, clock } = this.#init;
     const leftMs = Math.max(1, Math.ceil(this.#deadlineMs - clock.monotonicMs()));
     const waitMs = this.#cluster === undefined ? JOIN_DEADLINE_MS : Math.min(JOIN_DEADLINE_MS, leftMs);
-    const isTold = await clock.sleep(waitMs, this.#welcomed.signal).then(
+    const isWelcomed = await clock.sleep(waitMs, this.#welcomed.signal).then(
       () => false,
       () => true,
     );
-    if (isTold) return;
+    if (isWelcomed) return;
     const late = `the coordinator at ${data.coordinatorUrl} did not welcome this worker within ${waitMs} ms`;
     this.close(this.#cluster === undefined ? 'CONNECT_FAILED' : 'CONNECTION_LOST', late);
   }
@@ -179,8 +180,8 @@ export class CoordinatorLine {
       }
       if (this.#connection !== connection) return; // it has ended
       const nowMs = clock.monotonicMs();
-      if (nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS) this.#lastHeardMs = nowMs;
-      const silentMs = Math.round(nowMs - this.#lastHeardMs);
+      if (nowMs - sentMs > heartbeatIntervalMs + OWN_PAUSE_MS) this.#lastMessageMs = nowMs;
+      const silentMs = Math.round(nowMs - this.#lastMessageMs);
       if (silentMs > heartbeatTimeoutMs)
         this.close(
           'CONNECTION_LOST',
@@ -201,17 +202,17 @@ export class CoordinatorLine {
 /** What the feed last said of a source that does not answer, as a heartbeat tells it: for how long by now. Pure. */
 
 export class SourceStall {
-  #last: { readonly stall: WorkerStall; readonly toldMs: number } | undefined;
+  #last: { readonly stall: WorkerStall; readonly recordedMs: number } | undefined;
 
   /** @param stall null: the source answers again */
-  tell(nowMs: number, stall: WorkerStall | null): void {
-    this.#last = stall === null ? undefined : { stall, toldMs: nowMs };
+  record(nowMs: number, stall: WorkerStall | null): void {
+    this.#last = stall === null ? undefined : { stall, recordedMs: nowMs };
   }
 
   /** Fields of a heartbeat. */
   read(nowMs: number): { readonly stall?: WorkerStall } {
     if (this.#last === undefined) return {};
-    const { stall, toldMs } = this.#last;
-    return { stall: { ...stall, forMs: stall.forMs + nowMs - toldMs } };
+    const { stall, recordedMs } = this.#last;
+    return { stall: { ...stall, forMs: stall.forMs + nowMs - recordedMs } };
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
-import { checkOrder, type ToldSoFar } from './coordinator-order.ts';
+import { checkOrder, type ReceivedSoFar } from './coordinator-order.ts';
 
 const ids = { epoch: 3, generation: 2 };
 const lanes = { rank: 0, members: [], firstStep: 1, receivers: [], proveState: false };
@@ -25,7 +25,7 @@ const MESSAGES: readonly CoordinatorMessage[] = [
   { kind: 'finish', reason: '' },
   { kind: 'heartbeat' },
 ];
-const START: ToldSoFar = {
+const START: ReceivedSoFar = {
   isWelcomed: false,
   epoch: 0,
   runId: undefined,
@@ -38,7 +38,7 @@ const FORMING = { ...WELCOMED, generation: 2 };
 const FORMED = { ...FORMING, isFormed: true };
 const ABORTED = { ...FORMED, isAborted: true };
 
-const STATES: readonly [string, ToldSoFar, string[]][] = [
+const STATES: readonly [string, ReceivedSoFar, string[]][] = [
   ['at the start', START, ['welcome 3']],
   ['once welcomed', WELCOMED, ['form 2', 'form 3']],
   ['while a generation is formed', FORMING, ['form 3', 'abort 2']],
@@ -53,11 +53,11 @@ const STATES: readonly [string, ToldSoFar, string[]][] = [
 ];
 
 describe('order of the coordinator', () => {
-  for (const [when, told, allowed] of STATES)
+  for (const [when, received, allowed] of STATES)
     test(`${when} it may say ${[...allowed, 'finish, heartbeat'].join(', ')}`, () => {
       const taken = MESSAGES.filter((message) => {
         try {
-          checkOrder(message, told);
+          checkOrder(message, received);
           return true;
         } catch (error) {
           assert.equal((error as { code: string }).code, 'MESSAGE_INVALID');
@@ -73,12 +73,12 @@ describe('order of the coordinator', () => {
     });
 
   test('a coordinator of an epoch that is over, or of another run, is refused', () => {
-    const told = { ...ABORTED, isWelcomed: false };
-    assert.throws(() => checkOrder({ ...welcome, epoch: 2 }, told), {
+    const received = { ...ABORTED, isWelcomed: false };
+    assert.throws(() => checkOrder({ ...welcome, epoch: 2 }, received), {
       code: 'JOIN_REFUSED',
       message: /expected a coordinator of epoch 3 or later, found one of epoch 2/u,
     });
-    assert.throws(() => checkOrder({ ...welcome, runId: 'other', epoch: 9 }, told), {
+    assert.throws(() => checkOrder({ ...welcome, runId: 'other', epoch: 9 }, received), {
       code: 'JOIN_REFUSED',
       message: 'expected the coordinator of run run, found that of other',
     });

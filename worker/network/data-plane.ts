@@ -1,5 +1,5 @@
 /**
- * The data side of a worker: its one listening port, and for each generation the mesh of links, the arena, the collective on them, and the
+ * The data side of a worker: its one listening port, and for each generation the mesh of channels, the arena, the collective on them, and the
  * state that members copy from each other. One generation at a time; the memory of gradients is used again by the next one.
  */
 import { isIPv6 } from 'node:net';
@@ -18,9 +18,8 @@ import { planGradient } from '../collective/plan-gradient.ts';
 import { copyState } from '../state/copy-state.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
-import type { Link } from '../mesh/peer-channel.ts';
-import type { FormMessage, LinkData } from './network-messages.ts';
-import type { FaultInjector } from './injected-fault.ts';
+import type { PeerChannel } from '../mesh/peer-channel.ts';
+import type { FormMessage, NetworkData } from './network-messages.ts';
 
 export interface FormInit {
   readonly form: FormMessage;
@@ -39,14 +38,12 @@ export interface Formed {
 }
 
 export interface DataPlaneInit {
-  readonly data: Pick<LinkData, 'token' | 'listenHost' | 'listenPort' | 'advertiseHost'>;
+  readonly data: Pick<NetworkData, 'token' | 'listenHost' | 'listenPort' | 'advertiseHost'>;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly arenas: ArenaPool;
   readonly onRefused: (refusal: Refusal) => void;
   readonly onNoOutbox: (error: TrainerError) => void;
-  /** Left out where there is nothing to inject faults into. */
-  readonly faults?: FaultInjector;
 }
 
 export class DataPlane {
@@ -73,7 +70,7 @@ export class DataPlane {
   }
 
   /**
-   * Connects to every other member and starts the collective on the links, once those of the generation before are gone.
+   * Connects to every other member and starts the collective on the channels, once those of the generation before are gone.
    * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
    */
   form(init: FormInit): Promise<Formed> {
@@ -104,15 +101,14 @@ export class DataPlane {
       members.map(({ lanes }) => lanes),
     );
     const least = planArena({ plan, laneTree, rank, frameBytes, window });
-    const mesh = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
-    const links = this.#init.faults?.guard(mesh) ?? mesh;
-    const layout = planArena({ plan, laneTree, rank, frameBytes, window: chooseWindows(config, least, links) });
-    return this.#startCollective(init, { layout, plan, laneTree, links });
+    const channels = await this.#connectMesh(init, laneTree.folds[rank]!.cover.length);
+    const layout = planArena({ plan, laneTree, rank, frameBytes, window: chooseWindows(config, least, channels) });
+    return this.#startCollective(init, { layout, plan, laneTree, channels });
   }
 
-  #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<Link[]> {
+  #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<PeerChannel[]> {
     const { rank, members, epoch, generation } = form;
-    const { frameBytes, windowFrames: window, link: linkKind, socket } = config.collective;
+    const { frameBytes, windowFrames: window, link: channelKind, socket } = config.collective;
     const { transport, clock, onNoOutbox, data } = this.#init;
     const others = members.filter((member) => member.rank !== rank);
     return connectMesh({
@@ -123,7 +119,7 @@ export class DataPlane {
       token: data.token,
       epoch,
       generation,
-      linkKind,
+      channelKind,
       socket,
       frameBytes,
       window,
@@ -137,7 +133,7 @@ export class DataPlane {
 
   #startCollective(
     { form, config }: FormInit,
-    { layout, ...parts }: Pick<CollectiveInit, 'plan' | 'laneTree' | 'links'> & { readonly layout: ArenaLayout },
+    { layout, ...parts }: Pick<CollectiveInit, 'plan' | 'laneTree' | 'channels'> & { readonly layout: ArenaLayout },
   ): Formed {
     const { rank, epoch, generation, firstStep } = form;
     const { frameBytes } = config.collective;
@@ -146,13 +142,13 @@ export class DataPlane {
     const options = { frameBytes, timeoutMs };
     let arena: Arena | undefined;
     try {
-      const taken = (arena = arenas.take(layout));
+      const taken = (arena = arenas.acquire(layout));
       const collective = new Collective({ ...parts, arena, rank, epoch, generation, firstStep, options, clock });
-      void collective.closed.then(() => arenas.give(taken));
+      void collective.closed.then(() => arenas.release(taken));
       return { arena, collective };
     } catch (error) {
-      for (const link of parts.links) link.close('INTERNAL', 'the collective could not be made');
-      if (arena !== undefined) arenas.give(arena); // no frame has come
+      for (const channel of parts.channels) channel.close('INTERNAL', 'the collective could not be made');
+      if (arena !== undefined) arenas.release(arena); // no frame has come
       throw error;
     }
   }
@@ -198,12 +194,12 @@ export class DataPlane {
 }
 
 /** @param least the layout with the window of a short way: what is left of the largest arena is the most there can be more */
-function chooseWindows({ collective }: RunConfig, least: ArenaLayout, links: readonly Link[]): number[] {
+function chooseWindows({ collective }: RunConfig, least: ArenaLayout, channels: readonly PeerChannel[]): number[] {
   const { windowFrames, maxWindowBytes } = collective;
   const { numCoverNodes, receiveStride, sumStride, totalBytes } = least;
   const slotBytes = receiveStride + sumStride;
   const roundTripsMs = numCoverNodes.map(() => 0);
-  for (const { peerRank, roundTripMs } of links) roundTripsMs[peerRank] = roundTripMs;
+  for (const { peerRank, roundTripMs } of channels) roundTripsMs[peerRank] = roundTripMs;
   const bound = Math.min(maxWindowBytes, MAX_ARENA_BYTES - totalBytes);
   return planWindows({ roundTripsMs, numCoverNodes, slotBytes, windowFrames, maxWindowBytes: bound });
 }

@@ -8,8 +8,8 @@ import type { Collective } from '../collective/all-reduce.ts';
 import type { Arena } from '../arena/arena.ts';
 import type { StepResult } from '../collective/step-tally.ts';
 import type { Formed } from './data-plane.ts';
-import { GenerationLink, type GenerationLinkInit } from './generation-session.ts';
-import type { LinkEvent } from './network-messages.ts';
+import { GenerationSession, type GenerationSessionInit } from './generation-session.ts';
+import type { NetworkEvent } from './network-messages.ts';
 import { formOf, ids, nobody, RAW_CONFIG } from './network-session.fixture.ts';
 
 const config = checkConfig(RAW_CONFIG, 'the test');
@@ -25,7 +25,7 @@ function pending<T>() {
 }
 
 function make() {
-  const said: string[] = [];
+  const calls: string[] = [];
   const [formed, copied, step, failed] = [
     pending<Formed>(),
     pending<undefined>(),
@@ -36,27 +36,27 @@ function make() {
     failed: failed.promise,
     closed: Promise.resolve(),
     startStep: () => step.promise,
-    close: () => void said.push('collective closed'),
+    close: () => void calls.push('collective closed'),
   } as unknown as Collective;
-  const dataPlane: GenerationLinkInit['dataPlane'] = {
+  const dataPlane: GenerationSessionInit['dataPlane'] = {
     form: () => formed.promise,
     copyState: () => copied.promise,
-    offerState: () => void said.push('offered'),
-    withdrawState: () => void said.push('withdrawn'),
+    offerState: () => void calls.push('offered'),
+    withdrawState: () => void calls.push('withdrawn'),
   };
-  const record = ({ kind }: LinkEvent | WorkerMessage): void => void said.push(kind);
+  const record = ({ kind }: NetworkEvent | WorkerMessage): void => void calls.push(kind);
   const form = formOf([{ ...nobody, rank: 0 }], 0, { state: { kind: 'peers', ranks: [1] } });
-  const generation = new GenerationLink({
+  const generation = new GenerationSession({
     form,
     config,
     dataPlane,
     emit: (event) => record(event),
-    send: (message) => said.push(`${message.kind} sent`),
+    send: (message) => calls.push(`${message.kind} sent`),
   });
   void generation.form();
-  const result = { digest: 1, sumOfSquares: 2, firstNonFiniteBytes: null, exposedMs: 0 } as StepResult;
+  const result: StepResult = { digest: 1, sumOfSquares: 2, firstNonFiniteBytes: null, buckets: [] };
   const arena = { memory: null, layout: null } as unknown as Arena;
-  return { generation, said, formed: { arena, collective }, end: { formed, copied, step, failed }, result };
+  return { generation, calls, formed: { arena, collective }, end: { formed, copied, step, failed }, result };
 }
 
 /** One that is formed. */
@@ -73,59 +73,59 @@ describe('generation link', { timeout: 10_000 }, () => {
     const first = make();
     first.end.formed.resolve(first.formed);
     await turn();
-    assert.deepEqual([first.said, first.generation.isFormed], [[], false]);
+    assert.deepEqual([first.calls, first.generation.isFormed], [[], false]);
     first.generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
     await turn();
-    assert.deepEqual([first.said, first.generation.isFormed], [['formed', 'formed sent'], true]);
+    assert.deepEqual([first.calls, first.generation.isFormed], [['formed', 'formed sent'], true]);
     const second = make();
     second.generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
     await turn();
-    assert.deepEqual(second.said, []);
+    assert.deepEqual(second.calls, []);
     second.end.formed.resolve(second.formed);
     await turn();
-    assert.deepEqual(second.said, ['formed', 'formed sent']);
+    assert.deepEqual(second.calls, ['formed', 'formed sent']);
   });
 
   test('what fails first is told once, to both sides', async () => {
-    const { generation, said, end } = await makeFormed();
+    const { generation, calls, end } = await makeFormed();
     generation.beginStep(1);
     end.step.reject(new TrainerError('COLLECTIVE_TIMEOUT', 'as the test wants'));
     end.failed.resolve(new TrainerError('COLLECTIVE_TIMEOUT', 'as the test wants'));
     await turn();
-    assert.deepEqual(said, ['formed', 'formed sent', 'generation-failed', 'failed sent']);
+    assert.deepEqual(calls, ['formed', 'formed sent', 'generation-failed', 'failed sent']);
     assert.ok(!generation.isOver, 'the coordinator decides');
   });
 
   test('a mesh that is up only after the end is closed, and nobody hears of it', async () => {
-    const { generation, said, end, formed } = make();
+    const { generation, calls, end, formed } = make();
     generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
     generation.end('called off');
     end.formed.resolve(formed);
     await turn();
-    assert.deepEqual(said, ['withdrawn', 'collective closed']);
+    assert.deepEqual(calls, ['withdrawn', 'collective closed']);
     assert.ok(!generation.isFormed);
   });
 
   test('a state that is copied only after the end is not the next generation’s', async () => {
-    const { generation, said, end } = make();
+    const { generation, calls, end } = make();
     void generation.copyState({ kind: 'copy-state', step: 0, tensors });
     generation.end('called off');
     end.copied.resolve(undefined);
     await turn();
-    assert.deepEqual(said, ['withdrawn']);
+    assert.deepEqual(calls, ['withdrawn']);
   });
 
   test('a sum that is there only after the end is not applied', async () => {
-    const { generation, said, end, result } = await makeFormed();
+    const { generation, calls, end, result } = await makeFormed();
     generation.beginStep(1);
     generation.end('called off');
     end.step.resolve(result);
     await turn();
-    assert.deepEqual(said, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
+    assert.deepEqual(calls, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
   });
 
   test('what fails after the end is nobody’s failure', async () => {
-    const { generation, said, end } = await makeFormed();
+    const { generation, calls, end } = await makeFormed();
     generation.beginStep(1);
     void generation.copyState({ kind: 'copy-state', step: 0, tensors });
     generation.end('called off');
@@ -135,13 +135,13 @@ describe('generation link', { timeout: 10_000 }, () => {
     end.copied.reject(error);
     end.failed.resolve(error);
     await turn();
-    assert.deepEqual(said, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
+    assert.deepEqual(calls, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
   });
 
   test('the first deal says that nobody copies the state any more', async () => {
-    const { generation, said } = await makeFormed();
+    const { generation, calls } = await makeFormed();
     generation.offerState({ kind: 'offer-state', step: 0, tensors });
-    generation.trains();
-    assert.deepEqual(said.slice(2), ['offered', 'withdrawn']);
+    generation.startTraining();
+    assert.deepEqual(calls.slice(2), ['offered', 'withdrawn']);
   });
 });

@@ -9,30 +9,30 @@ import type { WorkerMessage } from '../../shared/protocol/messages.ts';
 import type { Collective } from '../collective/all-reduce.ts';
 import type { StepResult } from '../collective/step-tally.ts';
 import type { DataPlane } from './data-plane.ts';
-import type { LinkEvent, LinkRequest, FormMessage } from './network-messages.ts';
-type RequestOf<Kind extends LinkRequest['kind']> = Extract<LinkRequest, { kind: Kind }>;
+import type { NetworkEvent, NetworkRequest, FormMessage } from './network-messages.ts';
+type RequestOf<Kind extends NetworkRequest['kind']> = Extract<NetworkRequest, { kind: Kind }>;
 
-export interface GenerationLinkInit {
+export interface GenerationSessionInit {
   readonly form: FormMessage;
   readonly config: RunConfig;
   readonly dataPlane: Pick<DataPlane, 'form' | 'offerState' | 'copyState' | 'withdrawState'>;
-  readonly emit: (event: LinkEvent) => void;
+  readonly emit: (event: NetworkEvent) => void;
   readonly send: (message: WorkerMessage) => void;
 }
 
-export class GenerationLink {
-  readonly #init: GenerationLinkInit;
+export class GenerationSession {
+  readonly #init: GenerationSessionInit;
   readonly #over = new AbortController();
   readonly #stateInPlace: Promise<RequestOf<'state-in-place'>>;
-  #takeState!: (request: RequestOf<'state-in-place'>) => void;
+  #resolveStateInPlace!: (request: RequestOf<'state-in-place'>) => void;
   #collective: Collective | undefined;
   #isFormed = false;
   #hasFailed = false;
   #lastResult: { readonly step: number; readonly result: StepResult } | undefined;
 
-  constructor(init: GenerationLinkInit) {
+  constructor(init: GenerationSessionInit) {
     this.#init = init;
-    this.#stateInPlace = new Promise((resolve) => (this.#takeState = resolve));
+    this.#stateInPlace = new Promise((resolve) => (this.#resolveStateInPlace = resolve));
   }
 
   get epoch(): number {
@@ -76,7 +76,7 @@ export class GenerationLink {
   }
 
   stateInPlace(request: RequestOf<'state-in-place'>): void {
-    this.#takeState(request);
+    this.#resolveStateInPlace(request);
   }
 
   offerState({ step, tensors }: RequestOf<'offer-state'>): void {
@@ -94,7 +94,7 @@ export class GenerationLink {
   }
 
   /** Every member is formed: nobody copies a state any more. */
-  trains(): void {
+  startTraining(): void {
     this.#init.dataPlane.withdrawState();
   }
 
@@ -105,8 +105,8 @@ export class GenerationLink {
         (result) => {
           this.#lastResult = { step, result };
           if (this.isOver) return;
-          const { sumOfSquares, firstNonFiniteBytes, exposedMs } = result;
-          this.#init.emit({ kind: 'reduced', step, sumOfSquares, firstNonFiniteBytes, exposedMs });
+          const { sumOfSquares, firstNonFiniteBytes } = result;
+          this.#init.emit({ kind: 'reduced', step, sumOfSquares, firstNonFiniteBytes });
         },
         (error: unknown) => this.#fail(toTrainerError(error)),
       );

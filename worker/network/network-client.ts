@@ -2,10 +2,11 @@
  * The compute thread's side of the link: takes the coordinator's commands in their order, each with the signal that calls it off, and
  * waits for sums and states. A command that is called off while it waits or runs is known to be so at once, ahead of the queue.
  */
+import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { assertInvariant, fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
-import type { Deal, Reduced, Reducer, LinkEvent, LinkRequest } from './network-messages.ts';
+import type { Deal, Reduced, Reducer, NetworkEvent, NetworkRequest } from './network-messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 
@@ -18,8 +19,8 @@ const WAIT_MS = 60_000;
 /** Time for the link thread to say good-bye, ms. */
 const LEAVE_DEADLINE_MS = 2_000;
 
-type Answer = Extract<LinkEvent, { kind: 'reduced' | 'state-copied' | 'generation-failed' }>;
-export type CoordinatorCommand = Exclude<LinkEvent, Answer | { kind: 'refused' | 'no-outbox' | 'waiting' | 'lost' }>;
+type Answer = Extract<NetworkEvent, { kind: 'reduced' | 'state-copied' | 'generation-failed' }>;
+export type CoordinatorCommand = Exclude<NetworkEvent, Answer | { kind: 'refused' | 'no-outbox' | 'waiting' | 'lost' }>;
 
 export interface Command {
   readonly command: CoordinatorCommand;
@@ -28,16 +29,16 @@ export interface Command {
 }
 
 /** Where the link thread is: in a thread of its own in the product. */
-export interface LinkPort {
-  post(request: LinkRequest): void;
+export interface NetworkPort {
+  post(request: NetworkRequest): void;
   /** Resolves when it is gone. */
   readonly exited: Promise<void>;
   stop(): Promise<void>;
 }
 
-export interface LinkInit {
+export interface NetworkClientInit {
   /** Starts the link side. @param onFailed it cannot go on */
-  readonly start: (onEvent: (event: LinkEvent) => void, onFailed: (error: TrainerError) => void) => LinkPort;
+  readonly start: (onEvent: (event: NetworkEvent) => void, onFailed: (error: TrainerError) => void) => NetworkPort;
   readonly clock: Clock;
   /** Sees each deal when it arrives, ahead of its turn among the commands: the feed reads ahead. */
   readonly onDeal: (deal: Deal) => void;
@@ -48,9 +49,9 @@ export interface LinkInit {
   readonly onWaiting: (reason: string) => void;
 }
 
-export class Link implements Reducer {
-  readonly #init: LinkInit;
-  readonly #port: LinkPort;
+export class NetworkClient implements Reducer {
+  readonly #init: NetworkClientInit;
+  readonly #port: NetworkPort;
   readonly #commands: Mailbox<Command>;
   /** Of the generation that is being formed or trains. */
   #answers: Mailbox<Answer>;
@@ -62,12 +63,12 @@ export class Link implements Reducer {
   /** Fires when no command can come any more. */
   readonly #lost = new AbortController();
 
-  constructor(init: LinkInit) {
+  constructor(init: NetworkClientInit) {
     this.#init = init;
     this.#commands = new Mailbox(COMMAND_CAPACITY, init.clock);
     this.#answers = new Mailbox(ANSWER_CAPACITY, init.clock);
     this.#port = init.start(
-      (event) => this.#take(event),
+      (event) => this.#receive(event),
       (error) => this.#lose(error),
     );
   }
@@ -97,7 +98,7 @@ export class Link implements Reducer {
     }
   }
 
-  post(request: LinkRequest): void {
+  post(request: NetworkRequest): void {
     this.#port.post(request);
   }
 
@@ -129,10 +130,7 @@ export class Link implements Reducer {
   /** Closes the sockets in good order, then ends the thread. @param reason for the coordinator */
   async leave(reason: string): Promise<void> {
     this.post({ kind: 'leave', reason });
-    const gone = new AbortController();
-    const late = this.#init.clock.sleep(LEAVE_DEADLINE_MS, gone.signal).catch(() => undefined);
-    await Promise.race([this.#port.exited, late]);
-    gone.abort();
+    await waitAtMost(this.#port.exited, LEAVE_DEADLINE_MS, this.#init.clock);
     await this.#port.stop();
   }
 
@@ -148,9 +146,9 @@ export class Link implements Reducer {
   }
 
   /** Runs in an event of the thread, where nobody would catch. */
-  #take(event: LinkEvent): void {
+  #receive(event: NetworkEvent): void {
     try {
-      this.#dispatch(event);
+      this.#handle(event);
     } catch (error) {
       this.#lose(toTrainerError(error));
     }
@@ -161,7 +159,7 @@ export class Link implements Reducer {
     this.#lost.abort(error);
   }
 
-  #dispatch(event: LinkEvent): void {
+  #handle(event: NetworkEvent): void {
     switch (event.kind) {
       case 'refused':
         this.#init.onRefused(event.refusal);

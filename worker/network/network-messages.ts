@@ -1,12 +1,12 @@
 /** What the compute thread and the link thread say to each other. The link owns all sockets; compute owns the engine. */
 import type { ErrorRecord } from '../../shared/errors.ts';
-import type { CoordinatorMessage, WorkerMessage, WorkerStall } from '../../shared/protocol/messages.ts';
+import type { MessageOf, WorkerStall } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../arena/arena.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 
 /** What the link thread is started with. */
-export interface LinkData {
+export interface NetworkData {
   readonly coordinatorUrl: string;
   readonly token: string;
   readonly workerId: string;
@@ -19,10 +19,8 @@ export interface LinkData {
   readonly progress: SharedArrayBuffer;
 }
 
-type MessageOf<Kind extends WorkerMessage['kind']> = Extract<WorkerMessage, { kind: Kind }>;
-
 /** Compute → link. What carries epoch and generation answers a command of them. */
-export type LinkRequest =
+export type NetworkRequest =
   | MessageOf<'ready' | 'saved' | 'aborted' | 'not-finite'>
   | MessageOf<'failed'>
   /** The gradient was checked and applied; digest and norm are the link's own. */
@@ -42,8 +40,8 @@ export type LinkRequest =
   | { readonly kind: 'leave'; readonly reason: string };
 
 /** Link → compute: commands of the coordinator in their order, and what the collective did. */
-export type LinkEvent =
-  | Extract<CoordinatorMessage, { kind: 'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish' }>
+export type NetworkEvent =
+  | MessageOf<'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish'>
   /** Links and state of all members are in place. */
   | {
       readonly kind: 'formed';
@@ -58,7 +56,6 @@ export type LinkEvent =
       readonly step: number;
       readonly sumOfSquares: number;
       readonly firstNonFiniteBytes: number | null;
-      readonly exposedMs: number;
     }
   /** The collective or the copying of the state broke; the coordinator has been told and decides. */
   | { readonly kind: 'generation-failed'; readonly generation: number; readonly error: ErrorRecord }
@@ -71,9 +68,9 @@ export type LinkEvent =
   /** The coordinator is gone for good, or the link cannot go on. */
   | { readonly kind: 'lost'; readonly error: ErrorRecord };
 
-export type Deal = Extract<LinkEvent, { kind: 'deal' }>;
+export type Deal = Extract<NetworkEvent, { kind: 'deal' }>;
 
-export type Reduced = Extract<LinkEvent, { kind: 'reduced' }>;
+export type Reduced = Extract<NetworkEvent, { kind: 'reduced' }>;
 
 /** What the runner needs of the link. */
 export interface Reducer {
@@ -83,4 +80,4 @@ export interface Reducer {
   reduced(step: number, signal: AbortSignal): Promise<Reduced>;
 }
 
-export type FormMessage = Extract<CoordinatorMessage, { kind: 'form' }>;
+export type FormMessage = MessageOf<'form'>;

@@ -15,7 +15,7 @@ import {
   welcome,
   type Opened,
 } from '../network/network-session.fixture.ts';
-import type { LinkRequest } from '../network/network-messages.ts';
+import type { NetworkRequest } from '../network/network-messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 const PLANS_AHEAD = 3;
@@ -37,7 +37,7 @@ async function redialled({ coordinator, clock }: Managed, peer: ScriptedPeer): P
   peer.close('CONNECTION_LOST', 'killed');
   for (let ms = 0; ms < 100; ms += 10) await clock.advance(10);
   const next = await coordinator.peer();
-  await next.heard('join');
+  await next.receive('join');
   return next;
 }
 
@@ -48,14 +48,19 @@ async function train({ subjects }: Opened, steps: readonly number[]): Promise<vo
   }
 }
 
-const reported = ({ said }: ScriptedPeer): [number, number][] =>
-  said.flatMap((message) => (message.kind === 'report' ? [[message.epoch, message.step] as [number, number]] : []));
+const reported = ({ received }: ScriptedPeer): [number, number][] =>
+  received.flatMap((message) => (message.kind === 'report' ? [[message.epoch, message.step] as [number, number]] : []));
 
-/** Once all that was said before has arrived. */
+/** Once all that was received before has arrived. */
 async function heardAll(peer: ScriptedPeer, { subject, clock }: Managed, epoch: number): Promise<void> {
-  subject.session.take({ kind: 'failed', epoch, generation: 0, error: { code: 'INTERNAL', message: 'the last word' } });
+  subject.session.handleRequest({
+    kind: 'failed',
+    epoch,
+    generation: 0,
+    error: { code: 'INTERNAL', message: 'the last word' },
+  });
   await clock.advance(0);
-  assert.equal((await peer.heard('failed')).error.message, 'the last word');
+  assert.equal((await peer.receive('failed')).error.message, 'the last word');
 }
 
 describe('link session over coordinators', { timeout: 30_000 }, () => {
@@ -63,14 +68,14 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const opened = await openFormed(t, 2);
     const { subjects, peers, clock } = opened;
     await train(opened, [1]);
-    for (const peer of peers) await peer.heard('report');
+    for (const peer of peers) await peer.receive('report');
     const next = [await redialled(opened, peers[0]!), await redialled(opened, peers[1]!)];
     await train(opened, [2, 3]);
     await clock.advance(0);
-    for (const peer of next) assert.deepEqual(peer.said.length, 1, 'nothing but the join before it welcomes');
-    for (const peer of next) peer.say(welcome(EPOCH + 1, { committedStep: 1 }));
+    for (const peer of next) assert.deepEqual(peer.received.length, 1, 'nothing but the join before it welcomes');
+    for (const peer of next) peer.send(welcome(EPOCH + 1, { committedStep: 1 }));
     for (const [rank, peer] of next.entries()) {
-      const reports = [await peer.heard('report'), await peer.heard('report')];
+      const reports = [await peer.receive('report'), await peer.receive('report')];
       assert.deepEqual(
         reports.map(({ epoch, generation, step }) => [epoch, generation, step]),
         [2, 3].map((step) => [EPOCH, 2, step]),
@@ -85,12 +90,12 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const opened = await openFormed(t);
     await train(opened, [1, 2, 3]);
     const next = await redialled(opened, opened.peer);
-    next.say(welcome(EPOCH, { committedStep: 2 }));
-    await next.heard('report');
+    next.send(welcome(EPOCH, { committedStep: 2 }));
+    await next.receive('report');
     await heardAll(next, opened, EPOCH);
     assert.deepEqual(reported(next), [[EPOCH, 3]]);
     const third = await redialled(opened, next);
-    third.say(welcome(EPOCH + 1, { committedStep: 3 }));
+    third.send(welcome(EPOCH + 1, { committedStep: 3 }));
     await opened.subject.emitted('welcome', ({ epoch }) => epoch === EPOCH + 1);
     await heardAll(third, opened, EPOCH + 1);
     assert.deepEqual(reported(third), []);
@@ -100,7 +105,7 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const opened = await openFormed(t);
     await train(opened, [1, 2, 3, 4, 5, 6, 7]);
     const next = await redialled(opened, opened.peer);
-    next.say(welcome(EPOCH + 1));
+    next.send(welcome(EPOCH + 1));
     await opened.subject.emitted('welcome', ({ epoch }) => epoch === EPOCH + 1);
     await heardAll(next, opened, EPOCH + 1);
     assert.deepEqual(
@@ -115,13 +120,13 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const next = await redialled(opened, opened.peer);
     const { members } = opened;
     const ids6 = { epoch: EPOCH + 1, generation: 1 };
-    next.say(welcome(ids6.epoch));
+    next.send(welcome(ids6.epoch));
     await formAll([next], members, { ...ids6, firstStep: 2 });
     await opened.subject.computeStep(2);
     await opened.clock.advance(0);
     await opened.subject.report(2);
     const third = await redialled(opened, next);
-    third.say(welcome(EPOCH + 2));
+    third.send(welcome(EPOCH + 2));
     await opened.subject.emitted('welcome', ({ epoch }) => epoch === EPOCH + 2);
     await heardAll(third, opened, EPOCH + 2);
     assert.deepEqual(reported(third), [
@@ -134,26 +139,26 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     ['of a new epoch', EPOCH + 1],
     ['of the same epoch, after the line broke', EPOCH],
   ] as const)
-    test(`a second welcome ${what} ends the generation: its links close, and nothing of it is said any more`, async (t) => {
+    test(`a second welcome ${what} ends the generation: its links close, and nothing of it is received any more`, async (t) => {
       const opened = await openFormed(t, 2);
       const { subjects, peers, clock } = opened;
       await subjects[0]!.computeStep(1);
       const next = await redialled(opened, peers[0]!);
       assert.deepEqual(subjects[1]!.all('generation-failed'), [], 'the generation outlives the line');
-      next.say(welcome(epoch));
+      next.send(welcome(epoch));
       const { error } = await subjects[1]!.emitted('generation-failed');
       assert.equal(error.code, 'CONNECTION_LOST');
-      assert.equal((await peers[1]!.heard('failed')).error.code, 'CONNECTION_LOST');
+      assert.equal((await peers[1]!.receive('failed')).error.code, 'CONNECTION_LOST');
       for (const request of [
         { kind: 'bucket-ready', bucket: 0 },
         { kind: 'begin-step', step: 2 },
         { kind: 'state-in-place', generation: 2 },
-      ] satisfies LinkRequest[])
-        subjects[0]!.session.take(request);
+      ] satisfies NetworkRequest[])
+        subjects[0]!.session.handleRequest(request);
       await clock.advance(0);
       assert.deepEqual(subjects[0]!.kinds(), ['welcome', 'form', 'formed', 'welcome']);
       assert.deepEqual(
-        next.said.map(({ kind }) => kind),
+        next.received.map(({ kind }) => kind),
         ['join'],
       );
     });
@@ -162,14 +167,14 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const opened = await openFormed(t);
     const { members } = opened;
     const next = await redialled(opened, opened.peer);
-    next.say(welcome());
+    next.send(welcome());
     await formAll([next], members, { generation: 3 });
-    next.say({ ...abort, generation: 3 });
+    next.send({ ...abort, generation: 3 });
     const last = await redialled(opened, next);
-    last.say(welcome());
-    last.say({ ...save, generation: 3 });
+    last.send(welcome());
+    last.send({ ...save, generation: 3 });
     await opened.subject.emitted('save');
-    last.say({ ...abort, generation: 2 });
+    last.send({ ...abort, generation: 2 });
     assert.equal((await last.closed).code, toCloseCode('MESSAGE_INVALID'));
   });
 
@@ -177,14 +182,14 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const opened = await openFormed(t, 2);
     const { subjects, peers, clock } = opened;
     const next = await redialled(opened, peers[0]!);
-    subjects[1]!.session.take({ kind: 'leave', reason: 'dies' });
+    subjects[1]!.session.handleRequest({ kind: 'leave', reason: 'dies' });
     await subjects[0]!.emitted('generation-failed');
     await clock.advance(0);
-    next.say(welcome(EPOCH + 1));
+    next.send(welcome(EPOCH + 1));
     await subjects[0]!.emitted('welcome', ({ epoch }) => epoch === EPOCH + 1);
     await heardAll(next, opened, EPOCH + 1);
     assert.deepEqual(
-      next.said.map(({ kind }) => kind),
+      next.received.map(({ kind }) => kind),
       ['join', 'failed'],
     );
   });
@@ -194,7 +199,7 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     const { subject, clock } = opened;
     const digest = 'cd'.repeat(32);
     const engine = { engine: 'wasm', engineFingerprint: 'f', mixtureHash: digest, numParameters: 1 };
-    const answers: Extract<LinkRequest, WorkerMessage>[] = [
+    const answers: Extract<NetworkRequest, WorkerMessage>[] = [
       { kind: 'ready', epoch: EPOCH, held: null, ...engine },
       { kind: 'saved', ...ids, step: 3, files: [], paramDigest: digest },
       { kind: 'not-finite', ...ids, step: 3, reason: 'r', losses: [] },
@@ -202,14 +207,14 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
       { kind: 'failed', ...ids, error: { code: 'DISK_FULL', message: 'no room' } },
     ];
     const next = await redialled(opened, opened.peer);
-    for (const answer of answers) subject.session.take(answer);
+    for (const answer of answers) subject.session.handleRequest(answer);
     await clock.advance(0);
-    next.say(welcome(EPOCH + 1));
+    next.send(welcome(EPOCH + 1));
     await subject.emitted('welcome', ({ epoch }) => epoch === EPOCH + 1);
-    for (const answer of answers) subject.session.take(answer);
+    for (const answer of answers) subject.session.handleRequest(answer);
     await heardAll(next, opened, EPOCH + 1);
     assert.deepEqual(
-      next.said.map(({ kind }) => kind),
+      next.received.map(({ kind }) => kind),
       ['join', 'failed'],
     );
   });
@@ -229,7 +234,7 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     test(`a coordinator ${what} is refused, for good`, async (t) => {
       const opened = await openFormed(t);
       const next = await redialled(opened, opened.peer);
-      next.say(message);
+      next.send(message);
       const { error } = await opened.subject.emitted('lost');
       assert.equal(error.code, 'JOIN_REFUSED');
       assert.match(error.message, reason);

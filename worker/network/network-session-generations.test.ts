@@ -26,21 +26,21 @@ async function trainStep({ subjects, peers }: Opened, step: number): Promise<voi
   const expected = Buffer.from(laneSum(step).buffer);
   for (const [rank, subject] of subjects.entries()) {
     assert.deepEqual(await subject.reduced(), expected, `rank ${rank} step ${step}`);
-    assert.equal((await peers[rank]!.heard('report')).step, step);
+    assert.equal((await peers[rank]!.receive('report')).step, step);
   }
 }
 
 /** Calls a generation off, and lets every compute thread answer. */
 async function abortAll({ subjects, peers }: Opened, generation: number): Promise<void> {
-  for (const peer of peers) peer.say({ ...abort, generation });
+  for (const peer of peers) peer.send({ ...abort, generation });
   for (const [rank, subject] of subjects.entries()) {
     await subject.emitted('abort', (event) => event.generation === generation);
-    subject.session.take({ kind: 'aborted', ...ids, generation, step: 0 });
-    await peers[rank]!.heard('aborted');
+    subject.session.handleRequest({ kind: 'aborted', ...ids, generation, step: 0 });
+    await peers[rank]!.receive('aborted');
   }
 }
 
-const failures = ({ said }: ScriptedPeer) => said.filter(({ kind }) => kind === 'failed');
+const failures = ({ received }: ScriptedPeer) => received.filter(({ kind }) => kind === 'failed');
 
 describe('generations', { timeout: 60_000 }, () => {
   test('at a boundary the next generation is formed while the one before is up, and trains on', async (t) => {
@@ -97,11 +97,19 @@ describe('generations', { timeout: 60_000 }, () => {
     await form(opened.peers);
     await abortAll(opened, 2);
     const { session } = opened.subject;
-    session.take({ kind: 'begin-step', step: 1 });
-    session.take({ kind: 'bucket-ready', bucket: 0 });
-    session.take({ kind: 'state-in-place', generation: 2 });
-    session.take({ kind: 'offer-state', step: 0, tensors: { parameters: new Map(), optimizerSlots: new Map() } });
-    session.take({ kind: 'copy-state', step: 0, tensors: { parameters: new Map(), optimizerSlots: new Map() } });
+    session.handleRequest({ kind: 'begin-step', step: 1 });
+    session.handleRequest({ kind: 'bucket-ready', bucket: 0 });
+    session.handleRequest({ kind: 'state-in-place', generation: 2 });
+    session.handleRequest({
+      kind: 'offer-state',
+      step: 0,
+      tensors: { parameters: new Map(), optimizerSlots: new Map() },
+    });
+    session.handleRequest({
+      kind: 'copy-state',
+      step: 0,
+      tensors: { parameters: new Map(), optimizerSlots: new Map() },
+    });
     assert.deepEqual(opened.subject.kinds(), ['welcome', 'form', 'formed', 'abort']);
   });
 
@@ -110,13 +118,13 @@ describe('generations', { timeout: 60_000 }, () => {
     const { subject, peer, peers } = opened;
     subject.holdsState = false;
     const members = await welcomeAll(peers);
-    peer.say(formOf(members, 0));
-    peer.say(formOf(members, 0, { generation: 3 }));
+    peer.send(formOf(members, 0));
+    peer.send(formOf(members, 0, { generation: 3 }));
     await subject.emitted('form', ({ generation }) => generation === 3);
-    subject.session.take({ kind: 'state-in-place', generation: 2, paramDigest: 'ab'.repeat(32) });
+    subject.session.handleRequest({ kind: 'state-in-place', generation: 2, paramDigest: 'ab'.repeat(32) });
     const paramDigest = 'cd'.repeat(32);
-    subject.session.take({ kind: 'state-in-place', generation: 3, paramDigest });
-    assert.deepEqual(await peer.heard('formed'), { kind: 'formed', ...ids, generation: 3, paramDigest });
+    subject.session.handleRequest({ kind: 'state-in-place', generation: 3, paramDigest });
+    assert.deepEqual(await peer.receive('formed'), { kind: 'formed', ...ids, generation: 3, paramDigest });
   });
 
   test('an abort while the links are being made calls that off, and the next generation is formed', async (t) => {
@@ -124,17 +132,17 @@ describe('generations', { timeout: 60_000 }, () => {
     const opened = await open(t, 1, clock);
     const { peer, subject } = opened;
     const [member] = await welcomeAll([peer]);
-    peer.say(formOf([{ ...member!, lanes: { first: 0, end: 2 } }, nobody], 0));
+    peer.send(formOf([{ ...member!, lanes: { first: 0, end: 2 } }, nobody], 0));
     await subject.emitted('form');
     await clock.advance(0);
-    peer.say(abort);
+    peer.send(abort);
     await subject.emitted('abort');
     for (let i = 0; i < 20; i++) await clock.advance(100); // past the deadline of the links
-    subject.session.take({ kind: 'aborted', ...ids, step: 0 });
-    await peer.heard('aborted');
+    subject.session.handleRequest({ kind: 'aborted', ...ids, step: 0 });
+    await peer.receive('aborted');
     assert.deepEqual(subject.kinds(), ['welcome', 'form', 'abort']);
     assert.deepEqual(
-      peer.said.map(({ kind }) => kind),
+      peer.received.map(({ kind }) => kind),
       ['join', 'aborted'],
     );
     await formAll([peer], [member!], { generation: 3 });
@@ -145,7 +153,7 @@ describe('generations', { timeout: 60_000 }, () => {
     const opened = await open(t);
     const { peer, subject } = opened;
     const [member] = await welcomeAll([peer]);
-    peer.say(formOf([{ ...member!, lanes: { first: 0, end: 2 } }, nobody], 0));
+    peer.send(formOf([{ ...member!, lanes: { first: 0, end: 2 } }, nobody], 0));
     await formAll([peer], [member!], { generation: 3 });
     await trainStep(opened, 1);
     assert.deepEqual(
@@ -159,11 +167,11 @@ describe('generations', { timeout: 60_000 }, () => {
     const clock = new ManualClock();
     const { peer, subject } = await open(t, 1, clock);
     const [member] = await welcomeAll([peer]);
-    peer.say(formOf([{ ...member!, lanes: { first: 0, end: 2 } }, nobody], 0));
+    peer.send(formOf([{ ...member!, lanes: { first: 0, end: 2 } }, nobody], 0));
     await subject.emitted('form');
     await clock.advance(0);
     for (let i = 0; i < 12; i++) await clock.advance(100);
-    const { error, generation } = await peer.heard('failed');
+    const { error, generation } = await peer.receive('failed');
     assert.deepEqual([error.code, generation], ['CONNECT_FAILED', 2]);
     assert.match(error.message, /could not reach rank 1 at memory:\/\/127\.0\.0\.1:999/u);
     assert.equal(subject.all('generation-failed').length, 1);
@@ -173,9 +181,9 @@ describe('generations', { timeout: 60_000 }, () => {
     const { peers } = await open(t, 2);
     const config = { ...RAW_CONFIG, collective: { ...RAW_CONFIG.collective, windowFrames: 10 ** 9 } };
     const members = await welcomeAll(peers, welcome(ids.epoch, { config }));
-    for (const [rank, peer] of peers.entries()) peer.say(formOf(members, rank));
+    for (const [rank, peer] of peers.entries()) peer.send(formOf(members, rank));
     for (const peer of peers) {
-      const { error } = await peer.heard('failed');
+      const { error } = await peer.receive('failed');
       assert.equal(error.code, 'CONFIG_INVALID');
       assert.match(error.message, /gradient arena of rank \d: expected at most 4 GiB/u);
     }
@@ -185,13 +193,13 @@ describe('generations', { timeout: 60_000 }, () => {
     const { peers, subjects } = await open(t, 2);
     await form(peers);
     await subjects[0]!.computeStep(1);
-    subjects[1]!.session.take({ kind: 'leave', reason: 'dies' });
+    subjects[1]!.session.handleRequest({ kind: 'leave', reason: 'dies' });
     await subjects[1]!.ended;
-    const { error } = await peers[0]!.heard('failed');
+    const { error } = await peers[0]!.receive('failed');
     assert.equal(error.code, 'CONNECTION_LOST');
     assert.match(error.message, /rank 1/u);
-    subjects[0]!.session.take({ kind: 'aborted', ...ids, step: 0 });
-    await peers[0]!.heard('aborted');
+    subjects[0]!.session.handleRequest({ kind: 'aborted', ...ids, step: 0 });
+    await peers[0]!.receive('aborted');
     assert.equal(failures(peers[0]!).length, 1);
     assert.equal(subjects[0]!.all('generation-failed').length, 1);
     assert.ok(!subjects[0]!.kinds().includes('lost'), 'the coordinator decides');
@@ -229,8 +237,8 @@ describe('generations', { timeout: 60_000 }, () => {
         // Neither knows where the other is, so they are called off while they connect.
         const { dataUrl } = nobody;
         const [first, second] = [members[0]!, members[1]!];
-        opened.peers[0]!.say(formOf([first, { ...second, dataUrl }], 0, { generation, firstStep }));
-        opened.peers[1]!.say(formOf([{ ...first, dataUrl }, second], 1, { generation, firstStep }));
+        opened.peers[0]!.send(formOf([first, { ...second, dataUrl }], 0, { generation, firstStep }));
+        opened.peers[1]!.send(formOf([{ ...first, dataUrl }, second], 1, { generation, firstStep }));
         for (const subject of opened.subjects)
           await subject.emitted('form', (event) => event.generation === generation);
       } else await formAll(opened.peers, members, { generation, firstStep });

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
-import type { CoordinatorMessage, Member } from '../../shared/protocol/messages.ts';
+import type { Member, MessageOf } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { ArenaPool, Arena } from '../arena/arena.ts';
@@ -13,8 +13,8 @@ import { planGradient } from '../collective/plan-gradient.ts';
 import { ProgressCell } from './progress-cell.ts';
 import { membersOf, ScriptedCoordinator, type ScriptedPeer } from '../scripted-coordinator.fixture.ts';
 import { DataPlane } from './data-plane.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
-import { LinkSession } from './network-session.ts';
+import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
+import { NetworkSession } from './network-session.ts';
 
 export const TOKEN = 'a token of the test';
 export const EPOCH = 5;
@@ -44,21 +44,20 @@ const plan = planGradient(checkConfig(RAW_CONFIG, 'the test'));
 export const laneSum = (step: number): Float32Array =>
   sumNaively(Array.from({ length: NUM_LANES }, (_, lane) => makeLaneGradient(plan, 1, step, lane)));
 
-type EventOf<K extends LinkEvent['kind']> = Extract<LinkEvent, { kind: K }>;
-type MessageOf<K extends CoordinatorMessage['kind']> = Extract<CoordinatorMessage, { kind: K }>;
+type EventOf<K extends NetworkEvent['kind']> = Extract<NetworkEvent, { kind: K }>;
 
 /** A session, what it emits, and its compute thread. */
 export class Subject {
-  readonly events: LinkEvent[] = [];
+  readonly events: NetworkEvent[] = [];
   readonly refusals: Refusal[] = [];
   readonly progress = new ProgressCell();
-  readonly session: LinkSession;
+  readonly session: NetworkSession;
   readonly ended: Promise<void>;
   /** The compute thread holds the state of every generation, and says so. */
   holdsState = true;
-  readonly #looks = new Set<() => void>();
+  readonly #checks = new Set<() => void>();
 
-  constructor(transport: MemoryTransport, data: Partial<LinkData>, clock: Clock) {
+  constructor(transport: MemoryTransport, data: Partial<NetworkData>, clock: Clock) {
     let onEnd!: () => void;
     this.ended = new Promise((resolve) => (onEnd = resolve));
     const address = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
@@ -66,22 +65,22 @@ export class Subject {
     const init = { data: { ...own, ...data }, transport, clock };
     const onRefused = (refusal: Refusal): void => void this.refusals.push(refusal);
     const dataPlane = new DataPlane({ ...init, arenas: new ArenaPool(1), onRefused, onNoOutbox: () => undefined });
-    this.session = new LinkSession({ ...init, dataPlane, emit: (event) => this.#take(event), onEnd });
+    this.session = new NetworkSession({ ...init, dataPlane, emit: (event) => this.#record(event), onEnd });
   }
 
   /** The first event of that kind that passes. */
-  async emitted<K extends LinkEvent['kind']>(kind: K, passes: (event: EventOf<K>) => boolean = () => true) {
+  async emitted<K extends NetworkEvent['kind']>(kind: K, passes: (event: EventOf<K>) => boolean = () => true) {
     return new Promise<EventOf<K>>((resolve) => {
-      const look = (): void => {
+      const check = (): void => {
         const found = this.events.find(
           (event): event is EventOf<K> => event.kind === kind && passes(event as EventOf<K>),
         );
         if (found === undefined) return;
-        this.#looks.delete(look);
+        this.#checks.delete(check);
         resolve(found);
       };
-      this.#looks.add(look);
-      look();
+      this.#checks.add(check);
+      check();
     });
   }
 
@@ -90,7 +89,7 @@ export class Subject {
     return this.events.map(({ kind }) => kind).filter((kind) => kind !== 'waiting');
   }
 
-  all<K extends LinkEvent['kind']>(kind: K): EventOf<K>[] {
+  all<K extends NetworkEvent['kind']>(kind: K): EventOf<K>[] {
     return this.events.filter((event): event is EventOf<K> => event.kind === kind);
   }
 
@@ -98,7 +97,7 @@ export class Subject {
   async computeStep(step: number): Promise<void> {
     const { members, rank } = this.all('form').at(-1)!;
     const arena = await this.arena();
-    this.session.take({ kind: 'begin-step', step });
+    this.session.handleRequest({ kind: 'begin-step', step });
     const { folds } = planLaneTree(
       NUM_LANES,
       members.map(({ lanes }) => lanes),
@@ -107,7 +106,7 @@ export class Subject {
       arena.floats(fold.slot, 0, plan.gradientBytes / 4).set(makeLaneGradient(plan, 1, step, fold.lane));
       arena.fold(fold, 0, plan.gradientBytes);
     }
-    for (const { index } of plan.buckets) this.session.take({ kind: 'bucket-ready', bucket: index });
+    for (const { index } of plan.buckets) this.session.handleRequest({ kind: 'bucket-ready', bucket: index });
   }
 
   /** Of the last generation, once it is formed. */
@@ -127,16 +126,16 @@ export class Subject {
   async report(step: number): Promise<void> {
     await this.emitted('reduced', (event) => event.step === step);
     const { epoch, generation } = this.all('form').at(-1)!;
-    this.session.take({ kind: 'report', epoch, generation, step, lanes: [], ms: MS });
+    this.session.handleRequest({ kind: 'report', epoch, generation, step, lanes: [], ms: MS });
   }
 
-  #take(event: LinkEvent): void {
+  #record(event: NetworkEvent): void {
     this.events.push(event);
     if (event.kind === 'form' && this.holdsState) {
-      const request: LinkRequest = { kind: 'state-in-place', generation: event.generation };
-      setImmediate(() => this.session.take(request)); // as from another thread
+      const request: NetworkRequest = { kind: 'state-in-place', generation: event.generation };
+      setImmediate(() => this.session.handleRequest(request)); // as from another thread
     }
-    for (const look of this.#looks) look();
+    for (const check of this.#checks) check();
   }
 }
 
@@ -162,7 +161,7 @@ export async function open(t: TestContext, numWorkers = 1, clock: Clock = system
     peers.push(await coordinator.peer());
   }
   t.after(async () => {
-    for (const { session } of subjects) session.take({ kind: 'leave', reason: 'the test is over' });
+    for (const { session } of subjects) session.handleRequest({ kind: 'leave', reason: 'the test is over' });
     await coordinator.close();
     await Promise.all(subjects.map(({ ended }) => ended));
   });
@@ -227,8 +226,8 @@ export const nobody: Member = {
 
 /** Welcomes all workers. @returns the members of a generation of them */
 export async function welcomeAll(peers: readonly ScriptedPeer[], message = welcome()): Promise<Member[]> {
-  const joins = await Promise.all(peers.map((peer) => peer.heard('join')));
-  for (const peer of peers) peer.say(message);
+  const joins = await Promise.all(peers.map((peer) => peer.receive('join')));
+  for (const peer of peers) peer.send(message);
   return membersOf(joins, NUM_LANES);
 }
 
@@ -238,9 +237,9 @@ export async function formAll(
   members: readonly Member[],
   more: Partial<MessageOf<'form'>> = {},
 ): Promise<void> {
-  for (const [rank, peer] of peers.entries()) peer.say(formOf(members, rank, more));
+  for (const [rank, peer] of peers.entries()) peer.send(formOf(members, rank, more));
   const { epoch, generation } = { ...ids, ...more };
-  for (const peer of peers) assert.deepEqual(await peer.heard('formed'), { kind: 'formed', epoch, generation });
+  for (const peer of peers) assert.deepEqual(await peer.receive('formed'), { kind: 'formed', epoch, generation });
 }
 
 /** Welcomes all workers and forms generation 2 of them. */

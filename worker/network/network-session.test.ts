@@ -22,13 +22,13 @@ import {
   welcome,
   welcomeAll,
 } from './network-session.fixture.ts';
-import type { LinkData } from './network-messages.ts';
+import type { NetworkData } from './network-messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
 describe('link session', { timeout: 30_000 }, () => {
   test('joins with its name, its data port and the protocol it speaks', async (t) => {
     const { peer } = await open(t);
-    const { workerId, protocolVersion, pid, dataUrl } = await peer.heard('join');
+    const { workerId, protocolVersion, pid, dataUrl } = await peer.receive('join');
     assert.deepEqual(
       { workerId, protocolVersion, pid },
       { workerId: 'w0', protocolVersion: PROTOCOL_VERSION, pid: process.pid },
@@ -39,8 +39,8 @@ describe('link session', { timeout: 30_000 }, () => {
   test('a welcome is passed on, and from then on it beats with what the compute thread has written', async (t) => {
     const clock = new ManualClock();
     const { peer, subject } = await open(t, 1, clock);
-    await peer.heard('join');
-    peer.say(welcome());
+    await peer.receive('join');
+    peer.send(welcome());
     const event = await subject.emitted('welcome');
     assert.deepEqual([event.committedStep, event.preparedFolder, event.runId], [0, '/prepared', 'the run']);
     await clock.advance(0);
@@ -63,10 +63,10 @@ describe('link session', { timeout: 30_000 }, () => {
     const { peer, subject } = await open(t, 1, clock);
     await welcomeAll([peer]);
     await subject.emitted('welcome');
-    subject.session.take({ kind: 'source', stall: { reason: 'bucket: 503', forMs: 40 } });
+    subject.session.handleRequest({ kind: 'source', stall: { reason: 'bucket: 503', forMs: 40 } });
     await clock.advance(100);
     assert.deepEqual(peer.heartbeats.at(-1)?.stall, { reason: 'bucket: 503', forMs: 140 });
-    subject.session.take({ kind: 'source', stall: null });
+    subject.session.handleRequest({ kind: 'source', stall: null });
     await clock.advance(100);
     assert.equal(peer.heartbeats.at(-1)?.stall, undefined);
   });
@@ -88,8 +88,8 @@ describe('link session', { timeout: 30_000 }, () => {
           const lanes = [{ lane: rank, tasks: [], zLoss: 0, inputTokens: 1 }];
           const paramDigest = 'cd'.repeat(32);
           const report = { kind: 'report' as const, ...ids, step, lanes, ms: MS, paramDigest };
-          subject.session.take(report);
-          assert.deepEqual(await peers[rank]!.heard('report'), {
+          subject.session.handleRequest(report);
+          assert.deepEqual(await peers[rank]!.receive('report'), {
             ...report,
             gradDigest: checksumNaively(Buffer.from(expected.buffer)),
             gradSumOfSquares: sumOfSquares,
@@ -108,16 +108,16 @@ describe('link session', { timeout: 30_000 }, () => {
     const losses = [{ lane: 1, task: null, loss: 'NaN' }];
     const notFinite = { kind: 'not-finite' as const, ...ids, step: 4, reason: 'the gradient of x', losses };
     const failed = { kind: 'failed' as const, ...ids, error: { code: 'DISK_FULL' as const, message: 'no room' } };
-    for (const request of [saved, notFinite, failed, aborted]) subject.session.take(request);
-    assert.deepEqual(await peer.heard('aborted'), aborted);
-    assert.deepEqual(peer.said.slice(-4), [saved, notFinite, failed, aborted]);
+    for (const request of [saved, notFinite, failed, aborted]) subject.session.handleRequest(request);
+    assert.deepEqual(await peer.receive('aborted'), aborted);
+    assert.deepEqual(peer.received.slice(-4), [saved, notFinite, failed, aborted]);
   });
 
   test('commands come out in the order they came in', async (t) => {
     const { peer, peers, subject } = await open(t);
     await form(peers);
     for (const message of [deal, save, { ...deal, step: 2 }, abort, { kind: 'finish' as const, reason: 'done' }])
-      peer.say(message);
+      peer.send(message);
     await subject.emitted('finish');
     assert.deepEqual(subject.kinds(), ['welcome', 'form', 'formed', 'deal', 'save', 'deal', 'abort', 'finish']);
   });
@@ -136,8 +136,8 @@ describe('link session', { timeout: 30_000 }, () => {
     test(`${what} ends the session with MESSAGE_INVALID`, async (t) => {
       const { peer, peers, subject } = await open(t);
       await form(peers);
-      if (message instanceof Uint8Array) peer.sayBytes(message);
-      else peer.say(message);
+      if (message instanceof Uint8Array) peer.sendBytes(message);
+      else peer.send(message);
       const closed = await peer.closed;
       assert.equal(closed.code, toCloseCode('MESSAGE_INVALID'));
       assert.match(closed.reason, reason);
@@ -148,20 +148,20 @@ describe('link session', { timeout: 30_000 }, () => {
   test('before the welcome nothing but welcome and finish is taken', async (t) => {
     for (const message of [deal, save, abort]) {
       const { peer, subject } = await open(t);
-      await peer.heard('join');
-      peer.say({ ...message, epoch: 0, generation: 0 });
+      await peer.receive('join');
+      peer.send({ ...message, epoch: 0, generation: 0 });
       const { error } = await subject.emitted('lost');
       assert.equal(error.code, 'MESSAGE_INVALID');
       assert.match(error.message, /expected welcome first/u);
     }
     const { peer, subject } = await open(t);
-    peer.say({ kind: 'finish', reason: 'stopped before it began' });
+    peer.send({ kind: 'finish', reason: 'stopped before it began' });
     await subject.emitted('finish');
   });
 
   test('a config that does not fit is CONFIG_INVALID', async (t) => {
     const { peer, subject } = await open(t);
-    peer.say(welcome(5, { config: { name: 'test' } }));
+    peer.send(welcome(5, { config: { name: 'test' } }));
     assert.equal((await subject.emitted('lost')).error.code, 'CONFIG_INVALID');
     assert.ok(!subject.kinds().includes('welcome'));
   });
@@ -170,21 +170,21 @@ describe('link session', { timeout: 30_000 }, () => {
     const { peers, subject } = await open(t);
     await welcomeAll(peers);
     await subject.emitted('welcome');
-    assert.throws(() => subject.session.take({ kind: 'begin-step', step: 1 }), { code: 'INTERNAL' });
+    assert.throws(() => subject.session.handleRequest({ kind: 'begin-step', step: 1 }), { code: 'INTERNAL' });
     const report = { kind: 'report' as const, ...ids, step: 1, lanes: [], ms: MS };
-    assert.throws(() => subject.session.take(report), { code: 'INTERNAL' });
+    assert.throws(() => subject.session.handleRequest(report), { code: 'INTERNAL' });
   });
 
   test('a report of a step that was not reduced is INTERNAL', async (t) => {
     const { peers, subject } = await open(t);
     await form(peers);
     const report = { kind: 'report' as const, ...ids, step: 1, lanes: [], ms: MS };
-    assert.throws(() => subject.session.take(report), { code: 'INTERNAL' });
+    assert.throws(() => subject.session.handleRequest(report), { code: 'INTERNAL' });
   });
 
   test('a wrong token or an address nobody can dial is final at once', async (t) => {
     const { coordinator, transport } = await open(t);
-    const cases: [Partial<LinkData>, ErrorCode][] = [
+    const cases: [Partial<NetworkData>, ErrorCode][] = [
       [{ token: 'another token of the test' }, 'AUTH_FAILED'],
       [{ advertiseHost: '0.0.0.0' }, 'CONFIG_INVALID'],
       [{ advertiseHost: '::' }, 'CONFIG_INVALID'],
@@ -197,7 +197,7 @@ describe('link session', { timeout: 30_000 }, () => {
         subject.events.map((event) => (event.kind === 'lost' ? event.error.code : event.kind)),
         [code],
       );
-      subject.session.take({ kind: 'leave', reason: 'over' });
+      subject.session.handleRequest({ kind: 'leave', reason: 'over' });
       await subject.ended;
     }
   });
@@ -206,8 +206,8 @@ describe('link session', { timeout: 30_000 }, () => {
     const { transport, peers, subjects } = await open(t, 2);
     await form(peers);
     const [subject, other] = [subjects[0]!, subjects[1]!];
-    const { dataUrl } = peers[0]!.said.find((message) => message.kind === 'join')!;
-    subject.session.take({ kind: 'leave', reason: 'the run is over' });
+    const { dataUrl } = peers[0]!.received.find((message) => message.kind === 'join')!;
+    subject.session.handleRequest({ kind: 'leave', reason: 'the run is over' });
     await subject.ended;
     const closed = await peers[0]!.closed;
     assert.deepEqual([closed.code, closed.reason], [1000, 'the run is over']);
@@ -222,7 +222,7 @@ describe('link session', { timeout: 30_000 }, () => {
     const transport = new MemoryTransport();
     const subject = new Subject(transport, { coordinatorUrl: 'memory://127.0.0.1:9' }, new ManualClock());
     const started = subject.session.start();
-    subject.session.take({ kind: 'leave', reason: 'at once' });
+    subject.session.handleRequest({ kind: 'leave', reason: 'at once' });
     await subject.ended;
     await started;
     assert.deepEqual(subject.events, []);

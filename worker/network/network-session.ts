@@ -9,31 +9,29 @@ import type { Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
-import type { CoordinatorMessage, WorkerMessage } from '../../shared/protocol/messages.ts';
+import type { CoordinatorMessage, MessageOf, WorkerMessage } from '../../shared/protocol/messages.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
 import { ProgressCell } from './progress-cell.ts';
 import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
 import { checkOrder } from './coordinator-order.ts';
 import type { DataPlane } from './data-plane.ts';
-import { GenerationLink } from './generation-session.ts';
-import type { FaultInjector } from './injected-fault.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
+import { GenerationSession } from './generation-session.ts';
+import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
 
-export interface LinkSessionInit {
-  readonly data: LinkData;
+export interface NetworkSessionInit {
+  readonly data: NetworkData;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
-  readonly emit: (event: LinkEvent) => void;
-  readonly faults?: FaultInjector;
+  readonly emit: (event: NetworkEvent) => void;
   /** The session is over and its sockets are gone; nothing more is emitted. */
   readonly onEnd: () => void;
 }
 
-type Report = Extract<WorkerMessage, { kind: 'report' }>;
+type Report = MessageOf<'report'>;
 
-export class LinkSession {
-  readonly #init: LinkSessionInit;
+export class NetworkSession {
+  readonly #init: NetworkSessionInit;
   readonly #progress: ProgressCell;
   readonly #stall = new SourceStall();
   readonly #end = new AbortController();
@@ -44,12 +42,12 @@ export class LinkSession {
   /** On this connection. */
   #isWelcomed = false;
   /** The last one; it may be over. */
-  #generation: GenerationLink | undefined;
+  #generation: GenerationSession | undefined;
   /** Of steps that may not be committed. */
   #reports: Report[] = [];
   #closed: Promise<unknown> | undefined;
 
-  constructor(init: LinkSessionInit) {
+  constructor(init: NetworkSessionInit) {
     this.#init = init;
     this.#progress = new ProgressCell(init.data.progress);
   }
@@ -69,7 +67,7 @@ export class LinkSession {
         transport,
         clock,
         signal: this.#end.signal,
-        onMessage: (message) => this.#handle(message),
+        onMessage: (message) => this.#handleMessage(message),
         onWaiting: (reason) => {
           this.#isWelcomed = false;
           emit({ kind: 'waiting', reason });
@@ -88,7 +86,7 @@ export class LinkSession {
   }
 
   /** A request of the compute thread. @throws INTERNAL for one that nothing it was told allows */
-  take(request: LinkRequest): void {
+  handleRequest(request: NetworkRequest): void {
     switch (request.kind) {
       case 'ready':
       case 'aborted':
@@ -119,7 +117,7 @@ export class LinkSession {
         });
         break;
       case 'source':
-        this.#stall.tell(this.#init.clock.monotonicMs(), request.stall);
+        this.#stall.record(this.#init.clock.monotonicMs(), request.stall);
         break;
       case 'leave':
         void this.#shutDown(new TrainerError('ABORTED', request.reason), 'NORMAL').then(this.#init.onEnd);
@@ -128,13 +126,13 @@ export class LinkSession {
   }
 
   /** What the compute thread asks of a generation that has been called off meanwhile has no answer any more. */
-  #withGeneration(act: (generation: GenerationLink) => void): void {
+  #withGeneration(act: (generation: GenerationSession) => void): void {
     const generation = this.#generation;
     assertInvariant(generation !== undefined, 'the compute thread asks for something of a generation after `form`');
     if (!generation.isOver) act(generation);
   }
 
-  #report(request: Extract<LinkRequest, { kind: 'report' }>): void {
+  #report(request: Extract<NetworkRequest, { kind: 'report' }>): void {
     assertInvariant(this.#generation !== undefined, 'a report follows a generation');
     const { digest, sumOfSquares } = this.#generation.resultOf(request.step);
     const report = { ...request, gradDigest: digest, gradSumOfSquares: sumOfSquares };
@@ -150,7 +148,7 @@ export class LinkSession {
   }
 
   /** @throws MESSAGE_INVALID, JOIN_REFUSED, CONFIG_INVALID */
-  #handle(message: CoordinatorMessage): void {
+  #handleMessage(message: CoordinatorMessage): void {
     checkOrder(message, {
       isWelcomed: this.#isWelcomed,
       epoch: this.#epoch,
@@ -174,47 +172,33 @@ export class LinkSession {
         emit(message);
         break;
       case 'deal':
-        this.#generation!.trains();
+        this.#generation!.startTraining();
         emit(message);
         break;
       case 'save':
       case 'finish':
         emit(message);
         break;
-      case 'fault':
-        this.#injectFault(message);
-        break;
       case 'heartbeat':
         break;
     }
   }
 
-  #welcome(message: Extract<CoordinatorMessage, { kind: 'welcome' }>): void {
+  #welcome(message: MessageOf<'welcome'>): void {
     this.#config = checkConfig(message.config, 'the config from the coordinator');
     this.#generation?.end(`the coordinator of epoch ${message.epoch} begins anew`);
     this.#runId = message.runId;
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
     this.#line!.welcome(this.#config.cluster);
-    this.#init.faults?.allow(this.#config.cluster.allowFaults);
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
     for (const report of this.#reports) this.#send(report);
   }
 
-  /** @throws MESSAGE_INVALID where the run does not allow faults */
-  #injectFault(message: Extract<CoordinatorMessage, { kind: 'fault' }>): void {
-    if (this.#config?.cluster.allowFaults !== true)
-      throw new TrainerError(
-        'MESSAGE_INVALID',
-        'expected no fault without cluster.allowFaults, the coordinator sent one',
-      );
-    this.#init.faults?.take(message);
-  }
-
-  #form(message: Extract<CoordinatorMessage, { kind: 'form' }>): void {
+  #form(message: MessageOf<'form'>): void {
     const { dataPlane, emit } = this.#init;
-    this.#generation = new GenerationLink({
+    this.#generation = new GenerationSession({
       form: message,
       config: this.#config!,
       dataPlane,

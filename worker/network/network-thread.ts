@@ -1,4 +1,4 @@
-/** The link thread's entry: one LinkSession between the sockets and the compute thread. It never loads tfjs. */
+/** The link thread's entry: one NetworkSession between the sockets and the compute thread. It never loads tfjs. */
 import { writeSync } from 'node:fs';
 import { threadPort } from '../../shared/thread/thread.ts';
 import { toErrorRecord } from '../../shared/errors.ts';
@@ -8,15 +8,14 @@ import { systemClock } from '../../shared/clock.ts';
 import { ArenaPool } from '../arena/arena.ts';
 import { DataPlane } from './data-plane.ts';
 import { LeaveDeadline } from './leave-deadline.ts';
-import { FaultInjector } from './injected-fault.ts';
-import type { LinkData, LinkEvent, LinkRequest } from './network-messages.ts';
-import { LinkSession } from './network-session.ts';
+import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
+import { NetworkSession } from './network-session.ts';
 
 /** Of the process: the stream of this thread goes through the other one. */
 const STANDARD_OUTPUT = 1;
 
-const port = threadPort<LinkRequest, LinkEvent>();
-const data = port.data as LinkData;
+const port = threadPort<NetworkRequest, NetworkEvent>();
+const data = port.data as NetworkData;
 const leaveDeadline = new LeaveDeadline({
   clock: systemClock,
   end: (reason) => {
@@ -30,26 +29,20 @@ const leaveDeadline = new LeaveDeadline({
     process.kill(process.pid, 'SIGKILL');
   },
 });
-const emit = (event: LinkEvent): void => {
+const emit = (event: NetworkEvent): void => {
   port.post(event);
   if (event.kind === 'lost') void leaveDeadline.lost(event.error);
 };
-const over = new AbortController();
-const faults = new FaultInjector({ clock: systemClock, signal: over.signal });
-const shared = { data, transport: webSocketTransport, clock: systemClock, faults };
+const shared = { data, transport: webSocketTransport, clock: systemClock };
 const dataPlane = new DataPlane({
   ...shared,
   arenas: new ArenaPool(1),
   onRefused: (refusal) => emit({ kind: 'refused', refusal }),
   onNoOutbox: (error) => emit({ kind: 'no-outbox', error: toErrorRecord(error) }),
 });
-const onEnd = (): void => {
-  over.abort();
-  port.close();
-};
-const session = new LinkSession({ ...shared, dataPlane, emit, onEnd });
+const session = new NetworkSession({ ...shared, dataPlane, emit, onEnd: () => port.close() });
 port.onMessage((request) => {
   if (request.kind === 'leave') leaveDeadline.left();
-  session.take(request);
+  session.handleRequest(request);
 });
 await session.start();

@@ -5,20 +5,20 @@ import { CopyProgress, MAX_REPEATS } from './copy-progress.ts';
 import { STATE_WINDOW } from './state-frames.ts';
 
 /** Takes until the window is full or nothing is left. */
-function takeAll(progress: CopyProgress, holder: number): number[] {
+function askForAll(progress: CopyProgress, holder: number): number[] {
   const pieces: number[] = [];
-  for (let piece = progress.take(holder); piece !== null; piece = progress.take(holder)) pieces.push(piece);
+  for (let piece = progress.next(holder); piece !== null; piece = progress.next(holder)) pieces.push(piece);
   return pieces;
 }
 
 describe('CopyProgress', () => {
   test('deals the next pieces to whoever has room, at most a window', () => {
     const progress = new CopyProgress(10);
-    assert.deepEqual(takeAll(progress, 3), [0, 1, 2, 3]);
-    assert.deepEqual(takeAll(progress, 5), [4, 5, 6, 7]);
+    assert.deepEqual(askForAll(progress, 3), [0, 1, 2, 3]);
+    assert.deepEqual(askForAll(progress, 5), [4, 5, 6, 7]);
     progress.arrived(5, 6);
-    assert.deepEqual(takeAll(progress, 5), [8]);
-    assert.deepEqual(takeAll(progress, 3), []);
+    assert.deepEqual(askForAll(progress, 5), [8]);
+    assert.deepEqual(askForAll(progress, 3), []);
     assert.equal(progress.numUnderWay(3), STATE_WINDOW);
     assert.equal(progress.numArrived, 1);
     assert.ok(progress.isUnderWay(5, 4) && !progress.isUnderWay(5, 6) && !progress.isUnderWay(3, 4));
@@ -26,18 +26,18 @@ describe('CopyProgress', () => {
 
   test('gives a lost holder’s pieces to the others first', () => {
     const progress = new CopyProgress(10);
-    takeAll(progress, 3);
+    askForAll(progress, 3);
     progress.arrived(3, 1);
     progress.drop(3);
-    assert.deepEqual(takeAll(progress, 5), [0, 2, 3, 4]);
+    assert.deepEqual(askForAll(progress, 5), [0, 2, 3, 4]);
     assert.equal(progress.numUnderWay(3), 0);
   });
 
   test('lets a piece be asked of one holder a few times, and anew of the next', () => {
     const progress = new CopyProgress(1);
     for (const holder of [3, 5]) {
-      takeAll(progress, holder);
-      const again = Array.from({ length: MAX_REPEATS + 1 }, () => progress.spoiled(holder, 0));
+      askForAll(progress, holder);
+      const again = Array.from({ length: MAX_REPEATS + 1 }, () => progress.failedChecksum(holder, 0));
       assert.deepEqual(again, [true, true, false]);
       progress.drop(holder);
     }
@@ -54,7 +54,7 @@ describe('CopyProgress', () => {
         const arrived = new Set<number>();
         const step = (holder: number, place: number): void => {
           const pieces = underWay.get(holder)!;
-          pieces.push(...takeAll(progress, holder));
+          pieces.push(...askForAll(progress, holder));
           assert.ok(pieces.length <= STATE_WINDOW && pieces.length === progress.numUnderWay(holder));
           const [piece] = pieces.splice(place % Math.max(1, pieces.length), 1);
           if (piece === undefined) return;

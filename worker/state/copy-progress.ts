@@ -41,7 +41,7 @@ export class CopyProgress {
   }
 
   /** The piece to ask of the holder now; null where its window is full or nothing is left to ask for. */
-  take(holder: number): number | null {
+  next(holder: number): number | null {
     if (this.numUnderWay(holder) >= STATE_WINDOW) return null;
     const piece = this.#returned.shift() ?? (this.#next < this.#numPieces ? this.#next++ : null);
     if (piece !== null) this.#asked(holder).set(piece, 0);
@@ -54,7 +54,7 @@ export class CopyProgress {
   }
 
   /** It has come with another checksum. @returns whether to ask the holder for it again; it stays under way then */
-  spoiled(holder: number, piece: number): boolean {
+  failedChecksum(holder: number, piece: number): boolean {
     const numRepeats = this.#asked(holder).get(piece) ?? 0;
     this.#asked(holder).set(piece, numRepeats + 1);
     return numRepeats < MAX_REPEATS;

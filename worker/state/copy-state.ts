@@ -17,7 +17,7 @@ import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES } from './sta
 import { describePiece, planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
 
 /** How often in `timeoutMs` it is looked who is silent. */
-const LOOKS = 8;
+const CHECKS = 8;
 
 export interface CopyStateInit {
   /** Who holds the state, with the announced addresses of their data ports. At least one. */
@@ -68,7 +68,7 @@ interface Holder {
   readonly url: string;
   connection: Connection | null;
   /** When it last gave a sign, or was asked while nothing was under way with it. */
-  heardMs: number;
+  lastSignMs: number;
   /** Why it could not be reached so far. */
   lastFailure: TrainerError | null;
 }
@@ -82,7 +82,7 @@ class StateCopy {
   readonly #holders: Set<Holder>;
   readonly #over = new AbortController();
   /** When any holder last gave a sign. */
-  #heardMs: number;
+  #lastSignMs: number;
   #error: TrainerError | null = null;
 
   constructor(init: CopyStateInit, plan: StatePlan, clock: Clock) {
@@ -90,10 +90,16 @@ class StateCopy {
     this.#init = init;
     this.#plan = plan;
     this.#clock = clock;
-    this.#heardMs = clock.monotonicMs();
+    this.#lastSignMs = clock.monotonicMs();
     this.#progress = new CopyProgress(plan.pieces.length);
     this.#holders = new Set(
-      init.holders.map(({ rank, url }) => ({ rank, url, connection: null, heardMs: this.#heardMs, lastFailure: null })),
+      init.holders.map(({ rank, url }) => ({
+        rank,
+        url,
+        connection: null,
+        lastSignMs: this.#lastSignMs,
+        lastFailure: null,
+      })),
     );
   }
 
@@ -124,19 +130,19 @@ class StateCopy {
         connection.close('NORMAL', 'the copy is over');
         return;
       }
-      this.#heard(holder);
-      void connection.closed.then((info) => this.#leave(holder, describeEnd(info)));
-      connection.onMessage((message) => this.#take(holder, connection, message));
+      this.#recordSign(holder);
+      void connection.closed.then((info) => this.#dropHolder(holder, describeEnd(info)));
+      connection.onMessage((message) => this.#receive(holder, connection, message));
       this.#ask(holder, connection);
     } catch (error) {
-      this.#leave(holder, toTrainerError(error));
+      this.#dropHolder(holder, toTrainerError(error));
     }
   }
 
   /** Asks for as much as the window lets. */
   #ask(holder: Holder, connection: Connection): void {
-    if (this.#progress.numUnderWay(holder.rank) === 0) holder.heardMs = this.#clock.monotonicMs();
-    for (let piece = this.#progress.take(holder.rank); piece !== null; piece = this.#progress.take(holder.rank))
+    if (this.#progress.numUnderWay(holder.rank) === 0) holder.lastSignMs = this.#clock.monotonicMs();
+    for (let piece = this.#progress.next(holder.rank); piece !== null; piece = this.#progress.next(holder.rank))
       this.#request(connection, piece);
   }
 
@@ -145,19 +151,19 @@ class StateCopy {
     connection.send([request]).catch(() => undefined); // a connection that ends tells by `closed`
   }
 
-  #take(holder: Holder, connection: Connection, message: Uint8Array): void {
+  #receive(holder: Holder, connection: Connection, message: Uint8Array): void {
     if (!this.#holders.has(holder)) return;
-    this.#heard(holder);
+    this.#recordSign(holder);
     try {
-      this.#receive(holder, connection, message);
+      this.#store(holder, connection, message);
     } catch (error) {
-      this.#leave(holder, toTrainerError(error));
+      this.#dropHolder(holder, toTrainerError(error));
     }
     if (this.#progress.isDone) this.#finish(null);
   }
 
   /** @throws FRAME_INVALID, FRAME_STALE */
-  #receive(holder: Holder, connection: Connection, message: Uint8Array): void {
+  #store(holder: Holder, connection: Connection, message: Uint8Array): void {
     const header = decodePieceHeader(message.subarray(0, PIECE_HEADER_BYTES));
     const payload = message.subarray(PIECE_HEADER_BYTES);
     const piece = this.#plan.pieces[header.piece];
@@ -179,18 +185,18 @@ class StateCopy {
       return;
     }
     const isWrong = `${name}: expected crc32 ${header.payloadChecksum}, got ${checksum}; bytes were changed on the way`;
-    if (!this.#progress.spoiled(holder.rank, header.piece))
+    if (!this.#progress.failedChecksum(holder.rank, header.piece))
       throw new TrainerError('FRAME_INVALID', `${isWrong}, ${MAX_REPEATS + 1} times`);
     this.#warn(this.#fault('FRAME_INVALID', `rank ${holder.rank}: ${isWrong}; it is asked for again`));
     this.#request(connection, header.piece);
   }
 
-  #heard(holder: Holder): void {
-    this.#heardMs = holder.heardMs = this.#clock.monotonicMs();
+  #recordSign(holder: Holder): void {
+    this.#lastSignMs = holder.lastSignMs = this.#clock.monotonicMs();
   }
 
   /** Nothing more is wanted of the holder. */
-  #leave(holder: Holder, error: TrainerError): void {
+  #dropHolder(holder: Holder, error: TrainerError): void {
     if (!this.#holders.delete(holder)) return;
     holder.connection?.close(error.code, error.message);
     this.#progress.drop(holder.rank);
@@ -209,15 +215,15 @@ class StateCopy {
     const { signal } = this.#over;
     while (!signal.aborted) {
       const nowMs = this.#clock.monotonicMs();
-      if (nowMs - this.#heardMs >= timeoutMs) {
+      if (nowMs - this.#lastSignMs >= timeoutMs) {
         this.#finish(this.#describeSilence());
         return;
       }
-      const quiet = this.#asked.filter(({ heardMs }) => nowMs - heardMs >= timeoutMs / 2);
+      const quiet = this.#asked.filter(({ lastSignMs }) => nowMs - lastSignMs >= timeoutMs / 2);
       const silence = new TrainerError('COLLECTIVE_TIMEOUT', `it was asked and sent nothing for ${timeoutMs / 2} ms`);
       const isHelp = (holder: Holder): boolean => holder.connection !== null && !quiet.includes(holder);
-      if ([...this.#holders].some(isHelp)) for (const holder of quiet) this.#leave(holder, silence);
-      const waitMs = Math.min(this.#heardMs + timeoutMs - nowMs, timeoutMs / LOOKS);
+      if ([...this.#holders].some(isHelp)) for (const holder of quiet) this.#dropHolder(holder, silence);
+      const waitMs = Math.min(this.#lastSignMs + timeoutMs - nowMs, timeoutMs / CHECKS);
       await this.#clock.sleep(waitMs, signal).catch(() => undefined);
     }
   }

@@ -93,7 +93,7 @@ class ServedPeer {
     this.connection = connection;
     this.#rank = rank;
     this.#onWarning = onWarning;
-    connection.onMessage((message) => this.#take(message));
+    connection.onMessage((message) => this.#receive(message));
   }
 
   offer(offered: Offer): void {
@@ -101,7 +101,7 @@ class ServedPeer {
     void this.#answerAll(offered);
   }
 
-  #take(message: Uint8Array): void {
+  #receive(message: Uint8Array): void {
     if (!this.connection.isOpen) return;
     try {
       const request = decodeStateRequest(message);

@@ -1,5 +1,5 @@
 /** Whether a recorded graph computes what tfjs computed eagerly. Pure; sums in float64. */
-import { largestDifference, relativeNorm } from '../fixture-differences.ts';
+import { largestDifference, relativeNorm } from '../array-differences.ts';
 
 /**
  * Of all outputs of a kind together, relative in the L2 norm; and of one output, its largest difference relative to its largest value.

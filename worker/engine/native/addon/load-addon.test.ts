@@ -42,6 +42,6 @@ test('off the main thread it is refused: the environment would not reach TensorF
     catch (error) { parentPort.postMessage(error.code + ' ' + error.message); }`;
   const file = join(import.meta.dirname, 'thread-of-a-test.cjs');
   const worker = new Worker(source, { eval: true, argv: [file] });
-  const said = await new Promise<unknown>((resolve, reject) => worker.once('message', resolve).once('error', reject));
-  assert.match(String(said), /^INTERNAL .*main thread/u);
+  const answer = await new Promise<unknown>((resolve, reject) => worker.once('message', resolve).once('error', reject));
+  assert.match(String(answer), /^INTERNAL .*main thread/u);
 });

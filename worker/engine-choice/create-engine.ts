@@ -1,17 +1,14 @@
-/** From a run's settings to the engine on this machine; what chooseEngine decides is done here. */
+/** Creates the engine that chooseEngine has chosen from a run's settings and this host. Loads the code of that engine only. */
 import { readFile } from 'node:fs/promises';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { parseCpuInfo } from '../machine/cpu-info.ts';
-import { gpuMemoryBytes } from '../machine/device-memory.ts';
-import { findGpus } from '../machine/gpus.ts';
+import { findGpus, gpuMemoryBytes } from '../machine/gpus.ts';
 import { readMemory } from '../machine/memory-info.ts';
 import { deviceOfWorker } from '../machine/visible-device.ts';
 import { chooseEngine, type EngineChoice, type EngineFacts } from './choose-engine.ts';
-import type { Engine } from './engine.ts';
+import { WASM_MEMORY_BYTES, type Engine } from '../engine/engine.ts';
 import { withMemoryAdvice } from './memory-advice.ts';
 import { readEngineFacts } from './read-engine-facts.ts';
-import { createTfjsEngine } from './tfjs-engine.ts';
-import { MAX_ADDRESS } from './wasm-internals.ts';
 
 export interface EngineInit {
   /** auto, native, wasm or cpu. */
@@ -45,9 +42,9 @@ export async function createEngine(init: EngineInit): Promise<CreatedEngine> {
   const facts = await readEngineFacts();
   const choice = chooseEngine({ name, device }, facts);
   if (choice.engine === 'native') return createNative(init, choice, facts);
+  const { createTfjsEngine } = await import('../engine/tfjs-engine.ts');
   const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss });
-  const isWasm = choice.engine === 'wasm';
-  const availableBytes = () => (isWasm ? Promise.resolve(MAX_ADDRESS) : availableMemory());
+  const availableBytes = () => (choice.engine === 'wasm' ? Promise.resolve(WASM_MEMORY_BYTES) : availableMemory());
   return {
     engine: withMemoryAdvice(plain, { config, retention: 'eager', availableBytes }),
     reason: choice.reason,
@@ -74,8 +71,7 @@ async function createNative(
     // CUDA reads it when the library is loaded.
     process.env['CUDA_VISIBLE_DEVICES'] = ownDevice;
   }
-  // Loaded here: no other engine needs a library of hundreds of megabytes.
-  const { createNativeEngine } = await import('./native/create-native-engine.ts');
+  const { createNativeEngine } = await import('../engine/native/create-native-engine.ts');
   const settings = { numThreads, device, isGpuRequired, precision, xla, allowTf32 };
   const onWarning = init.onWarning ?? (() => undefined);
   const native = createNativeEngine({ installed, config, zLoss, ...settings, onWarning });

@@ -6,7 +6,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import type { BatchShape } from '../model/step-flops.ts';
 import { adviseOnMemory, type Retention } from '../model/step-memory.ts';
-import type { Engine, EngineDescription } from './engine.ts';
+import type { Engine, EngineDescription } from '../engine/engine.ts';
 
 export interface MemoryAdviceInit {
   readonly config: ModelConfig;

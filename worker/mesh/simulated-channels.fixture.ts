@@ -3,12 +3,12 @@
  *
  * Each frame first waits in its sender (its payload is still the sender's memory), then is taken by the "kernel" (copied, the
  * send resolves), then is delivered; every `run` of an event picks one of the waiting ones at random. Frames of one link stay
- * in order, frames of different links overtake each other freely.
+ * in order, frames of different channels overtake each other freely.
  */
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import type { RandomStream } from '../../shared/random.ts';
 import type { FrameHeader } from './frame-header.ts';
-import type { FrameSink, Link } from './peer-channel.ts';
+import type { FrameSink, PeerChannel } from './peer-channel.ts';
 
 interface SentFrame {
   readonly header: FrameHeader;
@@ -16,7 +16,7 @@ interface SentFrame {
   readonly taken: () => void;
 }
 
-class SimulatedLink implements Link {
+class SimulatedChannel implements PeerChannel {
   readonly peerRank: number;
   readonly roundTripMs = 0;
   readonly closed: Promise<void>;
@@ -24,10 +24,12 @@ class SimulatedLink implements Link {
   readonly wire: SentFrame[] = [];
   sink: FrameSink | null = null;
   /** The link of the peer back to this rank. */
-  peer: SimulatedLink | null = null;
+  peer: SimulatedChannel | null = null;
   open = true;
   isReady = false;
   window = 0;
+  acceptedBytes = 0;
+  deliveredBytes = 0;
 
   #gone!: () => void;
 
@@ -61,60 +63,74 @@ class SimulatedLink implements Link {
   }
 }
 
-export class SimulatedNetwork {
+export class SimulatedMesh {
   /** Changes a frame on its way; for fault tests. Called when a frame is delivered. */
   tamper: (from: number, header: FrameHeader, payload: Uint8Array) => FrameHeader = (_from, header) => header;
-  readonly #links: SimulatedLink[][] = [];
+  readonly #channels: SimulatedChannel[][] = [];
 
   constructor(worldSize: number) {
     for (let rank = 0; rank < worldSize; rank++)
-      this.#links.push(Array.from({ length: worldSize }, (_, peer) => new SimulatedLink(peer)));
+      this.#channels.push(Array.from({ length: worldSize }, (_, peer) => new SimulatedChannel(peer)));
     for (let rank = 0; rank < worldSize; rank++)
-      for (let peer = 0; peer < worldSize; peer++) this.#links[rank]![peer]!.peer = this.#links[peer]![rank]!;
+      for (let peer = 0; peer < worldSize; peer++) this.#channels[rank]![peer]!.peer = this.#channels[peer]![rank]!;
   }
 
-  linksOf(rank: number): Link[] {
-    return this.#links[rank]!.filter(({ peerRank }) => peerRank !== rank);
+  channelsOf(rank: number): PeerChannel[] {
+    return this.#channels[rank]!.filter(({ peerRank }) => peerRank !== rank);
+  }
+
+  /** Payload bytes that the kernel of a rank has accepted. */
+  sentBytes(rank: number): number {
+    return this.#channels[rank]!.reduce((sum, channel) => sum + channel.acceptedBytes, 0);
+  }
+
+  /** Payload bytes that were delivered to a rank. */
+  receivedBytes(rank: number): number {
+    return this.#channels[rank]!.reduce((sum, channel) => sum + channel.peer!.deliveredBytes, 0);
   }
 
   /** Number of links that are still open; 0 after every rank has closed or failed. */
   get numOpen(): number {
-    return this.#links.flatMap((links, rank) => links.filter((link) => link.peerRank !== rank && link.open)).length;
+    return this.#channels.flatMap((channels, rank) =>
+      channels.filter((channel) => channel.peerRank !== rank && channel.open),
+    ).length;
   }
 
   /** Runs one waiting event chosen by `random`; false when none waits. */
   runEvent(random: RandomStream): boolean {
     const events: (() => void)[] = [];
-    for (const [rank, links] of this.#links.entries())
-      for (const link of links) {
-        if (link.peerRank === rank || !link.open) continue;
-        const peer = link.peer!;
-        if (!link.isReady && link.sink !== null && peer.sink !== null)
+    for (const [rank, channels] of this.#channels.entries())
+      for (const channel of channels) {
+        if (channel.peerRank === rank || !channel.open) continue;
+        const peer = channel.peer!;
+        if (!channel.isReady && channel.sink !== null && peer.sink !== null)
           events.push(() => {
-            link.isReady = true;
-            link.sink!.ready(peer.window);
+            channel.isReady = true;
+            channel.sink!.ready(peer.window);
           });
-        const [first] = link.outbox;
+        const [first] = channel.outbox;
         if (first !== undefined)
           events.push(() => {
-            link.outbox.shift();
+            channel.outbox.shift();
             first.payload = Uint8Array.from(first.payload);
-            link.wire.push(first);
+            channel.acceptedBytes += first.payload.length;
+            channel.wire.push(first);
             first.taken();
           });
-        if (link.wire.length > 0) events.push(() => this.#deliver(rank, link));
+        if (channel.wire.length > 0) events.push(() => this.#deliver(rank, channel));
       }
     if (events.length === 0) return false;
     events[random.nextBelow(events.length)]!();
     return true;
   }
 
-  #deliver(rank: number, link: SimulatedLink): void {
-    const { header, payload } = link.wire.shift()!;
-    const sink = link.peer!.sink!;
+  #deliver(rank: number, channel: SimulatedChannel): void {
+    const { header, payload } = channel.wire.shift()!;
+    channel.deliveredBytes += payload.length;
+    const sink = channel.peer!.sink!;
     try {
       const found = this.tamper(rank, header, payload);
-      sink.place(found).set(payload);
+      sink.targetFor(found).set(payload);
       sink.received(found);
     } catch (error) {
       sink.closed(toTrainerError(error));

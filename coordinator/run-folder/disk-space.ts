@@ -1,10 +1,10 @@
 /**
- * A full disk pauses a run: what must be on disk before the run goes on (a record of the journal, a step of the ledger) is tried again
- * until there is room, and the log says so. One of these for a run, shared by all who write such records in its folder.
+ * Pauses a run while its disk is full. A write that the run depends on (a record of the journal, a step of the ledger) is repeated until
+ * there is free space, and the log says so. One DiskSpace serves all writers of a run.
  *
- * A disk is full where an attempt fails with DISK_FULL (ENOSPC, EDQUOT); every other failure is final, and so is this one until
- * `tellTo`: nobody waits without being told, so what opens a run fails at once. The wait has no deadline, for only a person or another
- * program makes room: it ends with room, the signals, or `stopWaiting`.
+ * Definition: a disk is full where a write fails with DISK_FULL (ENOSPC, EDQUOT). Any other failure is final. DISK_FULL is final too until
+ * `logTo`: nothing waits that the log cannot report, so opening a run fails at once.
+ * The wait has no deadline, since a person or another program must free the space. It ends with free space, by a signal, or by `stopWaiting`.
  */
 import { statfs } from 'node:fs/promises';
 import type { Clock } from '../../shared/clock.ts';
@@ -13,50 +13,50 @@ import type { Logger } from '../../shared/logger.ts';
 
 /** Pause between two attempts, ms. */
 const RETRY_MS = 1_000;
-/** How often a wait that lasts is told again, ms. */
-const TELL_EVERY_MS = 30_000;
+/** A wait is logged again after this time, ms. */
+const REPEAT_LOG_MS = 30_000;
 
-export interface RoomOnDiskInit {
-  /** The run folder: its file system is the one whose free bytes are told. */
+export interface DiskSpaceInit {
+  /** The run folder: the log reports the free bytes of its file system. */
   readonly folder: string;
   readonly clock: Clock;
   /** Ends every wait. */
   readonly signal: AbortSignal;
 }
 
-export class RoomOnDisk {
-  readonly #init: RoomOnDiskInit;
+export class DiskSpace {
+  readonly #init: DiskSpaceInit;
   readonly #stopped = new AbortController();
   #log: Logger | undefined;
   #numWaiting = 0;
   #sinceMs = 0;
-  #toldMs = 0;
+  #loggedMs = 0;
   #waitingFor = '';
 
-  constructor(init: RoomOnDiskInit) {
+  constructor(init: DiskSpaceInit) {
     this.#init = init;
   }
 
-  /** From now on a full disk is waited for, and the log says so: at once, every 30 s, and when the run goes on. */
-  tellTo(log: Logger): void {
+  /** From now on writes wait on a full disk. The log says so at once, every 30 s, and when the run continues. */
+  logTo(log: Logger): void {
     this.#log = log;
   }
 
-  /** What the run waits for, in a sentence; empty while it does not. */
+  /** One sentence; empty while no write waits. */
   get waitingFor(): string {
     return this.#waitingFor;
   }
 
-  /** The run is about to end: waits under way fail with DISK_FULL, and a full disk is final from now on. */
+  /** The run is about to end: waits under way fail with DISK_FULL, and from now on a full disk is final. */
   stopWaiting(): void {
     this.#stopped.abort();
   }
 
   /**
-   * Makes an attempt, and makes it again for as long as the disk is full.
-   * @param attempt to be made any number of times; one that fails leaves nothing behind that the next one does not put right
+   * Repeats an attempt for as long as the disk is full.
+   * @param attempt a failed one leaves nothing behind that the next one does not repair
    * @param closing ends this wait
-   * @throws what the attempt threw last: DISK_FULL where the wait was ended, any other failure at once
+   * @throws the last error of the attempt: DISK_FULL where the wait was ended, any other at once
    */
   async keepTrying<Result>(attempt: () => Promise<Result>, closing: AbortSignal): Promise<Result> {
     try {
@@ -76,18 +76,18 @@ export class RoomOnDisk {
   ): Promise<Result> {
     if (this.#numWaiting === 0) {
       this.#sinceMs = this.#init.clock.monotonicMs();
-      this.#toldMs = -Infinity;
+      this.#loggedMs = -Infinity;
     }
     this.#numWaiting += 1;
-    let hasRoom = false;
+    let isWritten = false;
     try {
       for (let failure = first; ;) {
-        await this.#tellPause(failure, log);
+        await this.#logPause(failure, log);
         await this.#sleep(stop);
         if (stop.aborted) throw failure;
         try {
           const result = await attempt();
-          hasRoom = true;
+          isWritten = true;
           return result;
         } catch (error) {
           if (!isDiskFull(error)) throw error;
@@ -100,18 +100,18 @@ export class RoomOnDisk {
         this.#waitingFor = '';
         const { folder, clock } = this.#init;
         const forMs = Math.round(clock.monotonicMs() - this.#sinceMs);
-        if (hasRoom) log.info({ folder, forMs }, 'run goes on after a full disk');
+        if (isWritten) log.info({ folder, forMs }, 'run continues after a full disk');
       }
     }
   }
 
-  async #tellPause(failure: TrainerError, log: Logger): Promise<void> {
+  async #logPause(failure: TrainerError, log: Logger): Promise<void> {
     const { folder, clock } = this.#init;
-    const reason = `${failure.message}; the run is paused, and goes on by itself once there is room`;
+    const reason = `${failure.message}; the run is paused, and continues by itself once there is free space`;
     this.#waitingFor = reason;
     const nowMs = clock.monotonicMs();
-    if (nowMs - this.#toldMs < TELL_EVERY_MS) return;
-    this.#toldMs = nowMs;
+    if (nowMs - this.#loggedMs < REPEAT_LOG_MS) return;
+    this.#loggedMs = nowMs;
     const forMs = Math.round(nowMs - this.#sinceMs);
     log.warn({ folder, freeBytes: await freeBytes(folder), forMs, reason }, 'run paused by a full disk');
   }
@@ -129,7 +129,7 @@ function isDiskFull(error: unknown): error is TrainerError {
   return error instanceof TrainerError && error.code === 'DISK_FULL';
 }
 
-/** For the log only; null where the file system does not say. Under a quota there may be many although nothing can be written. */
+/** For the log only; null where the file system does not report it. Under a quota there may be many, though no write succeeds. */
 async function freeBytes(folder: string): Promise<number | null> {
   try {
     const { bavail, bsize } = await statfs(folder);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { greedyDecode } from './greedy-decode.ts';
+import { greedyDecode } from './generate.ts';
 
 describe('greedy decoding', () => {
   test('takes the likeliest token, stops a row at EOS, and stops altogether when all rows have', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TrainerError } from '../../shared/errors.ts';
 import { modelConfigSchema } from '../../shared/model-config.ts';
-import type { Batch, Engine, StepOutput } from './engine.ts';
+import type { Batch, Engine, StepOutput } from '../engine/engine.ts';
 import { withMemoryAdvice } from './memory-advice.ts';
 
 const CONFIG = modelConfigSchema.parse({});

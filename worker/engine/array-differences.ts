@@ -1,7 +1,6 @@
-/** How far computed arrays are from expected ones; sums in float64. */
-import type { StepOutput } from './engine.ts';
+/** Differences between computed and expected arrays; sums in float64. Pure. */
 
-/** Which rows of a matrix count. */
+/** Rows of a matrix that are compared. */
 export interface ComparedRows {
   readonly numRows: number;
   readonly isCompared: (row: number) => boolean;
@@ -34,10 +33,4 @@ export function relativeNorm(pairs: readonly { found: Float32Array; expected: Fl
       squared += expected[i]! ** 2;
     }
   return Math.sqrt(squaredDifference / squared);
-}
-
-/** The mean loss of a target token, z-loss included. */
-export function meanLoss(output: StepOutput, numTargets: number): number {
-  const sum = (values: Float32Array) => values.reduce((total, value) => total + value, 0);
-  return (sum(output.crossEntropy) + sum(output.zLoss)) / numTargets;
 }

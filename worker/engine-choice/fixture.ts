@@ -9,8 +9,8 @@ import { TrainerError } from '../../shared/errors.ts';
 import { fromHuggingFace } from '../../shared/model-config.ts';
 import { asFloat32, asInt32, readSafetensors, type SafeTensor } from '../../shared/safetensors.ts';
 import { createEngine, type CreatedEngine, type EngineInit } from './create-engine.ts';
-import type { Batch, Engine } from './engine.ts';
-import { largestDifference, meanLoss, relativeNorm } from './fixture-differences.ts';
+import type { Batch, Engine, StepOutput } from '../engine/engine.ts';
+import { largestDifference, relativeNorm } from '../engine/array-differences.ts';
 
 /** float32; stated in golden/README.md together with the noise that was measured. */
 const FIXTURE_TOLERANCES = {
@@ -235,6 +235,12 @@ async function checkLossAndGradients(
     ),
     check(`${prefix}all gradients, relative L2`, relativeNorm(compared), FIXTURE_TOLERANCES.gradients),
   ];
+}
+
+/** The mean loss of a target token, z-loss included. */
+function meanLoss(output: StepOutput, numTargets: number): number {
+  const sum = (values: Float32Array) => values.reduce((total, value) => total + value, 0);
+  return (sum(output.crossEntropy) + sum(output.zLoss)) / numTargets;
 }
 
 /** The unpacked batch: one example a row. */

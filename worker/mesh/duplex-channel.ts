@@ -1,5 +1,5 @@
 /**
- * A Link over two connections, one a direction: the peer dialled ours to receive, we dialled its to receive.
+ * A PeerChannel over two connections, one a direction: the peer dialled ours to receive, we dialled its to receive.
  *
  * After `start` the receiver asks for frames with one READY message on the connection it dialled, which says how many pieces may be under
  * way; nothing is sent to it before.
@@ -9,14 +9,14 @@ import { TrainerError, type ErrorCode } from '../../shared/errors.ts';
 import type { CloseInfo, Connection } from '../../shared/transport/transport.ts';
 import { encodeFrameHeader, type FrameHeader } from './frame-header.ts';
 import type { Inbound } from './inbound.ts';
-import type { FrameSink, Link } from './peer-channel.ts';
+import type { FrameSink, PeerChannel } from './peer-channel.ts';
 import type { Outbox } from './outbox.ts';
 
 /** With the window, and `outbox` from a peer that has opened ours. */
 const READY = /^EXMIX-READY-2 ([1-9]\d{0,9})( outbox)?$/;
 export const MAX_READY_BYTES = 'EXMIX-READY-2 1234567890 outbox'.length;
 
-export class PeerLink implements Link {
+export class DuplexChannel implements PeerChannel {
   readonly peerRank: number;
   readonly roundTripMs: number;
   readonly closed: Promise<void>;
