@@ -135,8 +135,6 @@ export interface RunSettings {
     readonly plansAhead?: number;
     /** Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay. Default: false. */
     readonly rebalance?: boolean;
-    /** Whoever has the token may cause faults on purpose, to prove that the run survives them (train --chaos). Default: false. */
-    readonly allowFaults?: boolean;
   };
   readonly feed?: {
     /** A prepared mixture in remote storage that does not answer for this long ends the run. Default: 600000. */
