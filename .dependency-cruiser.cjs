@@ -2,7 +2,10 @@
 function floors(room, levels) {
   return levels.flatMap((folders, level) =>
     folders.map((folder) => {
-      const others = levels.slice(level).flat().filter((other) => other !== folder);
+      const others = levels
+        .slice(level)
+        .flat()
+        .filter((other) => other !== folder);
       return {
         name: `${room}-${folder}-imports-lower-floors-only`,
         severity: 'error',
@@ -16,6 +19,15 @@ function floors(room, levels) {
 /** The rooms and who may enter which (docs/architecture.md). @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
+    ...floors('coordinator', [
+      ['run-folder', 'deal'],
+      ['journal'],
+      ['ledger', 'membership'],
+      ['step', 'resume'],
+      ['checkpoint', 'steering'],
+      ['health'],
+      ['generation'],
+    ]),
     ...floors('worker', [
       ['arena', 'model', 'machine'],
       ['mesh', 'engine', 'feed'],
@@ -29,7 +41,7 @@ module.exports = {
       from: { path: '^worker/engine/[^/]+$', pathNot: '\\.(test|fixture)\\.ts$' },
       to: { path: '^worker/engine/native/' },
     },
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } }, // type imports count
     {
       name: 'coordinator-not-worker',
       severity: 'error',

@@ -194,7 +194,7 @@ export class SmallRun {
 }
 
 /** A host whose processes end when the test says so. */
-export class ScriptedHost implements WorkerHost {
+class ScriptedHost implements WorkerHost {
   /** Ids of workers that were dropped as hung. */
   readonly killed: string[] = [];
   failure: string | undefined;

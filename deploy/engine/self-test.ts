@@ -11,7 +11,7 @@ import { describeEnd, outputTail, runProgram, type ProgramOutcome } from './run-
 const SELF_TEST_DEADLINE_MS = 300_000;
 
 /** The last line of the output of `probe-addon.ts`. */
-export const probeResultSchema = z.strictObject({
+const probeResultSchema = z.strictObject({
   version: z.string(),
   isUsingGpu: z.boolean(),
   /** Largest |difference| of a product's element from plain JavaScript's, over the largest element; null if one is NaN. */
