@@ -1,6 +1,34 @@
+/** One rule for each floor of a room: its folders import neither each other nor a higher floor. Type imports count. */
+function floors(room, levels) {
+  return levels.flatMap((folders, level) =>
+    folders.map((folder) => {
+      const others = levels.slice(level).flat().filter((other) => other !== folder);
+      return {
+        name: `${room}-${folder}-imports-lower-floors-only`,
+        severity: 'error',
+        from: { path: `^${room}/${folder}/`, pathNot: '\\.(test|fixture)\\.ts$' },
+        to: { path: `^${room}/((${others.join('|')})/|[^/]+$)` },
+      };
+    }),
+  );
+}
+
 /** The rooms and who may enter which (docs/architecture.md). @type {import('dependency-cruiser').IConfiguration} */
 module.exports = {
   forbidden: [
+    ...floors('worker', [
+      ['arena', 'model', 'machine'],
+      ['mesh', 'engine', 'feed'],
+      ['collective', 'engine-choice', 'checkpoint', 'state'],
+      ['network'],
+      ['compute'],
+    ]),
+    {
+      name: 'engine-below-its-native-engine',
+      severity: 'error',
+      from: { path: '^worker/engine/[^/]+$', pathNot: '\\.(test|fixture)\\.ts$' },
+      to: { path: '^worker/engine/native/' },
+    },
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
     {
       name: 'coordinator-not-worker',
@@ -25,6 +53,12 @@ module.exports = {
       severity: 'error',
       from: { path: '^shared/' },
       to: { path: '^(worker|coordinator|cli|mixture)/' },
+    },
+    {
+      name: 'api-is-the-roof',
+      severity: 'error',
+      from: { pathNot: '^(api|examples)/' },
+      to: { path: '^api/' },
     },
     {
       name: 'tfjs-only-in-compute',

@@ -92,9 +92,9 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
   const connectChannels = (): Promise<PeerChannel[]> => {
     generation++;
     const peers = members.map(({ url }, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
-    const kinds = { channelKind, socket, frameBytes, window, numCoverNodes: 1 };
-    const identity = { rank, peers, port, transport, token: TOKEN, epoch: 1, generation };
-    return connectMesh({ ...identity, ...kinds, timeoutMs: 20_000 });
+    const channel = { kind: channelKind, socket, frameBytes, window, numCoverNodes: 1 };
+    const identity = { rank, epoch: 1, generation };
+    return connectMesh({ identity, peers, port, transport, token: TOKEN, channel, timeoutMs: 20_000 });
   };
   const open = (verify: boolean, channels: readonly PeerChannel[]): Collective =>
     new Collective({

@@ -9,7 +9,6 @@ import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { isLocalLocation } from '../shared/storage/location.ts';
-import type { ConsoleReporter } from './console-reporter.ts';
 import { loadRunMixture } from './run-mixture.ts';
 
 /** A larger prepared mixture is not hashed at each start: only file sizes are checked then, and tokens when they are read. */
@@ -21,19 +20,22 @@ export interface MixtureOfRun {
   readonly tokenizerFiles: readonly string[];
 }
 
-/** @throws the errors of prepareMixture and openPreparedMixture; CONFIG_INVALID if the model has fewer ids than the tokenizer */
+/**
+ * @param onLine gets each line about the preparation
+ * @throws the errors of prepareMixture and openPreparedMixture; CONFIG_INVALID if the model has fewer ids than the tokenizer
+ */
 export async function ensurePrepared(
   config: RunConfig,
-  reporter: ConsoleReporter,
+  onLine: (text: string) => void,
   signal: AbortSignal,
 ): Promise<MixtureOfRun> {
   const { mixture, prepared: location } = loadRunMixture(config);
   const prepared = isLocalLocation(location)
-    ? await prepareHere(mixture, config.featureLengths, location, reporter, signal)
+    ? await prepareHere(mixture, config.featureLengths, location, onLine, signal)
     : await openPreparedMixture(location, {
         access: {
           sourceTimeoutMs: config.feed.sourceTimeoutMs,
-          onSource: (notice) => reporter.line(formatNotice(notice)),
+          onSource: (notice) => onLine(formatNotice(notice)),
         },
         signal,
       });
@@ -57,7 +59,7 @@ async function prepareHere(
   mixture: Mixture,
   featureLengths: FeatureLengths,
   outDir: string,
-  reporter: ConsoleReporter,
+  onLine: (text: string) => void,
   signal: AbortSignal,
 ): Promise<PreparedMixture> {
   const { folder, hash, tasks } = await prepareMixture({
@@ -69,12 +71,12 @@ async function prepareHere(
     hashUpToBytes: HASH_UP_TO_BYTES,
     signal,
     onTask: ({ name, outcome, manifest }) => {
-      if (outcome === 'prepared') reporter.line(`prepared ${name}: ${manifest.numExamples} examples`);
+      if (outcome === 'prepared') onLine(`prepared ${name}: ${manifest.numExamples} examples`);
     },
-    onNote: (line) => reporter.line(line),
+    onNote: (line) => onLine(line),
   });
   const reused = tasks.filter(({ outcome }) => outcome === 'reused').length;
-  reporter.line(
+  onLine(
     `mixture ${mixture.name}: ${tasks.length} tasks in ${folder}${reused === tasks.length ? ' (prepared before)' : ''}`,
   );
   return openPreparedMixture(folder, { expectedHash: hash, signal });

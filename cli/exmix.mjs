@@ -1,7 +1,11 @@
 #!/usr/bin/env node
-// The exmix command. TypeScript is run as it is: tsx strips the types while loading, so there is no build step.
-import { register } from 'tsx/esm/api';
+// The exmix command. In a checkout it runs the build of the sources as they are now, and makes it first where it is missing
+// (deploy/package); an installed package has its build in dist/package.
+import { existsSync } from 'node:fs';
 
-register();
-const { main } = await import('./main.ts');
-process.exitCode = await main(process.argv.slice(2));
+process.setSourceMapsEnabled(true); // stack traces show lines of TypeScript
+const builder = new URL('../deploy/package/current-build.mjs', import.meta.url);
+const build = existsSync(builder)
+  ? await (await import(builder.href)).currentBuild()
+  : new URL('../dist/package/', import.meta.url);
+await import(new URL('cli/exmix.js', build).href);

@@ -1,43 +1,17 @@
-/** The exmix command: one file a subcommand under commands/; here they are put together and errors become exit statuses. */
-import yargs, { type CommandModule } from 'yargs';
+/** Runs one command line: parses it, calls the command (command-list.ts), and turns errors into exit statuses. */
+import yargs from 'yargs';
 import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import { nearestNames } from '../shared/nearest-names.ts';
 import { VERSION } from '../shared/version.ts';
-import { checkpointCommand } from './commands/checkpoint.ts';
-import { coordinatorCommand } from './commands/coordinator.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { engineCommand } from './commands/engine.ts';
-import { ledgerCommand } from './commands/ledger.ts';
-import { mixtureCommand } from './commands/mixture.ts';
-import { prepareCommand } from './commands/prepare.ts';
-import { statusCommand } from './commands/status.ts';
-import { tasksCommand } from './commands/tasks.ts';
-import { tokenizerCommand } from './commands/tokenizer.ts';
-import { trainCommand } from './commands/train.ts';
-import { workerCommand } from './commands/worker.ts';
+import { COMMANDS } from './command-list.ts';
 import { exitCodeOf } from './exit-codes.ts';
-
-const COMMANDS = [
-  trainCommand,
-  coordinatorCommand,
-  workerCommand,
-  prepareCommand,
-  tasksCommand,
-  mixtureCommand,
-  checkpointCommand,
-  ledgerCommand,
-  tokenizerCommand,
-  engineCommand,
-  doctorCommand,
-  statusCommand,
-] as unknown as CommandModule[]; // each is typed by its own options; yargs takes them one by one
 
 /** @returns the exit status; a command that ended well but not with 0 has set process.exitCode itself */
 export async function main(argv: readonly string[]): Promise<number> {
   const parser = yargs([...argv])
     .scriptName('exmix')
     .usage('$0 <command>: pre-trains ExT5 by data-parallel steps over any number of workers')
-    .command(COMMANDS)
+    .command([...COMMANDS])
     .demandCommand(1, 'expected a command; exmix --help lists them')
     .recommendCommands()
     .strict()

@@ -1,18 +1,18 @@
 /** The options that prepare, tasks and mixture share: mixture, tasks, lengths and output folder. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Argv } from 'yargs';
 import { preparedFolder } from '../mixture/prepare/prepared-folder.ts';
 import { loadMixture } from '../mixture/tasks/load-mixture.ts';
 import type { FeatureLengths, Mixture, MixtureOptions } from '../mixture/tasks/task.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { nearestHint } from '../shared/nearest-names.ts';
+import { packageFile } from '../shared/package-files.ts';
 
 /** Mixtures that --mixture accepts by name. */
 const BUILT_IN: Readonly<Record<'demo' | 'exmix', string>> = {
-  demo: fileURLToPath(new URL('../deploy/demo/mixture.yaml', import.meta.url)),
-  exmix: fileURLToPath(new URL('../deploy/exmix/mixture.yaml', import.meta.url)),
+  demo: packageFile('deploy/demo/mixture.yaml'),
+  exmix: packageFile('deploy/exmix/mixture.yaml'),
 };
 /** Must equal those of deploy/presets/demo.yaml, so that `train --preset demo` finds the prepared mixture. */
 const DEMO_LENGTHS: FeatureLengths = { inputs: 128, targets: 48 };

@@ -1,11 +1,11 @@
 /** Finds the run presets of exmix: deploy/presets/<name>.yaml. */
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../shared/errors.ts';
 import { nearestHint } from '../shared/nearest-names.ts';
+import { packageFile } from '../shared/package-files.ts';
 
-const FOLDER = fileURLToPath(new URL('../deploy/presets/', import.meta.url));
+const FOLDER = packageFile('deploy/presets');
 
 export function presetNames(): string[] {
   return readdirSync(FOLDER)

@@ -1,16 +1,15 @@
 /** Runs a coordinator for a person: prints log records and the summary, and turns signals into stops. */
 import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/worker-host.ts';
-import { Run, type StopSignals } from '../coordinator/run.ts';
+import type { StopSignals } from '../coordinator/run.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
-import { optimizerSlots } from '../worker/model/optimizer-slots.ts';
-import { parameterSpecs } from '../worker/model/parameters.ts';
 import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { formatRunSummary } from './format-run-summary.ts';
 import type { ResolvedCompute } from './launch/resolve-compute.ts';
+import { openPreparedRun } from './open-prepared-run.ts';
 import type { RunArguments } from './run-options.ts';
 import { givenToken } from './token.ts';
 
@@ -30,20 +29,14 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   const reporter = new ConsoleReporter(process.stdout);
   const signals = new TerminalSignals();
   try {
-    const { mixture, tokenizerFiles } = await ensurePrepared(config, reporter, signals.atOnce);
-    const parameters = parameterSpecs(config.model);
+    const prepared = await ensurePrepared(config, (text) => reporter.line(text), signals.atOnce);
     const { 'run-dir': runDir, resume, 'allow-mixture-change': allowMixtureChange } = args;
     signals.canStopGently = true;
-    const run = await Run.open({
-      ...{ config, mixture, token, workerHost, stop: signals },
+    const run = await openPreparedRun({
+      ...{ config, prepared, resolved, token, workerHost, stop: signals },
       place: { runDir, resume, allowMixtureChange },
-      checkpoint: { tensors: { parameters, optimizerSlots: optimizerSlots(parameters) }, tokenizerFiles },
       onRecord: (record) => reporter.record(record),
     });
-    if (resolved !== undefined) {
-      run.log.info({ engine: config.compute.engine, reason: resolved.reason }, 'engine chosen');
-      for (const reason of resolved.notes) run.log.warn({ reason }, 'engine not as it could be');
-    }
     const summary = await run.train().catch((error: unknown) => {
       throw withAdvice(error, run.folder);
     });

@@ -148,7 +148,7 @@ describe('what ends a run', () => {
       'ranks whose gradients differ',
       { edit: changing('report', (m) => ({ ...m, gradDigest: 99 })) },
       'GRADIENT_DIVERGED',
-      /step 1: nobody can be told right from wrong: .*00000063 on rank 1/u,
+      /step 1: no rank can be called right or wrong: .*00000063 on rank 1/u,
     ],
     [
       'a report of a step nobody dealt',
@@ -160,7 +160,7 @@ describe('what ends a run', () => {
       'reports whose tokens are not those that were dealt',
       { edit: changing('report', (m) => ({ ...m, lanes: [] })) },
       'MESSAGE_INVALID',
-      /step 1: nobody reported lane 2/u,
+      /step 1: no rank reported lane 2/u,
     ],
   ];
   for (const [what, script, code, message, init] of failures)

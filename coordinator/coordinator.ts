@@ -10,7 +10,7 @@ import { endGeneration } from './generation/end-generation.ts';
 import { formGeneration } from './generation/form-generation.ts';
 import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';
-import { checkAlike, tellOtherEngine } from './membership/check-alike.ts';
+import { checkAlike, logOtherEngine } from './membership/check-alike.ts';
 import { ControlServer } from './membership/control-server.ts';
 import { gatherWorkers } from './membership/gather-workers.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
@@ -232,7 +232,7 @@ export class Coordinator implements WorkerProgress {
   }
 
   #setEngine(fingerprint: string): void {
-    tellOtherEngine(this.#init.runtime.log, this.#engineFingerprint, fingerprint);
+    logOtherEngine(this.#init.runtime.log, this.#engineFingerprint, fingerprint);
     this.#engineFingerprint = fingerprint;
     this.#parts.roster.setEngine(fingerprint);
   }

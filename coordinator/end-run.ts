@@ -9,6 +9,7 @@ import type { ControlServer } from './membership/control-server.ts';
 import type { Generation } from './membership/generation.ts';
 import type { Roster } from './membership/roster.ts';
 import type { WorkerHandle } from './membership/worker-handle.ts';
+import type { ResumePoint } from './resume/resume-point.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
 export type EpochEnding = { readonly kind: 'ended'; readonly summary: RunSummaryView } | Rewind;
@@ -17,8 +18,7 @@ export type EpochEnding = { readonly kind: 'ended'; readonly summary: RunSummary
 export interface Rewind {
   readonly kind: 'rewind';
   readonly reason: string;
-  /** A step whose state a worker holds; left out: the newest checkpoint. */
-  readonly heldStep?: number;
+  readonly resumeAt: ResumePoint;
   /** Set where ranks differed and no state can be trusted. */
   readonly divergence?: TrainerError;
 }
@@ -34,9 +34,12 @@ export interface RewindState {
 /** Chooses the furthest step that a worker holds, if it is further than the newest checkpoint. Pure. */
 export function planRewind(reason: string, { held, loadableStep, divergence }: RewindState): Rewind {
   // After a divergence the held states may be wrong themselves, or follow from a wrong one.
-  if (divergence !== undefined) return { kind: 'rewind', reason: `${reason}: ${divergence.message}`, divergence };
+  const resumeAt: ResumePoint = { kind: 'newest-checkpoint' };
+  if (divergence !== undefined)
+    return { kind: 'rewind', reason: `${reason}: ${divergence.message}`, resumeAt, divergence };
   const heldStep = Math.max(-1, ...held.map((step) => step ?? -1));
-  return { kind: 'rewind', reason, ...(heldStep > loadableStep ? { heldStep } : {}) };
+  if (heldStep <= loadableStep) return { kind: 'rewind', reason, resumeAt };
+  return { kind: 'rewind', reason, resumeAt: { kind: 'held-step', step: heldStep } };
 }
 
 export interface EndOfRun {

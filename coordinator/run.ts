@@ -19,7 +19,6 @@ import type { EpochEnding } from './end-run.ts';
 import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
-import type { ResumePoint } from './resume/resume-point.ts';
 import { announceCoordinator, readAnnouncement } from './run-folder/announcement.ts';
 import { isRunFolder } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
@@ -91,14 +90,13 @@ export class Run {
       for (;;) {
         const ending = await this.#runEpoch();
         if (ending.kind === 'ended') return ending.summary;
-        const { reason, heldStep, divergence } = ending;
+        const { reason, resumeAt, divergence } = ending;
         const { furthestStep } = this.#opened.journal.state;
         const repeated = divergence === undefined ? undefined : divergences.add(furthestStep, divergence);
         if (repeated !== undefined) throw repeated;
-        this.log.warn({ reason, heldStep: heldStep ?? null }, 'run goes back');
+        const heldStep = resumeAt.kind === 'held-step' ? resumeAt.step : null;
+        this.log.warn({ reason, heldStep }, 'run goes back');
         await this.#opened.close();
-        const resumeAt: ResumePoint =
-          heldStep === undefined ? { kind: 'newest-checkpoint' } : { kind: 'held-step', step: heldStep };
         this.#opened = await openRun({ ...openingOf(this.#init), resume: this.folder, resumeAt });
       }
     } finally {

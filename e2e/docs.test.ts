@@ -1,67 +1,29 @@
-/** The documentation says what the code does: codes, messages, bounds, dependencies, presets, links. The log has docs-logs.test.ts. */
+/** The documentation agrees with the code: bounds, dependencies, presets, links. docs-logs.test.ts checks the log, docs-protocol.test.ts the protocol. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { z } from 'zod';
-import { exitCodeOf } from '../cli/exit-codes.ts';
 import { presetFile, presetNames } from '../cli/presets.ts';
 import { checkConfig, loadConfig } from '../shared/config/load-config.ts';
 import { runConfigSchema } from '../shared/config/schema.ts';
-import { ERROR_CODES, TrainerError, type ErrorCode } from '../shared/errors.ts';
-import { coordinatorMessageSchema, workerMessageSchema, workerPhaseSchema } from '../shared/protocol/messages.ts';
-import { CLOSE_CODES } from '../shared/transport/close-codes.ts';
-import { FRAME_HEADER_BYTES } from '../worker/mesh/frame-header.ts';
 import { numElements, parameterSpecs } from '../worker/model/parameters.ts';
 import { anchors, codeSpans, listFiles, readText, relativeLinks, ROOT, tableRows } from './markdown.ts';
 
-const PROTOCOL = 'docs/protocol.md';
 const PRESETS = 'deploy/presets/README.md';
-const ROOMS = ['shared', 'mixture', 'coordinator', 'worker', 'cli', 'deploy', 'e2e', 'bench', 'docs'];
-
-describe('docs/protocol.md', () => {
-  test('the table of codes is that of shared/errors.ts, with close codes and exit statuses', () => {
-    const expected = Object.entries(ERROR_CODES).map(([name, { reaction, meaning }]) => {
-      const code = name as ErrorCode;
-      const status = String(exitCodeOf(new TrainerError(code, '')));
-      return [`\`${code}\``, reaction, status, String(CLOSE_CODES[code] ?? ''), meaning];
-    });
-    assert.deepEqual(tableRows(PROTOCOL, 'Errors'), expected);
-  });
-
-  for (const [heading, schema] of [
-    ['Worker to coordinator', workerMessageSchema],
-    ['Coordinator to worker', coordinatorMessageSchema],
-  ] as const)
-    test(`${heading.toLowerCase()}: every message with all its fields`, () => {
-      const expected = schema.options.map(({ shape }) => [
-        shape.kind.value,
-        ...Object.keys(shape).filter((field) => field !== 'kind'),
-      ]);
-      const found = tableRows(PROTOCOL, heading).map(([kind, fields]) => codeSpans(`${kind!} ${fields!}`));
-      assert.deepEqual(found.sort(), expected.sort());
-    });
-
-  test('every phase, and every exit status, is there', () => {
-    const text = readText(PROTOCOL);
-    for (const phase of workerPhaseSchema.options) assert.ok(text.includes(`\`${phase}\``), phase);
-    const statuses = tableRows(PROTOCOL, 'Exit status of `exmix`').map(([status]) => Number(status));
-    const codes = Object.keys(ERROR_CODES).map((code) => exitCodeOf(new TrainerError(code as ErrorCode, '')));
-    assert.deepEqual(
-      statuses,
-      [...new Set([0, 1, ...codes])].sort((a, b) => a - b),
-    );
-  });
-
-  test('the frame header has no gap and its length', () => {
-    let end = 0;
-    for (const [offset, type] of tableRows(PROTOCOL, 'Tensor frame')) {
-      assert.equal(Number(offset), end);
-      end += Number(type!.slice(1)) / 8;
-    }
-    assert.equal(end, FRAME_HEADER_BYTES);
-  });
-});
+const ROOMS = [
+  'api',
+  'examples',
+  'shared',
+  'mixture',
+  'coordinator',
+  'worker',
+  'cli',
+  'deploy',
+  'e2e',
+  'bench',
+  'docs',
+];
 
 describe('docs/limits.md', () => {
   const defaults: unknown = checkConfig(
@@ -75,7 +37,10 @@ describe('docs/limits.md', () => {
     'the test',
   );
 
-  for (const [bound, value, place] of tableRows('docs/limits.md'))
+  const rows = tableRows('docs/limits.md');
+  test('it has rows', () => assert.ok(rows.length > 50));
+
+  for (const [bound, value, place] of rows)
     test(bound, () => {
       const number = Number(/^[\d,.]+/u.exec(value!)?.[0].replaceAll(',', ''));
       const file = /\]\(\.\.\/([^)]+)\)/u.exec(place!)![1]!;
@@ -121,22 +86,31 @@ describe('deploy/presets/README.md', () => {
 });
 
 describe('docs/dependencies.md', () => {
-  const packages = z
-    .object({ dependencies: z.record(z.string(), z.string()), devDependencies: z.record(z.string(), z.string()) })
+  const packageFile = z
+    .object({ dependencies: z.undefined().optional(), devDependencies: z.record(z.string(), z.string()) })
     .parse(JSON.parse(readText('package.json')));
+  const namesUnder = (heading: string): string[] => {
+    const rows = tableRows('docs/dependencies.md', heading);
+    for (const [name, reason] of rows) assert.ok(reason!.length > 4, name);
+    return rows.map(([name]) => codeSpans(name!)[0]!);
+  };
+  const compiled = namesUnder('Compiled into the package');
 
-  for (const [heading, listed] of [
-    ['At run time', packages.dependencies],
-    ['For development', packages.devDependencies],
-  ] as const)
-    test(`${heading.toLowerCase()}: one line of reason for each package, and no other`, () => {
-      const rows = tableRows('docs/dependencies.md', heading);
-      assert.deepEqual(
-        rows.map(([name]) => codeSpans(name!)[0]),
-        Object.keys(listed),
-      );
-      for (const [name, reason] of rows) assert.ok(reason!.length > 4, name);
-    });
+  test('one line of reason for each package, and no other', () => {
+    const named = [...compiled, ...namesUnder('For development')];
+    assert.deepEqual(named.sort(), Object.keys(packageFile.devDependencies).sort());
+  });
+
+  test('the packages compiled into the package are those of the build', async () => {
+    const { currentBuild } = (await import(join(ROOT, 'deploy/package/current-build.mjs'))) as {
+      currentBuild: () => Promise<URL>;
+    };
+    const build: unknown = JSON.parse(readFileSync(new URL('build.json', await currentBuild()), 'utf8'));
+    const { packages } = z.object({ packages: z.array(z.string()) }).parse(build);
+    const names = packages.map((one) => one.slice(0, one.lastIndexOf('@')));
+    const ours = names.filter((name) => name in packageFile.devDependencies);
+    assert.deepEqual(compiled, [...new Set(ours)].sort());
+  });
 });
 
 describe('every page', () => {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Folders without documentation of ours: installed, made by runs, or reference data with their own page. */
-const SKIPPED = ['node_modules', 'runs', 'coverage', 'golden'];
+const SKIPPED = ['node_modules', 'dist', 'runs', 'coverage', 'golden'];
 
 export function readText(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');

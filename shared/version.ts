@@ -1,9 +1,12 @@
 /** The version of exmix, from package.json. */
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import { assertInvariant } from './errors.ts';
+import { packageFile } from './package-files.ts';
 
-const packageFile = new URL('../package.json', import.meta.url);
+export const VERSION = readVersion();
 
-export const VERSION: string = z
-  .object({ version: z.string() })
-  .parse(JSON.parse(readFileSync(packageFile, 'utf8'))).version;
+function readVersion(): string {
+  const { version } = JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as { version?: unknown };
+  assertInvariant(typeof version === 'string', 'package.json has a version');
+  return version;
+}

@@ -1,4 +1,4 @@
-/** What a worker brings up once, at its first welcome, and keeps over generations and coordinators: engine, feed, writer, state. */
+/** Creates a worker's parts once, at its first welcome, for all generations and coordinators: engine, feed, writer, state. */
 import { checkConfig, workerHash } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
@@ -28,17 +28,17 @@ export interface Prepared {
 
 export interface PrepareInit {
   readonly welcome: Welcome;
-  /** Of the welcome, checked. */
+  /** The welcome's config, checked. */
   readonly config: RunConfig;
   readonly parts: WorkerParts;
   readonly network: NetworkClient;
   readonly log: Logger;
-  /** What ends a part, as soon as the part is there. */
+  /** Receives the function that closes a part, as soon as the part exists. */
   readonly onOpened: (close: () => Promise<void>) => void;
   readonly signal: AbortSignal;
 }
 
-/** Brings up engine and feed, while the others do the same. @throws what the engine or the feed throws; ABORTED */
+/** Starts the feed and creates the engine. @throws the engine's or the feed's failure; ABORTED */
 export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
   const { welcome, config, parts, network, log, onOpened, signal } = init;
   const { preparedFolder, mixtureHash } = welcome;
@@ -67,7 +67,7 @@ export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
   return { welcome, engine, feed, writer, state, facts };
 }
 
-/** @throws CONFIG_INVALID where what was brought up does not fit the run as it goes on */
+/** @throws CONFIG_INVALID when the parts do not fit the run any more */
 export function checkSame(before: Welcome, now: Welcome): void {
   const [a, b] = [before, now].map(({ config, preparedFolder, mixtureHash }) => ({
     config: workerHash(checkConfig(config, 'the config from the coordinator')),
@@ -78,6 +78,6 @@ export function checkSame(before: Welcome, now: Welcome): void {
   if (changed.length > 0)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `the run goes on with another ${changed.join(' and ')} than this worker was started with; start it again`,
+      `the run continues with another ${changed.join(' and ')} than this worker was started with; start it again`,
     );
 }

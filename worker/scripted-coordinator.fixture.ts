@@ -12,7 +12,7 @@ import { TrainerError } from '../shared/errors.ts';
 import type { CloseInfo, Connection, Listener, Transport } from '../shared/transport/transport.ts';
 
 /** Longest wait for a message of a worker, ms: a test that would wait longer has failed. */
-const RECEIVE_DEADLINE_MS = 20_000;
+const RECEIVE_DEADLINE_MS = 120_000;
 
 type Kind = WorkerMessage['kind'];
 

@@ -19,7 +19,7 @@ async function openFormed(...args: Parameters<typeof openReady>) {
   return opened;
 }
 
-describe('commands of a worker', { timeout: 30_000 }, () => {
+describe('commands of a worker', { timeout: 240_000 }, () => {
   test('an abort in the middle of a step is answered with the steps applied, and no deal of the generation is computed', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     dealTo(workers, members, 1);
@@ -70,7 +70,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.equal(worker.engine.numLoads, 1, 'generation 3 was not begun');
   });
 
-  test('a gradient that is not finite is told, nothing is applied, and the step is skipped by the next generation', async (t) => {
+  test('a gradient that is not finite is reported, nothing is applied, and the next generation skips the step', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     const before = worker.engine.digests();
     worker.engine.gradientScale = NaN;
@@ -92,7 +92,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual([receivedOf(peer, 'failed'), receivedOf(peer, 'not-finite').length], [[], 1]);
   });
 
-  test('every rank tells a gradient that is not finite on one of them', async (t) => {
+  test('every rank reports a gradient that is not finite on one rank', async (t) => {
     const { workers, members } = await openFormed(t, 2);
     workers[1]!.engine.gradientScale = Infinity;
     dealTo(workers, members, 1);
@@ -100,7 +100,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(await abortWorkers(workers, 2), [0, 0]);
   });
 
-  test('an update that fails in the middle ends the worker: its state is nobody’s', async (t) => {
+  test('an update that fails in the middle ends the worker: its state is of no step', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     worker.engine.onApply = () => {
       throw asTheTestWants('ENGINE_OUT_OF_MEMORY');
@@ -112,7 +112,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(receivedOf(peer, 'report'), []);
   });
 
-  test('a step that fails before the update is told, and what is held stays', async (t) => {
+  test('a step that fails before the update is reported, and the held state stays', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     worker.feed.failure = asTheTestWants('SHARD_CORRUPT');
     for (const step of [1, 2]) dealTo(workers, members, step);
@@ -121,7 +121,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.equal(receivedOf(peer, 'failed').length, 1);
   });
 
-  test('links that break are told once, by the link', async (t) => {
+  test('broken channels are reported once, by the network thread', async (t) => {
     const { workers, members } = await openFormed(t, 2);
     const [first, second] = [workers[0]!, workers[1]!];
     dealTo([first], members, 1);
@@ -161,7 +161,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(worker.writer.folders, ['/right', '/after']);
   });
 
-  test('an abort calls a write off: nothing of it is said', async (t) => {
+  test('an abort stops a write, and nothing about it is reported', async (t) => {
     const { peer, worker, workers } = await openFormed(t);
     peer.send({ ...save, step: 0, stateStep: 0 });
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
@@ -186,19 +186,19 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     ['another mixture', { mixtureHash: 'cd'.repeat(32) }],
     ['another folder', { preparedFolder: '/other' }],
   ] as const)
-    test(`a coordinator that has come back with ${what} ends it with CONFIG_INVALID`, async (t) => {
+    test(`a returning coordinator with ${what} ends the worker with CONFIG_INVALID`, async (t) => {
       const { coordinator, peer, worker } = await openFormed(t);
       peer.close('CONNECTION_LOST', 'killed');
       const next = await coordinator.peer();
       next.send(welcome(EPOCH + 1, more));
       const { error, epoch, generation } = await next.receive('failed');
       assert.deepEqual([error.code, epoch, generation], ['CONFIG_INVALID', EPOCH + 1, 0]);
-      assert.match(error.message, /the run goes on with another (config|mixtureHash|preparedFolder) than/u);
+      assert.match(error.message, /the run continues with another (config|mixtureHash|preparedFolder) than/u);
       assert.equal(await worker.ended, 'CONFIG_INVALID');
       assert.deepEqual(receivedOf(next, 'ready'), []);
     });
 
-  test('a coordinator that has come back with other deadlines is gone on with', async (t) => {
+  test('the worker continues with a returning coordinator that has other deadlines', async (t) => {
     const { coordinator, peer, worker } = await openFormed(t);
     peer.close('CONNECTION_LOST', 'killed');
     const next = await coordinator.peer();
@@ -208,7 +208,7 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     assert.ok(worker.log.some(({ msg }) => msg === 'waiting for the coordinator'));
   });
 
-  test('a coordinator that is gone in the middle of a step is answered by the next one: what was dealt before is dropped', async (t) => {
+  test('after a coordinator is lost in the middle of a step, the next one gets `ready`, and earlier deals are dropped', async (t) => {
     const { coordinator, peer, worker, workers, members } = await openFormed(t);
     const gate = makeGate();
     worker.engine.onStep = gate.hook;
@@ -228,14 +228,14 @@ describe('commands of a worker', { timeout: 30_000 }, () => {
     );
   });
 
-  test('finish ends it, also one that holds nothing', async (t) => {
+  test('finish ends the worker, also without a state', async (t) => {
     const { peer, worker } = await openReady(t);
     peer.send({ kind: 'finish', reason: 'done' });
     assert.equal(await worker.ended, 'finished');
     assert.equal((await peer.closed).code, 1000);
   });
 
-  test('a coordinator that breaks the order ends it', async (t) => {
+  test('a coordinator that breaks the order of messages ends the worker', async (t) => {
     const { peer, worker } = await openFormed(t);
     peer.send({ ...abort, generation: 7 });
     assert.equal(await worker.ended, 'MESSAGE_INVALID');

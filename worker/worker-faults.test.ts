@@ -7,8 +7,8 @@ import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import { writeSmallMixture } from '../mixture/prepare/small-mixture.fixture.ts';
 import { deal, featureLengths, formAlone, ids, preparedFolder, root, start } from './worker-threads.fixture.ts';
 
-describe('worker among faults', { timeout: 60_000 }, () => {
-  test('a shard that is damaged under way is told with its code, and the state before it can still be saved', async (t) => {
+describe('worker among faults', { timeout: 240_000 }, () => {
+  test('a shard damaged during the run is reported with its code, and the state before it can still be saved', async (t) => {
     const prepared = join(root, 'damaged');
     cpSync(preparedFolder, prepared, { recursive: true });
     const { peer } = await start(t, { prepared });
@@ -23,20 +23,20 @@ describe('worker among faults', { timeout: 60_000 }, () => {
     assert.equal((await peer.receive('aborted')).step, 0);
   });
 
-  test('a deal of other lanes than its own is told as MESSAGE_INVALID', async (t) => {
+  test('a deal of other lanes than its own is reported as MESSAGE_INVALID', async (t) => {
     const { peer } = await start(t);
     await formAlone(peer);
     deal(peer, 1, [1, 0]);
     assert.equal((await peer.receive('failed')).error.code, 'MESSAGE_INVALID');
   });
 
-  test('an engine that does not exist ends it with NAME_UNKNOWN, and the coordinator hears why', async (t) => {
+  test('an unknown engine ends the worker with NAME_UNKNOWN, and the coordinator gets the reason', async (t) => {
     const { peer, ended } = await start(t, { engine: 'wasn' });
     assert.equal((await peer.receive('failed')).error.code, 'NAME_UNKNOWN');
     assert.equal(await ended, 'NAME_UNKNOWN');
   });
 
-  test('another mixture than the run was started with ends it with MIXTURE_MISMATCH', async (t) => {
+  test('another mixture than the run’s ends the worker with MIXTURE_MISMATCH', async (t) => {
     const prepared = join(root, 'other');
     const sources = writeSmallMixture(join(root, 'other-sources'), 21);
     await prepareMixture({ mixture: sources, outDir: prepared, featureLengths });

@@ -1,4 +1,4 @@
-/** What a worker is made of, apart from its decisions: link thread, engine, feed. The simulation has others. */
+/** The parts of a worker: network thread, engine, feed, checkpoint writer. Tests and the simulation have others. */
 import { availableParallelism } from 'node:os';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { Thread } from '../shared/thread/thread.ts';
@@ -18,12 +18,12 @@ import type { NetworkData, NetworkEvent, NetworkRequest } from './network/networ
 export interface WorkerParts {
   /** @param progress memory of the ProgressCell */
   startNetwork(progress: SharedArrayBuffer, ...handlers: Parameters<NetworkClientInit['start']>): NetworkPort;
-  /** One that computes its first step as fast as later ones; it holds no state of the run. */
+  /** Creates the engine and warms it up; it then has no state of the run. */
   createEngine(config: RunConfig): Promise<CreatedEngine>;
   startFeed(init: StartFeedInit): Pick<Feed, 'deal' | 'drop' | 'next' | 'release' | 'opened' | 'stop'>;
   readonly loadState: typeof loadState;
   createWriter(engine: Engine): Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
-  /** What the worker expects of itself, by a short measurement. */
+  /** Predicts time and memory of a step, by a short measurement. */
   predict(config: RunConfig, engine: string): Promise<MessageOf<'ready'>['predicted']>;
 }
 
@@ -32,18 +32,18 @@ export interface WorkerPartsInit extends Omit<NetworkData, 'progress'> {
   readonly engine?: string;
   /** Overrides the run's compute.device. */
   readonly device?: RunConfig['compute']['device'];
-  /** Place among the workers of its host, from 0: which GPU is its own. */
+  /** Index among the workers of its host, from 0: selects its GPU. */
   readonly localRank?: number;
   readonly log: Logger;
 }
 
-/** The product's. */
+/** The parts of the product. */
 export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   const { engine, device, localRank = 0, log, ...network } = init;
   return {
     startNetwork: (progress, onMessage, onFailed) =>
       new Thread<NetworkRequest, NetworkEvent>({
-        module: new URL('./network/network-thread.ts', import.meta.url),
+        module: 'worker/network/network-thread.ts',
         data: { ...network, progress } satisfies NetworkData,
         onMessage,
         onFailed,
@@ -53,7 +53,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
       const created = await createEngine({
         name: engine ?? compute.engine,
         device: device ?? compute.device,
-        // 0 is settled by `exmix train` for its workers; a worker of its own on a host takes all of it.
+        // 0: all processors. `exmix train` divides them among its workers and never sends 0.
         numThreads: compute.threads === 0 ? availableParallelism() : compute.threads,
         precision: compute.precision,
         xla: compute.xla,

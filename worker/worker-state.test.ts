@@ -22,7 +22,7 @@ const held = (step: number): { readonly state: StateSource; readonly firstStep: 
   firstStep: step + 1,
 });
 
-describe('state of a worker', { timeout: 30_000 }, () => {
+describe('state of a worker', { timeout: 240_000 }, () => {
   test('it is ready without a state, starts from the seed, and proves it', async (t) => {
     const { peer, worker, workers, members } = await openReady(t);
     const ready = peer.received.find(({ kind }) => kind === 'ready')!;
@@ -88,7 +88,7 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(second.engine.digests(), one.worker.engine.digests());
   });
 
-  test('what is offered is the state of the boundary, while the holder waits for the others', async (t) => {
+  test('the offered state is that of the step boundary, while the holder waits for the others', async (t) => {
     const { workers, members } = await openReady(t, 3);
     const [holder, second, third] = [workers[0]!, workers[1]!, workers[2]!];
     const alone = [{ ...members[0]!, lanes: { first: 0, end: 4 } }];
@@ -106,7 +106,7 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(third.engine.digests(), holder.engine.digests());
   });
 
-  test('a copy that is called off leaves what was held before, and the next generation copies anew', async (t) => {
+  test('an aborted copy leaves the state held before, and the next generation copies anew', async (t) => {
     const { workers, members } = await openReady(t, 2);
     const [holder, behind] = [workers[0]!, workers[1]!];
     await formWorkers(workers, members, fromSeed);
@@ -132,7 +132,7 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(await abortWorkers(workers, 5), [1, 1]);
   });
 
-  test('a holder that dies while it is copied from is told, and no state is held', async (t) => {
+  test('a holder that dies during the copy is reported, and no state is held', async (t) => {
     const { workers, members } = await openReady(t, 2);
     const [holder, behind] = [workers[0]!, workers[1]!];
     await formWorkers([holder], [{ ...members[0]!, lanes: { first: 0, end: 4 } }], fromSeed);
@@ -166,7 +166,7 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     assert.deepEqual(await abortWorkers(workers, 3), [4]);
   });
 
-  test('a checkpoint that is not there is told, and what was held before is held still', async (t) => {
+  test('a missing checkpoint is reported, and the state held before stays held', async (t) => {
     const { peer, workers, members } = await openReady(t);
     await formWorkers(workers, members, fromSeed);
     peer.send(formOf(members, 0, { generation: 3, state: { kind: 'start', checkpoint: '/nowhere' } }));
@@ -187,7 +187,7 @@ describe('state of a worker', { timeout: 30_000 }, () => {
     assert.ok(!peer.received.some(({ kind }) => kind === 'formed' || kind === 'failed'));
   });
 
-  test('to a coordinator that has come back it says what it holds, and goes on from there', async (t) => {
+  test('a returning coordinator gets the held state, and training continues from it', async (t) => {
     const { coordinator, peer, worker, workers, members } = await openReady(t);
     await formWorkers(workers, members, fromSeed);
     dealTo(workers, members, 1);

@@ -25,8 +25,8 @@ import {
   start,
 } from './worker-threads.fixture.ts';
 
-describe('worker', { timeout: 60_000 }, () => {
-  test('gets ready with the parameters of the seed, trains what it is dealt, saves what it holds, and leaves when all is done', async (t) => {
+describe('worker', { timeout: 240_000 }, () => {
+  test('gets ready with the parameters of the seed, trains the dealt steps, saves its state, and leaves at finish', async (t) => {
     const { peer, ended } = await start(t);
     const ready = await peer.receive('ready');
     const specs = parameterSpecs(modelConfigSchema.parse(config.model));
@@ -64,7 +64,7 @@ describe('worker', { timeout: 60_000 }, () => {
     assert.equal((await peer.closed).code, 1000);
   });
 
-  test('an abort in the middle of a step is answered with the last applied step; what was asked behind it is dropped, what is asked after it is done', async (t) => {
+  test('an abort in the middle of a step is answered with the last applied step; queued commands are dropped, later ones are executed', async (t) => {
     const running = await start(t);
     const { peer, ended } = running;
     await formWithIdlePeer(t, running);
@@ -104,7 +104,7 @@ describe('worker', { timeout: 60_000 }, () => {
     running.stop.abort('SIGTERM');
     assert.equal(await running.ended, 'ABORTED');
     const { code, reason } = await running.peer.closed;
-    assert.deepEqual([code, reason], [1000, 'the worker was told to stop (SIGTERM)']);
+    assert.deepEqual([code, reason], [1000, 'the worker was stopped (SIGTERM)']);
     assert.ok(!running.peer.received.some(({ kind }) => kind === 'failed'));
   });
 
@@ -132,7 +132,7 @@ describe('worker', { timeout: 60_000 }, () => {
     assert.equal(await running.ended, 'SEND_OVERFLOW');
   });
 
-  test('a gradient that is not finite is told with its losses, and the state before it can still be saved', async (t) => {
+  test('a gradient that is not finite is reported with its losses, and the state before it can still be saved', async (t) => {
     const { peer } = await start(t);
     await formAlone(peer);
     deal(peer, 1, [0, 1], 1e37);

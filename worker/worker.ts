@@ -1,8 +1,8 @@
 /**
- * The worker process: one device, three threads. This one computes; sockets live in the link thread, batches come from the feed
- * thread. It does what the coordinator says, in the order it says it, and decides nothing about the run.
+ * The worker process: one device, three threads. This one computes; the network thread has the sockets, the feed thread makes batches. It
+ * executes the coordinator's commands in their order and decides nothing about the run.
  *
- * What it holds outlives generations and coordinators: engine, mixture and state are brought up once, and every generation starts from
+ * Engine, feed, writer and state outlive generations and coordinators: they are created at the first welcome, and every generation uses
  * them.
  */
 import type { Clock } from '../shared/clock.ts';
@@ -33,14 +33,14 @@ export class Worker {
   readonly #progress = new ProgressCell();
   readonly #network: NetworkClient;
   #prepared: Prepared | undefined;
-  /** Of the last welcome. */
+  /** From the last welcome. */
   #config: RunConfig | undefined;
   #ids = { epoch: 0, generation: 0 };
-  /** From `formed` until something of the generation fails or is called off. */
+  /** Set from `formed` until the generation fails or is aborted. */
   #runner: StepRunner | undefined;
-  /** Members and lanes of the generation that is being formed. */
+  /** The `form` of the current generation. */
   #form: CommandOf<'form'> | undefined;
-  /** End what has been brought up, the newest first. */
+  /** Close the created parts; the last one is closed first. */
   readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(init: WorkerInit) {
@@ -61,8 +61,8 @@ export class Worker {
   }
 
   /**
-   * Joins and works until the coordinator says `finish`. Call it once.
-   * @throws what ended it otherwise: CONNECTION_LOST, an engine's or the feed's failure, ABORTED by the signal
+   * Joins and works until the coordinator sends `finish`. Call it once.
+   * @throws CONNECTION_LOST, an engine's or the feed's failure, ABORTED by the signal
    */
   async run(signal: AbortSignal): Promise<void> {
     let reason = 'the run is over';
@@ -77,8 +77,8 @@ export class Worker {
       const error = toTrainerError(thrown);
       reason = error.message;
       if (signal.aborted) {
-        // To the coordinator this worker has left; it has not failed.
-        reason = `the worker was told to stop (${String(signal.reason)})`;
+        // For the coordinator this worker leaves; it has not failed.
+        reason = `the worker was stopped (${String(signal.reason)})`;
         throw new TrainerError('ABORTED', reason, { cause: error });
       }
       this.#reportFailure(error);
@@ -97,7 +97,7 @@ export class Worker {
       }
   }
 
-  /** @param processSignal ends the process; the command's own signal calls the command off */
+  /** @param processSignal ends the process; the command's own signal aborts the command */
   async #execute({ command, signal }: Command, processSignal: AbortSignal): Promise<void> {
     const stop = AbortSignal.any([signal, processSignal]);
     switch (command.kind) {
@@ -125,7 +125,7 @@ export class Worker {
     }
   }
 
-  /** The first time brings everything up; later a coordinator that has come back asks what is there. */
+  /** The first welcome creates the parts; a later one is answered with the state that is held. */
   async #welcome(welcome: Welcome, processSignal: AbortSignal): Promise<void> {
     this.#ids = { epoch: welcome.epoch, generation: 0 };
     this.#config = checkConfig(welcome.config, 'the config from the coordinator');
@@ -160,19 +160,18 @@ export class Worker {
     }
   }
 
-  #startGeneration({ memory, layout }: CommandOf<'formed'>): void {
+  #startGeneration(formed: CommandOf<'formed'>): void {
     const { engine, feed } = this.#prepared!;
-    const { rank, members } = this.#form!;
     const { clock, log } = this.#init;
-    const [config, progress] = [this.#config!, this.#progress];
-    const parts = { config, engine, feed, memory, layout, rank, members, progress, clock };
-    this.#runner = createStepRunner({ ...parts, reducer: this.#network });
-    log.info({ ...this.#ids, rank, worldSize: members.length }, 'generation formed');
+    const form = this.#form!;
+    const parts = { engine, feed, reducer: this.#network, progress: this.#progress, clock };
+    this.#runner = createStepRunner({ ...parts, config: this.#config!, form, formed });
+    log.info({ ...this.#ids, rank: form.rank, worldSize: form.members.length }, 'generation formed');
   }
 
   async #train(deal: Deal, stop: AbortSignal): Promise<void> {
     const runner = this.#runner;
-    if (runner === undefined) return; // a step before it could not be finished
+    if (runner === undefined) return; // an earlier step of this generation failed
     const { state } = this.#prepared!;
     const { epoch, generation, step } = deal;
     const ids = { epoch, generation, step };
@@ -198,27 +197,27 @@ export class Worker {
     }
   }
 
-  /** Nothing more of the generation can be done here; what is held stays, and the coordinator decides. */
+  /** Ends this worker's part of the generation. The state stays, and the coordinator decides. */
   #leaveGeneration(error: TrainerError, what: string): void {
     this.#runner = undefined;
     this.#progress.advance('waiting', this.#prepared?.state.step ?? 0);
     const { code, message: reason } = error;
-    this.#init.log.warn({ code, reason, ...this.#ids, what }, 'generation not gone on with');
-    // Of these the link has told the coordinator, or was told by it.
+    this.#init.log.warn({ code, reason, ...this.#ids, what }, 'generation left');
+    // The network thread has reported its own failures, and the coordinator knows of its aborts.
     if (error.code !== 'ABORTED' && error !== this.#network.generationError) this.#reportFailure(error);
   }
 
-  /** @param ids of what has failed */
+  /** @param ids epoch and generation of the failure */
   #reportFailure(error: TrainerError, { epoch, generation } = this.#ids): void {
     this.#network.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error) });
   }
 
-  /** The generation may have been called off before its turn among the commands came. */
+  /** Names the aborted generation: its `form` may still be queued. */
   #answerAbort({ epoch, generation }: CommandOf<'abort'>): void {
     this.#network.post({ kind: 'aborted', epoch, generation, step: this.#prepared?.state.step ?? null });
   }
 
-  /** Drops the step and the checkpoint under way: nothing of either is sent after this. */
+  /** Drops the step and the checkpoint under way: no message about either follows. */
   async #dropWork(): Promise<void> {
     this.#runner = undefined;
     await this.#prepared?.feed.drop();
@@ -226,11 +225,11 @@ export class Worker {
     this.#progress.advance('waiting', this.#prepared?.state.step ?? 0);
   }
 
-  /** Takes a snapshot now and writes it in a thread of its own while training goes on. */
+  /** Copies the state now; a thread of its own writes it while training continues. */
   async #save(command: CommandOf<'save'>, signal: AbortSignal): Promise<void> {
     const { epoch, generation, step, stateStep, folder, writer, numWriters } = command;
     const held = this.#prepared?.state.step ?? -1;
-    if (this.#prepared === undefined || held < stateStep || held > step) return; // it was not reached
+    if (this.#prepared === undefined || held < stateStep || held > step) return; // the step was not reached
     const { maxShardBytes } = this.#config!.checkpoint;
     this.#progress.advance('save', step);
     const request = { folder, writer, numWriters, maxShardBytes };

@@ -4,18 +4,17 @@
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import { isProvenAlive, type ProcessIdentity } from '../../shared/process-identity.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 import type { CoordinatorAddress } from '../../coordinator/run-folder/announcement.ts';
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
 import { adoptProcess, startProcess, type WorkerProcess } from '../launch/worker-process.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** After the end of the run, workers have so long to exit without a signal, ms. */
 const GRACE_MS = 15_000;
 /** From SIGTERM to SIGKILL, and from SIGKILL to the end of the wait, ms. */
@@ -87,7 +86,7 @@ export class RunProcesses {
       throw new TrainerError('CONFIG_INVALID', `expected at most ${MAX_JOINED} workers to join one run`);
     const workerId = `chaos-${this.#joined.size}`;
     const worker = startProcess({
-      command: [process.execPath, EXMIX, 'worker', '--url', url, '--id', workerId],
+      command: [...nodeCommand(EXMIX_ENTRY), 'worker', '--url', url, '--id', workerId],
       env: { ...process.env, EXMIX_TOKEN: token },
       logFile: join(this.#workersFolder, `${workerId}.log`),
       abandoned: new AbortController().signal,

@@ -3,10 +3,8 @@
  * supervisor.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../../shared/errors.ts';
-
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 
 export interface TrainEnd {
   /** Exit status; null if a signal ended it. */
@@ -23,7 +21,8 @@ export class TrainProcess {
 
   /** @param args arguments of exmix; its output goes to the output of this process */
   constructor(args: readonly string[]) {
-    const child = spawn(process.execPath, [EXMIX, ...args], {
+    const [program, ...first] = nodeCommand(EXMIX_ENTRY);
+    const child = spawn(program, [...first, ...args], {
       stdio: ['ignore', 'inherit', 'inherit'],
       detached: true,
     });

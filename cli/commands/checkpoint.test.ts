@@ -23,7 +23,7 @@ const SCRIPT = `
   import yargs from 'yargs';
   import { checkpointCommand } from './cli/commands/checkpoint.ts';
   try {
-    await yargs(process.argv.slice(1)).scriptName('exmix').command(checkpointCommand).strict().exitProcess(false)
+    await yargs(process.argv.slice(1)).scriptName('exmix').command({ command: 'checkpoint', ...checkpointCommand }).strict().exitProcess(false)
       .fail((message, error) => { throw error ?? new Error(message); }).parseAsync();
   } catch (error) {
     process.stderr.write((error.code ?? 'USAGE') + ': ' + error.message);

@@ -5,6 +5,7 @@ import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { systemClock } from '../../shared/clock.ts';
+import type { CommandBody } from '../command-body.ts';
 
 interface PathArguments {
   path: string;
@@ -66,9 +67,7 @@ const verifyCommand: CommandModule<object, PathArguments> = {
   },
 };
 
-export const checkpointCommand: CommandModule = {
-  command: 'checkpoint',
-  describe: 'Lists, shows and verifies checkpoints',
+export const checkpointCommand: CommandBody = {
   builder: (parser) =>
     parser
       .command(listCommand)

@@ -1,6 +1,6 @@
 /** `exmix coordinator`: runs only the control plane; workers on any host join it with `exmix worker`. */
-import type { CommandModule } from 'yargs';
 import type { ConfigOverride } from '../../shared/config/load-config.ts';
+import type { CommandBody } from '../command-body.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
 interface CoordinatorArguments extends RunArguments {
@@ -10,9 +10,7 @@ interface CoordinatorArguments extends RunArguments {
   'token-file'?: string | undefined;
 }
 
-export const coordinatorCommand: CommandModule<object, CoordinatorArguments> = {
-  command: 'coordinator',
-  describe: 'Coordinates a run; workers on any host join it',
+export const coordinatorCommand: CommandBody<CoordinatorArguments> = {
   builder: (parser) =>
     addRunOptions(parser)
       .option('min-workers', { type: 'number', describe: 'Workers to wait for' })

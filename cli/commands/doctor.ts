@@ -1,9 +1,9 @@
 /** `exmix doctor`: checks whether this machine can train and how fast. `--fixture` compares an engine with the reference. */
-import type { CommandModule } from 'yargs';
 import { loadConfig, parseSetting } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
+import type { CommandBody } from '../command-body.ts';
 import { formatFindings } from '../doctor/finding.ts';
 import { presetFile, presetNames } from '../presets.ts';
 
@@ -20,9 +20,7 @@ interface DoctorArguments {
   'probe-engine'?: string | undefined;
 }
 
-export const doctorCommand: CommandModule<object, DoctorArguments> = {
-  command: 'doctor',
-  describe: 'Checks this machine and the engine, and predicts a run',
+export const doctorCommand: CommandBody<DoctorArguments> = {
   builder: (parser) =>
     parser
       .option('preset', {

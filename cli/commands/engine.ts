@@ -1,5 +1,4 @@
 /** `exmix engine`: installs, lists and removes the native engine (TensorFlow). */
-import { fileURLToPath } from 'node:url';
 import type { Argv, CommandModule } from 'yargs';
 import { addonRecipes, hashRecipes } from '../../deploy/engine/build-addon.ts';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
@@ -18,13 +17,15 @@ import {
   type EngineFlavour,
   type EngineFolder,
 } from '../../shared/installed-engine.ts';
+import { nodeCommand } from '../../shared/package-files.ts';
+import type { CommandBody } from '../command-body.ts';
 import { EXIT_DATA } from '../exit-codes.ts';
 import { formatTable } from '../text-table.ts';
 import { untilInterrupted } from '../until-interrupted.ts';
 
 /** The TensorFlow version that exmix is tested with. */
 const TENSORFLOW_VERSION = '2.21.0';
-const PROBE = fileURLToPath(new URL('../../worker/engine/native/addon/probe-addon.ts', import.meta.url));
+const PROBE = 'worker/engine/native/addon/probe-addon.ts';
 
 interface InstallArguments {
   flavour: EngineFlavour | 'auto';
@@ -67,7 +68,7 @@ const installCommand: CommandModule<object, InstallArguments> = {
             host: readHost(),
             freeBytes,
             environment: process.env,
-            probe: [process.execPath, '--import', import.meta.resolve('tsx'), PROBE],
+            probe: nodeCommand(PROBE),
             now: () => new Date(systemClock.wallMs()).toISOString(),
             onLine: (text) => progress.line(text),
             onProgress: (text) => progress.progress(text),
@@ -124,9 +125,7 @@ const removeCommand: CommandModule<object, { id: string }> = {
   },
 };
 
-export const engineCommand: CommandModule = {
-  command: 'engine',
-  describe: 'Installs, lists and removes the native engine',
+export const engineCommand: CommandBody = {
   builder: (parser) =>
     parser
       .command(installCommand)

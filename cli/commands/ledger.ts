@@ -5,6 +5,7 @@ import { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
 import { findTopSteps, taskNumber } from '../../coordinator/ledger/top-steps.ts';
 import { formatDigest } from '../../coordinator/step/divergence.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import type { CommandBody } from '../command-body.ts';
 import { formatAudit } from '../ledger/describe-audit.ts';
 import { describeStep, formatExamples, formatStep } from '../ledger/describe-step.ts';
 import { replayStep } from '../ledger/replay-step.ts';
@@ -190,9 +191,7 @@ const topCommand: CommandModule<object, TopArguments> = {
   },
 };
 
-export const ledgerCommand: CommandModule = {
-  command: 'ledger',
-  describe: 'Shows, audits, replays and ranks the steps of a run by the examples they trained on',
+export const ledgerCommand: CommandBody = {
   builder: (parser) =>
     parser
       .command(showCommand)

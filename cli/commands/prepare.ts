@@ -1,11 +1,11 @@
 /** `exmix prepare`: turns the sources of a mixture into token shards. Can be stopped and resumed, and runs on any number of hosts. */
-import type { CommandModule } from 'yargs';
 import type { ShardReport } from '../../mixture/prepare/prepare-mixture.ts';
 import { BAD_ROW_THRESHOLD, UNIT_BYTES, type PrepareInit } from '../../mixture/prepare/prepare-options.ts';
 import { parseShard } from '../../mixture/prepare/unit-queue.ts';
 import { createSourceAccess } from '../../mixture/sources/source-access.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { describeTask, describeTotals, formatOutlook, PrepareView } from '../prepare-view.ts';
 import { formatNumber } from '../text-table.ts';
@@ -26,9 +26,7 @@ interface PrepareArguments extends MixtureArguments {
   json: boolean;
 }
 
-export const prepareCommand: CommandModule<object, PrepareArguments> = {
-  command: 'prepare',
-  describe: 'Tokenizes the sources of a mixture into token shards; resumable, by many processes and hosts',
+export const prepareCommand: CommandBody<PrepareArguments> = {
   builder: (parser) =>
     addMixtureOptions(parser)
       .option('processes', {

@@ -1,9 +1,9 @@
 /** `exmix status`: prints the state of a run: from its coordinator if that answers, else from its journal. */
-import type { CommandModule } from 'yargs';
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 
 interface StatusArguments {
@@ -11,9 +11,7 @@ interface StatusArguments {
   json: boolean;
 }
 
-export const statusCommand: CommandModule<object, StatusArguments> = {
-  command: 'status <run>',
-  describe: 'What a run is doing or how it ended',
+export const statusCommand: CommandBody<StatusArguments> = {
   builder: (parser) =>
     parser
       .positional('run', { type: 'string', demandOption: true, describe: 'Run folder' })

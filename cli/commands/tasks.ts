@@ -4,13 +4,13 @@
  * Without --mixture (or with --mixture exmix) it shows the built-in table, which needs neither tokenizer nor data. Its examples are made
  * up and labelled so. For another mixture, the examples are the first rows of the source.
  */
-import type { CommandModule } from 'yargs';
 import { EXMIX_NAMES } from '../../mixture/tasks/exmix/exmix.ts';
 import { describeExmix } from '../../mixture/tasks/exmix/describe-exmix.ts';
 import { allTasks } from '../../mixture/tasks/load-mixture.ts';
 import { createNameSelection } from '../../mixture/tasks/name-patterns.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
+import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { printExmixTask, printExmixTasks } from '../print-exmix-tasks.ts';
 
@@ -20,9 +20,7 @@ interface TasksArguments extends MixtureArguments {
   json: boolean;
 }
 
-export const tasksCommand: CommandModule<object, TasksArguments> = {
-  command: 'tasks [words..]',
-  describe: 'Lists the tasks of ExMix or of a mixture (list), or shows one with examples (show NAME)',
+export const tasksCommand: CommandBody<TasksArguments> = {
   builder: (parser) =>
     addMixtureOptions(parser)
       .positional('words', { type: 'string', array: true, describe: 'list, or show NAME, or NAME' })

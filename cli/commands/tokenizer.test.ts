@@ -10,7 +10,7 @@ import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/gold
 const HARNESS = `
 import yargs from 'yargs';
 import { tokenizerCommand } from '${new URL('tokenizer.ts', import.meta.url).href}';
-yargs(process.argv.slice(1)).scriptName('exmix').command(tokenizerCommand).strict().exitProcess(false)
+yargs(process.argv.slice(1)).scriptName('exmix').command({ command: 'tokenizer <command>', ...tokenizerCommand }).strict().exitProcess(false)
   .fail((message, error) => { throw error ?? new Error(message); }).parseAsync()
   .catch((error) => { process.stderr.write(error.code + ': ' + error.message); process.exitCode = 1; });
 `;

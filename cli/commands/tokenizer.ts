@@ -10,6 +10,7 @@ import { writeSentencePieceModel } from '../../mixture/tokenizer/sentencepiece-f
 import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { trainFromWords } from '../../mixture/tokenizer/training/train-unigram.ts';
 import { WordCounter } from '../../mixture/tokenizer/training/word-counts.ts';
+import type { CommandBody } from '../command-body.ts';
 
 interface ModelArguments {
   model: string;
@@ -128,9 +129,7 @@ async function countFile(counter: WordCounter, path: string): Promise<void> {
   }
 }
 
-export const tokenizerCommand: CommandModule = {
-  command: 'tokenizer <command>',
-  describe: 'Text to ids and back; training of a vocabulary',
+export const tokenizerCommand: CommandBody = {
   builder: (parser) =>
     parser
       .command(encodeCommand)

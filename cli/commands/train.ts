@@ -1,26 +1,15 @@
 /** `exmix train`: runs a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
-import { availableParallelism } from 'node:os';
-import type { CommandModule } from 'yargs';
-import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { readEngineFacts } from '../../worker/engine-choice/read-engine-facts.ts';
-import { LocalWorkers } from '../launch/local-workers.ts';
-import { resolveCompute } from '../launch/resolve-compute.ts';
+import type { CommandBody } from '../command-body.ts';
+import { createLocalWorkers, resolveOnThisHost } from '../launch/create-local-workers.ts';
 import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
-
-/** After the end of the run, workers have so long to exit without a signal, ms. */
-const WORKER_GRACE_MS = 15_000;
-/** Pauses before a worker is restarted, and how often it is restarted without progress. */
-const RESTART = { limit: 5, firstPauseMs: 500, longestPauseMs: 30_000 };
 
 interface TrainArguments extends RunArguments, ChaosArguments {
   workers: number;
 }
 
-export const trainCommand: CommandModule<object, TrainArguments> = {
-  command: 'train',
-  describe: 'Trains on this host: a coordinator and N worker processes',
+export const trainCommand: CommandBody<TrainArguments> = {
   builder: (parser) =>
     addRunOptions(parser)
       .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })
@@ -53,20 +42,9 @@ export const trainCommand: CommandModule<object, TrainArguments> = {
       return;
     }
     refuseWithoutChaos(args);
-    const host = { facts: await readEngineFacts(), numWorkers: workers, numCores: availableParallelism() };
-    const resolved = resolveCompute(config.compute, host);
+    const local = await resolveOnThisHost(config, workers);
     // Loaded here: no other command needs a coordinator.
     const { runCoordinator } = await import('../run-coordinator.ts');
-    await runCoordinator({
-      args,
-      config: { ...config, compute: resolved.compute },
-      resolved,
-      workerHost: new LocalWorkers({
-        count: workers,
-        clock: systemClock,
-        restart: RESTART,
-        graceMs: WORKER_GRACE_MS,
-      }),
-    });
+    await runCoordinator({ args, ...local, workerHost: createLocalWorkers(workers) });
   },
 };

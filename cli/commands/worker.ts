@@ -1,10 +1,10 @@
 /** `exmix worker`: joins a coordinator and computes until the run ends. One process uses one device. */
 import { hostname } from 'node:os';
-import type { CommandModule } from 'yargs';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { localRankOf } from '../../worker/machine/visible-device.ts';
+import type { CommandBody } from '../command-body.ts';
 import { readToken } from '../token.ts';
 
 const DEVICES = ['auto', 'cpu', 'gpu'] as const;
@@ -21,9 +21,7 @@ interface WorkerArguments {
   advertise?: string | undefined;
 }
 
-export const workerCommand: CommandModule<object, WorkerArguments> = {
-  command: 'worker',
-  describe: 'Joins a coordinator and computes for it; one process a device',
+export const workerCommand: CommandBody<WorkerArguments> = {
   builder: (parser) =>
     parser
       .option('url', { type: 'string', demandOption: true, describe: 'URL of the coordinator, ws://host:port' })

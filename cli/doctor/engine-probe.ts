@@ -1,12 +1,11 @@
 /** Probes the engine that a run would use: checks it against the reference, times it, and compares a GPU with the CPU. */
-import { fileURLToPath } from 'node:url';
 import { describeEnd, outputTail, runProgram } from '../../deploy/engine/run-program.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { engineReportSchema, type EngineProbeRequest, type EngineReport } from './engine-report.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
+import { SELF_TEST, engineReportSchema, type EngineProbeRequest, type EngineReport } from './engine-report.ts';
 import type { Finding } from './finding.ts';
 import type { Probe } from './probe.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** Covers loading CUDA's libraries from a cold file system, the reference check and the graphs. */
 const PROBE_DEADLINE_MS = 180_000;
 /** Faster than any memory, so the engine works on the caller's memory without a copy. B/s. */
@@ -24,7 +23,7 @@ export function judgeEngine(report: EngineReport): Finding[] {
         check: 'self-test',
         status: 'fail',
         detail: `${engine}: beyond tolerance in ${failedChecks.join(', ')} (${fingerprint})`,
-        advice: 'do not train with this engine on this machine; exmix doctor --fixture golden/t5-tiny-v1_1 says more',
+        advice: `do not train with this engine on this machine; exmix doctor --fixture ${SELF_TEST} says more`,
       };
   const copied =
     copyBytesPerSecond > NOTHING_COPIED
@@ -61,7 +60,7 @@ export async function askEngine(
   signal: AbortSignal,
 ): Promise<EngineReport> {
   const outcome = await runProgram({
-    command: [process.execPath, EXMIX, 'doctor', '--probe-engine', JSON.stringify(request)],
+    command: [...nodeCommand(EXMIX_ENTRY), 'doctor', '--probe-engine', JSON.stringify(request)],
     environment: { ...environment },
     deadlineMs: PROBE_DEADLINE_MS,
     signal,

@@ -2,11 +2,12 @@
  * Measures an engine in a child process (`exmix doctor --probe-engine`): a library that does not fit the CPU may crash the process, and one
  * process can load the native engine with only one set of options.
  */
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { modelConfigSchema } from '../../shared/model-config.ts';
+import { packageFile } from '../../shared/package-files.ts';
 
-const SELF_TEST = fileURLToPath(new URL('../../golden/t5-tiny-v1_1', import.meta.url));
+/** Reference numbers of Transformers. */
+export const SELF_TEST = packageFile('golden/t5-tiny-v1_1');
 /** Side of the square matrices whose product compares machines. */
 const SQUARE = 1024;
 /** Default shapes, for T5 v1.1 small. */

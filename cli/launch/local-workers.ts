@@ -6,11 +6,11 @@
  * environment, never on the command line. Assumes that the caller owns the run folder, so no other process starts workers in it.
  */
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { WorkerHost, WorkerHostStart } from '../../coordinator/membership/worker-host.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import type { ProcessIdentity } from '../../shared/process-identity.ts';
 import { findOrphans } from './find-orphans.ts';
 import {
@@ -23,7 +23,6 @@ import {
 import { localWorkerId, removeWorkerFile, writeWorkerFile } from './worker-files.ts';
 import { adoptProcess, startProcess, type WorkerProcess } from './worker-process.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** From SIGTERM to SIGKILL, and from SIGKILL to the end of the wait, ms. */
 const KILL_AFTER_MS = 5_000;
 
@@ -174,7 +173,7 @@ export class LocalWorkers implements WorkerHost {
   }
 
   #startProcess(index: number, logFile: string): WorkerProcess {
-    const { command = [process.execPath, EXMIX, 'worker'] } = this.#init;
+    const { command = [...nodeCommand(EXMIX_ENTRY), 'worker'] } = this.#init;
     const { url, token } = this.#start;
     const options = ['--url', url, '--id', localWorkerId(index), '--local-rank', String(index)];
     return startProcess({

@@ -6,7 +6,6 @@ import { spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
 import { readRunHistory } from '../../coordinator/ledger/run-history.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
@@ -16,8 +15,8 @@ import { checkpointName } from '../../shared/checkpoint/layout.ts';
 import { listCheckpointFolders } from '../../shared/checkpoint/read.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 
-const EXMIX = fileURLToPath(new URL('../exmix.mjs', import.meta.url));
 /** Last lines of a failed run to show. */
 const SHOWN_LINES = 15;
 
@@ -129,7 +128,8 @@ async function train(runFolder: string, steps: number, signal: AbortSignal): Pro
   const args = ['train', '--resume', runFolder, '--workers', '1', '--steps', String(steps)];
   const never = String(steps + 1);
   const settings = [`checkpoint.everySteps=${never}`, `checkpoint.keepLast=${never}`];
-  const child = spawn(process.execPath, [EXMIX, ...args, ...settings.flatMap((setting) => ['--set', setting])], {
+  const [program, ...first] = nodeCommand(EXMIX_ENTRY);
+  const child = spawn(program, [...first, ...args, ...settings.flatMap((setting) => ['--set', setting])], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   // SIGTERM, so that it ends in order; its folder is removed after its end.

@@ -1,4 +1,4 @@
-/** Where the coordinator keeps checkpoints: folders of the run, each published by one rename. */
+/** The store of the coordinator's checkpoints: folders of the run, each published by one rename. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../shared/clock.ts';
@@ -12,19 +12,18 @@ import { VERSION } from '../../shared/version.ts';
 import { type WrittenCheckpoint, makeWritingFolder, publishCheckpoint, type PublishedCheckpoint } from './publish.ts';
 import { pruneCheckpoints } from './retention.ts';
 
-/** What the coordinator does with checkpoints. */
 export interface CheckpointStore {
-  /** A folder that workers write their shards into, and no reader sees. @throws DISK_FULL, PATH_UNUSABLE */
+  /** Makes a folder that workers write their shards into and no reader sees. @throws DISK_FULL, PATH_UNUSABLE */
   begin(at: { readonly step: number; readonly epoch: number; readonly generation: number }): Promise<string>;
-  /** Removes what was written of a checkpoint that will not be published. @throws PATH_UNUSABLE */
+  /** Removes the files of a checkpoint that will not be published. @throws PATH_UNUSABLE */
   discard(writingFolder: string): Promise<void>;
-  /** Adds what only the coordinator knows, makes the folder whole and visible. @throws what publishCheckpoint throws */
+  /** Adds the coordinator's files and makes the folder visible. @throws the errors of publishCheckpoint */
   publish(written: WrittenCheckpoint & { readonly engineFingerprint: string }): Promise<PublishedCheckpoint>;
-  /** Removes what retention does not keep. @param latest the step that was just published */
+  /** Removes the checkpoints that retention does not keep. @param latest the step that was just published */
   prune(latest: number): Promise<readonly object[]>;
 }
 
-/** Names and shapes of everything a checkpoint holds. */
+/** Names and shapes of all tensors of a checkpoint. */
 export interface CheckpointTensors {
   readonly parameters: readonly TensorSpec[];
   readonly optimizerSlots: readonly TensorSpec[];

@@ -1,6 +1,6 @@
 /**
- * Publishing a checkpoint: the workers have written their shards into a folder that no reader sees; here the rest is added,
- * everything is made durable, the manifest is written last, and one rename makes the whole of it appear.
+ * Publishes a checkpoint. The workers have written their shards into a folder that no reader sees. The coordinator adds the other files,
+ * syncs everything, writes the manifest last, and makes the folder visible by one rename.
  */
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -18,7 +18,6 @@ import {
   checkpointName,
   MANIFEST_FILE,
   MODEL_INDEX_FILE,
-  removingName,
   RUN_FILE,
   writingName,
 } from '../../shared/checkpoint/layout.ts';
@@ -29,13 +28,14 @@ import { runRecordSchema, type RunRecord } from '../../shared/checkpoint/run-rec
 import type { ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { removeCheckpoint } from './retention.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
 
-/** What one worker reports of its part. */
+/** The report of one worker about its shards. */
 export interface WorkerFiles {
   readonly workerId: string;
   readonly files: readonly FileEntry[];
-  /** Of all its parameters; the same on every worker. */
+  /** Digest of all parameters; the same on every worker. */
   readonly paramDigest: string;
 }
 
@@ -62,7 +62,7 @@ export interface PublishedCheckpoint {
 }
 
 /**
- * Makes the folder that the workers write into; a leftover of the same name is removed.
+ * Makes the folder that the workers write into. Removes a leftover of the same name.
  * @returns its path @throws PATH_UNUSABLE, DISK_FULL
  */
 export async function makeWritingFolder(
@@ -81,8 +81,8 @@ export async function makeWritingFolder(
 }
 
 /**
- * Publishes a checkpoint. On any failure the writing folder is removed and the older checkpoints are as they were.
- * A step that is already published with the same parameters is left as it is; a damaged one is replaced.
+ * On any failure the writing folder is removed and the older checkpoints stay as they were. A step that is published already with the same
+ * parameters is left as it is; a damaged one is replaced.
  * @throws STATE_DIVERGED where workers hold different parameters; CHECKPOINT_MISMATCH where another checkpoint of that step
  *   is there; DISK_FULL, PATH_UNUSABLE, ABORTED; INTERNAL where the reports do not cover the plan
  */
@@ -109,7 +109,7 @@ export async function publishCheckpoint(init: PublishInit): Promise<PublishedChe
   }
 }
 
-/** The shard files, each reported once and there with that size. */
+/** The shard files: each was reported once and has the reported size. */
 async function collectShards(init: PublishInit): Promise<FileEntry[]> {
   const { shardPlan, workerFiles, writingFolder, run } = init;
   const reported = new Map<string, FileEntry>();
@@ -140,11 +140,11 @@ async function collectShards(init: PublishInit): Promise<FileEntry[]> {
       );
   }
   const extra = (await readdir(writingFolder)).filter((name) => !reported.has(name));
-  assertInvariant(extra.length === 0, `${writingFolder} holds files nobody reported: ${extra.join(', ')}`);
+  assertInvariant(extra.length === 0, `${writingFolder} holds files that no worker reported: ${extra.join(', ')}`);
   return shards;
 }
 
-/** Everything but shards and manifest. */
+/** Writes all files other than shards and manifest. */
 async function writeRest(init: PublishInit): Promise<FileEntry[]> {
   const { writingFolder, hfConfig, shardPlan, tokenizerFiles, signal } = init;
   const run = runRecordSchema.safeParse(init.run);
@@ -165,13 +165,13 @@ async function writeRest(init: PublishInit): Promise<FileEntry[]> {
   return entries;
 }
 
-/** What `generate` needs of the model's configuration. */
+/** The part of the model's configuration that `generate` reads. */
 function generationConfig(hfConfig: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const names = ['decoder_start_token_id', 'eos_token_id', 'pad_token_id'];
   return Object.fromEntries(names.flatMap((name) => (name in hfConfig ? [[name, hfConfig[name]]] : [])));
 }
 
-/** Which file holds which parameter, as Transformers wants to know where there are several. */
+/** Parameter → file, in the format of Transformers; undefined where there is one file only. */
 function modelIndex(shardPlan: ShardPlan): unknown {
   const shards = shardPlan.filter(({ kind }) => kind === 'model');
   if (shards.length < 2) return undefined;
@@ -181,7 +181,7 @@ function modelIndex(shardPlan: ShardPlan): unknown {
 }
 
 /**
- * Frees the final name.
+ * Makes the final name available.
  * @returns false where the step is already published with the same parameters
  */
 async function makeWay(finalFolder: string, run: RunRecord): Promise<boolean> {
@@ -189,14 +189,11 @@ async function makeWay(finalFolder: string, run: RunRecord): Promise<boolean> {
     await stat(finalFolder);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return true;
-    throw toStorageError(error, 'look at', finalFolder);
+    throw toStorageError(error, 'read', finalFolder);
   }
   const { problems } = await verifyCheckpoint(finalFolder);
   if (problems.length > 0) {
-    const aside = join(dirname(finalFolder), removingName(run.step));
-    await rm(aside, { recursive: true, force: true });
-    await rename(finalFolder, aside);
-    await rm(aside, { recursive: true, force: true });
+    await removeCheckpoint(finalFolder, run.step);
     return true;
   }
   const existing = await readRunRecord(finalFolder);
@@ -208,10 +205,10 @@ async function makeWay(finalFolder: string, run: RunRecord): Promise<boolean> {
   );
 }
 
-/** What the writers of one checkpoint have delivered. */
+/** The reports of all writers of one checkpoint. */
 export interface WrittenCheckpoint {
   readonly step: number;
-  /** Where the mixture goes on after the step. */
+  /** Place of the plan after the step. */
   readonly cursor: RunCursor;
   readonly generation: number;
   readonly worldSize: number;

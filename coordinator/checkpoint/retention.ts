@@ -1,6 +1,4 @@
-/**
- * Which checkpoints to keep: a pure rule over the steps that have a valid one.
- */
+/** Retention: a pure rule decides which checkpoints to keep; pruneCheckpoints removes the others. */
 import { assertInvariant } from '../../shared/errors.ts';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -10,9 +8,9 @@ import { listCheckpointFolders } from '../../shared/checkpoint/read.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 
 export interface RetentionOptions {
-  /** The newest this many are kept; at least 1. */
+  /** The newest checkpoints, this many, are kept; at least 1. */
   readonly keepLast: number;
-  /** Besides, every checkpoint whose step is a multiple of this is kept for good; absent: none. */
+  /** Checkpoints whose step is a multiple of this are kept for good; absent: none. */
   readonly keepEvery?: number;
 }
 
@@ -30,10 +28,10 @@ export interface RetentionPlan {
 }
 
 /**
- * What to delete of the checkpoints in a folder.
+ * Plans the checkpoints to keep and to remove.
  * @param steps steps of the valid checkpoints, in any order, without repetition
- * @param inUse step → why it must stay whatever its age, e.g. `this run was resumed from it`
- * @throws INTERNAL for a keepLast below 1: a run without a checkpoint to go back to is never a plan
+ * @param inUse step → why it must stay at any age, e.g. `this run was resumed from it`
+ * @throws INTERNAL for a keepLast below 1: a run always keeps a checkpoint to go back to
  */
 export function planRetention(
   steps: readonly number[],
@@ -63,13 +61,10 @@ function removalReason(keepLast: number, keepEvery: number | undefined): string 
   return keepEvery === undefined ? older : `${older} and no multiple of ${keepEvery}`;
 }
 
-// FOLDED retention.ts
-/** Carries out the retention plan. A checkpoint that is deleted vanishes by a rename, so no reader sees half of one. */
-
 /**
- * Deletes what retention does not keep. Folders that are not whole (by names and sizes) are neither counted nor touched.
+ * Removes the checkpoints that retention does not keep. Folders that are not whole (by names and sizes) are neither counted nor touched.
  * @param inUse step → why it must stay
- * @returns what was deleted, and why @throws PATH_UNUSABLE
+ * @returns the removed ones, with reasons @throws PATH_UNUSABLE
  */
 export async function pruneCheckpoints(
   checkpointsFolder: string,
@@ -83,16 +78,20 @@ export async function pruneCheckpoints(
   }
   const { remove } = planRetention([...paths.keys()], options, inUse);
   for (const { step } of remove) {
-    const path = paths.get(step)!;
-    const aside = join(dirname(path), removingName(step));
-    try {
-      await rm(aside, { recursive: true, force: true });
-      await rename(path, aside);
-      await syncFolder(dirname(path));
-      await rm(aside, { recursive: true, force: true });
-    } catch (error) {
-      throw toStorageError(error, 'remove', path);
-    }
+    await removeCheckpoint(paths.get(step)!, step);
   }
   return remove;
+}
+
+/** Removes a published checkpoint. It vanishes by one rename, so no reader sees half of it. @throws PATH_UNUSABLE */
+export async function removeCheckpoint(path: string, step: number): Promise<void> {
+  const aside = join(dirname(path), removingName(step));
+  try {
+    await rm(aside, { recursive: true, force: true });
+    await rename(path, aside);
+    await syncFolder(dirname(path));
+    await rm(aside, { recursive: true, force: true });
+  } catch (error) {
+    throw toStorageError(error, 'remove', path);
+  }
 }

@@ -1,6 +1,6 @@
 /**
- * One checkpoint at a time, when it is due: asks the members to write their shards, collects what they wrote, and publishes.
- * Which state is saved follows from the order of messages: a member saves after the steps dealt to it so far.
+ * Saves one checkpoint at a time, when it is due: asks the members to write their shards, collects their reports, and publishes.
+ * The order of messages decides which state is saved: a member saves after the steps dealt to it so far.
  */
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
 import { relative } from 'node:path';
@@ -43,10 +43,10 @@ export interface SavePoint {
   readonly generation: Generation;
 }
 
-/** What came of a checkpoint when all its writers have answered. */
+/** The outcome of a checkpoint, once all its writers have answered. */
 export type SaveOutcome =
   | { readonly kind: 'published'; readonly checkpoint: CheckpointRef }
-  /** It was abandoned: more than half of the writers hold the same parameters, these do not. */
+  /** The checkpoint was abandoned: more than half of the writers hold the same parameters, the outliers do not. */
   | {
       readonly kind: 'differ';
       readonly outliers: readonly Outlier[];
@@ -70,7 +70,7 @@ export class Saver {
   readonly #init: SaverInit;
   readonly #schedule: ScheduleOptions;
   #writing: Writing | undefined;
-  /** One message a writer at most. */
+  /** Answers that came while no generation trained. Bound: one for each writer. */
   readonly #kept = new Map<WorkerHandle, SavedMessage | FailedMessage>();
   #newest: CheckpointRef | undefined;
   #savedAtMs: number;
@@ -106,7 +106,7 @@ export class Saver {
     return save ? reason : undefined;
   }
 
-  /** The checkpoint that is being written: since when (ms of the clock), and whose shards are missing. */
+  /** The checkpoint that is being written: its start on the clock, and the workers whose shards are missing. */
   get writing():
     { readonly step: number; readonly sinceMs: number; readonly missing: readonly WorkerHandle[] } | undefined {
     if (this.#writing === undefined) return undefined;
@@ -120,7 +120,7 @@ export class Saver {
 
   /**
    * Asks the writers for their shards; number i of the shards belongs to writer i mod their number.
-   * @param stateStep a state from this step on is that of the point: those between were skipped
+   * @param stateStep states from this step on equal that of the point: the steps between were skipped
    * @throws DISK_FULL, PATH_UNUSABLE
    */
   async start(
@@ -141,15 +141,15 @@ export class Saver {
     log.debug({ step, reason }, 'checkpoint started');
   }
 
-  /** Whether what a worker has written belongs to the checkpoint under way, and not to one that was abandoned. */
+  /** Whether the worker's answer belongs to the checkpoint under way, and not to an abandoned one. */
   isWriting(worker: WorkerHandle, { step, generation }: SavedMessage): boolean {
     const writing = this.#writing;
     return writing?.step === step && writing.generation.generation === generation && writing.writers.includes(worker);
   }
 
   /**
-   * Whether a worker could not write its shards of the checkpoint under way, which may be of a generation that is over. That links have
-   * ended is no such failure.
+   * Whether the failure means that the worker could not write its shards of the checkpoint under way, which may belong to a generation that
+   * has ended. A failure of links does not.
    */
   isUnwritten(worker: WorkerHandle, { epoch, generation, error }: FailedMessage): boolean {
     const { reaction } = fromErrorRecord(error);
@@ -158,7 +158,7 @@ export class Saver {
     return isItsTurn && epoch === this.#init.epoch && !isOfLinks;
   }
 
-  /** Forgets the checkpoint under way and removes what was written of it. Call it when nobody writes any more. */
+  /** Forgets the checkpoint under way and removes its files. Call it when no worker writes any more. */
   async abandon(reason: string): Promise<void> {
     const writing = this.#writing;
     if (writing === undefined) return;
@@ -167,30 +167,30 @@ export class Saver {
     await this.#init.checkpoints.discard(writing.writingFolder);
   }
 
-  /** What one member said of its shards while no generation was at work. Nothing where it is of another checkpoint. */
+  /** Keeps the answer of a writer while no generation trains. Ignores answers about another checkpoint. */
   keep(worker: WorkerHandle, message: SavedMessage | FailedMessage): void {
     const isOfThis = message.kind === 'saved' ? this.isWriting(worker, message) : this.isUnwritten(worker, message);
     if (isOfThis) this.#kept.set(worker, message);
   }
 
-  /** What was kept, to be taken now. */
-  takeKept(): (readonly [WorkerHandle, SavedMessage | FailedMessage])[] {
+  /** Removes and returns the kept answers. */
+  drainKept(): (readonly [WorkerHandle, SavedMessage | FailedMessage])[] {
     const kept = [...this.#kept];
     this.#kept.clear();
     return kept;
   }
 
   /**
-   * Takes what one member wrote.
-   * @returns what came of the checkpoint once all have written
-   * @throws MESSAGE_INVALID, DISK_FULL, STATE_DIVERGED where writers differ and nobody can tell which is right
+   * Receives the report of one writer.
+   * @returns the outcome, once all have reported
+   * @throws MESSAGE_INVALID, DISK_FULL, STATE_DIVERGED where writers differ without a majority
    */
   async saved(worker: WorkerHandle, message: SavedMessage): Promise<SaveOutcome | undefined> {
     const writing = this.#writing;
     if (writing === undefined || !this.isWriting(worker, message))
       throw new TrainerError(
         'MESSAGE_INVALID',
-        `${worker.workerId} saved step ${message.step}, which nobody asked it for`,
+        `${worker.workerId} saved step ${message.step}, which it was not asked for`,
       );
     writing.saved.set(worker, message);
     if (writing.saved.size < writing.writers.length) return undefined;

@@ -1,6 +1,4 @@
-/**
- * When to save: a pure rule, asked at each step boundary. The coordinator logs the reason when it changes.
- */
+/** Decides at each step boundary whether to save. Pure. */
 
 export interface ScheduleOptions {
   /** Save when a multiple of this many steps is reached; absent: never for this reason. */
@@ -20,7 +18,7 @@ export interface ScheduleState {
   readonly savedStep: number;
   /** When that was, on the clock of `nowMs`. */
   readonly savedAtMs: number;
-  /** Step of the checkpoint that is being written, if one is. */
+  /** Step of the checkpoint that is being written; absent where none is. */
   readonly writingStep?: number;
   /** Who asked for a checkpoint, e.g. `SIGUSR1`; absent where nobody did. */
   readonly requestedBy?: string;
@@ -28,14 +26,13 @@ export interface ScheduleState {
 
 export interface ScheduleDecision {
   readonly save: boolean;
-  /** Complete sentence fragment for the log: why it is saved, or why not. */
+  /** For the log: why the step is saved, or why not. */
   readonly reason: string;
 }
 
 /**
- * Whether to save at this step boundary. A save that falls due while another is written stays due: the rule says so again
- * at the next boundary, so the caller has nothing to remember. At the end of the run the caller waits for the writer and
- * asks once more.
+ * Whether to save at this step boundary. A save that falls due while another one is written stays due at the next boundary: the caller
+ * keeps no state. At the end of the run the caller waits for the writers and asks once more.
  * @param nowMs monotonic time, ms
  */
 export function decideCheckpoint(nowMs: number, state: ScheduleState, options: ScheduleOptions): ScheduleDecision {

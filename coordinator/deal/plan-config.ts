@@ -1,11 +1,11 @@
-/** From a run's configuration, its prepared mixture and the changes of its rates to the plan of rows. */
+/** The configuration of the mixture plan, from that of the run, its prepared mixture, and the changes of its rates. */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import type { PlanConfig } from '../../mixture/plan/planner.ts';
 import { computeRates, type TaskRate, type TaskSize } from '../../mixture/plan/rates.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { RateChange, RateSettings } from './rate-changes.ts';
 
-/** @throws CONFIG_INVALID, NAME_UNKNOWN for rates that do not fit the mixture */
+/** @throws CONFIG_INVALID, NAME_UNKNOWN where rates do not fit the mixture */
 export function planConfigOf(
   { seed, featureLengths, mixture }: RunConfig,
   { sizes }: Pick<PreparedMixture, 'sizes'>,
@@ -22,7 +22,7 @@ export function planConfigOf(
   };
 }
 
-/** Rates and shares of all tasks by the run's cap and temperature. @throws CONFIG_INVALID, NAME_UNKNOWN */
+/** Rates and shares of all tasks, by the run's cap and temperature. @throws CONFIG_INVALID, NAME_UNKNOWN */
 export function ratesOf(
   { rateCap, temperature }: RunConfig['mixture'],
   sizes: readonly TaskSize[],

@@ -1,6 +1,6 @@
 /**
- * Deals steps: the next rows of the mixture plan, cut into lanes, with what a worker must know to apply the update.
- * Nothing here depends on the workers, so the deal is the same for every world size.
+ * Deals steps: the next rows of the mixture plan, cut into lanes, with the numbers of the update.
+ * Deals do not depend on the workers, so they are the same for every world size.
  */
 import { assertInvariant } from '../../shared/errors.ts';
 import { learningRate as learningRateOf, type Schedule } from '../../shared/learning-rate.ts';
@@ -11,15 +11,24 @@ import type { TaskSize } from '../../mixture/plan/rates.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { planConfigOf } from './plan-config.ts';
 
+/** The numbers of a deal, without its rows. */
+export interface DealHeader {
+  readonly step: number;
+  readonly learningRate: number;
+  /** Target tokens over all lanes: the divisor of the gradient. */
+  readonly targetTokens: number;
+}
+
+/** What the coordinator deals for one step. Each rank is sent its lanes. */
 export interface Deal extends DealHeader {
   /** Encoded rows of each lane. */
   readonly lanes: readonly Uint8Array<ArrayBuffer>[];
-  /** Where the plan goes on after this step. */
+  /** Place of the plan after this step. */
   readonly cursor: RunCursor;
 }
 
 export interface StepDealerInit {
-  /** With the shares of `rateChanges`. */
+  /** With the shares after `rateChanges`. */
   readonly plan: PlanConfig;
   readonly tasks: readonly TaskLengths[];
   readonly schedule: Schedule;
@@ -27,6 +36,7 @@ export interface StepDealerInit {
   readonly numLanes: number;
   /** Updates already applied. */
   readonly step: number;
+  /** Absent: the beginning of the plan. */
   readonly cursor?: PlanCursor;
   readonly rateChanges: readonly RateChange[];
 }
@@ -36,10 +46,10 @@ export class StepDealer {
   readonly #planner: Planner;
   #step: number;
   #rateChanges: readonly RateChange[];
-  /** A change of rates that is being journalled: nothing is dealt meanwhile. */
+  /** Resolves when no change of rates is being journalled; until then no step is dealt. */
   #changing: Promise<void> = Promise.resolve();
 
-  /** @throws what the Planner throws: CONFIG_INVALID, MIXTURE_MISMATCH */
+  /** @throws CONFIG_INVALID, MIXTURE_MISMATCH of the Planner */
   constructor(init: StepDealerInit) {
     this.#init = init;
     this.#planner = new Planner(init.plan, init.tasks, init.cursor);
@@ -47,44 +57,44 @@ export class StepDealer {
     this.#rateChanges = init.rateChanges;
   }
 
-  /** The last step dealt, or the step training starts from. */
+  /** The last step dealt, or the step that training starts from. */
   get step(): number {
     return this.#step;
   }
 
-  /** Where the plan goes on after the last step dealt. */
+  /** Place of the plan after the last step dealt. */
   get cursor(): RunCursor {
     const cursor = this.#planner.cursor();
     return { ...cursor, rateChanges: changesFrom(this.#rateChanges, cursor.window) };
   }
 
-  /** All changes of rates known, by window. */
+  /** By window. */
   get rateChanges(): readonly RateChange[] {
     return this.#rateChanges;
   }
 
-  /** Where rates can change first: the next window, and the first step that will hold a row of it. */
+  /** Earliest change of rates: the next window, and the first step with a row of it. */
   get nextChange(): Pick<RateChange, 'window' | 'firstStep'> {
     const { window, rowsBefore } = this.#planner.nextWindow();
     return { window, firstStep: this.#step + 1 + Math.floor(rowsBefore / this.#init.rowsPerStep) };
   }
 
   /**
-   * Changes the rates at `nextChange` once `journalled` has resolved; until then no step is dealt, so that the change is on disk
-   * before a row is planned by it.
-   * @throws what `journalled` rejects with: then nothing has changed
+   * Changes the rates at `nextChange` once `journalled` has resolved. Until then no step is dealt: the change is on disk before a row is
+   * planned by it.
+   * @throws the error of `journalled`: then nothing has changed
    */
   async changeRates(change: RateChange, shares: readonly number[], journalled: Promise<void>): Promise<void> {
     const applied = journalled.then(() => {
       this.#planner.changeShares({ window: change.window, shares });
       this.#rateChanges = addChange(this.#rateChanges, change);
     });
-    this.#changing = applied.catch(() => undefined); // told to the one who asked
+    this.#changing = applied.catch(() => undefined); // the caller gets the error
     await applied;
   }
 
   async deal(): Promise<Deal> {
-    // A change may begin while another one, or none, is waited for.
+    // Another change may begin during the wait for the first one.
     for (let seen: Promise<void> | undefined; seen !== this.#changing;) {
       seen = this.#changing;
       await seen;
@@ -97,7 +107,7 @@ export class StepDealer {
     );
     const targetTokens = this.#countTargets(rows);
     assertInvariant(targetTokens > 0, 'every planned row has a target');
-    // Schedules count the updates before this one, as T5 does.
+    // Schedules count the updates before this one, as in T5.
     const learningRate = learningRateOf(schedule, this.#step);
     this.#step += 1;
     return { step: this.#step, learningRate, targetTokens, lanes, cursor: this.cursor };
@@ -110,33 +120,24 @@ export class StepDealer {
   }
 }
 
-/** What the coordinator dealt for a step. */
-export interface DealHeader {
-  readonly step: number;
-  readonly learningRate: number;
-  /** Target tokens over all lanes: the divisor of the gradient. */
-  readonly targetTokens: number;
-}
-
-// FOLDED step-dealer.ts
-/** The dealer of a run, from its configuration, its prepared mixture and the place where it starts. */
-
 export interface DealerInit {
   readonly config: RunConfig;
   readonly mixture: { readonly sizes: readonly TaskSize[]; readonly tasks: readonly TaskLengths[] };
 }
 
-/** The place: updates already applied, the plan after them (undefined: its beginning), the changes of rates known there. */
+/** Where a dealer starts. */
 export interface DealerStart {
+  /** Updates already applied. */
   readonly step: number;
+  /** Place of the plan after them; undefined: its beginning. */
   readonly cursor?: PlanCursor | undefined;
   readonly rateChanges: readonly RateChange[];
 }
 
-/** Where no update has been applied and nobody has changed a rate. */
+/** The start of a new run. */
 export const BEGINNING: DealerStart = { step: 0, rateChanges: [] };
 
-/** @throws CONFIG_INVALID, NAME_UNKNOWN, MIXTURE_MISMATCH for a plan that cannot be gone on with */
+/** The dealer of a run. @throws CONFIG_INVALID, NAME_UNKNOWN, MIXTURE_MISMATCH where the plan cannot be continued */
 export function createDealer({ config, mixture }: DealerInit, { step, cursor, rateChanges }: DealerStart): StepDealer {
   const { rowsPerStep, numLanes } = config.training;
   return new StepDealer({

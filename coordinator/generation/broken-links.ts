@@ -9,9 +9,7 @@
  */
 import { listNames } from '../../shared/list-names.ts';
 import type { LinkFailure } from '../membership/generation.ts';
-
-/** Consecutive generations broken on their links after which a member is left out. */
-const MAX_IN_A_ROW = 3;
+import { MAX_IN_A_ROW } from '../membership/step-streak.ts';
 
 export interface LeftOut {
   readonly workerId: string;

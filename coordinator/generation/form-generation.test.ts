@@ -6,7 +6,7 @@ import { formGeneration, type GenerationPlan } from './form-generation.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
 import { ManualClock, rest } from '../../shared/manual-clock.fixture.ts';
 import { toTrainerError } from '../../shared/errors.ts';
-import { EPOCH, ScriptedRoom, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
+import { EPOCH, ScriptedRoster, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
 
 const GENERATION = 3;
 const STEP = 7;
@@ -17,7 +17,7 @@ const CHECKPOINT = { path: '/run/checkpoints/step-7', paramDigest: A };
 /** Workers with these states, of which a generation is being formed. */
 function start(held: Readonly<Record<string, Partial<HeldState> | null>>, changes: Partial<GenerationPlan> = {}) {
   const clock = new ManualClock();
-  const room = new ScriptedRoom(clock);
+  const room = new ScriptedRoster(clock);
   const workers = Object.entries(held).map(([workerId, state]) => room.ready(workerId, state));
   const journal: JournalRecord[] = [];
   const reasons: string[] = [];
@@ -53,7 +53,7 @@ function start(held: Readonly<Record<string, Partial<HeldState> | null>>, change
 
 const formOf = ({ sent }: ScriptedHandle) =>
   sent.find((message): message is MessageOf<'form'> => message.kind === 'form')!;
-const heldSteps = ({ roster }: ScriptedRoom) => roster.ready.map(({ heldStep }) => heldStep);
+const heldSteps = ({ roster }: ScriptedRoster) => roster.ready.map(({ heldStep }) => heldStep);
 
 /** It ends with an error, or is broken off, to be formed again once the states are replaced. */
 async function assertDiverged(forming: ReturnType<typeof formGeneration>, message: RegExp): Promise<void> {
@@ -137,13 +137,13 @@ describe('forming a generation', () => {
   });
 
   const proofs: readonly [string, Partial<GenerationPlan>, (string | undefined)[], RegExp][] = [
-    ['differ', {}, [A, B], /at step 7: nobody can be told right from wrong: .*abab.* on rank 0; cdcd.* on rank 1/u],
+    ['differ', {}, [A, B], /at step 7: no rank can be called right or wrong: .*abab.* on rank 0; cdcd.* on rank 1/u],
     ['are not given', {}, [A, undefined], /nothing on rank 1/u],
     [
       'agree, but are not those of the checkpoint',
       { checkpoint: CHECKPOINT },
       [B, B],
-      /nobody has abab.*, the digest of the checkpoint/u,
+      /no rank has abab.*, the digest of the checkpoint/u,
     ],
   ];
   for (const [what, changes, digests, message] of proofs)

@@ -2,6 +2,7 @@
 import { TrainerError } from '../../shared/errors.ts';
 import type { BrokenGeneration, Generation } from '../membership/generation.ts';
 import type { Roster } from '../membership/roster.ts';
+import { MAX_IN_A_ROW, StepStreak } from '../membership/step-streak.ts';
 import type { Committer } from '../step/committer.ts';
 import { BrokenLinks } from './broken-links.ts';
 
@@ -47,23 +48,18 @@ export class Penalties {
   }
 }
 
-/** Consecutive divergences in one step after which the run ends. */
-const MAX_IN_A_ROW = 3;
-
 /**
  * Counts how often ranks differ in the same step without a state that can be trusted. Such a step is done again from an earlier state, but
  * not without end.
  */
 export class RepeatedDivergence {
-  #step = -1;
-  #count = 0;
+  readonly #streak = new StepStreak();
 
   /** @param step the furthest that was ever committed @returns the error that ends the run; undefined while it may try again */
   add(step: number, error: TrainerError): TrainerError | undefined {
-    this.#count = step === this.#step ? this.#count + 1 : 1;
-    this.#step = step;
-    if (this.#count < MAX_IN_A_ROW) return undefined;
-    const message = `${this.#count} times in a row ranks differed and no state was left that can be trusted; the last time: ${error.message}`;
+    const count = this.#streak.add(step);
+    if (count < MAX_IN_A_ROW) return undefined;
+    const message = `${count} times in a row ranks differed and no state was left that can be trusted; the last time: ${error.message}`;
     return new TrainerError(error.code, message, { cause: error });
   }
 }

@@ -11,11 +11,12 @@ import type { Saver } from '../checkpoint/saver.ts';
 import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
 import type { RunCursor } from '../deal/rate-changes.ts';
 import type { Deal } from '../deal/step-dealer.ts';
-import { Watch } from '../health/deadline-watch.ts';
+import { DeadlineWatch } from '../health/deadline-watch.ts';
 import type { WorkerSpeeds } from '../health/lane-speeds.ts';
 import { SpeedWatch } from '../health/speed-watch.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
 import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
+import { TICK_MS } from '../membership/tick.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { RunPhase } from '../membership/run-phase.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
@@ -23,9 +24,6 @@ import type { Committer } from '../step/committer.ts';
 import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
 import type { StepSettlement } from '../step/step-settlement.ts';
-
-/** Interval of the deadline checks while no event comes, ms. */
-const TICK_MS = 200;
 
 /** A step from its deal to its commit. */
 export interface StepParts {
@@ -50,7 +48,7 @@ export interface TrainingInit {
 export class Training {
   readonly #init: TrainingInit;
   readonly #openSteps: OpenSteps;
-  readonly #watch: Watch;
+  readonly #deadlines: DeadlineWatch;
   readonly #ranks: ReadonlyMap<WorkerHandle, number>;
   readonly #nonFinite = new NonFiniteSteps();
   readonly #speedWatch: SpeedWatch;
@@ -67,7 +65,7 @@ export class Training {
     const { committer } = steps;
     const { members } = generation;
     this.#openSteps = steps.settlement.begin(pastOf(generation));
-    this.#watch = new Watch({ config, clock, saver, members, stepTimes: committer.stepTimes, tickMs: TICK_MS });
+    this.#deadlines = new DeadlineWatch({ config, clock, saver, members, stepTimes: committer.stepTimes });
     this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
     this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
     this.#sentStep = committer.step;
@@ -82,7 +80,7 @@ export class Training {
   /** @throws a failure that every later generation would have as well, DISK_FULL, ABORTED */
   async run(signal: AbortSignal): Promise<GenerationEnding> {
     const { events } = this.#init.membership.server;
-    for (const [worker, message] of this.#init.saver.takeKept()) {
+    for (const [worker, message] of this.#init.saver.drainKept()) {
       const broken =
         message.kind === 'saved'
           ? await this.#onSaved(worker, message)
@@ -292,7 +290,7 @@ export class Training {
     if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
     if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')
       return { kind: 'broken', error: failure, culprits: [worker] };
-    this.#watch.suspect(worker, failure, peers);
+    this.#deadlines.suspect(worker, failure, peers);
     return undefined;
   }
 
@@ -300,7 +298,7 @@ export class Training {
     const step = this.#init.steps.committer.step + 1;
     const isOpen = this.#sentStep >= step;
     const missing = this.#openSteps.missingRanks(step).filter((rank) => !this.#nonFinite.hasSaid(rank, step));
-    const overdue = this.#watch.look(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
+    const overdue = this.#deadlines.poll(isOpen ? { step, sinceMs: this.#openSinceMs, missing } : undefined);
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;
     for (const worker of late) worker.dropAsHung('WORKER_LOST', error.message);

@@ -1,27 +1,23 @@
-/** The deadlines of one generation at work: gathers what the pure rules of deadlines.ts and hang-rule.ts look at. */
+/** Polls the deadlines of one generation: gathers the inputs of the pure rules in deadlines.ts and hang-rule.ts. */
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { TrainerError } from '../../shared/errors.ts';
 import type { LinkFailure } from '../membership/generation.ts';
+import { PauseDetector } from '../membership/tick.ts';
 import { findOverdue, type Overdue, type Symptom, StalledTime } from './deadlines.ts';
 import { findHung, planHangLimits, type HangVerdict } from './hang-rule.ts';
 import type { RecentTimes } from '../step/step-times.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
 
-/** A look that comes so much too late says that this process itself stood still: then nobody is late, ms. */
-const OWN_PAUSE_MS = 1_000;
-
-export interface WatchInit {
+export interface DeadlineWatchInit {
   readonly config: RunConfig;
   readonly clock: Clock;
   readonly saver: Pick<Saver, 'writing'>;
-  /** Of the last steps of the run. */
+  /** Times of the last steps of the run. */
   readonly stepTimes: RecentTimes;
   /** In rank order. */
   readonly members: readonly WorkerHandle[];
-  /** Somebody looks so often, ms. */
-  readonly tickMs: number;
 }
 
 /** The oldest step that is dealt and not committed. */
@@ -32,24 +28,24 @@ export interface OpenStepView {
   readonly missing: readonly number[];
 }
 
-export interface BrokenOff extends Overdue<WorkerHandle> {
-  /** Where links between members that live are broken: who says so. */
+export interface OverdueGeneration extends Overdue<WorkerHandle> {
+  /** Broken links between members that are alive, as the members reported them. */
   readonly links?: readonly LinkFailure[];
 }
 
-export class Watch {
-  readonly #init: WatchInit;
+export class DeadlineWatch {
+  readonly #init: DeadlineWatchInit;
   readonly #stalledTime = new StalledTime();
-  #lookedMs: number;
+  readonly #pauses: PauseDetector;
   #symptom: Symptom | undefined;
   readonly #linkFailures: LinkFailure[] = [];
 
-  constructor(init: WatchInit) {
+  constructor(init: DeadlineWatchInit) {
     this.#init = init;
-    this.#lookedMs = init.clock.monotonicMs();
+    this.#pauses = new PauseDetector(init.clock.monotonicMs());
   }
 
-  /** A failure that may be the effect of another one, which is yet to be heard of. @param peers ranks at the other end of a link */
+  /** Keeps a failure that may be the effect of another one, whose report is still to come. @param peers ranks at the other end of its links */
   suspect({ workerId }: WorkerHandle, error: TrainerError, peers: readonly number[]): void {
     const { clock, members } = this.#init;
     this.#symptom ??= { error, sinceMs: clock.monotonicMs() };
@@ -57,14 +53,15 @@ export class Watch {
     if (this.#linkFailures.length < members.length) this.#linkFailures.push({ workerId, peers: ids });
   }
 
-  /** Look only when nothing waits to be handled. @returns why the generation cannot go on; undefined while everything is in time */
-  look(open: OpenStepView | undefined): BrokenOff | undefined {
-    const { clock, config, saver, members, tickMs } = this.#init;
+  /**
+   * Call it only when the mailbox is empty: after a pause of our own, queued messages look late but are not.
+   * @returns why the generation cannot continue; undefined while nothing is overdue
+   */
+  poll(open: OpenStepView | undefined): OverdueGeneration | undefined {
+    const { clock, config, saver, members } = this.#init;
     const nowMs = clock.monotonicMs();
-    const stoodStill = nowMs - this.#lookedMs > tickMs + OWN_PAUSE_MS;
-    this.#lookedMs = nowMs;
-    if (stoodStill) return undefined;
-    const stalledMs = this.#stalledTime.look(nowMs, open?.step ?? -1, members, open?.missing ?? []);
+    if (this.#pauses.hasPaused(nowMs)) return undefined;
+    const stalledMs = this.#stalledTime.poll(nowMs, open?.step ?? -1, members, open?.missing ?? []);
     const overdue = findOverdue(
       nowMs,
       { ...config.cluster, ...config.feed },

@@ -80,19 +80,18 @@ describe('deadlines', () => {
   }
 });
 
-// FOLDED worker-stall.test.ts
-describe('a worker that waits for its source', () => {
-  test('is told when it begins, when the reason changes, every ten seconds, and when it goes on', () => {
+describe('the wait of a worker for its source', () => {
+  test('is logged at its beginning, when the reason changes, every ten seconds, and at its end', () => {
     const told: unknown[][] = [];
     const log = createLogger({
       onRecord: (record) => told.push([record.msg, record['workerId'], record['forMs'], record['reason']]),
     });
     const stalls = new StallLog(log, 'w1');
-    stalls.heard(undefined);
+    stalls.update(undefined);
     for (let forMs = 3_000; forMs <= 21_000; forMs += 1_000)
-      stalls.heard({ reason: forMs < 5_000 ? 'no answer yet' : '503', forMs });
-    stalls.heard(undefined);
-    stalls.heard(undefined);
+      stalls.update({ reason: forMs < 5_000 ? 'no answer yet' : '503', forMs });
+    stalls.update(undefined);
+    stalls.update(undefined);
     assert.deepEqual(told, [
       ['worker waits for its source', 'w1', 3_000, 'no answer yet'],
       ['worker waits for its source', 'w1', 5_000, '503'],
@@ -101,14 +100,14 @@ describe('a worker that waits for its source', () => {
     ]);
   });
 
-  test('excuses only the time it waited, and only the step that was open then', () => {
+  test('excuses only its own time, and only in the step that was open then', () => {
     const stalled = new StalledTime();
     const members = [{ stall: undefined }, { stall: { reason: '503', forMs: 1 } }];
-    assert.equal(stalled.look(1_000, 7, members, [1]), 0);
-    assert.equal(stalled.look(1_200, 7, members, [1]), 200);
-    assert.equal(stalled.look(1_900, 7, members, [0]), 200);
-    assert.equal(stalled.look(2_000, 7, members, [1]), 300);
-    assert.equal(stalled.look(2_500, 8, members, [1]), 0);
-    assert.equal(stalled.look(2_600, 8, members, [1]), 100);
+    assert.equal(stalled.poll(1_000, 7, members, [1]), 0);
+    assert.equal(stalled.poll(1_200, 7, members, [1]), 200);
+    assert.equal(stalled.poll(1_900, 7, members, [0]), 200);
+    assert.equal(stalled.poll(2_000, 7, members, [1]), 300);
+    assert.equal(stalled.poll(2_500, 8, members, [1]), 0);
+    assert.equal(stalled.poll(2_600, 8, members, [1]), 100);
   });
 });

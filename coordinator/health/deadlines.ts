@@ -1,16 +1,18 @@
 /**
- * What is overdue: a pure rule over clocks. Alive (heartbeats) and progressing (counters, commits, checkpoints) are different clocks, each
- * with its deadline; a broken link waits a little for its cause. Who hangs is found by hang-rule.ts; the deadline of a step is what is
- * left where that rule finds nobody.
+ * Decides what is overdue in a generation. Pure: time is an argument. Being alive (heartbeats) and making progress (counters, commits,
+ * checkpoints) have separate deadlines. A broken link waits a little for its cause. hang-rule.ts finds ranks that hang; the deadline of a
+ * step remains where that rule finds none. StalledTime measures how long a step has waited for a source of data.
+ *
+ * Assumption: a worker that waits for its source resumes or fails within `feed.sourceTimeoutMs`; no step is excused for longer.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { HangVerdict } from './hang-rule.ts';
 import type { WorkerStall } from '../../shared/protocol/messages.ts';
 
-/** A broken link is the effect of something: this long its cause, a worker that is gone, may show itself, ms. */
+/** A broken link waits this long for its cause, the loss of a worker, ms. */
 const CAUSE_GRACE_MS = 500;
 
-/** A member as the deadlines see it. */
+/** A member, as far as deadlines are concerned. */
 interface Watched {
   readonly workerId: string;
   readonly phase: string;
@@ -27,14 +29,14 @@ export interface DeadlineState<Member extends Watched = Watched> {
   /** In rank order. */
   readonly members: readonly Member[];
   readonly symptom?: Symptom;
-  /** Of the oldest open step. */
+  /** Judgement of the hang rule on the oldest open step. */
   readonly hang?: HangVerdict;
   /** The oldest step that is dealt and not committed, and the ranks whose report is missing. */
   readonly step?: {
     readonly step: number;
     readonly sinceMs: number;
     readonly missing: readonly number[];
-    /** Of this time ranks have waited for a source that does not answer; it is bounded by a deadline of its own, ms. */
+    /** Part of this time in which ranks waited for a source that does not answer, ms. The feed has a deadline for it. */
     readonly stalledMs: number;
   };
   /** The checkpoint under way, and the members whose shards are missing. */
@@ -43,19 +45,19 @@ export interface DeadlineState<Member extends Watched = Watched> {
 
 export interface DeadlineOptions {
   readonly stepTimeoutMs: number;
-  /** The most that waiting for a source excuses. */
+  /** The longest wait for a source that is excused. */
   readonly sourceTimeoutMs: number;
 }
 
 export interface Overdue<Member = Watched> {
   readonly error: TrainerError;
-  /** Who is to be left out. */
+  /** Members that are late: they are dropped. */
   readonly late: readonly Member[];
-  /** The links between members that live are broken. */
+  /** Links between members that are alive are broken. */
   readonly isLinks?: true;
 }
 
-/** @returns why the generation cannot go on, or undefined while everything is in time */
+/** @returns why the generation cannot continue; undefined while nothing is overdue */
 export function findOverdue<Member extends Watched>(
   nowMs: number,
   options: DeadlineOptions,
@@ -85,30 +87,22 @@ export function findOverdue<Member extends Watched>(
   return { error: new TrainerError('COLLECTIVE_TIMEOUT', message), late: behind };
 }
 
-// FOLDED deadlines.ts
-/**
- * A worker that waits for its data: what its heartbeats say of a source that does not answer, when to tell it, and how much of an open
- * step it excuses. Pure but for what was told and counted.
- *
- * Assumption: a worker that waits for its source goes on or fails by `feed.sourceTimeoutMs`; nobody is excused for longer.
- */
-
 interface MaybeStalled {
   readonly stall: WorkerStall | undefined;
 }
 
-/** Time for which the oldest open step has waited for a source. */
+/** Measures how long the oldest open step has waited for a source of data. */
 export class StalledTime {
   #step = -1;
   #lastMs = 0;
   #stalledMs = 0;
 
   /**
-   * Call it often: the time since the last call counts where one of those that are waited for has no source now.
-   * @param members in rank order @param missing ranks that are waited for
-   * @returns of this step so far, ms
+   * Call it often: the time since the last call counts if a missing rank waits for its source now.
+   * @param members in rank order @param missing ranks whose report is missing
+   * @returns time of this step so far, ms
    */
-  look(nowMs: number, step: number, members: readonly MaybeStalled[], missing: readonly number[]): number {
+  poll(nowMs: number, step: number, members: readonly MaybeStalled[], missing: readonly number[]): number {
     if (step !== this.#step) {
       this.#step = step;
       this.#stalledMs = 0;

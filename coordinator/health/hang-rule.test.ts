@@ -21,8 +21,8 @@ describe('the limit', () => {
   for (const [stepMs, limitMs, reason] of [
     [[], 600_000, 'the deadline of a step'],
     [[100, 100], 600_000, 'the deadline of a step'],
-    [[100, 100, 100], 10_000, 'the least, for steps of 0.10 s'],
-    [[9_000, 100, 1_000], 10_000, 'the least, for steps of 1.0 s'],
+    [[100, 100, 100], 10_000, 'the minimum, for steps of 0.10 s'],
+    [[9_000, 100, 1_000], 10_000, 'the minimum, for steps of 1.0 s'],
     [[2_000, 1_500, 90_000], 20_000, '10 median steps of 2.0 s'],
     [[60_000, 60_000, 60_000], 600_000, 'the deadline of a step'],
     [[90_000, 90_000, 90_000], 600_000, 'the deadline of a step'],
@@ -243,7 +243,7 @@ describe('findHung', () => {
         ['communicate', 15_000],
         ['feed', 42_000, { stalledMs: 30_000 }],
       ]),
-      'rank 1 (w1) has not moved in feed for 12.0 s, not counting 30.0 s without a source (limit 10.0 s: the least, for steps of 0.40 s)',
+      'rank 1 (w1) has not moved in feed for 12.0 s, not counting 30.0 s without a source (limit 10.0 s: the minimum, for steps of 0.40 s)',
     );
     assert.match(reasonOf([['save', 601_000]]), /in save for 601\.0 s \(limit 600\.0 s: the deadline of a step\)$/u);
     assert.equal(
@@ -251,8 +251,8 @@ describe('findHung', () => {
         ['communicate', 15_000],
         ['communicate', 12_000],
       ]),
-      'nobody computes, and rank 0 (w0) and rank 1 (w1) have waited in communicate for 12.0 s ' +
-        '(limit 10.0 s: the least, for steps of 0.40 s): the links do not deliver',
+      'no rank computes, and rank 0 (w0) and rank 1 (w1) have waited in communicate for 12.0 s ' +
+        '(limit 10.0 s: the minimum, for steps of 0.40 s): the links do not deliver',
     );
   });
 

@@ -1,40 +1,40 @@
 /**
- * Which rank hangs: a pure rule over progress counters (as decideRendezvous, with the sentence that says why).
+ * Finds the ranks that hang. Pure: over progress counters, with the sentence that explains the verdict.
  *
- * Definitions. A rank's counter moves with each microbatch and each change of phase; in `communicate` and `waiting` it stands still for
- * others' sake. A rank is *still* for as long as its heartbeats have shown the same counter: up to the last heartbeat, not up to now, for a
- * rank that is silent is the business of the heartbeat deadline (deadlines.ts). Time without a source is excused up to `sourceTimeoutMs`.
+ * Definitions. A rank's counter moves with each microbatch and each change of phase. In `communicate` and `waiting` it stands still because
+ * of other ranks. A rank is *still* for as long as its heartbeats have shown the same counter, up to the last heartbeat: the heartbeat deadline
+ * handles silent ranks (control-server.ts). Time without a source is excused up to `sourceTimeoutMs`.
  *
  * Rule, over the ranks that have not reported the oldest open step:
- * - one that works and is still for longer than its limit hangs; so do all such, together;
- * - but nobody is blamed while another one works and moves: what the others wait for may be on its way;
- * - where all of them are in `communicate` and still for longer than the limit, nobody computes and nothing arrives: the links.
- * The limit is ten median steps, 10 s at least, and never above `stepTimeoutMs`, which is also the limit in `save`, where the counter
- * stands still for as long as the memory takes to copy, and before three steps are known.
+ * - all ranks that work and are still for longer than their limit hang;
+ * - but no rank hangs while another one works and moves: the others may wait for it;
+ * - where all of them are in `communicate` and still for longer than the limit, no rank computes and nothing arrives: the links are broken.
+ * The limit is ten median steps, at least 10 s, and at most `stepTimeoutMs`. It is `stepTimeoutMs` in `save`, where the counter stands still
+ * while memory is copied, and before three steps are known.
  *
- * Assumptions: a microbatch takes less time than the limit; a rank that moves without end is left to the deadline of the step.
+ * Assumptions: a microbatch takes less time than the limit. A rank that moves without end is left to the deadline of the step.
  */
 import type { WorkerPhase } from '../../shared/protocol/messages.ts';
 import { listNames } from '../../shared/list-names.ts';
 import type { RecentTimes } from '../step/step-times.ts';
 
-/** Nobody hangs who has been still for less, ms: garbage collection, a disk that wakes up, a host that swaps. */
+/** A rank that is still for less does not hang, ms: garbage collection, a disk that wakes up, a host that swaps. */
 const FLOOR_MS = 10_000;
 
-/** Still for so many median steps is not slow any more. */
+/** A rank that is still for this many median steps hangs, and is not merely slow. */
 const LIMIT_STEPS = 10;
 
-/** The median of fewer steps says nothing: the first ones compile and fill caches. */
+/** The median of fewer steps means nothing: the first ones compile and fill caches. */
 const MIN_STEPS = 3;
 
 const DEADLINE_REASON = 'the deadline of a step';
 
 export interface HangLimits {
   readonly limitMs: number;
-  /** How the limit came about, for the sentence. */
+  /** How the limit was chosen, for the sentence. */
   readonly reason: string;
   readonly stepTimeoutMs: number;
-  /** The most that waiting for a source excuses. */
+  /** The longest wait for a source that is excused. */
   readonly sourceTimeoutMs: number;
 }
 
@@ -42,11 +42,11 @@ export interface HangMember {
   readonly rank: number;
   readonly workerId: string;
   readonly phase: WorkerPhase;
-  /** When a heartbeat first showed the counter as it is now. */
+  /** When a heartbeat first showed the current counter. */
   readonly movedAtMs: number;
   /** When the last heartbeat came. */
   readonly heardAtMs: number;
-  /** Of the time since `movedAtMs` it has waited for a source that does not answer. */
+  /** Part of the time since `movedAtMs` in which it waited for a source that does not answer. */
   readonly stalledMs: number;
   /** Whether it has reported the oldest open step. */
   readonly hasReported: boolean;
@@ -57,7 +57,7 @@ export type HangVerdict =
   | { readonly kind: 'ranks'; /** In rank order. */ readonly ranks: readonly number[]; readonly reason: string }
   | { readonly kind: 'links'; readonly reason: string };
 
-/** @param stepTimes of the last steps of the run, whatever the generation */
+/** @param stepTimes of the last steps of the run, across generations */
 export function planHangLimits(
   stepTimes: RecentTimes,
   timeouts: { readonly stepTimeoutMs: number; readonly sourceTimeoutMs: number },
@@ -72,14 +72,14 @@ export function planHangLimits(
   const reason =
     ofSteps > FLOOR_MS
       ? `${LIMIT_STEPS} median steps of ${formatSeconds(medianMs)}`
-      : `the least, for steps of ${formatSeconds(medianMs)}`;
+      : `the minimum, for steps of ${formatSeconds(medianMs)}`;
   return { limitMs: wanted, reason, stepTimeoutMs, sourceTimeoutMs };
 }
 
 /** @param members of the generation, in rank order */
 export function findHung(limits: HangLimits, members: readonly HangMember[]): HangVerdict {
   const late = members.filter(({ hasReported }) => !hasReported);
-  // Alone in the world a rank has nobody to wait for but itself.
+  // A single rank waits for no other rank.
   const isAlone = members.length === 1;
   const working = late.filter(({ phase }) => phase !== 'waiting' && (phase !== 'communicate' || isAlone));
   if (!working.every((member) => isStill(limits, member))) return { kind: 'none' };
@@ -97,7 +97,7 @@ export function findHung(limits: HangLimits, members: readonly HangMember[]): Ha
     return { kind: 'none' };
   const stillMs = Math.min(...late.map((member) => stillMsOf(limits, member)));
   const who = listNames(late.map(({ rank, workerId }) => `rank ${rank} (${workerId})`));
-  const reason = `nobody computes, and ${who} ${late.length === 1 ? 'has' : 'have'} waited in communicate for ${formatSeconds(stillMs)} (${formatLimit(limits, late[0]!)}): the links do not deliver`;
+  const reason = `no rank computes, and ${who} ${late.length === 1 ? 'has' : 'have'} waited in communicate for ${formatSeconds(stillMs)} (${formatLimit(limits, late[0]!)}): the links do not deliver`;
   return { kind: 'links', reason };
 }
 

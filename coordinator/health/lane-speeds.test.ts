@@ -5,13 +5,13 @@ import { Rebalance, WorkerSpeeds } from './lane-speeds.ts';
 
 const even = assignLanes(8, 2).runs;
 
-/** @returns the step in which the rule says so, from 1 */
+/** @returns the first step in which the rule gives a reason, from 1 */
 function firstTold(
   rule: Rebalance,
   steps: number,
   speedsOf: (step: number) => number[] | undefined,
 ): number | undefined {
-  for (let step = 1; step <= steps; step++) if (rule.look(speedsOf(step)) !== undefined) return step;
+  for (let step = 1; step <= steps; step++) if (rule.observe(speedsOf(step)) !== undefined) return step;
   return undefined;
 }
 
@@ -28,7 +28,7 @@ describe('Rebalance', () => {
   for (const [name, speedsOf, expected] of CASES)
     test(name, () => assert.equal(firstTold(new Rebalance(8, even), 100, speedsOf), expected));
 
-  test('is content with lanes that are dealt by speed', () => {
+  test('keeps lanes that are assigned by speed', () => {
     const { runs } = assignLanes(8, 2, [4, 2]);
     assert.equal(
       firstTold(new Rebalance(8, runs), 100, () => [4, 2]),
@@ -36,10 +36,10 @@ describe('Rebalance', () => {
     );
   });
 
-  test('says what is won', () => {
+  test('names the gain', () => {
     const rule = new Rebalance(8, even);
-    for (let step = 1; step < 20; step++) rule.look([4, 2]);
-    assert.match(rule.look([4, 2])!, /would make a step 25 % shorter, for 20 steps now/u);
+    for (let step = 1; step < 20; step++) rule.observe([4, 2]);
+    assert.match(rule.observe([4, 2])!, /would make a step 25 % shorter, for 20 steps now/u);
   });
 });
 

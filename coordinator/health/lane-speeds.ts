@@ -1,8 +1,8 @@
 /**
- * When lanes are worth dealing anew, by the measured speeds of the ranks: a pure rule with a count. Bits do not depend on who computes a
- * lane (shared/lane-tree.ts), so what is won is time, and what is lost the time of one change of generations.
+ * Speeds of workers, and the rule that decides when to assign lanes by them. Pure, except for counts. Bits do not depend on the rank that
+ * computes a lane (shared/lane-tree.ts): the gain is time, the cost is one change of generations.
  *
- * Rule: dealing by speed would make the slowest rank's time at least 10 % shorter, and would have in each of the last 20 steps.
+ * Rule: in each of the last 20 steps, assigning lanes by speed would have made the slowest rank at least 10 % faster.
  */
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import type { LaneRun } from '../../shared/lane-tree.ts';
@@ -22,15 +22,15 @@ export class Rebalance {
   }
 
   /**
-   * One more step.
+   * Observes one more step.
    * @param speeds lanes per second of each rank; undefined where they are not known yet
-   * @returns why the lanes are to be dealt anew; undefined while they are not
+   * @returns why lanes are to be assigned anew; undefined while they are not
    */
-  look(speeds: readonly number[] | undefined): string | undefined {
+  observe(speeds: readonly number[] | undefined): string | undefined {
     const gain = speeds === undefined ? 0 : this.#gain(speeds);
     this.#numSteps = gain > LEAST_GAIN ? this.#numSteps + 1 : 0;
     if (this.#numSteps < STEADY_STEPS) return undefined;
-    return `lanes dealt by speed would make a step ${Math.round(100 * gain)} % shorter, for ${STEADY_STEPS} steps now`;
+    return `lanes assigned by speed would make a step ${Math.round(100 * gain)} % shorter, for ${STEADY_STEPS} steps now`;
   }
 
   #gain(speeds: readonly number[]): number {
@@ -45,18 +45,17 @@ function longestSeconds(runs: readonly LaneRun[], speeds: readonly number[]): nu
   return Math.max(...runs.map(({ first, end }, rank) => (end - first) / speeds[rank]!));
 }
 
-// FOLDED lane-speeds.ts
-/** How fast workers were when they trained last: what lanes are dealt by in the next generation. Bounded by the workers of an epoch. */
+/** Speeds of workers when they trained last, for the lanes of the next generation. Bound: the workers of an epoch. */
 export class WorkerSpeeds {
   readonly #lanesPerSecond = new Map<string, number>();
 
-  /** @param workerIds in rank order @param speeds lanes per second of each rank; undefined: not known */
+  /** @param workerIds in rank order @param speeds lanes per second of each rank; undefined: not known yet */
   learn(workerIds: readonly string[], speeds: readonly number[] | undefined): void {
     for (const [rank, workerId] of workerIds.entries())
       if (speeds !== undefined) this.#lanesPerSecond.set(workerId, speeds[rank]!);
   }
 
-  /** In that order; undefined where one of them is not known. */
+  /** Speeds in the order of the ids; undefined where one is not known. */
   of(workerIds: readonly string[]): number[] | undefined {
     const speeds = workerIds.map((workerId) => this.#lanesPerSecond.get(workerId));
     return speeds.every((speed) => speed !== undefined) ? speeds : undefined;

@@ -30,8 +30,8 @@ function start(rebalance: boolean) {
   return { watch, speeds, records, observe };
 }
 
-describe('SpeedWatch', () => {
-  test('tells that a rank is slow, for as long as it is, and that it is no more', () => {
+describe('speed watch', () => {
+  test('logs that a rank is slow, keeps the sentence while it is, and logs when it is not any more', () => {
     const { watch, records, observe } = start(false);
     observe(10, 400, 400);
     assert.deepEqual(watch.slow, []);
@@ -46,7 +46,7 @@ describe('SpeedWatch', () => {
     ]);
   });
 
-  test('learns the speeds, and asks for other lanes only where that is wished', () => {
+  test('learns the speeds, and asks for other lanes only with cluster.rebalance', () => {
     for (const rebalance of [false, true]) {
       const { watch, speeds, observe } = start(rebalance);
       observe(40, 400, 1000);
@@ -56,7 +56,7 @@ describe('SpeedWatch', () => {
     }
   });
 
-  test('a step that was settled without some ranks says nothing', () => {
+  test('a step that was committed without some ranks counts for nothing', () => {
     const { watch, speeds, observe } = start(true);
     observe(40, 400);
     assert.deepEqual([watch.slow, speeds.of(['a'])], [[], undefined]);

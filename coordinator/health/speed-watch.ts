@@ -1,4 +1,4 @@
-/** Watches how fast the ranks of a generation are: tells who is slow and why, and when lanes are worth dealing anew. */
+/** Observes the speeds of the ranks of a generation: logs slow ranks and links, and asks for other lanes when they would be faster. */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { Generation } from '../membership/generation.ts';
@@ -17,7 +17,7 @@ export class SpeedWatch {
   readonly #init: SpeedWatchInit;
   readonly #stragglers = new Stragglers();
   readonly #rebalance: Rebalance | undefined;
-  /** Sentences that hold now, by what they are about. */
+  /** Sentences that hold now, by worker id or `links`. */
   readonly #slow = new Map<string, string>();
   #reason: string | undefined;
 
@@ -27,12 +27,12 @@ export class SpeedWatch {
     if (config.cluster.rebalance) this.#rebalance = new Rebalance(config.training.numLanes, generation.runs);
   }
 
-  /** Who is slow now, and why. */
+  /** Sentences about the ranks and links that are slow now. */
   get slow(): readonly string[] {
     return [...this.#slow.values()];
   }
 
-  /** Why lanes are to be dealt anew; undefined while they are not. */
+  /** Why lanes are to be assigned anew; undefined while they are not. */
   get rebalanceReason(): string | undefined {
     return this.#reason;
   }
@@ -41,21 +41,21 @@ export class SpeedWatch {
   observe({ step, rankMs }: Pick<ReportedStep, 'step' | 'rankMs'>): void {
     const { generation, speeds } = this.#init;
     const { members, runs } = generation;
-    if (rankMs.length < members.length) return; // settled without some of them
+    if (rankMs.length < members.length) return; // committed without the reports of some ranks
     const times = members.map(({ workerId }, rank) => {
       const { first, end } = runs[rank]!;
       return { rank, workerId, numLanes: end - first, ms: rankMs[rank]! };
     });
-    for (const notice of this.#stragglers.observe(step, times)) this.#tell(notice);
+    for (const notice of this.#stragglers.observe(step, times)) this.#log(notice);
     const measured = this.#stragglers.speeds();
     speeds.learn(
       members.map(({ workerId }) => workerId),
       measured,
     );
-    this.#reason ??= this.#rebalance?.look(measured);
+    this.#reason ??= this.#rebalance?.observe(measured);
   }
 
-  #tell(notice: StragglerNotice): void {
+  #log(notice: StragglerNotice): void {
     const { log } = this.#init;
     const { change, step, sentence: reason } = notice;
     const about = notice.kind === 'rank' ? notice.workerId : 'links';

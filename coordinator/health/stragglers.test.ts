@@ -119,7 +119,7 @@ describe('stragglers', () => {
 
   test('a rank slow by the lane that has so few lanes that nobody waits is told as such', () => {
     const { told } = new Generation().run(10, 10, (rank) => (rank === 1 ? { compute: 198, numLanes: 2 } : {}));
-    assert.match(told[0]!.sentence, /with 2 lanes it makes nobody wait$/u);
+    assert.match(told[0]!.sentence, /with 2 lanes it delays no other rank$/u);
   });
 
   for (const [what, worldSize, loadOf] of [
@@ -173,7 +173,7 @@ describe('slow links', () => {
     assert.deepEqual(generation.changes, ['6 links begins', '15 links ends']);
     assert.equal(
       generation.told[0]!.sentence,
-      "the links are slow: 600 of 1040 ms a step are spent in the all-reduce itself, nobody computing; which rank's cannot be told from this",
+      'the links are slow: 600 of 1040 ms a step are spent in the all-reduce itself, while no rank computes; the slow rank is not identifiable',
     );
   });
 

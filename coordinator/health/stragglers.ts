@@ -1,5 +1,5 @@
 /**
- * Who is slow, and why: state over the step reports of one generation. Pure: no clock, no socket.
+ * Finds slow ranks and slow links, with their causes, in the step reports of one generation. Pure: no clock, no socket.
  *
  * Definitions, all of one step. A rank's *lane time* is (feed + compute) / lanes, so that ranks with different numbers of lanes compare;
  * the *typical* one is the lower median of all ranks, so that of two ranks the faster is typical. A rank is slow where its lane time is
@@ -7,30 +7,30 @@
  * slow in STEADY_STEPS consecutive steps and by its exponentially weighted mean too, and stops being one in the same way: one long step
  * is no straggler. The cause is `feed` where feed makes up most of what it takes beyond the typical rank, else `compute`.
  *
- * The links. A rank begins a step when it has updated, so update + feed + compute is its way to the all-reduce, and what the slowest
- * way does not explain of the shortest total is spent in the all-reduce itself, beyond what was hidden behind the backward pass.
- * *Which* rank's link is slow cannot be told: all ranks have the same period, so a rank that gets its sums late begins its next step
- * late and makes the others wait by as much; communicate + way comes out alike on all. Nor can links be told from processors that
- * are busy adding. So that notice names no rank.
+ * The links. A rank begins a step after its update, so update + feed + compute is its way to the all-reduce. The part of the shortest total
+ * that the slowest way does not explain is spent in the all-reduce itself, beyond the part hidden behind the backward pass. The slow rank
+ * is not identifiable: all ranks have the same period, so a rank that gets its sums late begins its next step late and delays the others by
+ * as much; communicate + way is the same on all. Nor are slow links distinguishable from processors that are busy adding. So this notice
+ * names no rank.
  *
- * What cannot be told either: more than half of the ranks slow alike are typical; what a step costs whatever the lanes counts as lane time.
- * Not told: a rank that is slow in its update alone; no other split of the lanes would help it.
+ * Limits: if more than half of the ranks are equally slow, they are typical. Costs of a step that do not depend on its lanes count as lane
+ * time. A rank that is slow in its update alone is not reported: no other assignment of lanes would help it.
  */
 import type { StepTimes } from '../../shared/protocol/messages.ts';
 import { lowerMedian } from '../../shared/statistics.ts';
 
 const SLOW_FACTOR = 1.5;
 
-/** Steps in a row before anything is said to have begun or ended. */
+/** Steps in a row before something has begun or ended. */
 const STEADY_STEPS = 5;
 
 /** Weight of the newest step in a mean. */
 const MEAN_WEIGHT = 0.2;
 
-/** What costs a step no more than this is not told: between so short times chance decides, ms. */
+/** A smaller cost per step is not reported, ms: chance decides between such short times. */
 const NOTICEABLE_MS = 50;
 
-/** The links are slow where the all-reduce takes more than this share of a step. */
+/** Links are slow where the all-reduce takes more than this share of a step. */
 const SLOW_LINKS_SHARE = 0.5;
 
 /** The first steps of a generation compile, connect and fill caches. */
@@ -54,7 +54,7 @@ export interface RankNotice {
   /** Its mean lane time by the typical one. */
   readonly factor: number;
   readonly cause: StragglerCause;
-  /** How much later than a typical rank it comes to the all-reduce, ms a step; 0 where it has so few lanes that it does not. */
+  /** How much later than a typical rank it reaches the all-reduce, ms a step; 0 where it has few enough lanes. */
   readonly waitMs: number;
   readonly sentence: string;
 }
@@ -69,10 +69,10 @@ export interface LinksNotice {
   readonly sentence: string;
 }
 
-/** Only changes are told. */
+/** Only changes are reported. */
 export type StragglerNotice = RankNotice | LinksNotice;
 
-/** Feed, compute: of a lane. Update: of a step. Links, step: of all ranks together. */
+/** Feed, compute: of a lane. Update: of a step. */
 type Mean = 'feed' | 'compute' | 'update';
 type Times = Readonly<Record<Mean, number>>;
 
@@ -85,7 +85,7 @@ interface RankState {
   readonly cause: Steady<StragglerCause>;
 }
 
-/** A value that changes only when another one has been seen in STEADY_STEPS consecutive steps, and in the means too. */
+/** A value that changes only after STEADY_STEPS consecutive steps with another one, if the means have another one too. */
 class Steady<Value> {
   value: Value;
   #numOthers = 0;
@@ -95,7 +95,7 @@ class Steady<Value> {
   }
 
   /** @returns whether the value has changed */
-  look(ofStep: Value, ofMeans: Value): boolean {
+  observe(ofStep: Value, ofMeans: Value): boolean {
     this.#numOthers = ofStep === this.value ? 0 : this.#numOthers + 1;
     if (this.#numOthers < STEADY_STEPS || ofMeans === this.value) return false;
     this.set(ofMeans);
@@ -146,10 +146,10 @@ export class Stragglers {
   #judgeRank(step: number, state: RankState, ofStep: Judgement, ofMeans: Judgement): RankNotice[] {
     const { rank, workerId, isSlow, cause } = state;
     let change: RankNotice['change'];
-    if (isSlow.look(ofStep.isSlow, ofMeans.isSlow)) {
+    if (isSlow.observe(ofStep.isSlow, ofMeans.isSlow)) {
       change = isSlow.value ? 'begins' : 'ends';
       if (isSlow.value) cause.set(ofMeans.cause);
-    } else if (isSlow.value && cause.look(ofStep.cause, ofMeans.cause)) change = 'cause';
+    } else if (isSlow.value && cause.observe(ofStep.cause, ofMeans.cause)) change = 'cause';
     else return [];
     const { factor, typicalMs } = ofMeans;
     const waitMs = Math.max(0, wayOf(state) - lowerMedian(this.#ranks.map(wayOf)));
@@ -157,7 +157,7 @@ export class Stragglers {
     const wait =
       waitMs > 0
         ? `the others wait ${formatMs(waitMs)} ms a step for it`
-        : `with ${state.numLanes} lanes it makes nobody wait`;
+        : `with ${state.numLanes} lanes it delays no other rank`;
     const sentence = {
       begins: `rank ${rank} (${workerId}) is slow: ${lane}, most of it ${cause.value}; ${wait}`,
       cause: `rank ${rank} (${workerId}) is slow for another reason, most of it is ${cause.value} now: ${lane}; ${wait}`,
@@ -174,12 +174,12 @@ export class Stragglers {
     this.#stepMs = isFirst ? stepMs : mix(this.#stepMs, stepMs);
     this.#linksMs = isFirst ? linksMs : mix(this.#linksMs, linksMs);
     const isSlow = (links: number, all: number): boolean => links > NOTICEABLE_MS && links > SLOW_LINKS_SHARE * all;
-    if (!this.#areLinksSlow.look(isSlow(linksMs, stepMs), isSlow(this.#linksMs, this.#stepMs))) return [];
+    if (!this.#areLinksSlow.observe(isSlow(linksMs, stepMs), isSlow(this.#linksMs, this.#stepMs))) return [];
     const change = this.#areLinksSlow.value ? 'begins' : 'ends';
-    const times = `${formatMs(this.#linksMs)} of ${formatMs(this.#stepMs)} ms a step are spent in the all-reduce itself, nobody computing`;
+    const times = `${formatMs(this.#linksMs)} of ${formatMs(this.#stepMs)} ms a step are spent in the all-reduce itself, while no rank computes`;
     const sentence =
       change === 'begins'
-        ? `the links are slow: ${times}; which rank's cannot be told from this`
+        ? `the links are slow: ${times}; the slow rank is not identifiable`
         : `the links are slow no more: ${times}`;
     return [{ kind: 'links', change, step, linksMs: this.#linksMs, stepMs: this.#stepMs, sentence }];
   }

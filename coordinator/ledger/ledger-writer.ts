@@ -68,7 +68,7 @@ export interface LedgerWriterInit {
   readonly tasks: readonly LedgerTask[];
   readonly start: SessionStart;
   readonly committed: LastCommit;
-  /** Waits for diskSpace on a full disk; without it, a full disk fails the append. */
+  /** Makes appends wait on a full disk; without it, a full disk fails the append. */
   readonly diskSpace?: DiskSpace;
 }
 

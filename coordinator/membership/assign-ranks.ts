@@ -1,6 +1,6 @@
 /**
- * Who takes part in the next generation, and in which rank. Pure: the same workers get the same ranks in every run, and those who stay
- * keep their order, so that they keep most of their lanes' neighbours and the log stays readable.
+ * Chooses the members of the next generation and their ranks. Pure: the same workers get the same ranks in every run. Members that stay keep
+ * their order, so lanes move little and the log stays readable.
  *
  * Assumption: worker ids are unique.
  */
@@ -39,7 +39,7 @@ export function assignRanks(previous: readonly string[], ready: readonly string[
   return { members, reason: [count, changes.join('; ')].filter((text) => text !== '').join(': ') };
 }
 
-/** By code unit, as rendezvous.ts sorts: the same on every machine, whatever its language. */
+/** By code unit: the same order on every machine, whatever its language. */
 function compareIds(a: string, b: string): number {
   return a < b ? -1 : Number(a > b);
 }

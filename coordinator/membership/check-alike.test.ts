@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { checkAlike } from './check-alike.ts';
-import { ScriptedRoom } from '../testing/scripted-handle.fixture.ts';
+import { ScriptedRoster } from '../testing/scripted-handle.fixture.ts';
 import { MIXTURE_HASH } from '../testing/small-run.fixture.ts';
 
 describe('workers of one run', () => {
   test('must have the same mixture and engine; who has not is named', () => {
-    const room = new ScriptedRoom(new ManualClock());
+    const room = new ScriptedRoster(new ManualClock());
     room.ready('a');
     const members = () => room.roster.ready;
     checkAlike(members(), MIXTURE_HASH);

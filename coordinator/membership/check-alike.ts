@@ -1,4 +1,4 @@
-/** Whether workers are alike: with another engine or mixture among them the bits would not be those of any number of workers. */
+/** Checks that workers are alike: with another engine or mixture among them, the bits would depend on the assignment of lanes. */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { MessageOf } from '../../shared/protocol/messages.ts';
@@ -11,7 +11,7 @@ interface Described {
   readonly facts: Facts;
 }
 
-/** In what a worker differs; undefined: in nothing. MIXTURE_MISMATCH or STATE_DIVERGED (engines), naming the worker and both values. */
+/** The difference of a worker as MIXTURE_MISMATCH or STATE_DIVERGED (engines), with both values; undefined where there is none. */
 export function differenceOf(worker: WorkerHandle, found: Facts, expected: Facts): TrainerError | undefined {
   const sentence = (what: string, key: keyof Facts): string =>
     `${worker.toString()}: expected ${what} ${expected[key]}, got ${found[key]}; all workers of a run must be alike`;
@@ -22,7 +22,7 @@ export function differenceOf(worker: WorkerHandle, found: Facts, expected: Facts
   return undefined;
 }
 
-/** @throws MIXTURE_MISMATCH, STATE_DIVERGED (engines) where a member differs from this mixture or the first member's engine */
+/** @throws MIXTURE_MISMATCH, STATE_DIVERGED (engines) where a member differs from this mixture, or from the first member's engine */
 export function checkAlike(members: readonly Described[], mixtureHash: string): void {
   const { engineFingerprint } = members[0]!.facts;
   for (const { worker, facts } of members) {
@@ -31,8 +31,8 @@ export function checkAlike(members: readonly Described[], mixtureHash: string): 
   }
 }
 
-/** Another engine than before goes on from the same numbers, but not with the same bits: that must not go unsaid. */
-export function tellOtherEngine(log: Logger, before: string | undefined, found: string): void {
+/** Another engine continues from the same state, but not with the same bits: the log must say so. */
+export function logOtherEngine(log: Logger, before: string | undefined, found: string): void {
   if (before === undefined || before === found) return;
   const reason = 'from here on the bits are not those of the run that did not stop';
   log.warn({ reason, expected: before, found }, 'engine changed');

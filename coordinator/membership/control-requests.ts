@@ -1,6 +1,6 @@
 /**
- * Plain HTTP on the control port: JSON in, JSON out, one route each. Whoever asks has shown the token of the run already.
- * A failure is answered as `{ code, message }` with status 400 (the request), 404 (no such route), 409 (not now) or 500.
+ * Plain HTTP on the control port: JSON in, JSON out, one handler for each route. The listener has checked the token of the run.
+ * A failure is answered with `{ code, message }` and status 400 (the request), 404 (no such route), 409 (not now) or 500.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { toErrorRecord, toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
@@ -14,10 +14,10 @@ export interface RouteRequest {
   readonly body: unknown;
 }
 
-/** `METHOD /path` → what answers it, at once or later. */
+/** `METHOD /path` → its handler. */
 export type Routes = Readonly<Record<string, (request: RouteRequest) => unknown>>;
 
-/** Answers a request by its route. Never rejects. */
+/** Answers a request with the handler of its route. Never rejects. */
 export async function answerRequest(routes: Routes, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const [path, query] = (request.url ?? '/').split('?', 2);
   const name = `${request.method ?? ''} ${path ?? ''}`;

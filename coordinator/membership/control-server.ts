@@ -1,6 +1,7 @@
 /**
- * The coordinator's side of the control sockets: from connections to events in a mailbox, in the order they came.
- * A connection is nobody until it has said a valid `join`; what breaks a rule is closed with its code and logged, and harms no one else.
+ * The coordinator's side of the control sockets: turns connections and messages into events in a mailbox, in their order.
+ * A connection becomes a worker with its first valid `join`. A connection that breaks a rule is closed with its code and logged; it harms no
+ * other worker.
  */
 import { waitAtMost } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
@@ -18,24 +19,21 @@ import { RefusalLog } from '../../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
+import { PauseDetector, TICK_MS } from './tick.ts';
 import { WorkerHandle } from './worker-handle.ts';
 
-/** Events of all workers that may wait for the coordinator's loop. */
+/** Bound of the events of all workers that wait for the coordinator's loop; ends of workers come on top. */
 const MAILBOX_CAPACITY = 65_536;
-/** Sockets that have not shown the token: as many as there may be workers, and so many at least. */
+/** Bound of the sockets that have not shown the token: `maxWorkers`, or this if it is more. */
 const LEAST_UNAUTHENTICATED = 64;
 /** A connection that has not joined by then is closed, ms. */
 const JOIN_DEADLINE_MS = 10_000;
 /** Time for the workers to leave after `finish`, ms. */
 const FINISH_DEADLINE_MS = 10_000;
-/** How often silence is looked for, ms. */
-const WATCH_MS = 250;
-/** Every heartbeat is answered by these bytes. */
+/** The answer to every heartbeat. */
 const HEARTBEAT = encodeMessage({ kind: 'heartbeat' } satisfies CoordinatorMessage);
-/** A look that comes so much too late says that this process itself stood still: then nobody is blamed for silence, ms. */
-const OWN_PAUSE_MS = 1_000;
 
-/** Messages that the loop handles; joins and heartbeats end here. */
+/** Messages for the loop; joins and heartbeats are handled here. */
 export type WorkerEventMessage = Exclude<WorkerMessage, { kind: 'join' | 'heartbeat' }>;
 
 export type ControlEvent =
@@ -49,13 +47,13 @@ export interface ControlServerInit {
   readonly log: Logger;
   readonly host: string;
   readonly token: string;
-  /** So many workers may train; when a coordinator has begun anew, all of them dial at the same time. */
+  /** Workers that may train. After a restart of the coordinator all of them dial at the same time. */
   readonly maxWorkers: number;
-  /** A worker silent for so long is lost, ms. */
+  /** A worker that is silent for this long is lost, ms. */
   readonly silenceMs: number;
-  /** Plain HTTP requests that are answered on the same port. */
+  /** Plain HTTP requests on the same port. */
   readonly routes: Routes;
-  /** A worker was dropped because it did not answer. */
+  /** Called when a worker is dropped because it does not answer. */
   readonly onHung?: ((workerId: string) => void) | undefined;
 }
 
@@ -71,7 +69,7 @@ export class ControlServer {
     this.events = new Mailbox(MAILBOX_CAPACITY, init.clock);
   }
 
-  /** @param port 0 takes a free one @returns the URL that workers dial @throws PORT_IN_USE */
+  /** @param port 0: a free one @returns the URL that workers dial @throws PORT_IN_USE */
   async listen(port: number): Promise<string> {
     const { transport, host, token, log, clock, routes, maxWorkers } = this.#init;
     const refusals = new RefusalLog(log, clock);
@@ -84,16 +82,16 @@ export class ControlServer {
       onRefused: (refusal) => refusals.refused(refusal),
       onRequest: (request, response) => void answerRequest(routes, request, response),
     });
-    void this.#watch();
+    void this.#dropSilentWorkers();
     return this.#listener.url;
   }
 
-  /** Workers whose sockets live, in the order of their ids. */
+  /** Workers with open sockets, in the order of their ids. */
   workers(): WorkerHandle[] {
     return [...this.#workers.values()].sort((a, b) => (a.workerId < b.workerId ? -1 : 1));
   }
 
-  /** Tells every worker to leave, waits for them a while, and closes what is left. */
+  /** Sends `finish` to every worker, waits until they have left, and closes the sockets that are left. */
   async dismiss(reason: string): Promise<void> {
     const workers = this.workers();
     for (const worker of workers) worker.send({ kind: 'finish', reason });
@@ -101,26 +99,26 @@ export class ControlServer {
     for (const worker of this.workers()) worker.close(reason);
   }
 
-  /** Ends all connections. @param mayComeBack workers are to dial again: another coordinator of the run takes over */
+  /** Closes all connections. @param mayComeBack workers are to dial again: another coordinator of the run takes over */
   async close(mayComeBack = false): Promise<void> {
     this.#closing.abort();
-    if (mayComeBack) for (const worker of this.workers()) worker.drop('CONNECTION_LOST', 'the coordinator begins anew');
+    if (mayComeBack)
+      for (const worker of this.workers()) worker.drop('CONNECTION_LOST', 'the coordinator starts again');
     await this.#listener?.close();
   }
 
-  /** Drops workers that are silent, unless it is this process that stood still. */
-  async #watch(): Promise<void> {
+  /** Drops silent workers, unless this process itself stood still. */
+  async #dropSilentWorkers(): Promise<void> {
     const { clock, silenceMs } = this.#init;
-    for (let lookedMs = clock.monotonicMs(); ;) {
+    const pauses = new PauseDetector(clock.monotonicMs());
+    for (;;) {
       try {
-        await clock.sleep(WATCH_MS, this.#closing.signal);
+        await clock.sleep(TICK_MS, this.#closing.signal);
       } catch {
         return; // closed
       }
       const nowMs = clock.monotonicMs();
-      const stoodStill = nowMs - lookedMs > WATCH_MS + OWN_PAUSE_MS;
-      lookedMs = nowMs;
-      if (stoodStill) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
+      if (pauses.hasPaused(nowMs)) for (const worker of this.#workers.values()) worker.lastHeardMs = nowMs;
       for (const worker of this.workers()) {
         const silentMs = Math.round(nowMs - worker.lastHeardMs);
         if (silentMs > silenceMs)
@@ -180,10 +178,10 @@ export class ControlServer {
       );
     if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
     const before = this.#workers.get(message.workerId);
-    // The same process with a new socket, or a second one with the same id: the newest counts.
+    // A new socket of the same process, or a second process with the same id: the newest counts.
     before?.drop(
       before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
-      `a worker with the id ${message.workerId} has joined anew; give each worker its own --id`,
+      `another worker with the id ${message.workerId} has joined; give each worker its own --id`,
     );
     const { clock, log, onHung } = this.#init;
     const worker: WorkerHandle = new WorkerHandle(message, {
@@ -204,12 +202,12 @@ export class ControlServer {
     if (message.kind === 'join')
       throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} joined twice on one socket`);
     if (message.kind === 'heartbeat') {
-      worker.beat(message);
+      worker.receiveHeartbeat(message);
       worker.sendParts([HEARTBEAT]);
     } else if (!this.events.put({ kind: 'message', worker, message })) throw overflow(worker.workerId);
   }
 
-  /** Once for each worker. */
+  /** Has an effect once for each worker. */
   #lose(worker: WorkerHandle, error: TrainerError): void {
     if (this.#workers.get(worker.workerId) !== worker) return;
     this.#workers.delete(worker.workerId);

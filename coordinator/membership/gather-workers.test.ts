@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { gatherWorkers, type GatherInit } from './gather-workers.ts';
 import { ManualClock, rest } from '../../shared/manual-clock.fixture.ts';
-import { readyMessage, ScriptedRoom, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
+import { readyMessage, ScriptedRoster, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 
 /** A rendezvous that is under way; where the test does not say otherwise, of a run that begins. */
 function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Partial<GatherInit> = {}) {
   const clock = new ManualClock();
-  const room = new ScriptedRoom(clock);
+  const room = new ScriptedRoster(clock);
   const reasons: string[] = [];
   const stop = new AbortController();
   const asked: { stopReason?: string; workerFailure?: string } = {};

@@ -1,4 +1,4 @@
-/** The rendezvous at work: hears who joins and who is ready, and asks the pure rule (rendezvous.ts) after each event. */
+/** Runs the rendezvous rule (rendezvous.ts) on every worker event until a generation can form. */
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -6,9 +6,9 @@ import { assignRanks } from './assign-ranks.ts';
 import type { ControlServer } from './control-server.ts';
 import { decideRendezvous, type Candidate } from './rendezvous.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
+import { TICK_MS } from './tick.ts';
 
-const TICK_MS = 200;
-/** Workers that held the state are waited for so long after a coordinator has begun, or everybody was lost, ms. */
+/** Time for workers that held the state to come back, after the coordinator has started or all workers were lost, ms. */
 const AWAIT_MS = 5_000;
 
 export interface GatherInit {
@@ -16,21 +16,21 @@ export interface GatherInit {
   readonly roster: Roster;
   readonly server: ControlServer;
   readonly clock: Clock;
-  /** Ids in rank order of the generation before, of this epoch or the one before; undefined where nobody has trained. */
+  /** Ids in rank order of the last generation, of this epoch or the one before; undefined where no worker has trained. */
   readonly before: readonly string[] | undefined;
-  /** They are to be waited for: this coordinator does not know yet who is left of them. */
+  /** Wait for them: this coordinator does not know yet which of them are left. */
   readonly awaitsThem: boolean;
-  /** Whether the process of one of them is known to have ended: nobody waits for what it held. */
+  /** Whether the process of one of them is known to have ended: its state is gone. */
   readonly hasEnded: (workerId: string) => boolean;
-  /** Whether a state with so many updates behind it is that of the run as far as it is committed, or further. */
+  /** Whether `heldStep` has the committed state, or a later one. */
   readonly isHolder: (heldStep: number) => boolean;
   /** The state of the committed step is in no checkpoint. */
   readonly needsHolder: boolean;
-  /** What is being waited for. */
+  /** Called with what the run waits for. */
   readonly explain: (reason: string) => void;
-  /** Why the run is to stop, once it is. */
+  /** Why the run is to stop; undefined while it is not. */
   readonly stopReason: () => string | undefined;
-  /** Which worker process of this host was given up, once one was. */
+  /** Why the first worker process of this host was not restarted; undefined while all run. */
   readonly workerFailure: () => string | undefined;
   readonly signal: AbortSignal;
 }
@@ -39,10 +39,10 @@ export type Gathered =
   /** In rank order. */
   | { readonly kind: 'members'; readonly members: readonly ReadyWorker[] }
   | { readonly kind: 'stopped' }
-  /** Nobody holds the state: the run must go on from a checkpoint. */
+  /** No worker holds the state: the run must continue from an earlier one. */
   | { readonly kind: 'rewind'; readonly reason: string };
 
-/** @throws RENDEZVOUS_TIMEOUT, WORKER_LOST where workers that this host started were given up, ABORTED */
+/** @throws RENDEZVOUS_TIMEOUT; WORKER_LOST where a worker process of this host is not restarted and too few are left; ABORTED */
 export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
   const { config, roster, server, clock, before, explain, stopReason, workerFailure, signal } = init;
   const { minWorkers, startWorkers = minWorkers, maxWorkers, rendezvousTimeoutMs } = config.cluster;
@@ -55,15 +55,15 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
   };
   const startedMs = clock.monotonicMs();
   for (;;) {
-    // Whoever is there is enough to save what was trained.
+    // One worker is enough to save the state.
     const isStopping = stopReason() !== undefined;
     if (isStopping && (isStart || roster.ready.length + roster.preparing.length === 0)) return { kind: 'stopped' };
     const needed = isStopping ? 1 : isStart ? startWorkers : minWorkers;
     const candidates = candidatesOf(roster, init.isHolder);
-    const holderIsThere = candidates.some(({ isHolder }) => isHolder);
-    // Survivors need not wait for the others; where nobody is left who holds the state, somebody may come back who does.
+    const hasHolder = candidates.some(({ isHolder }) => isHolder);
+    // With a holder, survivors need not wait for the others. Without one, a worker that holds the state may come back.
     const mayComeBack = (before ?? []).filter((id) => !init.hasEnded(id));
-    const awaited = init.awaitsThem || (init.needsHolder && !holderIsThere) ? mayComeBack : [];
+    const awaited = init.awaitsThem || (init.needsHolder && !hasHolder) ? mayComeBack : [];
     const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, { ...options, needed, awaited });
     explain(decision.reason);
     const failure = workerFailure();
@@ -76,7 +76,7 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
       const { members } = assignRanks(before ?? [], [...ready.keys()], maxWorkers ?? config.training.numLanes);
       return { kind: 'members', members: members.map((id) => ready.get(id)!) };
     }
-    // What came together is decided on together.
+    // Decide once for all events that came together.
     do {
       const event = await server.events.next(TICK_MS, signal);
       if (event !== undefined) roster.handle(event);

@@ -1,34 +1,34 @@
 /**
- * Whether the workers at hand may form a generation: a pure decision with the sentence that explains it (as torchft's quorum_compute).
- * The sentence is logged only when it changes.
+ * Decides whether the present workers may form a generation. Pure: returns the decision and the sentence that explains it (as torchft's
+ * quorum_compute). The sentence is logged when it changes.
  */
 
 import { listNames } from '../../shared/list-names.ts';
 
-/** A worker as the rendezvous sees it. `ready` means: engine up, nothing of a generation under way. */
+/** A worker, as far as the rendezvous is concerned. `ready`: its engine is up, and it works in no generation. */
 export interface Candidate {
   readonly workerId: string;
   readonly host: string;
   readonly state: 'joined' | 'ready';
-  /** It holds the state of the run as far as it is committed, or further. */
+  /** It holds the committed state, or a later one. */
   readonly isHolder: boolean;
 }
 
 export interface RendezvousOptions {
   /** Workers that must be ready. */
   readonly needed: number;
-  /** Nobody has trained yet: those who are getting ready are waited for. */
+  /** No worker has trained yet: wait for those that are getting ready. */
   readonly isStart: boolean;
-  /** Only workers hold the state that the run goes on from; without one it must go back to a checkpoint. */
+  /** The committed state is in no checkpoint: without a worker that holds it the run must go back. */
   readonly needsHolder: boolean;
-  /** Workers that may come back, and how long they are waited for. */
+  /** Workers that may come back, and the longest wait for them. */
   readonly awaited: readonly string[];
   readonly awaitMs: number;
   readonly timeoutMs: number;
 }
 
 export interface RendezvousDecision {
-  /** `rewind`: nobody holds the state any more. */
+  /** `rewind`: no worker holds the committed state. */
   readonly kind: 'wait' | 'fail' | 'form' | 'rewind';
   readonly reason: string;
 }

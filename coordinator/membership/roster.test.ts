@@ -4,10 +4,16 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { HeldState } from '../../shared/protocol/messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { type RosterInit, Strikes } from './roster.ts';
-import { EPOCH, readyMessage, RUN_ID, ScriptedRoom, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
+import {
+  EPOCH,
+  readyMessage,
+  RUN_ID,
+  ScriptedRoster,
+  type ScriptedHandle,
+} from '../testing/scripted-handle.fixture.ts';
 
-const room = (init: Partial<RosterInit> = {}): ScriptedRoom => new ScriptedRoom(new ManualClock(), init);
-const heldStep = ({ roster }: ScriptedRoom, { handle }: ScriptedHandle): number | null | undefined =>
+const room = (init: Partial<RosterInit> = {}): ScriptedRoster => new ScriptedRoster(new ManualClock(), init);
+const heldStep = ({ roster }: ScriptedRoster, { handle }: ScriptedHandle): number | null | undefined =>
   roster.of(handle)?.heldStep;
 
 describe('roster', () => {
@@ -48,7 +54,7 @@ describe('roster', () => {
       assert.equal(heldStep(scripted, scripted.ready('a', held)), expected);
     });
 
-  test('what a worker holds is told by the generation, not by the worker, from then on', () => {
+  test('once a worker is ready, the generation sets the step it holds, not the worker', () => {
     const scripted = room();
     const [a, b] = [scripted.ready('a'), scripted.ready('b', { step: 3 })];
     scripted.roster.setHeldStep(a.handle, 6);
@@ -72,7 +78,7 @@ describe('roster', () => {
     assert.equal(heldStep(scripted, scripted.ready('b', { step: 5 })), 5, 'others are not meant');
   });
 
-  test('a report that no generation waits for is handed on; other answers of a generation that is over are not', () => {
+  test('a report of a generation that has ended is passed on; its other answers are not', () => {
     const scripted = room();
     const worker = scripted.ready('a', { step: 5 });
     const report = { kind: 'report' as const, epoch: 3, generation: 2, step: 5, gradDigest: 1, gradSumOfSquares: 1 };
@@ -85,7 +91,7 @@ describe('roster', () => {
     assert.equal(worker.isClosed(), false);
   });
 
-  test('a worker that cannot get ready is sent away, and what it said is kept for the one who waits', async () => {
+  test('a worker that cannot get ready is dropped, and its error is kept for the message of the rendezvous', async () => {
     const scripted = room();
     const worker = scripted.join('a');
     const error = { code: 'ENGINE_UNAVAILABLE', message: 'no GPU' };
@@ -96,7 +102,7 @@ describe('roster', () => {
     assert.equal(scripted.roster.lastFailure, '; worker a (pid 1 on h) said ENGINE_UNAVAILABLE: no GPU');
   });
 
-  test('a worker that gets ready again is not sent away for a failure of an earlier generation', () => {
+  test('a worker that gets ready again is not dropped for a failure of an earlier generation', () => {
     const late: unknown[] = [];
     const scripted = room({ onLateSaved: (worker, message) => late.push([worker.workerId, message.generation]) });
     const worker = scripted.join('a');
@@ -114,7 +120,7 @@ describe('roster', () => {
     ]);
   });
 
-  test('who is lost is not there any more, ready or not, and that is logged once', () => {
+  test('a lost worker is removed, ready or not, and that is logged once', () => {
     const scripted = room();
     const [a, b] = [scripted.ready('a'), scripted.join('b')];
     for (const worker of [a, b, a]) {
@@ -144,7 +150,7 @@ describe('roster', () => {
     assert.equal(scripted.join('b').isClosed(), false);
   });
 
-  test('waiting are those who are ready and no members', () => {
+  test('waiting are the ready workers that are no members', () => {
     const scripted = room();
     const [a, b] = [scripted.ready('a'), scripted.ready('b')];
     scripted.join('c');
@@ -154,9 +160,9 @@ describe('roster', () => {
     );
   });
 
-  test('who is left out stays connected, and is a candidate again after 30 s', async () => {
+  test('a worker that is left out stays connected, and is a candidate again after 30 s', async () => {
     const clock = new ManualClock();
-    const scripted = new ScriptedRoom(clock);
+    const scripted = new ScriptedRoster(clock);
     const [a, b] = [scripted.ready('a'), scripted.ready('b')];
     scripted.roster.leaveOut('b', 'its links break');
     const ids = (): string[] => scripted.roster.ready.map(({ worker }) => worker.workerId);
@@ -168,9 +174,8 @@ describe('roster', () => {
   });
 });
 
-// FOLDED strikes.test.ts
 describe('strikes', () => {
-  test('three failures in one step exclude a worker, and the reason says what the last one was', () => {
+  test('three failures in one step exclude a worker, and the reason names the last one', () => {
     const strikes = new Strikes();
     assert.equal(strikes.add('a', 5, 'first'), undefined);
     assert.equal(strikes.add('a', 5, 'second'), undefined);
@@ -179,13 +184,13 @@ describe('strikes', () => {
     assert.equal(strikes.reason('a'), 'a has failed 3 times in step 5, last: third');
   });
 
-  test('failures in different steps do not add up: each step begins anew', () => {
+  test('failures in different steps do not add up: each step starts anew', () => {
     const strikes = new Strikes();
     for (const step of [5, 5, 6, 6, 5, 7, 8]) assert.equal(strikes.add('a', step, 'x'), undefined);
     assert.equal(strikes.reason('a'), undefined);
   });
 
-  test('workers are counted each for itself', () => {
+  test('each worker has a count of its own', () => {
     const strikes = new Strikes();
     for (const workerId of ['a', 'b', 'a', 'b']) assert.equal(strikes.add(workerId, 5, 'x'), undefined);
     assert.match(strikes.add('b', 5, 'x') ?? '', /^b has failed 3 times/u);

@@ -1,6 +1,6 @@
 /**
- * Who is there: every worker of this epoch from its `join` on, whether it is ready, which state it holds, and how often it has failed.
- * A state counts only where it is known to be the run's: got in this epoch, or in one that this one goes on from.
+ * The workers of an epoch, from their `join` on: which are ready, the step that each holds, and how often each has failed.
+ * A held state counts only if it belongs to the run: the worker got it in this epoch, or in one that this epoch continues.
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -10,15 +10,16 @@ import type { StepReport, FailedMessage, SavedMessage, ReadyMessage } from '../.
 import { differenceOf } from './check-alike.ts';
 import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
+import { MAX_IN_A_ROW, StepStreak } from './step-streak.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
-/** Who is left out comes back after so long, ms. */
+/** A worker that is left out may take part again after this time, ms. */
 const LEFT_OUT_MS = 30_000;
 
 export interface ReadyWorker {
   readonly worker: WorkerHandle;
   readonly facts: ReadyMessage;
-  /** Updates behind the state it holds; null: it holds none that counts. */
+  /** The step whose state it holds; null: none that counts. */
   readonly heldStep: number | null;
 }
 
@@ -26,18 +27,18 @@ export interface RosterInit {
   readonly config: RunConfig;
   readonly runId: string;
   readonly epoch: number;
-  /** The first epoch whose states count: all since then have gone on from what workers held. */
+  /** The first epoch whose states count: every epoch since then continued from the states of workers. */
   readonly heldSince: number;
-  /** Workers whose state does not count from the start, by the journal. */
+  /** Ids of workers whose state does not count, from the journal. */
   readonly distrusted: Iterable<string>;
   readonly journal: Pick<Journal, 'append'>;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly committedStep: () => number;
-  /** A report of a generation that is over. */
+  /** Called with a report of a generation that has ended. */
   readonly onLateReport: (worker: WorkerHandle, report: StepReport) => void;
-  /** What became of the shards of a checkpoint that a generation which is over was asked for. */
+  /** Called with the answer to a `save` of a generation that has ended. */
   readonly onLateSaved: (worker: WorkerHandle, message: SavedMessage | FailedMessage) => void;
 }
 
@@ -45,13 +46,13 @@ export class Roster {
   readonly #init: RosterInit;
   readonly #preparing = new Set<WorkerHandle>();
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
-  /** Workers whose state differs from the others' until it is replaced. */
+  /** Ids of workers whose state does not count until it is replaced. */
   readonly #distrusted: Set<string>;
-  /** Worker ids, and until when they take no part, ms of the clock. */
+  /** Worker id → clock time until which it takes no part, ms. */
   readonly #leftOut = new Map<string, number>();
   readonly #strikes = new Strikes();
   #lastFailure = '';
-  /** Of those that train. */
+  /** Of the members that train. */
   #engineFingerprint: string | undefined;
 
   constructor(init: RosterInit) {
@@ -63,17 +64,17 @@ export class Roster {
     return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
-  /** Those who are excluded, or left out for a while, are not among them. */
+  /** Without workers that are excluded, or left out for a while. */
   get ready(): readonly ReadyWorker[] {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
 
-  /** What the last worker that could not get ready said; '' where none did. */
+  /** The error of the last worker that could not get ready; '' where there is none. */
   get lastFailure(): string {
     return this.#lastFailure;
   }
 
-  /** Why a worker is not admitted any more; undefined where it is. */
+  /** Why a worker is excluded; undefined where it is admitted. */
   excludedBecause(workerId: string): string | undefined {
     return this.#strikes.reason(workerId);
   }
@@ -93,7 +94,7 @@ export class Roster {
     const { worker } = event;
     switch (event.kind) {
       case 'joined':
-        this.#welcome(worker);
+        this.#admit(worker);
         break;
       case 'lost':
         this.#remove(worker, event.error.message);
@@ -103,22 +104,22 @@ export class Roster {
     }
   }
 
-  /** What a worker holds from now on; nothing that counts where it is distrusted. */
+  /** Sets the step whose state a worker holds. The state of a distrusted worker does not count. */
   setHeldStep(worker: WorkerHandle, step: number | null): void {
     const known = this.#ready.get(worker);
     if (known === undefined) return;
     this.#ready.set(worker, { ...known, heldStep: this.#distrusted.has(worker.workerId) ? null : step });
   }
 
-  /** A generation has put the state of this step in place, the same on all its members. */
+  /** A new generation has given the worker the state of this step, the same on all its members. */
   trustNewState(worker: WorkerHandle, step: number): void {
     this.#distrusted.delete(worker.workerId);
     this.setHeldStep(worker, step);
   }
 
   /**
-   * Their states differ from that of the others, or from each other: they do not count until replaced.
-   * @param goodUntil the last step of their generation that has no wrong gradient of theirs, where there is such a one
+   * The states of these workers differ from the others', or from each other: they do not count until they are replaced.
+   * @param goodUntil the last step of their generation without a wrong gradient of theirs; left out where they put none into any step
    * @throws DISK_FULL, PATH_UNUSABLE
    */
   async distrust(workerIds: readonly string[], goodUntil?: number): Promise<void> {
@@ -130,14 +131,14 @@ export class Roster {
     await journal.append({ kind: 'states-distrusted', epoch, workerIds: [...workerIds], ...spoilt });
   }
 
-  /** It stays connected, and takes no part for a while. */
+  /** The worker stays connected and takes no part for a while. */
   leaveOut(workerId: string, reason: string): void {
     const { clock, log } = this.#init;
     this.#leftOut.set(workerId, clock.monotonicMs() + LEFT_OUT_MS);
     log.warn({ workerId, forMs: LEFT_OUT_MS, reason }, 'worker left out');
   }
 
-  /** A member failed, or was lost, in this step. Three times in the same one, and it is not admitted any more. */
+  /** A member failed, or was lost, in this step. MAX_IN_A_ROW failures in one step exclude it. */
   strike(worker: WorkerHandle, step: number, reason: string): void {
     const excluded = this.#strikes.add(worker.workerId, step, reason);
     if (excluded === undefined) return;
@@ -147,7 +148,7 @@ export class Roster {
 
   #takesPart({ workerId, isGone }: WorkerHandle): boolean {
     const untilMs = this.#leftOut.get(workerId);
-    if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // that it is gone may be heard later
+    if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // its `lost` event may still wait
     return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
   }
 
@@ -172,7 +173,7 @@ export class Roster {
     }
   }
 
-  #welcome(worker: WorkerHandle): void {
+  #admit(worker: WorkerHandle): void {
     const { config, runId, epoch, mixture, log, committedStep } = this.#init;
     const { workerId, host, pid } = worker;
     const excluded = this.#strikes.reason(workerId);
@@ -209,19 +210,19 @@ export class Roster {
         log.warn({ workerId, reason }, 'engine not as it could be');
   }
 
-  /** From then on nobody is admitted who has another one. */
+  /** From now on workers with another engine are refused. */
   setEngine(fingerprint: string): void {
     this.#engineFingerprint = fingerprint;
   }
 
-  /** In what a worker differs from those that train; undefined where in nothing, or nobody has trained. */
+  /** How a worker differs from the members; undefined where it does not, or no worker has trained. */
   #differenceOf(worker: WorkerHandle, facts: ReadyMessage): string | undefined {
     const engineFingerprint = this.#engineFingerprint;
-    if (engineFingerprint === undefined) return undefined; // who is there at the start is compared when the first generation is formed
+    if (engineFingerprint === undefined) return undefined; // the first members are compared when their generation is formed
     return differenceOf(worker, facts, { engineFingerprint, mixtureHash: this.#init.mixture.hash })?.message;
   }
 
-  /** Of no generation yet: it could not get ready. */
+  /** A failure outside a generation: the worker could not get ready, or could not write its shards. */
   #receiveFailure(worker: WorkerHandle, failed: FailedMessage): void {
     const { epoch, generation, error } = failed;
     const isGettingReady = this.#preparing.has(worker) && epoch === this.#init.epoch && generation === 0;
@@ -241,37 +242,24 @@ export class Roster {
   }
 }
 
-// FOLDED roster.ts
-/** Which workers fail again and again at the same point: pure but for the counts. */
-
-/** Failures in the same step after which a worker is not admitted any more. */
-const MOST_STRIKES = 3;
-
-interface Record {
-  readonly step: number;
-  readonly count: number;
-  readonly reason: string;
-}
-
+/** Excludes workers that fail again and again in one step. Pure, except for its counts. */
 export class Strikes {
-  readonly #records = new Map<string, Record>();
+  readonly #records = new Map<
+    string,
+    { readonly streak: StepStreak; readonly step: number; count: number; reason: string }
+  >();
 
-  /**
-   * Counts a failure; one in another step begins anew.
-   * @param step the step that was under way
-   * @returns why the worker is excluded, with the last one it can have
-   */
+  /** Counts a failure in this step. @returns why the worker is excluded, once it is */
   add(workerId: string, step: number, reason: string): string | undefined {
-    const before = this.#records.get(workerId);
-    const count = before?.step === step ? before.count + 1 : 1;
-    this.#records.set(workerId, { step, count, reason });
+    const streak = this.#records.get(workerId)?.streak ?? new StepStreak();
+    this.#records.set(workerId, { streak, step, count: streak.add(step), reason });
     return this.reason(workerId);
   }
 
-  /** Why a worker is not admitted; undefined where it is. */
+  /** Why a worker is excluded; undefined where it is not. */
   reason(workerId: string): string | undefined {
     const record = this.#records.get(workerId);
-    if (record === undefined || record.count < MOST_STRIKES) return undefined;
+    if (record === undefined || record.count < MAX_IN_A_ROW) return undefined;
     return `${workerId} has failed ${record.count} times in step ${record.step}, last: ${record.reason}`;
   }
 }

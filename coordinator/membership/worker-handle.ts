@@ -1,4 +1,4 @@
-/** A worker that has joined, as the coordinator sees it: who it is, what its heartbeats say, and the way to it. */
+/** A worker that has joined: its identity, the figures of its heartbeats, and its connection. */
 import { toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { encodeMessage, encodeEach } from '../../shared/protocol/codec.ts';
@@ -11,7 +11,7 @@ import type {
 } from '../../shared/protocol/messages.ts';
 import type { Connection } from '../../shared/transport/transport.ts';
 
-/** A stall that lasts is logged again after this time, ms. */
+/** A wait for a source is logged again after this time, ms. */
 const REPEAT_MS = 10_000;
 
 type JoinMessage = MessageOf<'join'>;
@@ -20,13 +20,13 @@ interface WorkerHandleInit {
   readonly connection: Connection;
   readonly nowMs: number;
   readonly log: Logger;
-  /** It is no worker of this run from now on. */
+  /** Called when it is removed from the run. */
   readonly onDrop: (error: TrainerError) => void;
-  /** It does not answer. */
+  /** Called when it is dropped because it does not answer. */
   readonly onHung: () => void;
 }
 
-/** As long as its socket lives. */
+/** Lives as long as its socket. */
 export class WorkerHandle {
   readonly workerId: string;
   readonly host: string;
@@ -36,26 +36,25 @@ export class WorkerHandle {
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
   readonly #onHung: () => void;
-  /** Its socket has closed, or it was dropped; the event that says so may still wait. */
+  /** Its socket has closed, or it was dropped; its `lost` event may still wait. */
   isGone = false;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
   beatMs: number;
-  /** Clock time when its progress counter moved last, by its heartbeats, ms. */
+  /** Clock time of the first heartbeat with the current progress counter, ms. */
   progressMs: number;
-  /** Of the time since then it has waited for its source of data, ms. */
+  /** Part of the time since then in which it waited for its source of data, ms. */
   stalledMs = 0;
   #progress = -1;
   phase: WorkerPhase = 'starting';
   /** The most memory its process has reported, B. */
   mostResidentBytes = 0;
-  /** Updates it has applied, by its last heartbeat. */
+  /** Updates it has applied, as of its last heartbeat. */
   step = 0;
-  /** It waits for its source of data, by its last heartbeat. */
+  /** Its wait for a source of data, as of its last heartbeat. */
   stall: WorkerStall | undefined;
 
-  /** Tells that it waits for its source, and that it goes on. */
   readonly stallLog: StallLog;
 
   constructor(join: JoinMessage, { connection, nowMs, log, onDrop, onHung }: WorkerHandleInit) {
@@ -73,12 +72,12 @@ export class WorkerHandle {
     this.stallLog = new StallLog(log, join.workerId);
   }
 
-  /** Queues a message. A failure to send closes the socket, which the loop sees as `lost`. */
+  /** Queues a message. A failure to send closes the socket; the loop gets `lost`. */
   send(message: CoordinatorMessage): void {
     this.sendParts([encodeMessage(message)]);
   }
 
-  /** Queues an encoded message, the parts put together. */
+  /** Queues an encoded message, given in parts. */
   sendParts(parts: readonly Uint8Array[]): void {
     this.#connection.send(parts).catch((error: unknown) => {
       const { code, message: reason } = toTrainerError(error);
@@ -86,8 +85,8 @@ export class WorkerHandle {
     });
   }
 
-  /** Takes what a heartbeat says. */
-  beat({ progress, phase, residentBytes = 0, step, stall }: MessageOf<'heartbeat', WorkerMessage>): void {
+  /** Records the figures of a heartbeat. */
+  receiveHeartbeat({ progress, phase, residentBytes = 0, step, stall }: MessageOf<'heartbeat', WorkerMessage>): void {
     const sinceMs = this.lastHeardMs - this.beatMs;
     this.beatMs = this.lastHeardMs;
     if (progress !== this.#progress) {
@@ -99,24 +98,24 @@ export class WorkerHandle {
     this.mostResidentBytes = Math.max(this.mostResidentBytes, residentBytes);
     this.step = step;
     this.stall = stall;
-    this.stallLog.heard(stall);
+    this.stallLog.update(stall);
   }
 
-  /** Ends the connection in good order. */
+  /** Closes the connection in good order. */
   close(reason: string): void {
     this.#connection.close('NORMAL', reason);
   }
 
   /**
-   * Takes the worker out of the run at once, whether or not its socket answers: the loop sees it as `lost`.
-   * @param code CONNECTION_LOST: it may come back; with any other it ends
+   * Removes the worker from the run at once, whether or not its socket answers; the loop gets `lost`.
+   * @param code CONNECTION_LOST: the worker may come back; with any other code its process ends
    */
   drop(code: ErrorCode, reason: string): void {
     this.#onDrop(new TrainerError('WORKER_LOST', `${this.toString()} was dropped: ${reason}`));
     this.#connection.close(code, reason);
   }
 
-  /** As `drop`, of one that does not answer: its process may have to be ended. */
+  /** Drops a worker that does not answer: its process may have to be killed. */
   dropAsHung(code: ErrorCode, reason: string): void {
     this.drop(code, reason);
     this.#onHung();
@@ -136,11 +135,11 @@ export class WorkerHandle {
   }
 }
 
-/** Logs that a worker waits for its source, on change and every REPEAT_MS, and that it goes on. */
+/** Logs that a worker waits for its source (when the reason changes and every REPEAT_MS), and that the wait is over. */
 export class StallLog {
   readonly #log: Logger;
   readonly #workerId: string;
-  #told: WorkerStall | undefined;
+  #logged: WorkerStall | undefined;
 
   constructor(log: Logger, workerId: string) {
     this.#log = log;
@@ -148,24 +147,21 @@ export class StallLog {
   }
 
   /** @param stall of the last heartbeat */
-  heard(stall: WorkerStall | undefined): void {
+  update(stall: WorkerStall | undefined): void {
     const workerId = this.#workerId;
-    const told = this.#told;
+    const logged = this.#logged;
     if (stall === undefined) {
-      if (told !== undefined) this.#log.info({ workerId, forMs: told.forMs }, 'worker has its source again');
-      this.#told = undefined;
+      if (logged !== undefined) this.#log.info({ workerId, forMs: logged.forMs }, 'worker has its source again');
+      this.#logged = undefined;
       return;
     }
-    if (told?.reason === stall.reason && stall.forMs - told.forMs < REPEAT_MS) return;
-    this.#told = stall;
+    if (logged?.reason === stall.reason && stall.forMs - logged.forMs < REPEAT_MS) return;
+    this.#logged = stall;
     this.#log.warn({ workerId, reason: stall.reason, forMs: stall.forMs }, 'worker waits for its source');
   }
 }
 
-// FOLDED worker-handle.ts
-/** One message to many workers, without encoding for each what is the same for all. */
-
-/** @param own the fields in which the messages differ, one set for each worker */
+/** Sends one message to many workers; its shared part is encoded once. @param own the fields that differ, one set for each worker */
 export function sendEach<K extends CoordinatorMessage['kind'], Own extends keyof MessageOf<K, CoordinatorMessage>>(
   workers: readonly Pick<WorkerHandle, 'sendParts'>[],
   shared: Omit<MessageOf<K, CoordinatorMessage>, Own>,
@@ -174,10 +170,7 @@ export function sendEach<K extends CoordinatorMessage['kind'], Own extends keyof
   for (const [i, parts] of encodeEach(shared, own).entries()) workers[i]!.sendParts(parts);
 }
 
-// FOLDED worker-handle.ts
-/** Workers in the answer to `GET /status`. */
-
-/** @param members of the generation, in rank order */
+/** Workers in the answer to `GET /status`. @param members of the generation, in rank order */
 export function describeWorkers(workers: readonly WorkerHandle[], members: readonly WorkerHandle[]): object[] {
   const ranks = new Map(members.map((worker, rank) => [worker, rank]));
   return workers.map((worker) => {

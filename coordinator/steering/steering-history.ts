@@ -1,6 +1,6 @@
 /**
- * The mixture of a run that is over, from its folder: the last checkpoint says where each task stands, the log what it lost.
- * Assumes that nobody writes the folder meanwhile; one who does makes the losses a step or two newer than the shares.
+ * The mixture report of a run that is not training, from its folder: shares come from the newest checkpoint, losses from the log.
+ * Assumes that no coordinator writes to the folder meanwhile; otherwise the losses may be a step or two newer than the shares.
  */
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
@@ -11,9 +11,9 @@ import { runPaths } from '../run-folder/run-folder.ts';
 import { readCursor } from '../resume/starting-point.ts';
 import { reportMixture, type MixtureReport, type StepLosses } from './steering-report.ts';
 
-/** Read of the log at a time, B. */
+/** Block of the log that is read at a time, B. */
 const BLOCK_BYTES = 1024 * 1024;
-/** Most of the log that is looked through, B: 1,000 steps of 108 tasks are a tenth of it. */
+/** Bound of the part of the log that is searched, B: 1,000 steps of 108 tasks are a tenth of it. */
 const MAX_LOG_BYTES = 128 * 1024 * 1024;
 
 const perTask = z.record(z.string(), z.number());
@@ -33,7 +33,7 @@ export async function readMixtureReport(runFolder: string, last: number): Promis
   if (latest === undefined)
     throw new TrainerError(
       'PATH_UNUSABLE',
-      `${runFolder}: expected a run that trains or a checkpoint, found neither; "exmix status" says how it ended`,
+      `${runFolder}: expected a run that trains, or a checkpoint, found neither; "exmix status" says how the run ended`,
     );
   const run = await readRunRecord(latest.path);
   return reportMixture(
@@ -43,7 +43,7 @@ export async function readMixtureReport(runFolder: string, last: number): Promis
   );
 }
 
-/** The last `count` committed steps of a log up to `step`, by rising number; of a step that was done again, the last time. */
+/** The last `count` committed steps of a log up to `step`, ascending. A step that was trained again counts once, by its last commit. */
 async function readLastSteps(path: string, step: number, count: number): Promise<StepLosses[]> {
   const found = new Map<number, StepLosses>();
   for await (const line of readLinesBackwards(path)) {

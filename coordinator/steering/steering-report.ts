@@ -1,4 +1,4 @@
-/** What the mixture of a run did so far: planned and actual shares, passes, losses; for `exmix mixture show`. Pure. */
+/** The report of `exmix mixture show`: planned and actual shares, passes and losses of all tasks. Pure. */
 import { z } from 'zod';
 import { locateTasks } from '../../mixture/plan/plan-cursor.ts';
 import { rateChangeSchema, type RunCursor } from '../deal/rate-changes.ts';
@@ -16,24 +16,24 @@ export interface StepLosses {
 export const mixtureReportSchema = z.object({
   /** Updates applied. */
   step: z.int(),
-  /** Window of the plan that the next row is in. */
+  /** Window of the next row of the plan. */
   window: z.int(),
-  /** Examples handed out. */
+  /** Examples drawn so far. */
   draws: z.int(),
-  /** Steps over which losses are means; null where no step is known. */
+  /** Steps over which losses are averaged; null where there is none. */
   losses: z.object({ firstStep: z.int(), lastStep: z.int(), numSteps: z.int() }).nullable(),
-  /** Changes of rates, by window; those above `window` are still to come. */
+  /** Changes of rates, by window; those above `window` take effect later. */
   rateChanges: z.array(rateChangeSchema),
   tasks: z.array(
     z.object({
       name: z.string(),
       numExamples: z.int(),
-      /** Share of all draws in the window under way. */
+      /** Share of all draws in the current window. */
       plannedShare: z.number(),
-      /** Share of all draws handed out. */
+      /** Share of all draws so far. */
       actualShare: z.number(),
       draws: z.int(),
-      /** Draws by examples. */
+      /** Draws divided by examples. */
       passes: z.number(),
       /** Mean cross-entropy per target token over the steps of `losses`, nats; null for a task without a target in them. */
       loss: z.number().nullable(),
@@ -46,7 +46,7 @@ export type MixtureReport = z.output<typeof mixtureReportSchema>;
 
 /**
  * @param step updates applied
- * @param cursor where the plan goes on after that step
+ * @param cursor place of the plan after that step
  * @param steps the steps to average losses over, by rising number
  * @throws CHECKPOINT_CORRUPT for a cursor whose parts do not fit together
  */

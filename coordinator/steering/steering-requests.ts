@@ -1,4 +1,4 @@
-/** The HTTP requests that steer a run, as routes of the control port: `GET /mixture?last=100`, `POST /mixture/rates`. */
+/** Routes of the control port that steer a run: `GET /mixture?last=100`, `POST /mixture/rates`. */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Routes } from '../membership/control-requests.ts';
@@ -14,7 +14,7 @@ export function steeringRoutes(steering: () => Steering | undefined): Routes {
     if (found !== undefined) return found;
     throw new TrainerError(
       'RUN_NOT_TRAINING',
-      'the run has no step under way: it still waits for its workers, or it ends; ask again when "exmix status" says training',
+      'the run is not training: it waits for its workers, or it ends; try again when "exmix status" says training',
       { retryable: true },
     );
   };
@@ -24,8 +24,8 @@ export function steeringRoutes(steering: () => Steering | undefined): Routes {
   };
 }
 
-function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+function parse<T>(schema: z.ZodType<T>, value: unknown, name: string): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new TrainerError('CONFIG_INVALID', `${what}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
+  throw new TrainerError('CONFIG_INVALID', `${name}: ${z.prettifyError(parsed.error)}`, { cause: parsed.error });
 }

@@ -1,8 +1,8 @@
 /**
- * Steering a run that goes on: its rates are changed between two windows of the plan, and everybody can see what the mixture does.
+ * Steers a run during training: changes its rates between two windows of the plan, and reports the state of its mixture.
  *
- * A change is checked, journalled with fsync, logged, and takes effect at the first window that is not planned yet; the answer says at
- * which step that is. A coordinator that dies before the journal has the change has dealt nothing by it; one that dies after replays it.
+ * A change is checked, journalled with fsync, and logged. It takes effect at the first window that is not planned yet; the answer names the
+ * step. A coordinator that dies before the journal has the change has dealt nothing by it; one that dies later replays it.
  */
 import { z } from 'zod';
 import { checkShares, type TaskLengths } from '../../mixture/plan/plan-config.ts';
@@ -25,7 +25,7 @@ import { MAX_STEPS, reportMixture, type MixtureReport, type StepLosses } from '.
 
 const rateOrAuto = z.union([z.number().nonnegative(), z.literal('auto')]);
 
-/** What `exmix mixture set` sends. */
+/** The request of `exmix mixture set`. */
 export const ratesRequestSchema = z.strictObject({
   /** Task → its rate, or `auto` for the computed one. */
   rates: z.record(z.string().max(256), rateOrAuto),
@@ -36,9 +36,9 @@ export const ratesRequestSchema = z.strictObject({
 });
 export type RatesRequest = z.output<typeof ratesRequestSchema>;
 
-/** What comes of it. */
+/** The answer. */
 export const ratesAnswerSchema = rateChangeSchema.extend({
-  /** The last step dealt when it was asked for: the steps from there to `firstStep` are the delay. */
+  /** The last step dealt before the request: the steps from there to `firstStep` are the delay. */
   dealtStep: z.int().nonnegative(),
   /** Updates of the whole run. */
   steps: z.int().positive(),
@@ -83,9 +83,9 @@ export class Steering {
   }
 
   /**
-   * Changes rates. Requests are taken one after the other.
-   * @throws NAME_UNKNOWN with the nearest names; CONFIG_INVALID where nothing would be left to draw, a task without examples would get
-   *   a rate, or nothing would change; DISK_FULL, PATH_UNUSABLE where the journal cannot be written
+   * Changes rates. Requests are handled one after the other.
+   * @throws NAME_UNKNOWN with the nearest names; CONFIG_INVALID where no task would have a share, a task without examples would get a rate, or
+   *   no share would change; DISK_FULL, PATH_UNUSABLE where the journal cannot be written
    */
   change(request: RatesRequest): Promise<RatesAnswer> {
     const changed = this.#lastChange.then(() => this.#change(request));
@@ -105,7 +105,7 @@ export class Steering {
     if (shares.every((share, task) => share === sharesBefore[task]))
       throw new TrainerError(
         'CONFIG_INVALID',
-        'mixture: these rates change no share: they hold already, or they are of the only denoising task, whose share follows from denoisingRatio; nothing was done',
+        'mixture: these rates change no share: they hold already, or belong to the only denoising task, whose share follows from denoisingRatio; nothing was done',
       );
     const change: RateChange = { window, firstStep, ...settings };
     const { reason } = request;

@@ -1,4 +1,6 @@
-/** What of an epoch is committed: a step is put into the ledger, then into the journal, then told. Nothing else moves the step of a run. */
+/**
+ * Commits steps: writes a step to the ledger, then to the journal, then logs it and calls the observers. Nothing else advances the step of a run.
+ */
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -12,17 +14,16 @@ import type { StepSummary } from './open-steps.ts';
 import { formatDigest } from './divergence.ts';
 import { Progress, type RecentTimes } from './step-times.ts';
 import { journalCursor, type RunCursor } from '../deal/rate-changes.ts';
-import { stepLogFields } from './step-log.ts';
 
 export interface CommitterInit {
   readonly config: RunConfig;
   readonly epoch: number;
-  /** Where the epoch begins. */
+  /** The step and the place of the plan where the epoch begins. */
   readonly step: number;
   readonly cursor: RunCursor;
   readonly deals: UncommittedDeals;
   readonly journal: Pick<Journal, 'append' | 'state'>;
-  /** Puts a step into the ledger, on disk. */
+  /** Writes a step to the ledger, on disk. */
   readonly record: RecordStep;
   readonly clock: Clock;
   readonly log: Logger;
@@ -53,27 +54,27 @@ export class Committer {
     this.#progress = new Progress(init.clock.monotonicMs());
   }
 
-  /** The last committed step, or the one the epoch began at. */
+  /** The last committed step, or the one at which the epoch began. */
   get step(): number {
     return this.#step;
   }
 
-  /** The lowest step whose state is that of the last committed one: those between were skipped. */
+  /** The lowest step with the same state as `step`: the steps between were skipped. */
   get stateStep(): number {
     return this.#stateStep;
   }
 
-  /** Whether a state with so many updates behind it is that of the last committed step: what came between was skipped. */
+  /** Whether `heldStep` has the committed state. True across skipped steps, which change nothing. */
   isState(heldStep: number | null): boolean {
     return heldStep !== null && heldStep >= this.#stateStep && heldStep <= this.#step;
   }
 
-  /** Where the plan goes on after it. */
+  /** Place of the plan after `step`. */
   get cursor(): RunCursor {
     return this.#cursor;
   }
 
-  /** From commit to commit, whatever the generation. */
+  /** From commit to commit, across generations. */
   get stepTimes(): RecentTimes {
     return this.#progress.stepTimes;
   }
@@ -85,8 +86,7 @@ export class Committer {
 
   /**
    * Commits the next step.
-   * @param by whose reports it was made of
-   * @throws GRADIENT_DIVERGED where it was committed before, with another gradient; DISK_FULL, PATH_UNUSABLE
+   * @throws GRADIENT_DIVERGED where the step was committed before with another gradient; DISK_FULL, PATH_UNUSABLE
    */
   async commit(summary: StepSummary, { generation, members }: PastGeneration): Promise<void> {
     const { deals, record, journal, clock, log, config, epoch, observers } = this.#init;
@@ -94,7 +94,7 @@ export class Committer {
     this.#compare(step, gradDigest);
     const deal = deals.find(step)!;
     const { cursor } = deal;
-    await record(summary, deal, generation); // before the commit, so that no committed step is without it
+    await record(summary, deal, generation); // before the commit: no committed step lacks its record in the ledger
     const place = { epoch, generation, step, cursor: journalCursor(cursor) };
     await journal.append({ kind: 'step-committed', ...place, gradDigest, loss });
     this.#advance(step, cursor);
@@ -115,7 +115,7 @@ export class Committer {
     for (const observer of observers) observer.onCommit(summary, { tokensPerSecond, cursor });
   }
 
-  /** The next step goes by without an update; its examples are used up. @throws as `commit` */
+  /** Commits the next step without an update; its examples are used up. @throws as `commit` */
   async skip(reason: string, { generation }: PastGeneration): Promise<void> {
     const { deals, record, journal, log, epoch } = this.#init;
     const step = this.#step + 1;
@@ -144,8 +144,43 @@ export class Committer {
     );
     throw new TrainerError(
       'GRADIENT_DIVERGED',
-      `step ${step} is done again: expected the gradient that the journal has, ${expected}, found ${found}; ` +
+      `step ${step} is trained again: expected the gradient in the journal, ${expected}, found ${found}; ` +
         'either a committed step was wrong or the engine does not give the same bits twice',
     );
   }
+}
+
+interface CommitFacts {
+  /** Since the commit before, ms. */
+  readonly wallMs: number;
+  readonly tokensPerSecond: number;
+  readonly worldSize: number;
+  readonly generation: number;
+  /** Steps of the whole run. */
+  readonly steps: number;
+  readonly etaSeconds: number;
+}
+
+/** Fields of the log record `step committed`, with stable names and units (docs/logs.md). */
+function stepLogFields(summary: StepSummary, facts: CommitFacts): Record<string, unknown> {
+  const ms = { ...summary.ms, wall: facts.wallMs };
+  return {
+    step: summary.step,
+    steps: facts.steps,
+    loss: summary.loss,
+    taskLoss: summary.taskLoss,
+    taskTokens: summary.taskTokens,
+    zLoss: summary.zLoss,
+    gradNorm: summary.gradNorm,
+    lr: summary.learningRate,
+    inputTokens: summary.inputTokens,
+    targetTokens: summary.targetTokens,
+    tokensPerSecond: Math.round(facts.tokensPerSecond),
+    worldSize: facts.worldSize,
+    generation: facts.generation,
+    gradDigest: formatDigest(summary.gradDigest),
+    ms: Object.fromEntries(Object.entries(ms).map(([phase, value]) => [phase, Math.round(value * 10) / 10])),
+    slowestRank: summary.slowestRank,
+    etaSeconds: Math.round(facts.etaSeconds),
+  };
 }

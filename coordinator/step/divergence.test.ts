@@ -24,7 +24,7 @@ describe('judgeDigests', () => {
     });
   });
 
-  test('ranks that are wrong in different ways are all named, in order', () => {
+  test('ranks that are wrong in different ways are all named, in their order', () => {
     const verdict = judgeDigests(reportsOf(C, A, A, B, A, A));
     assert.ok(verdict.kind === 'outliers');
     assert.deepEqual(verdict.ranks, [0, 3]);
@@ -74,7 +74,7 @@ describe('judgeDigests', () => {
         verdict.groups,
         groups.map(([digest, ranks]) => ({ digest, ranks })),
       );
-      assert.match(verdict.reason, /^nobody can be told right from wrong/u);
+      assert.match(verdict.reason, /^no rank can be called right or wrong/u);
       for (const digest of digests) assert.ok(verdict.reason.includes(digest));
     });
 
@@ -101,14 +101,13 @@ describe('judgeDigests', () => {
     );
   });
 
-  test('a thousand ranks make no longer sentence than a few dozen', () => {
+  test('the sentence for a thousand ranks is as short as that for a few dozen', () => {
     const verdict = judgeDigests(reportsOf(...Array.from({ length: 1000 }, (_, rank) => formatDigest(rank % 400))));
     assert.ok(verdict.kind === 'no-majority');
     assert.ok(verdict.reason.length < 2000);
   });
 });
 
-// FOLDED state-proofs.test.ts
 const proofsOf = (digests: string) => Array.from(digests, (digest, rank) => ({ rank, digest }));
 
 /** digests in rank order, that of the checkpoint, the verdict, who is wrong */
@@ -130,13 +129,13 @@ describe('judgeProofs', () => {
       if (verdict.kind === 'outliers') assert.deepEqual(verdict.ranks, wrong);
     });
 
-  test('names what was expected', () => {
+  test('names the expected digest', () => {
     const verdict = judgeProofs(proofsOf('bbb'), 'a');
     assert.ok(verdict.kind === 'no-majority');
-    assert.match(verdict.reason, /nobody has a, the digest of the checkpoint/u);
+    assert.match(verdict.reason, /no rank has a, the digest of the checkpoint/u);
   });
 
-  test('where nobody has what is expected nobody is right, whatever the majority', () => {
+  test('where no rank has the expected digest there is no majority, whatever most ranks hold', () => {
     assert.equal(judgeProofs(proofsOf('bbc'), 'a').kind, 'no-majority');
   });
 });

@@ -41,7 +41,7 @@ describe('steps that are not finite', () => {
     );
   });
 
-  test('tells where others have applied the step', () => {
+  test('finds that other ranks have applied the step', () => {
     const steps = new NonFiniteSteps();
     steps.receive(2, said(5), OPEN);
     const verdict = steps.judge(5, 3, [2]);

@@ -1,6 +1,6 @@
 /**
- * Steps whose gradient is not finite: who has said so, what follows, and the sentence that says where it comes from. Pure but for what was
- * heard. Every rank sees the same sum, so all of them say so, or their states differ.
+ * Steps whose gradient is not finite: collects the messages of the ranks, decides what follows, and describes the cause. Pure, except for the
+ * messages it keeps. Every rank sees the same sum: either all of them find it not finite, or their states differ.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
@@ -8,23 +8,23 @@ import { TrainerError } from '../../shared/errors.ts';
 import { listNames } from '../../shared/list-names.ts';
 import type { MessageOf } from '../../shared/protocol/messages.ts';
 
-/** Examples that a sentence names. */
+/** Examples that a sentence names at most. */
 const MAX_EXAMPLES = 8;
-/** Losses that a sentence names. */
+/** Losses that a sentence names at most. */
 const MAX_LOSSES = 4;
 
 export type NotFiniteMessage = MessageOf<'not-finite'>;
 
 export type NonFiniteVerdict =
-  /** Nobody has said so, or not all ranks have answered. */
+  /** No rank has found the step not finite, or not all ranks have answered. */
   | { readonly kind: 'none' }
   | { readonly kind: 'all'; readonly messages: readonly NotFiniteMessage[] }
-  /** Some ranks have applied the step: their gradient was finite. */
+  /** Other ranks have applied the step: their gradient was finite. */
   | { readonly kind: 'some'; readonly messages: readonly NotFiniteMessage[]; readonly ranks: readonly number[] };
 
-/** Of one generation. Bounded: one message of each rank and open step. */
+/** Of one generation. Bound: one message for each rank and open step. */
 export class NonFiniteSteps {
-  readonly #heard = new Map<number, Map<number, NotFiniteMessage>>();
+  readonly #messages = new Map<number, Map<number, NotFiniteMessage>>();
 
   /**
    * @param last the steps that were committed and dealt last: those between are open
@@ -36,22 +36,22 @@ export class NonFiniteSteps {
         'MESSAGE_INVALID',
         `rank ${rank}: the gradient of step ${message.step} is not finite, but the open steps are ${last.committed + 1} to ${last.dealt}`,
       );
-    const ofStep = this.#heard.get(message.step) ?? new Map<number, NotFiniteMessage>();
-    this.#heard.set(message.step, ofStep.set(rank, message));
+    const ofStep = this.#messages.get(message.step) ?? new Map<number, NotFiniteMessage>();
+    this.#messages.set(message.step, ofStep.set(rank, message));
   }
 
-  /** Whether somebody has said so of the step. */
+  /** Whether a rank has found the step not finite. */
   knows(step: number): boolean {
-    return this.#heard.has(step);
+    return this.#messages.has(step);
   }
 
   hasSaid(rank: number, step: number): boolean {
-    return this.#heard.get(step)?.has(rank) ?? false;
+    return this.#messages.get(step)?.has(rank) ?? false;
   }
 
   /** @param unreported ranks that have not reported the step as applied */
   judge(step: number, worldSize: number, unreported: readonly number[]): NonFiniteVerdict {
-    const ofStep = this.#heard.get(step);
+    const ofStep = this.#messages.get(step);
     if (ofStep === undefined || unreported.some((rank) => !ofStep.has(rank))) return { kind: 'none' };
     const ranks = [...ofStep.keys()].sort((a, b) => a - b);
     const messages = ranks.map((rank) => ofStep.get(rank)!);
@@ -59,7 +59,7 @@ export class NonFiniteSteps {
   }
 }
 
-/** What is done about a step whose gradient is not finite on all ranks; the same step is tried again once. */
+/** Decides about a step whose gradient is not finite on all ranks. A retry repeats a step once. */
 export class NonFinitePolicy {
   readonly #policy: RunConfig['training']['onNonFinite'];
   #retriedStep: number | undefined;
@@ -75,7 +75,7 @@ export class NonFinitePolicy {
     return 'retry';
   }
 
-  /** Whether a step that is committed now was not finite before. */
+  /** Whether the step was not finite before its retry. */
   wasRetried(step: number): boolean {
     return this.#retriedStep === step;
   }

@@ -76,7 +76,7 @@ describe('open steps', () => {
     );
   });
 
-  test('one of three ranks with another gradient is named, and the gradient is that of the others', () => {
+  test('of three ranks the one that differs is named, and the gradient is that of the others', () => {
     const steps = openSteps(3);
     steps.receive(0, report(0, 1, undefined, 8));
     steps.receive(1, report(1, 2));
@@ -85,7 +85,7 @@ describe('open steps', () => {
     assert.deepEqual([reported.verdict.ranks, reported.gradDigest, steps.numOpen], [[0], 7, 0]);
   });
 
-  test('where two ranks differ nobody is right, and the step stays open', () => {
+  test('where two ranks differ no gradient has a majority, and the step stays open', () => {
     const steps = openSteps(2);
     steps.receive(0, report(0, 2));
     const reported = steps.receive(1, report(2, 4, undefined, 8));
@@ -94,7 +94,7 @@ describe('open steps', () => {
     assert.equal(steps.numOpen, 1);
   });
 
-  test('where the parameters are to be proven, a report without them is refused, and others are compared by them', () => {
+  test('where parameters are to be proven, a report without their digest is refused, and the others are compared by it', () => {
     const steps = new OpenSteps({
       taskNames: ['a', 'b'],
       numLanes: 4,
@@ -139,7 +139,7 @@ describe('open steps', () => {
     });
   });
 
-  test('a step that only some ranks can report is settled from their lanes', () => {
+  test('a step that only some ranks can report is closed with their lanes', () => {
     const steps = openSteps(2);
     steps.receive(1, report(2, 4));
     const summary = steps.closePartial(5);
@@ -148,7 +148,7 @@ describe('open steps', () => {
     assert.equal(openSteps(2).closePartial(5), undefined);
   });
 
-  test('each n-th step is proven, and none where n is 0', () => {
+  test('every n-th step is proven, and none where n is 0', () => {
     const proven = (proveEverySteps: number) => [1, 2, 3, 4].filter((step) => isProven(step, { proveEverySteps }));
     assert.deepEqual([proven(2), proven(1), proven(0)], [[2, 4], [1, 2, 3, 4], []]);
   });

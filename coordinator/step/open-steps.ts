@@ -1,8 +1,8 @@
 /**
- * The open steps: who has reported what, when a step is complete, and whether all ranks hold the same. Pure state over messages: no clock,
- * no socket, no file.
+ * The open steps of a generation: collects the reports of its ranks, and judges a step when all have reported it. Pure: no clock, no socket,
+ * no file.
  *
- * Step n is the n-th update: it takes a state at step n - 1 to a state at step n.
+ * Definition: a step is open from its deal until all ranks have reported it. Step n is the n-th update: from a state at step n - 1 to one at n.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import { judgeDigests, type DigestReport, type DigestVerdict, formatDigest } from './divergence.ts';
@@ -26,12 +26,12 @@ export interface StepSummary extends DealHeader {
   readonly slowestRank: number;
 }
 
-/** A step with what its ranks say of it. Where some differ, its gradient is that of more than half of the ranks. */
+/** A step with the reports of its ranks. Where ranks differ, the summary has the gradient of more than half of them. */
 export interface ReportedStep extends StepSummary {
-  /** Of the ranks that have reported, in rank order. */
+  /** Of the ranks that have reported, in their order. */
   readonly digests: readonly DigestReport[];
   readonly verdict: DigestVerdict;
-  /** Times of the ranks that have reported, in rank order. */
+  /** Times of the ranks that have reported, in their order. */
   readonly rankMs: readonly StepTimes[];
 }
 
@@ -48,7 +48,7 @@ export class OpenSteps {
   readonly #worldSize: number;
   readonly #provesState: (step: number) => boolean;
 
-  /** @param init.provesState whether the reports of a step prove the parameters as well */
+  /** @param init.provesState whether the reports of a step carry a digest of the parameters */
   constructor(init: {
     taskNames: readonly string[];
     numLanes: number;
@@ -66,7 +66,7 @@ export class OpenSteps {
     return this.#open.size;
   }
 
-  /** Opens a step; nothing where it is open. */
+  /** Opens a step, unless it is open. */
   open(dealt: DealHeader): void {
     if (this.#open.has(dealt.step)) return;
     const numMissing = this.#worldSize;
@@ -84,9 +84,9 @@ export class OpenSteps {
   }
 
   /**
-   * Takes one rank's report.
-   * @returns the step once all ranks have reported it; it is over then, unless nobody can tell which gradient is right
-   * @throws MESSAGE_INVALID for a step that is not open or was reported before, or a report without what was asked for
+   * Receives one rank's report.
+   * @returns the step once all ranks have reported it. It is closed then, unless no gradient has a majority
+   * @throws MESSAGE_INVALID for a step that is not open, a second report, one out of order, or one that lacks the digest of the parameters
    */
   receive(rank: number, report: StepReport): ReportedStep | undefined {
     const open = this.#open.get(report.step);
@@ -116,7 +116,7 @@ export class OpenSteps {
   }
 
   /**
-   * Closes a step from the reports that came, where the others never will: losses are those of the reported lanes.
+   * Closes a step with the reports it has, where the others will never come: losses are those of the reported lanes.
    * @returns undefined where no rank has reported it
    */
   closePartial(step: number): ReportedStep | undefined {
@@ -142,11 +142,11 @@ export class OpenSteps {
     return { ...this.#summarise(dealt, all, right[0]!, lanes), digests, verdict, rankMs: all.map(({ ms }) => ms) };
   }
 
-  /** The lanes of a step that all ranks have reported. @throws MESSAGE_INVALID */
+  /** The lanes of a step, checked against its deal. @throws MESSAGE_INVALID */
   #checkWhole(dealt: DealHeader, reports: readonly StepReport[]): readonly LaneSums[] {
     const lanes = sortLanes(reports, this.#numLanes, dealt.step);
     const missing = lanes.findIndex((lane) => lane === undefined);
-    if (missing >= 0) throw new TrainerError('MESSAGE_INVALID', `step ${dealt.step}: nobody reported lane ${missing}`);
+    if (missing >= 0) throw new TrainerError('MESSAGE_INVALID', `step ${dealt.step}: no rank reported lane ${missing}`);
     const complete = lanes.filter((lane) => lane !== undefined);
     const total = sum(complete.flatMap(({ tasks }) => tasks.map(({ targetTokens }) => targetTokens)));
     if (total !== dealt.targetTokens)
@@ -157,7 +157,7 @@ export class OpenSteps {
     return complete;
   }
 
-  /** @param right the report that has the step's gradient */
+  /** @param right a report with the step's gradient */
   #summarise(
     dealt: DealHeader,
     reports: readonly StepReport[],
@@ -204,7 +204,7 @@ export class OpenSteps {
   }
 }
 
-/** The reported lanes in their order, undefined where one is missing. */
+/** The reported lanes in their order; undefined where one is missing. */
 function sortLanes(reports: readonly StepReport[], numLanes: number, step: number): (LaneSums | undefined)[] {
   const lanes: (LaneSums | undefined)[] = Array.from({ length: numLanes }, () => undefined);
   for (const sums of reports.flatMap((report) => report.lanes)) {
@@ -218,7 +218,7 @@ function sortLanes(reports: readonly StepReport[], numLanes: number, step: numbe
   return lanes;
 }
 
-/** Whether the reports of a step prove the parameters after it. */
+/** Whether the reports of a step carry a digest of the parameters after it. */
 export function isProven(step: number, { proveEverySteps }: { readonly proveEverySteps: number }): boolean {
   return proveEverySteps > 0 && step % proveEverySteps === 0;
 }

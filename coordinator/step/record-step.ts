@@ -9,7 +9,7 @@ import type { Deal } from '../deal/step-dealer.ts';
 import type { LedgerWriter } from '../ledger/ledger-writer.ts';
 import type { TaskFigures } from '../ledger/step-record.ts';
 
-/** What a committed step is written to. */
+/** The ledger, as far as steps are written to it. */
 export type StepSink = Pick<LedgerWriter, 'append'>;
 
 /** @param summary undefined: the step was skipped */

@@ -82,13 +82,13 @@ async function start() {
 }
 
 describe('step settlement', () => {
-  test('commits a step that all ranks report alike', async () => {
+  test('commits a step that all ranks report with one digest', async () => {
     const { settlement, report, commits, distrusted } = await start();
     assert.equal(await settlement.commit(report(5, [7, 7, 7])!), undefined);
     assert.deepEqual([commits, distrusted], [[[5, 7]], []]);
   });
 
-  test('commits what two of three have, distrusts the third, and commits no step after it', async () => {
+  test('commits the gradient of two of three ranks, distrusts the third, and commits no later step', async () => {
     const { settlement, steps, report, commits, held, distrusted, records } = await start();
     const divergence = await settlement.commit(report(5, [7, 9, 7])!);
     assert.deepEqual(divergence?.outliers, ['b']);
@@ -105,7 +105,7 @@ describe('step settlement', () => {
     assert.deepEqual([commits.length, held.get('a'), held.get('c')], [1, null, 5]);
   });
 
-  test('commits nothing where no gradient has a majority, and trusts nobody', async () => {
+  test('commits nothing where no gradient has a majority, and trusts no rank', async () => {
     const { settlement, report, commits, held, distrusted, records } = await start();
     const divergence = await settlement.commit(report(5, [7, 8, 9])!);
     assert.deepEqual([divergence?.outliers, commits, distrusted], [[], [], IDS]);
@@ -118,7 +118,7 @@ describe('step settlement', () => {
     assert.deepEqual([commits, held.get('a')], [[], null]);
   });
 
-  test('commits what a survivor has applied from its late report, and not what nobody has reported', async () => {
+  test('commits a step that a survivor has applied from its late report, and no step that nobody has reported', async () => {
     const { settlement, sendLate, commits, held } = await start();
     sendLate('c', reportOf(5, 2, 7));
     held.set('c', 5).set('a', 6);
@@ -126,7 +126,7 @@ describe('step settlement', () => {
     assert.deepEqual([commits, held.get('c'), held.get('a')], [[[5, 7]], 5, null]);
   });
 
-  test('a step that was spoilt before the coordinator came back counts no more, the one before it does', async () => {
+  test('after a restart a spoilt step does not count, the step before it does', async () => {
     const { settlement, sendLate, commits, held } = await create(0, PAST, 5);
     for (const [rank, id] of IDS.entries()) {
       sendLate(id, reportOf(5, rank, 7));
@@ -138,7 +138,7 @@ describe('step settlement', () => {
     assert.deepEqual([commits, held.get('a'), held.get('b')], [[[5, 7]], 5, null]);
   });
 
-  test('a late report counts no more when another generation has begun, in which that rank is someone else', async () => {
+  test('a late report does not count after another generation has begun, in which the rank is another worker', async () => {
     const { settlement, sendLate, commits, held } = await start();
     sendLate('c', reportOf(5, 2, 7));
     settlement.begin({ epoch: 1, generation: 2, members: ['a', 'b'] });

@@ -1,4 +1,4 @@
-/** Runs on disk for tests of opening them: what a coordinator would write, without workers. As a process of its own: commits until it is killed. */
+/** Runs on disk, as a coordinator writes them, without workers. As a process of its own: commits until it is killed. */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
@@ -53,14 +53,14 @@ export function open(init: Partial<OpenRunInit>): Promise<OpenRun> {
   });
 }
 
-/** The dealer of a run from where it was opened; from the beginning where that is left out. */
+/** The dealer of a run; default: from its beginning. */
 export function dealerOf(start: Partial<OpenRun['start']> = {}): StepDealer {
   return createDealer({ config: configOf(), mixture: mixtureOf() }, { ...BEGINNING, ...start });
 }
 
 export const MEMBERS = ['w0', 'w1'];
 
-/** Forms a generation and commits steps up to and with this one. @param onCommit is told of each, and awaited */
+/** Forms a generation and commits steps up to `to`. @param onCommit called after each commit, and awaited */
 export async function train(
   run: OpenRun,
   to: number,

@@ -1,4 +1,4 @@
-/** Workers as the loop sees them, without a socket: what is sent to them is kept, what the test says of them is an event. */
+/** A roster and worker handles without sockets: messages to a worker are kept, and the test puts its events into the mailbox. */
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
@@ -24,12 +24,12 @@ export const EPOCH = 4;
 export interface ScriptedHandle {
   readonly handle: WorkerHandle;
   readonly sent: CoordinatorMessage[];
-  /** How its connection was closed, once it was. */
+  /** Resolves when its connection is closed. */
   readonly closed: Promise<CloseInfo>;
   isClosed(): boolean;
 }
 
-/** @param onLost it has been dropped */
+/** @param onLost called when the worker is dropped */
 function makeHandle(
   workerId: string,
   pid: number,
@@ -71,8 +71,8 @@ function makeHandle(
   return { handle, sent, closed, isClosed: () => !isOpen };
 }
 
-/** A roster and a mailbox that a test puts events into. */
-export class ScriptedRoom {
+/** A roster, and a mailbox that a test puts events into. */
+export class ScriptedRoster {
   readonly server: ControlServer;
   readonly roster: Roster;
   readonly log: LogRecord[] = [];
@@ -102,7 +102,7 @@ export class ScriptedRoom {
     });
   }
 
-  /** A worker whose `joined` the roster has heard. */
+  /** A worker that has joined. */
   join(workerId: string, pid = 1): ScriptedHandle {
     const made = makeHandle(workerId, pid, (worker, error) => this.#lose(worker, error));
     this.roster.handle({ kind: 'joined', worker: made.handle });
@@ -116,12 +116,12 @@ export class ScriptedRoom {
     return made;
   }
 
-  /** Puts what a worker says into the mailbox. */
+  /** Puts a message of a worker into the mailbox. */
   say({ handle }: ScriptedHandle, message: WorkerEventMessage): void {
     this.server.events.put({ kind: 'message', worker: handle, message });
   }
 
-  /** Puts its end into the mailbox. */
+  /** Puts the end of a worker into the mailbox. */
   lose({ handle }: ScriptedHandle): void {
     this.#lose(handle, new TrainerError('WORKER_LOST', `${handle.toString()} closed its socket`));
   }
@@ -133,7 +133,7 @@ export class ScriptedRoom {
   }
 }
 
-/** @param held of this run and epoch, where it does not say otherwise */
+/** @param held defaults: this run, this epoch, step 0 */
 export function readyMessage(held: Partial<HeldState> | null, facts: object = {}): WorkerEventMessage {
   const state = held === null ? null : { runId: RUN_ID, epoch: EPOCH, step: 0, ...held };
   const engine = { engine: 'scripted', engineFingerprint: 'scripted 1' };

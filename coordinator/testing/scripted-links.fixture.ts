@@ -1,6 +1,5 @@
 /**
- * What scripted workers have with each other: the sum of a step's gradients, which is there when every rank has put its lanes in; the
- * states they copy; the checkpoints they load.
+ * The sums, states and checkpoints that scripted workers share. The sum of a step's gradients is complete when every rank has added its lanes.
  */
 import { crc32 } from 'node:zlib';
 import { TrainerError } from '../../shared/errors.ts';
@@ -10,7 +9,7 @@ type Deal = MessageOf<'deal'>;
 type Form = MessageOf<'form'>;
 
 export interface SummedStep {
-  /** Of the rows of all lanes in their order: the same however they are dealt. */
+  /** Digest of the rows of all lanes in their order: the same for every assignment of lanes. */
   readonly gradDigest: number;
 }
 
@@ -26,9 +25,9 @@ export class ScriptedLinks {
   readonly #checkpoints = new Map<string, string>();
 
   /**
-   * Puts the lanes of one rank in.
-   * @param isWanted asked when the sum is there: false where the rank's generation is over by then
-   * @returns never where another rank does not put its lanes in; undefined where the sum is not wanted any more
+   * Adds the lanes of one rank.
+   * @param isWanted called when the sum is complete: false if the rank's generation has ended by then
+   * @returns the sum; undefined where it is not wanted any more. Does not resolve where another rank never adds its lanes
    */
   sum(
     { epoch, generation, step, lanes }: Deal,
@@ -45,12 +44,12 @@ export class ScriptedLinks {
     if (open.waiting.length === numRanks) {
       const rows = [...open.lanes].sort(([a], [b]) => a - b).map(([, bytes]) => bytes);
       const gradDigest = gradDigestOf(rows);
-      for (const take of open.waiting) take({ gradDigest });
+      for (const resolve of open.waiting) resolve({ gradDigest });
     }
     return summed;
   }
 
-  /** All members of a generation are told the same members: they are kept once, for a thousand lists of a thousand fill the memory. */
+  /** Keeps one list of members for all members of a generation: a thousand lists of a thousand would fill the memory. */
   sharedForm(form: Form): Form {
     const key = `${form.epoch}/${form.generation}`;
     const members = this.#members.get(key) ?? form.members;
@@ -58,8 +57,8 @@ export class ScriptedLinks {
     return { ...form, members };
   }
 
-  /** What a worker holds now. */
-  tell(workerId: string, digest: string): void {
+  /** Sets the digest of the parameters that a worker holds. */
+  setDigest(workerId: string, digest: string): void {
     this.#workers.set(workerId, digest);
   }
 
@@ -78,7 +77,7 @@ export class ScriptedLinks {
   }
 }
 
-/** The gradient of a step, as a function of its rows. */
+/** The digest of a step's gradient, as a function of its rows. */
 function gradDigestOf(lanes: readonly Uint8Array[]): number {
   return lanes.reduce((digest, rows) => crc32(rows, digest), 0);
 }

@@ -1,6 +1,6 @@
 /**
- * A worker without an engine, for tests of the coordinator: says what a worker would say, or what the test makes it say. Its parameters
- * are one digest, a chain over the rows of every step it has applied; so a step that is skipped, repeated or of other rows is seen.
+ * A worker without an engine, for tests of the coordinator: it sends the messages of a worker, or those of its script. Its parameters are one
+ * digest, a chain over the rows of every step it has applied: a step that is missing, repeated or of other rows changes it.
  */
 import { createHash } from 'node:crypto';
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
@@ -27,19 +27,19 @@ export interface Script {
   readonly mixtureHash: string;
   readonly pid?: number;
   readonly clock?: Clock;
-  /** What it shares with the other workers; left out: it is alone. */
+  /** Shared with the other workers; default: it is alone. */
   readonly links?: ScriptedLinks;
   /** Time for its lanes of a step. */
   readonly stepMs?: number;
-  /** Pause between two signs of life; left out: many a step. */
+  /** Pause between two heartbeats, ms; default: 10. */
   readonly heartbeatMs?: number;
-  /** Its losses in a step whose summed gradient is not finite; undefined where it is. */
+  /** Its losses in a step whose summed gradient is not finite; undefined where it is finite. */
   readonly notFinite?: (step: number) => MessageOf<'not-finite'>['losses'] | undefined;
-  /** Changes what is sent, or returns nothing to keep silent. */
+  /** Changes a message before it is sent; undefined: it is not sent. */
   readonly edit?: (message: WorkerMessage, worker: ScriptedWorker) => object | undefined;
-  /** What it does not do, for as long as this says so: as if the message had never come. */
+  /** Whether a message is ignored, as if it had never come. */
   readonly ignores?: (message: CoordinatorMessage, worker: ScriptedWorker) => boolean;
-  /** Steps whose sum does not reach it, though it has put its lanes in. */
+  /** Whether the sum of a step does not reach it, though it has added its lanes. */
   readonly loses?: (step: number) => boolean;
 }
 
@@ -47,14 +47,14 @@ const HEARTBEAT_MS = 10;
 const SHARD_DIGEST = 'ab'.repeat(32);
 const MS = { feed: 1, compute: 2, communicate: 1, update: 1, total: 5 };
 const SEED_DIGEST = digestOf('the seed');
-/** Reports that a coordinator may have missed. */
+/** Reports that it sends again after it has dialled again. */
 const MOST_REPORTS = 8;
 
 export class ScriptedWorker {
   readonly #script: Script;
   readonly #links: ScriptedLinks;
   readonly #clock: Clock;
-  /** Of all its connections. */
+  /** Messages of all its connections. */
   readonly seen: CoordinatorMessage[] = [];
   #connection: Connection | undefined;
   #runId = '';
@@ -62,7 +62,7 @@ export class ScriptedWorker {
   #digest: string | undefined;
   #form: MessageOf<'form'> | undefined;
   #reports: Report[] = [];
-  /** Deals and saves, in order. */
+  /** Deals and saves, in their order. */
   #work: Promise<void> = Promise.resolve();
 
   private constructor(script: Script) {
@@ -78,7 +78,7 @@ export class ScriptedWorker {
     return worker;
   }
 
-  /** Joins with a new connection, and with the state it has. */
+  /** Joins with a new connection and the state it holds. */
   async dial(transport: Transport, url: string, token: string): Promise<void> {
     this.#connection?.close('CONNECTION_LOST', 'it dials again');
     const connection = await transport.dial(url, { token, timeoutMs: 5_000 });
@@ -98,7 +98,7 @@ export class ScriptedWorker {
     return this.#connection!.closed;
   }
 
-  /** Updates behind its state; undefined where it has none. */
+  /** The step whose state it holds; undefined: none. */
   get step(): number | undefined {
     return this.#held?.step;
   }
@@ -114,7 +114,7 @@ export class ScriptedWorker {
     if (edited !== undefined) this.#connection!.send([encodeMessage(edited)]).catch(() => undefined); // a test may have closed it
   }
 
-  /** It cannot go on with its generation. */
+  /** Reports a failure: it cannot continue with its generation. */
   fail(code: string, message: string): undefined {
     const { epoch, generation } = this.#form!;
     this.#drop();
@@ -122,16 +122,16 @@ export class ScriptedWorker {
     return undefined;
   }
 
-  /** As if the process had died. */
+  /** Closes its connection, as if the process had died. */
   die(): void {
     this.#drop();
     this.#connection!.close('CONNECTION_LOST', 'killed');
   }
 
-  /** Of its generation, whatever is under way. */
+  /** Drops its generation and the work under way. */
   #drop(): void {
     this.#form = undefined;
-    this.#work = Promise.resolve(); // what waits there for other ranks waits for good
+    this.#work = Promise.resolve(); // work that waits for other ranks never continues
   }
 
   async #beat(connection: Connection): Promise<void> {
@@ -152,7 +152,7 @@ export class ScriptedWorker {
         this.#getReady(message);
         break;
       case 'form':
-        this.#takeState(message);
+        this.#setState(message);
         break;
       case 'deal':
         this.#then(() => this.#train(message));
@@ -186,19 +186,19 @@ export class ScriptedWorker {
     this.say({ kind: 'ready', epoch, held: this.#held, ...engine, mixtureHash, numParameters: 1 });
   }
 
-  #takeState(form: MessageOf<'form'>): void {
+  #setState(form: MessageOf<'form'>): void {
     this.#drop();
     const { epoch, generation, firstStep, state, proveState } = form;
     if (state.kind === 'start')
       this.#digest = state.checkpoint === null ? SEED_DIGEST : this.#links.digestOfCheckpoint(state.checkpoint);
     if (state.kind === 'peers') this.#digest = this.#links.digestOfWorker(form.members[state.ranks[0]!]!.workerId);
     this.#held = { runId: this.#runId, epoch, step: firstStep - 1 };
-    this.#links.tell(this.workerId, this.#digest!);
+    this.#links.setDigest(this.workerId, this.#digest!);
     this.#form = form;
     this.say({ kind: 'formed', epoch, generation, ...(proveState ? { paramDigest: this.#digest! } : {}) });
   }
 
-  /** Does the next thing when those before it are done. */
+  /** Acts when the work before is done. */
   #then(act: () => void | Promise<void>): void {
     const form = this.#form;
     this.#work = this.#work.then(() => (this.#form === form ? act() : undefined));
@@ -221,14 +221,14 @@ export class ScriptedWorker {
     }
     this.#digest = digestOf(`${this.#digest} ${summed.gradDigest}`);
     this.#held = { ...this.#held!, step: deal.step };
-    this.#links.tell(this.workerId, this.#digest);
+    this.#links.setDigest(this.workerId, this.#digest);
     const report = this.#reportOf(deal, summed);
     this.#reports = [...this.#reports, report].slice(-MOST_REPORTS);
     this.say(report);
   }
 
   #save({ epoch, generation, step, stateStep, writer }: MessageOf<'save'>): void {
-    if (this.#held === null || this.#held.step < stateStep || this.#held.step > step) return; // it was not reached
+    if (this.#held === null || this.#held.step < stateStep || this.#held.step > step) return; // it has not reached that state
     const files = [{ file: `shard-${writer}`, bytes: 1, sha256: SHARD_DIGEST }];
     this.say({ kind: 'saved', epoch, generation, step, files, paramDigest: this.#digest! });
   }

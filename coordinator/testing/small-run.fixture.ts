@@ -1,6 +1,6 @@
 /**
- * A small run for tests of the coordinator: an in-memory network, journal and checkpoints, a clock that the test drives, and scripted
- * workers. Nothing here touches a disk, so a run of many generations takes milliseconds and is the same each time.
+ * A small run for tests of the coordinator: in-memory network, journal and checkpoints, a clock that the test drives, and scripted workers.
+ * It does not touch a disk: a run of many generations takes milliseconds and is the same each time.
  */
 import assert from 'node:assert/strict';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
@@ -38,7 +38,7 @@ const TASKS = ['a', 'b'].map((name, task) => ({
 }));
 const RUN_ID = 'the run of the test';
 const RUN_FOLDER = '/run';
-/** Time for a worker's lanes of a step, where a test does not say otherwise. */
+/** Default time for a worker's lanes of a step, ms. */
 export const STEP_MS = 20;
 
 export interface SmallRunInit {
@@ -46,7 +46,7 @@ export interface SmallRunInit {
   readonly checkpoint?: object;
   readonly training?: object;
   readonly steps?: number;
-  /** Sees each record of the log as it is made. */
+  /** Called with each record of the log. */
   readonly onLog?: (record: LogRecord) => void;
 }
 
@@ -62,11 +62,11 @@ export class SmallRun {
   /** Ends the coordinator at once. */
   readonly signal = new AbortController();
   journalState: JournalState = EMPTY_JOURNAL_STATE;
-  /** Of the epoch that was begun last. */
+  /** The coordinator of the last epoch. */
   coordinator!: Coordinator;
   url = '';
   readonly #onLog: ((record: LogRecord) => void) | undefined;
-  readonly #watchers = new Set<{ readonly isIt: (record: LogRecord) => boolean; readonly tell: () => void }>();
+  readonly #watchers = new Set<{ readonly isIt: (record: LogRecord) => boolean; readonly resolve: () => void }>();
   #numKilled = 0;
 
   /** @param init settings under sections of the configuration */
@@ -81,7 +81,7 @@ export class SmallRun {
     return facts as unknown as PreparedMixture;
   }
 
-  /** A coordinator that listens: of the first epoch, or of the next one of the same journal. */
+  /** Starts the coordinator of the next epoch of the journal; it listens. */
   async open({ resumeAt = { kind: 'journal' } }: { resumeAt?: ResumePoint } = {}): Promise<void> {
     const { config, mixture, clock, transport, checkpoints, journalState: state } = this;
     const init = { config, mixture, allowMixtureChange: false };
@@ -118,19 +118,19 @@ export class SmallRun {
     this.url = await this.coordinator.listen(0);
   }
 
-  /** A worker that joins; named w0, w1 … where the script gives no name. */
+  /** A worker joins; its default id is w0, w1 … */
   async join(script: Partial<Script> = {}, index = 0): Promise<ScriptedWorker> {
     const { transport, clock, links } = this;
     const defaults = { workerId: `w${index}`, tasks: TASKS, mixtureHash: MIXTURE_HASH, stepMs: STEP_MS };
     return ScriptedWorker.join(transport, this.url, TOKEN, { ...defaults, clock, links, ...script });
   }
 
-  /** Joins the coordinator of now again, with what the worker holds. */
+  /** The worker joins the present coordinator again, with the state it holds. */
   rejoin(worker: ScriptedWorker): Promise<void> {
     return worker.dial(this.transport, this.url, TOKEN);
   }
 
-  /** The coordinator to its end, with the clock driven. */
+  /** Runs the coordinator to its end and drives the clock. */
   run(): Promise<EpochEnding> {
     return this.clock.during(this.coordinator.run(this.signal.signal));
   }
@@ -142,18 +142,18 @@ export class SmallRun {
     return ending.summary;
   }
 
-  /** As SIGKILL of the coordinator: nothing it does counts any more. Workers see their sockets close. */
+  /** As SIGKILL of the coordinator: its later writes do not count, and the sockets of the workers close. */
   kill(workers: readonly ScriptedWorker[]): void {
     this.#numKilled += 1;
     for (const worker of workers) worker.die();
   }
 
-  /** Resolves with a record of the log that has these fields, one that was made already or the next. */
+  /** Resolves when the log has a record with these fields. */
   logged(msg: string, fields: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const isIt = (record: LogRecord): boolean =>
       record.msg === msg && Object.entries(fields).every(([name, value]) => record[name] === value);
     if (this.log.some(isIt)) return Promise.resolve();
-    return new Promise((tell) => this.#watchers.add({ isIt, tell }));
+    return new Promise((resolve) => this.#watchers.add({ isIt, resolve }));
   }
 
   records<K extends JournalRecord['kind']>(kind: K): Extract<JournalRecord, { kind: K }>[] {
@@ -164,7 +164,7 @@ export class SmallRun {
     return this.log.filter((record) => record.msg === msg);
   }
 
-  /** What was committed, without who did it. */
+  /** The committed steps, without epoch and generation. */
   get committed(): Pick<StepCommitted, 'step' | 'cursor' | 'gradDigest' | 'loss'>[] {
     return this.records('step-committed').map(({ step, cursor, gradDigest, loss }) => ({
       step,
@@ -188,14 +188,14 @@ export class SmallRun {
     for (const watcher of this.#watchers)
       if (watcher.isIt(record)) {
         this.#watchers.delete(watcher);
-        watcher.tell();
+        watcher.resolve();
       }
   }
 }
 
 /** A host whose processes end when the test says so. */
 export class ScriptedHost implements WorkerHost {
-  /** Workers that did not answer. */
+  /** Ids of workers that were dropped as hung. */
   readonly killed: string[] = [];
   failure: string | undefined;
   readonly #ended = new Set<string>();
@@ -233,14 +233,14 @@ export async function startRun(
   return { run, workers: joined };
 }
 
-/** What a run commits to which nothing happens. */
+/** The commits of a run without faults. */
 export async function undisturbed(init: SmallRunInit = {}): Promise<SmallRun['committed']> {
   const { run } = await startRun([{}], init);
   await run.runToEnd();
   return run.committed;
 }
 
-/** Checkpoints that are names, and the digests of the parameters in them. */
+/** Checkpoints in memory: a name and the digest of the parameters. */
 export class MemoryCheckpoints implements CheckpointStore {
   readonly #links: ScriptedLinks;
   /** Folders that were begun, in order. */
@@ -252,7 +252,7 @@ export class MemoryCheckpoints implements CheckpointStore {
     this.#links = links;
   }
 
-  /** Where a run starts that goes on from the newest one. */
+  /** The starting point at the newest checkpoint; undefined where there is none. */
   get newest(): StartingPoint | undefined {
     const last = this.published.at(-1);
     if (last === undefined) return undefined;
@@ -298,7 +298,7 @@ function configOf(cluster: object, checkpoint: object, training: object): unknow
   };
 }
 
-/** Sends every message but a changed version of those of that kind. */
+/** An edit that changes the messages of one kind and leaves the others. */
 export function changing(
   kind: NonNullable<Parameters<NonNullable<Script['edit']>>[0]>['kind'],
   change: (...given: Parameters<NonNullable<Script['edit']>>) => object | undefined,

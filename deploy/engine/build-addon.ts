@@ -4,12 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { basename, dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { SESSION_ADDON, TFJS_ADDON } from '../../shared/installed-engine.ts';
+import { packageFile, vendoredFile } from '../../shared/package-files.ts';
 import { LIBRARIES } from './engine-layout.ts';
 import { describeEnd, outputTail, runProgram } from './run-program.ts';
 
@@ -28,8 +27,6 @@ const KERNELS = [
   'softmax',
 ] as const;
 
-const require = createRequire(import.meta.url);
-
 export interface AddonRecipe {
   /** Path within the engine; two folders deep, because the RUNPATH is $ORIGIN/../../deps/lib. */
   readonly output: string;
@@ -39,8 +36,8 @@ export interface AddonRecipe {
 
 /** The addons of an engine. @throws INTERNAL where the npm package with the sources is not installed */
 export function addonRecipes(): AddonRecipe[] {
-  const binding = join(dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding');
-  const ours = (name: string) => fileURLToPath(new URL(`../../worker/engine/native/${name}.cc`, import.meta.url));
+  const binding = vendoredFile('@tensorflow/tfjs-node-gpu', 'binding');
+  const ours = (name: string) => packageFile(`worker/engine/native/${name}.cc`);
   const session = ['session/session-addon', ...KERNELS.map((name) => `kernels/${name}`)].map(ours);
   return [
     { output: TFJS_ADDON, sources: [join(binding, 'tfjs_backend.cc'), join(binding, 'tfjs_binding.cc')] },
@@ -101,7 +98,7 @@ export async function buildAddon({ recipe, engineFolder, compiler, environment, 
 }
 
 function napiHeaders(): string {
-  return join(dirname(require.resolve('node-api-headers/package.json')), 'include');
+  return vendoredFile('node-api-headers', 'include');
 }
 
 async function sourceFiles(folder: string): Promise<string[]> {

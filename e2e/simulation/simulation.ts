@@ -174,8 +174,7 @@ export class Simulation {
     for (;;) {
       const ending = await this.#runEpoch(process, resumeAt);
       if (ending.kind === 'ended') return;
-      const { heldStep } = ending;
-      resumeAt = heldStep === undefined ? { kind: 'newest-checkpoint' } : { kind: 'held-step', step: heldStep };
+      ({ resumeAt } = ending);
     }
   }
 

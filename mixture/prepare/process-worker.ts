@@ -3,13 +3,13 @@
  * memory, or silent for STALL_MS.
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { entryPoint } from '../../shared/package-files.ts';
 import type { EnsuredUnit, UnitOrder, UnitProgress } from './ensure-unit.ts';
 import type { FromUnitProcess, ToUnitProcess, UnitSetting } from './unit-messages.ts';
 import type { UnitWorker } from './unit-workers.ts';
 
-const MODULE = fileURLToPath(new URL('./unit-process.mjs', import.meta.url));
+const MODULE = 'mixture/prepare/unit-process.ts';
 /** A child that has a unit and says nothing for this long is ended. Far beyond the deadlines of all storage. */
 const STALL_MS = 15 * 60_000;
 /** From asking a child to stop to SIGKILL. */
@@ -35,12 +35,13 @@ export class ProcessWorker implements UnitWorker {
   /** @param onNote lines for the user */
   constructor(setting: UnitSetting, onNote?: (line: string) => void) {
     this.#onNote = onNote;
+    const { file, execArgv } = entryPoint(MODULE);
     // Its own process group: Ctrl-C reaches only the parent.
-    this.#child = fork(MODULE, [], {
+    this.#child = fork(file, [], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'advanced',
       detached: true,
-      execArgv: [],
+      execArgv: [...execArgv],
     });
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#printed = (this.#printed + text).slice(-MAX_PRINTED);

@@ -1,6 +1,6 @@
 /** What mixture.yaml may hold. Strict: an unknown key is an error, never ignored. */
 import { z } from 'zod';
-import { SOURCE_FORMATS } from './task.ts';
+import { SOURCE_FORMATS, type SourceFormat } from './task.ts';
 
 /** Also the name of a folder of shards, so: no separators, no leading dot, no capitals (file systems that fold case). */
 export const taskNameSchema = z
@@ -13,7 +13,18 @@ const text = z.string().min(1, 'must not be empty');
 
 const oneOrMore = z.union([text, z.array(text).min(1, 'must name at least one file')]);
 
-/** Files by path or URL, or a split of a dataset of a hub. */
+/** A source as a mixture file has it: files by path or URL, or a split of a dataset of a hub. */
+export interface SourceEntry {
+  readonly path?: string | string[] | undefined;
+  readonly hub?: string | undefined;
+  readonly config?: string | undefined;
+  readonly split?: string | undefined;
+  readonly revision?: string | undefined;
+  readonly files?: string | string[] | undefined;
+  readonly format?: SourceFormat | undefined;
+  readonly quotes?: boolean | undefined;
+}
+
 export const sourceSchema = z
   .strictObject({
     path: oneOrMore.optional(),
@@ -80,7 +91,6 @@ export const mixtureSchema = z.strictObject({
 });
 
 export type MixtureFile = z.infer<typeof mixtureSchema>;
-export type SourceEntry = z.infer<typeof sourceSchema>;
 export type WrittenTask = z.infer<typeof writtenTaskSchema>;
 export type UsedTasks = z.infer<typeof usedTasksSchema>;
 export type ModuleTask = z.infer<typeof moduleTaskSchema>;

@@ -1,17 +1,19 @@
 /**
  * Tasks written in TypeScript: `- module: ./my-task.ts` in a mixture file.
  *
- * The module's default export is a Task, a list of them, or a function of a TaskContext that gives one or the other. It is loaded
- * synchronously (tsx), so it has no top-level await; its relative paths are relative to itself. The hash of its file is part of each
+ * The module's default export is a Task, a list of them, or a function of a TaskContext that gives one or the other. jiti strips the types
+ * and loads it synchronously, so it has no top-level await; its relative paths are relative to itself. `import { defineTask } from 'exmix'`
+ * is answered by this module, wherever exmix is installed. The hash of its file is part of each
  * preprocessor's identity: a module that changes is prepared again. Files that it imports are not hashed: raise `identity.version` there.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import type * as tsx from 'tsx/cjs/api';
+import type * as jiti from 'jiti';
 import { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { vendoredFile } from '../../shared/package-files.ts';
 import { sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema.ts';
 import { buildSource } from './source-entry.ts';
 import { SOURCE_FORMATS, type SourceSpec, type Task } from './task.ts';
@@ -26,6 +28,11 @@ export interface TaskContext {
 
 /** What a task module exports by default. */
 export type TaskModule = Task | readonly Task[] | ((context: TaskContext) => Task | readonly Task[]);
+
+/** Gives a task module its type: `export default defineTask(({ source }) => ({ … }))`. @returns what it is given */
+export function defineTask<Module extends TaskModule>(module: Module): Module {
+  return module;
+}
 
 const location = z.strictObject({ location: z.string(), name: z.string() });
 const format = z.enum(SOURCE_FORMATS);
@@ -88,9 +95,21 @@ function withModuleHash(preprocessor: Task['preprocessor'], hash: string): Task[
   };
 }
 
+let loader: jiti.Jiti | undefined;
+
 /** Loaded with the first module: every command reaches this file, few mixtures have modules. */
-function moduleLoader(): Pick<typeof tsx, 'require'> {
-  return createRequire(import.meta.url)('tsx/cjs/api') as typeof tsx;
+function moduleLoader(): jiti.Jiti {
+  if (loader === undefined) {
+    // jiti needs its own files beside it: it is not compiled into a build but copied.
+    const require = createRequire(import.meta.url);
+    const { createJiti } = require(vendoredFile('jiti', 'lib/jiti.cjs')) as typeof jiti;
+    loader = createJiti(import.meta.url, {
+      fsCache: false,
+      sourceMaps: true,
+      virtualModules: { exmix: { defineTask } },
+    });
+  }
+  return loader;
 }
 
 /** Modules of this process: code is loaded once, so its hash is taken once, before it. */
@@ -101,7 +120,7 @@ function exportOf(path: string): { readonly exported: unknown; readonly hash: st
   if (known !== undefined) return known;
   try {
     const hash = createHash('sha256').update(readFileSync(path)).digest('hex');
-    const loaded: unknown = moduleLoader().require(path, import.meta.url);
+    const loaded: unknown = moduleLoader()(path);
     const exported: unknown =
       typeof loaded === 'object' && loaded !== null && 'default' in loaded ? loaded.default : undefined;
     loadedModules.set(path, { exported, hash });

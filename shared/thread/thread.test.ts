@@ -4,7 +4,7 @@ import type { TrainerError } from '../errors.ts';
 import { Thread } from './thread.ts';
 import type { EchoIn, EchoOut } from './thread.fixture.ts';
 
-const module = new URL('./thread.fixture.ts', import.meta.url);
+const module = 'shared/thread/thread.fixture.ts';
 
 describe('thread', () => {
   test('a TypeScript module runs in a thread and answers with typed messages', async () => {

@@ -1,15 +1,19 @@
 /**
- * A worker thread that runs one TypeScript module and talks in typed messages. The module's side is `threadPort()`.
+ * A worker thread that runs one module and talks in typed messages. The module's side is `threadPort()`.
  * A thread that throws ends with a TrainerError on `failed`; nothing is lost in a dangling 'error' event.
  */
+import { basename } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parentPort, Worker, workerData, type Transferable } from 'node:worker_threads';
 import { assertInvariant, toTrainerError, TrainerError } from '../errors.ts';
+import { entryPoint, packageFile } from '../package-files.ts';
 
-const BOOTSTRAP = new URL('./bootstrap.mjs', import.meta.url);
+/** Makes a thread read TypeScript: a thread has not the loader of its parent. */
+const BOOTSTRAP = 'shared/thread/bootstrap.mjs';
 
 export interface ThreadInit<Out> {
-  /** The TypeScript module to run. */
-  readonly module: URL;
+  /** An entry point (shared/package-files.ts), or, in a test, the path of a TypeScript file. */
+  readonly module: string;
   /** Cloned into the thread; SharedArrayBuffers and shared WebAssembly.Memory stay shared. */
   readonly data?: unknown;
   readonly onMessage: (message: Out) => void;
@@ -24,7 +28,10 @@ export class Thread<In, Out> {
   #isStopping = false;
 
   constructor({ module, data, onMessage, onFailed }: ThreadInit<Out>) {
-    this.#worker = new Worker(BOOTSTRAP, { workerData: { module: module.href, data } });
+    const { file, execArgv } = entryPoint(module);
+    this.#worker = file.endsWith('.ts')
+      ? new Worker(packageFile(BOOTSTRAP), { workerData: { module: pathToFileURL(file).href, data } })
+      : new Worker(file, { workerData: { data }, execArgv: [...execArgv] });
     let failure: TrainerError | undefined;
     this.#worker.on('message', onMessage);
     this.#worker.on('error', (error) => {
@@ -33,9 +40,8 @@ export class Thread<In, Out> {
     });
     this.exited = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {
-        const name = module.pathname.split('/').at(-1);
         if (!this.#isStopping && failure === undefined && code !== 0)
-          onFailed(new TrainerError('INTERNAL', `thread ${name} exited with ${code}`));
+          onFailed(new TrainerError('INTERNAL', `thread ${basename(module)} exited with ${code}`));
         resolve();
       });
     });

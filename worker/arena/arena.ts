@@ -3,13 +3,13 @@
  *
  * | from | bytes | what |
  * |---|---|---|
- * | 0 | 65536 | the link thread's checksum state, else unused, so that no place has address 0 |
+ * | 0 | 65536 | checksum state of the network thread, else unused: no slot has address 0 |
  * | `slotsAt` | numSlots × slotBytes | stack of lane partials; slot 0 ends up as the reduced gradient |
- * | `receiveAt[peer]` | window of the peer × its cover nodes × receiveStride | pieces that wait for their sum |
- * | `sumsAt` | numSums × sumStride | with bfloat16: payloads of sums on their way out |
+ * | `receiveAt[peer]` | window of the peer × its cover nodes × receiveStride | parts that wait for their sum |
+ * | `sumsAt` | numSums × sumStride | with bfloat16: payloads of sums that are being sent |
  *
- * The compute thread writes partials and folds them, the link thread sends, receives and reduces; both attach to the same
- * memory, and the message "bucket b is ready" orders their accesses. Padding between parameters stays zero.
+ * The compute thread writes partials and folds them; the network thread sends, receives and reduces. Both attach to the same memory, and the
+ * message "bucket b is ready" orders their accesses. Padding between parameters stays zero.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import { widenedBytes, type BucketPlan, type GradientPrecision } from './bucket-plan.ts';
@@ -29,7 +29,7 @@ export interface ArenaInit {
   readonly rank: number;
   /** Most bytes of one payload. */
   readonly frameBytes: number;
-  /** Pieces under way from each peer; by rank where they differ. */
+  /** Pieces under way from each peer: one number for all, or by rank. */
   readonly window: number | readonly number[];
 }
 
@@ -50,7 +50,7 @@ export interface ArenaLayout {
   readonly totalBytes: number;
 }
 
-/** @throws CONFIG_INVALID when it would be larger than a 32-bit memory can be */
+/** @throws CONFIG_INVALID for an arena larger than a 32-bit memory */
 export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaInit): ArenaLayout {
   const fold = laneTree.folds[rank];
   if (fold === undefined)
@@ -96,15 +96,15 @@ export function planArena({ plan, laneTree, rank, frameBytes, window }: ArenaIni
 
 export class Arena {
   readonly layout: ArenaLayout;
-  /** Shared; post it with `layout` to another thread and make an Arena there. */
+  /** Shared; post it with `layout` to another thread and attach an Arena there. */
   readonly memory: WebAssembly.Memory;
   readonly kernels: Kernels;
   readonly #bytes: Buffer;
   readonly #checksum: Uint32Array;
 
   /**
-   * @param memory of another thread's arena with the same layout; when left out, a new zeroed memory is made
-   * @throws CONFIG_INVALID when the machine does not give so much memory
+   * @param memory of another thread's arena with the same layout; by default a new zeroed memory
+   * @throws CONFIG_INVALID when the system has not so much memory
    */
   constructor(layout: ArenaLayout, memory?: WebAssembly.Memory) {
     this.layout = layout;
@@ -131,8 +131,8 @@ export class Arena {
   }
 
   /**
-   * Address of the payload of the own chunk's sum number `ordinal`, where it is not slot 0 itself. A place is used again after as
-   * many sums as the longest window: then every peer has sent a part that it sends only after it has that sum.
+   * Address of the payload of the own chunk's sum number `ordinal`, where that is not slot 0 itself. An address is used again after as many
+   * sums as the longest window: then every peer has sent a part that it sends only after it has that sum.
    */
   sumAddress(ordinal: number): number {
     const { sumsAt, sumStride, numSums } = this.layout;
@@ -156,12 +156,12 @@ export class Arena {
     return this.endChecksum();
   }
 
-  /** Begins a checksum that is taken range by range. */
+  /** Begins a checksum over several ranges. */
   beginChecksum(): void {
     this.#checksum.fill(0);
   }
 
-  /** Takes the next whole 64-byte lines. */
+  /** Adds the next whole 64-byte lines. */
   continueChecksum(address: number, byteLength: number): void {
     this.kernels.lineChecksum(CHECKSUM_STATE_AT, address, byteLength);
   }
@@ -172,8 +172,8 @@ export class Arena {
   }
 
   /**
-   * Folds bytes [startBytes, endBytes) of a lane's gradient into the tree sums below it on the stack. The lane's gradient
-   * has been written to slot `step.slot` before. Lane and sums are rounded to the precision of gradients: a slot then holds tree nodes.
+   * Folds bytes [startBytes, endBytes) of a lane's gradient into the tree sums below it on the stack. Write the lane's gradient to slot
+   * `step.slot` before. Lane and sums are rounded to the precision of gradients: a slot then holds tree nodes.
    */
   fold(step: FoldStep, startBytes: number, endBytes: number): void {
     this.kernels.round(this.slotAddress(step.slot, startBytes), endBytes - startBytes);
@@ -191,36 +191,34 @@ function createMemory(totalBytes: number): WebAssembly.Memory {
   } catch (error) {
     throw new TrainerError(
       'CONFIG_INVALID',
-      `gradient arena: the system gives no ${(totalBytes / 2 ** 30).toFixed(2)} GiB of shared memory; ` +
+      `gradient arena: the system cannot allocate ${(totalBytes / 2 ** 30).toFixed(2)} GiB of shared memory; ` +
         'use fewer lanes per worker or a smaller model',
       { cause: error },
     );
   }
 }
 
-// FOLDED arena.ts
 /**
- * Gradient memory that generations have left, for the next ones: it is large, and slow to make. A memory may come back only when nothing
- * can write to it any more: the links of its collective are gone.
+ * Gradient memory of earlier generations, kept for later ones: it is large and slow to create. Release a memory only when nothing can write to
+ * it any more: the channels of its collective are closed.
  */
-
 export class ArenaPool {
   readonly #capacity: number;
   readonly #free: WebAssembly.Memory[] = [];
 
-  /** @param capacity memories that are kept at most */
+  /** @param capacity the most memories that are kept */
   constructor(capacity: number) {
     this.#capacity = capacity;
   }
 
-  /** An arena whose memory is zero, used before where one is large enough. @throws CONFIG_INVALID as Arena does */
+  /** An arena with zeroed memory, a kept one where it is large enough. @throws CONFIG_INVALID as Arena does */
   acquire(layout: ArenaLayout): Arena {
-    const place = this.#free.findIndex(({ buffer }) => buffer.byteLength >= layout.totalBytes);
-    if (place < 0) {
-      this.#free.shift(); // too small for what is needed now: gone before more is asked for
+    const index = this.#free.findIndex(({ buffer }) => buffer.byteLength >= layout.totalBytes);
+    if (index < 0) {
+      this.#free.shift(); // too small: free it before more is allocated
       return new Arena(layout);
     }
-    const [memory] = this.#free.splice(place, 1);
+    const [memory] = this.#free.splice(index, 1);
     new Uint8Array(memory!.buffer).fill(0);
     return new Arena(layout, memory);
   }

@@ -10,7 +10,7 @@ const parameters = fc
 const precisions = fc.constantFrom<GradientPrecision>('float32', 'bfloat16');
 
 describe('planBuckets', () => {
-  test('places every parameter once, aligned, in order, inside its bucket', () => {
+  test('assigns every parameter one offset, aligned, in order, inside its bucket', () => {
     fc.assert(
       fc.property(parameters, fc.integer({ min: 64, max: 20000 }), precisions, (sizes, bucketBytes, precision) => {
         const plan = planBuckets(sizes, bucketBytes, precision);

@@ -1,11 +1,11 @@
 /**
- * Where every gradient lies and in which pieces it travels.
+ * The layout of the gradient, and the pieces in which it is sent.
  *
- * Definitions. The *flat gradient* holds all parameters in backward order (the gradient that is ready first comes first), float32,
- * each at an offset that is a whole number of cache lines on the wire as well; the padding is always zero. A *bucket* is a range of
- * whole parameters of about `bucketBytes`; a *chunk* is one rank's share of a bucket; a *piece* (part of a chunk) is what one frame
- * carries, its *payload* in the precision of the plan. Layout and buckets depend on parameters and precision alone, so digest and norm
- * are the same for every world size; only chunks and pieces depend on it.
+ * Definitions. The *flat gradient* holds all parameters in backward order (the gradient that is ready first comes first), float32, each at an
+ * offset that is a whole number of cache lines on the wire as well; the padding is always zero. A *bucket* is a range of whole parameters of
+ * about `bucketBytes`. A *chunk* is one rank's share of a bucket. A *piece* (part of a chunk) is what one frame carries, its *payload* in
+ * the precision of the plan. Layout and buckets depend on parameters and precision alone, so digest and norm are the same for every world
+ * size; only chunks and pieces depend on it.
  *
  * Pure. Sizes and offsets are bytes unless the name says elements.
  */
@@ -15,7 +15,7 @@ import { TrainerError } from '../../shared/errors.ts';
 const ALIGNMENT_BYTES = 64;
 const FLOAT_BYTES = 4;
 
-/** What each lane's gradient and each sum of the tree is rounded to. In memory all are float32; on the wire they are these. */
+/** Each lane's gradient and each sum of the tree is rounded to this. In memory all are float32; on the wire they have this type. */
 export type GradientPrecision = 'float32' | 'bfloat16';
 
 /** Bytes in memory for each byte on the wire. */
@@ -57,12 +57,12 @@ export interface Piece {
   readonly payloadBytes: number;
 }
 
-/** Bytes of the flat gradient that a payload of so many bytes stands for. */
+/** Bytes of the flat gradient for a payload of so many bytes. */
 export function widenedBytes(payloadBytes: number, precision: GradientPrecision): number {
   return payloadBytes * BYTES_PER_WIRE_BYTE[precision];
 }
 
-/** The next multiple of what one cache line on the wire stands for. */
+/** The next multiple of one cache line on the wire. */
 function align(bytes: number, precision: GradientPrecision): number {
   const line = widenedBytes(ALIGNMENT_BYTES, precision);
   return Math.ceil(bytes / line) * line;

@@ -1,12 +1,12 @@
 /**
  * kernels.wat → kernels-wasm.ts (base64 of the module, committed). Run after changing the .wat:
- * `node --import tsx worker/arena/generate-kernels.ts`. A test holds the two together.
+ * `node --import tsx worker/arena/generate-kernels.ts`. A test compares the two.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import createWabt from 'wabt';
 
-/** The text of kernels-wasm.ts as it must be for the present kernels.wat. */
+/** The text of kernels-wasm.ts for the present kernels.wat. */
 export async function generateKernels(): Promise<string> {
   const wabt = await createWabt();
   const source = readFileSync(new URL('./kernels.wat', import.meta.url), 'utf8');

@@ -146,7 +146,7 @@ describe('kernels', () => {
     );
   });
 
-  test('what is narrowed in place, and widened from the second half of its place, is the same again', () => {
+  test('narrowing in place, then widening from the second half, gives the same values', () => {
     fc.assert(
       fc.property(fc.nat(40), fc.nat(), (lines, seed) => {
         const floats = fill(1024, lines * 32, seed);
@@ -221,7 +221,7 @@ describe('arena', () => {
       if (precision === 'bfloat16') assert.equal(arena.sumAddress(3), arena.sumAddress(0));
     });
 
-  test('more than 4 GiB is CONFIG_INVALID and says what to do', () => {
+  test('more than 4 GiB is CONFIG_INVALID with advice', () => {
     const large = planBuckets([{ name: 'w', numElements: 250_000_000 }], 2 ** 25);
     assert.throws(
       () =>

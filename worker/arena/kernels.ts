@@ -9,7 +9,7 @@ import { KERNELS_BASE64 } from './kernels-wasm.ts';
 export interface Kernels {
   /** target ← a + b, rounded to the precision of gradients */
   add2(target: number, a: number, b: number, length: number): void;
-  /** target ← (a + b) + (c + d), each sum rounded; what lies at a and c may be used up */
+  /** target ← (a + b) + (c + d), each sum rounded; overwrites a and c */
   add4(target: number, a: number, b: number, c: number, d: number, length: number): void;
   /** Rounds in place to the precision of gradients: to nearest, ties to even, a NaN to 0x7fc00000. Float32 stays as it is. */
   round(at: number, length: number): void;
@@ -19,7 +19,7 @@ export interface Kernels {
   widen(target: number, source: number, length: number): void;
   /** Σ x² in float64; element i goes to accumulator i mod 8, the eight are added pairwise. Finite exactly if all x are. */
   sumOfSquares(at: number, length: number): number;
-  /** Continues the 144-byte checksum state at `state` with whole 64-byte lines; line-checksum.ts says what it is. */
+  /** Continues the 144-byte checksum state at `state` (line-checksum.ts) with whole 64-byte lines. */
   lineChecksum(state: number, at: number, length: number): void;
   /** Address of the first 16-byte group that holds a NaN or an infinity, or null. */
   findNonFinite(at: number, length: number): number | null;
@@ -29,7 +29,7 @@ type NumericExport = (...addresses: number[]) => number;
 
 const MODULE = new WebAssembly.Module(Buffer.from(KERNELS_BASE64, 'base64'));
 
-/** @param memory shared, as `createArenaMemory` makes it @param precision that sums are rounded to */
+/** @param memory shared @param precision of the sums */
 export function bindKernels(memory: WebAssembly.Memory, precision: GradientPrecision): Kernels {
   const { exports } = new WebAssembly.Instance(MODULE, { arena: { memory } });
   const exportOf = (name: string): NumericExport => {

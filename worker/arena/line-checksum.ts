@@ -7,10 +7,9 @@
  * The checksum is the CRC-32 of the state's 144 bytes (sums, weighted, remainders). For A followed by B of n lines:
  * sum = sA + sB, weighted = wA + n·sA + wB, remainder = rA·X^n + rB.
  *
- * Every change confined to one line, and every pair of flipped bits, changes the state: one line changes a column's sum; two
- * flips keep the sums only at the same bit of one column, hence of one folded word, and then X^i ≠ X^j keeps the remainders apart.
- * Of the changes that change the state, its CRC-32 misses one in 2^32. It is a check against damage, not against forgery: that is
- * the token's duty.
+ * Every change confined to one line, and every pair of flipped bits, changes the state. One line changes a column's sum. Two flips keep the
+ * sums only at the same bit of one column, hence of one folded word, and then X^i ≠ X^j keeps the remainders apart. Of the changes that
+ * change the state, its CRC-32 misses one in 2^32. It guards against damage, not against forgery: the run's token does that.
  */
 import { crc32 } from 'node:zlib';
 
@@ -22,7 +21,7 @@ const POLYNOMIAL = 0x04c11db7;
 /** Bytes of the state. */
 export const CHECKSUM_STATE_BYTES = STATE_WORDS * 4;
 
-/** [36]: sums, weighted, remainders; as `Arena.checksum` gives it. */
+/** [36]: sums, weighted, remainders; `Arena.checksum` returns it. */
 export type ChecksumState = Uint32Array<ArrayBuffer>;
 
 /** The state of no lines. */

@@ -44,7 +44,7 @@ async function valueIn(folder: string): Promise<number[]> {
   return [...values];
 }
 
-describe('checkpoint writer', { timeout: 30_000 }, () => {
+describe('checkpoint writer', { timeout: 240_000 }, () => {
   test('the files hold the state of the moment save resolved, whatever the engine does after it', async () => {
     const { engine, set } = makeEngine();
     const writer = new CheckpointWriter(engine);
@@ -62,7 +62,7 @@ describe('checkpoint writer', { timeout: 30_000 }, () => {
     assert.equal(paramDigest, parameterDigest(new Map(held)));
   });
 
-  test('a second save waits for the first one, whose files stay what they were', async () => {
+  test('a second save waits for the first one, whose files do not change', async () => {
     const { engine, set } = makeEngine();
     const writer = new CheckpointWriter(engine);
     const [first, second] = [requestOf(), requestOf()];
@@ -87,7 +87,7 @@ describe('checkpoint writer', { timeout: 30_000 }, () => {
     await written;
   });
 
-  test('a write that is called off is ABORTED and gone; the next one is whole', async () => {
+  test('an aborted write is ABORTED and ends; the next one is complete', async () => {
     const { engine, set } = makeEngine();
     const writer = new CheckpointWriter(engine);
     const { written } = await writer.save(requestOf(), never);
@@ -103,7 +103,7 @@ describe('checkpoint writer', { timeout: 30_000 }, () => {
     await writer.callOff(); // nothing is under way
   });
 
-  test('a folder that is not there fails what was written, and the next save goes on', async () => {
+  test('a missing folder fails its write, and the next save works', async () => {
     const { engine } = makeEngine();
     const writer = new CheckpointWriter(engine);
     const { written } = await writer.save({ ...requestOf(), folder: join(root, 'nowhere') }, never);

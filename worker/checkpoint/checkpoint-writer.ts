@@ -1,4 +1,4 @@
-/** Saves the engine's state: a snapshot at the step boundary, then the shards in a thread of their own while training goes on. */
+/** Saves the engine's state: a snapshot at the step boundary, then a thread writes the shards while training continues. */
 import { planCheckpoint } from '../../shared/checkpoint/shard-plan.ts';
 import { abortable } from '../../shared/abort.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -8,7 +8,7 @@ import { writeCheckpointShards } from './write-shards.ts';
 
 export interface SaveRequest {
   readonly folder: string;
-  /** This worker's place among the writers. */
+  /** This worker's index among the writers. */
   readonly writer: number;
   readonly numWriters: number;
   readonly maxShardBytes: number;
@@ -16,7 +16,7 @@ export interface SaveRequest {
 
 export class CheckpointWriter {
   readonly #engine: Engine;
-  /** As much memory again as the state takes; made at the first save and used again. */
+  /** As large as the state; allocated at the first save and used again. */
   #snapshot: { readonly parameters: TensorSnapshot; readonly optimizer: TensorSnapshot } | undefined;
   #writing: Promise<unknown> = Promise.resolve();
   #calledOff = new AbortController();
@@ -26,7 +26,7 @@ export class CheckpointWriter {
   }
 
   /**
-   * Resolves once the snapshot is taken: the engine may go on. One save at a time: a second one waits for the first.
+   * Resolves once the snapshot is complete: the engine may continue. One save at a time: a second one waits for the first.
    * @param signal ends the wait for an earlier save
    * @returns what was written, when it is on disk; rejects with DISK_FULL, PATH_UNUSABLE, ABORTED (called off)
    * @throws ABORTED
@@ -58,7 +58,7 @@ export class CheckpointWriter {
     await this.#writing;
   }
 
-  /** Calls a write off that is still under way; resolves when its thread is gone. */
+  /** Aborts a write under way; resolves when its thread has ended. */
   async callOff(): Promise<void> {
     this.#calledOff.abort();
     await this.#writing;

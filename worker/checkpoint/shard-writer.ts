@@ -1,5 +1,5 @@
 /**
- * The thread that writes this worker's checkpoint shards. Started for one checkpoint, gone after it.
+ * The thread that writes this worker's shards of one checkpoint, and ends.
  * Its data is a WriteTask; it answers with one WriteOutcome.
  */
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Tensors held still in shared memory while a thread writes them and training goes on. */
+/** Copies of tensors in shared memory, for a thread that writes or a peer that copies them while training continues. */
 import { tensorBytes, type TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 

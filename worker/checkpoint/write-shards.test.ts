@@ -21,7 +21,7 @@ const tensors = { parameters: randomTensors(PARAMETERS, 1), optimizerSlots: rand
 const base = { rank: 0, worldSize: 1, shardPlan: PLAN, tensors, signal: new AbortController().signal };
 
 describe('writing checkpoint shards', () => {
-  test('worlds of 1, 2 and 3 write the same files, byte for byte, and report what they wrote', async () => {
+  test('worlds of 1, 2 and 3 write the same files, byte for byte, and report their files', async () => {
     const worlds: Record<string, string>[] = [];
     for (const worldSize of [1, 2, 3]) {
       const folder = await newRoot();

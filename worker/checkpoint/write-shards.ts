@@ -1,5 +1,5 @@
 /**
- * Writes this worker's part of a checkpoint in a thread of its own, from shared memory, while training goes on.
+ * Writes this worker's part of a checkpoint in a thread of its own, from shared memory, while training continues.
  */
 import { shardsOfRank, type ShardPlan } from '../../shared/checkpoint/shard-plan.ts';
 import { abortedError, throwIfAborted } from '../../shared/abort.ts';
@@ -7,15 +7,15 @@ import { assertInvariant, fromErrorRecord } from '../../shared/errors.ts';
 import { Thread } from '../../shared/thread/thread.ts';
 import type { WriteOutcome, WriteTask, WrittenShards } from './shard-writer.ts';
 
-const MODULE = new URL('./shard-writer.ts', import.meta.url);
+const MODULE = 'worker/checkpoint/shard-writer.ts';
 
 export interface WriteShardsInit {
-  /** Where the coordinator gathers the checkpoint; exists already. */
+  /** Where the coordinator collects the checkpoint; exists already. */
   readonly folder: string;
   readonly rank: number;
   readonly worldSize: number;
   readonly shardPlan: ShardPlan;
-  /** In SharedArrayBuffers, and left alone until this resolves: snapshots. */
+  /** In SharedArrayBuffers; nobody may write to them until this resolves. */
   readonly tensors: {
     readonly parameters: ReadonlyMap<string, Float32Array>;
     readonly optimizerSlots: ReadonlyMap<string, Float32Array>;

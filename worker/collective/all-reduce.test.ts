@@ -281,7 +281,7 @@ describe('the bits', () => {
 });
 
 describe('the times of buckets', () => {
-  test('each says when it was announced and when it was final, which may be before the last one is announced', async () => {
+  test('each has the times of its announcement and of its final sum, which may come before the last announcement', async () => {
     let nowMs = 1000;
     const clock: Clock = {
       monotonicMs: () => nowMs,
@@ -403,7 +403,7 @@ describe('faults', () => {
     assert.equal(world.collectives[0]!.error?.code, 'FRAME_INVALID');
   });
 
-  test('a link lost in mid-step is CONNECTION_LOST everywhere and names the rank', async () => {
+  test('a channel lost in mid-step is CONNECTION_LOST everywhere and names the rank', async () => {
     const world = new World(small);
     let numFrames = 0;
     world.network.tamper = (_from, header) => {
@@ -415,7 +415,7 @@ describe('faults', () => {
     assert.ok(numFrames >= 7);
   });
 
-  test('an abort ends the step with ABORTED and closes the links', async () => {
+  test('an abort ends the step with ABORTED and closes the channels', async () => {
     const world = new World(small);
     const controller = new AbortController();
     const promise = world.collectives[0]!.startStep(10, controller.signal);

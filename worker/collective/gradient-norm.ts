@@ -1,10 +1,9 @@
 /**
- * The sum of squares of the reduced gradient, taken while each block is in the cache.
+ * The sum of squares of the reduced gradient, computed while each block is in the cache.
  *
- * Definition. A bucket is cut into blocks of NORM_BLOCK_BYTES from its start; the sum is that of the blocks' sums (each in the
- * kernel's fixed order, float64), from first to last within a bucket, then over the buckets from first to last. Blocks depend on the
- * bucket plan only, so the value is the same for every world size; a block that more than one piece has a share in is summed when
- * its bucket is complete.
+ * Definition. A bucket is cut into blocks of NORM_BLOCK_BYTES from its start. The norm adds the blocks' sums (each in the kernel's fixed
+ * order, float64) from first to last within a bucket, then the buckets' sums from first to last. Blocks depend on the bucket plan only, so
+ * the value is the same for every world size. A block shared by several pieces is summed when its bucket is complete.
  */
 import type { Arena } from '../arena/arena.ts';
 import type { Bucket, BucketPlan, Piece } from '../arena/bucket-plan.ts';
@@ -29,7 +28,7 @@ export class GradientNorm {
   }
 
   /**
-   * Goes over a piece from block to block.
+   * Visits a piece block by block.
    * @param pass makes bytes [offset, offset + length) of slot 0 final
    */
   walk(piece: Piece, pass: (offsetBytes: number, byteLength: number) => void): void {

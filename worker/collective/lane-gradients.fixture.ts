@@ -1,4 +1,4 @@
-/** Made-up lane gradients, and the slow, obvious rounding, sum and checksum of them: the oracle of the all-reduce's tests and benchmark checks. */
+/** Synthetic lane gradients, and their rounding, sum and checksum by slow, plain definitions: the oracle of the all-reduce's tests. */
 import { crc32 } from 'node:zlib';
 import { RandomStream } from '../../shared/random.ts';
 import type { BucketPlan, GradientPrecision } from '../arena/bucket-plan.ts';

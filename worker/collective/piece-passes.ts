@@ -1,10 +1,9 @@
 /**
- * The passes over the bytes of one piece: checksums, additions up to the root of the canonical tree, squares. They are made block by
- * block with the SIMD kernels, so that a block is in the cache for all that is computed of it. Payloads are checked on arrival, when
- * the kernel has just written them.
+ * The passes over the bytes of one piece: checksums, additions up to the root of the canonical tree, squares. The SIMD kernels run block by
+ * block, so that a block is in the cache for all computations on it. Payloads are checked on arrival, when the kernel has just written them.
  *
- * A payload of bfloat16 is half as long as its piece. It is received into the second half of the piece's place and widened there; a
- * part on its way out is narrowed in its own place, which is needed no more until the sum of it comes back.
+ * A payload of bfloat16 is half as long as its piece. It is received into the second half of the piece's memory and widened there. A part to
+ * send is narrowed in its own memory, which is not needed until the sum comes back.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { LaneTree } from '../../shared/lane-tree.ts';
@@ -37,19 +36,19 @@ export class PiecePasses {
     this.#isNarrow = init.arena.layout.precision === 'bfloat16';
   }
 
-  /** Where the payload of a peer's part is received. @param ordinal the piece's number in the own chunk's sequence */
+  /** Target of the payload of a peer's part. @param ordinal the piece's number in the own chunk's sequence */
   partTarget(peer: number, ordinal: number, node: number, piece: Piece): Uint8Array {
     const { arena } = this.#init;
     return arena.bytes(payloadAddress(arena.receiveAddress(peer, ordinal, node), piece), piece.payloadBytes);
   }
 
-  /** Where the payload of a sum is received. */
+  /** Target of the payload of a sum. */
   sumTarget(piece: Piece): Uint8Array {
     const { arena } = this.#init;
     return arena.bytes(payloadAddress(arena.slotAddress(0, piece.offsetBytes), piece), piece.payloadBytes);
   }
 
-  /** A part has arrived in its receive slot. @throws FRAME_INVALID when it is damaged */
+  /** A part has arrived in its receive slot. @throws FRAME_INVALID for a damaged part */
   receivePart(peer: number, ordinal: number, piece: Piece, header: FrameHeader): void {
     const { arena, verify } = this.#init;
     const address = arena.receiveAddress(peer, ordinal, header.node);
@@ -59,7 +58,7 @@ export class PiecePasses {
   }
 
   /**
-   * Adds everybody's cover nodes of a piece of the own chunk; the result lies in slot 0, the operands' bytes are used up.
+   * Adds all ranks' cover nodes of a piece of the own chunk into slot 0; overwrites the operands.
    * @param ordinal the piece's number in the own chunk's sequence; every peer's parts of it have arrived
    * @returns the state of the sum
    */
@@ -80,8 +79,8 @@ export class PiecePasses {
   }
 
   /**
-   * Goes over a sum that has arrived in slot 0.
-   * @returns its state @throws FRAME_INVALID when it is damaged
+   * Checks, widens and sums the squares of a sum that has arrived in slot 0.
+   * @returns its checksum state @throws FRAME_INVALID for a damaged sum
    */
   receiveSum(peer: number, piece: Piece, header: FrameHeader, norm: GradientNorm): ChecksumState {
     const { arena, verify } = this.#init;
@@ -98,7 +97,7 @@ export class PiecePasses {
     return state;
   }
 
-  /** The own cover node of a piece of another's chunk, ready to be sent. Its float32 are used up. */
+  /** The own cover node of a piece of another rank's chunk, ready to send. Overwrites its float32. */
   partPayload(piece: Piece, node: number): Payload {
     const { arena } = this.#init;
     const address = arena.slotAddress(node, piece.offsetBytes);
@@ -106,7 +105,7 @@ export class PiecePasses {
     return this.#payload(address, piece);
   }
 
-  /** A sum that `reduce` has made, ready to be sent. @param state that it returned */
+  /** A sum of `reduce`, ready to send. @param state that `reduce` returned */
   sumPayload(piece: Piece, ordinal: number, state: ChecksumState): Payload {
     const { arena, verify } = this.#init;
     const address = arena.slotAddress(0, piece.offsetBytes);
@@ -137,7 +136,7 @@ export class PiecePasses {
   }
 }
 
-/** The end of the piece's place, so that a payload that is shorter than the piece can be widened in it. */
+/** At the end of the piece's memory, so that a shorter payload can be widened in place. */
 function payloadAddress(address: number, { byteLength, payloadBytes }: Piece): number {
   return address + byteLength - payloadBytes;
 }

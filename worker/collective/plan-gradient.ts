@@ -1,4 +1,4 @@
-/** The flat gradient of a run: the model's parameters in backward order, cut into buckets. Both threads make the same plan. */
+/** The flat gradient of a run: the model's parameters in backward order, cut into buckets. Compute and network thread compute the same plan. */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { planBuckets, type BucketPlan } from '../arena/bucket-plan.ts';
 import { numElements, parameterSpecs } from '../model/parameters.ts';

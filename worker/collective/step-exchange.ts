@@ -1,10 +1,10 @@
 /**
- * The bookkeeping of one step's all-reduce on one rank: what has been sent, received and reduced, and what may come next.
+ * The bookkeeping of one step's all-reduce on one rank: which frames are sent, received and reduced, and which may follow.
  *
- * The chunk owned by rank c is a sequence of pieces (bucket-plan.ts). Every rank sends its cover nodes of each piece to c, in
- * order; c finishes the tree and sends the sums back, in order. So at any time exactly one part and one sum is acceptable
- * from each peer, and a frame is checked by comparing it with that one. Piece q goes out only after sum q − window of the same
- * chunk has come back: that bounds the receive slots without any further message.
+ * The chunk owned by rank c is a sequence of pieces (bucket-plan.ts). Every rank sends its cover nodes of each piece to c, in order; c
+ * finishes the tree and sends the sums back, in order. So at any time exactly one part and one sum is acceptable from each peer: a frame is
+ * compared with that one. Piece q is sent only after sum q − window of the same chunk has come back, which bounds the receive slots without
+ * further messages.
  *
  * Pure state: no sockets, no memory, no clock.
  */
@@ -12,16 +12,16 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { Piece } from '../arena/bucket-plan.ts';
 import { describeFrame, FRAME_PART, FRAME_SUM, type FrameFields } from '../mesh/frame-header.ts';
 
-/** What stays the same over the steps of a generation. */
+/** Constant over the steps of a generation. */
 export interface ExchangeShape {
   readonly rank: number;
   readonly worldSize: number;
   readonly epoch: number;
   readonly generation: number;
   readonly numBuckets: number;
-  /** windows[peer]: its pieces that may wait here for their sums */
+  /** windows[peer]: its pieces that may wait here for their sums. */
   readonly windows: readonly number[];
-  /** pieces[chunk], as planPieces gives them */
+  /** pieces[chunk], from planPieces */
   readonly pieces: readonly (readonly Piece[])[];
   /** numCoverNodes[rank] */
   readonly numCoverNodes: readonly number[];
@@ -71,7 +71,7 @@ export class StepExchange {
     );
   }
 
-  /** Buckets may be announced in any order; they travel in bucket order. @throws INTERNAL for an unknown bucket or a second time */
+  /** Buckets may be announced in any order; they are sent in bucket order. @throws INTERNAL for an unknown bucket or a second announcement */
   markReady(bucket: number): void {
     const { numBuckets } = this.#shape;
     if (!Number.isInteger(bucket) || bucket < 0 || bucket >= numBuckets)
@@ -82,7 +82,7 @@ export class StepExchange {
     while (this.#readyOutOfOrder.delete(this.#readyBuckets)) this.#readyBuckets++;
   }
 
-  /** The next piece to send to a chunk's owner, or null while the owner's window is full or the bucket is not ready. */
+  /** The next piece to send to a chunk's owner, counted as sent; null while the owner's window is full or the bucket is not ready. */
   nextPieceToSend(owner: number, window: number): Piece | null {
     const sent = this.#sent[owner]!;
     const piece = this.#shape.pieces[owner]![sent];
@@ -92,7 +92,7 @@ export class StepExchange {
     return piece;
   }
 
-  /** The next piece of the own chunk whose operands are all here, or null. The caller reduces it at once. */
+  /** The next piece of the own chunk with all operands, counted as reduced; else null. The caller reduces it at once. */
   nextPieceToReduce(): Piece | null {
     const { rank, pieces, numCoverNodes } = this.#shape;
     const piece = pieces[rank]![this.#reduced];
@@ -105,7 +105,7 @@ export class StepExchange {
   }
 
   /**
-   * Where in the own chunk's sequence the part that is expected from the peer belongs.
+   * The part that is expected from the peer, in the own chunk's sequence.
    * @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly that part
    */
   checkPart(peer: number, found: FrameFields): { piece: Piece; ordinal: number; node: number } {
@@ -120,7 +120,7 @@ export class StepExchange {
     return { piece, ordinal, node };
   }
 
-  /** @returns which piece of the peer's chunk it is @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly its next sum */
+  /** @returns the piece of the peer's chunk @throws FRAME_STALE, FRAME_INVALID when `found` is not exactly its next sum */
   checkSum(peer: number, found: FrameFields): Piece {
     const ordinal = this.#sums[peer]!;
     const piece = this.#compare(peer, found, FRAME_SUM, this.#shape.pieces[peer]![ordinal], 0);
@@ -136,7 +136,7 @@ export class StepExchange {
     this.#sums[peer]!++;
   }
 
-  /** The header that a piece's frame has to have. */
+  /** The header fields of a piece's frame. */
   fieldsOf(type: FrameFields['type'], piece: Piece, node: number): FrameFields {
     const { epoch, generation } = this.#shape;
     const { bucket, chunk, part, offsetBytes, payloadBytes } = piece;
@@ -144,7 +144,7 @@ export class StepExchange {
     return { type, node, chunk, epoch, generation, step, bucket, part, byteLength: payloadBytes, offsetBytes };
   }
 
-  /** One sentence per peer that something is missing from, for COLLECTIVE_TIMEOUT. */
+  /** One sentence for each missing part or sum, for COLLECTIVE_TIMEOUT. */
   describeMissing(): string[] {
     const { rank, pieces, numCoverNodes } = this.#shape;
     const missing: string[] = [];

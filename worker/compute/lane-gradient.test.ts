@@ -111,7 +111,6 @@ describe('lane gradient', () => {
   });
 });
 
-// FOLDED lane-loss.test.ts
 function batchOf(taskOfTarget: number[]): BatchArrays {
   const batch = createBatchArrays(1, 1, taskOfTarget.length);
   batch.taskOfTarget.set(taskOfTarget);

@@ -1,8 +1,8 @@
 /**
- * Gradients on their way from the engine into the arena: microbatches are added up in the lane's slot, and with the last one
- * each bucket is folded into the tree sums below it as soon as its gradients are there.
+ * One lane's results: its gradients, from the engine into the arena, and its losses. Gradients of microbatches are added in the lane's slot.
+ * With the last microbatch each bucket is folded into the tree sums below it as soon as its gradients are complete.
  *
- * Assumption: every microbatch brings each parameter once, last parameter first, which is the order of the plan.
+ * Assumption: every microbatch has each parameter once, last parameter first: the order of the plan.
  */
 import { assertInvariant } from '../../shared/errors.ts';
 import type { Arena } from '../arena/arena.ts';
@@ -20,7 +20,7 @@ export class LaneGradient {
   readonly #numMicrobatches: number;
   /** Called when a bucket of this lane is folded. */
   readonly #onBucket: (bucket: number) => void;
-  /** Place in the plan of the gradient that comes next. */
+  /** Index in the plan of the next gradient. */
   #position = 0;
 
   constructor(init: {
@@ -39,7 +39,7 @@ export class LaneGradient {
   }
 
   /**
-   * Takes one gradient of one microbatch. @param parameter number in forward order
+   * Adds one gradient of one microbatch. @param parameter number in forward order
    * @throws INTERNAL for a gradient out of its order or of another size
    */
   add(microbatch: number, parameter: number, gradient: Float32Array): void {
@@ -63,9 +63,7 @@ export class LaneGradient {
   }
 }
 
-// FOLDED lane-gradient.ts
-/** Loss sums of one lane: what its microbatches' losses add up to, per task, in float64 and in one fixed order. */
-
+/** Loss sums of one lane by task: its microbatches' losses added in float64, in one fixed order. */
 export class LaneLoss {
   readonly #lane: number;
   readonly #tasks = new Map<number, { loss: number; targetTokens: number }>();
@@ -76,7 +74,7 @@ export class LaneLoss {
     this.#lane = lane;
   }
 
-  /** Adds a microbatch; its target positions are gone through in row-major order. */
+  /** Adds a microbatch, in row-major order of its target positions. */
   add({ crossEntropy, zLoss }: StepOutput, { taskOfTarget }: BatchArrays, inputTokens: number): void {
     this.#inputTokens += inputTokens;
     for (let i = 0; i < taskOfTarget.length; i++) {

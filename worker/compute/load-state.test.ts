@@ -31,7 +31,7 @@ describe('starting state', () => {
     assert.notDeepEqual((await loadState({ ...base, seed: 4 })).parameters, state.parameters);
   });
 
-  test('from a checkpoint it is what the checkpoint holds', async () => {
+  test('from a checkpoint the state is the checkpoint’s', async () => {
     const checkpoint = await writeFixtureCheckpoint(root, 12);
     const { parameters, optimizer } = await loadState({ ...base, checkpoint, step: 12 });
     assert.deepEqual(plain(parameters), plain(randomTensors(PARAMETERS, 12)));

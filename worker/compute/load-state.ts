@@ -1,4 +1,4 @@
-/** The state a worker starts from: made from the seed, or read from a checkpoint, which every worker verifies for itself. */
+/** The state a worker starts from: initialised from the seed, or read from a checkpoint that every worker verifies itself. */
 import { readCheckpoint } from '../../shared/checkpoint/read.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -12,9 +12,9 @@ export interface StartingState {
 export interface LoadStateInit {
   readonly engine: Pick<Engine, 'parameters' | 'optimizerSlots'>;
   readonly seed: number;
-  /** Folder of a checkpoint; null: initialise from the seed. */
+  /** Folder of a checkpoint; null: from the seed. */
   readonly checkpoint: string | null;
-  /** Updates that the state has behind it. */
+  /** Updates applied in the state. */
   readonly step: number;
   readonly signal: AbortSignal;
 }
@@ -26,7 +26,7 @@ export async function loadState({ engine, seed, checkpoint, step, signal }: Load
   if (saved.run.step !== step)
     throw new TrainerError(
       'CHECKPOINT_MISMATCH',
-      `${checkpoint}: the run goes on from step ${step}, the checkpoint is of step ${saved.run.step}`,
+      `${checkpoint}: the run continues from step ${step}, the checkpoint is of step ${saved.run.step}`,
     );
   const parameters = await saved.loadParameters(engine.parameters, signal);
   const optimizer = await saved.loadOptimizerSlots(engine.optimizerSlots, signal);

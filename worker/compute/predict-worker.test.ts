@@ -13,7 +13,7 @@ const TREE = {
   schedule: { kind: 'constant' },
 };
 
-describe('what a worker expects of itself', () => {
+describe('the prediction of a worker', () => {
   test('a time for microbatch and update, and less memory the more workers share the lanes', async () => {
     const alone = checkConfig({ ...TREE, cluster: { minWorkers: 1 } }, 'the test');
     const shared = checkConfig({ ...TREE, cluster: { minWorkers: 16 } }, 'the test');

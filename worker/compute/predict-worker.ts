@@ -1,4 +1,4 @@
-/** What this worker expects of itself, before its first step: from half a second of measuring its engine's kernels in the run's shapes. */
+/** This worker's prediction of its step time and memory, before its first step: measures the engine's kernels in the run's shapes, about 0.25 s. */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { enterBackendOf, timeKernels } from '../engine/time-kernels.ts';
 import { predictStep } from '../model/predict-step.ts';
@@ -8,7 +8,7 @@ export interface WorkerPrediction {
   /** Forward and backward pass of one microbatch. */
   readonly microbatchMs: number;
   readonly updateMs: number;
-  /** Of the process; assumes as many workers as the run waits for. */
+  /** Memory of the process; assumes `cluster.minWorkers` workers. */
   readonly workerBytes: number;
 }
 

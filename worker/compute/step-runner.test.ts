@@ -95,10 +95,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
   const init: StepRunnerInit = {
     engine,
     feed,
-    arena,
-    plan,
-    laneTree,
-    rank,
+    gradient: { arena, plan, laneTree, rank },
     microbatchesPerLane: MICROBATCHES,
     reducer: {
       beginStep: (step) => record(`begin ${step}`, 0),
@@ -177,7 +174,7 @@ describe('step runner', () => {
     ],
   ];
   for (const [what, fakes, name, losses] of notFinite)
-    test(`a gradient ${what} that is not finite is told with the own losses, and nothing is applied`, async () => {
+    test(`a gradient ${what} that is not finite is reported with the own losses, and nothing is applied`, async () => {
       const { runner, calls, progress } = makeRunner(fakes);
       const lanes = fakes.rank === 1 ? [2, 3] : [0, 1, 2, 3];
       const reason = `the gradient of ${name} is not finite`;
@@ -187,7 +184,7 @@ describe('step runner', () => {
       assert.deepEqual([progress.read().phase, progress.read().step], ['waiting', 1]);
     });
 
-  test('a loss that is not finite is told, and the step is not applied here, though the gradient is finite', async () => {
+  test('a loss that is not finite is reported, and the step is not applied here, though the gradient is finite', async () => {
     const { runner, calls } = makeRunner({ crossEntropy: Infinity });
     assert.equal((await runner.run(dealOf(2, [0, 1, 2, 3]), never)).kind, 'not-finite');
     assert.notEqual(calls.at(-1), 'apply');
@@ -223,7 +220,7 @@ describe('step runner', () => {
     assert.deepEqual(calls, []);
   });
 
-  test('what the feed, the engine or the collective fails with comes out, and slots are given back', async () => {
+  test('failures of the feed, the engine or the collective are thrown, and slots are released', async () => {
     for (const [during, code] of [
       ['feed 2.1', 'SHARD_CORRUPT'],
       ['step 2.1', 'TENSOR_LEAK'],

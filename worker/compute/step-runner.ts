@@ -1,31 +1,36 @@
 /**
- * One training step on this worker: its lanes one after the other, each in microbatches, gradients leaving bucket by bucket;
- * then the update from the reduced gradient. Everything that decides bits is in the order of lanes and microbatches.
+ * One training step on this worker: its lanes one after the other, each in microbatches, gradients announced bucket by bucket; then the update
+ * from the reduced gradient. The order of lanes and microbatches decides bits.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import type { LaneSums, StepTimes, Member } from '../../shared/protocol/messages.ts';
+import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
 import { Arena, type ArenaLayout } from '../arena/arena.ts';
 import type { BucketPlan } from '../arena/bucket-plan.ts';
 import { type LaneTree, planLaneTree } from '../../shared/lane-tree.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { LaneRows } from '../feed/feed-messages.ts';
-import type { Deal, Reducer } from '../network/network-messages.ts';
+import type { Deal, FormMessage, Reducer } from '../network/network-messages.ts';
 import { LaneGradient, LaneLoss } from './lane-gradient.ts';
 import type { ProgressCell } from '../network/progress-cell.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { microbatchesPerLane } from '../feed/start-feed.ts';
 import { planGradient } from '../collective/plan-gradient.ts';
 
-export interface StepRunnerInit {
-  readonly engine: Engine;
-  readonly feed: Pick<Feed, 'next' | 'release'>;
+/** The gradient memory of one rank in one generation. */
+export interface GradientMemory {
   readonly arena: Arena;
   readonly plan: BucketPlan;
   readonly laneTree: LaneTree;
   readonly rank: number;
+}
+
+export interface StepRunnerInit {
+  readonly engine: Engine;
+  readonly feed: Pick<Feed, 'next' | 'release'>;
+  readonly gradient: GradientMemory;
   readonly microbatchesPerLane: number;
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
@@ -34,7 +39,7 @@ export interface StepRunnerInit {
 
 export type StepOutcome =
   | { readonly kind: 'applied'; readonly lanes: LaneSums[]; readonly ms: StepTimes }
-  /** The summed gradient is not finite, which every rank sees alike, or an own loss is not: nothing was applied. */
+  /** The summed gradient is not finite, which every rank finds alike, or an own loss is not finite: nothing was applied. */
   | {
       readonly kind: 'not-finite';
       readonly reason: string;
@@ -51,27 +56,27 @@ export interface BadLoss {
 
 export class StepRunner {
   readonly #init: StepRunnerInit;
-  /** Views of the reduced gradient in slot 0, one a parameter, in the engine's order. */
+  /** Views of the reduced gradient in slot 0, one for each parameter, in the engine's order. */
   readonly #gradients: readonly Float32Array[];
   #feedMs = 0;
   #isStateWhole = true;
 
   constructor(init: StepRunnerInit) {
     this.#init = init;
-    const { arena, plan } = init;
+    const { arena, plan } = init.gradient;
     this.#gradients = plan.parameters
       .map(({ offsetBytes, numElements }) => arena.floats(0, offsetBytes, numElements))
       .reverse();
   }
 
-  /** False where an update has begun and not ended: the engine's state is neither of the step before nor of the one after. */
+  /** False while an update has begun and not ended: the engine then has neither the state before the step nor the one after. */
   get isStateWhole(): boolean {
     return this.#isStateWhole;
   }
 
   /**
    * Computes, reduces, checks and applies.
-   * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; what the feed or the collective failed with; ABORTED
+   * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; the feed's or the collective's failure; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
     const { engine, reducer, progress, clock } = this.#init;
@@ -114,7 +119,8 @@ export class StepRunner {
   }
 
   async #computeLane(step: number, { lane }: LaneRows, index: number, signal: AbortSignal): Promise<LaneSums> {
-    const { engine, feed, arena, plan, laneTree, rank, microbatchesPerLane, reducer, progress, clock } = this.#init;
+    const { engine, feed, microbatchesPerLane, reducer, progress, clock } = this.#init;
+    const { arena, plan, laneTree, rank } = this.#init.gradient;
     const { steps } = laneTree.folds[rank]!;
     const isLastLane = index === steps.length - 1;
     const gradient = new LaneGradient({
@@ -141,15 +147,15 @@ export class StepRunner {
       } finally {
         feed.release(batch);
       }
-      // The engine may not have let the event loop run; commands and an abort must get through.
+      // An engine may block the event loop: let commands and an abort be handled.
       await new Promise(setImmediate);
     }
     return loss.sums();
   }
 
-  /** Lane by lane in the order of the tree, or the sum would not be the canonical one. */
+  /** Lanes must come in the order of the tree: another order would not give the canonical sum. */
   #checkLanes({ step, lanes }: Deal): void {
-    const { laneTree, rank } = this.#init;
+    const { laneTree, rank } = this.#init.gradient;
     const expected = laneTree.folds[rank]!.steps.map(({ lane }) => lane).join(', ');
     const found = lanes.map(({ lane }) => lane).join(', ');
     if (found !== expected)
@@ -163,7 +169,7 @@ export class StepRunner {
     firstBytes: number,
     lanes: readonly LaneSums[],
   ): Pick<Extract<StepOutcome, { kind: 'not-finite' }>, 'reason' | 'losses'> {
-    const parameter = this.#init.plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= firstBytes);
+    const parameter = this.#init.gradient.plan.parameters.findLast(({ offsetBytes }) => offsetBytes <= firstBytes);
     return {
       reason: `the gradient of ${parameter?.name ?? 'a parameter'} is not finite`,
       losses: findBadLosses(lanes),
@@ -178,32 +184,25 @@ function findBadLosses(lanes: readonly LaneSums[]): BadLoss[] {
   ]);
 }
 
-// FOLDED step-runner.ts
-/** The runner of a generation's steps, from what the coordinator said of it and the memory that the link thread gave it. */
-
-export interface CreateStepRunnerInit {
+export interface CreateStepRunnerInit extends Pick<
+  StepRunnerInit,
+  'engine' | 'feed' | 'reducer' | 'progress' | 'clock'
+> {
   readonly config: RunConfig;
-  readonly engine: Engine;
-  readonly feed: Pick<Feed, 'next' | 'release'>;
-  readonly memory: WebAssembly.Memory;
-  readonly layout: ArenaLayout;
-  readonly rank: number;
-  readonly members: readonly Member[];
-  readonly reducer: Reducer;
-  readonly progress: ProgressCell;
-  readonly clock: Clock;
+  readonly form: Pick<FormMessage, 'rank' | 'members'>;
+  /** The memory that the network thread allocated. */
+  readonly formed: { readonly memory: WebAssembly.Memory; readonly layout: ArenaLayout };
 }
 
+/** The step runner of a generation. */
 export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
-  const { config, memory, layout, members, ...rest } = init;
-  return new StepRunner({
-    ...rest,
-    arena: new Arena(layout, memory),
+  const { config, form, formed, ...rest } = init;
+  const lanes = form.members.map((member) => member.lanes);
+  const gradient = {
+    arena: new Arena(formed.layout, formed.memory),
     plan: planGradient(config),
-    laneTree: planLaneTree(
-      config.training.numLanes,
-      members.map(({ lanes }) => lanes),
-    ),
-    microbatchesPerLane: microbatchesPerLane(config),
-  });
+    laneTree: planLaneTree(config.training.numLanes, lanes),
+    rank: form.rank,
+  };
+  return new StepRunner({ ...rest, gradient, microbatchesPerLane: microbatchesPerLane(config) });
 }

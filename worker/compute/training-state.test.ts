@@ -98,7 +98,7 @@ describe('training state', () => {
     assert.deepEqual(calls, ['load'], 'nothing is read back that nobody asks for');
   });
 
-  test('from a checkpoint it is what the checkpoint holds, after its step', async () => {
+  test('from a checkpoint the state is the checkpoint’s, after its step', async () => {
     const checkpoint = await writeFixtureCheckpoint(root, 12);
     const { state, prepare, held } = make();
     const digest = await prepare({ state: { kind: 'start', checkpoint }, firstStep: 13, proveState: true });
@@ -107,7 +107,7 @@ describe('training state', () => {
     assert.equal(parameterDigest(held.optimizerSlots), parameterDigest(randomTensors(SLOTS, 13)));
   });
 
-  test('a checkpoint of another step is refused, and what was held before is held still', async () => {
+  test('a checkpoint of another step is refused, and the state held before stays held', async () => {
     const checkpoint = await writeFixtureCheckpoint(root, 20);
     const { state, prepare } = make();
     await prepare(SEEDED);
@@ -139,7 +139,7 @@ describe('training state', () => {
     assert.deepEqual([calls, state.step], [['copy 7', 'load'], 7]);
   });
 
-  test('a copy that fails leaves what was held, and the engine untouched', async () => {
+  test('a failed copy leaves the held state and the engine untouched', async () => {
     const { state, prepare, calls, failCopy } = make();
     await prepare(SEEDED);
     calls.length = 0;
@@ -148,7 +148,7 @@ describe('training state', () => {
     assert.deepEqual([state.step, calls], [0, ['copy 0']]);
   });
 
-  test('what is offered to receivers stands still while the engine goes on', async () => {
+  test('the offered state does not change while the engine continues', async () => {
     const { state, prepare, held, offers, calls } = make();
     await prepare(SEEDED);
     const before = parameterDigest(held.parameters);

@@ -1,6 +1,6 @@
 /**
- * The training state in the engine, and what is known about it: of which run, after how many updates. A generation says where a member's
- * state comes from (shared/protocol StateSource); everything else follows from steps.
+ * The training state in the engine: of which run, epoch and step it is. `form` says where a member's state comes from (StateSource in
+ * shared/protocol); steps say everything else.
  *
  * Assumption: one call at a time, at step boundaries.
  */
@@ -30,7 +30,7 @@ export class TrainingState {
     this.#init = init;
   }
 
-  /** null: none, or one that cannot be trusted. */
+  /** null: no state, or an invalid one. */
   get held(): HeldState | null {
     return this.#held;
   }
@@ -43,7 +43,7 @@ export class TrainingState {
   /**
    * Brings the engine to the state before the generation's first step, and offers it to the members that copy it.
    * @returns the digest of the parameters where the coordinator asks for it
-   * @throws what loadState and the network throw; what was held before is held still, unless it has been overwritten
+   * @throws as loadState and copyState do; the state held before stays held unless it was overwritten
    */
   async prepareFor(form: FormCommand, runId: string, signal: Command['signal']): Promise<string | undefined> {
     const { epoch, firstStep, state, receivers, proveState } = form;
@@ -65,7 +65,7 @@ export class TrainingState {
     this.#held = { ...this.#held, step };
   }
 
-  /** An update has begun and not ended: the state is neither of the step before nor of the one after. */
+  /** An update has begun and not ended: the state is neither the one before the step nor the one after. */
   invalidate(): void {
     this.#held = null;
   }
@@ -90,7 +90,7 @@ export class TrainingState {
     return tensors;
   }
 
-  /** In memory of its own, which is free again when nobody copies from it any more. */
+  /** In memory of its own, freed when no peer copies from it any more. */
   async #snapshot(): Promise<StateTensors> {
     const tensors = this.#makeTensors();
     await this.#init.engine.readBack(tensors.parameters, tensors.optimizerSlots);

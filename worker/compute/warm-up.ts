@@ -1,20 +1,20 @@
 /**
- * A first step on made-up numbers: graphs are recorded and checked, kernels compiled, memory taken before a worker says that it is ready,
- * for the first step of a generation is as slow as its slowest rank. Whatever step workers join at, they are checked by the same numbers.
+ * A first step on synthetic numbers before the worker is ready: graphs are recorded and checked, kernels compiled, memory allocated. The first
+ * step of a generation is otherwise as slow as its slowest rank. Workers that join later are checked by the same numbers.
  *
- * What it leaves in the engine is no state of the run: the first state of every member is loaded over it.
+ * The engine's content afterwards is no state of the run: the first state of every member is loaded over it.
  */
 import { createBatchArrays, placeExamples } from '../../mixture/feed/batch.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Engine } from '../engine/engine.ts';
 import { numElements, type ParameterSpec } from '../model/parameters.ts';
 
-/** Share of a row that each of its examples takes; the rest is padding. */
+/** Share of a row for each of its examples; the rest is padding. */
 const SHARES = [0.5, 0.25];
 /** 0 and 1 are padding and the end of a sequence. */
 const FIRST_WORD = 2;
 
-/** @throws what the engine throws: ENGINE_OUT_OF_MEMORY, TENSOR_LEAK */
+/** @throws the engine's ENGINE_OUT_OF_MEMORY, TENSOR_LEAK */
 export async function warmUp(
   engine: Pick<Engine, 'parameters' | 'load' | 'step' | 'apply'>,
   { model, featureLengths, training }: RunConfig,
@@ -39,7 +39,7 @@ export async function warmUp(
   await engine.apply(gradients, { step: 0, learningRate: 1e-3, gradientScale: 1 });
 }
 
-/** As large as those of a run that begins, and made in a fraction of the time. */
+/** As large as initial values of a run, computed in a fraction of the time. */
 function madeUpValues({ shape, initializer }: ParameterSpec): Float32Array {
   const values = new Float32Array(numElements(shape));
   if (initializer.kind === 'ones') return values.fill(1);
@@ -47,7 +47,7 @@ function madeUpValues({ shape, initializer }: ParameterSpec): Float32Array {
   return values;
 }
 
-/** Numbers in [0, 1) that are spread evenly: multiples of the golden ratio. */
+/** Evenly spread numbers in [0, 1): multiples of the golden ratio. */
 function fraction(i: number): number {
   return (Math.imul(i, 0x9e3779b1) >>> 0) / 2 ** 32;
 }

@@ -15,7 +15,7 @@ const CPU_ONLY: EngineFacts = { ...NOTHING, installed: installed('cpu') };
 const GPU_HOST: EngineFacts = { ...NOTHING, numGpus: 2, gpuEvidence: '/dev/nvidia*' };
 
 describe('choice of the engine', () => {
-  test('auto is native where it is installed, else wasm with what would make it faster', () => {
+  test('auto is native when installed, else wasm with advice for more speed', () => {
     const fast = chooseEngine({ name: 'auto', device: 'auto' }, CPU_ONLY);
     assert.deepEqual([fast.engine, fast.device, fast.notes], ['native', 'cpu', []]);
     assert.match(fast.reason, /TensorFlow 2\.21\.0, cpu\) on the CPU: it is installed/u);
@@ -24,7 +24,7 @@ describe('choice of the engine', () => {
     assert.match(slow.reason, /exmix engine install brings it/u);
   });
 
-  test('a name is taken as it is, without advice where nothing is wrong', () => {
+  test('a requested engine is chosen, without warnings when nothing is wrong', () => {
     for (const name of ['wasm', 'cpu', 'native'] as const) {
       const choice = chooseEngine({ name, device: 'auto' }, CPU_ONLY);
       assert.deepEqual([choice.engine, choice.notes], [name, []]);
@@ -63,13 +63,13 @@ describe('choice of the engine', () => {
         message: advice,
       });
     });
-    test(`nobody warns of the GPU where the CPU was asked for: ${what}`, () => {
+    test(`no warning about the GPU when the CPU was asked for: ${what}`, () => {
       const { notes } = chooseEngine({ name, device: 'cpu' }, facts);
       assert.ok(!notes.some((note) => note.includes('GPU')), notes.join());
     });
   }
 
-  test('a GPU asked for on a host without one says where was looked', () => {
+  test('a GPU asked for on a host without one names the places searched', () => {
     const facts = { ...NOTHING, installed: installed('cuda') };
     const message = /--device gpu: no GPU is visible \(no \/dev\/nvidia\* here\)/u;
     assert.throws(() => chooseEngine({ name: 'native', device: 'gpu' }, facts), {
@@ -78,7 +78,7 @@ describe('choice of the engine', () => {
     });
   });
 
-  test('native that is absent or damaged is refused with what to do; auto passes the damage over, and says so', () => {
+  test('an absent or damaged native engine is refused with advice; auto skips a damaged one with a warning', () => {
     const code = 'ENGINE_UNAVAILABLE';
     const native = { name: 'native', device: 'auto' } as const;
     assert.throws(() => chooseEngine(native, NOTHING), {

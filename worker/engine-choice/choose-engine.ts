@@ -1,6 +1,6 @@
 /**
- * Which engine and device a run's setting means on this machine, why, and what must not go unsaid: a decision from facts, without loading
- * any engine. Assumes that the facts are those of the host that will compute.
+ * Chooses engine and device from a run's setting and facts of this host, with the reason and the warnings. Loads no engine. Pure. Assumes that
+ * the facts are those of the host that computes.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { InstalledEngine } from '../../shared/installed-engine.ts';
@@ -19,18 +19,18 @@ export interface EngineRequest {
 export interface EngineFacts {
   /** The native engine that would be used. */
   readonly installed: InstalledEngine | undefined;
-  /** Sentences about installed engines that were passed over. */
+  /** Sentences about installed engines that cannot be used. */
   readonly damaged: readonly string[];
   /** GPUs that the system shows and CUDA_VISIBLE_DEVICES does not hide. */
   readonly numGpus: number;
-  /** How that is known, for messages. */
+  /** Where the count comes from, for messages. */
   readonly gpuEvidence: string;
 }
 
 export type EngineChoice = {
-  /** A sentence for the log: why this one, and what would make it faster. */
+  /** A sentence for the log: why this engine, and which one would be faster. */
   readonly reason: string;
-  /** Warnings: what is damaged or unused. */
+  /** Warnings: a damaged installation, an unused GPU. */
   readonly notes: readonly string[];
 } & (
   | { readonly engine: 'wasm' | 'cpu'; readonly device: 'cpu' }
@@ -38,7 +38,7 @@ export type EngineChoice = {
       readonly engine: 'native';
       readonly device: 'cpu' | 'gpu';
       readonly installed: InstalledEngine;
-      /** The engine must end, and not go on with the CPU, where the GPU turns out not to be used. */
+      /** The engine must fail, and not continue on the CPU, when TensorFlow cannot use the GPU. */
       readonly isGpuRequired: boolean;
     }
 );
@@ -46,7 +46,7 @@ export type EngineChoice = {
 const INSTALL = 'exmix engine install';
 const INSTALL_CUDA = `${INSTALL} --flavour cuda`;
 
-/** Refuses a name that no machine knows. @throws NAME_UNKNOWN */
+/** Refuses an unknown engine name. @throws NAME_UNKNOWN */
 export function checkEngineName(name: string): asserts name is EngineName {
   if ((ENGINE_NAMES as readonly string[]).includes(name)) return;
   const near = nearestNames(name, ENGINE_NAMES);
@@ -54,7 +54,7 @@ export function checkEngineName(name: string): asserts name is EngineName {
   throw new TrainerError('NAME_UNKNOWN', `there is no engine ${name}; ${hint}`);
 }
 
-/** @throws NAME_UNKNOWN; ENGINE_UNAVAILABLE where engine or device was asked for and is not there */
+/** @throws NAME_UNKNOWN; ENGINE_UNAVAILABLE when the requested engine or device is missing */
 export function chooseEngine(request: EngineRequest, facts: EngineFacts): EngineChoice {
   const { name, device } = request;
   checkEngineName(name);
@@ -127,7 +127,7 @@ function gpuUnavailable(why: string): TrainerError {
   return new TrainerError('ENGINE_UNAVAILABLE', `--device gpu: ${why}`);
 }
 
-/** Nothing where the CPU was asked for. */
+/** Empty when the user asked for the CPU. */
 function unusedGpu(device: EngineRequest['device'], facts: EngineFacts, whatToDo: string): string[] {
   if (device === 'cpu' || facts.numGpus === 0) return [];
   return [

@@ -22,15 +22,15 @@ export interface EngineInit {
   readonly precision?: 'float32' | 'bfloat16';
   readonly xla?: boolean;
   readonly allowTf32?: boolean;
-  /** Place of this process among the workers of its host: which GPU is its own. */
+  /** Index of this process among the workers of its host: selects its GPU. */
   readonly localRank?: number;
-  /** Gets a sentence where the engine finds something out later: a recorded graph that is refused. */
+  /** Receives later warnings: a recorded graph that is refused. */
   readonly onWarning?: (sentence: string) => void;
 }
 
 export interface CreatedEngine {
   readonly engine: Engine;
-  /** A sentence for the log: which engine, why, and what would make it faster. */
+  /** A sentence for the log: which engine, why, and which one would be faster. */
   readonly reason: string;
   /** Warnings: settings without effect, a GPU that is not used, a damaged installation. */
   readonly notes: readonly string[];
@@ -52,7 +52,7 @@ export async function createEngine(init: EngineInit): Promise<CreatedEngine> {
   };
 }
 
-/** This process's GPU, once it has been dealt: CUDA_VISIBLE_DEVICES then names it alone. */
+/** This process's GPU, once assigned: CUDA_VISIBLE_DEVICES then names it alone. */
 let ownDevice: string | undefined;
 
 async function createNative(
@@ -87,7 +87,7 @@ async function createNative(
   };
 }
 
-/** TensorFlow picks its kernels, and their order of additions, by the instructions and caches of the CPU: part of what decides bits. */
+/** Decides bits: TensorFlow chooses its kernels, and their order of additions, by the CPU's instructions and caches. */
 async function cpuModel(): Promise<string> {
   const { model, vectorFlags } = parseCpuInfo(await readFile('/proc/cpuinfo', 'utf8').catch(() => ''));
   return `${model === '' ? process.arch : model} ${vectorFlags.at(-1) ?? ''}`.trim();
@@ -109,7 +109,7 @@ function gpuOfNoUse({ numGpus, gpuEvidence }: EngineFacts): string {
   );
 }
 
-/** A setting that the engine does not have is told, not dropped in silence. */
+/** Settings that the engine does not have, as warnings. */
 function settingsWithoutEffect(init: EngineInit, engine: string): string[] {
   const { numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
   const ignored = [

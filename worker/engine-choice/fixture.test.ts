@@ -63,7 +63,7 @@ describe('engines against the reference', () => {
     }
   });
 
-  test('a folder that is not a fixture says what is missing', async () => {
+  test('a folder that is not a fixture is refused with the missing file', async () => {
     await assert.rejects(runFixture(join(folder, 'absent'), 'wasm'), { code: 'PATH_UNUSABLE' });
     const noConfig = await copyOf('t5-tiny-v1_0', ['model.safetensors', 'case.safetensors']);
     await assert.rejects(runFixture(noConfig, 'wasm'), { code: 'PATH_UNUSABLE', message: /config\.json/ });

@@ -1,7 +1,7 @@
 /**
- * Compares an engine with reference numbers: a folder with a T5 (`model.safetensors`, `config.json` or `config.classic.json`) and what it must
- * compute (`case.safetensors`; optionally `packed.safetensors`, `zloss.safetensors`), in the form of golden/t5-tiny-*; golden/README.md
- * describes the files and where the tolerances come from.
+ * Compares an engine with reference numbers. A fixture is a folder with a T5 (`model.safetensors`, `config.json` or `config.classic.json`) and
+ * its expected results (`case.safetensors`; optionally `packed.safetensors`, `zloss.safetensors`), in the form of golden/t5-tiny-*.
+ * golden/README.md describes the files and the sources of the tolerances.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { createEngine, type CreatedEngine, type EngineInit } from './create-engi
 import type { Batch, Engine, StepOutput } from '../engine/engine.ts';
 import { largestDifference, relativeNorm } from '../engine/array-differences.ts';
 
-/** float32; stated in golden/README.md together with the noise that was measured. */
+/** float32; golden/README.md states them with the measured noise. */
 const FIXTURE_TOLERANCES = {
   activations: 2e-5,
   loss: 3e-6,
@@ -31,14 +31,14 @@ export interface FixtureCheck {
   readonly difference: number;
   readonly tolerance: number;
   readonly passed: boolean;
-  /** Where the largest difference is, if that says something. */
+  /** Where the largest difference is; absent when one tensor is compared. */
   readonly where?: string;
 }
 
 export interface FixtureReport {
   readonly folder: string;
   readonly engine: string;
-  /** What computed, in words. */
+  /** The device in words. */
   readonly device: string;
   /** Equal fingerprints give equal bits. */
   readonly fingerprint: string;
@@ -50,7 +50,7 @@ export interface FixtureReport {
   readonly passed: boolean;
 }
 
-/** Device, threads, precision; the defaults of createEngine where left out. */
+/** Device, threads, precision; by default those of createEngine. */
 export type EngineSettings = Omit<EngineInit, 'name' | 'config' | 'zLoss'>;
 
 type Tensors = ReadonlyMap<string, SafeTensor>;

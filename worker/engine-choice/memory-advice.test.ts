@@ -21,7 +21,7 @@ function wrapped(fails: Error | undefined, onAsked: () => void = () => undefined
 }
 
 describe('advice when memory ran out', () => {
-  test('the error names a microbatch that fits, and keeps what the library said', async () => {
+  test('the error names a microbatch that fits, and keeps the library’s message', async () => {
     const cause = new TrainerError('ENGINE_OUT_OF_MEMORY', 'OOM when allocating tensor with shape[32,12,512,512]');
     await assert.rejects(
       wrapped(cause).step(BATCH, () => undefined),
@@ -38,7 +38,7 @@ describe('advice when memory ran out', () => {
     );
   });
 
-  test('other failures and results go through as they are, and nobody asks for the memory', async () => {
+  test('other failures and results pass unchanged, and the memory is not read', async () => {
     const asked = () => assert.fail('nobody ran out of memory');
     const leak = new TrainerError('TENSOR_LEAK', 'x');
     await assert.rejects(

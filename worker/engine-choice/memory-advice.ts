@@ -1,6 +1,6 @@
 /**
- * An engine that says what would fit when the step did not: the library's own message speaks of one tensor. Everything else goes
- * through unchanged.
+ * Wraps an engine: adds the microbatch that would fit to its ENGINE_OUT_OF_MEMORY, because the library's own message names one tensor only. All
+ * else passes unchanged.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
@@ -13,7 +13,7 @@ export interface MemoryAdviceInit {
   readonly retention: Retention;
   /** In place of the engine's own. */
   readonly description?: EngineDescription;
-  /** What the engine may have on its device, B; asked only when memory ran out. */
+  /** Memory that the engine may use on its device, B; called only when memory ran out. */
   readonly availableBytes: () => Promise<number>;
 }
 
@@ -28,7 +28,7 @@ export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine
       throw new TrainerError('ENGINE_OUT_OF_MEMORY', `${error.message}; ${advice}`, { cause: error });
     }
   };
-  /** Of calls before the first batch is known: one row of one token each, which only the parameters fill. */
+  /** For calls before the first batch: one row of one token each, which only the parameters fill. */
   let shape: BatchShape = { numRows: 1, inputsLength: 1, targetsLength: 1 };
   return {
     description: init.description ?? engine.description,

@@ -10,7 +10,7 @@ describe('facts for the choice of the engine', () => {
     assert.deepEqual(facts, { installed: undefined, damaged: [], numGpus: 0, gpuEvidence: 'no /dev/nvidia* here' });
   });
 
-  test('a damaged engine is told, GPUs are those that CUDA_VISIBLE_DEVICES shows', async (t) => {
+  test('a damaged engine is reported, and GPUs are those that CUDA_VISIBLE_DEVICES shows', async (t) => {
     const root = layOut(t, { 'engines/broken/engine.json': '{', 'dev/nvidia0': '', 'dev/nvidia1': '' });
     const facts = await readEngineFacts({ EXMIX_HOME: root, CUDA_VISIBLE_DEVICES: '1' }, root);
     assert.equal(facts.installed, undefined);

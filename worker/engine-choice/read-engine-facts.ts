@@ -1,4 +1,4 @@
-/** What this host has for an engine, for chooseEngine: the installed native engine and the GPUs. Loads nothing. */
+/** Reads the facts of this host for chooseEngine: the installed native engine and the GPUs. Loads no engine. */
 import { exmixHome } from '../../shared/exmix-home.ts';
 import { describeDamage, searchInstalledEngine } from '../../shared/installed-engine.ts';
 import { findGpus } from '../machine/gpus.ts';
@@ -7,7 +7,7 @@ import type { EngineFacts } from './choose-engine.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @throws PATH_UNUSABLE where exmix's home cannot be read */
+/** @throws PATH_UNUSABLE for an unreadable home of exmix */
 export async function readEngineFacts(environment: Environment = process.env, root = '/'): Promise<EngineFacts> {
   const { found, damaged } = await searchInstalledEngine(exmixHome(environment));
   const { count, evidence } = await findGpus(root);

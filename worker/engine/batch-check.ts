@@ -1,4 +1,4 @@
-/** Whether a batch is one the model can take, before any kernel reads memory by its ids. */
+/** Refuses a batch that does not fit the model, before any kernel reads memory by its ids. */
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import type { Batch } from './engine.ts';
 

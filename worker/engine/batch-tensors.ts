@@ -1,4 +1,4 @@
-/** A batch in the form in which the model takes it: named arrays, and the tfjs tensors of them. */
+/** A batch as the model's inputs: named arrays, and their tfjs tensors. */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
@@ -35,7 +35,7 @@ export interface BatchTensors {
   readonly inputs: Tokens;
   readonly targets: Tokens;
   readonly labels: Labels;
-  /** Every tensor of the above, in the order of batchParts. */
+  /** All tensors of the batch, in the order of batchParts. */
   readonly all: readonly Tensor[];
 }
 

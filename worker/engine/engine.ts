@@ -1,9 +1,9 @@
 /**
- * The compute of one worker behind one interface: forward, backward, optimizer. Nobody outside sees a tensor of any library;
- * what goes in and out are plain arrays, row-major, float32 or int32.
+ * The compute of one worker behind one interface: forward, backward, optimizer. Callers see no tensor of any library; inputs and outputs are
+ * plain arrays, row-major, float32 or int32.
  *
- * Assumptions of every implementation: one call at a time; shapes of batches are static (few different ones in a run); the same calls
- * give the same bits wherever `description.fingerprint` is the same.
+ * Assumptions of every implementation: one call at a time; shapes of batches are static (a run has few); the same calls give the same bits
+ * for the same `description.fingerprint`.
  */
 import type { OptimizerSlot } from '../model/optimizer-slots.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
@@ -49,7 +49,7 @@ export interface EngineDescription {
   readonly name: string;
   /** Of the tensor library. */
   readonly version: string;
-  /** What computes, in words. */
+  /** The device in words. */
   readonly device: string;
   /** Equal fingerprints give equal bits; recorded with a run and compared among its workers. */
   readonly fingerprint: string;
@@ -70,8 +70,8 @@ export interface Engine {
   readonly optimizerSlots: readonly OptimizerSlot[];
 
   /**
-   * Takes copies of all parameters and of the optimizer's state.
-   * @throws CHECKPOINT_MISMATCH where a name is missing, unknown or has another size
+   * Copies all parameters and the optimizer's state into the engine.
+   * @throws CHECKPOINT_MISMATCH for a missing or unknown name, or another size
    */
   load(
     parameters: ReadonlyMap<string, Float32Array>,
@@ -103,7 +103,7 @@ export interface Engine {
    */
   generate(inputs: GenerationInputs, maxNewTokens: number): Promise<Int32Array>;
 
-  /** What the engine's library holds at this moment in this process. */
+  /** Tensors that the engine's library holds now in this process. */
   memory(): { readonly numTensors: number; readonly numBytes: number };
 
   dispose(): Promise<void>;

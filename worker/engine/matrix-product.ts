@@ -1,13 +1,13 @@
 /**
- * How products of batches of matrices, with either side transposed, are made of plain row-major products and transpositions: which of two
- * equal forms moves fewer elements beside the product itself. Knows nothing of tensors: matrices are addresses (bytes) in one float32 memory.
+ * Products of batches of matrices, with either side transposed, by plain row-major products and transpositions. Of two equal forms it takes the
+ * one that moves fewer elements beside the product. Knows no tensors: matrices are addresses (bytes) in one float32 memory.
  */
 import { assertInvariant } from '../../shared/errors.ts';
 
 export interface MatrixBatch {
-  /** Of the first matrix; the others follow it without gaps. */
+  /** Address of the first matrix; the others follow without gaps. */
   readonly address: number;
-  /** Matrices in the batch; 1 is used again for each matrix of the other side. */
+  /** Matrices in the batch; a single one is used for each matrix of the other side. */
   readonly count: number;
   /** As stored. */
   readonly rows: number;
@@ -16,13 +16,13 @@ export interface MatrixBatch {
   readonly isTransposed: boolean;
 }
 
-/** What the memory can do. Addresses and sizes as above. */
+/** The two operations on the memory, and scratch memory. Addresses and sizes as above. */
 export interface ProductMachine {
   /** out [m, n] = a [m, k] · b [k, n] */
   multiply(a: number, b: number, out: number, m: number, k: number, n: number): void;
   /** to [columns, rows] = from [rows, columns] transposed */
   transpose(from: number, to: number, rows: number, columns: number): void;
-  /** Gives `use` the address of memory that is free again afterwards. */
+  /** Calls `use` with the address of memory that is freed afterwards. */
   withScratch(numElements: number, use: (address: number) => void): void;
 }
 
@@ -57,10 +57,10 @@ export function multiplyBatches(machine: ProductMachine, a: MatrixBatch, b: Matr
   }
 }
 
-/** Time to pack an element of a right side for XNNPACK, in times of transposing one: about 6 ns to 2.5 ns where it was measured. */
+/** Time for XNNPACK to pack an element of a right side, in units of transposing one: measured about 6 ns to 2.5 ns. */
 const PACKING = 2.5;
 
-/** a·b as (bᵀ·aᵀ)ᵀ: it pays where what is transposed and packed is smaller then. */
+/** Whether a·b as (bᵀ·aᵀ)ᵀ transposes and packs fewer elements. */
 function isFlippedCheaper(transposeA: boolean, transposeB: boolean, m: number, k: number, n: number): boolean {
   const plain = (transposeA ? m * k : 0) + (transposeB ? k * n : 0) + PACKING * k * n;
   const flipped = (transposeA ? 0 : m * k) + (transposeB ? 0 : k * n) + m * n + PACKING * m * k;

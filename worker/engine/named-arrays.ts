@@ -1,4 +1,4 @@
-/** Whether arrays that come by name are those of the model. */
+/** Compares named arrays with the model's names and sizes. */
 import { TrainerError } from '../../shared/errors.ts';
 import { numElements } from '../model/parameters.ts';
 
@@ -7,7 +7,7 @@ interface Named {
   readonly shape: readonly number[];
 }
 
-/** @param needed whether none may be missing @throws CHECKPOINT_MISMATCH */
+/** @param needed 'all': none may be missing @throws CHECKPOINT_MISMATCH */
 export function checkNames(
   arrays: ReadonlyMap<string, Float32Array>,
   specs: readonly Named[],

@@ -1,8 +1,8 @@
-/** A call that must leave as many tfjs tensors as it found. */
+/** Runs a call that must leave as many tfjs tensors as it found. */
 import * as tf from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
 
-/** @throws TENSOR_LEAK; what `run` throws */
+/** @throws TENSOR_LEAK, and as `run` does */
 export function leavingNoTensors<T>(what: string, run: () => T): T {
   const before = tf.memory();
   const result = run();

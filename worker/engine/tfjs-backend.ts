@@ -1,11 +1,11 @@
 /**
  * The tfjs backends of this process: opened once, silenced, and described.
- * tfjs is one global library: engines of two backends in one process work only one call after the other, each entering its backend first.
+ * tfjs is one global library: engines of two backends in one process work one call after the other, and each enters its backend first.
  */
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
+import { vendoredFile } from '../../shared/package-files.ts';
 
 /** `tensorflow` is registered by the addon's loader (native/addon). */
 export type TfjsBackend = 'wasm' | 'cpu' | 'tensorflow';
@@ -23,7 +23,7 @@ export interface BackendDescription {
 
 const opened = new Map<PackagedBackend, Promise<BackendDescription>>();
 
-/** Makes a backend ready; the second call gives the first's answer. @throws ENGINE_UNAVAILABLE */
+/** Opens a backend once; a second call returns the first's result. @throws ENGINE_UNAVAILABLE */
 export function openBackend(name: PackagedBackend): Promise<BackendDescription> {
   const known = opened.get(name);
   if (known !== undefined) return known;
@@ -32,7 +32,7 @@ export function openBackend(name: PackagedBackend): Promise<BackendDescription> 
   return opening;
 }
 
-/** Makes an opened backend the one that operations run on. */
+/** Makes an opened backend the current one. */
 export async function enterBackend(name: TfjsBackend): Promise<void> {
   if (tf.getBackend() === name) return;
   if (!(await tf.setBackend(name)))
@@ -48,12 +48,11 @@ async function openCpu(): Promise<BackendDescription> {
 async function openWasm(): Promise<BackendDescription> {
   tf.enableProdMode();
   const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
-  const packageFile = createRequire(import.meta.url).resolve('@tensorflow/tfjs-backend-wasm/package.json');
-  setWasmPaths(join(dirname(packageFile), 'dist', '/'));
+  setWasmPaths(join(vendoredFile('@tensorflow/tfjs-backend-wasm', 'dist'), '/'));
   const before = new Set(process.listeners('uncaughtException'));
   const beforeRejection = new Set(process.listeners('unhandledRejection'));
   await enterBackend('wasm');
-  // Emscripten's runtime listens for the whole process's failures; those are ours to handle.
+  // Emscripten's runtime handles failures of the whole process; exmix handles them itself.
   for (const listener of process.listeners('uncaughtException'))
     if (!before.has(listener)) process.removeListener('uncaughtException', listener);
   for (const listener of process.listeners('unhandledRejection'))
@@ -65,7 +64,7 @@ async function openWasm(): Promise<BackendDescription> {
   return describe('wasm', `WebAssembly ${hasSimd === true ? 'with' : 'without'} SIMD on one thread`);
 }
 
-/** V8 is part of it: it does the arithmetic of the cpu backend, and the powers and logarithms beside every backend. */
+/** Includes V8, which computes the cpu backend, and powers and logarithms beside every backend. */
 function describe(name: PackagedBackend, device: string): BackendDescription {
   const version = tf.version_core;
   const v8 = process.versions.v8.split('.').slice(0, 2).join('.');

@@ -171,7 +171,7 @@ for (const name of BACKENDS)
       assert.equal(there, here);
     });
 
-    test('goes on bit for bit from what readBack gave', async () => {
+    test('continues bit for bit from the arrays of readBack', async () => {
       const one = await loadedEngine(name);
       const update = { step: 0, learningRate: 0.01, gradientScale: 1 / 7 };
       await one.apply(await gradientsOf(one, exampleBatch(1)), update);
@@ -224,7 +224,7 @@ for (const name of BACKENDS)
       await assert.rejects(engine.step(batch, noop), { code: 'INTERNAL' });
     });
 
-    test('keeps its own copy of what was loaded', async () => {
+    test('keeps its own copy of the loaded arrays', async () => {
       const { engine } = await createEngine({ name, config, zLoss: 1e-4 });
       const parameters = initialiseParameters(engine.parameters, 3);
       await engine.load(parameters, 'zero');

@@ -1,6 +1,6 @@
 /**
  * The engine on an eager tfjs backend: tensors live here, autodiff is tfjs's own.
- * Every method leaves exactly the tensors it found, besides parameters and optimizer state, and checks that it does.
+ * Every method leaves exactly the tensors it found, besides parameters and optimizer state, and checks that.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
@@ -68,7 +68,7 @@ export class TfjsEngine implements Engine {
     if (optimizer !== 'zero') checkNames(optimizer, this.optimizerSlots, 'optimizer state', 'all');
     await enterBackend(this.#backend);
     tf.dispose([...this.#weights, ...this.#slots]);
-    // Copies: some backends would go on using the caller's memory.
+    // Copies, because some backends keep using the caller's memory.
     this.#weights = this.parameters.map(({ name, shape }) => tf.tensor(parameters.get(name)!.slice(), [...shape]));
     this.#slots = this.optimizerSlots.map(({ name, shape }) =>
       optimizer === 'zero' ? tf.zeros([...shape]) : tf.tensor(optimizer.get(name)!.slice(), [...shape]),

@@ -1,5 +1,5 @@
 /**
- * The passes over the model as tfjs code, used by every engine: run as they are, or recorded once and run as a graph.
+ * The passes over the model as tfjs code for every engine: run eagerly, or recorded once and run as a graph.
  * M = positions of the targets.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -21,7 +21,7 @@ export interface PassInit {
 }
 
 /**
- * Forward and backward pass. The caller disposes what it gets.
+ * Forward and backward pass. The caller disposes the result.
  * @returns cross-entropy and z-loss of each position, and the gradient of the sum of both by the parameter's number
  */
 export function lossAndGradients(
@@ -39,7 +39,7 @@ export function lossAndGradients(
   return { terms_M2, gradients: grads };
 }
 
-/** Forward pass alone; the caller disposes what it gets. */
+/** Forward pass alone; the caller disposes the result. */
 export function activations({ config, specs, weights, batch }: PassInit): Activations {
   return tf.tidy(() => ({ ...runT5(byName(specs, weights), config, batch.inputs, batch.targets) }));
 }
@@ -50,7 +50,7 @@ export function stepOutput(terms: Float32Array): StepOutput {
   return { crossEntropy: column(0), zLoss: column(1) };
 }
 
-/** On the tape weights are other tensors than the engine's, so they are named anew in each pass. */
+/** Names the weights anew in each pass: on the tape they are other tensors than the engine's. */
 function byName(specs: readonly ParameterSpec[], weights: readonly Tensor[]): ReadonlyMap<string, Tensor> {
   return new Map(specs.map(({ name }, i) => [name, weights[i]!]));
 }

@@ -1,6 +1,6 @@
 /**
- * How fast the tfjs backend in use does what a step is made of: matrix products, work element by element, and calls of operations. Takes
- * about half a second. Assumes that an engine was created, so that its backend is the one in use, and that this process does nothing else.
+ * Measures the current tfjs backend: matrix products, element-wise work, calls of operations. Takes about 0.25 s. Assumes that an engine was
+ * created, so that its backend is the current one, and that this process does nothing else.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor2D } from '@tensorflow/tfjs';
@@ -17,7 +17,7 @@ export interface KernelRates {
   readonly operationSeconds: number;
 }
 
-/** Samples of each kernel; the second best counts: what else the machine does makes a sample slower, never faster. */
+/** Samples of each kernel; the second best counts: other load makes a sample slower, never faster. */
 const SAMPLES = 3;
 /** A sample is repeated calls for at least this long, s. */
 const LEAST_SECONDS = 0.006;
@@ -27,7 +27,7 @@ const MOST_FLOPS = 4e9;
 const PRODUCT_SECONDS = 0.02;
 const ELEMENTS = 2 ** 22;
 
-/** Makes the backend of an opened engine the one that is timed. @param engineName as in its description */
+/** Makes the backend of an opened engine the current one. @param engineName as in its description */
 export function enterBackendOf(engineName: string): Promise<void> {
   const backends: Readonly<Record<string, TfjsBackend>> = { native: 'tensorflow', wasm: 'wasm', cpu: 'cpu' };
   return enterBackend(backends[engineName] ?? 'cpu');

@@ -1,13 +1,13 @@
 /**
- * What our kernels use of @tensorflow/tfjs-backend-wasm 4.22.0 beyond its public face, checked before use; and its allocator, guarded:
- * an allocation beyond 4 GiB gives address 0 without an error, and kernels would write there.
+ * Internals of @tensorflow/tfjs-backend-wasm 4.22.0 that our kernels use, checked before use. Its allocator is guarded: an allocation beyond
+ * 4 GiB returns address 0 without an error, and kernels would write there.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { DataType, TensorInfo } from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
 import { WASM_MEMORY_BYTES } from './engine.ts';
 
-/** What is used of BackendWasm beyond its public face. */
+/** The used part of BackendWasm beyond its public interface. */
 export interface WasmInternals {
   readonly dataIdMap: { get(dataId: object): { readonly id: number; readonly memoryOffset: number } };
   makeOutput(shape: number[], dtype: DataType): TensorInfo;
@@ -29,7 +29,7 @@ export interface WasmInternals {
 
 /**
  * The internals of the current backend, its allocator guarded.
- * @throws ENGINE_UNAVAILABLE where the installed backend is not the one these were read from
+ * @throws ENGINE_UNAVAILABLE for a backend of another version
  */
 export function openInternals(): WasmInternals {
   const candidate = tf.backend() as unknown as Partial<WasmInternals>;
@@ -51,14 +51,14 @@ export function openInternals(): WasmInternals {
     );
   const internals = candidate as WasmInternals;
   const { wasm } = internals;
-  wasm._free(wasm._malloc(8)); // at their first call, Emscripten's stubs put other functions in their own place
+  wasm._free(wasm._malloc(8)); // Emscripten's stubs replace themselves at their first call
   wasm._malloc = guardAllocator(wasm._malloc.bind(wasm), wasm._free.bind(wasm));
   return internals;
 }
 
 /**
- * An allocator that fails where the memory of WebAssembly ends, instead of returning 0. It keeps the last 256 MiB free for what XNNPACK
- * allocates by itself, whose failures nobody reports.
+ * An allocator that throws where the memory of WebAssembly ends, instead of returning 0. It keeps the last 256 MiB free for XNNPACK's own
+ * allocations, whose failures nobody reports.
  * @param allocate returns an address, perhaps as a signed number, or 0
  */
 export function guardAllocator(

@@ -99,7 +99,7 @@ describe('kernels put into the wasm backend', () => {
     await assertSameOnBoth(() => tf.oneHot(tf.tensor1d([0, 3], 'int32'), 4));
   });
 
-  test('an allocation beyond the memory fails, gives back what it got, and signed addresses are understood', () => {
+  test('an allocation beyond the memory fails and frees its block, and signed addresses are read as unsigned', () => {
     const freed: number[] = [];
     const answering = (address: number) =>
       guardAllocator(

@@ -1,5 +1,5 @@
 /**
- * Kernels of tfjs's wasm backend that are missing or slow, replaced in one place so that the model is written in plain operations.
+ * Replaces kernels of tfjs's wasm backend that are missing or slow, in one place, so that the model is written in plain operations.
  *
  * - BatchMatMul: the stock kernel uses the fast XNNPACK product only for one untransposed pair of matrices (20–25 GFLOP/s on one 3 GHz core),
  *   and plain loops for batches and transposes (1.3–2.2). Here every product is made of untransposed XNNPACK products: sides are transposed
@@ -21,8 +21,8 @@ import { multiplyBatches, type MatrixBatch, type ProductMachine } from './matrix
 const VIEW_IDS = { a: 2 ** 30, b: 2 ** 30 + 1, out: 2 ** 30 + 2 } as const;
 
 /**
- * Puts the kernels below in the place of the stock ones. The wasm backend must be the current one.
- * @throws ENGINE_UNAVAILABLE where the installed backend is not the one these kernels were written for
+ * Replaces the stock kernels by those below. The wasm backend must be the current one.
+ * @throws ENGINE_UNAVAILABLE for a backend of another version
  */
 export function installWasmKernels(): void {
   const internals = openInternals();
@@ -65,7 +65,7 @@ export function installWasmKernels(): void {
   });
 }
 
-/** Replaces or adds a kernel; `stock` runs the one that was there. */
+/** Replaces or adds a kernel; `stock` runs the kernel that it replaces. */
 function replaceKernel(
   kernelName: string,
   kernel: (args: Parameters<KernelConfig['kernelFunc']>[0], stock: () => TensorInfo) => TensorInfo,

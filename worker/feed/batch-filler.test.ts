@@ -65,7 +65,7 @@ describe('filling of slots', () => {
     );
   });
 
-  test('begins with what was dealt before the source was open', async () => {
+  test('begins with the deals from before the source was open', async () => {
     const { filler, filled, fillings, begin } = fillerOf(2);
     filler.deal([dealt(0)]);
     assert.equal(fillings.length, 0);
@@ -99,7 +99,7 @@ describe('filling of slots', () => {
     assert.deepEqual([filled.length, failures.length, fillings.length], [1, 1, 3]);
   });
 
-  test('a drop calls off what is being filled and its slots are free at once, though the source still does not answer', async () => {
+  test('a drop aborts running fills and frees their slots at once, though the source still does not answer', async () => {
     const { filler, filled, failures, fillings, begin } = fillerOf(2);
     begin();
     filler.deal([dealt(0), dealt(1), dealt(2)]);

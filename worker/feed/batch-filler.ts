@@ -1,9 +1,8 @@
 /**
- * Fills free slots with the microbatches that were dealt: as many at the same time as there are free slots, so that a slow source
- * is asked for all of them at once, and handed over in the order dealt, so that its delays decide nothing.
+ * Fills free slots with dealt microbatches. All free slots are filled at the same time, so that a slow source gets all requests at once;
+ * microbatches are handed over in the order dealt, so that its delays decide nothing.
  *
- * The first failure, when it is its microbatch's turn, is the last word: a feed that left something out would train on other
- * examples than were dealt.
+ * The first failure, in its microbatch's turn, ends the feed: a feed that skipped a microbatch would train on other examples than dealt.
  */
 import type { PlannedRow } from '../../mixture/plan/planned-rows.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
@@ -11,7 +10,7 @@ import type { BatchPlace } from './feed-messages.ts';
 
 export interface DealtMicrobatch extends BatchPlace {
   readonly rows: readonly PlannedRow[];
-  /** Drops before its deal. */
+  /** Number of drops before its deal. */
   readonly numDrops: number;
 }
 
@@ -27,7 +26,7 @@ export interface FilledMicrobatch extends BatchPlace {
 export interface BatchFillerInit {
   readonly numSlots: number;
   readonly onFilled: (batch: FilledMicrobatch) => void;
-  /** Once, and nothing comes after it. */
+  /** Called once; nothing follows. */
   readonly onFailed: (error: TrainerError) => void;
 }
 
@@ -41,7 +40,7 @@ export class BatchFiller {
   readonly #init: BatchFillerInit;
   readonly #freeSlots: number[];
   #fill: FillSlot | undefined;
-  /** Bounded by the steps that are dealt ahead. */
+  /** Bounded by the steps dealt ahead. */
   #dealt: DealtMicrobatch[] = [];
   /** In the order dealt; at most one for each slot. */
   #filling: Filling[] = [];
@@ -53,7 +52,7 @@ export class BatchFiller {
     this.#freeSlots = Array.from({ length: init.numSlots }, (_, slot) => slot);
   }
 
-  /** The source is open: what was dealt so far and comes is filled by `fill`. */
+  /** The source is open: `fill` fills microbatches from now on. */
   begin(fill: FillSlot): void {
     this.#fill = fill;
     this.#startFilling();
@@ -64,23 +63,23 @@ export class BatchFiller {
     this.#startFilling();
   }
 
-  /** A slot that was handed over comes back. */
+  /** The compute thread has released a slot. */
   free(slot: number): void {
     this.#freeSlots.push(slot);
     this.#startFilling();
   }
 
-  /** Forgets what is dealt and not handed over. */
+  /** Drops every microbatch that is dealt and not handed over. */
   drop(): void {
     this.#dealt = [];
-    // Nothing is written to their slots from now on.
+    // The abort guarantees that nothing writes to their slots any more.
     this.#calledOff.abort(new TrainerError('ABORTED', 'the deal was dropped'));
     this.#calledOff = new AbortController();
     this.#freeSlots.push(...this.#filling.map(({ slot }) => slot));
     this.#filling = [];
   }
 
-  /** Ends with a failure that is no microbatch's own. */
+  /** Ends the feed with a failure that belongs to no microbatch. */
   fail(error: TrainerError): void {
     if (this.#hasFailed) return;
     this.#hasFailed = true;

@@ -26,7 +26,7 @@ describe('batch ring', () => {
     assert.equal(ring.byteLength, end);
   });
 
-  test('another view of a slot sees what was written, other slots do not change', () => {
+  test('another view of a slot reads the writes, and other slots do not change', () => {
     const ring = createBatchRing(shape, 2);
     for (const [i, array] of arraysOf(viewSlot(ring, shape, 1)).entries()) array.fill(i + 1);
     const again = viewSlot(ring, shape, 1);

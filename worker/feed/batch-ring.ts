@@ -1,6 +1,6 @@
 /**
- * Microbatches in shared memory: the feed thread fills a slot, the compute thread reads it and gives it back. A slot is owned
- * by one side at a time; the messages `batch` and `free` (feed-messages.ts) hand it over, so no lock is needed.
+ * Microbatches in shared memory: the feed thread fills a slot, the compute thread reads and releases it. One thread owns a slot at a time; the
+ * messages `batch` and `free` (feed-messages.ts) pass the ownership, so no lock is needed.
  *
  * Layout of a slot, int32, R = rows, I = inputs length, T = targets length:
  * encoderInputIds [R, I] · encoderSegmentIds [R, I] · decoderInputIds [R, T] · decoderSegmentIds [R, T] · labels [R, T] · taskOfTarget [R, T]

@@ -1,13 +1,13 @@
-/** What the compute thread and the feed thread say to each other. */
+/** Messages between the compute thread and the feed thread. */
 import type { PreparedAccess } from '../../mixture/feed/open-prepared-files.ts';
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { BatchShape } from './batch-ring.ts';
 
-/** How a remote mixture is read: what of it can be sent to a thread. */
+/** How a remote mixture is read, as far as it can be posted to a thread. */
 export type SourceOptions = Omit<PreparedAccess, 'onSource'>;
 
-/** What the feed thread is started with. */
+/** Start data of the feed thread. */
 export interface FeedData {
   /** A folder, or an http:, https: or s3: URL. */
   readonly preparedFolder: string;
@@ -27,14 +27,14 @@ export interface LaneRows {
   readonly rows: Uint8Array;
 }
 
-/** Compute → feed. A batch carries the `numDrops` of its deal: one of before the last drop is not taken for a new one. */
+/** Compute → feed. A batch carries the `numDrops` of its deal, so a batch from before the last drop is recognised. */
 export type FeedRequest =
   | { readonly kind: 'deal'; readonly step: number; readonly lanes: readonly LaneRows[]; readonly numDrops: number }
   | { readonly kind: 'free'; readonly slot: number }
-  /** Forget what is dealt and not yet handed over. */
+  /** Drop every microbatch that is dealt and not yet handed over. */
   | { readonly kind: 'drop' };
 
-/** Place of a microbatch in the run. */
+/** Position of a microbatch in the run. */
 export interface BatchPlace {
   readonly step: number;
   readonly lane: number;
@@ -52,5 +52,5 @@ export type FeedReply =
     } & BatchPlace)
   /** A remote mixture does not answer, or answers again. */
   | { readonly kind: 'source'; readonly notice: SourceNotice }
-  /** No batch comes after it. */
+  /** No batch follows. */
   | { readonly kind: 'failed'; readonly error: ErrorRecord };

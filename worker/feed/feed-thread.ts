@@ -1,6 +1,6 @@
 /**
- * The feed thread: reads the dealt examples, corrupts spans, packs rows into shared microbatches, as far ahead as there are free
- * slots. A source that does not answer is waited for, aloud; nothing is ever left out.
+ * The feed thread: reads the dealt examples, corrupts spans and packs rows into shared microbatches, ahead of the compute thread as far as slots
+ * are free. It waits for a source that does not answer, and reports that; it never skips an example.
  */
 import { fillRow } from '../../mixture/feed/batch.ts';
 import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
@@ -57,7 +57,7 @@ function handle(request: FeedRequest): void {
   }
 }
 
-/** @throws MESSAGE_INVALID where a lane has another number of rows than the run's lanes have */
+/** @throws MESSAGE_INVALID for a lane whose number of rows differs from that of the run's lanes */
 function cutIntoMicrobatches({ step, lanes, numDrops }: Dealt): DealtMicrobatch[] {
   const rowsPerLane = microbatchesPerLane * shape.numRows;
   return lanes.flatMap(({ lane, rows: encoded }) => {

@@ -1,6 +1,6 @@
 /**
- * The compute thread's side of the feed: starts the thread, passes deals on, and takes microbatches in the order they were dealt.
- * At most `numSlots` microbatches exist at a time: the ring is the bound of prefetching.
+ * The compute thread's side of the feed: starts the thread, passes deals on, and receives microbatches in the order dealt. At most `numSlots`
+ * microbatches exist at a time: the ring bounds prefetching.
  */
 import type { BatchArrays } from '../../mixture/feed/batch.ts';
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
@@ -11,7 +11,7 @@ import { Thread } from '../../shared/thread/thread.ts';
 import { createBatchRing, viewSlot } from './batch-ring.ts';
 import type { BatchPlace, FeedData, FeedReply, FeedRequest, LaneRows, SourceOptions } from './feed-messages.ts';
 
-/** A wait for a microbatch has no other deadline than the step's, which its signal brings; it is renewed so often, ms. */
+/** The step's signal carries the deadline of a wait for a microbatch. The wait is renewed this often, ms. */
 const WAIT_MS = 60_000;
 
 type Delivery = Extract<FeedReply, { kind: 'batch' }> | { readonly kind: 'failed'; readonly error: TrainerError };
@@ -31,12 +31,12 @@ export interface FeedInit extends Omit<FeedData, 'ring' | 'access'> {
 export class Feed {
   readonly #thread: Thread<FeedRequest, FeedReply>;
   readonly #slots: readonly BatchArrays[];
-  /** One place more than there are slots: for the failure, which waits behind the microbatches that came before it. */
+  /** One more than there are slots: a failure queues behind the microbatches before it. */
   readonly #deliveries: Mailbox<Delivery>;
   readonly #rejectOpened: (error: TrainerError) => void;
   #numDrops = 0;
   #hasFailed = false;
-  /** The failure, once it has been taken out. */
+  /** The failure, once `next` has met it. */
   #failure: TrainerError | undefined;
   /**
    * Resolves with the tasks' names when the prepared mixture is open.
@@ -57,17 +57,27 @@ export class Feed {
       resolveOpened = resolve;
       rejectOpened = reject;
     });
-    this.opened.catch(() => undefined); // who waits for it sees the error, and so does `next`; nobody need wait
+    this.opened.catch(() => undefined); // a waiter and `next` get the error; without a waiter it must not be unhandled
     this.#rejectOpened = rejectOpened;
     this.#thread = new Thread({
-      module: new URL('./feed-thread.ts', import.meta.url),
+      module: 'worker/feed/feed-thread.ts',
       data,
       onFailed: (error) => this.#fail(error),
       onMessage: (reply: FeedReply) => {
-        if (reply.kind === 'opened') resolveOpened(reply.taskNames);
-        else if (reply.kind === 'failed') this.#fail(fromErrorRecord(reply.error));
-        else if (reply.kind === 'source') onSource?.(reply.notice);
-        else this.#receive(reply);
+        switch (reply.kind) {
+          case 'opened':
+            resolveOpened(reply.taskNames);
+            break;
+          case 'batch':
+            this.#receive(reply);
+            break;
+          case 'source':
+            onSource?.(reply.notice);
+            break;
+          case 'failed':
+            this.#fail(fromErrorRecord(reply.error));
+            break;
+        }
       },
     });
   }
@@ -76,7 +86,7 @@ export class Feed {
     this.#thread.post({ kind: 'deal', step, lanes, numDrops: this.#numDrops });
   }
 
-  /** Forgets what was dealt; microbatches of it that are ready or still come are given back. */
+  /** Drops what was dealt; releases its microbatches that are queued or still come. */
   async drop(): Promise<void> {
     this.#numDrops += 1;
     this.#thread.post({ kind: 'drop' });
@@ -88,8 +98,8 @@ export class Feed {
   }
 
   /**
-   * The next microbatch, which must be the one expected.
-   * @throws what the feed thread failed with, ABORTED
+   * The next microbatch; INTERNAL for another one than expected.
+   * @throws the feed thread's failure, ABORTED
    */
   async next(expected: BatchPlace, signal: AbortSignal): Promise<FilledBatch> {
     for (;;) {
@@ -110,12 +120,12 @@ export class Feed {
     }
   }
 
-  /** Gives a slot back to be filled again. */
+  /** Releases a slot to be filled again. */
   release({ slot }: Pick<FilledBatch, 'slot'>): void {
     this.#thread.post({ kind: 'free', slot });
   }
 
-  /** Ends the thread; a wait for it that is still under way gets ABORTED. */
+  /** Ends the thread; a waiting call gets ABORTED. */
   async stop(): Promise<void> {
     this.#fail(new TrainerError('ABORTED', 'the feed was stopped'));
     await this.#thread.stop();
@@ -138,7 +148,7 @@ export class Feed {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
     this.#rejectOpened(error);
-    // Where even the place for the failure is taken, `next` need not be woken.
+    // With a full mailbox no `next` waits: store the failure for the next call.
     if (!this.#deliveries.put({ kind: 'failed', error })) this.#failure = error;
   }
 }

@@ -1,4 +1,4 @@
-/** The feed of a run: shapes and bounds from its config, and what is told of a source that does not answer. */
+/** Starts the feed of a run: shapes and bounds from its config; logs and reports a source that does not answer. */
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -13,7 +13,7 @@ export interface StartFeedInit {
   readonly preparedFolder: string;
   readonly mixtureHash: string;
   readonly log: Logger;
-  /** The source does not answer, for the coordinator to know; null: it answers again. */
+  /** The source does not answer, or (null) answers again: for the coordinator. */
   readonly onStall: (stall: WorkerStall | null) => void;
 }
 

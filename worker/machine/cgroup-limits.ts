@@ -1,15 +1,15 @@
 /**
- * What a container or a batch system allows this process: CPU time and memory of its cgroup and of all above it. Version 2, version 1
- * and mixed layouts (kernel documentation, admin-guide/cgroup-v2 and cgroup-v1). The readers take the root of the file system, so
- * that tests can lay out captured files.
+ * CPU time and memory that a container or batch system allows this process: the limits of its cgroup and of all above it. Version 2, version 1
+ * and mixed layouts (kernel documentation, admin-guide/cgroup-v2 and cgroup-v1). The readers get the root of the file system, so that
+ * tests can use captured files.
  */
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 export interface CgroupLimits {
-  /** CPUs' worth of time, e.g. 1.5; undefined where nothing limits it. */
+  /** CPU time in CPUs, e.g. 1.5; undefined without a limit. */
   readonly cpus: number | undefined;
-  /** Undefined where nothing limits it. */
+  /** Undefined without a limit. */
   readonly memoryBytes: number | undefined;
 }
 
@@ -47,7 +47,7 @@ export function parseMemoryLimit(text: string): number | undefined {
   return Number.isFinite(bytes) && bytes > 0 && bytes < NO_LIMIT_BYTES ? bytes : undefined;
 }
 
-/** The tightest limits from this process's cgroups up to the top; a file that is not there limits nothing. */
+/** The tightest limits from this process's cgroups up to the root; a missing file sets no limit. */
 export async function readCgroupLimits(root = '/'): Promise<CgroupLimits> {
   const memberships = parseCgroupMemberships(await readOptional(join(root, 'proc/self/cgroup')));
   const cpus: (number | undefined)[] = [];
@@ -71,7 +71,7 @@ export async function readCgroupLimits(root = '/'): Promise<CgroupLimits> {
   return { cpus: smallest(cpus), memoryBytes: smallest(memoryBytes) };
 }
 
-/** A container often sees itself at the top: then only the last folder exists. */
+/** A container often sees its own cgroup as the root: then only the last folder exists. */
 function foldersUpwards(path: string): string[] {
   const folders = [path];
   for (let at = path; at !== dirname(at); at = dirname(at)) folders.push(dirname(at));

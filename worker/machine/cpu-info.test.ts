@@ -41,7 +41,7 @@ describe('/proc/cpuinfo', () => {
     assert.deepEqual(parseCpuInfo(NEOVERSE), { model: '', numProcessors: 1, vectorFlags: ['asimd'], hasAvx: true });
   });
 
-  test('an old x86 without AVX is told apart; an empty file says nothing', () => {
+  test('an old x86 without AVX is recognised; an empty file gives no facts', () => {
     assert.equal(parseCpuInfo('processor : 0\nflags : fpu sse sse2\n').hasAvx, false);
     assert.deepEqual(parseCpuInfo(''), { model: '', numProcessors: 0, vectorFlags: [], hasAvx: true });
   });

@@ -1,7 +1,7 @@
-/** What /proc/cpuinfo says of the processor: model, and the vector instructions that decide how fast matrices are multiplied. Pure. */
+/** The processor by /proc/cpuinfo: model, and the vector instructions that decide the speed of matrix products. Pure. */
 
 export interface CpuInfo {
-  /** Empty where the file does not say (some ARM machines). */
+  /** Empty when the file has none (some ARM machines). */
   readonly model: string;
   /** Logical processors of the machine; a cgroup may allow fewer. */
   readonly numProcessors: number;

@@ -42,7 +42,7 @@ describe('GPUs of the system', () => {
     assert.deepEqual(none, { count: 0, driverVersion: undefined, models: [], evidence: 'no /dev/nvidia* here' });
   });
 
-  test('what nvidia-smi lists, in bytes; other lines are left out', () => {
+  test('GPUs of nvidia-smi, in bytes; other lines are skipped', () => {
     const text =
       '0, NVIDIA H200, 570.86.15, 143771, 4\n1, NVIDIA H200 MIG 1g.18gb, 570.86.15, [N/A], [N/A]\nNo devices were found\n';
     const [first, second, ...rest] = parseNvidiaSmi(text);

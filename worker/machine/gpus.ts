@@ -1,6 +1,6 @@
 /**
- * NVIDIA GPUs that the system shows this process, found without any library of NVIDIA's: device files, which a container holds only for
- * the GPUs it was given, and what the driver says of itself under /proc. Whether an engine can use them is another question.
+ * NVIDIA GPUs that the system shows this process, found without NVIDIA's libraries: by device files, which a container has only for the GPUs
+ * assigned to it, and by the driver's files under /proc. Whether an engine can use them is not known here.
  */
 import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ export interface SystemGpus {
   readonly driverVersion: string | undefined;
   /** In order of their bus address; may be more than `count` in a container. */
   readonly models: readonly string[];
-  /** Where that was seen. */
+  /** Where the count comes from, for messages. */
   readonly evidence: string;
 }
 
@@ -53,7 +53,7 @@ export function parseDriverVersion(text: string): string | undefined {
   return /Kernel Module(?: for \S+)?\s+(\d+\.\d+(?:\.\d+)?)/u.exec(text)?.[1];
 }
 
-/** Never fails: what cannot be read is not there. */
+/** Never fails: an unreadable file counts as missing. */
 export async function findGpus(root = '/'): Promise<SystemGpus> {
   const devices: string[] = await readdir(join(root, 'dev')).catch(() => []);
   const numbered = devices.filter((name) => /^nvidia\d+$/u.test(name)).length;

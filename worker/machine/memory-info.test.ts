@@ -15,7 +15,7 @@ describe('memory', () => {
     assert.equal(parseMemoryInfo('MemTotal: 1 kB\n'), undefined);
   });
 
-  test('a cgroup takes from what is available', async (t) => {
+  test('a cgroup’s limit lowers the available memory', async (t) => {
     const cgroup = { 'proc/self/cgroup': '0::/\n', 'sys/fs/cgroup/memory.max': '1073741824\n' };
     const limited = await readMemory(layOut(t, { 'proc/meminfo': MEMINFO, ...cgroup }));
     assert.deepEqual(limited, { totalBytes: 25_276_502_016, availableBytes: 2 ** 30, limitBytes: 2 ** 30 });

@@ -1,4 +1,4 @@
-/** How much memory this process can have: /proc/meminfo and the cgroup's limit. */
+/** Memory that this process can use: /proc/meminfo and the cgroup's limit. */
 import { readFile } from 'node:fs/promises';
 import { freemem, totalmem } from 'node:os';
 import { join } from 'node:path';

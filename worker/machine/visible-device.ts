@@ -1,16 +1,16 @@
 /**
- * One GPU a worker: which value of CUDA_VISIBLE_DEVICES shows a worker its own GPU and no other. The user's list is indexed by the local
- * rank, as torchrun does. Pure.
+ * One GPU for each worker: the value of CUDA_VISIBLE_DEVICES that shows a worker its own GPU and no other. The local rank indexes the user's
+ * list, as in torchrun. Pure.
  * Source: CUDA C programming guide, environment variables: ids end at the first that is not valid; an empty list hides all.
  */
 import { TrainerError } from '../../shared/errors.ts';
 
 export interface DeviceRequest {
-  /** CUDA_VISIBLE_DEVICES as this process found it; undefined where it is not set. */
+  /** CUDA_VISIBLE_DEVICES of this process; undefined when not set. */
   readonly visible: string | undefined;
   /** GPUs that the system shows. */
   readonly numGpus: number;
-  /** Place of this worker among those of its host, from 0. */
+  /** Index of this worker among those of its host, from 0. */
   readonly localRank: number;
 }
 
@@ -36,8 +36,8 @@ export function deviceOfWorker(request: DeviceRequest): string {
 }
 
 /**
- * The local rank of a worker that was not told its own: by torchrun's or Slurm's variables, else 0. A Slurm task that sees one GPU was
- * dealt it already, whatever its rank.
+ * The local rank of a worker that was not given one: torchrun's or Slurm's variable, else 0. A Slurm task that sees one GPU has had it
+ * assigned by Slurm, whatever its rank.
  * @throws ENGINE_UNAVAILABLE where a variable is not a number
  */
 export function localRankOf(environment: Readonly<Record<string, string | undefined>>): number {
@@ -49,6 +49,6 @@ export function localRankOf(environment: Readonly<Record<string, string | undefi
       'ENGINE_UNAVAILABLE',
       `$${name}: expected a whole number from 0, got ${JSON.stringify(environment[name])}; give --local-rank instead`,
     );
-  const isDealt = name === 'SLURM_LOCALID' && /^[^,]+$/u.test(environment['CUDA_VISIBLE_DEVICES'] ?? '');
-  return isDealt ? 0 : rank;
+  const isAssigned = name === 'SLURM_LOCALID' && /^[^,]+$/u.test(environment['CUDA_VISIBLE_DEVICES'] ?? '');
+  return isAssigned ? 0 : rank;
 }

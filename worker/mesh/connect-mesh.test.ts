@@ -81,19 +81,19 @@ const meshInit = (
   generation: number,
   numLanes = 2 ** Math.ceil(Math.log2(ports.length)),
 ) => ({
-  rank,
+  identity: { rank, epoch: 1, generation },
   peers: ports.map((port, peer) => ({ rank: peer, url: port.announce(port.url) })).filter((peer) => peer.rank !== rank),
   port: ports[rank]!,
   transport,
   token: TOKEN,
-  epoch: 1,
-  generation,
-  channelKind: kind.channelKind,
-  socket: kind.socket,
-  frameBytes: FRAME_BYTES,
-  window: OPTIONS.window,
-  numCoverNodes: planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs).folds[rank]!.cover.length,
-  outboxFolder: kind.outboxFolder ?? OUTBOX_FOLDER,
+  channel: {
+    kind: kind.channelKind,
+    socket: kind.socket,
+    frameBytes: FRAME_BYTES,
+    window: OPTIONS.window,
+    numCoverNodes: planLaneTree(numLanes, assignLanes(numLanes, ports.length).runs).folds[rank]!.cover.length,
+    outboxFolder: kind.outboxFolder ?? OUTBOX_FOLDER,
+  },
   timeoutMs: 10_000,
 });
 
@@ -204,7 +204,7 @@ async function runSteps(
 }
 
 for (const kind of kinds)
-  describe(`all-reduce over ${kind.name} links`, () => {
+  describe(`all-reduce over ${kind.name} channels`, () => {
     for (const [worldSize, numLanes, precision] of [
       [1, 2, 'float32'],
       [2, 2, 'float32'],
@@ -323,7 +323,7 @@ for (const kind of kinds)
       ['no frame at all', [Buffer.from('hello')], 'FRAME_INVALID'],
     ];
     for (const [name, parts, code] of attacks)
-      test(`${name} closes the link with ${code}`, async () => {
+      test(`${name} closes the channel with ${code}`, async () => {
         const { sendTo, victim, close } = await playPeer();
         await sendTo.send(parts);
         assert.equal((await victim.failed).code, code);
@@ -345,7 +345,7 @@ for (const kind of kinds)
 describe('connectMesh', () => {
   const kind = kinds[0]!;
 
-  test('waits for a peer that comes late, and gives up with the ranks by name', async () => {
+  test('waits for a peer that comes late, and fails with the missing ranks by name', async () => {
     const { transport, ports } = await openPorts(kind, 3);
     const first = connectMesh(meshInit(kind, transport, ports, 0, 7));
     const second = connectMesh({ ...meshInit(kind, transport, ports, 1, 7), timeoutMs: 1000 });
@@ -374,7 +374,7 @@ describe('connectMesh', () => {
         [0, 1].map((rank) => {
           const init = meshInit(local, transport, ports, rank, 7);
           const peers = init.peers.map((peer) => ({ ...peer, url: change(peer.url) }));
-          return connectMesh({ ...init, peers, socket, timeoutMs: 1000 });
+          return connectMesh({ ...init, peers, channel: { ...init.channel, socket }, timeoutMs: 1000 });
         }),
       ).finally(() => Promise.all(ports.map((port) => port.close())));
       assert.equal(channels.flat().length, 2);
@@ -387,7 +387,7 @@ describe('connectMesh', () => {
       await assert.rejects(connectBoth(withoutTcp, 'tcp'), { code: 'CONNECT_FAILED' });
     });
 
-    test('an outbox has a name only until it was opened, and a mesh without one says why', async () => {
+    test('an outbox has a name only until it was opened, and a mesh without one reports the reason', async () => {
       const outboxFolder = mkdtempSync(join(tmpdir(), 'mesh-'));
       const world = await openWorld({ ...local, outboxFolder }, 2, 4);
       await runSteps(world, 4, 2);
@@ -398,20 +398,18 @@ describe('connectMesh', () => {
       const codes: string[] = [];
       const { transport, ports } = await openPorts(local, 2);
       const meshes = await Promise.all(
-        [0, 1].map((rank) =>
-          connectMesh({
-            ...meshInit(local, transport, ports, rank, 7),
-            outboxFolder: join(outboxFolder, 'gone'),
-            onNoOutbox: ({ code }) => codes.push(code),
-          }),
-        ),
+        [0, 1].map((rank) => {
+          const init = meshInit(local, transport, ports, rank, 7);
+          const channel = { ...init.channel, outboxFolder: join(outboxFolder, 'gone') };
+          return connectMesh({ ...init, channel, onNoOutbox: ({ code }) => codes.push(code) });
+        }),
       );
       for (const channel of meshes.flat()) channel.close('NORMAL', 'over');
       await Promise.all(ports.map((port) => port.close()));
       assert.deepEqual(codes, ['PATH_UNUSABLE', 'PATH_UNUSABLE']);
     });
 
-    test('are left for TCP where nobody answers', async () => {
+    test('are replaced by TCP when nobody answers', async () => {
       await connectBoth((address) => address.replace(/exmix-\w+$/, 'exmix-nobody'), 'auto');
     });
 

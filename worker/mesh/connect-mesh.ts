@@ -1,4 +1,4 @@
-/** Connects every rank of a generation with every other: one link per peer, both directions, before any frame is sent. */
+/** Connects every rank of a generation with every other: one channel per peer, both directions, before any frame is sent. */
 import { abortable, abortedError } from '../../shared/abort.ts';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
@@ -16,36 +16,39 @@ const LONGEST_RETRY_MS = 250;
 
 export type SocketKind = 'auto' | 'tcp';
 
+/** How this rank sends and receives frames. */
+export interface ChannelSettings {
+  readonly kind: ChannelKind;
+  /** `auto`: a peer of the same host is dialled through its local socket, by TCP where nobody answers there. */
+  readonly socket: SocketKind;
+  /** Most bytes of one payload. */
+  readonly frameBytes: number;
+  /** Pieces under way to each peer that the outbox has slots for. */
+  readonly window: number;
+  /** Of the own rank. */
+  readonly numCoverNodes: number;
+  /** Folder of outboxes (outbox.ts). */
+  readonly outboxFolder?: string;
+}
+
 export interface ConnectMeshInit {
-  readonly rank: number;
+  readonly identity: Pick<MeshIdentity, 'epoch' | 'generation' | 'rank'>;
   /** All ranks but the own one, with the announced addresses of their data ports. */
   readonly peers: readonly { readonly rank: number; readonly url: string }[];
   readonly port: DataPort;
   readonly transport: Transport;
   readonly token: string;
-  readonly epoch: number;
-  readonly generation: number;
-  readonly channelKind: ChannelKind;
-  /** `auto`: a peer of the same host is dialled through its local socket, by TCP where nobody answers there. */
-  readonly socket: SocketKind;
-  /** As in CollectiveOptions. */
-  readonly frameBytes: number;
-  /** As in CollectiveOptions. */
-  readonly window: number;
-  /** Of the own rank. */
-  readonly numCoverNodes: number;
-  /** For outboxes (outbox.ts). */
-  readonly outboxFolder?: string;
-  /** Without an outbox payloads go through the sockets. */
+  readonly channel: ChannelSettings;
+  /** No outbox could be created: payloads go through the sockets. */
   readonly onNoOutbox?: (error: TrainerError) => void;
-  /** For the whole mesh; peers that are not yet there are dialled again until then. */
+  /** For the whole mesh; until then, peers that do not answer are dialled again. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   readonly clock?: Clock;
 }
 
 /**
- * @returns links in the order of `peers`, not yet started
+ * @returns channels in the order of `peers`, not yet started
  * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; ABORTED. Nothing stays open then.
  */
 export function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
@@ -54,46 +57,46 @@ export function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
 }
 
 async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshInit): Promise<PeerChannel[]> {
-  const { rank, peers, port, epoch, generation, signal } = init;
-  const identity: MeshIdentity = { epoch, generation, rank, worldSize: peers.length + 1 };
-  const locality = init.socket === 'auto' ? readLocality() : null;
+  const { peers, port, signal } = init;
+  const identity: MeshIdentity = { ...init.identity, worldSize: peers.length + 1 };
+  const locality = init.channel.socket === 'auto' ? readLocality() : null;
   const routesTo = new Map(peers.map((peer) => [peer.rank, planRoutes(peer.url, locality)]));
   const outbox = createOutbox(init, routesTo);
   const expected = port.expect(identity);
   const inbounds = new Map<number, Inbound>();
   const failures = new Map<number, TrainerError>();
   const over = new AbortController();
-  const giveUp = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
-  /** Ends the dialling when there is nothing more to do. */
+  const stopDialling = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]);
+  /** Ends the dialling when every connection is there. */
   const check = (): void => {
     if (inbounds.size === peers.length && expected.missing.length === 0) over.abort();
   };
   expected.onChange = check;
-  clock.sleep(Math.max(0, deadlineMs - clock.monotonicMs()), giveUp).then(
+  clock.sleep(Math.max(0, deadlineMs - clock.monotonicMs()), stopDialling).then(
     () => over.abort(),
     () => undefined,
   );
 
-  /** Keeps one connection to the peer until the mesh is over: a peer may give up and begin again meanwhile. */
+  /** Keeps one connection to the peer until the mesh is complete: a peer may fail and dial anew meanwhile. */
   const keepDialled = async (peer: { rank: number; url: string }): Promise<void> => {
     const routes = routesTo.get(peer.rank)!;
     let waitMs = FIRST_RETRY_MS;
-    while (!giveUp.aborted) {
+    while (!stopDialling.aborted) {
       try {
-        const inbound = await dialInbound(init, peer.rank, routes[0]!, giveUp);
+        const inbound = await dialInbound(init, peer.rank, routes[0]!, stopDialling);
         inbounds.set(peer.rank, inbound);
         check();
-        await abortable(inbound.connection.closed, giveUp, 'watching a connection').catch(() => undefined);
+        await abortable(inbound.connection.closed, stopDialling, 'watching a connection').catch(() => undefined);
         if (!inbound.connection.isOpen) inbounds.delete(peer.rank);
       } catch (error) {
         const failure = toTrainerError(error);
         if (failure.code === 'ABORTED') return;
         failures.set(peer.rank, failure);
         if (!failure.retryable) over.abort();
-        // A cause: nobody answered. Without one the peer did, and is not ready yet.
+        // With a cause nobody answered; without one the peer answered and is not ready yet.
         if (failure.cause !== undefined && routes.length > 1) routes.shift();
       }
-      await clock.sleep(waitMs, giveUp).catch(() => undefined);
+      await clock.sleep(waitMs, stopDialling).catch(() => undefined);
       waitMs = Math.min(2 * waitMs, LONGEST_RETRY_MS);
     }
   };
@@ -112,26 +115,18 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   const opened = [...expected.connections.values(), ...[...inbounds.values()].map(({ connection }) => connection)];
   for (const connection of opened) connection.close(error.code, error.message);
   outbox?.close();
-  // The mesh was whole and a peer that began again left it at that moment: there is time for it to come back.
+  // A peer left the complete mesh at the last moment and has time to come back.
   if (error.retryable && clock.monotonicMs() < deadlineMs) return connectUntil(deadlineMs, clock, init);
   throw error;
 }
 
 function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal: AbortSignal): Promise<Inbound> {
-  const {
-    channelKind,
-    transport,
-    token,
-    epoch,
-    generation,
-    timeoutMs,
-    frameBytes,
-    outboxFolder = OUTBOX_FOLDER,
-  } = init;
-  const worldSize = init.peers.length + 1;
-  const url = route + formatDataPath({ epoch, generation, rank: init.rank, worldSize }, peer, init.rank);
+  const { identity, transport, token, timeoutMs, channel } = init;
+  const { epoch, generation, rank } = identity;
+  const { kind, frameBytes, outboxFolder = OUTBOX_FOLDER } = channel;
+  const url = route + formatDataPath(identity, peer, rank);
   const dial = { token, timeoutMs, signal };
-  if (channelKind === 'message') return dialMessages(transport, url, dial, frameBytes);
+  if (kind === 'message') return dialMessages(transport, url, dial, frameBytes);
   const socketName = parseLocalUrl(route);
   return dialDirect(url, dial, () =>
     socketName === null
@@ -142,22 +137,23 @@ function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal:
 
 /** The own outbox for the peers of this host, or null: without it payloads go through the sockets. */
 function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, readonly string[]>): Outbox | null {
-  const { port, epoch, generation, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = init;
+  const { port, identity, channel } = init;
+  const { kind, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = channel;
   const socketName = port.localUrl === null ? null : parseLocalUrl(port.localUrl);
   const readers = [...routesTo].filter(([, routes]) => parseLocalUrl(routes[0]!) !== null).map(([peer]) => peer);
-  if (init.channelKind === 'message' || socketName === null || readers.length === 0) return null;
-  const path = outboxPath(outboxFolder, socketName, epoch, generation);
+  if (kind === 'message' || socketName === null || readers.length === 0) return null;
+  const path = outboxPath(outboxFolder, socketName, identity.epoch, identity.generation);
   try {
     sweepOutboxes(outboxFolder);
     return Outbox.create({ path, readers, frameBytes, window, numCoverNodes });
   } catch (error) {
-    init.onNoOutbox?.(toStorageError(error, 'make', path));
+    init.onNoOutbox?.(toStorageError(error, 'create', path));
     return null;
   }
 }
 
 function describeFailure(
-  { rank, peers, generation, timeoutMs, signal }: ConnectMeshInit,
+  { identity: { rank, generation }, peers, timeoutMs, signal }: ConnectMeshInit,
   expected: ExpectedPeers,
   inbounds: ReadonlyMap<number, Inbound>,
   failures: ReadonlyMap<number, TrainerError>,

@@ -47,7 +47,7 @@ describe('state connections at the data port', () => {
     await port.close();
   });
 
-  test('of anybody else are refused before the handler hears of them', async () => {
+  test('of any other process are refused before the handler is called', async () => {
     const { port, refusals, dial } = await openPort();
     const peers: number[] = [];
     port.expect(IDENTITY);
@@ -99,7 +99,6 @@ describe('state connections at the data port', () => {
   });
 });
 
-// FOLDED data-address.test.ts
 const URL = 'ws://10.0.0.1:4000';
 const LOCAL_URL = 'ws+local://exmix-12';
 
@@ -117,6 +116,6 @@ test('without a local socket, or without knowing the host, the address is the UR
   assert.deepEqual(planRoutes(URL, 'host-a'), [URL]);
 });
 
-test('a hint that says nothing is passed over', () => {
+test('a hint without content is ignored', () => {
   for (const hint of ['', 'host-a', '/']) assert.deepEqual(planRoutes(`${URL}#${hint}`, 'host-a'), [URL]);
 });

@@ -1,9 +1,9 @@
 /**
- * The one listening data port of a worker, with a local socket beside it: opened before it joins, kept over generations.
+ * The listening data port of a worker, with a local socket beside it. It opens before the worker joins and stays open over generations.
  *
  * Path of a data connection: `/data/<epoch>/<generation>/<sender>/<receiver>` (ranks); the receiver dials, the sender listens.
  * Of a state connection: `/state/<epoch>/<generation>/<holder>/<receiver>`. The two are admitted independently of each other.
- * Only the generation that is expected gets in, one connection of a kind for each receiver; all else is refused before a byte is read.
+ * It admits the expected generation only, one connection of a kind for each receiver; all else is refused before a byte is read.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
@@ -26,11 +26,17 @@ export interface MeshIdentity {
   readonly worldSize: number;
 }
 
+/** Bytes of one state request (state-frames.ts): the port accepts no longer message. */
+export const STATE_REQUEST_BYTES = 24;
 // What waits to be sent are views of the arena, not copies; the window of the all-reduce bounds it far below this.
 const MAX_QUEUED_BYTES = 2 ** 32;
 const MAX_QUEUED_FRAMES = 65536;
 
-export function formatDataPath({ epoch, generation }: MeshIdentity, sender: number, receiver: number): string {
+export function formatDataPath(
+  { epoch, generation }: Pick<MeshIdentity, 'epoch' | 'generation'>,
+  sender: number,
+  receiver: number,
+): string {
   return `/data/${epoch}/${generation}/${sender}/${receiver}`;
 }
 
@@ -81,7 +87,7 @@ export class DataPort {
 
   /** @throws PORT_IN_USE */
   static async open({ transport, host, port, token, onRefused }: DataPortInit): Promise<DataPort> {
-    // Nobody can have been told the port before `listen` returns; whoever guesses it is refused.
+    // No peer knows the port before `listen` returns; a connection that guesses it is refused.
     let self = null as DataPort | null;
     const listener = await transport.listen({
       host,
@@ -117,7 +123,7 @@ export class DataPort {
     return this.#listener.localUrl;
   }
 
-  /** What to tell the other members. @param url by which they reach the port over the network */
+  /** The address to announce to the other members. @param url by which they reach the port over the network */
   announce(url: string): string {
     return formatDataAddress(url, readLocality(), this.#listener.localUrl);
   }
@@ -128,14 +134,14 @@ export class DataPort {
     return this.#expected;
   }
 
-  /** Admits nobody, unless another generation is expected by now. */
+  /** Admits no peer, unless another generation is expected by now. */
   stopExpecting(expected: ExpectedPeers): void {
     if (this.#expected === expected) this.#expected = null;
   }
 
   /**
-   * From now on admits the peers of this generation that want the state, whether or not the mesh is being connected; those of
-   * an earlier generation no more. Connections stay until somebody closes them.
+   * Admits peers of this generation that copy the state, from now on, whether or not the mesh is being connected; peers of an earlier
+   * generation no more. Connections stay until either side closes them.
    * @param onConnection gets each connection with the rank of the peer
    */
   serveState(identity: MeshIdentity, onConnection: (connection: Connection, peer: number) => void): ExpectedPeers {
@@ -144,7 +150,7 @@ export class DataPort {
     return this.#served;
   }
 
-  /** Admits nobody to the state, unless that of another generation is served by now. */
+  /** Admits no peer to the state, unless another generation's state is served by now. */
   stopServing(served: ExpectedPeers): void {
     if (this.#served === served) this.#served = null;
   }
@@ -204,16 +210,11 @@ function parsePath(path: string): ConnectionPath | null {
   return { kind, epoch: epoch!, generation: generation!, sender: sender!, receiver: receiver! };
 }
 
-export const STATE_REQUEST_BYTES = 24;
-
-// FOLDED data-port.ts
 /**
- * The address of a data port as it is announced to the other members, and the ways to it.
- *
- * `ws://host:port`, and behind a `#`, for members that can reach its local socket, `LOCALITY/LOCAL-URL` (local-socket.ts). Pure.
+ * The announced address of a data port: `ws://host:port`, and behind a `#`, for members that reach its local socket, `LOCALITY/LOCAL-URL`
+ * (local-socket.ts). Pure.
+ * @param url for members of other hosts @param localUrl null without a local socket
  */
-
-/** @param url for everybody @param localUrl null where there is no local socket */
 export function formatDataAddress(url: string, locality: string | null, localUrl: string | null): string {
   return locality === null || localUrl === null ? url : `${url}#${locality}/${localUrl}`;
 }

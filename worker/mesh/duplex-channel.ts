@@ -1,9 +1,8 @@
 /**
- * A PeerChannel over two connections, one a direction: the peer dialled ours to receive, we dialled its to receive.
+ * A PeerChannel over two connections, one for each direction: each side receives on the connection that it dialled.
  *
- * After `start` the receiver asks for frames with one READY message on the connection it dialled, which says how many pieces may be under
- * way; nothing is sent to it before.
- * The link is one thing: if either connection ends, both are closed.
+ * After `start` the receiver sends one READY message on the connection it dialled, with the number of pieces that may be under way. The
+ * sender sends no frame before. If either connection ends, both are closed.
  */
 import { TrainerError, type ErrorCode } from '../../shared/errors.ts';
 import type { CloseInfo, Connection } from '../../shared/transport/transport.ts';
@@ -12,7 +11,7 @@ import type { Inbound } from './inbound.ts';
 import type { FrameSink, PeerChannel } from './peer-channel.ts';
 import type { Outbox } from './outbox.ts';
 
-/** With the window, and `outbox` from a peer that has opened ours. */
+/** With the window; `outbox`: the peer has opened our outbox. */
 const READY = /^EXMIX-READY-2 ([1-9]\d{0,9})( outbox)?$/;
 export const MAX_READY_BYTES = 'EXMIX-READY-2 1234567890 outbox'.length;
 
@@ -37,7 +36,7 @@ export class DuplexChannel implements PeerChannel {
   }
 
   start(sink: FrameSink, window: number): void {
-    if (this.#isStarted) throw new TrainerError('INTERNAL', `link to rank ${this.peerRank} was started twice`);
+    if (this.#isStarted) throw new TrainerError('INTERNAL', `channel to rank ${this.peerRank} was started twice`);
     this.#isStarted = true;
     void Promise.race([this.#outbound.closed, this.#inbound.connection.closed]).then((info) => {
       const error = this.#describeEnd(info);
@@ -58,14 +57,14 @@ export class DuplexChannel implements PeerChannel {
       sink.ready(readsOutbox ? Math.min(asked, this.#outbox!.window) : asked);
     });
     const ready = `EXMIX-READY-2 ${window}${this.#inbound.readsOutbox ? ' outbox' : ''}`;
-    this.#inbound.connection.send([Buffer.from(ready)]).catch(() => undefined); // a connection that ends tells by `closed`
+    this.#inbound.connection.send([Buffer.from(ready)]).catch(() => undefined); // `closed` reports a connection that ends
   }
 
   async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
     try {
       await this.#outbound.send(this.#encode(header, payload));
     } catch (error) {
-      // What ended the connection says more than that it has ended.
+      // Report the reason of the end, not only that it ended.
       if (error instanceof TrainerError && error.code === 'CONNECTION_LOST')
         throw this.#describeEnd(await this.#outbound.closed);
       throw error;
@@ -85,7 +84,7 @@ export class DuplexChannel implements PeerChannel {
     this.#inbound.connection.close(code, reason);
   }
 
-  /** The reason as this rank sees it: an own finding keeps its code, anything else is a lost connection. */
+  /** The end as this rank sees it: a frame or message that it refused keeps its code; all else is a lost connection. */
   #describeEnd({ code, reason, error }: CloseInfo): TrainerError {
     const own = error?.code === 'FRAME_INVALID' || error?.code === 'FRAME_STALE' || error?.code === 'MESSAGE_INVALID';
     const peers = [this.peerRank];

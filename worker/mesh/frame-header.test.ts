@@ -56,7 +56,7 @@ describe('frame header', () => {
     assert.deepEqual(decodeFrameHeader(bytes), example);
   });
 
-  test('decodes what it encoded', () => {
+  test('decodes every encoded header', () => {
     fc.assert(fc.property(headers, (header) => assert.deepEqual(decodeFrameHeader(encodeFrameHeader(header)), header)));
   });
 
@@ -82,7 +82,7 @@ describe('frame header', () => {
     });
   });
 
-  test('is described by everything that places it', () => {
+  test('is described by all its fields', () => {
     assert.equal(
       describeFrame(example),
       'part of bucket 5 chunk 258 part 2 node 3: 65536 B at 4295098368 (epoch 1, generation 7, step 412)',

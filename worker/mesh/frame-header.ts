@@ -5,7 +5,7 @@
  * | offset | type | field |
  * |---|---|---|
  * | 0 | u32 | magic 0x314d5845, "EXM1" |
- * | 4 | u8 | type, + 128 where the payload lies in the sender's outbox and its place (u64) follows instead of it: 1 part (a cover node's partial sum, to the owner of the chunk), 2 sum (the finished chunk, from its owner) |
+ * | 4 | u8 | type: 1 part (a cover node's partial sum, to the owner of the chunk), 2 sum (the finished chunk, from its owner); + 128: the payload's position in the sender's outbox (u64) follows in its place |
  * | 5 | u8 | node: which cover node of the sender, in lane order; 0 for a sum |
  * | 6 | u16 | chunk: rank that owns and reduces it |
  * | 8 | u32 | epoch of the run |
@@ -30,7 +30,7 @@ export const FRAME_PART = 1;
 export const FRAME_SUM = 2;
 export type FrameType = typeof FRAME_PART | typeof FRAME_SUM;
 
-/** Everything about a frame but the payload's checksum: what a receiver can know beforehand. */
+/** All fields of a frame but the payload's checksum: the receiver knows them beforehand. */
 export interface FrameFields {
   readonly type: FrameType;
   readonly node: number;
@@ -48,7 +48,7 @@ export interface FrameHeader extends FrameFields {
   readonly payloadChecksum: number;
 }
 
-/** @param isStored what follows is the place of the payload in the sender's outbox */
+/** @param isStored the position of the payload in the sender's outbox follows, not the payload */
 export function encodeFrameHeader(header: FrameHeader, isStored = false): Buffer {
   const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
   bytes.writeUInt32LE(MAGIC, 0);
@@ -107,16 +107,16 @@ export function decodeFrameHeader(data: Uint8Array): FrameHeader {
   };
 }
 
-/** Of a header that `decodeFrameHeader` accepted: whether the place of the payload in the sender's outbox follows. */
+/** For a header that `decodeFrameHeader` accepted: the position of the payload in the sender's outbox follows. */
 export function isStoredFrame(data: Uint8Array): boolean {
   return (data[4]! & STORED) !== 0;
 }
 
 /** `part of bucket 3 chunk 1 part 0 node 0: 65536 B at 1048576 (epoch 1, generation 7, step 412)` */
-export function describeFrame(place: FrameFields): string {
-  const kind = place.type === FRAME_PART ? 'part' : 'sum';
+export function describeFrame(frame: FrameFields): string {
+  const kind = frame.type === FRAME_PART ? 'part' : 'sum';
   return (
-    `${kind} of bucket ${place.bucket} chunk ${place.chunk} part ${place.part} node ${place.node}: ` +
-    `${place.byteLength} B at ${place.offsetBytes} (epoch ${place.epoch}, generation ${place.generation}, step ${place.step})`
+    `${kind} of bucket ${frame.bucket} chunk ${frame.chunk} part ${frame.part} node ${frame.node}: ` +
+    `${frame.byteLength} B at ${frame.offsetBytes} (epoch ${frame.epoch}, generation ${frame.generation}, step ${frame.step})`
   );
 }

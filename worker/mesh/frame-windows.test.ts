@@ -35,7 +35,7 @@ describe('planWindows', () => {
       assert.deepEqual(planWindows({ ...INIT, ...init }), expected);
     });
 
-  test('what is more than configured fits the bound, for any ways', () => {
+  test('windows above the configured one fit the bound, for any round trips', () => {
     const ways = fc.array(
       fc.record({ ms: fc.double({ min: 0, max: 1e4, noNaN: true }), nodes: fc.integer({ min: 1, max: 6 }) }),
       {

@@ -1,4 +1,4 @@
-/** The receiving half of a link: frames from one peer, in order. Dialled by the receiver, so that bulk data is not masked. */
+/** The receiving half of a channel: frames from one peer, in order. The receiver dials, so that bulk data is not masked. */
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { LOCAL_PROTOCOL } from '../../shared/transport/local-socket.ts';
 import type { Connection, DialInit, Transport } from '../../shared/transport/transport.ts';
@@ -8,7 +8,7 @@ import type { FrameSink } from './peer-channel.ts';
 import type { OutboxReader } from './outbox.ts';
 
 /**
- * `direct`: the kernel writes payloads straight to their place in the arena (WebSockets only).
+ * `direct`: the kernel writes payloads straight into the arena (WebSockets only).
  * `message`: over any Transport; each payload is copied once more.
  */
 export type ChannelKind = 'direct' | 'message';
@@ -22,9 +22,9 @@ export interface Inbound {
   start(sink: FrameSink): void;
 }
 
-/** Each may wait for what the peer is busy with. */
+/** Each may wait until the peer is idle. */
 const MAX_PINGS = 8;
-/** Short enough: no window grows for it. */
+/** A round trip this short widens no window, ms. */
 const SHORT_MS = 1;
 
 type FrameHandlers = Pick<FrameSink, 'targetFor' | 'received'>;
@@ -44,7 +44,7 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
   let sink = NOT_STARTED;
   let header: FrameHeader | null = null;
   let outbox: OutboxReader | null = null;
-  /** Where a payload that lies in the outbox belongs; null while the payload itself is on its way. */
+  /** Target of a payload that is in the outbox; null while the payload itself is received. */
   let stored: Uint8Array | null = null;
   const position = Buffer.alloc(8);
   const connection = await dialPlaced(url, init, {
@@ -77,13 +77,13 @@ async function measureRoundTrip(connection: Connection, { timeoutMs, signal }: D
     const { code, message } = toTrainerError(error);
     connection.close(code === 'ABORTED' ? code : 'CONNECT_FAILED', message);
     if (code === 'ABORTED') throw error;
-    // Without a cause: somebody answered.
+    // Without a cause, since the peer has answered.
     throw new TrainerError('CONNECT_FAILED', `the round trip could not be measured: ${message}`, { retryable: true });
   }
 }
 
 function readStored(outbox: OutboxReader | null, position: number, target: Uint8Array): void {
-  if (outbox === null) throw new TrainerError('FRAME_INVALID', 'expected a payload, got its place in an outbox');
+  if (outbox === null) throw new TrainerError('FRAME_INVALID', 'expected a payload, got a position in an outbox');
   outbox.read(position, target);
 }
 

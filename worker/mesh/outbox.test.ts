@@ -26,7 +26,7 @@ function makeHeader(type: FrameHeader['type'], step: number, offsetBytes: number
 }
 
 describe('an outbox', () => {
-  test('holds as many parts of each reader and as many sums as are under way, each until it is its turn again', () => {
+  test('holds all parts of each reader and all sums under way, each until its slot is used again', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 4 }),
@@ -83,7 +83,7 @@ describe('an outbox', () => {
     outbox.close();
   });
 
-  test('a place behind its end is FRAME_INVALID', () => {
+  test('a position behind its end is FRAME_INVALID', () => {
     const { outbox, path } = makeOutbox(1, 1, [0]);
     const reader = OutboxReader.open(path, 'rank 7')!;
     reader.read(FRAME_BYTES, Buffer.alloc(FRAME_BYTES));

@@ -1,13 +1,13 @@
 /**
- * Payloads for peers of the own host, in a file that is only memory (/dev/shm): the sender writes a payload there once, and the frame
- * that travels over the socket only says where it lies; the peer reads it straight into its place. Two copies instead of the four
- * of a socket with its buffers, no waiting for half-filled buffers, and a sum is written once for all peers.
+ * Payloads for peers of the own host, in a file in memory (/dev/shm). The sender writes a payload there once; the frame on the socket carries
+ * only its position, and the peer reads it from there into its arena. That makes two copies in place of a socket's four, never waits for
+ * half-filled socket buffers, and writes a sum once for all peers.
  *
- * The file has a ring of slots for each reader's parts and one for the sums. Slots are taken round and round; the window of the
- * all-reduce (step-exchange.ts) says when one is free again, without any message of its own: part q + window is sent only after the sum
- * of part q came back, and sum q + window only after every peer has sent its part q + window, which it does after reading sum q.
+ * The file has a ring of slots for each reader's parts and one for the sums. The window of the all-reduce (step-exchange.ts) frees slots
+ * without further messages: part q + window is sent only after the sum of part q came back. Sum q + window is sent only after every peer
+ * has sent its part q + window, which it does after reading sum q.
  *
- * The file has a name only until every reader has opened it; what a killed process leaves behind is removed by the next one.
+ * The file loses its name when every reader has opened it. The next process removes files of killed processes.
  */
 import { closeSync, constants, ftruncateSync, openSync, readdirSync, readSync, unlinkSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,12 +31,12 @@ export interface OutboxInit {
   readonly numCoverNodes: number;
 }
 
-/** Where the outbox of the worker with this local socket lies. */
+/** Path of the outbox of the worker with this local socket. */
 export function outboxPath(folder: string, socketName: string, epoch: number, generation: number): string {
   return join(folder, `${socketName}.${epoch}.${generation}`);
 }
 
-/** Removes what processes left behind that have no local socket any more. */
+/** Removes files of processes whose local socket is gone. */
 export function sweepOutboxes(folder: string): void {
   const alive = listLocalSockets();
   for (const name of readdirSync(folder)) {
@@ -48,7 +48,7 @@ export function sweepOutboxes(folder: string): void {
 export class Outbox {
   readonly #init: OutboxInit;
   readonly #file: number;
-  /** Slots taken so far, by reader. */
+  /** Parts written so far, by reader. */
   readonly #parts: Map<number, number>;
   readonly #sumsAt: number;
   #numSums = 0;
@@ -66,7 +66,7 @@ export class Outbox {
     this.#sumsAt = init.readers.length * this.#partSlots * init.frameBytes;
   }
 
-  /** Makes the file and takes its memory. @throws DISK_FULL, PATH_UNUSABLE */
+  /** Creates the file and allocates its memory. @throws DISK_FULL, PATH_UNUSABLE */
   static create(init: OutboxInit): Outbox {
     let outbox: Outbox | null = null;
     try {
@@ -76,7 +76,7 @@ export class Outbox {
       return outbox;
     } catch (error) {
       outbox?.close();
-      throw toStorageError(error, 'make the outbox', init.path);
+      throw toStorageError(error, 'create the outbox', init.path);
     }
   }
 
@@ -84,34 +84,34 @@ export class Outbox {
     return this.#init.window * this.#init.numCoverNodes;
   }
 
-  /** Pieces under way that it has room for. */
+  /** Pieces under way that it has slots for. */
   get window(): number {
     return this.#init.window;
   }
 
-  /** Puts a payload where the reader finds it; a sum that is there already for another reader is not written again. @returns its place, bytes */
+  /** Writes a payload for the reader; a sum that was written for another reader is not written again. @returns its position, bytes */
   store(reader: number, { type, step, offsetBytes }: FrameHeader, payload: Uint8Array): number {
     assertInvariant(!this.#isClosed, 'a frame is stored in an outbox that is closed');
     const { frameBytes, window, readers } = this.#init;
     if (type !== FRAME_SUM) {
-      const taken = this.#parts.get(reader)!;
-      this.#parts.set(reader, taken + 1);
-      const slot = readers.indexOf(reader) * this.#partSlots + (taken % this.#partSlots);
+      const numWritten = this.#parts.get(reader)!;
+      this.#parts.set(reader, numWritten + 1);
+      const slot = readers.indexOf(reader) * this.#partSlots + (numWritten % this.#partSlots);
       return this.#write(slot * frameBytes, payload);
     }
     const isThere = this.#lastSum?.step === step && this.#lastSum.offsetBytes === offsetBytes;
     if (!isThere) this.#numSums++;
     this.#lastSum = { step, offsetBytes };
-    const place = this.#sumsAt + ((this.#numSums - 1) % window) * frameBytes;
-    return isThere ? place : this.#write(place, payload);
+    const position = this.#sumsAt + ((this.#numSums - 1) % window) * frameBytes;
+    return isThere ? position : this.#write(position, payload);
   }
 
-  /** The reader has opened it, or does without: when all have said so, the file loses its name. */
+  /** The reader has opened the file, or does without. After the last reader the file loses its name. */
   opened(reader: number): void {
     if (this.#unopened.delete(reader) && this.#unopened.size === 0) unlinkIfThere(this.#init.path);
   }
 
-  /** Nothing is stored for the reader any more: after the last one the memory is given back. */
+  /** The reader's channel is closed. After the last one the memory is freed. */
   left(reader: number): void {
     if (this.#present.delete(reader) && this.#present.size === 0) this.close();
   }
@@ -124,7 +124,7 @@ export class Outbox {
     closeSync(this.#file);
   }
 
-  /** All pages now, so that a full memory shows here and not in the middle of a step. */
+  /** Touches all pages now, so that a full memory fails here and not in the middle of a step. */
   #allocate(): void {
     const numBytes = this.#sumsAt + this.#init.window * this.#init.frameBytes;
     ftruncateSync(this.#file, numBytes);
@@ -132,10 +132,10 @@ export class Outbox {
       this.#write(at, ZEROS.subarray(0, Math.min(ZEROS.length, numBytes - at)));
   }
 
-  #write(place: number, payload: Uint8Array): number {
+  #write(position: number, payload: Uint8Array): number {
     for (let done = 0; done < payload.length;)
-      done += writeSync(this.#file, payload, done, payload.length - done, place + done);
-    return place;
+      done += writeSync(this.#file, payload, done, payload.length - done, position + done);
+    return position;
   }
 }
 
@@ -148,7 +148,7 @@ export class OutboxReader {
     this.#peer = peer;
   }
 
-  /** @param peer for messages @returns null where there is none, or none that this process can see */
+  /** @param peer for messages @returns null where this process finds none */
   static open(path: string, peer: string): OutboxReader | null {
     try {
       return new OutboxReader(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW), peer);
@@ -157,14 +157,14 @@ export class OutboxReader {
     }
   }
 
-  /** Fills the target from a place, bytes. @throws FRAME_INVALID when there is not so much there */
-  read(place: number, target: Uint8Array): void {
+  /** Fills the target from a position, bytes. @throws FRAME_INVALID when the file ends before */
+  read(position: number, target: Uint8Array): void {
     for (let done = 0; done < target.length;) {
-      const count = readSync(this.#file, target, done, target.length - done, place + done);
+      const count = readSync(this.#file, target, done, target.length - done, position + done);
       if (count === 0)
         throw new TrainerError(
           'FRAME_INVALID',
-          `outbox of ${this.#peer}: expected ${target.length} B at ${place}, it ends after ${done}`,
+          `outbox of ${this.#peer}: expected ${target.length} B at ${position}, it ends after ${done}`,
         );
       done += count;
     }
@@ -179,6 +179,6 @@ function unlinkIfThere(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // another process was faster
+    // another process has removed it
   }
 }

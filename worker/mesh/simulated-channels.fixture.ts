@@ -1,9 +1,9 @@
 /**
- * Links between ranks of one process whose timing is a seed: for property tests of the all-reduce.
+ * Channels between ranks of one process with seeded timing: for property tests of the all-reduce.
  *
- * Each frame first waits in its sender (its payload is still the sender's memory), then is taken by the "kernel" (copied, the
- * send resolves), then is delivered; every `run` of an event picks one of the waiting ones at random. Frames of one link stay
- * in order, frames of different channels overtake each other freely.
+ * Each frame first waits in its sender (its payload is still the sender's memory). Then the "kernel" accepts it (a copy; the send resolves),
+ * then it is delivered. Every `runEvent` runs one waiting event at random. Frames of one channel stay in order; frames of different
+ * channels overtake each other freely.
  */
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import type { RandomStream } from '../../shared/random.ts';
@@ -23,7 +23,7 @@ class SimulatedChannel implements PeerChannel {
   readonly outbox: SentFrame[] = [];
   readonly wire: SentFrame[] = [];
   sink: FrameSink | null = null;
-  /** The link of the peer back to this rank. */
+  /** The peer's channel back to this rank. */
   peer: SimulatedChannel | null = null;
   open = true;
   isReady = false;
@@ -44,7 +44,8 @@ class SimulatedChannel implements PeerChannel {
   }
 
   send(header: FrameHeader, payload: Uint8Array): Promise<void> {
-    if (!this.open) return Promise.reject(new TrainerError('CONNECTION_LOST', `rank ${this.peerRank}: link is closed`));
+    if (!this.open)
+      return Promise.reject(new TrainerError('CONNECTION_LOST', `rank ${this.peerRank}: channel is closed`));
     return new Promise((resolve) => this.outbox.push({ header, payload, taken: resolve }));
   }
 
@@ -52,7 +53,7 @@ class SimulatedChannel implements PeerChannel {
     if (!this.open) return;
     this.open = false;
     this.#gone();
-    this.sink?.closed(new TrainerError('CONNECTION_LOST', `link to rank ${this.peerRank} closed here`));
+    this.sink?.closed(new TrainerError('CONNECTION_LOST', `channel to rank ${this.peerRank} closed here`));
     const peer = this.peer!;
     if (!peer.open) return;
     peer.open = false;
@@ -89,7 +90,7 @@ export class SimulatedMesh {
     return this.#channels[rank]!.reduce((sum, channel) => sum + channel.peer!.deliveredBytes, 0);
   }
 
-  /** Number of links that are still open; 0 after every rank has closed or failed. */
+  /** Number of channels that are still open; 0 after every rank has closed or failed. */
   get numOpen(): number {
     return this.#channels.flatMap((channels, rank) =>
       channels.filter((channel) => channel.peerRank !== rank && channel.open),

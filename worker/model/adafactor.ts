@@ -8,7 +8,7 @@
  *   else:  v ← beta2·v + (1 − beta2)·g²,   u = g / sqrt(v)
  *   u ← u / max(1, RMS(u)),   p ← p − learningRate · max(RMS(p), 1e-3) · u
  *
- * Means over many elements are taken in two stages, so that float32 sums stay accurate. Only matrices and vectors: a T5 has no others.
+ * Means over many elements are computed in two stages, so that float32 sums stay accurate. Matrices and vectors only: a T5 has no others.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
@@ -22,14 +22,14 @@ const EPSILON_2 = 1e-3;
 const CLIP_THRESHOLD = 1;
 const DECAY_EXPONENT = -0.8;
 
-/** The numbers of one update, as tensors: a recorded graph feeds them anew in each step. */
+/** The numbers of one update as tensors: a recorded graph gets new ones in each step. */
 export interface UpdateScalars {
   readonly learningRate: Scalar;
   /** beta2 */
   readonly decay: Scalar;
   /** 1 − beta2, rounded by itself */
   readonly newShare: Scalar;
-  /** What turns the summed gradient into that of the mean loss: 1 / target tokens of the step. */
+  /** Scales the summed gradient to that of the mean loss: 1 / target tokens of the step. */
   readonly gradientScale: Scalar;
 }
 
@@ -131,7 +131,7 @@ function movingAverage<T extends Tensor>(old: Tensor, value: T, scalars: UpdateS
   return tf.add<T>(tf.mul(old, scalars.decay), tf.mul(value, scalars.newShare));
 }
 
-/** What the update direction u is multiplied by: learningRate · max(RMS(p), 1e-3) / max(1, RMS(u)). */
+/** Factor of the update direction u: learningRate · max(RMS(p), 1e-3) / max(1, RMS(u)). */
 function stepSize(parameter: Tensor, meanSquareOfU: Tensor, scalars: UpdateScalars): Tensor {
   const clip = tf.maximum(tf.div(tf.sqrt(meanSquareOfU), CLIP_THRESHOLD), 1);
   const size = tf.maximum(tf.sqrt(meanSquare(parameter)), EPSILON_2);

@@ -13,7 +13,7 @@ import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { withGradient } from './custom-gradient.ts';
 import { fusedBiasedSoftmax, fusedSoftmaxGradient, fusesBlocks } from './fused-kernels.ts';
 
-/** Added to the logit of a key that a query must not see. */
+/** Added to the logit of a key that is masked for a query. */
 const MASKED = -1e9;
 
 export interface AttentionWeights {

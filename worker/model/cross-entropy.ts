@@ -6,9 +6,9 @@
  * (1 + 2·c·log Z)·softmax − onehot of Mesh TensorFlow.
  * log Z = max(logits) − log(max(p)): exact algebra, and no exponential over [M, V] besides that of the softmax.
  *
- * Where the backend has a fused kernel it gives ce and s = p − onehot in one pass; then log Z = ce + logit[label], and with
+ * With a fused kernel of the backend, one pass gives ce and s = p − onehot; then log Z = ce + logit[label], and with
  * a = dce + 2·c·log Z·dz the gradient is a·s + (a − dce)·onehot: s scaled by rows, and one value added in each row.
- * The fused block gives ce and log Z, and the gradient from them: nothing of size [M, V] is kept besides the logits.
+ * The fused block gives ce and log Z, and the gradient from them: of size [M, V] only the logits are kept.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs';
@@ -22,7 +22,7 @@ import {
   softmaxCrossEntropy,
 } from './fused-kernels.ts';
 
-/** What a position is to predict. */
+/** The target of each position. */
 export interface Labels {
   /** int32; -1 where a position carries no loss */
   readonly ids_M: Tensor1D;
@@ -69,7 +69,7 @@ function fused(logits_MV: Tensor2D, labels: Labels, zLoss: number): Tensor2D {
         const [difference, logZ, places, hasLoss] = saved as [Tensor2D, Tensor1D, Tensor1D, Tensor1D];
         const { fromZ_M, onSoftmax_M } = splitGradient(dTerms_M2, logZ, hasLoss, zLoss);
         const scaled_MV = tf.mul(difference, tf.expandDims(onSoftmax_M, 1));
-        // a − dce is what the z-loss adds.
+        // a − dce is the z-loss's part.
         return [
           tf.reshape(addAt(tf.reshape(scaled_MV, [numPositions * vocabSize]), places, fromZ_M), difference.shape),
         ];

@@ -1,4 +1,4 @@
-/** An operation whose gradient is given in closed form: `tf.customGrad` with types. */
+/** An operation with a closed-form gradient: typed `tf.customGrad`. */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 

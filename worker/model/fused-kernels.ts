@@ -1,11 +1,11 @@
 /**
- * Kernels beyond tfjs's own that a backend may bring: one pass over memory where plain operations take several. The model asks for them by
- * these functions and has plain operations for the backends without. They are used inside of closed-form gradients and of the optimizer,
- * so none has a gradient of its own. M = positions, D = model width, V = vocabulary, B = rows, N = heads, Q = queries, K = keys.
+ * Kernels beyond tfjs's own that a backend may have: one pass over memory in place of several plain operations. The model calls them by these
+ * functions and has plain operations for backends without them. They run inside closed-form gradients and the optimizer, so none has a
+ * gradient of its own. M = positions, D = model width, V = vocabulary, B = rows, N = heads, Q = queries, K = keys.
  *
- * FUSED_KERNELS are operations of TensorFlow, used wherever a backend has them. FUSED_BLOCKS are whole building blocks of the model, by kernels of
- * our own: they are used only in what `withFusedBlocks` runs (the recording of a graph), so that everywhere else plain operations stay the
- * reference that a recorded graph is compared with.
+ * FUSED_KERNELS are operations of TensorFlow, used with every backend that has them. FUSED_BLOCKS are whole building blocks of the model, by
+ * kernels of our own. Only code run by `withFusedBlocks` (the recording of a graph) uses them, so that elsewhere plain operations stay the
+ * reference for a recorded graph.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { NamedAttrMap, Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
@@ -59,7 +59,7 @@ export const FUSED_BLOCKS = {
 
 let areBlocksFused = false;
 
-/** Whether the caller is to use the functions below. */
+/** Whether the caller must use the functions below. */
 export function fusesBlocks(): boolean {
   return areBlocksFused;
 }

@@ -1,6 +1,6 @@
 /**
- * The parameters a run starts with: a pure function of the seed and the parameter's name, so that every worker makes the same
- * bytes by itself and adding a parameter changes no other.
+ * The initial parameters of a run: a pure function of the seed and the parameter's name. So every worker computes the same bytes by itself, and
+ * another parameter changes none of the others.
  */
 import { hashName, RandomStream } from '../../shared/random.ts';
 import { numElements, type ParameterSpec } from './parameters.ts';

@@ -1,4 +1,4 @@
-/** What Adafactor keeps for each parameter: names and shapes of its state. Pure, and free of tfjs: the coordinator plans files by it. */
+/** Adafactor's state of each parameter: names and shapes. Pure, and free of tfjs: the coordinator plans files by it. */
 import type { ParameterSpec } from './parameters.ts';
 
 const MIN_SIDE_TO_FACTOR = 128;
@@ -24,7 +24,7 @@ export function factoredAxes(
   return rows > columns ? { longer: 0, shorter: 1 } : { longer: 1, shorter: 0 };
 }
 
-/** The state Adafactor keeps for a parameter of that shape; it starts at zero. */
+/** Adafactor's state of a parameter of that shape; it starts at zero. */
 export function slotSpecs(shape: readonly number[]): SlotSpec[] {
   const axes = factoredAxes(shape);
   if (axes === undefined) return [{ kind: 'v', shape }];

@@ -1,6 +1,6 @@
 /**
- * Which parameters a T5 has: their Hugging Face names, shapes and the standard deviations they start with. Pure.
- * The order is that of the forward pass, so gradients become whole in the reverse of it.
+ * The parameters of a T5: Hugging Face names, shapes, initial standard deviations. Pure.
+ * The order is that of the forward pass, so gradients are complete in the reverse order.
  * Matrices have PyTorch's orientation [out, in]. Aliases of a tied model (`lm_head.weight`, `*.embed_tokens.weight`) do not exist here.
  * Source: T5PreTrainedModel._init_weights and the state dict of transformers; optimize.py and layers of Mesh TensorFlow for the output layer.
  */

@@ -1,7 +1,7 @@
 /**
- * How long a step will take, from the speed of a few kernels and the shapes. Pure. A prediction to judge a machine and a run by, not a
- * promise: a step is its matrix products at the measured rate, every tensor that the passes make written and read as an addition does, and
- * the calls of its operations.
+ * Predicts the time of a step from the speed of a few kernels and the shapes. Pure. It serves to judge a machine and a run and promises nothing:
+ * a step is its matrix products at the measured rate, every tensor of the passes written and read at the rate of an addition, and the calls
+ * of its operations.
  */
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { numElements, parameterSpecs } from './parameters.ts';
@@ -12,7 +12,7 @@ import { activationElements, type Retention } from './step-memory.ts';
 const OPERATIONS = { model: 165, encoderBlock: 150, decoderBlock: 236, updateOfParameter: 25 } as const;
 /** An operation inside a recorded graph: 3,900 tiny ones took 12 ms. */
 const RECORDED_OPERATION_SECONDS = 3e-6;
-/** What an update of one element by Adafactor costs, in additions; measured on the wasm engine. */
+/** Cost of Adafactor's update of one element, in additions; measured on the wasm engine. */
 const UPDATE_ADDITIONS = 6;
 
 export interface Rates {
@@ -31,7 +31,7 @@ export interface StepPrediction {
   readonly updateMs: number;
 }
 
-/** @param retention whether the engine calls every operation by itself or runs a recorded graph */
+/** @param retention 'eager': the engine calls every operation; 'recorded': it runs a recorded graph */
 export function predictStep(
   config: ModelConfig,
   shape: BatchShape,

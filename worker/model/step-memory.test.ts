@@ -80,7 +80,7 @@ describe('memory of a step', () => {
     );
   });
 
-  test('the advice names a microbatch that fits, or says that none does', () => {
+  test('the advice names a microbatch that fits, or states that none does', () => {
     const advise = (availableBytes: number, numRows = 8) =>
       adviseOnMemory(BASE, { numRows, ...LENGTHS }, { availableBytes, retention: 'recorded' });
     assert.match(advise(8 * GIB), /8\.0 GiB can be had; --set training\.microbatchRows=[124] should fit/u);

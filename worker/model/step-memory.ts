@@ -1,5 +1,5 @@
 /**
- * How much memory a step needs, and which microbatch fits: an estimate from shapes alone. Pure. Everything is float32.
+ * The memory of a step and the microbatch that fits: an estimate from shapes alone. Pure. Everything is float32.
  *
  * Held between steps: parameters, optimizer state. During a step also a gradient for each parameter and the tensors of one microbatch,
  * counted in units of what one tensor of a kind holds (B, S, T, D, I, F, V as in step-flops.ts):
@@ -21,7 +21,7 @@ import type { BatchShape } from './step-flops.ts';
 
 const FLOAT_BYTES = 4;
 
-/** How an engine keeps the tensors of a pass. */
+/** How long an engine keeps the tensors of a pass. */
 export type Retention = 'eager' | 'recorded';
 
 interface Units {
@@ -64,7 +64,7 @@ export interface StepMemory {
   readonly totalBytes: number;
 }
 
-/** What the engine's device holds at the peak of a step. */
+/** Memory of the engine's device at the peak of a step. */
 export function stepMemory(config: ModelConfig, shape: BatchShape, retention: Retention): StepMemory {
   const specs = parameterSpecs(config);
   const bytesOf = (tensors: readonly { readonly shape: readonly number[] }[]) =>
@@ -115,7 +115,7 @@ export function largestFittingMicrobatch(
   return 0;
 }
 
-/** What to do about a step that did not fit, for the message of ENGINE_OUT_OF_MEMORY. */
+/** Advice after a step that did not fit, for the message of ENGINE_OUT_OF_MEMORY. */
 export function adviseOnMemory(
   config: ModelConfig,
   shape: BatchShape,

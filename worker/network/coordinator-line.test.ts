@@ -7,7 +7,7 @@ import { cluster, die, joined, pass, PORT, welcomed } from './coordinator-line.f
 import { GRACE_MS, JOIN_DEADLINE_MS, welcome } from './network-session.fixture.ts';
 import { SourceStall } from './coordinator-line.ts';
 
-describe('line to the coordinator', { timeout: 30_000 }, () => {
+describe('line to the coordinator', { timeout: 240_000 }, () => {
   test('a line that breaks after a welcome is dialled again with growing pauses, and is over when the grace is', async (t) => {
     const running = await welcomed(t);
     const { clock, network, waits, over } = running;
@@ -46,7 +46,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     );
   });
 
-  test('a coordinator that has come back is joined as the first one was, and has all of the grace again', async (t) => {
+  test('a returning coordinator is joined like the first one, and the whole grace starts anew', async (t) => {
     const running = await welcomed(t);
     const { clock, network, waits, over } = running;
     await die(running);
@@ -104,7 +104,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     assert.ok(numJoined > 50 && network.dialsMs.length - before <= 130, `${network.dialsMs.length - before} dials`);
   });
 
-  test('a coordinator that has come back and does not welcome is left and dialled again until the grace is over', async (t) => {
+  test('a returning coordinator that does not welcome is closed and dialled again until the grace is over', async (t) => {
     const running = await welcomed(t);
     const { clock, network, over } = running;
     await die(running);
@@ -120,7 +120,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     assert.match(over()!.message, /did not welcome this worker within \d+ ms/u);
   });
 
-  test('another token of a coordinator that has come back is final', async (t) => {
+  test('a returning coordinator with another token ends the line for good', async (t) => {
     const running = await welcomed(t);
     await die(running);
     await ScriptedCoordinator.listen(running.network, 'another token of the test', PORT);
@@ -176,7 +176,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
     assert.equal(running.clock.numSleeping, 0);
   });
 
-  test('what is sent while nobody is there is dropped', async (t) => {
+  test('messages sent without a connection are dropped', async (t) => {
     const running = await welcomed(t);
     await die(running);
     running.line.send({ kind: 'aborted', epoch: 5, generation: 1, step: 3 });
@@ -191,8 +191,7 @@ describe('line to the coordinator', { timeout: 30_000 }, () => {
   });
 });
 
-// FOLDED source-stall.test.ts
-test('a stall is told with the time it has lasted by now, until the source answers again', () => {
+test('a heartbeat reports a stall with its duration by now, until the source answers again', () => {
   const stall = new SourceStall();
   assert.deepEqual(stall.read(5), {});
   stall.record(1_000, { reason: '503', forMs: 3_000 });

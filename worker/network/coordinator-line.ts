@@ -1,9 +1,9 @@
 /**
- * The line to the coordinator: dials, joins, beats, and dials again when it breaks, for as long as a coordinator may take to come back.
- * What the worker has and does is left alone meanwhile.
+ * The connection to the coordinator: dials, joins, sends heartbeats, and dials again after a break for `cluster.coordinatorGraceMs`.
+ * The generation continues meanwhile.
  *
- * The line is over for good when the coordinator closes it with a reason, when a message breaks the protocol, or when nobody came back
- * within `cluster.coordinatorGraceMs`.
+ * The line is over for good when the coordinator closes it with a reason, when a message breaks the protocol, or when no coordinator has
+ * welcomed this worker within the grace.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -24,33 +24,33 @@ import { VERSION } from '../../shared/version.ts';
 import { dialCoordinator, DialPauses } from './dial-coordinator.ts';
 import type { NetworkData } from './network-messages.ts';
 
-/** To reach the coordinator at first, and each time to be welcomed, ms. */
+/** Time to reach the coordinator at start, and to be welcomed on each connection, ms. */
 const JOIN_DEADLINE_MS = 30_000;
-/** A heartbeat that comes so much too late says that this process itself stood still: silence is counted from then on, ms. */
+/** A heartbeat this much too late means that this process paused: the coordinator's silence counts from then on, ms. */
 const OWN_PAUSE_MS = 1_000;
 
 export interface CoordinatorLineInit {
   readonly data: Pick<NetworkData, 'coordinatorUrl' | 'token' | 'workerId'>;
-  /** Where other workers reach this one. */
+  /** Address of this worker's data port. */
   readonly dataUrl: string;
   readonly transport: Transport;
   readonly clock: Clock;
   /** Ends the line. */
   readonly signal: AbortSignal;
-  /** @throws for a message that is out of order: then the line is over */
+  /** @throws for a message out of order, which ends the line */
   readonly onMessage: (message: CoordinatorMessage) => void;
-  /** What a heartbeat says. */
+  /** Content of a heartbeat. */
   readonly beat: () => MessageOf<'heartbeat', WorkerMessage>;
-  /** The coordinator is not there and is dialled again. */
+  /** The coordinator does not answer and is dialled again. */
   readonly onWaiting: (reason: string) => void;
 }
 
 export class CoordinatorLine {
   readonly #init: CoordinatorLineInit;
   readonly #pauses: DialPauses;
-  /** Of this process, on all its connections. */
+  /** Identifies this process on all its connections. */
   readonly #processId = randomUUID();
-  /** Until then a coordinator must have welcomed this worker; infinite while one has. */
+  /** A coordinator must welcome this worker until then; infinite while one has. */
   #deadlineMs = 0;
   #connection: Connection | undefined;
   /** Fires when this connection is welcomed. */
@@ -59,7 +59,7 @@ export class CoordinatorLine {
   #ended = new AbortController();
   #cluster: RunConfig['cluster'] | undefined;
   #lastMessageMs = 0;
-  /** What closed the connection from this side. */
+  /** Why this side closed the connection. */
   #reason: TrainerError | undefined;
 
   constructor(init: CoordinatorLineInit) {
@@ -67,7 +67,7 @@ export class CoordinatorLine {
     this.#pauses = new DialPauses(init.data.workerId);
   }
 
-  /** From the first dial to the end. @returns why the line is over; never rejects */
+  /** Runs from the first dial to the end. @returns why the line is over; never rejects */
   async run(): Promise<TrainerError> {
     const { clock, signal, onWaiting } = this.#init;
     this.#deadlineMs = clock.monotonicMs() + JOIN_DEADLINE_MS;
@@ -76,7 +76,7 @@ export class CoordinatorLine {
         const error = await this.#serve(await this.#dial());
         if (error.code !== 'CONNECTION_LOST' || this.#cluster === undefined || signal.aborted) return error;
         const nowMs = clock.monotonicMs();
-        // One that is there and does not welcome does not put the end off.
+        // The deadline stays: a coordinator that accepts and does not welcome must not extend it.
         if (this.#deadlineMs === Infinity) this.#deadlineMs = nowMs + this.#cluster.coordinatorGraceMs;
         const leftMs = Math.ceil(this.#deadlineMs - nowMs);
         if (leftMs <= 0) return error;
@@ -88,7 +88,7 @@ export class CoordinatorLine {
     }
   }
 
-  /** Takes the settings of the run; from now on this connection beats. */
+  /** The coordinator has welcomed this worker: heartbeats start on this connection. */
   welcome(cluster: RunConfig['cluster']): void {
     this.#cluster = cluster;
     this.#deadlineMs = Infinity;
@@ -97,11 +97,11 @@ export class CoordinatorLine {
     void this.#beat(this.#connection!, cluster);
   }
 
-  /** Dropped where there is no connection: what must not be lost is sent again after `welcome`. */
+  /** Dropped without a connection: the session sends reports again after `welcome`. */
   send(message: WorkerMessage): void {
     this.#connection?.send([encodeMessage(message)]).catch((thrown: unknown) => {
       const error = toTrainerError(thrown);
-      // What ended the connection says more than that it has ended.
+      // A connection that has ended reports its own reason by `closed`.
       if (error.code !== 'CONNECTION_LOST') this.close(error.code, error.message);
     });
   }
@@ -111,7 +111,7 @@ export class CoordinatorLine {
     this.#connection?.close(code, reason);
   }
 
-  /** Resolves when the connection, if there is one, is gone. */
+  /** Resolves when the current connection is closed. */
   async closed(): Promise<void> {
     await this.#connection?.closed;
   }
@@ -123,7 +123,7 @@ export class CoordinatorLine {
     return dialCoordinator({ url, token, pauses, deadlineMs, transport, clock, signal, onWaiting });
   }
 
-  /** Joins and passes messages on until the connection has ended. @returns why */
+  /** Joins and passes messages on until the connection has ended. @returns why it ended */
   async #serve(connection: Connection): Promise<TrainerError> {
     const { data, dataUrl, clock, onMessage } = this.#init;
     this.#reason = undefined;
@@ -198,9 +198,7 @@ export class CoordinatorLine {
   }
 }
 
-// FOLDED coordinator-line.ts
-/** What the feed last said of a source that does not answer, as a heartbeat tells it: for how long by now. Pure. */
-
+/** The data source that does not answer, for heartbeats: the feed's last notice, and for how long by now. Pure. */
 export class SourceStall {
   #last: { readonly stall: WorkerStall; readonly recordedMs: number } | undefined;
 

@@ -54,7 +54,7 @@ const STATES: readonly [string, ReceivedSoFar, string[]][] = [
 
 describe('order of the coordinator', () => {
   for (const [when, received, allowed] of STATES)
-    test(`${when} it may say ${[...allowed, 'finish, heartbeat'].join(', ')}`, () => {
+    test(`${when} the coordinator may send ${[...allowed, 'finish, heartbeat'].join(', ')}`, () => {
       const taken = MESSAGES.filter((message) => {
         try {
           checkOrder(message, received);
@@ -84,7 +84,7 @@ describe('order of the coordinator', () => {
     });
   });
 
-  test('what is refused is named with its epoch and generation', () => {
+  test('a refused message is named with its epoch and generation', () => {
     assert.throws(() => checkOrder(MESSAGES[3]!, { ...FORMED, generation: 7 }), {
       message: 'expected generation 7, the coordinator sent deal of generation 2 of epoch 3',
     });

@@ -1,26 +1,26 @@
 /**
- * The order in which a coordinator speaks. On each connection one welcome first; then generations, one after the other: form, once the
- * members are formed deals and saves, perhaps one abort; finish at any time. Epochs never go back, the run stays the same. Pure.
+ * The order of a coordinator's messages. On each connection one welcome comes first. Then come generations, one after the other: `form`; once
+ * the members are formed, deals and saves; at most one abort. `finish` comes at any time. Epochs never decrease; the run stays the same. Pure.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { CoordinatorMessage, MessageOf } from '../../shared/protocol/messages.ts';
 
-/** What this worker has been received so far. */
+/** What this worker has received so far. */
 export interface ReceivedSoFar {
-  /** On this connection. */
+  /** A welcome has come on this connection. */
   readonly isWelcomed: boolean;
-  /** Of the last welcome, on whatever connection. */
+  /** Of the last welcome, on any connection. */
   readonly epoch: number;
   readonly runId: string | undefined;
-  /** Of the last `form` of this epoch; 0: none yet. */
+  /** Of the last `form` in this epoch; 0: none yet. */
   readonly generation: number;
-  /** Its links are up, and it was not called off. */
+  /** Its channels are connected. */
   readonly isFormed: boolean;
-  /** It was called off. */
+  /** An abort has come for it. */
   readonly isAborted: boolean;
 }
 
-/** @throws MESSAGE_INVALID with what was expected; JOIN_REFUSED for a coordinator of another run or of an epoch that is over */
+/** @throws MESSAGE_INVALID with the expected message; JOIN_REFUSED for a coordinator of another run or of an earlier epoch */
 export function checkOrder(message: CoordinatorMessage, received: ReceivedSoFar): void {
   if (message.kind === 'welcome') {
     checkWelcome(message, received);
@@ -41,7 +41,7 @@ function checkWelcome({ epoch, runId }: MessageOf<'welcome'>, received: Received
   if (epoch < received.epoch)
     throw new TrainerError(
       'JOIN_REFUSED',
-      `expected a coordinator of epoch ${received.epoch} or later, found one of epoch ${epoch}: its run has gone on without it`,
+      `expected a coordinator of epoch ${received.epoch} or later, found one of epoch ${epoch}: the run has continued without it`,
     );
 }
 
@@ -56,7 +56,7 @@ function expectedInstead(
     return message.generation > received.generation ? undefined : `a generation after ${received.generation}`;
   if (received.generation === 0) return 'form first';
   if (message.generation !== received.generation) return `generation ${received.generation}`;
-  // What the survivors hold may be saved before the run ends.
+  // The survivors' state may be saved before the run ends.
   if (received.isAborted) return message.kind === 'save' ? undefined : 'form or save after an abort';
-  return received.isFormed || message.kind === 'abort' ? undefined : 'nothing before the links are up';
+  return received.isFormed || message.kind === 'abort' ? undefined : 'nothing before the channels are connected';
 }

@@ -1,6 +1,6 @@
 /**
- * The data side of a worker: its one listening port, and for each generation the mesh of channels, the arena, the collective on them, and the
- * state that members copy from each other. One generation at a time; the memory of gradients is used again by the next one.
+ * The data side of a worker: its listening port, and for each generation the mesh, the arena, the collective, and the copy of the state between
+ * members. One generation at a time; the next generation uses the gradient memory again.
  */
 import { isIPv6 } from 'node:net';
 import { throwIfAborted } from '../../shared/abort.ts';
@@ -48,17 +48,17 @@ export interface DataPlaneInit {
 
 export class DataPlane {
   readonly #init: DataPlaneInit;
-  /** While members may copy from here. */
+  /** Set while members may copy the state from here. */
   #state: { readonly server: StateServer; readonly served: ExpectedPeers } | undefined;
   #port: DataPort | undefined;
-  /** Resolves when the links of the last generation are gone, which takes CLOSE_TIMEOUT_MS at most: nobody writes to its memory any more. */
+  /** Resolves when the last generation's channels are closed, within CLOSE_TIMEOUT_MS: then nobody writes to its memory. */
   #vacated: Promise<void> = Promise.resolve();
 
   constructor(init: DataPlaneInit) {
     this.#init = init;
   }
 
-  /** @returns the address to announce to the other workers @throws PORT_IN_USE, CONFIG_INVALID for an address nobody can dial */
+  /** @returns the address to announce to the other workers @throws PORT_IN_USE; CONFIG_INVALID for an address nobody can dial */
   async listen(): Promise<string> {
     const { data, transport, onRefused } = this.#init;
     const { listenHost: host, listenPort: port, advertiseHost, token } = data;
@@ -70,7 +70,7 @@ export class DataPlane {
   }
 
   /**
-   * Connects to every other member and starts the collective on the channels, once those of the generation before are gone.
+   * Connects to every other member and starts the collective, once the channels of the generation before are closed.
    * @throws CONNECT_FAILED, AUTH_FAILED, CONFIG_INVALID (an arena that does not fit, frames of a wrong size), ABORTED
    */
   form(init: FormInit): Promise<Formed> {
@@ -83,7 +83,7 @@ export class DataPlane {
     return forming;
   }
 
-  /** Receivers may ask from now on; what they ask for waits for `offerState`. */
+  /** Admits receivers from now on; their requests wait for `offerState`. */
   #serveState({ form: { rank, members, epoch, generation }, signal }: FormInit): void {
     const server = new StateServer({ signal });
     const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length }, server.serve);
@@ -108,22 +108,16 @@ export class DataPlane {
 
   #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<PeerChannel[]> {
     const { rank, members, epoch, generation } = form;
-    const { frameBytes, windowFrames: window, link: channelKind, socket } = config.collective;
+    const { frameBytes, windowFrames: window, link: kind, socket } = config.collective;
     const { transport, clock, onNoOutbox, data } = this.#init;
     const others = members.filter((member) => member.rank !== rank);
     return connectMesh({
-      rank,
+      identity: { epoch, generation, rank },
       peers: others.map((member) => ({ rank: member.rank, url: member.dataUrl })),
       port: this.#port!,
       transport,
       token: data.token,
-      epoch,
-      generation,
-      channelKind,
-      socket,
-      frameBytes,
-      window,
-      numCoverNodes,
+      channel: { kind, socket, frameBytes, window, numCoverNodes },
       onNoOutbox,
       timeoutMs: config.cluster.connectTimeoutMs,
       signal,
@@ -142,26 +136,26 @@ export class DataPlane {
     const options = { frameBytes, timeoutMs };
     let arena: Arena | undefined;
     try {
-      const taken = (arena = arenas.acquire(layout));
+      const acquired = (arena = arenas.acquire(layout));
       const collective = new Collective({ ...parts, arena, rank, epoch, generation, firstStep, options, clock });
-      void collective.closed.then(() => arenas.release(taken));
+      void collective.closed.then(() => arenas.release(acquired));
       return { arena, collective };
     } catch (error) {
-      for (const channel of parts.channels) channel.close('INTERNAL', 'the collective could not be made');
-      if (arena !== undefined) arenas.release(arena); // no frame has come
+      for (const channel of parts.channels) channel.close('INTERNAL', 'the collective could not be started');
+      if (arena !== undefined) arenas.release(arena); // no frame was received into it
       throw error;
     }
   }
 
-  /** Lets the receivers of this generation copy it; they may have asked already. */
+  /** Lets the receivers of this generation copy the state. Requests may have come already. */
   offerState(step: number, tensors: StateTensors): void {
     this.#state?.server.offer({ step, tensors });
   }
 
-  /** Fills the tensors from the peers that hold the state. @throws what copyState throws */
+  /** Fills the tensors from the peers that hold the state. @throws as copyState does */
   async copyState({ form, config, step, tensors, signal }: CopyInit): Promise<void> {
     const { state, members, epoch, generation, rank } = form;
-    if (state.kind !== 'peers') throw new TrainerError('INTERNAL', `rank ${rank} was told to copy nothing`);
+    if (state.kind !== 'peers') throw new TrainerError('INTERNAL', `rank ${rank} has no holder to copy the state from`);
     const { transport, clock, data } = this.#init;
     await copyState({
       holders: state.ranks.map((holder) => ({ rank: holder, url: members[holder]!.dataUrl })),
@@ -179,7 +173,7 @@ export class DataPlane {
     });
   }
 
-  /** Nobody copies from here any more. */
+  /** Ends serving the state. */
   withdrawState(): void {
     if (this.#state === undefined) return;
     this.#port?.stopServing(this.#state.served);
@@ -187,13 +181,13 @@ export class DataPlane {
     this.#state = undefined;
   }
 
-  /** Resolves when nobody is listened to any more and the connections that came here are gone. */
+  /** Resolves when the port is closed and the connections it accepted are gone. */
   async close(): Promise<void> {
     await this.#port?.close();
   }
 }
 
-/** @param least the layout with the window of a short way: what is left of the largest arena is the most there can be more */
+/** @param least the layout with the smallest windows: the rest of the largest arena bounds the windows */
 function chooseWindows({ collective }: RunConfig, least: ArenaLayout, channels: readonly PeerChannel[]): number[] {
   const { windowFrames, maxWindowBytes } = collective;
   const { numCoverNodes, receiveStride, sumStride, totalBytes } = least;

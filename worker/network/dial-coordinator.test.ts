@@ -5,7 +5,7 @@ import { toCloseCode } from '../../shared/transport/close-codes.ts';
 import { joined, pass, start } from './coordinator-line.fixture.ts';
 import { JOIN_DEADLINE_MS } from './network-session.fixture.ts';
 
-describe('the first coordinator', { timeout: 30_000 }, () => {
+describe('the first coordinator', { timeout: 240_000 }, () => {
   test('a coordinator that is not there yet is dialled until it is', async (t) => {
     const { clock, network, waits, over } = start(t);
     await pass(clock, 3_000);

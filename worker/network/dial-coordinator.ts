@@ -1,6 +1,6 @@
 /**
- * Reaches the coordinator: on a cluster workers and coordinator start at the same time, and a coordinator may come back after it died,
- * so one that is not there is dialled again, each worker at moments of its own.
+ * Dials the coordinator until it answers or a deadline passes. Workers and coordinator start at the same time on a cluster, and a coordinator
+ * may come back after its death. Each worker dials at times of its own.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { toTrainerError } from '../../shared/errors.ts';
@@ -9,14 +9,14 @@ import type { Connection, Transport } from '../../shared/transport/transport.ts'
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
-/** One attempt: an address that answers nothing must not hide that a coordinator has come back. */
+/** Limit of one attempt: an address that does not answer must not hide a coordinator that has come back, ms. */
 const ATTEMPT_MS = 5_000;
 
 export interface DialCoordinatorInit {
   readonly url: string;
   readonly token: string;
   readonly pauses: DialPauses;
-  /** For all attempts together, on the clock. */
+  /** For all attempts together, monotonic ms. */
   readonly deadlineMs: number;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -25,12 +25,12 @@ export interface DialCoordinatorInit {
   readonly onWaiting: (reason: string) => void;
 }
 
-/** Pauses between attempts: they grow until a coordinator has been found, and a thousand workers do not dial at once. */
+/** Pauses between attempts: they grow until a coordinator answers, and differ between workers so that a thousand do not dial at once. */
 export class DialPauses {
   readonly #random: RandomStream;
   #longestMs = FIRST_PAUSE_MS;
 
-  /** @param workerId gives the pauses their spread */
+  /** @param workerId seeds the pauses */
   constructor(workerId: string) {
     this.#random = new RandomStream([hashName(workerId)]);
   }
@@ -42,7 +42,7 @@ export class DialPauses {
     return pauseMs;
   }
 
-  /** A coordinator was found: the next one that is gone is dialled soon. */
+  /** A coordinator answered: after the next break, dialling starts with a short pause. */
   reset(): void {
     this.#longestMs = FIRST_PAUSE_MS;
   }

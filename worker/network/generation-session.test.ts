@@ -68,7 +68,7 @@ async function makeFormed() {
   return made;
 }
 
-describe('generation link', { timeout: 10_000 }, () => {
+describe('generation session', { timeout: 240_000 }, () => {
   test('it is formed when links and state are there, in whatever order', async () => {
     const first = make();
     first.end.formed.resolve(first.formed);
@@ -86,7 +86,7 @@ describe('generation link', { timeout: 10_000 }, () => {
     assert.deepEqual(second.calls, ['formed', 'formed sent']);
   });
 
-  test('what fails first is told once, to both sides', async () => {
+  test('the first failure is reported once, to both sides', async () => {
     const { generation, calls, end } = await makeFormed();
     generation.beginStep(1);
     end.step.reject(new TrainerError('COLLECTIVE_TIMEOUT', 'as the test wants'));
@@ -96,7 +96,7 @@ describe('generation link', { timeout: 10_000 }, () => {
     assert.ok(!generation.isOver, 'the coordinator decides');
   });
 
-  test('a mesh that is up only after the end is closed, and nobody hears of it', async () => {
+  test('a mesh that connects after the end is closed, and nothing is reported', async () => {
     const { generation, calls, end, formed } = make();
     generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
     generation.end('called off');
@@ -124,7 +124,7 @@ describe('generation link', { timeout: 10_000 }, () => {
     assert.deepEqual(calls, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
   });
 
-  test('what fails after the end is nobody’s failure', async () => {
+  test('a failure after the end is not reported', async () => {
     const { generation, calls, end } = await makeFormed();
     generation.beginStep(1);
     void generation.copyState({ kind: 'copy-state', step: 0, tensors });

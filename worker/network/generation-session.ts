@@ -1,6 +1,6 @@
 /**
- * The link side of one generation: connects the mesh, sends or copies the state, reduces the gradients of its steps. Made with `form`,
- * over with an abort, the next generation or the line to another coordinator; of what fails in between the coordinator is told once.
+ * One generation in the network thread: connects the mesh, sends or copies the state, reduces the gradients of its steps. Starts with
+ * `form`; ends with an abort, the next generation, or a welcome. The coordinator gets its first failure only.
  */
 import { abortable } from '../../shared/abort.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -10,6 +10,7 @@ import type { Collective } from '../collective/all-reduce.ts';
 import type { StepResult } from '../collective/step-tally.ts';
 import type { DataPlane } from './data-plane.ts';
 import type { NetworkEvent, NetworkRequest, FormMessage } from './network-messages.ts';
+
 type RequestOf<Kind extends NetworkRequest['kind']> = Extract<NetworkRequest, { kind: Kind }>;
 
 export interface GenerationSessionInit {
@@ -43,7 +44,7 @@ export class GenerationSession {
     return this.#init.form.generation;
   }
 
-  /** Links and state of this member are in place. */
+  /** Channels and state of this member are ready. */
   get isFormed(): boolean {
     return this.#isFormed;
   }
@@ -52,7 +53,7 @@ export class GenerationSession {
     return this.#over.signal.aborted;
   }
 
-  /** Connects, and waits for the state; tells the coordinator when both are in place, or that they cannot be. */
+  /** Connects and waits for the state, then reports `formed` or the failure. */
   async form(): Promise<void> {
     const { form, config, dataPlane, emit, send } = this.#init;
     const { signal } = this.#over;
@@ -93,7 +94,7 @@ export class GenerationSession {
     }
   }
 
-  /** Every member is formed: nobody copies a state any more. */
+  /** Every member is formed: no member copies the state any more. */
   startTraining(): void {
     this.#init.dataPlane.withdrawState();
   }
@@ -122,7 +123,7 @@ export class GenerationSession {
     return this.#lastResult.result;
   }
 
-  /** Ends everything of the generation. Idempotent. */
+  /** Ends the generation: closes its channels, withdraws its state. Idempotent. */
   end(reason: string): void {
     if (this.isOver) return;
     this.#over.abort(new TrainerError('ABORTED', reason));
@@ -130,13 +131,13 @@ export class GenerationSession {
     this.#init.dataPlane.withdrawState();
   }
 
-  /** Resolves when its sockets are gone. */
+  /** Resolves when its sockets are closed. */
   async closed(): Promise<void> {
     await this.#collective?.closed;
   }
 
   #formed(): Collective {
-    assertInvariant(this.#collective !== undefined, 'the compute thread asks for a step after `formed`');
+    assertInvariant(this.#collective !== undefined, 'steps begin after `formed`');
     return this.#collective;
   }
 

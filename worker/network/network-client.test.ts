@@ -49,8 +49,8 @@ function make() {
   return { client, posted, deals, waits, emit, fail, exit, clock, isStopped: () => isStopped };
 }
 
-describe('link', { timeout: 10_000 }, () => {
-  test('commands come in their order, deals are seen at once, and who waits is told', async () => {
+describe('network client', { timeout: 240_000 }, () => {
+  test('commands come in their order, deals are passed on at once, and `waiting` is reported', async () => {
     const { client, emit, deals, waits } = make();
     const first = client.nextCommand(never);
     for (const event of [welcome(), form(2), { ...deal, step: 1 }, { ...deal, step: 2 }] as const) emit(event);
@@ -65,7 +65,7 @@ describe('link', { timeout: 10_000 }, () => {
     ['the next generation', form(3)],
     ['another coordinator', welcome(EPOCH + 1)],
   ] as const)
-    test(`${what} calls off what was asked before, also what waits in the queue; itself it is not called off`, async () => {
+    test(`${what} aborts earlier commands, also queued ones, but not itself`, async () => {
       const { client, emit } = make();
       emit(form(2));
       emit(deal);
@@ -78,7 +78,7 @@ describe('link', { timeout: 10_000 }, () => {
       assert.deepEqual([next.command.kind, next.signal.aborted], [event.kind, false]);
     });
 
-  test('a save, a deal and a formed call nothing off', async () => {
+  test('a save, a deal and a formed abort nothing', async () => {
     const { client, emit } = make();
     emit(form(2));
     const { signal } = await client.nextCommand(never);
@@ -88,7 +88,7 @@ describe('link', { timeout: 10_000 }, () => {
     assert.ok(!signal.aborted);
   });
 
-  test('a sum is waited for, and called off by its signal', async () => {
+  test('a wait for a sum ends with the sum, or with its signal', async () => {
     const { client, emit } = make();
     emit(form(2));
     const waiting = client.reduced(1, never);
@@ -100,7 +100,7 @@ describe('link', { timeout: 10_000 }, () => {
     await assert.rejects(stopped, { code: 'ABORTED' });
   });
 
-  test('a sum or a failure of the generation before is none of the next one', async () => {
+  test('a sum or failure of an earlier generation does not count for the next one', async () => {
     const { client, emit } = make();
     emit(form(2));
     emit(reduced(1));
@@ -113,7 +113,7 @@ describe('link', { timeout: 10_000 }, () => {
     assert.equal(client.generationError, undefined);
   });
 
-  test('a generation that breaks fails every wait of it with the same error', async () => {
+  test('a failed generation fails each of its waits with the same error', async () => {
     const { client, emit } = make();
     emit(form(2));
     emit(failed(2));
@@ -124,7 +124,7 @@ describe('link', { timeout: 10_000 }, () => {
     assert.equal(client.generationError, undefined);
   });
 
-  test('a state is asked for and waited for', async () => {
+  test('a copy of the state is requested and awaited', async () => {
     const { client, emit, posted } = make();
     emit(form(2));
     const copying = client.copyState(7, tensors, never);
@@ -145,7 +145,7 @@ describe('link', { timeout: 10_000 }, () => {
   });
 
   for (const how of ['lost', 'failed', 'flooded'] as const)
-    test(`a link that is ${how} ends every wait and every command with the reason`, async () => {
+    test(`a network thread that is ${how} ends every wait and every command with the reason`, async () => {
       const { client, emit, fail } = make();
       emit(form(2));
       const { signal } = await client.nextCommand(never);
@@ -160,7 +160,7 @@ describe('link', { timeout: 10_000 }, () => {
       await assert.rejects(client.reduced(1, signal), { code: 'ABORTED' });
     });
 
-  test('its own signal ends a wait for commands', async () => {
+  test('the caller’s signal ends a wait for commands', async () => {
     const { client } = make();
     const stop = new AbortController();
     const waiting = client.nextCommand(stop.signal);
@@ -168,7 +168,7 @@ describe('link', { timeout: 10_000 }, () => {
     await assert.rejects(waiting, { code: 'ABORTED' });
   });
 
-  test('leaving says why and waits for the thread to go, but not for ever', async () => {
+  test('leaving posts the reason and waits for the thread to end, within a deadline', async () => {
     const quick = make();
     const leaving = quick.client.leave('done');
     assert.deepEqual(quick.posted, [{ kind: 'leave', reason: 'done' }]);

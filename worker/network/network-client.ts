@@ -1,6 +1,6 @@
 /**
- * The compute thread's side of the link: takes the coordinator's commands in their order, each with the signal that calls it off, and
- * waits for sums and states. A command that is called off while it waits or runs is known to be so at once, ahead of the queue.
+ * The compute thread's side of the network thread: receives the coordinator's commands in their order, each with the signal that aborts it,
+ * and waits for sums and states. An abort takes effect at once, also for commands that are still queued.
  */
 import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -10,13 +10,13 @@ import type { Deal, Reduced, Reducer, NetworkEvent, NetworkRequest } from './net
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 
-/** Deals, saves and the like that may wait; the coordinator deals only a few steps ahead. */
+/** Commands that may be queued; the coordinator deals only a few steps ahead. */
 const COMMAND_CAPACITY = 1_024;
-/** A step has one sum, a generation one copied state and one failure. */
+/** Answers that may be queued: a step has one sum, a generation one copied state and one failure. */
 const ANSWER_CAPACITY = 8;
-/** These waits end with an event or their signal: the link thread keeps the deadlines. They are renewed so often, ms. */
+/** The network thread keeps the deadlines of these waits, which end with an event or their signal. A wait is renewed this often, ms. */
 const WAIT_MS = 60_000;
-/** Time for the link thread to say good-bye, ms. */
+/** Time for the network thread to close its sockets, ms. */
 const LEAVE_DEADLINE_MS = 2_000;
 
 type Answer = Extract<NetworkEvent, { kind: 'reduced' | 'state-copied' | 'generation-failed' }>;
@@ -24,28 +24,28 @@ export type CoordinatorCommand = Exclude<NetworkEvent, Answer | { kind: 'refused
 
 export interface Command {
   readonly command: CoordinatorCommand;
-  /** Fires when it is called off: by an abort, by another welcome, or because the coordinator is gone for good. */
+  /** Fires when the command is called off: by an abort, by another welcome, or when the coordinator is gone for good. */
   readonly signal: AbortSignal;
 }
 
-/** Where the link thread is: in a thread of its own in the product. */
+/** The network side; the product runs it in a thread of its own. */
 export interface NetworkPort {
   post(request: NetworkRequest): void;
-  /** Resolves when it is gone. */
+  /** Resolves when the network side has ended. */
   readonly exited: Promise<void>;
   stop(): Promise<void>;
 }
 
 export interface NetworkClientInit {
-  /** Starts the link side. @param onFailed it cannot go on */
+  /** Starts the network side. @param onFailed it threw */
   readonly start: (onEvent: (event: NetworkEvent) => void, onFailed: (error: TrainerError) => void) => NetworkPort;
   readonly clock: Clock;
-  /** Sees each deal when it arrives, ahead of its turn among the commands: the feed reads ahead. */
+  /** Called for each deal on arrival, before its command's turn: the feed reads ahead. */
   readonly onDeal: (deal: Deal) => void;
   readonly onRefused: (refusal: Refusal) => void;
-  /** Gradients go to the workers of this host through sockets alone, which is slower. */
+  /** No outbox: gradients for workers of this host go through sockets, which is slower. */
   readonly onNoOutbox: (error: TrainerError) => void;
-  /** The coordinator is not there. */
+  /** The coordinator does not answer and is dialled again. */
   readonly onWaiting: (reason: string) => void;
 }
 
@@ -53,14 +53,14 @@ export class NetworkClient implements Reducer {
   readonly #init: NetworkClientInit;
   readonly #port: NetworkPort;
   readonly #commands: Mailbox<Command>;
-  /** Of the generation that is being formed or trains. */
+  /** Answers of the current generation. */
   #answers: Mailbox<Answer>;
   #generation = 0;
-  /** What broke the generation, once it has been taken out. */
+  /** The current generation's failure, once a wait has thrown it. */
   #generationError: TrainerError | undefined;
-  /** Calls off what the coordinator has asked for so far. */
+  /** Aborts every command received so far. */
   #current = new AbortController();
-  /** Fires when no command can come any more. */
+  /** Fires when no further command can come. */
   readonly #lost = new AbortController();
 
   constructor(init: NetworkClientInit) {
@@ -73,17 +73,17 @@ export class NetworkClient implements Reducer {
     );
   }
 
-  /** Fires, with the error as reason, when the coordinator is gone for good or the link is broken. */
+  /** Fires, with the error as reason, when the coordinator is gone for good or the network thread failed. */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
 
-  /** What `reduced` or `stateCopied` failed with; the coordinator knows of it. */
+  /** The error that `reduced` or `copyState` threw for the current generation; the coordinator has it. */
   get generationError(): TrainerError | undefined {
     return this.#generationError;
   }
 
-  /** The next command; waits as long as the link lives, whose thread watches the coordinator. @throws what ended the link, ABORTED */
+  /** The next command; the network thread keeps the coordinator's deadlines. @throws what ended the connection, ABORTED */
   async nextCommand(signal: AbortSignal): Promise<Command> {
     const either = AbortSignal.any([signal, this.lost]);
     for (;;) {
@@ -110,24 +110,27 @@ export class NetworkClient implements Reducer {
     this.post({ kind: 'bucket-ready', bucket });
   }
 
-  /** @throws what broke the generation, ABORTED */
+  /** @throws the generation's failure, ABORTED */
   async reduced(step: number, signal: AbortSignal): Promise<Reduced> {
     const reduced = await this.#answer(signal);
     assertInvariant(
       reduced.kind === 'reduced' && reduced.step === step,
-      `the link answers ${reduced.kind} while step ${step} is under way`,
+      `the network thread answered ${reduced.kind} while step ${step} is under way`,
     );
     return reduced;
   }
 
-  /** Fills the tensors from the peers that hold the state. @throws what broke the generation, ABORTED */
+  /** Fills the tensors from the peers that hold the state. @throws the generation's failure, ABORTED */
   async copyState(step: number, tensors: StateTensors, signal: AbortSignal): Promise<void> {
     this.post({ kind: 'copy-state', step, tensors });
     const copied = await this.#answer(signal);
-    assertInvariant(copied.kind === 'state-copied', `the link answers ${copied.kind} while the state is copied`);
+    assertInvariant(
+      copied.kind === 'state-copied',
+      `the network thread answered ${copied.kind} while the state is copied`,
+    );
   }
 
-  /** Closes the sockets in good order, then ends the thread. @param reason for the coordinator */
+  /** Closes the sockets in order, then ends the thread. @param reason for the coordinator */
   async leave(reason: string): Promise<void> {
     this.post({ kind: 'leave', reason });
     await waitAtMost(this.#port.exited, LEAVE_DEADLINE_MS, this.#init.clock);
@@ -145,7 +148,7 @@ export class NetworkClient implements Reducer {
     }
   }
 
-  /** Runs in an event of the thread, where nobody would catch. */
+  /** Runs in a message event, where nobody catches. */
   #receive(event: NetworkEvent): void {
     try {
       this.#handle(event);
@@ -183,7 +186,7 @@ export class NetworkClient implements Reducer {
         return;
       case 'welcome':
       case 'abort':
-        this.#callOff(event.kind === 'abort' ? event.reason : `the coordinator of epoch ${event.epoch} begins anew`);
+        this.#callOff(event.kind === 'abort' ? event.reason : `the coordinator of epoch ${event.epoch} has taken over`);
         break;
       case 'form':
         this.#callOff(`generation ${event.generation} is being formed`);
@@ -200,10 +203,13 @@ export class NetworkClient implements Reducer {
         break;
     }
     if (!this.#commands.put({ command: event, signal: this.#current.signal }))
-      throw new TrainerError('SEND_OVERFLOW', `${COMMAND_CAPACITY} commands of the coordinator wait already`);
+      throw new TrainerError(
+        'SEND_OVERFLOW',
+        `expected at most ${COMMAND_CAPACITY} queued commands, the coordinator sent more`,
+      );
   }
 
-  /** What was asked for so far is not wanted any more; what comes now is. */
+  /** Aborts the commands received so far, not those that follow. */
   #callOff(reason: string): void {
     this.#current.abort(new TrainerError('ABORTED', reason));
     this.#current = new AbortController();

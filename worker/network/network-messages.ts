@@ -1,11 +1,11 @@
-/** What the compute thread and the link thread say to each other. The link owns all sockets; compute owns the engine. */
+/** Messages between the compute thread, which owns the engine, and the network thread, which owns all sockets. */
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { MessageOf, WorkerStall } from '../../shared/protocol/messages.ts';
 import type { Refusal } from '../../shared/transport/transport.ts';
 import type { ArenaLayout } from '../arena/arena.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 
-/** What the link thread is started with. */
+/** Start data of the network thread. */
 export interface NetworkData {
   readonly coordinatorUrl: string;
   readonly token: string;
@@ -13,36 +13,36 @@ export interface NetworkData {
   /** Address the data port binds. */
   readonly listenHost: string;
   readonly listenPort: number;
-  /** Address other workers reach it by. */
+  /** Address by which other workers dial it. */
   readonly advertiseHost: string;
   /** Memory of the ProgressCell. */
   readonly progress: SharedArrayBuffer;
 }
 
-/** Compute → link. What carries epoch and generation answers a command of them. */
+/** Compute → network. A request with epoch and generation answers a command of that epoch and generation. */
 export type NetworkRequest =
   | MessageOf<'ready' | 'saved' | 'aborted' | 'not-finite'>
   | MessageOf<'failed'>
-  /** The gradient was checked and applied; digest and norm are the link's own. */
+  /** The gradient was checked and applied. The network thread adds digest and norm. */
   | Omit<MessageOf<'report'>, 'gradDigest' | 'gradSumOfSquares'>
   /** The all-reduce of a step begins; its buckets follow. */
   | { readonly kind: 'begin-step'; readonly step: number }
   | { readonly kind: 'bucket-ready'; readonly bucket: number }
-  /** The state after `step` updates, held still for the members that copy it. */
+  /** The state after `step` updates, for the members that copy it. Nobody writes to the tensors while it is offered. */
   | { readonly kind: 'offer-state'; readonly step: number; readonly tensors: StateTensors }
-  /** To be filled with the state that peers hold; `state-copied` follows. */
+  /** Asks for the state of `step` from the peers that hold it. `state-copied` follows. */
   | { readonly kind: 'copy-state'; readonly step: number; readonly tensors: StateTensors }
-  /** The state of the generation is in the engine. */
+  /** The engine has the state that the generation starts from. */
   | { readonly kind: 'state-in-place'; readonly generation: number; readonly paramDigest?: string }
-  /** The source of data does not answer, or answers again; for heartbeats. */
+  /** The data source does not answer, or (null) answers again. Heartbeats carry it. */
   | { readonly kind: 'source'; readonly stall: WorkerStall | null }
-  /** Close everything; the process is about to end. The coordinator is told the reason. */
+  /** Close all sockets: the process is about to end. The coordinator gets the reason. */
   | { readonly kind: 'leave'; readonly reason: string };
 
-/** Link → compute: commands of the coordinator in their order, and what the collective did. */
+/** Network → compute: the coordinator's commands in their order, and results of the collective. */
 export type NetworkEvent =
   | MessageOf<'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish'>
-  /** Links and state of all members are in place. */
+  /** Channels and state of this member are ready. */
   | {
       readonly kind: 'formed';
       readonly epoch: number;
@@ -57,22 +57,22 @@ export type NetworkEvent =
       readonly sumOfSquares: number;
       readonly firstNonFiniteBytes: number | null;
     }
-  /** The collective or the copying of the state broke; the coordinator has been told and decides. */
+  /** The collective or the copy of the state failed. The coordinator has the failure too, and decides. */
   | { readonly kind: 'generation-failed'; readonly generation: number; readonly error: ErrorRecord }
-  /** The data port turned somebody away. */
+  /** The data port refused a connection. */
   | { readonly kind: 'refused'; readonly refusal: Refusal }
-  /** Workers of this host are reached through sockets alone. */
+  /** No outbox: gradients for workers of this host go through sockets, which is slower. */
   | { readonly kind: 'no-outbox'; readonly error: ErrorRecord }
-  /** The coordinator is not there and is dialled again. */
+  /** The coordinator does not answer and is dialled again. */
   | { readonly kind: 'waiting'; readonly reason: string }
-  /** The coordinator is gone for good, or the link cannot go on. */
+  /** The connection to the coordinator is over for good, or the network thread failed. */
   | { readonly kind: 'lost'; readonly error: ErrorRecord };
 
 export type Deal = Extract<NetworkEvent, { kind: 'deal' }>;
 
 export type Reduced = Extract<NetworkEvent, { kind: 'reduced' }>;
 
-/** What the runner needs of the link. */
+/** The all-reduce as the step runner uses it. */
 export interface Reducer {
   beginStep(step: number): void;
   bucketReady(bucket: number): void;

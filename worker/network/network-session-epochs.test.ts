@@ -63,8 +63,8 @@ async function heardAll(peer: ScriptedPeer, { subject, clock }: Managed, epoch: 
   assert.equal((await peer.receive('failed')).error.message, 'the last word');
 }
 
-describe('link session over coordinators', { timeout: 30_000 }, () => {
-  test('while nobody coordinates, steps that were dealt are trained on, and their reports sent to who comes', async (t) => {
+describe('network session over coordinators', { timeout: 240_000 }, () => {
+  test('without a coordinator, dealt steps are trained, and the next coordinator gets their reports', async (t) => {
     const opened = await openFormed(t, 2);
     const { subjects, peers, clock } = opened;
     await train(opened, [1]);
@@ -178,7 +178,7 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
     assert.equal((await last.closed).code, toCloseCode('MESSAGE_INVALID'));
   });
 
-  test('a generation that breaks while nobody has welcomed the worker is not told to who comes', async (t) => {
+  test('a generation that fails before a welcome is not reported to the next coordinator', async (t) => {
     const opened = await openFormed(t, 2);
     const { subjects, peers, clock } = opened;
     const next = await redialled(opened, peers[0]!);
@@ -242,7 +242,7 @@ describe('link session over coordinators', { timeout: 30_000 }, () => {
       assert.equal(opened.subject.all('welcome').length, 1);
     });
 
-  test('who waits for a coordinator says so, and that it is lost when the grace is over', async (t) => {
+  test('a wait for a coordinator is reported, and its loss when the grace is over', async (t) => {
     const opened = await openFormed(t);
     const { subject, coordinator, clock } = opened;
     opened.peer.close('CONNECTION_LOST', 'killed');

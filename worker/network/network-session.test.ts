@@ -25,7 +25,7 @@ import {
 import type { NetworkData } from './network-messages.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
-describe('link session', { timeout: 30_000 }, () => {
+describe('network session', { timeout: 240_000 }, () => {
   test('joins with its name, its data port and the protocol it speaks', async (t) => {
     const { peer } = await open(t);
     const { workerId, protocolVersion, pid, dataUrl } = await peer.receive('join');
@@ -36,7 +36,7 @@ describe('link session', { timeout: 30_000 }, () => {
     assert.match(dataUrl, /^memory:\/\/127\.0\.0\.1:\d+$/u);
   });
 
-  test('a welcome is passed on, and from then on it beats with what the compute thread has written', async (t) => {
+  test('a welcome is passed on, and heartbeats then carry the compute thread’s progress', async (t) => {
     const clock = new ManualClock();
     const { peer, subject } = await open(t, 1, clock);
     await peer.receive('join');
@@ -145,7 +145,7 @@ describe('link session', { timeout: 30_000 }, () => {
       assert.deepEqual(subject.all('waiting'), []);
     });
 
-  test('before the welcome nothing but welcome and finish is taken', async (t) => {
+  test('before the welcome only welcome and finish are accepted', async (t) => {
     for (const message of [deal, save, abort]) {
       const { peer, subject } = await open(t);
       await peer.receive('join');
@@ -166,7 +166,7 @@ describe('link session', { timeout: 30_000 }, () => {
     assert.ok(!subject.kinds().includes('welcome'));
   });
 
-  test('what is asked of a generation before there is one is INTERNAL', async (t) => {
+  test('a request for a generation before the first one is INTERNAL', async (t) => {
     const { peers, subject } = await open(t);
     await welcomeAll(peers);
     await subject.emitted('welcome');

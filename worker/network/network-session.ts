@@ -1,9 +1,9 @@
 /**
- * The life of a worker's sockets: keeps the line to the coordinator, passes its commands on, and runs the generations that it forms.
- * Two clocks: heartbeats say that this thread lives, the progress counter in them that the compute thread moves.
+ * All sockets of a worker: keeps the connection to the coordinator, passes its commands on, and runs the generations that it forms.
+ * Two clocks: a heartbeat shows that this thread runs, its progress counter that the compute thread works.
  *
- * Reports that a coordinator may have missed, because it died or the line broke, are kept and sent again to the one that welcomes this
- * worker next; how many is bounded by the steps that can be dealt ahead.
+ * A coordinator that died, or a broken connection, may have lost reports. Reports after the committed step are kept and sent again after the
+ * next welcome. The number of steps that can be dealt ahead bounds them.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
@@ -24,7 +24,7 @@ export interface NetworkSessionInit {
   readonly clock: Clock;
   readonly dataPlane: DataPlane;
   readonly emit: (event: NetworkEvent) => void;
-  /** The session is over and its sockets are gone; nothing more is emitted. */
+  /** The session is over and its sockets are closed; it emits nothing more. */
   readonly onEnd: () => void;
 }
 
@@ -39,11 +39,11 @@ export class NetworkSession {
   #config: RunConfig | undefined;
   #runId: string | undefined;
   #epoch = 0;
-  /** On this connection. */
+  /** True after the welcome on the current connection. */
   #isWelcomed = false;
-  /** The last one; it may be over. */
+  /** The newest generation; it may be over. */
   #generation: GenerationSession | undefined;
-  /** Of steps that may not be committed. */
+  /** Reports of steps whose commit is not known. */
   #reports: Report[] = [];
   #closed: Promise<unknown> | undefined;
 
@@ -52,13 +52,13 @@ export class NetworkSession {
     this.#progress = new ProgressCell(init.data.progress);
   }
 
-  /** Listens, and keeps the line until it is over; that is emitted as `lost`. */
+  /** Listens, and runs the connection until it is over for good; then emits `lost`. */
   async start(): Promise<void> {
     const { data, transport, clock, dataPlane, emit } = this.#init;
     try {
       const dataUrl = await dataPlane.listen();
       if (this.#end.signal.aborted) {
-        await dataPlane.close(); // told to leave meanwhile
+        await dataPlane.close(); // `leave` came meanwhile
         return;
       }
       this.#line = new CoordinatorLine({
@@ -85,7 +85,7 @@ export class NetworkSession {
     }
   }
 
-  /** A request of the compute thread. @throws INTERNAL for one that nothing it was told allows */
+  /** A request of the compute thread. @throws INTERNAL for a request that no command allows */
   handleRequest(request: NetworkRequest): void {
     switch (request.kind) {
       case 'ready':
@@ -93,7 +93,7 @@ export class NetworkSession {
       case 'saved':
       case 'not-finite':
       case 'failed':
-        // An answer to a coordinator that is gone is none to the next one, which asks anew.
+        // Answers to an earlier epoch are dropped: the next coordinator asks again.
         if (request.epoch === this.#epoch) this.#send(request);
         break;
       case 'report':
@@ -125,10 +125,10 @@ export class NetworkSession {
     }
   }
 
-  /** What the compute thread asks of a generation that has been called off meanwhile has no answer any more. */
+  /** Requests for a generation that is over are dropped. */
   #withGeneration(act: (generation: GenerationSession) => void): void {
     const generation = this.#generation;
-    assertInvariant(generation !== undefined, 'the compute thread asks for something of a generation after `form`');
+    assertInvariant(generation !== undefined, 'requests for a generation come after `form`');
     if (!generation.isOver) act(generation);
   }
 
@@ -136,13 +136,13 @@ export class NetworkSession {
     assertInvariant(this.#generation !== undefined, 'a report follows a generation');
     const { digest, sumOfSquares } = this.#generation.resultOf(request.step);
     const report = { ...request, gradDigest: digest, gradSumOfSquares: sumOfSquares };
-    // A deal comes after the commit of the step `plansAhead` before it.
+    // A step is dealt only after the commit of the step `plansAhead` before it.
     const oldest = request.step - this.#config!.cluster.plansAhead;
     this.#reports = [...this.#reports.filter(({ step }) => step > oldest && step < request.step), report];
     this.#send(report);
   }
 
-  /** To the coordinator that has welcomed this worker; to one that has not yet, nothing is an answer. */
+  /** Drops messages before the welcome: that coordinator has asked nothing. */
   #send(message: WorkerMessage): void {
     if (this.#isWelcomed) this.#line?.send(message);
   }
@@ -186,7 +186,7 @@ export class NetworkSession {
 
   #welcome(message: MessageOf<'welcome'>): void {
     this.#config = checkConfig(message.config, 'the config from the coordinator');
-    this.#generation?.end(`the coordinator of epoch ${message.epoch} begins anew`);
+    this.#generation?.end(`the coordinator of epoch ${message.epoch} has taken over`);
     this.#runId = message.runId;
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
@@ -214,7 +214,7 @@ export class NetworkSession {
     void this.#shutDown(error, error.code);
   }
 
-  /** Resolves when every socket is gone. */
+  /** Resolves when every socket is closed. */
   #shutDown(error: TrainerError, code: TrainerError['code'] | 'NORMAL'): Promise<unknown> {
     this.#end.abort(error);
     this.#generation?.end(error.message);

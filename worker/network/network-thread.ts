@@ -1,8 +1,7 @@
-/** The link thread's entry: one NetworkSession between the sockets and the compute thread. It never loads tfjs. */
+/** Entry of the network thread: one NetworkSession between the sockets and the compute thread. Never loads tfjs. */
 import { writeSync } from 'node:fs';
 import { threadPort } from '../../shared/thread/thread.ts';
 import { toErrorRecord } from '../../shared/errors.ts';
-import { createLogger } from '../../shared/logger.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { ArenaPool } from '../arena/arena.ts';
@@ -11,15 +10,16 @@ import { LeaveDeadline } from './leave-deadline.ts';
 import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
 import { NetworkSession } from './network-session.ts';
 
-/** Of the process: the stream of this thread goes through the other one. */
+/** File descriptor of the process: process.stdout of a thread goes through the main thread. */
 const STANDARD_OUTPUT = 1;
 
 const port = threadPort<NetworkRequest, NetworkEvent>();
 const data = port.data as NetworkData;
 const leaveDeadline = new LeaveDeadline({
   clock: systemClock,
-  end: (reason) => {
-    // The other thread hangs, so this line goes past it; and only a signal that nobody handles ends a process from a thread of it.
+  end: async (reason) => {
+    const { createLogger } = await import('../../shared/logger.ts'); // nothing else here logs
+    // The main thread hangs: write past it. Only an unhandled signal ends a process from one of its threads.
     const { workerId } = data;
     const log = createLogger({
       fields: { workerId, pid: process.pid },

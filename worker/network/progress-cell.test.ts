@@ -4,7 +4,7 @@ import { workerPhaseSchema } from '../../shared/protocol/messages.ts';
 import { ProgressCell } from './progress-cell.ts';
 
 describe('progress cell', () => {
-  test('another cell over the same memory reads what was last written, in every phase', () => {
+  test('another cell over the same memory reads the last write, in every phase', () => {
     const writer = new ProgressCell();
     const reader = new ProgressCell(writer.memory);
     assert.deepEqual(reader.read(), { progress: 0, phase: 'starting', step: 0 });
@@ -14,7 +14,7 @@ describe('progress cell', () => {
     }
   });
 
-  test('the counter goes on past 2^31 and starts again after 2^32', () => {
+  test('the counter continues past 2^31 and starts again after 2^32', () => {
     const cell = new ProgressCell();
     const counter = new Int32Array(cell.memory);
     counter[0] = 2 ** 31 - 1;

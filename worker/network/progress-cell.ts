@@ -1,6 +1,6 @@
 /**
- * Where the compute thread is, in shared memory: it blocks for whole microbatches, so the link thread reads here what to put into
- * a heartbeat. A worker is alive when it beats, and progresses when the counter moves: two different clocks.
+ * Progress of the compute thread in shared memory. That thread blocks for whole microbatches, so the network thread reads the content of its
+ * heartbeats here. Alive (heartbeats come) and progressing (the counter moves) are two different clocks.
  */
 import { workerPhaseSchema, type WorkerPhase } from '../../shared/protocol/messages.ts';
 
@@ -19,14 +19,14 @@ export class ProgressCell {
     this.#cells = new Int32Array(memory);
   }
 
-  /** Compute thread: something got done. @param step updates applied so far */
+  /** Compute thread: counts one unit of work. @param step updates applied so far */
   advance(phase: WorkerPhase, step: number): void {
     Atomics.store(this.#cells, PHASE, PHASES.indexOf(phase));
     Atomics.store(this.#cells, STEP, step);
     Atomics.add(this.#cells, COUNTER, 1);
   }
 
-  /** Link thread. */
+  /** Network thread. */
   read(): { readonly progress: number; readonly phase: WorkerPhase; readonly step: number } {
     const progress = Atomics.load(this.#cells, COUNTER) >>> 0;
     return { progress, phase: PHASES[Atomics.load(this.#cells, PHASE)]!, step: Atomics.load(this.#cells, STEP) };

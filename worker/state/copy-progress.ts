@@ -1,21 +1,21 @@
 /**
- * Which pieces of a copy are still to be asked for, which are under way and with whom, and which have arrived. Pure.
+ * The pieces of a copy: not yet requested, under way with a holder, or arrived. Pure.
  *
- * Holders share one queue and take from it as they answer, so a fast one gives more; a lost holder's pieces go back to it.
- * With each holder at most `STATE_WINDOW` pieces are under way; a piece is under way with one holder at a time.
+ * Holders share one queue: a fast holder gets more requests, and a lost holder's pieces go back to the queue. At most `STATE_WINDOW` pieces
+ * are under way with each holder; a piece is under way with one holder at a time.
  */
 import { STATE_WINDOW } from './state-frames.ts';
 
-/** How often one holder is asked again for a piece whose checksum did not hold. */
+/** Repeated requests to one holder for a piece with a wrong checksum. */
 export const MAX_REPEATS = 2;
 
 export class CopyProgress {
   readonly #numPieces: number;
-  /** Pieces from this one on have never been asked for. */
+  /** Pieces from this one on were never requested. */
   #next = 0;
-  /** Of lost holders. */
+  /** Pieces of lost holders, to request again. */
   readonly #returned: number[] = [];
-  /** By rank of the holder: piece → how often it was asked again. */
+  /** By rank of the holder: piece → number of repeated requests. */
   readonly #underWay = new Map<number, Map<number, number>>();
   #numArrived = 0;
 
@@ -40,7 +40,7 @@ export class CopyProgress {
     return this.#underWay.get(holder)?.has(piece) === true;
   }
 
-  /** The piece to ask of the holder now; null where its window is full or nothing is left to ask for. */
+  /** The next piece to request from the holder, counted as under way; null when its window is full or no piece is left. */
   next(holder: number): number | null {
     if (this.numUnderWay(holder) >= STATE_WINDOW) return null;
     const piece = this.#returned.shift() ?? (this.#next < this.#numPieces ? this.#next++ : null);
@@ -48,19 +48,19 @@ export class CopyProgress {
     return piece;
   }
 
-  /** A piece that is under way with the holder has come. */
+  /** A piece that was under way with the holder has arrived. */
   arrived(holder: number, piece: number): void {
     if (this.#asked(holder).delete(piece)) this.#numArrived++;
   }
 
-  /** It has come with another checksum. @returns whether to ask the holder for it again; it stays under way then */
+  /** The piece came with a wrong checksum. @returns whether to request it from the holder again; it stays under way then */
   failedChecksum(holder: number, piece: number): boolean {
     const numRepeats = this.#asked(holder).get(piece) ?? 0;
     this.#asked(holder).set(piece, numRepeats + 1);
     return numRepeats < MAX_REPEATS;
   }
 
-  /** The holder is lost: what is under way with it is to be asked of others. */
+  /** The holder is lost: its pieces are requested from others. */
   drop(holder: number): void {
     this.#returned.push(...this.#asked(holder).keys());
     this.#underWay.delete(holder);

@@ -139,7 +139,7 @@ for (const { name, socket, makeTransport } of kinds)
       });
     };
 
-    test('asks the others for what a holder that dies midway has not sent', async () => {
+    test('requests from the others the pieces that a dying holder has not sent', async () => {
       const transport = makeTransport();
       const hosts = await openHosts(transport, 2);
       const warnings: TrainerError[] = [];
@@ -190,13 +190,13 @@ for (const { name, socket, makeTransport } of kinds)
   });
 
 describe('copyState', () => {
-  test('has nothing to do for a state without a value, and reaches nobody', async () => {
+  test('does nothing for an empty state, and dials nobody', async () => {
     const into = makeState({ parameters: { empty: 0 }, optimizerSlots: {} });
     const { numBytes: copied } = await copyFrom(new MemoryTransport(), [{ rank: 1, url: 'memory://no:1' }], into);
     assert.equal(copied, 0);
   });
 
-  test('is a bug where nobody holds the state', async () => {
+  test('is INTERNAL without a holder', async () => {
     await assert.rejects(copyFrom(new MemoryTransport(), [], makeState(SIZES)), { code: 'INTERNAL' });
   });
 
@@ -210,7 +210,7 @@ describe('copyState', () => {
     await close(hosts);
   });
 
-  test('goes by TCP where nobody answers at the local socket', { skip: readLocality() === null }, async () => {
+  test('uses TCP when nobody answers at the local socket', { skip: readLocality() === null }, async () => {
     const hosts = await openHosts(webSocketTransport, 1);
     serve(hosts[0]!, state);
     const [host] = hosts.map(({ rank, url }) => ({ rank, url: url.replace(/exmix-\w+$/, 'exmix-nobody') }));
@@ -386,7 +386,7 @@ describe('an abort', () => {
     await close(hosts);
   });
 
-  test('ends the wait for a holder that is not there; an earlier one reaches nobody', async () => {
+  test('ends the wait for an absent holder; an earlier signal dials nobody', async () => {
     for (const { makeTransport } of kinds) {
       const transport = makeTransport();
       const controller = new AbortController();

@@ -1,9 +1,9 @@
 /**
  * The receiver's side: copies the state of a step from the ranks that hold it, straight into given tensors.
  *
- * All holders are asked at the same time, each for a few pieces; one that fails is left, and its pieces are asked of the others.
- * A piece is written only after its checksum held. Assumptions: the holders have the same state, which the coordinator knows
- * from their digests; nobody reads the tensors before the copy has resolved. After a failure they are part old, part new.
+ * Requests go to all holders at the same time, a few pieces each; a holder that fails is dropped and its pieces are requested from the others.
+ * A piece is written only after its checksum held. Assumptions: the holders have the same state, which the coordinator knows from their
+ * digests; nobody reads the tensors before the copy has resolved. After a failure they are part old, part new.
  */
 import { crc32 } from 'node:zlib';
 import { systemClock, type Clock } from '../../shared/clock.ts';
@@ -16,17 +16,17 @@ import { dialHolder } from './dial-holder.ts';
 import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES } from './state-frames.ts';
 import { describePiece, planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
 
-/** How often in `timeoutMs` it is looked who is silent. */
+/** Checks for silent holders in `timeoutMs`. */
 const CHECKS = 8;
 
 export interface CopyStateInit {
-  /** Who holds the state, with the announced addresses of their data ports. At least one. */
+  /** Ranks that hold the state, with the announced addresses of their data ports. At least one. */
   readonly holders: readonly { readonly rank: number; readonly url: string }[];
   readonly epoch: number;
   readonly generation: number;
-  /** The own one. */
+  /** The own rank. */
   readonly rank: number;
-  /** Updates in the state that is wanted. */
+  /** Updates applied in the state to copy. */
   readonly step: number;
   readonly into: StateTensors;
   readonly transport: Transport;
@@ -34,11 +34,11 @@ export interface CopyStateInit {
   /** `auto`: a holder of the same host is dialled through its local socket, by TCP where nobody answers there. */
   readonly socket: SocketKind;
   /**
-   * Without a sign from any holder for so long, the copy fails. A holder that was asked and is silent for half of it is left,
-   * where another one answers.
+   * The copy fails after so long without a message from any holder. A holder that was asked and is silent for half of it is dropped while
+   * another one answers.
    */
   readonly timeoutMs: number;
-  /** The copy goes on: a holder was left, or a piece is asked for again. */
+  /** The copy continues: a holder was dropped, or a piece is requested again. */
   readonly onWarning?: (error: TrainerError) => void;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
@@ -50,8 +50,8 @@ export interface CopiedState {
 }
 
 /**
- * @throws CONNECT_FAILED where no holder could be reached before the deadline; COLLECTIVE_TIMEOUT where those reached fell
- *   silent; ABORTED; where every holder failed, what the last one failed with: CONNECTION_LOST, FRAME_INVALID, FRAME_STALE,
+ * @throws CONNECT_FAILED when no holder could be reached before the deadline; COLLECTIVE_TIMEOUT when those reached fell
+ *   silent; ABORTED; when every holder failed, the last one's failure: CONNECTION_LOST, FRAME_INVALID, FRAME_STALE,
  *   AUTH_FAILED. All connections are closed then.
  */
 export async function copyState(init: CopyStateInit): Promise<CopiedState> {
@@ -62,14 +62,14 @@ export async function copyState(init: CopyStateInit): Promise<CopiedState> {
   return { numBytes: plan.numBytes, ms: clock.monotonicMs() - startMs };
 }
 
-/** A rank that we copy from. */
+/** A rank that holds the state. */
 interface Holder {
   readonly rank: number;
   readonly url: string;
   connection: Connection | null;
-  /** When it last gave a sign, or was asked while nothing was under way with it. */
+  /** Time of its last message, or of a request while nothing was under way with it. */
   lastSignMs: number;
-  /** Why it could not be reached so far. */
+  /** The last failure to reach it. */
   lastFailure: TrainerError | null;
 }
 
@@ -78,10 +78,10 @@ class StateCopy {
   readonly #plan: StatePlan;
   readonly #clock: Clock;
   readonly #progress: CopyProgress;
-  /** Those that have not failed. */
+  /** Holders that have not failed. */
   readonly #holders: Set<Holder>;
   readonly #over = new AbortController();
-  /** When any holder last gave a sign. */
+  /** Time of the last message of any holder. */
   #lastSignMs: number;
   #error: TrainerError | null = null;
 
@@ -113,7 +113,7 @@ class StateCopy {
     if (this.#error !== null) throw this.#error;
   }
 
-  /** Resolves when the holder is reached or left. */
+  /** Resolves when the holder is reached or dropped. */
   async #reach(holder: Holder): Promise<void> {
     const { epoch, generation, rank, transport, token, socket, timeoutMs } = this.#init;
     const { signal } = this.#over;
@@ -139,7 +139,7 @@ class StateCopy {
     }
   }
 
-  /** Asks for as much as the window lets. */
+  /** Requests as many pieces as the window allows. */
   #ask(holder: Holder, connection: Connection): void {
     if (this.#progress.numUnderWay(holder.rank) === 0) holder.lastSignMs = this.#clock.monotonicMs();
     for (let piece = this.#progress.next(holder.rank); piece !== null; piece = this.#progress.next(holder.rank))
@@ -148,7 +148,7 @@ class StateCopy {
 
   #request(connection: Connection, piece: number): void {
     const request = encodeStateRequest({ step: this.#init.step, piece, layout: this.#plan.layout });
-    connection.send([request]).catch(() => undefined); // a connection that ends tells by `closed`
+    connection.send([request]).catch(() => undefined); // `closed` reports a connection that ends
   }
 
   #receive(holder: Holder, connection: Connection, message: Uint8Array): void {
@@ -195,7 +195,7 @@ class StateCopy {
     this.#lastSignMs = holder.lastSignMs = this.#clock.monotonicMs();
   }
 
-  /** Nothing more is wanted of the holder. */
+  /** The holder has failed: its pieces are requested from the others. */
   #dropHolder(holder: Holder, error: TrainerError): void {
     if (!this.#holders.delete(holder)) return;
     holder.connection?.close(error.code, error.message);
@@ -265,7 +265,7 @@ class StateCopy {
   }
 }
 
-/** A finding of either side keeps its code; a holder that stops without one is a lost connection. */
+/** An error found by either side keeps its code; a close without one is a lost connection. */
 function describeEnd({ code, reason, error }: CloseInfo): TrainerError {
   if (error !== undefined && error.code !== 'ABORTED') return error;
   return new TrainerError('CONNECTION_LOST', `the connection was closed (${code}): ${reason}`, { cause: error });

@@ -1,4 +1,4 @@
-/** Reaches the data port of a rank that holds the state: again and again, because it may learn of the generation later than we do. */
+/** Dials the data port of a rank that holds the state, repeatedly: the holder may receive `form` later than this rank. */
 import type { Clock } from '../../shared/clock.ts';
 import { toTrainerError, type TrainerError } from '../../shared/errors.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
@@ -21,7 +21,7 @@ export interface DialHolderInit {
   /** For one dial. */
   readonly timeoutMs: number;
   readonly clock: Clock;
-  /** Ends the dialling: the deadline is the caller's. */
+  /** Ends the dialling; the caller keeps the deadline. */
   readonly signal: AbortSignal;
   /** Why a dial failed; the next one follows. */
   readonly onRetry: (failure: TrainerError) => void;
@@ -39,7 +39,7 @@ export async function dialHolder(init: DialHolderInit): Promise<Connection> {
       const failure = toTrainerError(error);
       if (!failure.retryable) throw failure;
       init.onRetry(failure);
-      // A cause: nobody answered. Without one the holder did, and is not ready yet.
+      // With a cause nobody answered; without one the holder answered and is not ready yet.
       if (failure.cause !== undefined && routes.length > 1) routes.shift();
     }
     await clock.sleep(waitMs, signal);

@@ -41,7 +41,7 @@ for (const { name, numBytes, bytes, hex, decode, value } of [
       assert.deepEqual(decode(bytes), value);
     });
 
-    test('rejects every flipped bit, every cut and what is too long as FRAME_INVALID', () => {
+    test('rejects every flipped bit, every cut and every excess byte as FRAME_INVALID', () => {
       for (let bit = 0; bit < bytes.length * 8; bit++) {
         const changed = Buffer.from(bytes);
         changed[bit >> 3]! ^= 1 << (bit & 7);

@@ -59,7 +59,7 @@ describe('planPieces', () => {
     );
   });
 
-  test('does not depend on the order of the tensors, and its layout tells models apart', () => {
+  test('does not depend on the order of the tensors, and its layout differs between models', () => {
     const state = makeState(SIZES);
     const reversed: StateTensors = {
       parameters: new Map([...state.parameters].reverse()),

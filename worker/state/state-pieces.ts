@@ -1,9 +1,9 @@
 /**
- * The training state as a list of pieces that can be asked for by number. Pure.
+ * The training state as a list of numbered pieces. Pure.
  *
- * The list depends on names and lengths only, so holder and receiver, who have the same model, number the same pieces:
- * parameters first, then optimizer slots, each in name order, each tensor cut into pieces of `MAX_PIECE_BYTES` and a rest.
- * A piece belongs to one tensor and is never empty.
+ * The list depends on names and lengths only, so holder and receiver, which have the same model, number the same pieces: parameters first,
+ * then optimizer slots, each in name order, each tensor cut into pieces of `MAX_PIECE_BYTES` and a rest. A piece belongs to one tensor
+ * and is never empty.
  */
 import { crc32 } from 'node:zlib';
 import { compareNames } from '../../shared/checkpoint/shard-plan.ts';
@@ -18,11 +18,11 @@ export interface StateTensors {
 }
 
 export interface StatePiece {
-  /** Its place in the list. */
+  /** Index in the list. */
   readonly number: number;
   /** `parameter NAME` or `optimizer slot NAME`. */
   readonly tensor: string;
-  /** Of its first byte in the tensor, B. */
+  /** Offset of its first byte in the tensor, B. */
   readonly offsetBytes: number;
   /** A view of the tensor. */
   readonly bytes: Uint8Array;
@@ -32,7 +32,7 @@ export interface StatePlan {
   readonly pieces: readonly StatePiece[];
   /** Sum of all pieces, B. */
   readonly numBytes: number;
-  /** CRC-32 of names and lengths: differs where two sides have different models. */
+  /** CRC-32 of names and lengths: differs when two sides have different models. */
   readonly layout: number;
 }
 
@@ -40,7 +40,10 @@ export interface StatePlan {
 export function planPieces(tensors: StateTensors, maxPieceBytes = MAX_PIECE_BYTES): StatePlan {
   const isWhole = maxPieceBytes >= 4 && maxPieceBytes % Float32Array.BYTES_PER_ELEMENT === 0;
   assertInvariant(isWhole, `pieces of ${maxPieceBytes} B hold no whole number of values`);
-  const named = [...inOrder('parameter', tensors.parameters), ...inOrder('optimizer slot', tensors.optimizerSlots)];
+  const named = [
+    ...inNameOrder('parameter', tensors.parameters),
+    ...inNameOrder('optimizer slot', tensors.optimizerSlots),
+  ];
   const pieces: StatePiece[] = [];
   let numBytes = 0;
   let layout = 0;
@@ -62,6 +65,6 @@ export function describePiece({ number, tensor, bytes, offsetBytes }: StatePiece
   return `piece ${number} (${tensor}, ${bytes.byteLength} B at ${offsetBytes})`;
 }
 
-function inOrder(kind: string, tensors: ReadonlyMap<string, Float32Array>): [string, Float32Array][] {
+function inNameOrder(kind: string, tensors: ReadonlyMap<string, Float32Array>): [string, Float32Array][] {
   return [...tensors].sort(([a], [b]) => compareNames(a, b)).map(([name, values]) => [`${kind} ${name}`, values]);
 }

@@ -160,7 +160,7 @@ describe('StateServer', () => {
     assert.throws(() => server.offer({ step: STEP, tensors: state }), { code: 'INTERNAL' });
   });
 
-  test('has one piece at a time on its way to a peer, as a view of the state', async () => {
+  test('sends one piece at a time to a peer, as a view of the state', async () => {
     const sends: { readonly parts: readonly Uint8Array[]; readonly settle: () => void }[] = [];
     const handlers: ((message: Uint8Array) => void)[] = [];
     const connection: Connection = {

@@ -1,10 +1,10 @@
 /**
- * The holder's side: answers the peers of one generation that ask for pieces of its state. Made for one generation.
+ * The holder's side: answers the peers of one generation that request pieces of its state. One object for one generation.
  *
- * Peers may come before the state is at hand; their requests (at most `STATE_WINDOW` a peer) wait for `offer`.
- * What is sent are views of the offered tensors, one piece a peer at a time: they must stand still until `withdraw` resolves.
- * Assumptions: who serves admits each peer once (DataPort.serveState), so the number of peers is bounded by the world size; the
- * deadline is the peer's (copy-state.ts), and what a silent one still waits for ends with the generation: `withdraw`.
+ * Peers may connect before the state is ready; their requests (at most `STATE_WINDOW` a peer) wait for `offer`. Payloads are views of the
+ * offered tensors, one piece a peer at a time: nobody may write to the tensors until `withdraw` resolves.
+ * Assumptions: DataPort.serveState admits each peer once, so the world size bounds the peers. The deadline is the
+ * peer's (copy-state.ts). Requests of a silent peer end with the generation, by `withdraw`.
  */
 import { crc32 } from 'node:zlib';
 import { assertInvariant, TrainerError, toTrainerError } from '../../shared/errors.ts';
@@ -13,13 +13,13 @@ import { decodeStateRequest, encodePieceHeader, STATE_WINDOW, type StateRequest 
 import { planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
 
 export interface HeldState {
-  /** Updates in it. */
+  /** Updates applied in it. */
   readonly step: number;
   readonly tensors: StateTensors;
 }
 
 export interface StateServerInit {
-  /** A peer broke the protocol; its connection is closed, the others are served on. */
+  /** A peer broke the protocol; its connection is closed, the others continue. */
   readonly onWarning?: (error: TrainerError) => void;
   /** Withdraws the state when it fires. */
   readonly signal?: AbortSignal;
@@ -59,7 +59,7 @@ export class StateServer {
     if (this.#offered !== null) peer.offer(this.#offered);
   };
 
-  /** From now on requests are answered, those that wait first. After `withdraw` it does nothing. @throws INTERNAL for a second offer */
+  /** Answers requests from now on, waiting ones first. After `withdraw` it does nothing. @throws INTERNAL for a second offer */
   offer({ step, tensors }: HeldState): void {
     assertInvariant(this.#offered === null, `the state of step ${step} is offered after another one`);
     if (this.#isWithdrawn) return;
@@ -68,7 +68,7 @@ export class StateServer {
     for (const peer of this.#peers) peer.offer(offer);
   }
 
-  /** Ends all connections. When it resolves, nobody reads the tensors any more. Idempotent. */
+  /** Ends all connections. When it resolves, no peer reads the tensors any more. Idempotent. */
   async withdraw(): Promise<void> {
     this.#isWithdrawn = true;
     this.#offered = null;
@@ -79,12 +79,12 @@ export class StateServer {
   }
 }
 
-/** One peer that copies. */
+/** One peer that copies the state. */
 class ServedPeer {
   readonly connection: Connection;
   readonly #rank: number;
   readonly #onWarning: (error: TrainerError) => void;
-  /** Without the one that is being answered, so at most a window even where an answer arrives before its sending has settled. */
+  /** Requests without the one being answered: at most a window, also when an answer arrives before its sending has settled. */
   readonly #waiting: StateRequest[] = [];
   #offered: Offer | null = null;
   #isAnswering = false;
@@ -133,7 +133,7 @@ class ServedPeer {
 
   #fail(error: TrainerError): void {
     this.#waiting.length = 0;
-    if (!this.connection.isOpen) return; // it has left: no fault of anybody
+    if (!this.connection.isOpen) return; // the peer has left, which is no failure
     this.connection.close(error.code, error.message);
     this.#onWarning(
       new TrainerError(error.code, `rank ${this.#rank}, which copies the state: ${error.message}`, { cause: error }),
@@ -141,7 +141,7 @@ class ServedPeer {
   }
 }
 
-/** @throws FRAME_STALE for another step; FRAME_INVALID for another model or no piece */
+/** @throws FRAME_STALE for another step; FRAME_INVALID for another model or an unknown piece */
 function answer({ step, plan }: Offer, request: StateRequest): Uint8Array[] {
   if (request.layout !== plan.layout)
     throw new TrainerError(

@@ -1,9 +1,9 @@
-/** Whether a recorded graph computes what tfjs computed eagerly. Pure; sums in float64. */
+/** Compares a recorded graph's results with those of eager tfjs. Pure; sums in float64. */
 import { largestDifference, relativeNorm } from '../array-differences.ts';
 
 /**
- * Of all outputs of a kind together, relative in the L2 norm; and of one output, its largest difference relative to its largest value.
- * float32: both sum in another order, which at T5 small moves gradients by 1e-6. bfloat16 has 8 bits of mantissa.
+ * `together`: of all outputs of a kind, relative in the L2 norm. `single`: of one output, its largest difference relative to its largest value.
+ * float32: the two sum in another order, which at T5 small moves gradients by 1e-6. bfloat16 has 8 bits of mantissa.
  */
 export const PASS_TOLERANCES = {
   float32: { together: 1e-4, single: 1e-3 },
@@ -11,8 +11,8 @@ export const PASS_TOLERANCES = {
 } as const;
 
 /**
- * @param kind of a step the first output are the losses and the others gradients; of a forward pass all are activations
- * @returns a sentence where a tolerance is exceeded or a value is not finite, else undefined
+ * @param kind 'step': the first output is the losses, the others gradients; 'forward': all are activations
+ * @returns a sentence when a tolerance is exceeded or a value is not finite, else undefined
  */
 export function differenceOf(
   kind: 'step' | 'forward',
@@ -26,7 +26,7 @@ export function differenceOf(
   const together = [pairs.slice(0, numLosses), pairs.slice(numLosses)].filter(({ length }) => length > 0);
   for (const part of together) {
     const difference = relativeNorm(part);
-    // Not `>`: NaN must be refused. Where everything expected is 0, there is nothing to be relative to.
+    // Not `>`: NaN must be refused. When all expected values are 0, a relative difference is not defined.
     if (!(difference <= tolerance.together) && part.some((pair) => pair.expected.some((value) => value !== 0)))
       return `relative L2 difference ${difference} from eager, at most ${tolerance.together} is allowed`;
   }

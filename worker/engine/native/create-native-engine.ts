@@ -1,4 +1,4 @@
-/** From an installed engine to a running one: loads its two addons, opens a session, describes what computes. */
+/** Creates the native engine from an installed one: loads its two addons, opens a session, describes the device. */
 import { TrainerError } from '../../../shared/errors.ts';
 import type { InstalledEngine } from '../../../shared/installed-engine.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
@@ -22,15 +22,15 @@ export interface CreateNativeEngineInit {
   /** Threads of one operation (at least two run at a time, session-config.ts); decides bits. */
   readonly numThreads: number;
   readonly device: 'cpu' | 'gpu';
-  /** False: where TensorFlow finds no GPU it can use, the engine goes on with the CPU, and its description says so. True unless given. */
+  /** False: when TensorFlow finds no GPU it can use, the engine continues on the CPU, and its description says so. True unless given. */
   readonly isGpuRequired?: boolean;
   /** Of the matrix products; sums stay float32. */
   readonly precision: 'float32' | 'bfloat16';
   readonly xla: boolean;
   readonly allowTf32: boolean;
-  /** `eager` is the reference: every operation by itself, from JavaScript. */
+  /** `eager` is the reference: JavaScript calls every operation. */
   readonly mode?: 'recorded' | 'eager';
-  /** Gets a sentence when a recorded graph is refused and the engine goes on eagerly. */
+  /** Receives a sentence when a recorded graph is refused and the engine continues eagerly. */
   readonly onWarning: (sentence: string) => void;
 }
 
@@ -73,7 +73,7 @@ function describe(init: CreateNativeEngineInit, addon: LoadedAddon, mode: string
   return { name: 'native', version: addon.version, device, fingerprint: facts.join('; ') };
 }
 
-/** The backend's class declares as private what the recorder leans on; recorder.ts says what, and is tested for it. */
+/** The backend's class declares as private some parts that the recorder uses; recorder.ts lists them, and its test checks them. */
 export function recordable({ backend }: LoadedAddon): ConstructorParameters<typeof NativeEngine>[0]['backend'] {
   return backend as unknown as ConstructorParameters<typeof NativeEngine>[0]['backend'];
 }

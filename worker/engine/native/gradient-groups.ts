@@ -1,9 +1,9 @@
-/** In which groups the gradients of a step are fetched. Pure. */
+/** Groups in which the gradients of a step are fetched. Pure. */
 import { numElements, type ParameterSpec } from '../../model/parameters.ts';
 
 /**
- * Groups of parameter numbers, last parameter first: each group is a run of neighbours that holds about an equal share of all values, so
- * that the first gradients are on their way while most of the backward pass is still ahead.
+ * Groups of parameter numbers, last parameter first. Each group is a run of neighbours with about an equal share of all values, so that the
+ * first gradients are sent while most of the backward pass is still to come.
  * @param maxGroups at least 1
  */
 export function gradientGroups(parameters: readonly ParameterSpec[], maxGroups: number): number[][] {

@@ -226,7 +226,7 @@ describe('the native engine', () => {
       assert.equal(run(), first);
     });
 
-  test('goes on bit for bit from what readBack gave', async () => {
+  test('continues bit for bit from the arrays of readBack', async () => {
     const one = await engineWith();
     await one.apply((await stepOf(one, exampleBatch(1))).gradients, updateAt(0));
     const other = await engineWith();
@@ -238,7 +238,7 @@ describe('the native engine', () => {
     await other.dispose();
   });
 
-  test('keeps its own copy of what was loaded', async () => {
+  test('keeps its own copy of the loaded arrays', async () => {
     const engine = await engineWith();
     const parameters = initialiseParameters(engine.parameters, 4);
     await engine.load(parameters, 'zero');
@@ -270,7 +270,7 @@ describe('the native engine', () => {
     await engine.dispose();
   });
 
-  test('a graph that computes something else is refused with a warning, and eager goes on', async () => {
+  test('a graph with other results is refused with a warning, and eager continues', async () => {
     const { sessionAddonPath, addonPath } = await installedEngine();
     const addon = loadAddon({ addonPath, numThreads: 1, device: 'cpu', allowTf32: false, xla: false });
     const binding = loadSessionBinding(sessionAddonPath);
@@ -318,7 +318,7 @@ describe('the native engine', () => {
     await narrow.dispose();
   });
 
-  test('refuses what it cannot take, and stays usable', async () => {
+  test('refuses invalid input, and stays usable', async () => {
     const engine = await engineWith();
     const noop = () => undefined;
     const encoderInputIds = exampleBatch().encoderInputIds.with(3, 320);

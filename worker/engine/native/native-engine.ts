@@ -1,10 +1,10 @@
 /**
- * The engine on TensorFlow's C library. Parameters and optimizer state are variables of one session; a pass over the model is recorded from
- * tfjs code at the first batch of its shape, checked against what tfjs computed eagerly, and runs as a graph from then on. Where the two
- * differ by more than the stated tolerance the engine says so and goes on eagerly.
+ * The engine on TensorFlow's C library. Parameters and optimizer state are variables of one session. A pass over the model is recorded from
+ * tfjs code at the first batch of its shape, checked against eager tfjs, and runs as a graph from then on. If the two differ by more than
+ * the stated tolerance, the engine warns and continues eagerly.
  *
  * Assumptions: the addon is loaded; a run has few different shapes. Every process that runs the same batches on the same kind of machine
- * comes to the same graphs.
+ * records the same graphs.
  */
 import * as tf from '@tensorflow/tfjs';
 import { assertInvariant } from '../../../shared/errors.ts';
@@ -50,9 +50,9 @@ export interface NativeEngineInit {
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
   readonly precision: 'float32' | 'bfloat16';
-  /** Whether graphs get fused blocks: the session's addon must have been told to bring them. */
+  /** Whether graphs use fused blocks; the session's addon must have registered their kernels. */
   readonly fusesBlocks: boolean;
-  /** Gets a sentence when a recorded graph is refused. */
+  /** Receives a sentence when a recorded graph is refused. */
   readonly onWarning: (sentence: string) => void;
 }
 
@@ -60,7 +60,7 @@ type PassKind = 'step' | 'forward';
 
 interface PreparedPass {
   readonly call: CallHandle;
-  /** Of a step: the parameter numbers that are fetched together; the terms of the loss come before them, as group 0. */
+  /** Of a step: the parameter numbers fetched together. The terms of the loss come before them, as group 0. */
   readonly gradientGroups: readonly (readonly number[])[];
 }
 
@@ -71,7 +71,7 @@ export class NativeEngine implements Engine {
   readonly #state: SessionState;
   /** By kind and shape. */
   readonly #passes = new Map<string, PreparedPass>();
-  /** Takes over for good once a graph was refused. */
+  /** Replaces the session for good once a graph was refused. */
   #eager: TfjsEngine | undefined;
   #isDisposed = false;
 
@@ -164,7 +164,7 @@ export class NativeEngine implements Engine {
     await this.#eager?.dispose();
   }
 
-  /** The graph for a batch, made at the first batch of its shape; undefined where the eager engine has taken over. */
+  /** The graph for a batch, recorded at the first batch of its shape; undefined when the eager engine has replaced the session. */
   async #enter(kind: PassKind, batch: Batch): Promise<PreparedPass | undefined> {
     this.#checkLoaded();
     checkBatch(batch, this.#init.config.vocabSize);
@@ -174,7 +174,7 @@ export class NativeEngine implements Engine {
     if (known !== undefined) return known;
     await enterBackend(NATIVE_BACKEND);
     const prepared = leavingNoTensors(key, () => this.#preparePass(kind, batch, key));
-    if (prepared === undefined) await this.#goEager();
+    if (prepared === undefined) await this.#switchToEager();
     return prepared;
   }
 
@@ -197,7 +197,7 @@ export class NativeEngine implements Engine {
     const feeds = parts.map(({ values }) => values);
     const problem = session.run(check, feeds, (found) => differenceOf(kind, found, recorded.eager, precision));
     if (problem !== undefined) {
-      this.#init.onWarning(`the recorded graph ${key} is refused, the engine goes on eagerly: ${problem}`);
+      this.#init.onWarning(`the recorded graph ${key} is refused, the engine continues eagerly: ${problem}`);
       return undefined;
     }
     const pass = { call, gradientGroups: groups };
@@ -205,8 +205,8 @@ export class NativeEngine implements Engine {
     return pass;
   }
 
-  /** From the session to eager tfjs, for good. */
-  async #goEager(): Promise<void> {
+  /** Replaces the session by eager tfjs, for good. */
+  async #switchToEager(): Promise<void> {
     const { config, zLoss, description } = this.#init;
     const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
     const [parameters, optimizer] = this.#state.read();

@@ -1,10 +1,10 @@
 /**
- * Kernels of the native backend that are replaced or added, in one place.
+ * Replaces and adds kernels of the native backend, in one place.
  *
  * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product.
- * - ExpandDims is a reshape: tfjs-node names its type wrongly, which eager TensorFlow mends and a graph does not.
- * - The fused kernels of the model (fused-kernels.ts), and its fused blocks, whose operations the session addon brings (kernels/).
- * - GatherV2 does not read its indices back to check their range: checkBatch has done that, and a recorded graph cannot.
+ * - ExpandDims is a reshape: tfjs-node names its type wrongly; eager TensorFlow corrects that, a graph does not.
+ * - The fused kernels of the model (fused-kernels.ts) and its fused blocks, whose operations the session addon has (kernels/).
+ * - GatherV2 does not read its indices back to check their range: checkBatch has checked them, and a recorded graph cannot.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { KernelConfig, NamedAttrMap, Tensor, TensorInfo } from '@tensorflow/tfjs';

@@ -1,6 +1,6 @@
 /**
- * The passes of one batch shape as nodes of the session's graph: recorded from the tfjs code that every engine runs, on real values, so
- * that what tfjs computed eagerly stands beside what the graph must give.
+ * Records the passes of one batch shape as nodes of the session's graph, from the tfjs code that every engine runs. The recording runs on real
+ * values, so that the eager results are there to compare with the graph's.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
@@ -20,7 +20,7 @@ export interface RecordedPass {
   readonly feeds: readonly FeedSpec[];
   /** `node:0` of each result. */
   readonly outputs: readonly string[];
-  /** What eager tfjs computed for the recorded batch, in the order of the outputs. */
+  /** Results of eager tfjs for the recorded batch, in the order of the outputs. */
   readonly eager: readonly Float32Array[];
 }
 
@@ -34,7 +34,7 @@ export interface RecordPassInit {
   readonly parts: readonly BatchPart[];
   /** Of the names of all nodes, ending in `/`. */
   readonly prefix: string;
-  /** Whether the graph gets fused blocks. What it is compared with never does. */
+  /** Whether the graph uses fused blocks. The eager results never do. */
   readonly fusesBlocks: boolean;
 }
 

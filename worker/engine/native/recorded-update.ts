@@ -1,6 +1,6 @@
 /**
- * The optimizer's update of all parameters as nodes of the session's graph. The update of one parameter depends on its shape alone, so it is
- * recorded once for each shape and its nodes are written once for each parameter.
+ * Records the optimizer's update of all parameters as nodes of the session's graph. The update of one parameter depends on its shape alone, so
+ * it is recorded once for each shape, and its nodes are written once for each parameter.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor } from '@tensorflow/tfjs';

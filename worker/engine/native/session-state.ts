@@ -1,4 +1,4 @@
-/** Parameters and optimizer state as variables of a session: loaded, updated and read back there. */
+/** Parameters and optimizer state as variables of a session: load, update, read back. */
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { OptimizerSlot } from '../../model/optimizer-slots.ts';
 import { numElements, type ParameterSpec } from '../../model/parameters.ts';
@@ -20,7 +20,7 @@ export class SessionState {
   readonly #loading: CallHandle;
   readonly #readingParameters: CallHandle;
   readonly #readingSlots: CallHandle;
-  /** Made at the first update. */
+  /** Prepared at the first update. */
   #updating: CallHandle | undefined;
   #isLoaded = false;
 
@@ -47,7 +47,7 @@ export class SessionState {
     return this.#isLoaded;
   }
 
-  /** Takes copies. @param optimizer all slots by name, or zero */
+  /** Copies the arrays. @param optimizer all slots by name, or zero */
   load(parameters: Arrays, optimizer: Arrays | 'zero'): void {
     const feeds = [
       ...arrays(parameters, this.#parameters, 'parameter/'),

@@ -1,4 +1,4 @@
-/** What TensorFlow is told through the environment, as a pure function of the settings. */
+/** The environment variables of TensorFlow and CUDA, as a pure function of the settings. */
 
 export interface AddonSettings {
   /** Threads of one operation, and operations at a time. Part of "same engine": another number may give other bits. */
@@ -11,13 +11,13 @@ export interface AddonSettings {
   readonly xla: boolean;
 }
 
-/** Errors only: TensorFlow's banner about CPU flags and absent GPUs is not what a person has to read. */
+/** Errors only: TensorFlow's banner about CPU flags and absent GPUs does not matter here. */
 const LOG_ERRORS_ONLY = '2';
 const XLA_FLAGS = '--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit';
 
 /**
  * The variables to set before the addon is loaded: threads, devices and precision always as the settings say; the log level, the
- * growth of the allocator on a GPU and oneDNN as the user has set them, else by our defaults. What is returned decides about bits.
+ * growth of the allocator on a GPU and oneDNN as the user has set them, else our defaults. The result decides bits.
  * @param given the environment as it is
  */
 export function addonEnvironment(

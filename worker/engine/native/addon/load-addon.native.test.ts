@@ -34,7 +34,7 @@ test('it is a backend of tfjs that computes, and every tensor goes when it is di
   assert.equal(addon.binding.getNumOfTensors(), before);
 });
 
-test('top-k, which calls what newer Nodes no longer have, works', () => {
+test('top-k, which calls functions that newer Nodes removed, works', () => {
   const { values, indices } = tf.topk(tf.tensor1d([1, 5, 3]), 2);
   assert.deepEqual([...values.dataSync<'float32'>()], [5, 3]);
   assert.deepEqual([...indices.dataSync<'int32'>()], [1, 2]);

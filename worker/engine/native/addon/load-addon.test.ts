@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), 'exmix-addon-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const options = { numThreads: 1, device: 'cpu', allowTf32: false, xla: false } as const;
 
-test('an addon that is not there is ENGINE_UNAVAILABLE, with what to do', () => {
+test('a missing addon is ENGINE_UNAVAILABLE, with advice', () => {
   const addonPath = join(folder, 'none.node');
   assert.throws(() => loadAddon({ ...options, addonPath }), {
     code: 'ENGINE_UNAVAILABLE',
@@ -26,7 +26,7 @@ test('a file that is no library is ENGINE_UNAVAILABLE too', () => {
   assert.throws(() => loadAddon({ ...options, addonPath }), { code: 'ENGINE_UNAVAILABLE' });
 });
 
-test('what newer Nodes took from util is there for tfjs-node', () => {
+test('functions that newer Nodes removed from util are there for tfjs-node', () => {
   // As compiled CommonJS sees it.
   const util = createRequire(import.meta.url)('node:util') as Record<string, (value: unknown) => boolean>;
   assert.deepEqual([null, undefined, 0, ''].map(util['isNullOrUndefined']!), [true, true, false, false]);

@@ -1,9 +1,8 @@
 /**
  * Loads the native addon and makes it the tfjs backend `tensorflow`: once per process, on its main thread.
  *
- * TensorFlow reads its settings from the environment, some of them when the library is loaded: all are set here, before. They
- * reach it only from the main thread, since a thread of Node has a copy of the environment. Kernels, backend class and addon
- * must be of one version of `@tensorflow/tfjs-node-gpu` (4.22.0): the addon is built from that package's sources.
+ * TensorFlow reads its settings from the environment, some of them when the library is loaded, so all are set here before. They reach it only
+ * from the main thread, since a thread of Node has a copy of the environment. Kernels, backend class and addon must be of one version of
  */
 import './node-polyfills.ts';
 import { isMainThread } from 'node:worker_threads';
@@ -32,16 +31,16 @@ export interface LoadedAddon {
   readonly version: string;
   /** Whether TensorFlow computes on a GPU; false with device `gpu` means that it found none it can use. */
   readonly isUsingGpu: boolean;
-  /** What was set in the environment, for the log. */
+  /** The variables that were set, for the log. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
 let loaded: { readonly options: AddonOptions; readonly addon: LoadedAddon } | undefined;
 
 /**
- * Does not choose the backend: `tf.setBackend(NATIVE_BACKEND)` does. A second call with the same options gives the first's answer.
- * With device `gpu` the caller decides what `isUsingGpu: false` means, an error or a warning.
- * @throws ENGINE_UNAVAILABLE where the addon cannot be loaded; INTERNAL off the main thread, or for other options than the first
+ * Does not set the current backend; `tf.setBackend(NATIVE_BACKEND)` does. A second call with the same options returns the first's result.
+ * With device `gpu`, the caller decides whether `isUsingGpu: false` is an error or a warning.
+ * @throws ENGINE_UNAVAILABLE when the addon cannot be loaded; INTERNAL off the main thread, or for other options than the first
  */
 export function loadAddon(options: AddonOptions): LoadedAddon {
   if (loaded !== undefined) {

@@ -1,6 +1,6 @@
 /**
- * What `@tensorflow/tfjs-node-gpu` 4.22.0 calls of `node:util` and newer Nodes no longer have (gone since Node 23): put back under the
- * old names, with the meaning Node 20 documents. To be imported before anything of that package.
+ * Functions of `node:util` that `@tensorflow/tfjs-node-gpu` 4.22.0 calls and Node 23 removed: restored under the old names, with the meaning
+ * that Node 20 documents. Import it before any module of that package.
  */
 import util from 'node:util';
 

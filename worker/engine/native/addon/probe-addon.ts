@@ -1,6 +1,6 @@
 /**
- * A process that tries an engine: loads both addons, multiplies two matrices, compares with plain JavaScript, prints one line of JSON.
- * Argument: JSON of `addonPath`, `sessionAddonPath` and `device`. A process of its own, since a bad library can take it down.
+ * A process that tests an engine: loads both addons, multiplies two matrices, compares with plain JavaScript, prints one line of JSON. It is a
+ * process of its own, since a damaged library can crash it. Argument: JSON of `addonPath`, `sessionAddonPath` and `device`.
  */
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
@@ -14,7 +14,7 @@ const argumentSchema = z.strictObject({
   device: z.enum(['cpu', 'gpu']),
 });
 
-// A and B are [M, K] and [K, N]; no dimension a multiple of a vector's width, so that remainders are tried too.
+// A and B are [M, K] and [K, N]. No dimension is a multiple of a vector's width, so that remainders are tested too.
 const M = 61;
 const K = 67;
 const N = 83;

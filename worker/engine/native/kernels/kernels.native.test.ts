@@ -240,7 +240,7 @@ describe('kernels', () => {
       }
     });
 
-  test('what is not finite comes through', () => {
+  test('NaN and infinities come through', () => {
     const x = tf.tensor2d([NaN, 1, 2, 3, Infinity, 1, 2, 3, 1, 2, 3, 4], [3, 4]);
     const isFiniteAt = (values: readonly number[]) => values.map(Number.isFinite);
     const ones = tf.ones<tf.Rank.R2>([3, 4]);

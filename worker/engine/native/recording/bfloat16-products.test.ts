@@ -32,7 +32,7 @@ describe('products in bfloat16', () => {
     assert.equal(byName.get('second')!.inputs[1], byName.get('first')!.inputs[1]);
   });
 
-  test('what leaves the graph is float32', () => {
+  test('outputs of the graph are float32', () => {
     assert.deepEqual(outputs, ['first/wide:0', 'second/wide:0', 'half:0']);
     for (const name of ['first/wide', 'second/wide'])
       assert.deepEqual(byName.get(name)!.attributes['DstT'], { kind: 'type', value: 1 });

@@ -24,7 +24,7 @@ describe('GraphDef', () => {
     assert.equal(hex([node]), `0a${(body.length / 2).toString(16)}${body}${VERSIONS}`);
   });
 
-  test('every kind of attribute is told apart', () => {
+  test('every kind of attribute has its own field', () => {
     const attributes: GraphNode['attributes'] = {
       s: { kind: 'string', value: 'a' },
       i: { kind: 'integer', value: 3 },

@@ -74,7 +74,7 @@ describe('recorder', () => {
     assert.deepEqual(nodes[1]!.attributes, { T: { kind: 'type', value: 1 } });
   });
 
-  test('refuses a tensor from outside, whether it was used before or not, and says where', () => {
+  test('refuses a tensor from outside, used before or not, with the place in the code', () => {
     const backend = fakeBackend();
     const fresh = tf.tensor1d([1, 2]);
     const used = tf.tensor1d([1, 2]);

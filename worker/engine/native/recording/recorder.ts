@@ -1,22 +1,22 @@
 /**
- * Records the operations of one run of tfjs code on the native backend as graph nodes: tfjs's own kernels and autodiff run as always
- * (eagerly, on real values), and what they ask TensorFlow for is written down.
+ * Records the operations of one run of tfjs code on the native backend as graph nodes. tfjs's own kernels and autodiff run as always (eagerly,
+ * on real values); the recorder writes down their calls of TensorFlow.
  *
- * Every tensor that the code uses is one of: an input declared here, a result of a recorded operation, or a tensor made while recording,
- * which becomes a constant. Anything else would be frozen without a word and is refused, and so is reading values, which makes the
- * operations depend on data. Shapes are static.
+ * Every tensor that the code uses is one of: an input declared here, a result of a recorded operation, or a tensor created while recording,
+ * which becomes a constant. Any other tensor is refused, since it would become a constant unnoticed. Reading values is refused too, since
+ * operations would then depend on data. Shapes are static.
  *
- * Leans on these parts of tfjs-node 4.22.0: `backend.binding` is a plain property; kernels reach TensorFlow by its `createTensor`,
+ * Depends on these parts of tfjs-node 4.22.0: `backend.binding` is a plain property; kernels call TensorFlow by its `createTensor`,
  * `executeOp` and `tensorDataSync` alone; `getInputTensorIds` uploads a tensor at its first use; `move` registers every upload.
  */
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs';
 import { assertInvariant, TrainerError } from '../../../../shared/errors.ts';
 import { constantNode, DATA_TYPE, isUniform, type Attribute, type GraphNode, type Values } from './graph-def.ts';
 
-/** A larger constant whose values differ is data, not part of a model; docs/limits.md. */
+/** A larger constant whose values differ is data, not a part of a model; docs/limits.md. */
 const MAX_CONSTANT_BYTES = 4_194_304;
 
-/** What the recorder uses of tfjs-node's backend. */
+/** The part of tfjs-node's backend that the recorder uses. */
 export interface RecordableBackend {
   binding: RecordableBinding;
   getInputTensorIds(tensors: TensorInfo[]): number[];
@@ -207,7 +207,7 @@ function unrecordable(problem: string): TrainerError {
   return new TrainerError('GRAPH_UNRECORDABLE', `${problem}${place === undefined ? '' : ` (${place})`}`);
 }
 
-/** The innermost line of our own code outside of this folder: the operation in the model. */
+/** The innermost line of our own code outside this folder: the operation in the model. */
 function placeOf(stack: string): string | undefined {
   const lines = stack.split('\n').filter((line) => /^\s+at .*\.ts:\d+/.test(line) && !line.includes('node_modules'));
   const line = lines.find((one) => !one.includes('/native/recording/recorder.ts'));

@@ -1,6 +1,6 @@
 /**
  * Values that stay in a session between its calls: for each, nodes that hold, read and assign it.
- * Calls that only differ in what they compute share these nodes, so they share the values.
+ * Calls with different computations share these nodes, and so the values.
  */
 import { DATA_TYPE, placeholderNode, type Attribute, type GraphNode } from './graph-def.ts';
 
@@ -21,7 +21,7 @@ export function loadFeed({ name }: Variable): string {
   return `${name}/loaded:0`;
 }
 
-/** The node that takes what is fed. */
+/** The node that assigns the fed value. */
 export function loadTarget({ name }: Variable): string {
   return `${name}/load`;
 }

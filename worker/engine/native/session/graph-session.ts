@@ -1,6 +1,6 @@
 /**
  * One TensorFlow session: a graph that grows, variables that live in it, and calls that were prepared once.
- * What is fetched is float32. One call at a time; everything blocks the JavaScript thread until it is there.
+ * Fetched tensors are float32. One call at a time; each call blocks the JavaScript thread until its results are there.
  * A view costs Node about 2 KiB until the next turn of its event loop, so a caller lets the loop turn now and then.
  */
 import { toTrainerError, TrainerError } from '../../../../shared/errors.ts';
@@ -9,10 +9,10 @@ import type { CallHandle, CallSpec, ResultHandle, SessionBinding, SessionHandle 
 
 export type Feeds = readonly (Float32Array | Int32Array)[];
 
-/** Smaller blocks are kept by malloc when they are freed: mapping memory anew for every large tensor costs more than using it. */
+/** malloc keeps freed blocks below this size: mapping memory anew for every large tensor costs more than using it. */
 const KEPT_BLOCK_BYTES = 1024 ** 3;
 
-/** Kept blocks lie scattered in time; without this a process grows for hours. A trim costs the page faults of the next run. */
+/** Kept blocks fragment over time: without trimming, a process grows for hours. A trim costs the page faults of the next run. */
 const RUNS_BETWEEN_TRIMS = 256;
 
 export class GraphSession {
@@ -41,7 +41,7 @@ export class GraphSession {
     return guarded(() => this.#binding.prepare(this.#session, call));
   }
 
-  /** @param use gets views of what was fetched, which end with it */
+  /** @param use gets views of the fetched tensors, valid only during the call */
   run<T>(call: CallHandle, feeds: Feeds, use: (fetched: Float32Array[]) => T): T {
     return this.#use(
       guarded(() => this.#binding.run(call, feeds)),
@@ -50,8 +50,8 @@ export class GraphSession {
   }
 
   /**
-   * Hands out each group of fetches as soon as it is computed, in their order, while TensorFlow goes on.
-   * @param onGroup gets views, which end with it
+   * Hands out each group of fetches as soon as it is computed, in their order, while TensorFlow continues.
+   * @param onGroup gets views, valid only during the call
    */
   runInGroups(
     call: CallHandle,
@@ -70,7 +70,7 @@ export class GraphSession {
         });
       }
     } catch (error) {
-      // A run that is not over would go on beside the next one.
+      // An unfinished run would continue beside the next one: fetch the rest.
       while (taken < numGroups && !isOfTensorFlow(error)) for (const result of take()) this.#binding.release(result);
       throw error;
     } finally {

@@ -19,9 +19,9 @@ export interface FeedSpec {
 
 export interface CallSpec {
   readonly feeds: readonly FeedSpec[];
-  /** What is fetched, in the groups in which it is taken. */
+  /** Tensors to fetch, in the groups in which they are handed out. */
   readonly groups: readonly (readonly string[])[];
-  /** Nodes that must run although nothing of them is fetched. */
+  /** Nodes that must run although none of their tensors is fetched. */
   readonly targets: readonly string[];
   /** False: arrays are read in place, and must not become the value of a variable. */
   readonly copiesFeeds: boolean;
@@ -48,7 +48,7 @@ export interface SessionBinding {
   release(result: ResultHandle): void;
   tuneMalloc(bytes: number): boolean;
   trimMalloc(): void;
-  /** Graphs may name the kernels of ../kernels from now on. @param numThreads that share the work of one kernel */
+  /** Registers the kernels of ../kernels for graphs. @param numThreads that share the work of one kernel */
   useKernels(numThreads: number): void;
 }
 

@@ -1,0 +1,41 @@
+/**
+ * exmix as a library: `import { train } from 'exmix'`. Every failure is a TrainerError; match on its `code`.
+ *
+ * @packageDocumentation
+ */
+export { train, type TrainOptions, type TrainSummary } from './train.ts';
+export type { RunSettings } from './run-settings.ts';
+export { prepare, type PreparedMixtureReport, type PreparedTask, type PrepareOptions } from './prepare.ts';
+export { readCheckpoint, type Checkpoint, type Parameter } from './checkpoint.ts';
+export { loadMixture } from '../mixture/tasks/load-mixture.ts';
+export { defineTask, type TaskContext, type TaskModule } from '../mixture/tasks/task-module.ts';
+export type { SourceEntry } from '../mixture/tasks/mixture-schema.ts';
+export {
+  SOURCE_FORMATS,
+  type Denoising,
+  type FeatureLengths,
+  type FilesSource,
+  type HubSource,
+  type JsonValue,
+  type Mixture,
+  type MixtureOptions,
+  type Preprocessed,
+  type Preprocessor,
+  type SourceFields,
+  type SourceFile,
+  type SourceFormat,
+  type SourceSpec,
+  type Task,
+  type TextPair,
+} from '../mixture/tasks/task.ts';
+export { loadTokenizer, type Tokenizer, type TokenizerOptions } from '../mixture/tokenizer/tokenizer.ts';
+export {
+  ERROR_CODES,
+  TrainerError,
+  type ErrorCode,
+  type Reaction,
+  type TrainerErrorOptions,
+} from '../shared/errors.ts';
+export type { LogRecord } from '../shared/logger.ts';
+export type { LossSpan, PredictedRun, RunSummaryView } from '../coordinator/run-summary.ts';
+export { VERSION } from '../shared/version.ts';
