@@ -21,7 +21,7 @@ export interface MixtureOfRun {
 }
 
 /**
- * @param onLine gets each line about the preparation
+ * @param onLine receives a line for each prepared task and each notice of a source
  * @throws the errors of prepareMixture and openPreparedMixture; CONFIG_INVALID if the model has fewer ids than the tokenizer
  */
 export async function ensurePrepared(

@@ -1,5 +1,6 @@
 /** Prints the built-in table of ExMix tasks as text or JSON. */
-import { madeUpExample, printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
+import { printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
+import { madeUpExample } from '../mixture/tasks/exmix/made-up-rows.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
 /** Width of the largest size (C4). Padding aligns the sizes, though estimates have a `~`. */
@@ -53,7 +54,6 @@ export function printExmixTask(task: ExmixDescription, asJson: boolean): string 
     ['note', task.note],
   ];
   const head = facts.map(([name, value]) => `${name.padEnd(9)} ${value}\n`).join('');
-  if (example === undefined) return head;
   const targets = example.targets === '' ? '' : `  targets: ${example.targets}\n`;
   return `${head}\na made-up row, and the example made of it:\n  ${JSON.stringify(example.row)}\n  inputs:  ${example.inputs}\n${targets}`;
 }

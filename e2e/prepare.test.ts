@@ -146,7 +146,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     running.child.kill('SIGTERM');
     const { code, stderr } = await running.ended;
     assert.equal(code, 130, stderr);
-    assert.match(stderr, /ABORTED: preparing was called off/u);
+    assert.match(stderr, /ABORTED: preparing was aborted/u);
     const left = readdirSync(outDir, { recursive: true, encoding: 'utf8' });
     assert.deepEqual(
       left.filter((path) => path.includes('.partial-')),

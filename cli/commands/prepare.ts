@@ -85,13 +85,12 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
       unitBytes: args['unit-bytes'],
       access: createSourceAccess(args['hub-url'] === undefined ? {} : { hubUrl: args['hub-url'] }),
       processes: args.processes ?? 'auto',
-      mergeOnly: args.merge,
+      units: args.shard === undefined ? (args.merge ? 'none' : 'all') : parseShard(args.shard),
       refresh: args.refresh,
-      ...(args.shard === undefined ? {} : { shard: parseShard(args.shard) }),
     };
     if (args['dry-run']) {
-      const { lookAhead } = await import('../../mixture/prepare/prepare-outlook.ts');
-      const outlook = await lookAhead(init);
+      const { estimatePreparation } = await import('../../mixture/prepare/prepare-outlook.ts');
+      const outlook = await estimatePreparation(init);
       process.stdout.write(args.json ? `${JSON.stringify(outlook)}\n` : formatOutlook(outlook));
       return;
     }

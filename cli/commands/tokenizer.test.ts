@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/golden-lines.ts';
+import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/golden-lines.fixture.ts';
 
 /** Runs only this command under yargs. Prints an error's code to standard error and exits with status 1. */
 const HARNESS = `
