@@ -129,14 +129,12 @@ export interface RunSettings {
     readonly connectTimeoutMs?: number;
     /** The longest deadline of a step, a checkpoint or a new generation; workers that miss it are left out. Default: 600000. */
     readonly stepTimeoutMs?: number;
-    /** So long workers keep their state and dial again when the coordinator is gone. Default: 300000. */
+    /** Time for which workers keep their state and dial again when the coordinator is gone. Default: 300000. */
     readonly coordinatorGraceMs?: number;
     /** Steps dealt before the oldest one is committed. Default: 3. */
     readonly plansAhead?: number;
     /** Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay. Default: false. */
     readonly rebalance?: boolean;
-    /** Whoever has the token may cause faults on purpose, to prove that the run survives them (train --chaos). Default: false. */
-    readonly allowFaults?: boolean;
   };
   readonly feed?: {
     /** A prepared mixture in remote storage that does not answer for this long ends the run. Default: 600000. */

@@ -131,6 +131,17 @@ describe('every page', () => {
     assert.deepEqual(broken, []);
   });
 
+  test('source files that are named in code spans are there', () => {
+    const isSource = (span: string): boolean =>
+      ROOMS.includes(span.split('/')[0]!) && /^[\w./-]+\/[\w.-]+\.(?:ts|mjs|py|md)$/u.test(span);
+    const missing = pages.flatMap((page) =>
+      codeSpans(readText(page).replaceAll(/^```[^]*?^```$/gmu, ''))
+        .filter((span) => isSource(span) && !existsSync(join(ROOT, span)))
+        .map((span) => `${page}: ${span}`),
+    );
+    assert.deepEqual(missing, []);
+  });
+
   const folders = new Set(files.map((file) => dirname(file)).filter((folder) => ROOMS.includes(folder.split('/')[0]!)));
 
   test('every folder with code has a README', () => {

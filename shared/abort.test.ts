@@ -13,7 +13,7 @@ describe('abortable', () => {
     await assert.rejects(abortable(Promise.reject(new RangeError('no')), never, 'waiting'), RangeError);
   });
 
-  test('is ABORTED when the signal fires first or has fired, and says what was called off', async () => {
+  test('is ABORTED if the signal fires first or has fired, and names the work', async () => {
     const stop = new AbortController();
     const expected = { code: 'ABORTED', message: 'waiting was called off' };
     const waiting = assert.rejects(abortable(forever, stop.signal, 'waiting'), expected);
@@ -22,7 +22,7 @@ describe('abortable', () => {
     await assert.rejects(abortable(forever, stop.signal, 'waiting'), expected);
   });
 
-  test('work that fails after the signal is nobody’s unhandled rejection', async () => {
+  test('a failure of the work after the signal is no unhandled rejection', async () => {
     let fail!: (error: Error) => void;
     const work = new Promise<never>((_, reject) => (fail = reject));
     await assert.rejects(abortable(work, AbortSignal.abort(), 'waiting'), { code: 'ABORTED' });
@@ -87,7 +87,7 @@ describe('withDeadline', () => {
     assert.equal((reason as TrainerError).message, 'too late');
   });
 
-  test('is ABORTED where its signal fires first, or has fired: then the work does not begin', async () => {
+  test('is ABORTED if its signal fires first; if it has fired, the work does not begin', async () => {
     const stop = new AbortController();
     const { clock, deadline } = start(stop.signal);
     let numBegun = 0;

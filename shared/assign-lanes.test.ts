@@ -43,7 +43,7 @@ describe('assignLanes', () => {
     );
   });
 
-  test('of the even splits it takes one with the fewest cover nodes, longer runs first', () => {
+  test('among the even splits it returns one with the fewest cover nodes, longer runs first', () => {
     const lengths = (numLanes: number, worldSize: number): number[] =>
       assignLanes(numLanes, worldSize).runs.map(({ first, end }) => end - first);
     assert.deepEqual(lengths(16, 3), [6, 5, 5]);
@@ -105,7 +105,7 @@ describe('assignLanes with speeds', () => {
       assert.deepEqual(lengthsOf(assignLanes(numLanes, speeds.length, speeds).runs), lengths);
     });
 
-  test('no split takes less time, and none that takes as little has fewer cover nodes', () => {
+  test('no split takes less time, and none with the same time has fewer cover nodes', () => {
     const cases = fc
       .record({ levels: fc.integer({ min: 0, max: 4 }), world: fc.nat() })
       .map(({ levels, world }) => ({ numLanes: 2 ** levels, worldSize: 1 + (world % Math.min(2 ** levels, 5)) }))
@@ -135,7 +135,7 @@ describe('assignLanes with speeds', () => {
     );
   });
 
-  test('any world: all lanes once and in order, one a rank at least, never longer than the even split', () => {
+  test('any world: all lanes once and in order, at least one a rank, never slower than the even split', () => {
     const cases = fc
       .record({ levels: fc.integer({ min: 0, max: 10 }), world: fc.nat() })
       .map(({ levels, world }) => ({ numLanes: 2 ** levels, worldSize: 1 + (world % Math.min(2 ** levels, 64)) }))
@@ -155,7 +155,7 @@ describe('assignLanes with speeds', () => {
     );
   });
 
-  test('the reason says lanes and gain, of many ranks the fewest and the most', () => {
+  test('the reason has lanes and gain; of many ranks the fewest and the most lanes', () => {
     assert.equal(
       assignLanes(64, 3, [10, 10, 5]).reason,
       '64 lanes over 3 workers by measured speed: 26, 26, 12 lanes, 2600 ms for the slowest instead of 4200 ms with an even split (38 % less); 9 tree nodes to exchange',

@@ -1,8 +1,8 @@
 /**
- * Which lanes each rank owns: contiguous runs in rank order, even, or fitted to measured speeds. Bits do not depend on it
- * (lane-tree.ts), only time does: that of the rank that computes longest, then that of the cover nodes, each a frame on the wire.
+ * Assigns lanes to ranks: contiguous runs in rank order, even, or fitted to measured speeds. The bits are the same for any assignment
+ * (lane-tree.ts); the time is not. It is the compute time of the slowest rank, then the number of cover nodes, each a frame on the wire.
  *
- * Assumption of the speeds: a rank's time grows with its lanes alone, so what a step costs whatever the lanes is no part of them.
+ * Assumption: the compute time of a rank is lanes / speed; costs of a step that do not depend on its lanes are not in the speed.
  *
  * Pure: no sockets, no memory, no clock.
  */
@@ -16,30 +16,30 @@ export interface LaneAssignment {
   readonly reason: string;
 }
 
-/** Pairs of a run's beginning and length that the search for few cover nodes tries at most: under 0.1 s. */
+/** Most pairs of start and length of a run that the search for few cover nodes tries: under 0.1 s. */
 const MAX_TRIED_RUNS = 2 ** 20;
 
-/** A rank still slower beside the fastest counts as this slow. */
+/** Least speed of a rank as a share of the fastest; a slower rank counts as this. */
 const SLOWEST_RELATIVE_SPEED = 2 ** -30;
 
-/** A reason lists the lanes of so many ranks, and of more only the fewest and the most. */
+/** Up to this many ranks a reason lists the lanes of each; beyond, only the fewest and the most. */
 const MAX_LISTED_RANKS = 16;
 
 /**
- * Without speeds: runs whose lengths differ by at most one; of those, the ones whose covers have the fewest nodes in total,
- * longer runs first where that is equal.
+ * Without speeds: minimises the total number of cover nodes among all splits whose run lengths differ by at most one. Ties: longer runs
+ * first.
  *
- * With speeds: runs of at least one lane with the least longest time, max of lanes / speed; of those (near the most even one, where
- * there are very many) the ones with the fewest cover nodes, then the most even ones (least sum of lanes² / speed), then longer first.
+ * With speeds: minimises max(lanes / speed) among all splits with at least one lane a rank. Ties: fewest cover nodes, then least sum of
+ * lanes² / speed, then longer runs first. If there are very many ties, only splits near the most even one are compared.
  * @param speeds lanes per second, one positive number a rank
- * @throws CONFIG_INVALID when numLanes is no power of two, or worldSize is not in 1 … numLanes
+ * @throws CONFIG_INVALID if numLanes is no power of two, or worldSize is not in 1 … numLanes
  */
 export function assignLanes(numLanes: number, worldSize: number, speeds?: readonly number[]): LaneAssignment {
   checkNumLanes(numLanes);
   if (!Number.isInteger(worldSize) || worldSize < 1 || worldSize > numLanes)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `worldSize: expected 1 to ${numLanes} (one lane a worker at least), found ${worldSize}; ` +
+      `worldSize: expected 1 to ${numLanes} (at least one lane a worker), found ${worldSize}; ` +
         'run fewer workers or start the run with more lanes',
     );
   return speeds === undefined ? assignEvenly(numLanes, worldSize) : assignBySpeed(numLanes, worldSize, speeds);
@@ -56,7 +56,7 @@ function assignEvenly(numLanes: number, worldSize: number): LaneAssignment {
   return { runs, reason };
 }
 
-/** What is left to place from one rank on: whether this one takes a longer run, and the ranks after it. */
+/** The decisions from one rank on: whether this rank has a longer run, and the decisions of the ranks after it. */
 interface Placement {
   readonly cost: number;
   readonly isLonger: boolean;
@@ -64,9 +64,9 @@ interface Placement {
   readonly after: Placement | undefined;
 }
 
-/** best[l] = fewest cover nodes of the ranks so far when l of them took the longer run. */
+/** best[l] = fewest cover nodes of the ranks so far if l of them have the longer run. */
 function placeLongerRuns(worldSize: number, shorter: number, numLonger: number): LaneRun[] {
-  // Backwards over ranks, so that reading the choices forwards takes the longer run as early as possible.
+  // Backwards over ranks: then reading the choices forwards finds longer runs first.
   let best = new Map<number, Placement>([[numLonger, { cost: 0, isLonger: false, after: undefined }]]);
   for (let rank = worldSize - 1; rank >= 0; rank--) {
     const next = new Map<number, Placement>();
@@ -94,7 +94,7 @@ function assignBySpeed(numLanes: number, worldSize: number, speeds: readonly num
     speeds.length === worldSize && speeds.every((speed) => speed > 0 && Number.isFinite(speed)),
     `speeds are one positive number for each of ${worldSize} ranks, found ${speeds.join(', ')}`,
   );
-  // By a power of two, so that equal times stay equal; bounded, so that they stay numbers (whoever is at the bound gets one lane).
+  // Scale by a power of two: equal times stay equal. Bound the ratio: times stay finite. A rank at the bound gets one lane.
   const scale = 2 ** Math.floor(Math.log2(Math.max(...speeds)));
   const relative = speeds.map((speed) => Math.max(speed / scale, SLOWEST_RELATIVE_SPEED));
   const runs = toRuns(fewestNodes(numLanes, relative, fastestSplit(numLanes, relative)));
@@ -114,16 +114,16 @@ function assignBySpeed(numLanes: number, worldSize: number, speeds: readonly num
   return { runs, reason };
 }
 
-/** The most lanes that a rank computes in that time, at least the one that it must. */
+/** Most lanes that a rank computes in that time, at least one. */
 function lanesWithin(seconds: number, speed: number, numLanes: number): number {
   let lanes = Math.min(numLanes, Math.floor(seconds * speed));
-  // The product is rounded; the quotient is what times are compared by.
+  // Compare by the quotient, as everywhere: the product is rounded.
   while (lanes < numLanes && (lanes + 1) / speed <= seconds) lanes++;
   while (lanes > 1 && lanes / speed > seconds) lanes--;
   return Math.max(1, lanes);
 }
 
-/** The least longest time, and of those splits an even one: nobody has a lane that another would be sooner done with. @param speeds the highest is 1 to 2 */
+/** The minimum of max(lanes / speed), and an even split that has it: no lane would be done sooner by another rank. @param speeds the highest is 1 to 2 */
 function fastestSplit(numLanes: number, speeds: readonly number[]): number[] {
   const within = (seconds: number): number[] => speeds.map((speed) => lanesWithin(seconds, speed, numLanes));
   const sum = (lanes: readonly number[]): number => lanes.reduce((a, b) => a + b, 0);
@@ -145,17 +145,17 @@ function fastestSplit(numLanes: number, speeds: readonly number[]): number[] {
 }
 
 /**
- * The split with the fewest cover nodes that takes no longer, found backwards over ranks: best[first] is the cost of this rank and
- * those after it when this one begins at lane `first`.
+ * The split with the fewest cover nodes that takes no longer. Backwards over ranks: best[first] is the cost of this rank and those after
+ * it if this one begins at lane `first`.
  *
- * Bound: runs begin and end at most `band` lanes from where those of `base` do; all of them where the ranks are few or the slack small.
+ * Bound: runs begin and end at most `band` lanes from those of `base`. With few ranks or little slack that covers all splits.
  */
 function fewestNodes(numLanes: number, speeds: readonly number[], base: readonly number[]): number[] {
   const worldSize = speeds.length;
   const longest = Math.max(...base.map((lanes, rank) => lanes / speeds[rank]!));
   const band = Math.floor((Math.sqrt(MAX_TRIED_RUNS / worldSize) - 1) / 2);
   const width = 2 * band + 1;
-  // What is left to choose from rank r on, when it begins at lane baseFirst(r) + place − band.
+  // The choices from rank r on, if it begins at lane baseFirst(r) + place − band.
   let nodes = new Float64Array(width).fill(Number.POSITIVE_INFINITY);
   let unevenness = new Float64Array(width);
   nodes[band] = 0;

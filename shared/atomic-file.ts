@@ -1,8 +1,8 @@
 /**
- * Files that are either whole or not there: write, fsync, rename, fsync the folder.
+ * Opens, reads and writes files; a written file is either whole or absent: write, fsync, rename, fsync the folder.
  *
  * Assumes a file system where rename within a folder is atomic and fsync reaches the disk (ext4, xfs, NFS, Lustre).
- * Every failure of the file system becomes a TrainerError that names the path and what was tried.
+ * Every failure of the file system becomes a TrainerError that names the path and the action.
  */
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
@@ -29,9 +29,9 @@ export function systemCode(error: unknown): string | undefined {
 }
 
 /**
- * A failure of the file system → DISK_FULL where there is no room, PATH_UNUSABLE for every other system error; a
- * TrainerError stays as it is.
- * @param action what was tried, e.g. `write`; reads as "cannot write PATH"
+ * A failure of the file system → DISK_FULL if there is no free space, PATH_UNUSABLE for every other system error. A TrainerError is
+ * returned as it is.
+ * @param action the verb of the message: `write` gives "cannot write PATH"
  */
 export function toStorageError(error: unknown, action: string, path: string): TrainerError {
   if (error instanceof TrainerError) return error;
@@ -39,7 +39,7 @@ export function toStorageError(error: unknown, action: string, path: string): Tr
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new TrainerError(
       'DISK_FULL',
-      `cannot ${action} ${path}: no room (${code}); free space there or raise the quota`,
+      `cannot ${action} ${path}: no free space (${code}); free some there or raise the quota`,
       {
         retryable: true,
         cause: error,
@@ -91,7 +91,7 @@ export async function copyDurably(source: string, target: string): Promise<void>
 
 /**
  * Writes a new file and fsyncs it; the name becomes durable with the next fsync of its folder.
- * @throws PATH_UNUSABLE where the file exists already or cannot be made; DISK_FULL
+ * @throws PATH_UNUSABLE if the file exists or cannot be made; DISK_FULL
  */
 export async function writeNewFile(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   try {
@@ -106,14 +106,14 @@ export async function writeNewFile(path: string, content: string | Uint8Array, m
 }
 
 /**
- * Tells the temporary files of this thread apart: two calls may replace the same file at the same time. Process and thread are
- * numbers of this host; others may replace it too.
+ * Makes the names of temporary files unique within this thread: two calls may replace the same file at the same time. Host, process and
+ * thread are in the name too, because other threads, processes and hosts may replace it.
  */
 let numReplaced = 0;
 
 /**
  * Replaces a file: after a crash at any moment a reader sees the old content or the new one, never a mix.
- * @throws PATH_UNUSABLE, DISK_FULL; the old file is untouched then
+ * @throws PATH_UNUSABLE, DISK_FULL; the old file then stays as it was
  */
 export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
   const temporary = `${path}.new-${hostname()}-${process.pid}-${threadId}-${numReplaced++}`;
@@ -129,10 +129,10 @@ export async function replaceFile(path: string, content: string | Uint8Array, mo
 }
 
 /**
- * Makes a file, if it is there, this process's own: another one that still has it open writes to a file without a name from then on.
- * @throws PATH_UNUSABLE, DISK_FULL; the file is untouched then
+ * Replaces a file, if it exists, by a copy of it: a process that still has the old one open writes to an unlinked file from then on.
+ * @throws PATH_UNUSABLE, DISK_FULL; the file then stays as it was
  */
-export async function disownFile(path: string): Promise<void> {
+export async function replaceByCopy(path: string): Promise<void> {
   const copy = `${path}.own`;
   try {
     await copyAndSync(path, copy);
@@ -145,12 +145,12 @@ export async function disownFile(path: string): Promise<void> {
   await syncFolder(dirname(path));
 }
 
-/** Text of a file; undefined where there is none. @throws PATH_UNUSABLE */
+/** Text of a file; undefined if it does not exist. @throws PATH_UNUSABLE */
 export async function readIfThere(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').catch((error: unknown) => notThere(error, path));
 }
 
-/** What is known of a path; undefined where there is nothing. @throws PATH_UNUSABLE */
+/** Facts of a path; undefined if it does not exist. @throws PATH_UNUSABLE */
 export async function statIfThere(path: string): Promise<Stats | undefined> {
   return stat(path).catch((error: unknown) => notThere(error, path));
 }
@@ -181,7 +181,7 @@ export async function hashFile(path: string, signal?: AbortSignal): Promise<File
 }
 
 /**
- * Removes the entries of a folder whose names start with one of `prefixes`: what a killed process left half done.
+ * Removes the entries of a folder whose names start with one of `prefixes`: unfinished work of a killed process.
  * @returns the paths removed, sorted @throws PATH_UNUSABLE
  */
 export async function removeLeftovers(folder: string, prefixes: readonly string[]): Promise<string[]> {

@@ -1,9 +1,9 @@
-/** Time as a collaborator: real in the product, a fake in tests. All times are milliseconds. */
+/** Time as a collaborator: the system's in the product, a fake in tests. All times are milliseconds. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TrainerError } from './errors.ts';
 
 export interface Clock {
-  /** Monotonic time, ms; only differences mean anything. */
+  /** Monotonic time, ms; only differences have a meaning. */
   monotonicMs(): number;
   /** Wall-clock time, ms since 1970 (UTC); for names and logs only. */
   wallMs(): number;

@@ -5,7 +5,7 @@
  * A message says what was expected, what was found, where, and what to do.
  */
 
-/** What a catcher does about a failure; the command line turns it into the exit status (docs/errors in protocol.md). */
+/** The reaction of a catcher to a failure. The command line maps it to the exit status (docs/protocol.md, Errors). */
 export type Reaction = 'usage' | 'data' | 'protocol' | 'transport' | 'run';
 
 interface CodeFacts {
@@ -14,7 +14,7 @@ interface CodeFacts {
   readonly meaning: string;
 }
 
-/** The table of all codes. docs/protocol.md shows the same rows; a test holds the two together. */
+/** The table of all codes. docs/protocol.md has the same rows; a test compares them. */
 export const ERROR_CODES = {
   CONFIG_INVALID: {
     reaction: 'usage',
@@ -120,7 +120,7 @@ export const ERROR_CODES = {
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 export interface TrainerErrorOptions {
-  /** True where the same call may succeed later without any change. */
+  /** Whether the same call may succeed later without any change. */
   readonly retryable?: boolean;
   readonly cause?: unknown;
   /** Ranks at the other end of a link that broke. */
@@ -171,7 +171,7 @@ export function fromErrorRecord(record: { code: string; message: string }): Trai
   return new TrainerError(code, record.message);
 }
 
-/** Fails as INTERNAL where an invariant does not hold. */
+/** @throws INTERNAL if the invariant does not hold */
 export function assertInvariant(condition: boolean, message: string): asserts condition {
   if (!condition) throw new TrainerError('INTERNAL', `invariant broken: ${message}`);
 }

@@ -1,4 +1,4 @@
-/** Where exmix keeps what outlives a run and a checkout: prepared mixtures, installed engines. */
+/** The folder of data that outlives a run and a checkout: prepared mixtures, installed engines. */
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 

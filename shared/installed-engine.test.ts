@@ -49,7 +49,7 @@ function writeEngine(home: string, id: string, change: Record<string, unknown> =
   return folder;
 }
 
-test('no home, and a home with unfinished work alone, have no engine', async () => {
+test('a missing home, and a home with unfinished folders only, have no engine', async () => {
   const home = newHome();
   assert.equal(await findInstalledEngine(home), undefined);
   mkdirSync(join(enginesFolder(home), '.partial-host-1-0-engine'), { recursive: true });
@@ -66,7 +66,7 @@ test('an engine is found with absolute paths of its addons', async () => {
   assert.equal(engine.sessionAddonPath, join(folder, 'lib/napi-v8/session_addon.node'));
 });
 
-test('the newest TensorFlow is taken, by number not by text; then cuda; then the one installed last', async () => {
+test('the newest TensorFlow is used, by number not by text; then cuda; then the latest installation', async () => {
   const home = newHome();
   writeEngine(home, 'a', { tensorflowVersion: '2.9.3', flavour: 'cuda' });
   assert.equal((await findInstalledEngine(home))?.id, 'a');
@@ -89,7 +89,7 @@ const DAMAGES: readonly [string, (folder: string) => void, RegExp][] = [
   ['a truncated addon', (folder) => writeFileSync(join(folder, TFJS_ADDON), 'a'), /expected 5 B, got 1 B/u],
 ];
 for (const [what, damage, pattern] of DAMAGES)
-  test(`an engine with ${what} is passed over with the reason, and alone it is an error`, async () => {
+  test(`an engine with ${what} is skipped with the reason, and alone it is an error`, async () => {
     const home = newHome();
     damage(writeEngine(home, 'damaged'));
     await assert.rejects(findInstalledEngine(home), { code: 'ENGINE_UNAVAILABLE', message: /exmix engine remove ID/u });

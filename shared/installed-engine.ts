@@ -1,8 +1,8 @@
 /**
- * Native engines that `exmix engine install` has put under exmix's home: what their manifest says, and whether the folder is sound.
+ * Native engines that `exmix engine install` has put under exmix's home: reads their manifests and checks their folders.
  *
  * An engine is a folder `<home>/engines/<id>` with `engine.json`, written last: a folder without it does not exist for a reader.
- * The id names the content (libraries, sources of the addon, platform), so a folder is never changed once it is there.
+ * The id names the content (libraries, sources of the addon, platform), so a finished folder never changes.
  * Assumes a file system where rename within a folder is atomic.
  *
  *     engine.json                        the manifest
@@ -10,7 +10,7 @@
  *     lib/napi-v8/session_addon.node     ours (worker/engine/native/session and kernels), likewise
  *     deps/lib/libtensorflow_cc.so.2     and libtensorflow_framework.so.2
  *     deps/include/                      the C headers, for addons built later
- *     deps/nvidia/<package>/lib/         CUDA's libraries; only where the flavour is cuda
+ *     deps/nvidia/<package>/lib/         CUDA's libraries; only with flavour cuda
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,8 +23,8 @@ export const ENGINE_FLAVOURS = ['cpu', 'cuda'] as const;
 export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
 
 /**
- * Raised with every change of the layout, of the manifest, or of the session addon's functions or kernels: an engine of another format is not
- * used, and installed anew without a download.
+ * Raised with every change of the layout, of the manifest, or of the session addon's functions or kernels. An engine of another format is
+ * not used; `exmix engine install` rebuilds it without a download.
  */
 export const ENGINE_FORMAT = 2;
 export const ENGINE_MANIFEST = 'engine.json';
@@ -47,7 +47,7 @@ export const engineManifestSchema = z.strictObject({
   platform: z.string(),
   /** Version of Node-API the addons are built for. */
   napiVersion: z.int(),
-  /** What the libraries were taken from, and the SHA-256 of each wheel's RECORD. */
+  /** Sources of the libraries: wheels, each with the SHA-256 of its RECORD. */
   wheels: z.array(z.strictObject({ file: z.string(), recordSha256: sha256Schema })).min(1),
   /** SHA-256 over sources, headers and flags of the addons. */
   recipe: sha256Schema,
@@ -73,15 +73,15 @@ export interface InstalledEngine {
   readonly manifest: EngineManifest;
 }
 
-/** What lies under an id: an engine, or a folder that is not to be used and why. */
+/** A folder of an id: an engine, or not usable, with the reasons. */
 export interface EngineFolder {
   readonly id: string;
   readonly folder: string;
-  /** Undefined where there is no manifest that can be read. */
+  /** Undefined if no manifest can be read. */
   readonly engine: InstalledEngine | undefined;
-  /** Sentences; an engine is sound where there are none. */
+  /** Sentences; empty for a sound engine. */
   readonly problems: readonly string[];
-  /** Whether it is not damaged but made for another version of exmix. */
+  /** Whether it is made for another version of exmix, not damaged. */
   readonly isOutdated: boolean;
 }
 
@@ -92,8 +92,8 @@ export function enginesFolder(home: string): string {
 }
 
 /**
- * Every engine folder, sorted by id; with `sizes` every file is looked at, with `hashes` every byte read.
- * @throws PATH_UNUSABLE where the home cannot be read, ABORTED
+ * Every engine folder, sorted by id. `sizes` checks the size of every file, `hashes` reads every byte.
+ * @throws PATH_UNUSABLE if the home cannot be read, ABORTED
  */
 export async function listInstalledEngines(
   home: string,
@@ -147,27 +147,27 @@ export async function inspectEngine(
 }
 
 export interface EngineSearch {
-  /** The one to use: newest TensorFlow first, cuda before cpu, then the one installed last. */
+  /** The engine to use: the newest TensorFlow, then cuda before cpu, then the latest installation. */
   readonly found: InstalledEngine | undefined;
-  /** Folders that were passed over because they are damaged or outdated: to be logged, never silent. */
+  /** Damaged or outdated folders that are not used; the caller logs them. */
   readonly damaged: readonly EngineFolder[];
 }
 
-/** The engine to use, and what was passed over. @throws PATH_UNUSABLE */
+/** The engine to use, and the folders that are not usable. @throws PATH_UNUSABLE */
 export async function searchInstalledEngine(home: string): Promise<EngineSearch> {
   const folders = await listInstalledEngines(home);
   return { found: preferredEngine(folders), damaged: folders.filter(({ problems }) => problems.length > 0) };
 }
 
-/** Of the sound ones the one to use. */
+/** Selects the engine to use among the sound ones. */
 export function preferredEngine(folders: readonly EngineFolder[]): InstalledEngine | undefined {
   const sound = folders.filter(({ problems }) => problems.length === 0).flatMap(({ engine }) => engine ?? []);
   return sound.sort(byPreference)[0];
 }
 
 /**
- * The engine to use; undefined where none is installed.
- * @throws ENGINE_UNAVAILABLE where all that are installed are damaged, listing why; PATH_UNUSABLE
+ * The engine to use; undefined if none is installed.
+ * @throws ENGINE_UNAVAILABLE with the reasons if all installed engines are damaged; PATH_UNUSABLE
  */
 export async function findInstalledEngine(home: string): Promise<InstalledEngine | undefined> {
   const { found, damaged } = await searchInstalledEngine(home);
@@ -175,7 +175,7 @@ export async function findInstalledEngine(home: string): Promise<InstalledEngine
   const all = damaged.map(describeDamage).join('; ');
   throw new TrainerError(
     'ENGINE_UNAVAILABLE',
-    `no sound native engine in ${enginesFolder(home)}: ${all}; remove it (exmix engine remove ID) and install it anew`,
+    `no sound native engine in ${enginesFolder(home)}: ${all}; remove it (exmix engine remove ID) and install it again`,
   );
 }
 
@@ -185,7 +185,7 @@ export function describeDamage({ id, problems }: EngineFolder): string {
 }
 
 interface NoManifest {
-  /** The sentence that says why there is none to be used. */
+  /** Why there is no usable manifest. */
   readonly problem: string;
   readonly isOutdated: boolean;
 }

@@ -102,7 +102,7 @@ describe('planFinish', () => {
     );
   });
 
-  test('numbers of many magnitudes have the same sum to the bit, split anyhow, evenly or by any speeds', () => {
+  test('numbers of many magnitudes have the same sum to the bit for any split, even or by speeds', () => {
     const magnitudes = fc.record({
       mantissa: fc.integer({ min: -1e6, max: 1e6 }),
       power: fc.integer({ min: -30, max: 30 }),

@@ -1,6 +1,6 @@
 /**
- * The canonical tree of a step: which tree sums a rank can form alone from its lanes, and how the rest is added.
- * Which lanes a rank owns is decided elsewhere (assign-lanes.ts for the coordinator; workers are told).
+ * The canonical tree of a step: the tree sums that a rank forms alone from its lanes, and the additions that finish the tree.
+ * The coordinator assigns lanes to ranks (assign-lanes.ts).
  *
  * Definition. `numLanes` is a power of two; lane gradients are the leaves of one balanced binary tree, and node
  * (level, index) is the sum of lanes [index·2^level, (index+1)·2^level) formed as left child + right child.
@@ -22,14 +22,14 @@ export interface TreeNode {
   readonly index: number;
 }
 
-/** What to do with one lane's gradient: write it to `slot`, then `merges` times add the top slot to the one below it. */
+/** Write the gradient of one lane to `slot`, then `merges` times add the top slot to the one below it. */
 export interface FoldStep {
   readonly lane: number;
   readonly slot: number;
   readonly merges: number;
 }
 
-/** How a rank adds its own lanes one after another, as a binary counter, with a stack of `numSlots` gradients. */
+/** The additions of a rank's own lanes, one after another, like a binary counter: with a stack of `numSlots` gradients. */
 export interface FoldPlan {
   readonly steps: readonly FoldStep[];
   readonly numSlots: number;
@@ -44,8 +44,8 @@ export interface CoverLeaf {
 }
 
 /**
- * One addition: two operands a+b, or four (a+b)+(c+d). Operands are leaf ordinals; each operation overwrites the place of
- * its first operand, except the last one of a plan, which writes the result.
+ * One addition: two operands a+b, or four (a+b)+(c+d). Operands are leaf ordinals. Each operation overwrites its first operand, except
+ * the last one of a plan, which writes the result.
  */
 export interface FinishOperation {
   readonly operands: readonly [number, number] | readonly [number, number, number, number];
@@ -59,14 +59,14 @@ export interface LaneTree {
   readonly folds: readonly FoldPlan[];
   /** All cover nodes of all ranks in lane order. */
   readonly leaves: readonly CoverLeaf[];
-  /** Empty where one leaf is the root already. */
+  /** Empty if a leaf is the root. */
   readonly finish: readonly FinishOperation[];
 }
 
 /**
  * Every table about lanes for one generation.
- * @param runs one per rank, in rank order; whatever they are, the root has the same bits
- * @throws CONFIG_INVALID where numLanes is no power of two, or the runs are not all lanes in order, one lane a rank at least
+ * @param runs one per rank, in rank order; the root has the same bits for any runs
+ * @throws CONFIG_INVALID if numLanes is no power of two, or the runs are not all lanes in order, at least one lane a rank
  */
 export function planLaneTree(numLanes: number, runs: readonly LaneRun[]): LaneTree {
   checkNumLanes(numLanes);
@@ -76,7 +76,7 @@ export function planLaneTree(numLanes: number, runs: readonly LaneRun[]): LaneTr
   return { numLanes, worldSize: runs.length, runs, folds, ...planFinish(numLanes, covers) };
 }
 
-/** The lanes of a step, and the members of a generation, fit into one message. */
+/** With this many, the lanes of a step and the members of a generation fit into one message. */
 export const MAX_LANES = 65_536;
 
 /** @throws CONFIG_INVALID for a number that is no power of two from 1 to MAX_LANES */
@@ -120,7 +120,7 @@ export function coverRun(run: LaneRun): TreeNode[] {
   return nodes;
 }
 
-/** Folding of one rank's lanes, in lane order. Each merge joins two siblings, so every sum formed is a tree node. */
+/** Folds the lanes of one rank, in lane order. Each merge adds two siblings, so every sum is a tree node. */
 export function planFold(run: LaneRun): FoldPlan {
   const stack: TreeNode[] = [];
   const steps: FoldStep[] = [];
@@ -142,7 +142,7 @@ export function planFold(run: LaneRun): FoldPlan {
   return { steps, numSlots, cover: stack };
 }
 
-/** The additions that finish the tree from everybody's cover nodes: depth first, left to right, fused in fours where the shape allows. */
+/** The additions that finish the tree from the cover nodes of all ranks: depth first, left to right, fused in fours if the shape allows. */
 export function planFinish(
   numLanes: number,
   covers: readonly (readonly TreeNode[])[],

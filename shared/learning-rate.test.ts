@@ -10,7 +10,7 @@ describe('learning rate', () => {
     assert.equal(learningRate(schedule, 1_000_000), 0.001);
   });
 
-  test('scale multiplies and warmupSteps moves the knee', () => {
+  test('scale multiplies the rate, and warmupSteps is the last step of the constant part', () => {
     const schedule = scheduleSchema.parse({ kind: 'inverse-square-root', warmupSteps: 100, scale: 0.5 });
     assert.equal(learningRate(schedule, 0), 0.05);
     assert.equal(learningRate(schedule, 400), 0.025);

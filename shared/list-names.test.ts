@@ -13,7 +13,7 @@ describe('a list in a sentence', () => {
       assert.equal(listNames(names), expected);
     });
 
-  test('is as long for a thousand names as for thirteen', () => {
+  test('has the same length for a thousand names as for thirteen', () => {
     const names = (count: number): string[] => Array.from({ length: count }, (_, i) => `w${i}`);
     assert.equal(listNames(names(12)), 'w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10 and w11');
     assert.equal(listNames(names(1000)), 'w0, w1, w2, w3, w4, w5, w6, w7, w8, w9, w10, w11 and 988 more');

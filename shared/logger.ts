@@ -1,6 +1,6 @@
 /**
- * The log: pino JSONL with constant `msg`, fields by `child()`. The coordinator's file is the user interface of a run
- * (docs/logs.md); a second sink may render the same records for a terminal.
+ * The log: pino JSONL with a constant `msg`; fields by `child()`. Programs read the coordinator's file (docs/logs.md).
+ * A second sink may print the same records on a terminal.
  */
 import { Writable } from 'node:stream';
 import { pino, type Logger } from 'pino';
@@ -8,7 +8,7 @@ import { systemCode } from './atomic-file.ts';
 
 export type { Logger };
 
-/** Lines that are held for the file while its disk is full, B; what comes beyond is left out of the file. */
+/** Most bytes of lines that wait while the disk is full; further lines are missing in the file. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
 /** A record of the log as a reader sees it. */
@@ -20,11 +20,11 @@ export type LogRecord = Readonly<Record<string, unknown>> & {
 
 export interface LogInit {
   /**
-   * JSONL file; appended to. Written synchronously: a line that was logged is in the file, also after a crash. While the disk is full,
-   * lines are held and go into the file with the first one that finds room.
+   * JSONL file; appended to. Written synchronously: a logged line is in the file, also after a crash. While the disk is full, lines wait
+   * in memory; the first write that succeeds writes them, in order.
    */
   readonly file?: string;
-  /** Sees every record too, e.g. to print it. */
+  /** Called with every record, e.g. to print it. */
   readonly onRecord?: (record: LogRecord) => void;
   readonly level?: 'debug' | 'info' | 'warn' | 'error';
   /** Fields of every record. */
@@ -58,7 +58,7 @@ export function createLogger({ file, onRecord, level = 'info', fields = {} }: Lo
 
 function openFile(file: string): pino.DestinationStream {
   const destination = pino.destination({ dest: file, sync: true, mkdir: true, maxLength: MAX_HELD_BYTES });
-  // It keeps what it could not write, and tries again with the next line: a full disk, which pauses a run, must not end it here.
+  // The destination keeps the lines and writes them with the next one: a full disk pauses a run and must not end it here.
   destination.on('error', (error: unknown) => {
     const code = systemCode(error);
     if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error;

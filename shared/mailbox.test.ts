@@ -11,14 +11,14 @@ describe('mailbox', () => {
     assert.deepEqual([await mailbox.next(0), await mailbox.next(0)], [1, 2]);
   });
 
-  test('a waiting reader is woken by an event', async () => {
+  test('an event wakes a waiting reader', async () => {
     const mailbox = new Mailbox<string>(1, systemClock);
     const waiting = mailbox.next(60_000);
     mailbox.put('hello');
     assert.equal(await waiting, 'hello');
   });
 
-  test('a waiting reader finds all that came in the same turn, with one wait', async () => {
+  test('a waiting reader gets all events of the same turn with one wait', async () => {
     let numWaits = 0;
     const sleep: typeof systemClock.sleep = (ms, signal) => {
       numWaits += 1;
@@ -31,7 +31,7 @@ describe('mailbox', () => {
     assert.equal(numWaits, 1);
   });
 
-  test('a full mailbox refuses, and takes again after one was read', async () => {
+  test('a full mailbox refuses an event, and accepts one after a read', async () => {
     const mailbox = new Mailbox<number>(1, systemClock);
     assert.equal(mailbox.put(1), true);
     assert.equal(mailbox.put(2), false);
@@ -51,7 +51,7 @@ describe('mailbox', () => {
     assert.equal(await waiting, 5);
   });
 
-  test('nothing within the time is undefined', async () => {
+  test('no event within the time is undefined', async () => {
     assert.equal(await new Mailbox<number>(1, systemClock).next(1), undefined);
   });
 

@@ -1,12 +1,12 @@
 /**
- * A bounded queue between callbacks and one reader: sockets and threads put events in, a loop takes them out in order.
- * The bound turns a flood into a typed error instead of memory. A reader that waits is woken when the turn of the event loop in which
- * something came is over: what a thousand sockets bring in one turn costs one wait, not a thousand.
+ * A bounded queue between callbacks and one reader: sockets and threads put events in, a loop removes them in order.
+ * The bound limits memory: a sender that floods the mailbox is cut off. A waiting reader wakes after the turn of the event loop in which
+ * the first event came. So a thousand events of one turn cost one wait, not a thousand.
  */
 import { throwIfAborted } from './abort.ts';
 import type { Clock } from './clock.ts';
 
-/** Why a wait is over: without a reason each would cost an error with its stack. */
+/** Reason of an abort: without one, abort() makes an error with its stack for each wait. */
 const OVER = 'an event came, or the wait was called off';
 
 export class Mailbox<Event> {

@@ -1,10 +1,10 @@
-/** A clock that stands still until the test moves it, by hand or for as long as some work needs. */
+/** A clock that a test moves: by `advance`, or by `during` for as long as some work needs. */
 import type { Clock } from './clock.ts';
 import { assertInvariant, TrainerError } from './errors.ts';
 
-/** Work that needs more than this waits for something that does not come, ms of this clock. */
+/** Work that is not done after this time waits for an event that cannot come, ms of this clock. */
 const LONGEST_WORK_MS = 3_600_000;
-/** Real time for everything to come to rest, ms: a test that needs more hangs. */
+/** Real time within which the event loop must come to rest, ms. */
 const QUIET_DEADLINE_MS = 20_000;
 
 interface Sleeper {
@@ -44,12 +44,12 @@ export class ManualClock implements Clock {
     });
   }
 
-  /** Sleeps under way. */
+  /** Number of sleeps under way. */
   get numSleeping(): number {
     return this.#sleepers.size;
   }
 
-  /** Moves time on and wakes who is due; a step that is longer than their sleep is one in which nothing could run. */
+  /** Moves time forward at once, then wakes the sleepers that are due: as if nothing could run meanwhile. */
   async advance(ms: number): Promise<void> {
     this.#nowMs += ms;
     for (const sleeper of this.#sleepers) if (sleeper.dueMs <= this.#nowMs) this.#wake(sleeper);
@@ -57,9 +57,9 @@ export class ManualClock implements Clock {
   }
 
   /**
-   * Lets time pass until the work is done: each time everything has come to rest, whoever is due next is woken.
-   * Only one work at a time; what else a test does meanwhile sleeps by this clock.
-   * @throws what the work throws; INTERNAL where it waits for nothing that could come
+   * Lets time pass until the work is done: whenever the event loop is at rest, the next sleeper wakes.
+   * One work at a time; other activity of the test meanwhile sleeps by this clock.
+   * @throws the error of the work; INTERNAL if no event can end it
    */
   async during<T>(work: Promise<T>): Promise<T> {
     assertInvariant(!this.#isDriven, 'the clock is driven by one work at a time');
@@ -84,7 +84,7 @@ export class ManualClock implements Clock {
       let first: Sleeper | undefined;
       for (const sleeper of this.#sleepers) if (first === undefined || sleeper.dueMs < first.dueMs) first = sleeper;
       if (first === undefined || first.dueMs - startedMs > LONGEST_WORK_MS)
-        throw new TrainerError('INTERNAL', `what was begun at ${startedMs} ms is not done at ${this.#nowMs} ms`);
+        throw new TrainerError('INTERNAL', `the work that began at ${startedMs} ms is not done at ${this.#nowMs} ms`);
       this.#nowMs = Math.max(this.#nowMs, first.dueMs);
       this.#wake(first);
     }
@@ -109,7 +109,7 @@ export async function rest(isOver: () => boolean = () => false): Promise<void> {
   } while (!isOver() && !isQuiet());
 }
 
-/** Immediates, and requests to the file system by their names in Node. */
+/** Node's names of immediates and of requests to the file system. */
 const MOVING = /^(Immediate|FS|FileHandle|CloseReq)/u;
 
 function isQuiet(): boolean {

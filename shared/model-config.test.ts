@@ -42,7 +42,7 @@ describe('model configuration', () => {
     }
   });
 
-  test('every value that a T5 config.json of Transformers holds is written with the same value', () => {
+  test('every key of a T5 config.json of Transformers is written with the same value', () => {
     const reference = readJson('golden/t5-tiny-v1_1/config.classic.json') as Record<string, unknown>;
     const written = toHuggingFace(modelConfigSchema.parse(tiny));
     for (const [key, value] of Object.entries(reference))

@@ -57,7 +57,7 @@ export const modelConfigSchema = z
 
 export type ModelConfig = z.output<typeof modelConfigSchema>;
 
-/** What of a Transformers T5 config.json decides the model; other keys are free. Defaults are T5Config's. */
+/** The keys of a Transformers T5 config.json that define the model; other keys are ignored. Defaults are those of T5Config. */
 const huggingFaceSchema = z.looseObject({
   model_type: z.literal('t5').default('t5'),
   vocab_size: size,
@@ -76,10 +76,10 @@ const huggingFaceSchema = z.looseObject({
 });
 
 /**
- * Reads a config.json of any generation of Transformers. 5.x writes `tie_word_embeddings: true` for every T5, also v1.1;
- * `scale_decoder_outputs` tells them apart there. Older files have no such key, and the tie flag means what it says.
+ * Reads a config.json of any version of Transformers. 5.x writes `tie_word_embeddings: true` for every T5, also v1.1; its key
+ * `scale_decoder_outputs` distinguishes them. Older files do not have this key, and their tie flag is right.
  * @param configJson the parsed file
- * @param hasLmHead whether the weights beside it hold `lm_head.weight` (in a tied model that is an alias, to be ignored)
+ * @param hasLmHead whether the weights contain `lm_head.weight`; in a tied model that is an alias, which is ignored
  * @throws CONFIG_INVALID with all problems
  */
 export function fromHuggingFace(configJson: unknown, hasLmHead: boolean): ModelConfig {
@@ -90,7 +90,7 @@ export function fromHuggingFace(configJson: unknown, hasLmHead: boolean): ModelC
   if (!scaled && !hasLmHead)
     throw new TrainerError(
       'CONFIG_INVALID',
-      'config.json describes an output layer of its own (T5 v1.1), but the weights hold no lm_head.weight; ' +
+      'config.json describes an output layer of its own (T5 v1.1), but the weights have no lm_head.weight; ' +
         'one of the two files is of another model, or the weights are incomplete',
     );
   const config = modelConfigSchema.safeParse({

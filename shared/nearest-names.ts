@@ -1,4 +1,4 @@
-/** "Unknown X, did you mean Y": the known names nearest to a mistyped one. */
+/** Finds the known names nearest to a mistyped one, for "did you mean Y?". */
 
 /** Edit distance (Levenshtein) between two strings. */
 function editDistance(a: string, b: string): number {
@@ -14,7 +14,7 @@ function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** Up to `count` of `known`, nearest first; a name that holds the other counts as near. */
+/** At most `count` of `known`, nearest first. A name that contains the other counts as near. */
 export function nearestNames(name: string, known: readonly string[], count = 3): string[] {
   const wanted = name.toLowerCase();
   const scored = known.map((candidate) => {
@@ -29,7 +29,7 @@ export function nearestNames(name: string, known: readonly string[], count = 3):
     .map(({ candidate }) => candidate);
 }
 
-/** `did you mean X, Y?`, or `otherwise` where no name is near. */
+/** `did you mean X, Y?`, or `otherwise` if no name is near. */
 export function nearestHint(name: string, known: readonly string[], otherwise: string): string {
   const near = nearestNames(name, known);
   return near.length > 0 ? `did you mean ${near.join(', ')}?` : otherwise;

@@ -1,6 +1,6 @@
 /**
- * Folders that are being made: named by host and process, so that any number of processes can work in one place and what a killed
- * one leaves behind is known. Left-overs of other hosts are not touched: whether they are alive cannot be told.
+ * Unfinished folders, named by host and process: any number of processes can work in one parent folder, and the folders of a killed
+ * process can be recognised. Folders of other hosts are not touched: this host cannot know whether their processes are alive.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -10,7 +10,7 @@ import { isAlive } from './process-identity.ts';
 
 const PREFIX = '.partial-';
 
-/** Those of this process, by path: a process id comes again after a restart of a container. */
+/** Paths of this process's folders: after a restart of a container, a process id can be used again. */
 const ours = new Set<string>();
 let numMade = 0;
 
@@ -27,13 +27,13 @@ export async function makePartialFolder(parent: string, name: string): Promise<s
   return path;
 }
 
-/** Removes a folder that is not needed any more; one that was renamed is only forgotten. */
+/** Removes a folder; does nothing on disk if it was renamed. */
 export async function dropPartialFolder(path: string): Promise<void> {
   ours.delete(path);
   await rm(path, { recursive: true, force: true });
 }
 
-/** Removes what processes of this host that are gone have left in `parent`. @throws PATH_UNUSABLE */
+/** Removes the folders in `parent` whose process on this host has ended. @throws PATH_UNUSABLE */
 export async function removeAbandoned(parent: string): Promise<void> {
   const prefix = `${PREFIX}${hostname()}-`;
   try {

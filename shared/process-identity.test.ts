@@ -43,7 +43,7 @@ describe('process identity', () => {
       assert.equal(isProvenAlive(other), false);
     });
 
-  test('where the start was not known: may be alive, is not proven to be', () => {
+  test('with an unknown start: may be alive, is not proven alive', () => {
     const vague = { ...ownIdentity(), bootId: null, processStart: null };
     assert.equal(whyGone(vague), undefined);
     assert.equal(isProvenAlive(vague), false);
@@ -59,7 +59,7 @@ describe('process identity', () => {
     assert.equal(isProvenAlive(identity), false);
   });
 
-  test('a process that has ended and that nobody asked how is gone', { ...LINUX, timeout: 30_000 }, async (context) => {
+  test('a zombie process is gone', { ...LINUX, timeout: 30_000 }, async (context) => {
     // The shell becomes `sleep`, which does not ask for the end of the child that it inherits.
     const parent = spawn('sh', ['-c', 'sleep 600 & echo $!; exec sleep 600'], { stdio: ['ignore', 'pipe', 'inherit'] });
     context.after(() => parent.kill('SIGKILL'));

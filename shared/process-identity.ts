@@ -1,8 +1,8 @@
 /**
- * Which process: a number that stands for one process only as long as its host, its boot and its start are the same.
+ * Identifies a process: a pid is unique only together with its host, the boot of the host and the start of the process.
  *
- * Assumes that hosts have different names. Boot and start come from Linux's /proc; elsewhere they are null, and a process is known
- * by its number alone: `whyGone` then believes in a process that got the number later, and `isProvenAlive` in none.
+ * Assumes that hosts have different names. Boot and start come from Linux's /proc. Elsewhere they are null and the pid alone identifies
+ * the process: then `whyGone` cannot detect that a later process got the pid, and `isProvenAlive` is always false.
  */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -12,9 +12,9 @@ import { systemCode } from './atomic-file.ts';
 export const processIdentitySchema = z.strictObject({
   pid: z.int().positive(),
   host: z.string(),
-  /** Identity of the machine's boot; null where the system does not tell. */
+  /** Identity of the machine's boot; null if unknown. */
   bootId: z.string().nullable(),
-  /** Start of the process in clock ticks since boot, which tells a reused pid; null where the system does not tell. */
+  /** Start of the process in clock ticks since boot, to detect a reused pid; null if unknown. */
   processStart: z.string().nullable(),
 });
 
@@ -24,12 +24,12 @@ export function ownIdentity(): ProcessIdentity {
   return identityOf(process.pid);
 }
 
-/** Of the process that has this number on this host now; `processStart` is null where there is none. */
+/** Of the process that has this pid on this host now; `processStart` is null if there is none. */
 export function identityOf(pid: number): ProcessIdentity {
   return { pid, host: hostname(), bootId: readBootId(), processStart: readStat(pid)?.start ?? null };
 }
 
-/** Why the process cannot be alive; undefined where it is, or may be: on another host nothing can be seen. */
+/** Why the process cannot be alive; undefined if it is alive or may be. Processes of other hosts may be. */
 export function whyGone({ pid, host, bootId, processStart }: ProcessIdentity): string | undefined {
   if (host !== hostname()) return undefined;
   const boot = readBootId();
@@ -41,19 +41,19 @@ export function whyGone({ pid, host, bootId, processStart }: ProcessIdentity): s
   return undefined;
 }
 
-/** Whether this very process runs on this host: what may be sent a signal. */
+/** Whether this very process runs on this host, so that it may be sent a signal. */
 export function isProvenAlive(identity: ProcessIdentity): boolean {
   const { processStart, host } = identity;
   if (processStart === null || host !== hostname()) return false;
   return readStat(identity.pid)?.start === processStart && whyGone(identity) === undefined;
 }
 
-/** Whether a process of this host has this number. One that has ended and only waits for its parent to ask why is gone. */
+/** Whether a process of this host has this pid. A zombie (ended, not yet waited for by its parent) is not alive. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    if (systemCode(error) === 'ESRCH') return false; // anything else: somebody else's process, alive
+    if (systemCode(error) === 'ESRCH') return false; // any other error: a live process of another user
   }
   const state = readStat(pid)?.state;
   return state !== 'Z' && state !== 'X';
@@ -70,7 +70,7 @@ interface ProcessStat {
   readonly start: string;
 }
 
-/** undefined where it cannot be told: no such process, no /proc, not ours to see. */
+/** Undefined if unknown: no such process, no /proc, or no permission. */
 function readStat(pid: number): ProcessStat | undefined {
   const text = readSystemFile(`/proc/${pid}/stat`);
   if (text === undefined) return undefined;

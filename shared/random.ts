@@ -1,6 +1,5 @@
 /**
- * Counter-based randomness: value number `c` of stream `key` is a pure function of (key, c), so nothing carries state and
- * any thread can make any value. Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+ * Counter-based random numbers: value number `c` of stream `key` is a pure function of (key, c). So any thread can compute any value. Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
  */
 
 const M0_LOW = 0xd2511f53;
@@ -49,7 +48,7 @@ export function philox4x32(counter: ArrayLike<number>, key: ArrayLike<number>, o
   out[3] = c3;
 }
 
-/** 32-bit FNV-1a of a UTF-8 string: names → numbers in a key. */
+/** 32-bit FNV-1a of a UTF-8 string: turns a name into a number of a key. */
 export function hashName(name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
@@ -68,7 +67,7 @@ export class RandomStream {
 
   /** @param names non-negative integers below 2^53; their order matters. */
   constructor(names: readonly number[]) {
-    // Absorb the names, two words each, by chaining Philox blocks: key ← first half of Philox(name, position; key).
+    // Absorb the names, two words each, by chained Philox blocks: key ← first half of Philox(name, position; key).
     for (let i = 0; i < names.length; i++) {
       const name = names[i]!;
       this.#counter[0] = name >>> 0;

@@ -22,7 +22,7 @@ describe('refusal log', () => {
     assert.deepEqual({ level, msg, remote, code, reason }, { level: 'warn', msg: 'connection refused', ...REFUSAL });
   });
 
-  test('a flood leaves a bounded number of lines, and the next window tells how many were left out', () => {
+  test('many refusals give a bounded number of lines, and the next window counts the rest', () => {
     const { log, records, pass } = start();
     for (let i = 0; i < 1_000; i++) log.refused(REFUSAL);
     assert.equal(records.length, MAX_LINES);

@@ -1,12 +1,12 @@
 /**
- * Refused connections in the log, without letting strangers fill the disk: a burst of lines, then one a minute with the number of
- * those left out.
+ * Logs refused connections, at most MAX_LINES in a window of one minute, so that strangers cannot fill the disk. The first line of a later
+ * window counts the refusals that were not logged.
  */
 import type { Clock } from './clock.ts';
 import type { Logger } from './logger.ts';
 import type { Refusal } from './transport/transport.ts';
 
-/** Lines of one window that are written. */
+/** Most lines of one window. */
 export const MAX_LINES = 20;
 export const WINDOW_MS = 60_000;
 

@@ -54,7 +54,7 @@ describe('safetensors', () => {
     assert.equal(bytes.subarray(8 + headerBytes).toString('hex'), '0000e0400000803f000000c000006040000080400102ff');
   });
 
-  test('gives the same bytes whatever the order of the tensors, also from shared memory', async () => {
+  test('writes the same bytes for any order of the tensors, also from shared memory', async () => {
     const [one, two] = [join(dir, 'one.safetensors'), join(dir, 'two.safetensors')];
     await writeSafetensors(one, sample);
     const shared = sample.map((tensor) => {

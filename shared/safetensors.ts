@@ -8,8 +8,8 @@
  * | N             | UTF-8 JSON: name → {dtype, shape, data_offsets: [begin, end)}, and `__metadata__`: string → string  |
  * | rest          | data; the tensors cover it exactly, without gap or overlap                                          |
  *
- * A writer here makes the same bytes for the same tensors in any order: elements of larger size first (so that every
- * tensor is aligned), then by name; header padded with spaces to a multiple of 8.
+ * The writer makes the same bytes for the same tensors in any order: larger elements first, so that every tensor is aligned, then by
+ * name. Spaces pad the header to a multiple of 8.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { toStorageError, withFile } from './atomic-file.ts';
@@ -50,7 +50,7 @@ export interface SafetensorsFile {
 
 /** The reference implementation's bound on the header. */
 const MAX_HEADER_BYTES = 100_000_000;
-/** One read or write call moves at most this much: larger ones fail on some systems. */
+/** Most bytes of one read or write call: larger calls fail on some systems. */
 const MAX_TRANSFER_BYTES = 64 * 1024 * 1024;
 
 interface Placement {
@@ -63,7 +63,7 @@ interface Placement {
 
 /**
  * Reads a whole file, each tensor into memory of its own.
- * @throws SAFETENSORS_INVALID for anything that is not a whole, valid file; PATH_UNUSABLE where it cannot be read
+ * @throws SAFETENSORS_INVALID for anything but a whole, valid file; PATH_UNUSABLE if it cannot be read
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   try {
@@ -92,9 +92,9 @@ async function readAll(file: FileHandle, path: string): Promise<SafetensorsFile>
 }
 
 /**
- * Writes and fsyncs one file (not its folder; publishing by rename is the caller's). Data is written from where it lies.
- * @param metadata goes into `__metadata__`; `format: 'pt'` is what Transformers asks for
- * @throws DISK_FULL, PATH_UNUSABLE; INTERNAL for two tensors of one name or data that is not the shape's
+ * Writes and fsyncs one file, not its folder; the caller publishes it by rename. The data is not copied.
+ * @param metadata goes into `__metadata__`; Transformers requires `format: 'pt'`
+ * @throws DISK_FULL, PATH_UNUSABLE; INTERNAL for two tensors of one name, or data that does not fit the shape
  */
 export async function writeSafetensors(
   path: string,
@@ -128,7 +128,7 @@ export async function writeSafetensors(
   }
 }
 
-/** F32 as it is (no copy where aligned), BF16 widened exactly. @throws SAFETENSORS_INVALID for other dtypes */
+/** F32 as it is (without a copy if aligned), BF16 widened exactly. @throws SAFETENSORS_INVALID for other dtypes */
 export function asFloat32(tensor: SafeTensor): Float32Array {
   if (tensor.dtype === 'F32') {
     const { buffer, byteOffset, byteLength: bytes } = alignedTo(4, tensor.data);
@@ -199,7 +199,7 @@ function parsePlacement(name: string, entry: unknown, path: string): Placement {
   return { name, dtype, shape, begin, end };
 }
 
-/** Fresh memory of its own, so that typed views of any element size are aligned. */
+/** Allocates new memory, so that typed views of any element size are aligned. */
 async function readBytes(file: FileHandle, path: string, position: number, length: number): Promise<Buffer> {
   const bytes = Buffer.from(new ArrayBuffer(length));
   let done = 0;

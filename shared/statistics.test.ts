@@ -23,7 +23,7 @@ describe('figures of many measurements', () => {
       assert.deepEqual([mean(values), median(values), lowerMedian(values)], expected);
     });
 
-  test('what is measured stays in its order', () => {
+  test('the input keeps its order', () => {
     const values = [3, 1, 2];
     median(values);
     lowerMedian(values);

@@ -1,9 +1,9 @@
 // npm test: compiles product and tests once, then runs them with node's test runner.
 //
-//   node testing/run-tests.mjs [--list] [path or part of one …]
+//   node testing/run-tests.mjs [--native] [--list] [path or part of one …]
 //
 // Test files of a folder that stay inside their process share one: an entry imports them all. A file that starts processes or threads, or
-// changes what belongs to the process, runs in its own. Native tests and the storm are run where they are named.
+// changes what belongs to the process, runs in its own. dist/test-times.txt has the seconds of each file of the last run.
 import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
@@ -19,11 +19,15 @@ const CONCURRENCY = 2;
 const FIRST = /^(?:e2e|examples|deploy)\//u;
 
 const args = process.argv.slice(2);
-const parts = args.filter((arg) => !arg.startsWith('--'));
-const isAsked = (file) =>
-  parts.length > 0
-    ? parts.some((part) => file.includes(part.replace(/^\.\//u, '')))
-    : !/\.native\.test\.ts$|\/storm\.test\.ts$/u.test(file);
+const parts = args.filter((arg) => !arg.startsWith('--')).map((part) => part.replace(/^\.\//u, ''));
+const isNative = args.includes('--native');
+
+/** Native tests come by `--native` alone, the storm by its name, not by its folder's. */
+function isAsked(file) {
+  if (file.endsWith('.native.test.ts') !== isNative) return false;
+  if (file.endsWith('/storm.test.ts')) return parts.some((part) => part.includes('storm'));
+  return parts.length === 0 || parts.some((part) => file.includes(part));
+}
 
 await currentBuild();
 const { folder, files } = await compileTests();
@@ -31,7 +35,7 @@ const alone = [];
 const groups = new Map();
 for (const file of files.filter((one) => one.endsWith('.test.ts') && isAsked(one))) {
   const compiled = join(folder, file.replace(/\.ts$/u, '.js'));
-  if (NEEDS_A_PROCESS.test(await readFile(join(ROOT, file), 'utf8'))) alone.push({ file, compiled });
+  if (isNative || NEEDS_A_PROCESS.test(await readFile(join(ROOT, file), 'utf8'))) alone.push({ file, compiled });
   else groups.set(dirname(file), [...(groups.get(dirname(file)) ?? []), compiled]);
 }
 const entries = [];
@@ -51,7 +55,12 @@ if (args.includes('--list')) {
   for (const { file } of alone) console.log(file);
   for (const [room, members] of groups) console.log(`${room}: ${members.length} files in one process`);
 } else {
-  const options = ['--enable-source-maps', '--test', '--test-force-exit', `--test-concurrency=${CONCURRENCY}`];
+  const reporter = process.stdout.isTTY ? 'spec' : 'tap';
+  const options = [
+    ...['--enable-source-maps', '--test', '--test-force-exit', `--test-concurrency=${isNative ? 1 : CONCURRENCY}`],
+    ...[`--test-reporter=${reporter}`, '--test-reporter-destination=stdout'],
+    ...[`--test-reporter=${join(ROOT, 'testing/times-reporter.mjs')}`, `--test-reporter-destination=stdout`],
+  ];
   const { status } = spawnSync(process.execPath, [...options, ...ordered], { stdio: 'inherit', cwd: ROOT });
   process.exitCode = status ?? 1;
 }

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { stringify } from 'yaml';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
-import { disownFile, replaceFile } from '../../shared/atomic-file.ts';
+import { replaceByCopy, replaceFile } from '../../shared/atomic-file.ts';
 import { findLatestCheckpoint } from '../../shared/checkpoint/read.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
@@ -172,7 +172,7 @@ async function startInFolder(
  */
 async function disownFiles({ journal, ledger }: RunPaths): Promise<void> {
   // In this order: the ledger has a step before the journal does, so no commit is without its step, whenever the former owner wakes.
-  await disownFile(journal);
+  await replaceByCopy(journal);
   const newest = (await listSegments(ledger)).at(-1);
-  if (newest !== undefined) await disownFile(newest.path);
+  if (newest !== undefined) await replaceByCopy(newest.path);
 }

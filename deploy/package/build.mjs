@@ -25,6 +25,7 @@ export async function makeBuild(folder) {
   await mkdir(partial, { recursive: true });
   try {
     const { metafile } = await esbuild.build(bundleOptions(partial));
+    refuseNamelessImports(metafile);
     const packages = await bundledPackages(metafile);
     await copyVendored(partial);
     await writeFile(join(partial, 'NOTICES.md'), await notices(packages));
@@ -77,6 +78,13 @@ const withoutMapsOfPackages = {
     }));
   },
 };
+
+/** `import()` of a CommonJS package gives its names in node but not in a bundle: a module of ours must import it by name. */
+function refuseNamelessImports({ inputs, outputs }) {
+  for (const { entryPoint } of Object.values(outputs))
+    if (entryPoint?.includes('node_modules/') && inputs[entryPoint].format === 'cjs')
+      throw new Error(`import() of ${entryPoint}, which is CommonJS: import its names in a module, and import() that`);
+}
 
 /** The npm packages that are compiled in, by name. */
 async function bundledPackages(metafile) {

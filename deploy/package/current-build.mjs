@@ -10,12 +10,21 @@ import { ROOT, sourceKey } from './source-key.mjs';
 export async function currentBuild() {
   const folder = join(ROOT, 'dist', sourceKey());
   if (existsSync(folder)) {
-    const now = new Date();
-    utimesSync(folder, now, now); // used: removed last
+    touch(folder);
   } else {
     // Loaded here: esbuild is not needed where the build is there.
     const { makeBuild } = await import('./build.mjs');
     await makeBuild(folder);
   }
   return pathToFileURL(join(folder, '/'));
+}
+
+/** Marks a build as used, so that it is removed last. */
+function touch(folder) {
+  const now = new Date();
+  try {
+    utimesSync(folder, now, now);
+  } catch {
+    // A checkout of somebody else, which this user only reads.
+  }
 }

@@ -97,6 +97,6 @@ export class SendQueue {
     this.#kernelBytes += data.length;
     this.#kernelMessages += 1;
     this.#init.onAccepted(data);
-    message.settle(null);
+    message.finish(null);
   }
 }

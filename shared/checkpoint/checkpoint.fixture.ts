@@ -54,7 +54,7 @@ export function runRecord(step: number, parameters: ReadonlyMap<string, Float32A
   };
 }
 
-/** Writes the shard files of PLAN and says what was written. */
+/** Writes the shard files of PLAN. @returns their manifest entries */
 export async function writeShardFiles(folder: string, seed: number, plan: ShardPlan = PLAN): Promise<FileEntry[]> {
   const tensors = new Map([...randomTensors(PARAMETERS, seed), ...randomTensors(SLOTS, seed + 1)]);
   const entries: FileEntry[] = [];
@@ -69,7 +69,7 @@ export async function writeShardFiles(folder: string, seed: number, plan: ShardP
   return entries;
 }
 
-/** A valid checkpoint `step-<n>`; its values follow from the step. @param facts of run.json in place of the fixture's */
+/** Writes a valid checkpoint `step-<n>`; its values are a function of the step. @param facts replace those in run.json */
 export async function writeFixtureCheckpoint(
   checkpointsFolder: string,
   step: number,

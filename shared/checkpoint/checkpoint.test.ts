@@ -88,7 +88,7 @@ describe('reading a checkpoint', () => {
     assert.deepEqual((await verifyCheckpoint(path)).problems, []);
   });
 
-  test('every byte of the manifest counts, white space too', async () => {
+  test('a change of any byte of the manifest is detected, white space too', async () => {
     const path = await writeFixtureCheckpoint(await newRoot(), 5);
     const manifest = join(path, MANIFEST_FILE);
     const { length } = await readFile(manifest);
@@ -137,7 +137,7 @@ describe('reading a checkpoint', () => {
     );
   });
 
-  test('a checkpoint under another name is not taken for that step', async () => {
+  test('a checkpoint under the name of another step is CHECKPOINT_CORRUPT', async () => {
     const folder = await newRoot();
     await rename(await writeFixtureCheckpoint(folder, 5), join(folder, 'step-6'));
     await assert.rejects(readCheckpoint(join(folder, 'step-6')), {
@@ -154,7 +154,7 @@ describe('reading a checkpoint', () => {
 });
 
 describe('finding the latest checkpoint', () => {
-  test('takes the highest step by number, skips damaged ones with the reason, and does not see unfinished ones', async () => {
+  test('returns the highest step by number, skips damaged ones with the reason, and ignores unfinished ones', async () => {
     const run = await newRoot();
     const checkpoints = join(run, 'checkpoints');
     for (const step of [9, 10, 100]) await writeFixtureCheckpoint(checkpoints, step);
@@ -169,7 +169,7 @@ describe('finding the latest checkpoint', () => {
     assert.deepEqual(steps, [9, 10, 100]);
   });
 
-  test('finds none where none is', async () => {
+  test('finds none in an empty folder', async () => {
     assert.deepEqual(await findLatestCheckpoint(await newRoot()), { skipped: [] });
     await assert.rejects(findLatestCheckpoint(join(root, 'nowhere')), { code: 'PATH_UNUSABLE' });
   });

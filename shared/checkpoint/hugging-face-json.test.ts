@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { encodeHuggingFaceJson } from './hugging-face-json.ts';
 
 describe('config.json for Transformers', () => {
-  test('floats have a point, integers and everything else are as JSON has them', () => {
+  test('floats have a point; integers and all other values are as in JSON', () => {
     const config = {
       d_ff: 1,
       dropout_rate: 0,
@@ -27,7 +27,7 @@ describe('config.json for Transformers', () => {
     assert.deepEqual(JSON.parse(encodeHuggingFaceJson(config)), config);
   });
 
-  test('text that only looks like such a field is left alone', () => {
+  test('text that only looks like such a field is not changed', () => {
     const value = { note: '"dropout_rate": 0', dropout_rate: 0.1, list: [1] };
     assert.equal(encodeHuggingFaceJson(value), `${JSON.stringify(value, null, 2)}\n`);
   });

@@ -1,5 +1,5 @@
 /**
- * Names in a checkpoint folder, the same for the one who writes and the one who reads.
+ * Names in a checkpoint folder, for writers and readers.
  *
  * | file                                                             | what                                             |
  * |------------------------------------------------------------------|--------------------------------------------------|
@@ -7,7 +7,7 @@
  * | `model.safetensors`, or `model-0000i-of-0000n.safetensors` and `model.safetensors.index.json` | parameters, float32 |
  * | `spiece.model`, `tokenizer_config.json`                          | the tokenizer                                    |
  * | `optimizer-0000i-of-0000m.safetensors`                           | optimizer slots, float32                         |
- * | `run.json`                                                       | where the run stands (run-record.ts)             |
+ * | `run.json`                                                       | step, cursor, configuration (run-record.ts)      |
  * | `manifest.json`                                                  | size and SHA-256 of every other file (manifest.ts) |
  */
 import { basename } from 'node:path';
@@ -18,28 +18,28 @@ export const MODEL_INDEX_FILE = 'model.safetensors.index.json';
 
 const WRITING_PREFIX = '.writing-';
 const REMOVING_PREFIX = '.removing-';
-/** Entries of a `checkpoints` folder that start so are half written or half deleted: no reader looks at them. */
+/** Prefixes of half written or half deleted entries of a `checkpoints` folder; readers ignore them. */
 export const UNFINISHED_PREFIXES = [WRITING_PREFIX, REMOVING_PREFIX] as const;
 
-/** `step-12`: 12 optimizer updates are in these parameters. */
+/** `step-12`: parameters after 12 optimizer updates. */
 export function checkpointName(step: number): string {
   return `step-${step}`;
 }
 
 /**
- * Where the checkpoint of a step is written before it is published. Epoch and generation are in the name, so that a worker
- * left over from before a repair cannot write into the folder of those who redo it.
+ * The folder in which the checkpoint of a step is written before it is published. Epoch and generation are in the name: a worker of an
+ * earlier generation cannot write into the folder of a later one.
  */
 export function writingName(step: number, epoch: number, generation: number): string {
   return `${WRITING_PREFIX}step-${String(step).padStart(6, '0')}-e${epoch}-g${generation}`;
 }
 
-/** The name a checkpoint gets while it is deleted. */
+/** The name of a checkpoint while it is deleted. */
 export function removingName(step: number): string {
   return `${REMOVING_PREFIX}step-${step}`;
 }
 
-/** The step in the name of a checkpoint folder, or undefined where the name is not that of one. */
+/** The step in the name of a checkpoint folder; undefined for another name. */
 export function stepOfFolder(path: string): number | undefined {
   const digits = /^step-(0|[1-9][0-9]*)$/.exec(basename(path))?.[1];
   const step = Number(digits);

@@ -1,9 +1,9 @@
 /**
- * `manifest.json`: size and SHA-256 of every other file of a checkpoint, and of itself, so that no byte in the folder can
- * change unseen. It is written last; a folder without a valid manifest is no checkpoint.
+ * `manifest.json`: size and SHA-256 of every other file of a checkpoint, and of itself, so that every changed byte is detected. It is
+ * written last; a folder without a valid manifest is no checkpoint.
  *
- * There is one way to write a given manifest (two spaces, files by name, `sha256` last, over the rest written without it),
- * and the reader compares the text with that.
+ * The text of a manifest is canonical: indented by two spaces, files sorted by name, `sha256` last. `sha256` is over the text without it.
+ * The reader compares the text with the canonical one.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -48,7 +48,7 @@ export function encodeManifest({ step, files }: Manifest): string {
   return `${JSON.stringify({ ...content, sha256: own }, null, 2)}\n`;
 }
 
-/** @param path for the message @throws CHECKPOINT_CORRUPT where the text is not that of a manifest, byte for byte */
+/** @param path for the message @throws CHECKPOINT_CORRUPT if the text is not a canonical manifest, byte for byte */
 export function decodeManifest(text: string, path: string): Manifest {
   let json: unknown;
   try {

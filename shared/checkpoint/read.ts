@@ -1,5 +1,5 @@
 /**
- * Reading checkpoints: nothing is used before every byte is verified, and nothing is loaded that does not fit the model.
+ * Reads checkpoints: verifies every byte before it uses anything, and loads only tensors that fit the model.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ export interface Checkpoint {
   readonly run: RunRecord;
   /**
    * The parameters by name, each in memory of its own.
-   * @param expected what the model has; names and shapes must be these exactly
+   * @param expected of the model; names and shapes must be exactly these
    * @throws CHECKPOINT_MISMATCH listing every difference; CHECKPOINT_CORRUPT; ABORTED
    */
   loadParameters(expected: readonly TensorSpec[], signal?: AbortSignal): Promise<Map<string, Float32Array>>;
@@ -31,8 +31,8 @@ export interface Checkpoint {
 }
 
 /**
- * Verifies a checkpoint, every byte of it, and reads its record.
- * @throws CHECKPOINT_CORRUPT listing all problems; PATH_UNUSABLE where there is no such folder; ABORTED
+ * Verifies every byte of a checkpoint and reads its record.
+ * @throws CHECKPOINT_CORRUPT listing all problems; PATH_UNUSABLE if there is no such folder; ABORTED
  */
 export async function readCheckpoint(path: string, signal?: AbortSignal): Promise<Checkpoint> {
   const report = await verifyCheckpoint(path, signal === undefined ? {} : { signal });
@@ -83,9 +83,9 @@ export interface SkippedCheckpoint {
 }
 
 export interface LatestCheckpoint {
-  /** Absent where no valid checkpoint is there. */
+  /** Absent if there is no valid checkpoint. */
   readonly latest?: { readonly path: string; readonly step: number };
-  /** Newer ones that are not valid, newest first: to be logged. */
+  /** Newer checkpoints that are not valid, newest first; the caller logs them. */
   readonly skipped: readonly SkippedCheckpoint[];
 }
 

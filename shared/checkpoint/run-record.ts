@@ -1,4 +1,4 @@
-/** `run.json`: where the run stands, all that is needed besides tensors to go on as if it had never stopped. */
+/** `run.json`: everything besides tensors that a run needs to continue as if it had not stopped. */
 import { z } from 'zod';
 
 const hex = z.string().regex(/^[0-9a-f]+$/, 'expected lower-case hex');
@@ -7,7 +7,7 @@ export const runRecordSchema = z.strictObject({
   exmixVersion: z.string(),
   /** Optimizer updates in the parameters. */
   step: z.int().nonnegative(),
-  /** Where the mixture goes on. */
+  /** Cursor of the mixture plan. */
   cursor: z.json(),
   /** Purpose → seed, e.g. `data`, `init`. */
   seeds: z.record(z.string(), z.int()),
@@ -15,9 +15,9 @@ export const runRecordSchema = z.strictObject({
   config: z.record(z.string(), z.json()),
   configHash: hex,
   mixtureHash: hex,
-  /** Of the tokenizer that the mixture was prepared with; absent in checkpoints of 0.1.0. */
+  /** Of the tokenizer of the prepared mixture; absent in checkpoints of 0.1.0. */
   tokenizerHash: hex.optional(),
-  /** Of the engine that trained it: another one goes on with other bits. */
+  /** Of the engine that trained it: another engine gives other bits. */
   engineFingerprint: z.string(),
   epoch: z.int().positive(),
   generation: z.int().nonnegative(),

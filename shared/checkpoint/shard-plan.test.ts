@@ -62,7 +62,7 @@ describe('shard plan', () => {
 });
 
 describe('parameter digest', () => {
-  test('is SHA-256 over the little-endian float32 bytes in name order, whatever the order of the map', () => {
+  test('is SHA-256 over the little-endian float32 bytes in name order, for any order of the map', () => {
     const a = Float32Array.of(1, -2);
     const b = Float32Array.of(0.5);
     const bytes = Buffer.from('0000803f000000c00000003f', 'hex');

@@ -1,7 +1,6 @@
 /**
- * Which tensor goes into which file of a checkpoint: a pure function of names, shapes and the largest file wanted.
- * The number of workers has no part in it, so the tensor files are the same bytes for any world size; it decides only who
- * writes which file (`shardsOfRank`).
+ * Assigns the tensors of a checkpoint to files: a pure function of names, shapes and the largest file size. It does not depend on the
+ * number of workers, so the tensor files have the same bytes for any world size. `shardsOfRank` assigns the files to writers.
  */
 import { assertInvariant } from '../errors.ts';
 import { modelFile, optimizerFile } from './layout.ts';
@@ -19,7 +18,7 @@ export interface CheckpointShard {
   readonly file: string;
   /** In name order. */
   readonly tensors: readonly TensorSpec[];
-  /** Of the tensors, without the file's header. */
+  /** Of the tensors, without the header of the file. */
   readonly bytes: number;
 }
 
@@ -29,7 +28,7 @@ export type ShardPlan = readonly CheckpointShard[];
 export interface ShardPlanInit {
   readonly parameters: readonly TensorSpec[];
   readonly optimizerSlots: readonly TensorSpec[];
-  /** A file holds at most this much, unless a single tensor is larger. */
+  /** Most bytes of a file, unless a single tensor is larger. */
   readonly maxShardBytes: number;
 }
 
@@ -44,7 +43,7 @@ export function planCheckpoint(init: ShardPlanInit): ShardPlan {
   ];
 }
 
-/** Tensors in name order, cut where the next one would not fit. @throws INTERNAL as `planCheckpoint` */
+/** Tensors in name order; a shard ends before the tensor that would not fit. @throws INTERNAL as `planCheckpoint` */
 export function planShards(tensors: readonly TensorSpec[], maxShardBytes: number): TensorSpec[][] {
   assertInvariant(maxShardBytes >= 1, `maxShardBytes ${maxShardBytes} is below 1`);
   const ordered = [...tensors].sort((a, b) => compareNames(a.name, b.name));
@@ -73,7 +72,7 @@ export function shardsOfRank(plan: ShardPlan, rank: number, worldSize: number): 
   return plan.filter((_, i) => i % worldSize === rank);
 }
 
-/** The order of names in plans and digests: by UTF-16 code unit, the same on every machine. */
+/** Order of names in plans and digests: by UTF-16 code unit, the same on every machine. */
 export function compareNames(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }

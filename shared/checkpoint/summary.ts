@@ -1,4 +1,4 @@
-/** What a person wants to see of the checkpoints in a folder: one line each. */
+/** A line for each checkpoint of a run folder, for `exmix checkpoint list`. */
 import { listCheckpointFolders, readRunRecord } from './read.ts';
 import { describeProblem, verifyCheckpoint } from './verify.ts';
 
@@ -7,12 +7,12 @@ export interface CheckpointSummary {
   readonly path: string;
   /** Of all files. */
   readonly bytes: number;
-  /** ISO 8601, UTC; null where the record cannot be read. */
+  /** ISO 8601, UTC; null if the record cannot be read. */
   readonly savedAt: string | null;
   readonly paramDigest: string | null;
-  /** Whether the manifest is sound and every file is there with its size; hashes are `verifyCheckpoint`'s business. */
+  /** Whether the manifest is valid and every file has its size; hashes are not compared. */
   readonly isWhole: boolean;
-  /** Sentences; empty where it is whole. */
+  /** Sentences; empty if it is whole. */
   readonly problems: readonly string[];
 }
 

@@ -1,5 +1,5 @@
 /**
- * Whether a folder is a whole checkpoint: the manifest, then every file against it, then no file besides.
+ * Verifies that a folder is a whole checkpoint: the manifest is valid, every file agrees with it, there is no other file.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ export interface CheckpointProblem {
 
 export interface CheckpointReport {
   readonly path: string;
-  /** undefined where the manifest cannot be read. */
+  /** Undefined if the manifest cannot be read. */
   readonly manifest?: Manifest;
   /** Of all files in the manifest. */
   readonly bytes: number;
@@ -27,14 +27,14 @@ export interface CheckpointReport {
 }
 
 export interface VerifyOptions {
-  /** `size` looks at names and sizes only (fast, for lists); `hash` reads every byte (the default). */
+  /** `size` compares names and sizes only (fast, for lists); `hash` reads every byte (the default). */
   readonly depth?: 'size' | 'hash';
   readonly signal?: AbortSignal;
 }
 
 /**
- * Looks at every file and lists all problems; a damaged checkpoint is a report, not an error.
- * @throws PATH_UNUSABLE where the folder cannot be read; ABORTED
+ * Checks every file and lists all problems; a damaged checkpoint is a report, not an error.
+ * @throws PATH_UNUSABLE if the folder cannot be read; ABORTED
  */
 export async function verifyCheckpoint(path: string, options: VerifyOptions = {}): Promise<CheckpointReport> {
   let names: string[];
@@ -64,7 +64,7 @@ export async function verifyCheckpoint(path: string, options: VerifyOptions = {}
 /** The problems as one error. */
 export function toCorruptError({ path, problems }: CheckpointReport): TrainerError {
   const lines = problems.map(describeProblem).join('\n  ');
-  const advice = 'resume from another checkpoint, or restore the files from where they were copied';
+  const advice = 'resume from another checkpoint, or restore the files from a copy';
   return new TrainerError('CHECKPOINT_CORRUPT', `${path} is not a whole checkpoint:\n  ${lines}\n${advice}`);
 }
 
@@ -97,7 +97,7 @@ async function verifyFile(
     if (found.size !== bytes) return { file, kind: 'size', expected: `${bytes} B`, found: `${found.size} B` };
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { file, kind: 'missing', expected: `${bytes} B`, found: 'no such file' };
-    throw toStorageError(error, 'look at', place);
+    throw toStorageError(error, 'read', place);
   }
   if (depth === 'size') return undefined;
   const found = await hashFile(place, signal);

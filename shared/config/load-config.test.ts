@@ -177,7 +177,6 @@ function everySetting(schedule: object): RunConfig {
         coordinatorGraceMs: 8,
         plansAhead: 2,
         rebalance: true,
-        allowFaults: true,
       },
       feed: { sourceTimeoutMs: 5 },
       collective: {

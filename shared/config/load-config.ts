@@ -1,5 +1,5 @@
 /**
- * From a YAML file, `--set a.b=value` and flags to one checked RunConfig; every problem is reported at once, with its path.
+ * Loads a RunConfig from a YAML file, `--set a.b=value` and flags, and checks it; an error lists every problem with its path.
  * Later sources win: file < `--set` < flags. Relative paths in a file are relative to that file.
  */
 import { createHash } from 'node:crypto';
@@ -29,7 +29,7 @@ const FILE_FIELDS = [
 ] as const;
 
 /**
- * `a.b=value` → an override; the value is read as YAML, so `true`, `1e-4` and `[1, 2]` mean what they look like.
+ * `a.b=value` → an override. The value is YAML: `true`, `1e-4` and `[1, 2]` are a boolean, a number and a list.
  * @throws CONFIG_INVALID
  */
 export function parseSetting(text: string): ConfigOverride {
@@ -45,7 +45,7 @@ export function parseSetting(text: string): ConfigOverride {
 
 /**
  * Reads a config file and applies the overrides.
- * @throws PATH_UNUSABLE when the file cannot be read, CONFIG_INVALID with all problems
+ * @throws PATH_UNUSABLE if the file cannot be read, CONFIG_INVALID with all problems
  */
 export async function loadConfig(file: string, overrides: readonly ConfigOverride[]): Promise<RunConfig> {
   let text: string;
@@ -66,7 +66,7 @@ export async function loadConfig(file: string, overrides: readonly ConfigOverrid
 }
 
 /**
- * A config that was resolved before, e.g. that of a checkpoint, with overrides on top.
+ * Applies overrides to a resolved config, e.g. that of a checkpoint.
  * @param origin for messages
  * @throws CONFIG_INVALID with all problems
  */
@@ -81,7 +81,7 @@ export function overrideConfig(resolved: Tree, origin: string, overrides: readon
   return checkConfig(tree, origin);
 }
 
-/** @throws CONFIG_INVALID with every problem, one a line */
+/** @throws CONFIG_INVALID with every problem on its own line */
 export function checkConfig(tree: unknown, origin: string): RunConfig {
   const parsed = runConfigSchema.safeParse(tree);
   if (parsed.success) return parsed.data;
@@ -124,7 +124,7 @@ export function numericsHash(config: RunConfig): string {
   return hashTree(numericsOf(config));
 }
 
-/** Fingerprint of what a worker is brought up with: as long as it stays, the worker need not start anew. */
+/** Fingerprint of the settings that a worker loads at its start: a worker with the same one need not start again. */
 export function workerHash(config: RunConfig): string {
   const { compute, collective, feed } = config;
   return hashTree({ numerics: numericsHash(config), compute, collective, feed });
@@ -136,7 +136,7 @@ function hashTree(tree: Tree): string {
     .digest('hex');
 }
 
-/** A mapping as YAML or JSON gives it. */
+/** A mapping parsed from YAML or JSON. */
 export type Tree = Record<string, unknown>;
 
 function isTree(value: unknown): value is Tree {

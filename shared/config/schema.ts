@@ -169,7 +169,7 @@ const clusterSchema = z.strictObject({
     .meta(KEEPS_BITS),
   coordinatorGraceMs: milliseconds
     .default(300_000)
-    .describe('So long workers keep their state and dial again when the coordinator is gone.')
+    .describe('Time for which workers keep their state and dial again when the coordinator is gone.')
     .meta(KEEPS_BITS),
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.').meta(KEEPS_BITS),
   rebalance: z

@@ -44,7 +44,7 @@ describe('control messages', () => {
     assert.equal(messages[0]![0], messages[1]![0]);
   });
 
-  test('messages that share fields are short and alike, else INTERNAL', () => {
+  test('messages that share fields have few fields and the same number of own ones, else INTERNAL', () => {
     const many = Object.fromEntries(Array.from({ length: 15 }, (_, i) => [`field${i}`, i]));
     for (const [shared, own] of [
       [many, [{ step: 1 }]],
@@ -74,7 +74,7 @@ describe('control messages', () => {
     });
   }
 
-  test('a worker cannot send what only a coordinator may say', () => {
+  test('a worker cannot send a message of the coordinator', () => {
     assert.throws(() => decodeMessage(workerMessageSchema, encodeMessage(deal)), { code: 'MESSAGE_INVALID' });
   });
 

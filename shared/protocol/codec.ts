@@ -1,23 +1,23 @@
-/** Control messages ⇄ bytes: msgpackr, then a zod schema. Size is bounded by the transport before anything is decoded. */
+/** Control messages ⇄ bytes: msgpackr, then a zod schema. The transport bounds the size before decoding. */
 import { Packr } from 'msgpackr';
 import type { z } from 'zod';
 import { assertInvariant, TrainerError } from '../errors.ts';
 
-// Plain maps, no records and no shared structures: any msgpack reader can read a message by itself.
+// Plain maps without msgpackr's records and shared structures: any msgpack reader can read each message alone.
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 
 export function encodeMessage(message: object): Uint8Array {
   return packr.pack(message);
 }
 
-/** The head of a short mapping is one byte: this with the number of its entries. */
+/** msgpack fixmap: the first byte of a short map is this plus the number of its entries. */
 const FIXMAP = 0x80;
 const MAX_ENTRIES = 15;
 
 /**
- * One message for each of `own`, with the fields of `shared` and its own ones. What they share is encoded once and is the same memory in
- * all of them, so a thousand long messages that differ in little cost about one.
- * @returns of each message the parts, to be sent one after the other
+ * One message for each of `own`, with the fields of `shared` and its own ones. The shared fields are encoded once and are the same memory
+ * in all messages, so a thousand long messages that differ in few fields cost about as much as one.
+ * @returns the parts of each message, to be sent one after the other
  */
 export function encodeEach(shared: object, own: readonly object[]): (readonly [Uint8Array, Uint8Array])[] {
   const numOwn = Object.keys(own[0] ?? {}).length;

@@ -1,10 +1,10 @@
 /**
- * The control messages between the coordinator and its workers, one zod schema each (docs/protocol.md shows their order).
- * Every message carries what it belongs to: epoch (incarnation of the coordinator) and generation (version of the membership).
+ * The control messages between the coordinator and its workers, one zod schema each. docs/protocol.md has their order and meaning.
+ * Messages of a generation carry its epoch (incarnation of the coordinator) and number (version of the membership).
  */
 import { z } from 'zod';
 
-/** Raised with every change that an older peer would misread. */
+/** Raised with every change that an older peer would misinterpret. */
 export const PROTOCOL_VERSION = 2;
 
 const uint32 = z.int().min(0).max(0xffff_ffff);
@@ -16,14 +16,14 @@ const longText = z.string().max(16_384);
 
 const errorRecordSchema = z.object({ code: shortText, message: longText });
 
-/** Where a worker is in its step; for heartbeats and the status page. */
+/** The part of its step that a worker is in; for heartbeats and the status. */
 export const workerPhaseSchema = z.enum(['starting', 'waiting', 'feed', 'compute', 'communicate', 'update', 'save']);
 export type WorkerPhase = z.output<typeof workerPhaseSchema>;
 
 /** Loss and token sums of one task in one lane; sums are over target tokens, in nats. */
 const taskSumsSchema = z.object({ task: count, loss: z.number(), targetTokens: count });
 
-/** What one lane of a step adds up to. */
+/** Sums over one lane of a step. */
 export const laneSumsSchema = z.object({
   lane: count,
   tasks: z.array(taskSumsSchema).max(65_536),
@@ -41,7 +41,7 @@ export const stepTimesSchema = z.object({
 });
 export type StepTimes = z.output<typeof stepTimesSchema>;
 
-/** What a worker expects of itself, from a short measurement when its engine is up. */
+/** A worker's expectations of itself, from a short measurement of its engine. */
 const predictedSchema = z.object({
   /** Forward and backward pass of one microbatch. */
   microbatchMs: milliseconds,
@@ -64,13 +64,13 @@ const memberSchema = z.object({
 });
 export type Member = z.output<typeof memberSchema>;
 
-/** A training state that a worker has in memory: after so many updates of a run, as a generation of that epoch had it. */
+/** A training state in the memory of a worker: of this run and epoch, after `step` updates. */
 const heldStateSchema = z.object({ runId: shortText, epoch: uint32, step: count });
 export type HeldState = z.output<typeof heldStateSchema>;
 
-/** Where a member's state comes from when a generation is formed. */
+/** The source of a member's state when a generation is formed. */
 const stateSourceSchema = z.discriminatedUnion('kind', [
-  /** It holds it, after `step` updates; steps between that one and the first of the generation were skipped. */
+  /** The worker holds it, after `step` updates; the steps from there to the first of the generation were skipped. */
   z.object({ kind: z.literal('held'), step: count }),
   /** A checkpoint folder; null: initialised from the seed. */
   z.object({ kind: z.literal('start'), checkpoint: z.string().max(4096).nullable() }),
@@ -88,11 +88,11 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     workerId: shortText,
     host: shortText,
     pid: count,
-    /** Drawn by each process: a pid may be that of another one, in another container of the same host name. */
+    /** Drawn at random by each process: two containers with the same host name may use the same pid. */
     processId: shortText,
     dataUrl: shortText,
   }),
-  /** The engine is up, the mixture open, no step under way: it can be a member of a generation. */
+  /** The engine is up, the mixture open, no step under way: the worker can be a member of a generation. */
   z.object({
     kind: z.literal('ready'),
     epoch: uint32,
@@ -105,7 +105,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     mixtureHash: hexDigest,
     numParameters: count,
   }),
-  /** The data links of the generation are up and the state is in place; the digest where `form` asked for it. */
+  /** The data links of the generation are up and the state is complete; with the digest if `form` asked for it. */
   z.object({ kind: z.literal('formed'), epoch: uint32, generation: uint32, paramDigest: hexDigest.optional() }),
   z.object({
     kind: z.literal('report'),
@@ -117,10 +117,10 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     gradSumOfSquares: z.number().nonnegative(),
     lanes: z.array(laneSumsSchema).max(65_536),
     ms: stepTimesSchema,
-    /** Of the parameters after the step, where the deal asked for it. */
+    /** Of the parameters after the step, if the deal asked for it. */
     paramDigest: hexDigest.optional(),
   }),
-  /** The summed gradient of the step is not finite, which every rank says alike, or an own loss is not; nothing was applied. */
+  /** Nothing was applied: the summed gradient is not finite, which every rank reports, or an own loss is not. */
   z.object({
     kind: z.literal('not-finite'),
     epoch: uint32,
@@ -129,7 +129,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     reason: longText,
     /** Own lanes whose loss is not finite; task null: the z-loss. */
     losses: z.array(z.object({ lane: count, task: count.nullable(), loss: shortText })).max(65_536),
-    /** Only who has such a loss says so. */
+    /** Present only with such a loss. */
     isGradientFinite: z.literal(true).optional(),
   }),
   z.object({
@@ -140,7 +140,7 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     files: z.array(checkpointFileSchema).max(65_536),
     paramDigest: hexDigest,
   }),
-  /** Answer to `abort`: nothing of the generation is under way, and this many steps have been applied; null: the state is lost. */
+  /** Answer to `abort`: nothing of the generation is under way, `step` updates are applied; null: the state is lost. */
   z.object({ kind: z.literal('aborted'), epoch: uint32, generation: uint32, step: count.nullable() }),
   z.object({
     kind: z.literal('heartbeat'),
@@ -148,21 +148,21 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     phase: workerPhaseSchema,
     step: count,
     residentBytes: count.optional(),
-    /** Its source of data does not answer, for so long by now. */
+    /** Its source of data does not answer; `forMs` so far. */
     stall: z.object({ reason: longText, forMs: milliseconds }).optional(),
   }),
-  /** It cannot go on with the generation (0: it could not get ready). */
+  /** The worker cannot continue with the generation (0: it could not become ready). */
   z.object({
     kind: z.literal('failed'),
     epoch: uint32,
     generation: uint32,
     error: errorRecordSchema,
-    /** Ranks at the other end, where links broke. */
+    /** Ranks at the other end of broken links. */
     peers: z.array(count).max(65_536).optional(),
   }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
-/** What a heartbeat says of a source of data that does not answer. */
+/** A heartbeat's report of a source of data that does not answer. */
 export type WorkerStall = NonNullable<MessageOf<'heartbeat', WorkerMessage>['stall']>;
 
 /** The rows of one lane, as mixture/plan encodes them. */
@@ -178,7 +178,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     config: z.unknown(),
     preparedFolder: z.string().max(4096),
     mixtureHash: hexDigest,
-    /** Steps up to this one are in the journal: reports of later ones are wanted (again). */
+    /** Steps up to this one are in the journal; the worker sends reports of later ones again. */
     committedStep: count,
   }),
   z.object({
@@ -191,7 +191,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     state: stateSourceSchema,
     /** Ranks that copy the state from this one. */
     receivers: z.array(count).max(65_536),
-    /** `formed` is to tell the digest of the parameters. */
+    /** `formed` is to have the digest of the parameters. */
     proveState: z.boolean(),
   }),
   z.object({
@@ -203,7 +203,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     /** Target tokens of the whole step, over all lanes: the divisor of the gradient. */
     targetTokens: z.int().positive(),
     lanes: z.array(dealtLaneSchema).max(65_536),
-    /** `report` is to tell the digest of the parameters after this step. */
+    /** `report` is to have the digest of the parameters after this step. */
     proveState: z.boolean(),
   }),
   /** Save the state after `step`, the last one dealt so far; writers are ordered, shard i belongs to writer i mod numWriters. */
@@ -212,7 +212,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     epoch: uint32,
     generation: uint32,
     step: count,
-    /** A state from this step on is that one: those between were skipped. */
+    /** A state from this step on is the same, because the steps between were skipped. */
     stateStep: count,
     folder: z.string().max(4096),
     writer: count,

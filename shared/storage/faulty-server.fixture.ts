@@ -1,4 +1,4 @@
-/** A web server whose answers a test writes: each request goes to the next of its scripted answers, the last one for good. */
+/** A web server with scripted answers: each request gets the next one, and the last one repeats. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -65,5 +65,5 @@ export function answer(status: number, headers: Readonly<Record<string, string>>
   return (_request, response) => response.writeHead(status, headers).end(body);
 }
 
-/** Takes the request and says nothing. */
+/** Receives the request and never answers. */
 export const hang: Answer = () => undefined;

@@ -1,14 +1,14 @@
-/** One HTTP exchange: a request, the judgement of its status, and its body, tried again under a watch that ends silence. */
+/** One HTTP exchange: a request, the check of its status, and its body; retried, with a deadline for silence. */
 import { setMaxListeners } from 'node:events';
 import { TrainerError } from '../errors.ts';
 import { PassingFailure, withRetries, type Retries } from './retries.ts';
 import { notFound } from './storage-errors.ts';
 
-/** Of an error's body no more is read and shown than this, bytes. */
+/** Most bytes of an error's body that are read. */
 const MAX_ERROR_BYTES = 4_096;
 const MAX_SHOWN = 200;
 
-/** Ends an attempt that is silent for too long, or that the caller calls off. */
+/** Aborts an attempt that is silent for too long, or whose caller aborts. */
 export class SilenceWatch {
   readonly signal: AbortSignal;
   readonly #idleMs: number;
@@ -21,16 +21,16 @@ export class SilenceWatch {
     this.#idleMs = idleMs;
     this.#outer = outer;
     this.signal = this.#controller.signal;
-    // By hand: AbortSignal.any keeps what it made for as long as a signal of the whole run lives.
+    // Not AbortSignal.any: its result lives as long as its longest-lived signal, here that of the run.
     if (outer !== undefined) {
-      setMaxListeners(0, outer); // one for each read under way, and their number is bounded elsewhere
+      setMaxListeners(0, outer); // one for each read under way; other code bounds their number
       outer.addEventListener('abort', this.#callOff);
       if (outer.aborted) this.#callOff();
     }
     this.waiting();
   }
 
-  /** The other side is to speak: its time starts. */
+  /** Starts the time within which the other side must send a byte. */
   waiting(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
@@ -39,7 +39,7 @@ export class SilenceWatch {
     }, this.#idleMs);
   }
 
-  /** It spoke; nothing is expected of it. */
+  /** Stops the time: a byte came, or none is expected. */
   stop(): void {
     clearTimeout(this.#timer);
   }
@@ -52,13 +52,13 @@ export class SilenceWatch {
 
   readonly #callOff = (): void => this.#controller.abort();
 
-  /** What an attempt that failed has failed of: silence, where that was it. */
+  /** The failure of an attempt: silence, if this watch aborted it. */
   reasonOf(thrown: unknown): unknown {
     return this.#wasSilent ? new PassingFailure(`silence for ${this.#idleMs} ms`, 0, thrown) : thrown;
   }
 }
 
-/** Runs attempts, each under a watch of its own, until one succeeds. @throws what Retries.failed throws */
+/** Runs attempts, each with its own watch, until one succeeds. @throws the errors of Retries.failed */
 export function exchange<T>(
   retries: Retries,
   signal: AbortSignal | undefined,
@@ -77,7 +77,7 @@ export function exchange<T>(
 }
 
 /**
- * Lets a response pass that is as asked for: 2xx.
+ * Accepts a response with status 2xx.
  * @param place for messages
  * @param accepted other statuses that the caller handles
  * @throws PassingFailure for 408, 425, 429, 5xx; STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_CHANGED, STORAGE_UNAVAILABLE
@@ -100,7 +100,7 @@ export async function checkStatus(response: Response, place: string, accepted: r
   throw new TrainerError('STORAGE_UNAVAILABLE', `${answer}; expected 200 or 206`);
 }
 
-/** Start of an error's body as one line: of XML and JSON what they say, else nothing of a page of HTML. */
+/** The message in an error's body as one line: of XML and JSON the text of the error, of HTML nothing. */
 async function errorText(response: Response): Promise<string> {
   const bytes = await readBounded(response).catch(() => new Uint8Array(0));
   const text = new TextDecoder().decode(bytes);
@@ -125,9 +125,9 @@ async function readBounded(response: Response): Promise<Uint8Array> {
 }
 
 /**
- * All of a body that is small.
+ * The whole of a small body.
  * @param what for messages: `an answer`
- * @throws STORAGE_UNAVAILABLE where it is larger than `maxBytes`
+ * @throws STORAGE_UNAVAILABLE if it is larger than `maxBytes`
  */
 export async function readBody(
   response: Response,
@@ -146,12 +146,12 @@ export async function readBody(
   return Buffer.concat(parts);
 }
 
-/** The chunks of a body; one that is not there is empty. Leaving the loop early closes the connection. */
+/** The chunks of a body; none without a body. Leaving the loop early closes the connection. */
 export function bodyOf(response: Response): AsyncIterable<Uint8Array> {
   return (response.body ?? new Blob([]).stream()) as AsyncIterable<Uint8Array>;
 }
 
-/** Retry-After as ms: seconds or a date; 0 where there is none. */
+/** Retry-After as ms: seconds or a date; 0 without the header. */
 export function retryAfterMs(headers: Headers, nowMs = Date.now()): number {
   const value = headers.get('retry-after');
   if (value === null) return 0;

@@ -1,8 +1,8 @@
 /**
- * Reading an object over HTTP: size, ranges, streams that are resumed where they broke. What web servers, S3 and a hub share.
+ * Reads an object over HTTP: size, ranges, streams that resume after a broken connection. Web servers, S3 and a hub use it.
  *
  * Assumptions: the body is the object's own bytes (no Content-Encoding); a server that ignores Range sends the object from its
- * start. The version is the ETag, else Last-Modified; an object with neither cannot be seen to change.
+ * start. The version is the ETag, else Last-Modified; changes of an object with neither are not detected.
  */
 import { TrainerError } from '../errors.ts';
 import { bodyOf, checkStatus, exchange, SilenceWatch } from './http-exchange.ts';
@@ -13,11 +13,11 @@ import type { ObjectFacts, StreamOptions } from './storage.ts';
 const UNVERSIONED = 'unversioned';
 const ETAG = 'etag:';
 
-/** One object of a server and how it is asked for. */
+/** One object of a server, and how to request it. */
 export interface HttpObject {
   /** For messages, without credentials. */
   readonly place: string;
-  /** A request with the given headers, signed where that is needed; made anew for each attempt. */
+  /** Makes a request with the given headers, signed if needed; called for each attempt. */
   request(method: 'GET' | 'HEAD', headers: Readonly<Record<string, string>>): Promise<Request>;
 }
 
@@ -84,7 +84,7 @@ export async function* streamObject(
         at += part.length;
         if (part.length > 0) {
           retries.succeeded();
-          watch.stop(); // the consumer may take its time
+          watch.stop(); // the consumer may be slow
           yield part;
         }
         if (at === to) return;
@@ -104,9 +104,9 @@ export async function* streamObject(
 
 interface Opened {
   readonly response: Response;
-  /** Bytes of the body before the one that was asked for. */
+  /** Bytes of the body before the requested ones. */
   readonly skip: number;
-  /** Byte of the object behind the last one of the body, where the server says it. */
+  /** Position in the object behind the last byte of the body; undefined if the server does not send it. */
   readonly end: number | undefined;
   readonly version: string;
 }
@@ -167,7 +167,7 @@ async function send(
   return response;
 }
 
-/** Size of the whole object, where the response tells. */
+/** Size of the whole object, if the response has it. */
 function sizeOf({ headers, status }: Response): number | undefined {
   const text =
     status === 206 || status === 416
@@ -176,7 +176,7 @@ function sizeOf({ headers, status }: Response): number | undefined {
   return text === undefined || !/^\d+$/u.test(text) ? undefined : Number(text);
 }
 
-/** `etag:"…"`, `modified:…` or `unversioned`. A weak ETag is taken for a strong one: bodies are not encoded here. */
+/** `etag:"…"`, `modified:…` or `unversioned`. A weak ETag counts as a strong one: bodies are not encoded here. */
 function versionOf(headers: Headers): string {
   const etag = headers.get('etag');
   if (etag !== null) return `etag:${etag.replace(/^W\//u, '')}`;

@@ -63,7 +63,7 @@ describe('http storage', () => {
     assert.deepEqual(await headless.storage.head('a'), { bytes: BYTES.length, version: 'etag:"v1"' });
   });
 
-  test('tries again after 429 (as long as Retry-After says), 500 and 503, with growing, jittered waits', async () => {
+  test('retries after 429 (after the time in Retry-After), 500 and 503, with growing, jittered waits', async () => {
     const { storage, notices } = await open([
       answer(429, { 'retry-after': '3' }, '{"error":"too many"}'),
       answer(500, {}, '<html>oops</html>'),
@@ -82,7 +82,7 @@ describe('http storage', () => {
     assert.match(notices[0]!.what, /^reading http:.*\/folder\/a$/);
   });
 
-  test('goes on where a body was cut, any number of times as long as it moves', async () => {
+  test('resumes a cut body at its end, any number of times if each attempt brings bytes', async () => {
     const cut = serve(BYTES, { cutAfter: 1_000 });
     const { storage, server, notices } = await open([...Array.from({ length: 20 }, () => cut), serve(BYTES)]);
     assert.deepEqual(await readAll(storage.stream('a')), BYTES);
@@ -91,7 +91,7 @@ describe('http storage', () => {
     assert.equal(server.requests[1], 'GET bytes=1000-');
   });
 
-  test('a server that is silent is tried again, before its answer and in the middle of a body', async () => {
+  test('a silent server is retried, before its answer and within a body', async () => {
     const { storage, notices } = await open(
       [
         hang,
@@ -107,7 +107,7 @@ describe('http storage', () => {
     );
   });
 
-  test('a slow consumer is no silence of the server', async () => {
+  test('the time of a slow consumer does not count as silence of the server', async () => {
     const { storage, notices } = await open([serve(BYTES)], { retry: { idleMs: 250 } });
     let bytes = 0;
     for await (const chunk of storage.stream('a')) {
@@ -117,7 +117,7 @@ describe('http storage', () => {
     assert.deepEqual([bytes, notices.length], [BYTES.length, 0]);
   });
 
-  test('gives up at the deadline, at once where Retry-After lies behind it', async () => {
+  test('fails at the deadline, at once if Retry-After is later', async () => {
     const busy = await open([answer(503, {}, 'busy')], { retry: { deadlineMs: 10_000 } });
     await assert.rejects(busy.storage.head('a'), {
       code: 'STORAGE_UNAVAILABLE',
@@ -129,7 +129,7 @@ describe('http storage', () => {
     assert.equal(later.server.requests.length, 1);
   });
 
-  test('a server that is not there is tried until the deadline', async () => {
+  test('an address without a server is retried until the deadline', async () => {
     const { storage, server } = await open([hang], { retry: { deadlineMs: 1_000 } });
     await server.close();
     await assert.rejects(storage.readRange('a', 0, 1), { code: 'STORAGE_UNAVAILABLE', message: /ECONNREFUSED/ });
@@ -152,7 +152,7 @@ describe('http storage', () => {
       await assert.rejects(storage.head('a'), { code });
     });
 
-  test('an object that changes while it is read is STORAGE_CHANGED, also where the server ignores If-Match', async () => {
+  test('an object that changes while it is read is STORAGE_CHANGED, even if the server ignores If-Match', async () => {
     const { storage } = await open([serve(BYTES, { cutAfter: 1_000 }), serve(BYTES, { etag: '"v2"' })]);
     await assert.rejects(readAll(storage.stream('a')), { code: 'STORAGE_CHANGED' });
     const naive: Answer = (_request, response) => response.writeHead(200, { etag: '"v2"' }).end(BYTES);
@@ -185,7 +185,7 @@ describe('http storage', () => {
     await assert.rejects(pending, { code: 'ABORTED' });
   });
 
-  test('leaves secrets of a URL out of its place, and logs in with them', async () => {
+  test('messages show no secrets of a URL, and requests use them', async () => {
     let seen: string | undefined;
     const { server } = await open([
       (request, response) => {
@@ -199,7 +199,7 @@ describe('http storage', () => {
     assert.equal(seen, `Basic ${btoa('me:pass')} /a?signature=secret`);
   });
 
-  test('does not take a login along to another server', async () => {
+  test('a redirect does not send the login to another server', async () => {
     const seen: (string | undefined)[] = [];
     const other = await open([
       (request, response) => {

@@ -4,7 +4,7 @@ import { headObject, readObjectRange, streamObject, type HttpInit, type HttpObje
 import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
 
 export interface HttpStorageInit extends HttpInit {
-  /** Headers of every request, e.g. Authorization; not sent on to another origin by a redirect. */
+  /** Headers of every request, e.g. Authorization; a redirect does not send them to another origin. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -13,7 +13,7 @@ export class HttpStorage implements Storage {
   readonly #url: URL;
   readonly #init: HttpStorageInit;
 
-  /** @throws CONFIG_INVALID where it is not a URL */
+  /** @throws CONFIG_INVALID if it is not a URL */
   constructor(url: string, init: HttpStorageInit = {}) {
     if (!URL.canParse(url)) throw new TrainerError('CONFIG_INVALID', `${url} is not a URL`);
     this.#url = new URL(url);
@@ -56,7 +56,7 @@ export class HttpStorage implements Storage {
   #object(key: string): HttpObject {
     const url = this.#urlOf(key);
     const extra = this.#init.headers ?? {};
-    // A user and password in the URL are for the server, and fetch refuses them there.
+    // fetch refuses a user and password in the URL: send them as a header.
     const login =
       url.username === ''
         ? {}
@@ -79,7 +79,7 @@ export class HttpStorage implements Storage {
   }
 }
 
-/** What may stand in messages: no user, no password, no query (it may be a signature). */
+/** The URL for messages: without user, password and query (it may be a signature). */
 function withoutSecrets(url: URL): string {
   return `${url.protocol}//${url.host}${url.pathname}`;
 }

@@ -28,7 +28,7 @@ describe('local storage', () => {
     await assert.rejects(openStorage(root).head(''), { code: 'STORAGE_NOT_FOUND', message: /is not a file/ });
   });
 
-  test('notices a file that grows while it is streamed', async () => {
+  test('a file that grows while it is streamed is STORAGE_CHANGED', async () => {
     const path = join(root, 'growing');
     writeFileSync(path, 'x'.repeat(600_000));
     const storage = openStorage(path);
@@ -39,7 +39,7 @@ describe('local storage', () => {
     await assert.rejects(reading, { code: 'STORAGE_CHANGED', message: /growing changed/ });
   });
 
-  test('lists through a link to a folder once, and not around a circle', async () => {
+  test('lists through a link to a folder once, and follows no cycle of links', async () => {
     const folder = newFolder();
     mkdirSync(join(folder, 'data'), { recursive: true });
     writeFileSync(join(folder, 'data', 'a'), '');
@@ -51,7 +51,7 @@ describe('local storage', () => {
     assert.deepEqual(keys, ['data/a', 'link/a']);
   });
 
-  test('looks only where a key with the prefix may be', async (t) => {
+  test('reads only folders that may contain a key with the prefix', async (t) => {
     const folder = newFolder();
     mkdirSync(join(folder, 'other'), { recursive: true });
     mkdirSync(join(folder, 'run-1', 'x'), { recursive: true });

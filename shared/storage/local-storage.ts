@@ -110,8 +110,8 @@ export class LocalStorage implements Storage {
   }
 
   /**
-   * Keys that start with `prefix`, in order; a folder that is not there has none. What cannot hold one is neither listed nor followed:
-   * beside the files that are meant there may be anything.
+   * Keys that start with `prefix`, in order; none if the folder does not exist. Folders and links that cannot contain such a key are not
+   * read: the location may have unrelated entries.
    */
   async #keysWith(prefix: string, signal: AbortSignal | undefined): Promise<string[]> {
     const keys: string[] = [];
@@ -139,7 +139,7 @@ export class LocalStorage implements Storage {
 
 const NEITHER = { isFile: () => false, isDirectory: () => false };
 
-/** What a link leads to; one that leads nowhere or back up to a folder that holds it counts for nothing. */
+/** The target of a link. A link to nothing, or to a folder that contains it, is ignored. */
 async function kindOfLink(path: string): Promise<typeof NEITHER> {
   try {
     const target = await realpath(path);

@@ -1,11 +1,11 @@
-/** What a location says about itself: its scheme, and where it is if it is on this machine. Nothing is opened. */
+/** Parses a location: its scheme, and its path if it is on this machine. Opens nothing. */
 import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../errors.ts';
 
-/** `https:`, `s3:`, …: two letters or more, so that a drive letter is a path. */
+/** `https:`, `s3:`, …: at least two letters, so that a drive letter is a path. */
 const SCHEME = /^([a-z][a-z0-9+.-]+):\/\//iu;
 
-/** In small letters; undefined for a path. */
+/** The scheme in lower case; undefined for a path. */
 export function schemeOf(location: string): string | undefined {
   return SCHEME.exec(location)?.[1]?.toLowerCase();
 }

@@ -1,4 +1,4 @@
-/** Location → the storage that serves it. */
+/** Opens the storage of a location. */
 import { resolve } from 'node:path';
 import { TrainerError } from '../errors.ts';
 import type { HttpInit } from './http-objects.ts';
@@ -10,13 +10,13 @@ import { S3Storage } from './s3-storage.ts';
 import type { Storage } from './storage.ts';
 
 export interface StorageOptions extends HttpInit {
-  /** Default: by the AWS_* variables. */
+  /** Default: from the AWS_* variables. */
   readonly s3?: S3Options | undefined;
 }
 
 /**
  * @param location a path, or a file:, http:, https: or s3: URL, of a folder (a prefix) or of one object
- * @throws CONFIG_INVALID for another scheme, or a URL that is none
+ * @throws CONFIG_INVALID for another scheme, or an invalid URL
  */
 export function openStorage(location: string, options: StorageOptions = {}): Storage {
   switch (schemeOf(location)) {

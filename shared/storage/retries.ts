@@ -1,9 +1,9 @@
 /**
  * The one retry policy of all storage: back-off with full jitter, Retry-After, and a deadline.
  *
- * Definition: the deadline runs from the first failure after the last success. So a stream that moves on may break any number of
- * times, and one that does not move is given up. Retried are failures that may pass: 408, 425, 429, 5xx, connections that break or
- * are refused, silence. Not retried: everything that says the same again (401, 403, 404, 412, …).
+ * Definition: the deadline starts at the first failure after the last success. So a stream that makes progress may break any number of
+ * times. Transient failures are retried: 408, 425, 429, 5xx, broken or refused connections, silence. Permanent ones are not: 401, 403,
+ * 404, 412, …
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("full jitter"); RFC 9110, 10.2.3.
  */
 import { throwIfAborted } from '../abort.ts';
@@ -11,11 +11,11 @@ import { systemClock, type Clock } from '../clock.ts';
 import { toTrainerError, TrainerError } from '../errors.ts';
 
 export interface RetryPolicy {
-  /** Without any success for this long it is given up, ms. */
+  /** Time without any success after which the work fails, ms. */
   readonly deadlineMs: number;
-  /** An attempt that brings no byte for this long has failed, ms. */
+  /** Time without a byte after which an attempt fails, ms. */
   readonly idleMs: number;
-  /** Longest first wait, ms; doubled with each failure up to `maxWaitMs`. */
+  /** Longest first wait, ms; doubles with each failure up to `maxWaitMs`. */
   readonly firstWaitMs: number;
   readonly maxWaitMs: number;
 }
@@ -23,7 +23,7 @@ export interface RetryPolicy {
 export const RETRY_POLICY: RetryPolicy = { deadlineMs: 600_000, idleMs: 30_000, firstWaitMs: 250, maxWaitMs: 15_000 };
 
 export interface RetryNotice {
-  /** What was tried, e.g. `reading s3://bucket/key`. */
+  /** The work, e.g. `reading s3://bucket/key`. */
   readonly what: string;
   /** Failures in a row, from 1. */
   readonly attempt: number;
@@ -45,7 +45,7 @@ export interface RetryInit {
   readonly random?: (() => number) | undefined;
 }
 
-/** A failure that may pass. */
+/** A transient failure. */
 export class PassingFailure extends TrainerError {
   readonly retryAfterMs: number;
 
@@ -64,7 +64,7 @@ export class Retries {
   #numFailures = 0;
   #firstFailureMs = 0;
 
-  /** @param what what is tried, for messages: `reading https://…` */
+  /** @param what the work, for messages: `reading https://…` */
   constructor(what: string, init: RetryInit, signal?: AbortSignal) {
     this.policy = { ...RETRY_POLICY, ...init.retry };
     this.#what = what;
@@ -73,14 +73,14 @@ export class Retries {
     this.#signal = signal;
   }
 
-  /** Something went well: the next failure is the first one again. */
+  /** Reports progress: the next failure counts as the first one. */
   succeeded(): void {
     this.#numFailures = 0;
   }
 
   /**
-   * Waits until it is time to try again.
-   * @throws the failure itself where trying again is no use; STORAGE_UNAVAILABLE past the deadline; ABORTED
+   * Waits until the next attempt.
+   * @throws the failure itself if it is permanent; STORAGE_UNAVAILABLE past the deadline; ABORTED
    */
   async failed(thrown: unknown): Promise<void> {
     throwIfAborted(this.#signal, this.#what);
@@ -109,7 +109,7 @@ export class Retries {
   }
 }
 
-/** Runs `attempt` until it succeeds. @throws what Retries.failed throws */
+/** Runs `attempt` until it succeeds. @throws the errors of Retries.failed */
 export async function withRetries<T>(retries: Retries, attempt: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
@@ -120,17 +120,17 @@ export async function withRetries<T>(retries: Retries, attempt: () => Promise<T>
   }
 }
 
-/** Codes of failures of a connection that pass; everything else that a connection reports (certificates, ERR_…) does not. */
+/** Codes of transient failures of a connection; all others (certificates, ERR_…) are permanent. */
 const PASSING_CODE = /^(E[A-Z]+|UND_ERR_.*)$/u;
 
-/** @throws the failure itself where it does not pass by itself */
+/** @throws the failure itself if it is permanent */
 function toPassingFailure(thrown: unknown): PassingFailure {
   if (thrown instanceof PassingFailure) return thrown;
   if (thrown instanceof TrainerError) throw thrown;
   const code = connectionCode(thrown);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   if (code === undefined) {
-    // undici says "terminated" or "other side closed" without a code where a body ends early.
+    // If a body ends early, undici throws "terminated" or "other side closed" without a code.
     if (thrown instanceof TypeError) return new PassingFailure(`the connection broke: ${message}`, 0, thrown);
     throw toTrainerError(thrown);
   }
@@ -140,7 +140,7 @@ function toPassingFailure(thrown: unknown): PassingFailure {
   });
 }
 
-/** The system's or undici's code, of the error or of what caused it. */
+/** The system's or undici's code, of the error or of its cause. */
 function connectionCode(thrown: unknown): string | undefined {
   for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
     if (error instanceof AggregateError && error.errors.length > 0) {

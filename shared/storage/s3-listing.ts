@@ -1,4 +1,4 @@
-/** A page of ListObjectsV2: XML of a known, flat form, so no XML library. Keys are asked for URL-encoded. */
+/** Parses a page of ListObjectsV2 without an XML library: its form is known and flat. The request asks for URL-encoded keys. */
 import { TrainerError } from '../errors.ts';
 import type { ListedObject } from './storage.ts';
 
@@ -10,7 +10,7 @@ export interface ListingPage {
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', quot: '"', apos: "'", amp: '&' };
 
-/** @param place what was listed, for messages @throws STORAGE_UNAVAILABLE where it is not such a page */
+/** @param place the listed place, for messages @throws STORAGE_UNAVAILABLE if it is not such a page */
 export function parseListing(xml: string, place: string): ListingPage {
   const result = /<ListBucketResult[^>]*>([^]*)<\/ListBucketResult>/u.exec(xml)?.[1];
   if (result === undefined)

@@ -1,6 +1,6 @@
-/** Where an S3 server is and who asks, by the variables that all AWS tools know. */
+/** Address and credentials of an S3 server, from the variables that all AWS tools read. */
 export interface S3Options {
-  /** Another server than Amazon's, e.g. `http://127.0.0.1:9000`. */
+  /** Of another server than Amazon's, e.g. `http://127.0.0.1:9000`. */
   readonly endpoint?: string;
   readonly region: string;
   /** Bucket in the path (MinIO, Ceph) rather than in the host name. */
@@ -15,7 +15,7 @@ export interface S3Options {
 
 /**
  * AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
- * AWS_SESSION_TOKEN. Another server than Amazon's has its buckets in the path, unless AWS_S3_VIRTUAL_HOST is `true`.
+ * AWS_SESSION_TOKEN. With another server than Amazon's the bucket is in the path, unless AWS_S3_VIRTUAL_HOST is `true`.
  */
 export function s3OptionsOf(environment: Readonly<Record<string, string | undefined>>): S3Options {
   const of = (name: string) => (environment[name] === '' ? undefined : environment[name]);

@@ -53,7 +53,7 @@ describe('s3 storage', () => {
     assert.deepEqual(asked, [null, 'a+/=', 'b']);
   });
 
-  test('wrong keys and a bucket that is not there are told, at once', async () => {
+  test('wrong keys and a missing bucket fail at once', async () => {
     const wrong: S3Options = { ...server.options, credentials: { accessKeyId: 'WRONG', secretAccessKey: 'wrong' } };
     await assert.rejects(readAll(open({ s3: wrong }).stream('a')), {
       code: 'STORAGE_DENIED',
@@ -66,7 +66,7 @@ describe('s3 storage', () => {
     assert.throws(() => openStorage('s3:///a'), { code: 'CONFIG_INVALID' });
   });
 
-  test('a server that goes down and comes back on the same port in the middle of a stream is survived', async () => {
+  test('a stream survives a server that stops and starts again on the same port', async () => {
     const body = Buffer.from(Array.from({ length: 3_000_000 }, (_, i) => (i * 31) % 251));
     const notices: RetryNotice[] = [];
     let isDown: () => void = () => undefined;
@@ -117,7 +117,7 @@ function encode(text: string): string {
   return encodeURIComponent(text).replace(/[!'()*]/gu, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
-test('signatures of s3 requests are those of the definition, whatever the key holds', async () => {
+test('signatures of s3 requests are those of the definition, for any characters in the key', async () => {
   let numChecked = 0;
   const fake: typeof fetch = async (request) => {
     assert.ok(request instanceof Request);
@@ -141,7 +141,7 @@ test('signatures of s3 requests are those of the definition, whatever the key ho
 });
 
 describe('s3 options', () => {
-  test('come from the variables of all AWS tools', () => {
+  test('are read from the variables of all AWS tools', () => {
     assert.deepEqual(s3OptionsOf({}), { region: 'us-east-1', pathStyle: false });
     assert.deepEqual(
       s3OptionsOf({
@@ -162,7 +162,7 @@ describe('s3 options', () => {
     assert.equal(s3OptionsOf({ AWS_ENDPOINT_URL: 'http://a', AWS_S3_VIRTUAL_HOST: 'true' }).pathStyle, false);
   });
 
-  test('place the bucket in the host name or in the path, and sign or do not', async () => {
+  test('the bucket is in the host name or in the path, and requests are signed or not', async () => {
     const urls: [string, boolean][] = [];
     const fake: typeof fetch = (request) => {
       assert.ok(request instanceof Request);
@@ -184,7 +184,7 @@ describe('s3 options', () => {
   });
 });
 
-test('a listing reads entities and refuses what is none', () => {
+test('a listing decodes entities, and an invalid one is refused', () => {
   const page = parseListing(
     '<?xml?><ListBucketResult xmlns="x"><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b</NextContinuationToken>' +
       '<Contents><Key>a&lt;&#xE9;&#233;</Key><Size>3</Size><ETag>&quot;e&quot;</ETag></Contents></ListBucketResult>',

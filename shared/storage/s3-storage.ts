@@ -1,8 +1,8 @@
 /**
- * Storage in an S3 bucket, or in anything that speaks its protocol (MinIO, R2, GCS's XML API, Ceph).
+ * Storage in an S3 bucket, or on a server with the same protocol (MinIO, R2, GCS's XML API, Ceph).
  *
- * Requests are signed (Signature V4) by aws4fetch, anew for each attempt; without credentials they are anonymous. Objects are put
- * in one request: at most 5 GiB. The version is the ETag.
+ * aws4fetch signs each attempt of a request (Signature V4); without credentials requests are anonymous. One request puts an object: at
+ * most 5 GiB. The version is the ETag.
  */
 import { AwsV4Signer } from 'aws4fetch';
 import { TrainerError } from '../errors.ts';
@@ -13,7 +13,7 @@ import { parseListing } from './s3-listing.ts';
 import type { S3Options } from './s3-options.ts';
 import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
 
-/** A page of a listing is at most 1,000 keys of 1 KiB and their frame, bytes. */
+/** Most bytes of a page of a listing: 1,000 keys of 1 KiB and the XML around them. */
 const MAX_LISTING_BYTES = 8 * 1024 * 1024;
 
 export class S3Storage implements Storage {
@@ -129,7 +129,7 @@ export class S3Storage implements Storage {
   }
 }
 
-/** As the signature wants it: also what encodeURIComponent leaves as it is. */
+/** Encodes for the signature: also the characters that encodeURIComponent leaves as they are. */
 function encodeKeyPart(part: string): string {
   return encodeURIComponent(part).replace(/[!'()*]/gu, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
 }

@@ -1,4 +1,4 @@
-/** What every storage that can be written does alike; run by each of them. */
+/** The contract of every writable storage, as tests that each of them runs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Storage } from './storage.ts';
@@ -13,7 +13,7 @@ export async function readAll(chunks: AsyncIterable<Uint8Array>): Promise<Buffer
 
 /** @param open an empty storage each time it is called */
 export function describeStorage(open: () => Promise<Storage>): void {
-  void test('gives back what was put, whole, as a stream and by ranges, with size and version', async () => {
+  void test('reads what was put, whole, as a stream and by ranges, with size and version', async () => {
     const storage = await open();
     const body = bytesOf('0123456789');
     await storage.put('folder/a b+ü(1).bin', body);
@@ -31,14 +31,14 @@ export function describeStorage(open: () => Promise<Storage>): void {
     assert.equal(String(await readAll(storage.stream(key))), 'other');
   });
 
-  void test('holds an empty object', async () => {
+  void test('stores an empty object', async () => {
     const storage = await open();
     await storage.put('empty', new Uint8Array(0));
     assert.equal((await storage.head('empty')).bytes, 0);
     assert.equal((await readAll(storage.stream('empty'))).length, 0);
   });
 
-  void test('says what is not there, what ends too early and what has changed', async () => {
+  void test('a missing, a truncated and a changed object are errors with their codes', async () => {
     const storage = await open();
     await assert.rejects(storage.head('none'), { code: 'STORAGE_NOT_FOUND', message: /none/ });
     await assert.rejects(storage.readRange('none', 0, 1), { code: 'STORAGE_NOT_FOUND', message: /none/ });
@@ -53,7 +53,7 @@ export function describeStorage(open: () => Promise<Storage>): void {
     await assert.rejects(readAll(storage.stream('a', { version })), { code: 'STORAGE_CHANGED' });
   });
 
-  void test('lists what starts with a prefix, in order, and forgets what is deleted', async () => {
+  void test('lists the keys with a prefix, in order, without deleted ones', async () => {
     const storage = await open();
     const keys = ['a/1', 'a/2', 'a/b/3', 'ab', 'b', 'ö & <x>', 'a0'];
     for (const key of keys) await storage.put(key, bytesOf(key));
@@ -74,7 +74,7 @@ export function describeStorage(open: () => Promise<Storage>): void {
     assert.deepEqual(await list('a/'), ['a/2', 'a/b/3']);
   });
 
-  void test('ends with ABORTED where it is called off', async () => {
+  void test('an aborted signal ends every method with ABORTED', async () => {
     const storage = await open();
     await storage.put('a', bytesOf('0123'));
     const signal = AbortSignal.abort();

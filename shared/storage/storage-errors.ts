@@ -1,4 +1,4 @@
-/** The words of the failures that every kind of storage has. */
+/** Messages of the failures that every kind of storage has. */
 import { TrainerError } from '../errors.ts';
 
 export function notFound(place: string, why = ''): TrainerError {

@@ -16,7 +16,7 @@ describe('thread', () => {
     assert.equal(shared[0], 5);
   });
 
-  test('a thread that throws reports a TrainerError and is gone', async () => {
+  test('a thread that throws reports a TrainerError and ends', async () => {
     let thread!: Thread<EchoIn, EchoOut>;
     const error = await new Promise<TrainerError>((onFailed) => {
       thread = new Thread<EchoIn, EchoOut>({

@@ -1,4 +1,4 @@
-/** Messages that wait to be sent, of connections without a kernel: within the bounds of the connection, each settled once. */
+/** The send queue of a connection without a kernel, within the bounds of the connection. */
 import { abortedError } from '../abort.ts';
 import { TrainerError } from '../errors.ts';
 import type { ConnectionLimits, SendOptions } from './transport.ts';
@@ -6,14 +6,14 @@ import type { ConnectionLimits, SendOptions } from './transport.ts';
 export interface WaitingMessage {
   readonly parts: readonly Uint8Array[];
   readonly numBytes: number;
-  /** Resolves or rejects what `push` returned. */
-  readonly settle: (error: TrainerError | null) => void;
+  /** Ends the wait of `push`: null for a message that was sent. Called once. */
+  readonly finish: (error: TrainerError | null) => void;
 }
 
 export interface BacklogInit {
   readonly peer: string;
   readonly limits: ConnectionLimits;
-  /** One more waits. */
+  /** Called when a message was queued. */
   readonly onQueued: () => void;
 }
 
@@ -30,12 +30,12 @@ export class Backlog {
     return this.#messages.length;
   }
 
-  /** The oldest one; it stays. */
+  /** The oldest message; it stays in the queue. */
   get first(): WaitingMessage | undefined {
     return this.#messages[0];
   }
 
-  /** @returns resolves when the message is settled @throws SEND_OVERFLOW, ABORTED, what the backlog is ended with */
+  /** @returns resolves when the message was sent @throws SEND_OVERFLOW, ABORTED, the error of `end` */
   push(parts: readonly Uint8Array[], signal: SendOptions['signal']): Promise<void> {
     const { peer, limits, onQueued } = this.#init;
     const { maxQueuedBytes, maxQueuedMessages } = limits;
@@ -50,27 +50,27 @@ export class Backlog {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => reject(abortedError('sending', signal));
       signal?.addEventListener('abort', onAbort, { once: true });
-      const settle = (error: TrainerError | null): void => {
+      const finish = (error: TrainerError | null): void => {
         signal?.removeEventListener('abort', onAbort);
         if (error === null) resolve();
         else reject(error);
       };
       this.#numBytes += numBytes;
-      this.#messages.push({ parts, numBytes, settle });
+      this.#messages.push({ parts, numBytes, finish });
       onQueued();
     });
   }
 
-  /** Takes the oldest one. */
+  /** Removes the oldest message. */
   shift(): WaitingMessage | undefined {
     const message = this.#messages.shift();
     this.#numBytes -= message?.numBytes ?? 0;
     return message;
   }
 
-  /** Nothing waits any more. @param error of those that did; without it none of them settles */
+  /** Empties the queue. @param error rejects the waiting sends; without it they stay pending */
   end(error?: TrainerError): void {
-    if (error !== undefined) for (const { settle } of this.#messages) settle(error);
+    if (error !== undefined) for (const { finish } of this.#messages) finish(error);
     this.#messages = [];
     this.#numBytes = 0;
   }

@@ -11,7 +11,7 @@ export function formatBearer(token: string): string {
 export function createBearerCheck(token: string): (header: string | undefined) => boolean {
   const expected = digest(token);
   return (header) => {
-    // Hash in any case: the time tells nothing about why a header is wrong.
+    // Hash in any case, so that the time does not depend on what is wrong with the header.
     const found = digest(header?.startsWith(PREFIX) === true ? header.slice(PREFIX.length) : '');
     return timingSafeEqual(found, expected) && token !== '' && header !== undefined;
   };

@@ -1,6 +1,6 @@
 /**
  * Error codes as WebSocket close codes (RFC 6455, 4000-4999 are an application's own), and back.
- * A number is never given to another code: old and new processes meet.
+ * A number is never used again for another code, because processes of different versions may connect.
  */
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import type { CloseInfo } from './transport.ts';
@@ -38,12 +38,12 @@ export function toCloseCode(code: ErrorCode | 'NORMAL'): number {
   return code === 'NORMAL' ? NORMAL_CLOSE : (CLOSE_CODES[code] ?? OTHER);
 }
 
-/** A close frame holds 123 bytes of reason: printable ASCII, cut. */
+/** The reason in printable ASCII, cut to the length that fits into a close frame (123 B). */
 export function toCloseReason(reason: string): string {
   return reason.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_REASON_BYTES);
 }
 
-/** What a close frame (or its absence) means to the one who gets it. @param peer for the message */
+/** Interprets a received close frame, or its absence. @param peer for the message */
 export function toCloseInfo(code: number, reason: string, peer: string): CloseInfo {
   if (code === NORMAL_CLOSE) return { code, reason };
   const name = Object.entries(CLOSE_CODES).find(([, number]) => number === code)?.[0] as ErrorCode | undefined;

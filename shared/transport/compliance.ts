@@ -1,6 +1,6 @@
 /**
- * The contract of Transport as one test suite; every implementation's test file runs it.
- * `makeTransport` gives a fresh transport; all ports are chosen by it.
+ * The contract of Transport as one test suite, which the test file of every implementation runs.
+ * `makeTransport` returns a new transport, which chooses all ports.
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -63,7 +63,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
     });
 
   describe(`${name}: messages`, () => {
-    test('arrive in order, whole, and put together from their parts, in both directions', async () => {
+    test('arrive in order and whole, as the concatenation of their parts, in both directions', async () => {
       const { near, far, close } = await openPair();
       for (const [from, to] of [
         [near, far],
@@ -106,7 +106,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await close();
     });
 
-    test('sent before a handler is set, they wait for it', async () => {
+    test('messages sent before a handler is set wait for it', async () => {
       const { near, far, close } = await openPair();
       const sends = [near.send([Buffer.from('a')]), near.send([Buffer.from('b')])];
       await near.ping(2000).catch(() => undefined);
@@ -116,7 +116,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await close();
     });
 
-    test('a message over the receiver’s limit closes the connection with MESSAGE_TOO_LARGE; the listener goes on', async () => {
+    test('a message over the receiver’s limit closes the connection with MESSAGE_TOO_LARGE; the listener still accepts others', async () => {
       const { transport, listener, near, far } = await openPair({ limits: { maxMessageBytes: 1000 } });
       const received: number[] = [];
       far.onMessage((data) => received.push(data.length));
@@ -179,7 +179,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
   });
 
   describe(`${name}: the end`, () => {
-    test('a close from either side tells the other code and reason', async () => {
+    test('a close from either side sends code and reason to the other', async () => {
       for (const side of ['near', 'far'] as const) {
         const pair = await openPair();
         const [closing, other] = side === 'near' ? [pair.near, pair.far] : [pair.far, pair.near];
@@ -215,7 +215,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await listener.close();
     });
 
-    test('closing the listener closes its connections; closing it again is fine', async () => {
+    test('closing the listener closes its connections; a second close does nothing', async () => {
       const { transport, listener, near } = await openPair();
       await listener.close();
       await near.closed;
@@ -262,15 +262,15 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
     });
   });
 
-  describe(`${name}: the door`, () => {
-    test('the path is handed over', async () => {
+  describe(`${name}: admission`, () => {
+    test('both sides have the path', async () => {
       const { near, far, close } = await openPair();
       assert.equal(near.path, '/some/path?x=1');
       assert.equal(far.path, '/some/path?x=1');
       await close();
     });
 
-    test('a wrong token is AUTH_FAILED, reported, and never reaches onConnection', async () => {
+    test('a wrong token is AUTH_FAILED and reported, and onConnection is not called', async () => {
       const transport = makeTransport();
       const { listener, accepted, refusals } = await listen(transport);
       for (const token of ['', 'wrong', `${TOKEN}x`])
@@ -290,7 +290,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await listener.close();
     });
 
-    test('a path that is not admitted is CONNECT_FAILED with the sentence, and may be tried again', async () => {
+    test('a path that is not admitted is CONNECT_FAILED with the reason, and retryable', async () => {
       const transport = makeTransport();
       let isOpen = false;
       const { listener, refusals } = await listen(transport, { admit: () => (isOpen ? null : 'not yet open') });
@@ -309,7 +309,7 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
       await Promise.all([near.closed, listener.close()]);
     });
 
-    test('nobody there is CONNECT_FAILED, a wrong address CONFIG_INVALID, an abort ABORTED', async () => {
+    test('an address where nobody listens is CONNECT_FAILED, a wrong address CONFIG_INVALID, an abort ABORTED', async () => {
       const transport = makeTransport();
       const { listener } = await listen(transport);
       await assert.rejects(dial(transport, listener, { signal: AbortSignal.abort() }), { code: 'ABORTED' });

@@ -19,7 +19,7 @@ else {
   testTransport('websocket over local sockets', () => localTransport);
 
   describe('local sockets', () => {
-    test('every listener has its own, beside its port, and none unless it is asked for', async () => {
+    test('a listener has its own local socket beside its port, only if requested', async () => {
       const init = { host: '127.0.0.1', port: 0, token: 't', onConnection: () => undefined };
       const [one, two, none] = await Promise.all([
         webSocketTransport.listen({ ...init, localSocket: true }),

@@ -1,4 +1,4 @@
-/** A Transport inside one process, for tests and simulation: the same rules and codes, no sockets. Messages are copied. */
+/** A Transport inside one process, for tests: the same rules and codes, without sockets. Messages are copied. */
 import { abortedError, throwIfAborted } from '../abort.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
@@ -18,7 +18,7 @@ import {
   type Transport,
 } from './transport.ts';
 
-/** Each instance is a network of its own. */
+/** Each instance is a separate network. */
 export class MemoryTransport implements Transport {
   readonly #ports = new Map<string, { init: ListenInit; connections: Set<MemoryConnection> }>();
   #nextPort = 1;
@@ -77,7 +77,7 @@ class MemoryConnection implements Connection {
   readonly closed: Promise<CloseInfo>;
   readonly #limits: ConnectionLimits;
   #other!: MemoryConnection;
-  /** Sent by this side, not yet taken by the other. */
+  /** Sent by this side, not yet received by the other. */
   readonly #queue: Backlog;
   readonly #pings: Pings;
   #isPumping = false;
@@ -143,7 +143,7 @@ class MemoryConnection implements Connection {
     this.#end(info);
   }
 
-  /** Hands queued messages to the other side's handler, one a turn of the event loop. */
+  /** Passes queued messages to the other side's handler, one per turn of the event loop. */
   async #pump(): Promise<void> {
     if (this.#isPumping) return;
     this.#isPumping = true;
@@ -153,12 +153,12 @@ class MemoryConnection implements Connection {
       if (message === undefined) break;
       const limit = this.#other.#limits.maxMessageBytes;
       if (message.numBytes > limit) {
-        message.settle(null);
+        message.finish(null);
         this.#other.close('MESSAGE_TOO_LARGE', `expected at most ${limit} B, got ${message.numBytes} B`);
         break;
       }
       const data = new Uint8Array(Buffer.concat(message.parts));
-      message.settle(null);
+      message.finish(null);
       this.#other.#handler(data);
     }
     this.#isPumping = false;

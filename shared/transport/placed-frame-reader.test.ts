@@ -51,7 +51,7 @@ const items = fc.array(
 );
 
 describe('PlacedFrameReader', () => {
-  test('places every message and hands on every control frame, however the stream is cut and wherever it lands', () => {
+  test('stores every payload and passes on every control frame, for any cut of the stream and any buffer', () => {
     fc.assert(
       fc.property(
         items,
@@ -90,7 +90,7 @@ describe('PlacedFrameReader', () => {
     );
   });
 
-  test('a large payload is read into its place, not through the scratch buffer', () => {
+  test('a large payload is read straight into its memory, not through the scratch buffer', () => {
     const { reader } = makeReader();
     const stream = message(Buffer.alloc(100_000, 5));
     const headBytes = 2 + HEADER_BYTES + 10;
@@ -110,7 +110,7 @@ describe('PlacedFrameReader', () => {
     assert.deepEqual(controls, [Buffer.from('8a04706f6e67', 'hex')]);
   });
 
-  test('after discardMessages nothing is placed, control frames still pass', () => {
+  test('after discardMessages no payload is stored, and control frames still pass', () => {
     const { reader, received, controls } = makeReader();
     reader.feed(message(Buffer.alloc(70_000)).subarray(0, 30_000));
     reader.discardMessages();

@@ -1,21 +1,21 @@
 /**
- * Reads the WebSocket frames a server sends (RFC 6455 section 5.2) when each message is one small fragment with a header of
- * fixed length and one large fragment, the payload: the payload's bytes are to be read by the kernel straight into the place
- * that the header names. Control frames (close, ping, pong) are cut out and handed on.
+ * Reads the WebSocket frames of a server (RFC 6455 section 5.2) whose messages have two fragments: a header of fixed length and the
+ * payload. The kernel reads the payload straight into the memory that the header names. Control frames (close, ping, pong) are passed to
+ * `onControl`.
  *
- * Use: read from the socket into `next()`, then call `consume(n)`; a view may be filled partly. Bytes that came into another
- * buffer go to `feed`. The reader asks for few bytes where a header is expected, so that payload bytes are not read too early;
- * the up to 8 that are (payloads below 64 KiB have shorter frame headers) are copied.
+ * Use: read from the socket into `next()`, then call `consume(n)`; a view may be filled partly. Pass bytes that came in another buffer to
+ * `feed`. Before a header, `next()` is short, so that few payload bytes land in the scratch buffer: at most 8, which are copied. (Payloads
+ * below 64 KiB have shorter frame headers.)
  *
  * Pure: no sockets.
  */
 import { TrainerError } from '../errors.ts';
 
-/** Where the messages go. Errors thrown by it pass through `consume` and `feed`. */
+/** Receives the messages. Its errors pass through `consume` and `feed`. */
 export interface PlacedMessages {
   /** Length of the first fragment. */
   readonly headerBytes: number;
-  /** The first fragment is complete; returns the view the second one belongs to, of exactly its length. The header is reused. */
+  /** The first fragment is complete. Returns the memory of the second one, of exactly its length. The header buffer is reused. */
   place(header: Uint8Array): Uint8Array;
   /** The second fragment is complete. */
   received(): void;
@@ -33,7 +33,7 @@ export class PlacedFrameReader {
   readonly #messages: PlacedMessages;
   readonly #onControl: (frame: Buffer) => void;
   readonly #scratch: Buffer;
-  /** Frame head and, for control frames, what follows it. */
+  /** Frame head; of a control frame, its payload too. */
   readonly #frame = Buffer.alloc(LONGEST_HEAD_BYTES + MAX_CONTROL_BYTES);
   readonly #header: Buffer;
   #state: State = 'head';
@@ -45,7 +45,7 @@ export class PlacedFrameReader {
   #payloadLength = 0;
   #payloadDone = 0;
   #discard: Buffer | null = null;
-  /** The view last given out by `next`. */
+  /** The view that `next` returned last. */
   #given: Uint8Array;
 
   constructor(messages: PlacedMessages, onControl: (frame: Buffer) => void) {
@@ -56,19 +56,19 @@ export class PlacedFrameReader {
     this.#given = this.#scratch;
   }
 
-  /** From now on messages are skipped: nothing is placed. Control frames still pass. */
+  /** Skips all messages from now on. Control frames still pass. */
   discardMessages(): void {
     this.#discard ??= Buffer.alloc(DISCARD_BYTES);
   }
 
-  /** Where the next bytes of the stream are to be written. */
+  /** The memory for the next bytes of the stream. */
   next(): Uint8Array {
     if (this.#state === 'payload') {
       const rest = this.#payloadLength - this.#payloadDone;
       if (this.#discard !== null) this.#given = this.#discard.subarray(0, Math.min(rest, DISCARD_BYTES));
       else this.#given = this.#target.subarray(this.#payloadDone, this.#payloadLength);
     } else {
-      // Up to where the payload would begin at the latest.
+      // At most up to the latest possible start of the payload.
       const known = this.#isInMessage
         ? 2 + this.#header.length + this.#frameLength
         : this.#frameLength + this.#headerLength;
@@ -77,7 +77,7 @@ export class PlacedFrameReader {
     return this.#given;
   }
 
-  /** The first `numBytes` of the view that `next` gave have been written. @throws FRAME_INVALID */
+  /** The first `numBytes` of the view that `next` returned have been written. @throws FRAME_INVALID */
   consume(numBytes: number): void {
     if (this.#state !== 'payload' || this.#given.buffer === this.#scratch.buffer) {
       this.feed(this.#given.subarray(0, numBytes));
@@ -87,7 +87,7 @@ export class PlacedFrameReader {
     if (this.#payloadDone === this.#payloadLength) this.#endPayload();
   }
 
-  /** Takes bytes of the stream that came in any buffer. @throws FRAME_INVALID */
+  /** Reads bytes of the stream from any buffer. @throws FRAME_INVALID */
   feed(bytes: Uint8Array): void {
     let at = 0;
     while (at < bytes.length) {

@@ -1,20 +1,19 @@
 /**
- * How messages get from one process to another, whatever carries them: WebSockets in the product, memory in tests and
- * simulation. compliance.ts is the contract; every implementation passes it.
+ * Messages between processes: over WebSockets in the product, in memory in tests, over a simulated network in the simulation.
+ * compliance.ts is the contract; every implementation passes it.
  *
- * Guarantees: messages arrive once, whole and in order, or the connection closes; nothing is buffered without a bound; a
- * peer without the token never gets a byte of a message through. No promise of this interface rejects unless it is awaited by
- * the one who called.
+ * Guarantees: messages arrive once, whole and in order, or the connection closes. Every buffer is bounded. No byte of a message from a
+ * peer without the token is read. Only promises that were returned to the caller reject.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../clock.ts';
 import type { ErrorCode, TrainerError } from '../errors.ts';
 
 export interface CloseInfo {
-  /** WebSocket close code: 1000, or 4000 + … (close-codes.ts), or 1006 where no close frame came. */
+  /** WebSocket close code: 1000, 4000 + … (close-codes.ts), or 1006 if no close frame came. */
   readonly code: number;
   readonly reason: string;
-  /** Why, as an error; undefined after a normal close. */
+  /** The reason as an error; undefined after a normal close. */
   readonly error?: TrainerError;
 }
 
@@ -35,24 +34,24 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
 };
 
 export interface SendOptions {
-  /** Stops waiting; a message that has been queued is sent all the same. */
+  /** Ends the wait; a queued message is still sent. */
   readonly signal?: AbortSignal;
 }
 
 export interface Connection {
-  /** The other end's address, for messages to people. */
+  /** Address of the other end, for messages to people. */
   readonly peer: string;
-  /** Path and query that the dialling side asked for. */
+  /** Path and query that the dialling side requested. */
   readonly path: string;
   readonly isOpen: boolean;
-  /** Resolves when the connection is over, for whatever reason; never rejects. */
+  /** Resolves when the connection is over, for any reason; never rejects. */
   readonly closed: Promise<CloseInfo>;
   /**
-   * Sends one message, the parts put together; they must not change until the promise settles.
+   * Sends one message, the concatenated parts; they must not change until the promise settles.
    * Resolves when the message has been handed to the kernel. @throws SEND_OVERFLOW, CONNECTION_LOST, ABORTED
    */
   send(parts: readonly Uint8Array[], options?: SendOptions): Promise<void>;
-  /** Messages wait (and the peer with them) until a handler is set; it is set once. The data is the handler's own. */
+  /** Sets the handler, once. Until then messages wait and the peer is held back. The handler owns the data. */
   onMessage(handler: (data: Uint8Array) => void): void;
   /**
    * Round trip, ms.
@@ -60,17 +59,17 @@ export interface Connection {
    * deadlines are over
    */
   ping(timeoutMs: number, signal?: AbortSignal): Promise<number>;
-  /** Tells the peer why and ends the connection, by force after CLOSE_TIMEOUT_MS. Idempotent. */
+  /** Sends the peer code and reason and ends the connection, by force after CLOSE_TIMEOUT_MS. Idempotent. */
   close(code: ErrorCode | 'NORMAL', reason: string): void;
 }
 
 /** Most pings of one connection without an answer. */
 export const MAX_PINGS = 16;
 
-/** How long a peer has to answer a close frame. */
+/** Time for a peer to answer a close frame. */
 export const CLOSE_TIMEOUT_MS = 1000;
 
-/** A connection or request that was turned away. */
+/** A refused connection or request. */
 export interface Refusal {
   readonly remote: string;
   readonly code: ErrorCode;
@@ -82,10 +81,10 @@ export interface ListenInit {
   /** 0 = any free port. */
   readonly port: number;
   readonly token: string;
-  /** Called for each admitted connection; sets `onMessage` when it likes. */
+  /** Called for each admitted connection; may set `onMessage` later. */
   readonly onConnection: (connection: Connection) => void;
   readonly onRefused?: (refusal: Refusal) => void;
-  /** Decides by path, after the token; a returned sentence refuses the connection. */
+  /** Called with the path after the token was verified; a returned sentence refuses the connection. */
   readonly admit?: (path: string) => string | null;
   /** Plain HTTP requests that carry the token. Only WebSocket listeners have them. */
   readonly onRequest?: (request: IncomingMessage, response: ServerResponse) => void;
@@ -96,7 +95,7 @@ export interface ListenInit {
   readonly handshakeTimeoutMs?: number;
   /** Most sockets that have not shown the token yet (default 64); with one more, the oldest is dropped. */
   readonly maxUnauthenticated?: number;
-  /** Listen for processes of this host on a local socket as well, where there is such a thing; the token is asked for alike. */
+  /** Also listen on a local socket for processes of this host, if the system has local sockets. They need the token too. */
   readonly localSocket?: boolean;
 }
 
@@ -104,7 +103,7 @@ export interface Listener {
   readonly port: number;
   /** To dial it from the same host; append a path. */
   readonly url: string;
-  /** To dial it through its local socket; append a path. Null where it has none. */
+  /** To dial it through its local socket; append a path. Null if it has none. */
   readonly localUrl: string | null;
   /** Ends listening and all its connections. Idempotent. */
   close(): Promise<void>;
@@ -123,6 +122,6 @@ export interface DialInit {
 export interface Transport {
   /** @throws PORT_IN_USE */
   listen(init: ListenInit): Promise<Listener>;
-  /** @throws CONNECT_FAILED (nobody there, refused, deadline), AUTH_FAILED, ABORTED, CONFIG_INVALID for a wrong address */
+  /** @throws CONNECT_FAILED (nobody listens, refused, deadline), AUTH_FAILED, ABORTED, CONFIG_INVALID for a wrong address */
   dial(url: string, init: DialInit): Promise<Connection>;
 }

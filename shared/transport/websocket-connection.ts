@@ -1,4 +1,4 @@
-/** A Connection over an open `ws` WebSocket. The only buffers are ws's receive buffer (bounded by maxPayload) and the socket's send queue (bounded here). */
+/** A Connection over an open `ws` WebSocket. Its buffers: ws's receive buffer, bounded by maxPayload, and the send queue, bounded here. */
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { abortedError } from '../abort.ts';
@@ -40,7 +40,7 @@ export class WebSocketConnection implements Connection {
   #queuedBytes = 0;
   #queuedMessages = 0;
   #isClosing = false;
-  /** What went wrong on this side; tells more than the close code. */
+  /** The failure on this side; more precise than the close code. */
   #error: TrainerError | null = null;
 
   constructor({ webSocket, socket, peer, path, limits, clock }: WebSocketConnectionInit) {
@@ -87,7 +87,7 @@ export class WebSocketConnection implements Connection {
       );
     this.#queuedBytes += numBytes;
     this.#queuedMessages++;
-    // No function gets a name here: this runs once a frame, and a named one costs more than all else in it.
+    // Anonymous functions only: this runs once a frame, and naming a function costs more than the rest of it.
     return new Promise((resolve, reject) => {
       const abort = signal === undefined ? null : { onAbort: () => reject(abortedError('sending', signal)) };
       if (abort !== null) signal?.addEventListener('abort', abort.onAbort, { once: true });
@@ -125,7 +125,7 @@ export class WebSocketConnection implements Connection {
     }
     if (this.#handler !== null) this.#handler(data);
     else {
-      // At most what was in one read of the socket comes after this.
+      // After this only messages of the same read of the socket can come.
       this.#early.push(data);
       this.#webSocket.pause();
     }

@@ -1,4 +1,4 @@
-/** The dialling side of a WebSocket: one deadline over name look-up, TCP and upgrade; every way to fail is a code. */
+/** The dialling side of a WebSocket: one deadline for name look-up, TCP and upgrade; every failure has a code. */
 import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import { abortedError } from '../abort.ts';
@@ -11,8 +11,8 @@ import { WebSocketConnection } from './websocket-connection.ts';
 import { REFUSAL_HEADER } from './websocket-listener.ts';
 
 /**
- * @param onread given to the TCP socket: the received bytes go there instead of to ws
- * @param onSocket gets the TCP socket as soon as there is one
+ * @param onread option of the TCP socket: received bytes go there instead of to ws
+ * @param onSocket called with the TCP socket as soon as it exists
  * @throws CONNECT_FAILED, AUTH_FAILED, ABORTED, CONFIG_INVALID
  */
 export function dialWebSocket(
@@ -83,9 +83,9 @@ export function dialWebSocket(
 }
 
 interface Address {
-  /** Where the socket goes. */
+  /** Of the TCP or local socket. */
   readonly target: { readonly path: string } | { readonly host: string; readonly port: number };
-  /** What the HTTP request asks for. */
+  /** Of the HTTP request. */
   readonly requestUrl: string;
   readonly path: string;
   readonly peer: string;

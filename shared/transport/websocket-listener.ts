@@ -1,8 +1,8 @@
 /**
- * A listening WebSocket (and plain HTTP) port that strangers may reach.
+ * A listening port for WebSocket and plain HTTP that strangers may reach.
  *
- * Order for every new socket: bound on sockets without token → deadline → token in the HTTP header → admission by path → upgrade.
- * Nothing of a message is read before. Whatever fails there ends that socket, is told to `onRefused`, and touches no other.
+ * Checks of a new socket, in order: bound on sockets without token, deadline, token in the HTTP header, admission by path, upgrade.
+ * Nothing of a message is read before. A failed check ends that socket only and is reported to `onRefused`.
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -17,17 +17,17 @@ import { DEFAULT_CONNECTION_LIMITS, type ListenInit, type Listener } from './tra
 import { WebSocketConnection } from './websocket-connection.ts';
 
 const MAX_HEADER_BYTES = 8192;
-/** Why a dialling side was refused, for its error message. */
+/** Carries the reason of a refusal to the dialling side. */
 export const REFUSAL_HEADER = 'exmix-refusal';
 
 /** @throws PORT_IN_USE */
 export async function listenWebSocket(init: ListenInit): Promise<Listener> {
   const handshakeTimeoutMs = init.handshakeTimeoutMs ?? 5000;
-  const door = new Door(init, handshakeTimeoutMs);
-  const server = createDoorServer(door, handshakeTimeoutMs);
+  const admission = new Admission(init, handshakeTimeoutMs);
+  const server = createAdmissionServer(admission, handshakeTimeoutMs);
   await listen(server, { host: init.host, port: init.port }, `${init.host}:${init.port}`);
   const servers = [server];
-  const localServer = createDoorServer(door, handshakeTimeoutMs);
+  const localServer = createAdmissionServer(admission, handshakeTimeoutMs);
   const localUrl = init.localSocket === true ? await listenLocally(localServer) : null;
   if (localUrl !== null) servers.push(localServer);
   const { port } = server.address() as AddressInfo;
@@ -36,28 +36,28 @@ export async function listenWebSocket(init: ListenInit): Promise<Listener> {
     port,
     url: `ws://${init.host.includes(':') ? `[${init.host}]` : init.host}:${port}`,
     localUrl,
-    close: () => (closing ??= close(servers, door)),
+    close: () => (closing ??= close(servers, admission)),
   };
 }
 
-/** A server whose sockets all come to the door. */
-function createDoorServer(door: Door, handshakeTimeoutMs: number): Server {
+/** A server that passes all its sockets to `admission`. */
+function createAdmissionServer(admission: Admission, handshakeTimeoutMs: number): Server {
   const server = createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: handshakeTimeoutMs,
     requestTimeout: handshakeTimeoutMs,
     keepAlive: false,
   });
-  server.on('connection', (socket) => door.knock(socket));
-  server.on('request', (request, response) => door.request(request, response));
-  server.on('upgrade', (request, socket, head) => door.upgrade(request, socket, head));
+  server.on('connection', (socket) => admission.accept(socket));
+  server.on('request', (request, response) => admission.request(request, response));
+  server.on('upgrade', (request, socket, head) => admission.upgrade(request, socket, head));
   server.on('clientError', (error, socket) =>
-    door.refuse(socket, 'MESSAGE_INVALID', `no HTTP request: ${error.message}`),
+    admission.refuse(socket, 'MESSAGE_INVALID', `no HTTP request: ${error.message}`),
   );
   return server;
 }
 
-/** @returns the address, or null on a system that has or allows no local sockets: the port is there all the same */
+/** @returns the address, or null if the system has or allows no local sockets; the port works without */
 async function listenLocally(server: Server): Promise<string | null> {
   if (readLocality() === null) return null;
   const name = `exmix-${randomBytes(16).toString('hex')}`;
@@ -83,17 +83,17 @@ async function listen(server: Server, address: ListenOptions, name: string): Pro
     server.listen(address, resolve);
   });
   server.removeAllListeners('error');
-  server.on('error', () => undefined); // accept(2) failures concern one socket
+  server.on('error', () => undefined); // a failure of accept(2) concerns one socket
 }
 
-async function close(servers: readonly Server[], door: Door): Promise<void> {
+async function close(servers: readonly Server[], admission: Admission): Promise<void> {
   const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
-  await door.close();
+  await admission.close();
   for (const server of servers) server.closeAllConnections();
   await Promise.all(closed);
 }
 
-class Door {
+class Admission {
   readonly #init: ListenInit;
   readonly #handshakeTimeoutMs: number;
   readonly #isAuthorized: (header: string | undefined) => boolean;
@@ -116,14 +116,14 @@ class Door {
     });
   }
 
-  knock(socket: Socket): void {
+  accept(socket: Socket): void {
     socket.on('error', () => undefined);
     const limit = this.#init.maxUnauthenticated ?? 64;
     if (this.#isClosed) {
       socket.destroy();
       return;
     }
-    // The oldest goes: who has the token shows it at once, so a crowd of silent strangers cannot keep it out.
+    // Drop the oldest: a peer with the token sends it at once, so silent strangers cannot keep it out.
     const [oldest] = this.#waiting.size >= limit ? this.#waiting.keys() : [];
     if (oldest !== undefined) this.refuse(oldest, 'AUTH_FAILED', `more than ${limit} sockets without token`);
     socket.setNoDelay(true);
@@ -172,7 +172,7 @@ class Door {
     });
   }
 
-  /** Ends a socket; with a status, the answer is sent first. */
+  /** Ends a socket; with a status, sends the HTTP answer first. */
   refuse(socket: Duplex, code: ErrorCode, reason: string, status?: number): void {
     this.#endWaiting(socket);
     this.#report(socket, code, reason);

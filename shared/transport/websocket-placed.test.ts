@@ -64,7 +64,7 @@ async function openPlaced(): Promise<{ near: Connection; far: Connection; listen
 }
 
 describe('placed receiving', () => {
-  test('payloads of every size land in their place, in order, with pings from both sides in between', async () => {
+  test('payloads of every size arrive in their memory, in order, with pings from both sides in between', async () => {
     const { near, far, listener, arrivals } = await openPlaced();
     const sizes = [64, 1, 125, 126, 65535, 65536, 1 << 20, 7];
     let at = 0;
@@ -98,7 +98,7 @@ describe('placed receiving', () => {
     await listener.close();
   });
 
-  test('a close from the sender behind frames tells code and reason after them', async () => {
+  test('a close from the sender after frames arrives after them, with code and reason', async () => {
     const { near, far, listener, arrivals } = await openPlaced();
     const sends = Array.from({ length: 5 }, (_, i) => far.send([header(i << 18, 1 << 18), Buffer.alloc(1 << 18, i)]));
     far.close('WORKER_LOST', 'bye');
@@ -108,7 +108,7 @@ describe('placed receiving', () => {
     await listener.close();
   });
 
-  test('a sender that breaks off in mid-payload is CONNECTION_LOST', async () => {
+  test('a sender that disconnects within a payload is CONNECTION_LOST', async () => {
     const { url, close } = await fakeServer((socket) => {
       socket.write(
         Buffer.concat([
@@ -127,7 +127,7 @@ describe('placed receiving', () => {
     close();
   });
 
-  test('frames that come in one piece with the handshake are read like any other', async () => {
+  test('frames in the same read as the handshake are read like any other', async () => {
     const { url, close } = await fakeServer(
       () => undefined,
       Buffer.concat([Buffer.from([0x02, 8]), header(100, 5), Buffer.from([0x80, 5]), Buffer.from('hello')]),
@@ -141,7 +141,7 @@ describe('placed receiving', () => {
     close();
   });
 
-  test('an error of the place closes with its code; nothing more is placed', async () => {
+  test('an error of the handler closes with its code; no later payload is stored', async () => {
     const { near, far, listener, arrivals } = await openPlaced();
     await far.send([header(2 ** 31, 10), Buffer.alloc(10)]);
     far.send([header(0, 10), Buffer.alloc(10, 1)]).catch(() => undefined);

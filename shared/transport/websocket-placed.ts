@@ -1,9 +1,10 @@
 /**
- * Dials a peer whose messages are read by the kernel straight into the place they name, with no copy in user space.
+ * Dials a peer and lets the kernel read the payloads of its messages straight into the memory that their headers name, without a copy in
+ * user space.
  *
- * ws makes the handshake, answers pings, sends, and closes; only the way in is ours. The TCP socket is made with node's public
- * `onread` option, so every read lands in a buffer of our choice: handshake bytes and control frames are pushed on to ws, whole
- * messages never are. The bytes behind the HTTP response's empty line are frames already, whatever read they came with.
+ * ws does the handshake, answers pings, sends, and closes; this file only receives. Node's public `onread` option of the TCP socket reads
+ * into our buffers. Handshake bytes and control frames are pushed to ws, messages are not. The bytes behind the empty line of the HTTP
+ * response are frames, even if the same read brought them.
  */
 import type { Socket } from 'node:net';
 import { TrainerError, toTrainerError } from '../errors.ts';
@@ -16,7 +17,7 @@ const MAX_HANDSHAKE_BYTES = 16384;
 const IS_UPGRADED = /^HTTP\/1\.1 101 /;
 
 /**
- * @param messages an error thrown there, or a frame that is not of the agreed form, closes the connection with its code
+ * @param messages an error that it throws, or a frame of another form, closes the connection with its code
  * @returns a connection whose `onMessage` never fires
  * @throws CONNECT_FAILED, AUTH_FAILED, ABORTED, CONFIG_INVALID
  */
@@ -36,7 +37,7 @@ class PlacedReceiver {
   readonly #reader: PlacedFrameReader;
   readonly #handshakeBuffer = Buffer.alloc(MAX_HANDSHAKE_BYTES);
   #handshake: Buffer = Buffer.alloc(0);
-  /** `dead`: the stream cannot be understood any more, or the handshake was refused. */
+  /** `dead`: the stream cannot be parsed any more. */
   #state: 'handshake' | 'frames' | 'refused' | 'dead' = 'handshake';
   #connection: Connection | null = null;
   #error: TrainerError | null = null;
@@ -55,7 +56,7 @@ class PlacedReceiver {
     return this.#state === 'frames' ? this.#reader.next() : this.#handshakeBuffer;
   }
 
-  /** @returns true: go on reading */
+  /** @returns true: continue to read */
   #read(numBytes: number, buffer: Uint8Array): boolean {
     if (this.#state === 'dead') return true;
     if (this.#state === 'refused') this.socket?.push(Buffer.from(buffer.subarray(0, numBytes)));

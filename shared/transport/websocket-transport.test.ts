@@ -48,7 +48,7 @@ async function readAll(socket: Socket): Promise<string> {
   return text;
 }
 
-/** The listener still serves somebody with the token. */
+/** The listener still serves a peer with the token. */
 async function expectServing(listener: Listener): Promise<void> {
   const connection = await transport.dial(listener.url, { token: TOKEN, timeoutMs: 2000 });
   assert.ok((await connection.ping(2000)) >= 0);
@@ -75,7 +75,7 @@ describe('hostile sockets', () => {
     await listener.close();
   });
 
-  test('a wrong token gets a 401 and no further byte is read', async () => {
+  test('a wrong token gets a 401, and no further byte is read', async () => {
     const { listener, accepted } = await listen();
     const socket = await knock(listener.port);
     const done = readAll(socket);
@@ -100,7 +100,7 @@ describe('hostile sockets', () => {
     await listener.close();
   });
 
-  test('headers without end are cut off', async () => {
+  test('endless headers end the socket', async () => {
     const { listener } = await listen({ handshakeTimeoutMs: 60_000 });
     const socket = await knock(listener.port);
     const done = readAll(socket);
@@ -110,7 +110,7 @@ describe('hostile sockets', () => {
     await listener.close();
   });
 
-  test('a frame header that promises a terabyte closes that socket only, and allocates nothing', async () => {
+  test('a frame header with a length of a terabyte closes that socket only, and allocates nothing', async () => {
     const { listener, accepted } = await listen();
     const socket = await knock(listener.port);
     const done = readAll(socket);
@@ -125,7 +125,7 @@ describe('hostile sockets', () => {
     await listener.close();
   });
 
-  test('many small fragments of one message are bounded too', async () => {
+  test('the limit of a message also bounds many small fragments', async () => {
     const { listener, accepted } = await listen({ limits: { maxMessageBytes: 1000 } });
     const socket = await knock(listener.port);
     const done = readAll(socket);
@@ -181,7 +181,7 @@ describe('hostile sockets', () => {
 });
 
 describe('dialling', () => {
-  test('a peer that accepts and says nothing is CONNECT_FAILED at the deadline', async () => {
+  test('a peer that accepts and never answers is CONNECT_FAILED at the deadline', async () => {
     const server = createServer((socket) => socket.on('error', () => undefined)).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
@@ -227,7 +227,7 @@ describe('plain HTTP', () => {
       call.end();
     });
 
-  test('requests with the token reach the hook, others get a 401', async () => {
+  test('requests with the token reach onRequest, others get a 401', async () => {
     const { listener, refusals } = await listen({
       onRequest: (incoming, response) => response.end(`you asked for ${incoming.url ?? ''}`),
     });
@@ -241,7 +241,7 @@ describe('plain HTTP', () => {
     await listener.close();
   });
 
-  test('without the hook a request is told to speak WebSocket', async () => {
+  test('without onRequest a request gets a 426', async () => {
     const { listener } = await listen();
     assert.equal((await get(listener.port, TOKEN)).status, 426);
     await listener.close();

@@ -47,7 +47,7 @@ async function openCpu(): Promise<BackendDescription> {
 
 async function openWasm(): Promise<BackendDescription> {
   tf.enableProdMode();
-  const { setWasmPaths } = await import('@tensorflow/tfjs-backend-wasm');
+  const { setWasmPaths } = await import('./wasm-package.ts');
   setWasmPaths(join(vendoredFile('@tensorflow/tfjs-backend-wasm', 'dist'), '/'));
   const before = new Set(process.listeners('uncaughtException'));
   const beforeRejection = new Set(process.listeners('unhandledRejection'));
