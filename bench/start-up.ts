@@ -4,7 +4,7 @@
  *   node --import tsx bench/start-up.ts --before FOLDER --after FOLDER [--times 9] [--engine wasm]
  *
  * User and system time of the process with its threads; medians, and the smallest and largest. Each checkout has its node_modules. A first
- * round, which builds what is to be built and prepares the demo, is not counted. Linux: reads /proc.
+ * round, which builds the package and prepares the demo, is not counted. Linux: reads /proc.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -16,7 +16,7 @@ import { assertInvariant, TrainerError } from '../shared/errors.ts';
 import { median } from '../shared/statistics.ts';
 
 const DEADLINE_MS = 120_000;
-const LOOK_EVERY_MS = 2;
+const POLL_INTERVAL_MS = 2;
 const TOKEN = 'start-up-start-up-start-up';
 
 const { values: flags } = parseArgs({
@@ -39,7 +39,7 @@ interface Figures {
   readonly worker: number;
 }
 
-/** CPU seconds of a command that ends. */
+/** CPU seconds of a command from start to end. */
 function ofCommand(exmix: string, args: readonly string[]): number {
   const shell = 'TIMEFORMAT="%3U %3S"; time "$@" >/dev/null 2>&1';
   const { stderr, status } = spawnSync('bash', ['-c', shell, 'bash', process.execPath, exmix, ...args], {
@@ -52,7 +52,7 @@ function ofCommand(exmix: string, args: readonly string[]): number {
     .reduce((sum, seconds) => sum + Number(seconds), 0);
 }
 
-/** CPU seconds of a process that lives, its threads included. */
+/** CPU seconds of a running process with its threads. */
 function cpuSeconds(pid: number): number {
   // The name in brackets may have spaces: fields are counted after it; utime and stime are the 14th and 15th of all.
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -64,11 +64,11 @@ function cpuSeconds(pid: number): number {
 async function logged(file: string, message: string, child: ChildProcess): Promise<string> {
   const endMs = Date.now() + DEADLINE_MS;
   while (Date.now() < endMs) {
-    assertInvariant(child.exitCode === null, `it ended before "${message}"`);
+    assertInvariant(child.exitCode === null, `the process ended before "${message}"`);
     const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
     const line = text.split('\n').find((one) => one.includes(`"msg":"${message}"`));
     if (line !== undefined) return line;
-    await sleep(LOOK_EVERY_MS);
+    await sleep(POLL_INTERVAL_MS);
   }
   throw new TrainerError('RENDEZVOUS_TIMEOUT', `no "${message}" in ${file} within ${DEADLINE_MS} ms`);
 }

@@ -1,6 +1,6 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 
-/** What the module of a command exports: its options, and what it does. */
+/** The export of a command module: its options and its handler. */
 export interface CommandBody<Arguments = object> {
   builder(parser: Argv<object>): Argv<Arguments>;
   handler(args: ArgumentsCamelCase<Arguments>): void | Promise<void>;

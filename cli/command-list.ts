@@ -1,6 +1,6 @@
 /**
- * The commands of exmix: what `exmix --help` lists. The module of a command is loaded when it is called or its help is asked for, so that
- * no command waits for what another one needs.
+ * The commands of exmix: what `exmix --help` lists. The module of a command is loaded only when the command or its help is called, so that
+ * no command waits for the imports of another one.
  */
 import type { CommandModule } from 'yargs';
 import type { CommandBody } from './command-body.ts';
@@ -26,7 +26,7 @@ const LIST: readonly Command[] = [
   },
   {
     command: 'worker',
-    describe: 'Joins a coordinator and computes for it; one process a device',
+    describe: 'Joins a coordinator and computes for it; one process per device',
     load: async () => (await import('./commands/worker.ts')).workerCommand,
   },
   {
@@ -41,7 +41,7 @@ const LIST: readonly Command[] = [
   },
   {
     command: 'mixture',
-    describe: 'Rates of a prepared mixture; what the mixture of a run does; other rates while it goes on',
+    describe: 'Shows the rates of a prepared mixture or of a run, and changes those of a run',
     load: async () => (await import('./commands/mixture.ts')).mixtureCommand,
   },
   {
@@ -77,7 +77,7 @@ const LIST: readonly Command[] = [
 ];
 
 export const COMMANDS: readonly CommandModule[] = LIST.map(({ command, describe, load }) => {
-  const body = async (): Promise<CommandBody> => (await load()) as CommandBody; // each has the arguments that its own builder declares
+  const body = async (): Promise<CommandBody> => (await load()) as CommandBody; // its builder declares the arguments of its handler
   return {
     command,
     describe,

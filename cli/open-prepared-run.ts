@@ -7,11 +7,11 @@ import type { ResolvedCompute } from './launch/resolve-compute.ts';
 
 export interface OpenPreparedRunInit extends Omit<RunInit, 'mixture' | 'checkpoint'> {
   readonly prepared: MixtureOfRun;
-  /** How the engine was chosen, where the workers run on this host. */
+  /** How the engine was chosen, if the workers run on this host. */
   readonly resolved?: ResolvedCompute | undefined;
 }
 
-/** @throws what Run.open throws */
+/** @throws the errors of Run.open */
 export async function openPreparedRun({ prepared, resolved, ...init }: OpenPreparedRunInit): Promise<Run> {
   const { config } = init;
   const parameters = parameterSpecs(config.model);

@@ -8,8 +8,8 @@ import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { formatRunSummary } from './format-run-summary.ts';
-import { openPreparedRun } from './open-prepared-run.ts';
 import type { ResolvedCompute } from './launch/resolve-compute.ts';
+import { openPreparedRun } from './open-prepared-run.ts';
 import type { RunArguments } from './run-options.ts';
 import { givenToken } from './token.ts';
 

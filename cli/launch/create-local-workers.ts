@@ -1,4 +1,4 @@
-/** The workers of `exmix train` on this host, and the engine that they compute with. */
+/** Creates the workers of `exmix train` on this host, and chooses their engine. */
 import { availableParallelism } from 'node:os';
 import { systemClock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -6,9 +6,9 @@ import { readEngineFacts } from '../../worker/engine-choice/read-engine-facts.ts
 import { LocalWorkers } from './local-workers.ts';
 import { resolveCompute, type ResolvedCompute } from './resolve-compute.ts';
 
-/** Time for the workers to leave by themselves once the run is over, ms. */
+/** After the end of the run, workers have so long to exit without a signal, ms. */
 const GRACE_MS = 15_000;
-/** A worker that ends is started again after these pauses, so often without any progress in between. */
+/** Pauses before a worker is restarted, and how often it is restarted without progress. */
 const RESTART = { limit: 5, firstPauseMs: 500, longestPauseMs: 30_000 };
 
 export function createLocalWorkers(count: number): LocalWorkers {

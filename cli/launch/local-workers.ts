@@ -13,7 +13,13 @@ import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '..
 import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import type { ProcessIdentity } from '../../shared/process-identity.ts';
 import { findOrphans } from './find-orphans.ts';
-import { decideRestart, type Restart, type RestartDecision, type RestartOptions, type WorkerEnd } from './restart-rule.ts';
+import {
+  decideRestart,
+  type Restart,
+  type RestartDecision,
+  type RestartOptions,
+  type WorkerEnd,
+} from './restart-rule.ts';
 import { localWorkerId, removeWorkerFile, writeWorkerFile } from './worker-files.ts';
 import { adoptProcess, startProcess, type WorkerProcess } from './worker-process.ts';
 
