@@ -78,6 +78,12 @@ module.exports = {
       from: { pathNot: '\\.test\\.ts$' },
       to: { path: '\\.test\\.ts$' },
     },
+    {
+      name: 'made-up-rows-only-where-they-are-printed',
+      severity: 'error',
+      from: { pathNot: '(^cli/print-exmix-tasks|\\.fixture|\\.test)\\.ts$' },
+      to: { path: '^mixture/tasks/exmix/made-up-rows\\.ts$' },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -1,6 +1,6 @@
 /** Training from a program: what `exmix train` does, without a terminal, process signals or an exit status. */
 import { ensurePrepared } from '../cli/ensure-prepared.ts';
-import { createLocalWorkers, settleOnThisHost } from '../cli/launch/create-local-workers.ts';
+import { createLocalWorkers, resolveOnThisHost } from '../cli/launch/create-local-workers.ts';
 import { openPreparedRun } from '../cli/open-prepared-run.ts';
 import { resolveConfig } from '../cli/run-options.ts';
 import type { RunSummaryView } from '../coordinator/run-summary.ts';
@@ -48,10 +48,10 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
   const { signal = new AbortController().signal } = options;
   if (!Number.isInteger(workers) || workers < 1)
     throw new TrainerError('CONFIG_INVALID', `workers: expected a whole number of at least 1, got ${workers}`);
-  const { config, settled } = await settleOnThisHost(await configOf(options, workers), workers);
+  const { config, resolved } = await resolveOnThisHost(await configOf(options, workers), workers);
   const prepared = await ensurePrepared(config, onLine, signal);
   const run = await openPreparedRun({
-    ...{ config, prepared, settled, token: undefined },
+    ...{ config, prepared, resolved, token: undefined },
     place: { runDir, resume, allowMixtureChange },
     workerHost: createLocalWorkers(workers),
     stop: { gentle: signal, atOnce: new AbortController().signal },

@@ -1,4 +1,4 @@
-/** The processes of bench/all-reduce.ts: one a rank, of exmix and of gloo, on this host or each in its own name space. */
+/** Starts the processes of bench/all-reduce.ts: one per rank, of exmix and of gloo, on this host or each in its own name space. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { Ask, Reply } from './all-reduce-rank.ts';
 import { NETWORK_DEVICE, type Network } from './network.ts';
 
-/** Of one all-reduce: the slowest rank's milliseconds, and the CPU milliseconds of all ranks together. */
+/** Cost of one all-reduce: milliseconds of the slowest rank, and total CPU milliseconds of all ranks. */
 export interface Cost {
   readonly ms: number;
   readonly cpuMs: number;
@@ -90,7 +90,7 @@ function within(
   return network === null ? command : network.inside(rank, command);
 }
 
-/** A rank that ends by itself ends the bench: nobody would answer for it. @returns ends all */
+/** If a rank exits, the bench exits, because it would wait for ever. @returns a function that ends all ranks */
 function endTogether(ranks: readonly ChildProcess[]): () => void {
   let isStopping = false;
   for (const child of ranks)

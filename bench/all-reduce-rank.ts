@@ -1,4 +1,4 @@
-/** One rank of bench/all-reduce.ts: a process that does what its parent asks, one answer per message. */
+/** One rank of bench/all-reduce.ts: a process that executes requests of its parent, with one answer per message. */
 import { Collective } from '../worker/collective/all-reduce.ts';
 import { Arena, planArena } from '../worker/arena/arena.ts';
 import { planBuckets, type BucketPlan, type GradientPrecision } from '../worker/arena/bucket-plan.ts';
@@ -46,7 +46,7 @@ export interface Reply {
   readonly totalMs: number;
   /** User and system time of this process. */
   readonly cpuMs: number;
-  /** The longest to a peer, and the largest window for it. */
+  /** The longest round trip to a peer, and the largest window. */
   readonly roundTripMs: number;
   readonly window: number;
 }
@@ -70,7 +70,7 @@ let members: readonly Member[] = [];
 let generation = 0;
 let plan: BucketPlan;
 let arena: Arena;
-/** One over the same arena with verification, one without. */
+/** Two collectives over the same arena, with and without verification. */
 let collectives: { on: Collective; off: Collective } | null = null;
 let raw: RawAllReduce | null = null;
 const steps = { on: 0, off: 0 };

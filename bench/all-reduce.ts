@@ -1,13 +1,13 @@
 /**
- * The all-reduce beside torch.distributed's gloo and beside plain TCP: processes on one host, alternating rounds in one run.
+ * Compares the all-reduce with torch.distributed's gloo and with plain TCP: processes on one host, alternating rounds in one run.
  *
  * `node --import tsx bench/all-reduce.ts --python PATH [--worlds 2,4] [--sizes 25,100,300] [--rounds 15] [--link direct] [--socket tcp]
  * [--network 10gbit,20ms] [--precision bfloat16]`
- * (PATH is a Python with torch; without it only exmix is measured). Over loopback TCP (or local sockets: `--socket auto`), or with
- * `--network` each rank in a name space of its own behind a link of that rate and delay (network.ts; as root). A round is one all-reduce of
- * each contender; its time is the slowest rank's. Medians over rounds (best rounds and CPU time beside them: read those on a busy machine).
- * exmix's time includes the digest and the sum of squares, which neither gloo nor plain TCP (raw-tcp.ts) computes; `verify off` leaves out
- * the checksum of each frame. `--precision`: of exmix's gradients; gloo and plain TCP carry float32.
+ * PATH is a Python with torch; without it, gloo is not measured. Ranks communicate over loopback TCP or, with `--socket auto`, local sockets.
+ * With `--network`, each rank is in its own name space behind a link of that rate and delay (network.ts; as root). A round is one all-reduce
+ * of each contender; its time is that of the slowest rank. Prints medians over rounds, with best rounds and CPU time, which are more reliable
+ * on a busy machine. exmix's time includes the digest and the sum of squares, which neither gloo nor plain TCP (raw-tcp.ts) computes.
+ * `verify off` omits the checksum of each frame. `--precision` sets exmix's gradients; gloo and plain TCP send float32.
  */
 import { parseArgs } from 'node:util';
 import type { GradientPrecision } from '../worker/arena/bucket-plan.ts';
@@ -54,14 +54,14 @@ function show(costs: readonly Cost[]): string {
   return `${median(ms).toFixed(1)} (best ${Math.min(...ms).toFixed(1)}, cpu ${cpuMs.toFixed(0)})`;
 }
 
-/** How many times as fast as the other, by medians and by the best rounds. */
+/** Speed relative to the other one, by medians and by best rounds. */
 function ratio(other: readonly Cost[], exmix: readonly Cost[]): string {
   const [o, e] = [other, exmix].map((costs) => costs.map(({ ms }) => ms));
   return `${(median(o!) / median(e!)).toFixed(2)}× (${(Math.min(...o!) / Math.min(...e!)).toFixed(2)}×)`;
 }
 
 async function runExmix(exmix: ExmixRanks, contender: Contender): Promise<Reply[]> {
-  await exmix.ask({ kind: 'fill' }); // an answer from all is the barrier, as gloo's rank has one
+  await exmix.ask({ kind: 'fill' }); // the answers of all ranks are a barrier, as in the gloo rank
   return exmix.ask({ kind: 'run', contender });
 }
 
@@ -83,7 +83,7 @@ async function measure(worldSize: number, network: Network | null): Promise<void
     const costs: Costs = { gloo: [], raw: [], on: [], off: [] };
     const digests = new Set<number>();
     for (let round = -numWarmUp; round < numRounds; round++) {
-      // The order turns, so that no contender always comes after the same one.
+      // Rotate the order, so that no contender always follows the same one.
       for (let turn = 0; turn < CONTENDERS.length; turn++) {
         const contender = CONTENDERS[(round + numWarmUp + turn) % CONTENDERS.length]!;
         if (contender === 'gloo' && gloo === null) continue;
@@ -93,7 +93,7 @@ async function measure(worldSize: number, network: Network | null): Promise<void
         costs[contender].push(cost);
         if (contender === 'on' || contender === 'off') for (const { digest } of replies) digests.add(digest);
       }
-      if (digests.size > 1) throw new Error('the ranks hold different sums');
+      if (digests.size > 1) throw new Error('the ranks computed different sums');
     }
     const { raw, on, off } = costs;
     console.log(

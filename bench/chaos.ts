@@ -1,12 +1,12 @@
 /**
- * Whole runs of the demo under chaos, until enough faults were injected: does every run end, with the bits of the run that nobody disturbed,
- * each example exactly once, and how long does it take from a fault to the next committed step?
+ * Runs the demo under chaos until enough faults were injected. Checks that every run ends with the bits of the undisturbed run and trained each
+ * example exactly once. Measures the time from a fault to the next committed step.
  *
  *   node --import tsx bench/chaos.ts [--engines native,wasm] [--seeds 1,2,3] [--steps 60] [--faults 100] [--spec kill=0.05,…] [--keep]
  *
- * For each engine one undisturbed run, then one run a seed of faults, one after the other, 3 workers each, as long as fewer than --faults
- * were injected in all. The seed of the training is the same, so all runs of an engine must end with the same parameters. A run that takes
- * longer than --minutes counts as hung. Its folder stays where a run went wrong, or with --keep. Exit status 1 where one did.
+ * For each engine: one undisturbed run, then one run per seed of faults, one after the other, with 3 workers each, until --faults were injected
+ * in total. The training seed is the same, so all runs of an engine must end with the same parameters. A run that takes longer than --minutes
+ * counts as hung. The folder of a failed run is kept, and all folders with --keep. Exit status 1 if a run failed.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -37,17 +37,17 @@ const { values: flags } = parseArgs({
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-chaos-'));
 
-/** @returns exit status; null where it hung and was ended */
+/** @returns exit status; null if it hung and was killed */
 function train(engine: string, runDir: string, chaos: readonly string[]): Promise<number | null> {
   const fixed = ['--preset', 'demo', '--engine', engine, '--steps', flags.steps, '--seed', '7', '--workers', '3'];
   return exmix('train', ...fixed, '--set', 'checkpoint.everySteps=10', '--run-dir', runDir, ...chaos);
 }
 
-/** @returns exit status; null where it hung and was ended */
+/** @returns exit status; null if it hung and was killed */
 async function exmix(...args: string[]): Promise<number | null> {
   const child = spawn(process.execPath, [EXMIX, ...args], { stdio: 'ignore' });
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  // The first signal lets it end in order, the second one at once.
+  // The first signal stops it gently, the second one at once.
   const limitMs = Number(flags.minutes) * 60_000;
   const timers = [limitMs, limitMs + 60_000].map((ms) => setTimeout(() => child.kill('SIGINT'), ms));
   const status = await ended;
@@ -74,12 +74,12 @@ interface Outcome {
   readonly seed: string;
   readonly status: number | null;
   readonly isSame: boolean;
-  /** By the ledger's audit each example came once. */
+  /** The ledger's audit found each example exactly once. */
   readonly isExact: boolean;
   readonly records: readonly ChaosRecord[];
 }
 
-function isAsItShould({ status, isSame, isExact }: Outcome): boolean {
+function isCorrect({ status, isSame, isExact }: Outcome): boolean {
   return status === 0 && isSame && isExact;
 }
 
@@ -107,7 +107,7 @@ for (const seed of flags.seeds.split(','))
     const records = readRecords(runDir);
     const outcome = { engine, seed, status, isSame, isExact, records };
     outcomes.push(outcome);
-    const isRight = isAsItShould(outcome);
+    const isRight = isCorrect(outcome);
     console.log(
       `${engine} seed ${seed}: ${injected(records).length} faults, status ${status ?? 'none'}, ${isSame ? 'same bits' : 'OTHER BITS'}, ${isExact ? 'each example once' : 'THE AUDIT FAILS'}${isRight ? '' : `, ${runDir}`}`,
     );
@@ -128,16 +128,16 @@ console.log(
     ['fault', 'count', 'median cost, ms', 'longest, ms'],
     FAULTS.filter((name) => counts.get(name)! > 0).map((name) => {
       const each = outcomes.flatMap(({ records }) => costs(records, name));
-      const cost = each.length === 0 ? ['not felt', ''] : [median(each), Math.max(...each)];
+      const cost = each.length === 0 ? ['no effect', ''] : [median(each), Math.max(...each)];
       return [name, counts.get(name)!, ...cost];
     }),
   ),
 );
-const wrong = outcomes.filter((outcome) => !isAsItShould(outcome));
+const wrong = outcomes.filter((outcome) => !isCorrect(outcome));
 console.log(
   wrong.length === 0
     ? 'every run ended with the same bits, each example once'
-    : `${wrong.length} RUNS WENT WRONG, see ${root}`,
+    : `${wrong.length} RUNS FAILED, see ${root}`,
 );
 if (wrong.length === 0 && !flags.keep) rmSync(root, { recursive: true });
 else process.exitCode = 1;

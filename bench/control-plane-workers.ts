@@ -1,9 +1,9 @@
 /**
- * The other side of bench/control-plane.ts, as a process of its own: many workers without tensors, each with a WebSocket to the coordinator.
+ * The workers of bench/control-plane.ts, in a separate process: many workers without tensors, each with a WebSocket to the coordinator.
  *
- * They say what a worker says, byte for byte: join, ready, formed, a report of every lane of every step, heartbeats, failed and aborted
- * when one of them dies. In place of an all-reduce they report a step when all of them have been dealt it. What is simplified: of the
- * `form` messages of a generation one is decoded, so that this process does not stand in the way of the one that is measured.
+ * They send the messages of real workers, byte for byte: join, ready, formed, a report of every lane of every step, heartbeats, and failed
+ * and aborted when one of them dies. Instead of an all-reduce, they report a step when all of them have received its deal. Simplification:
+ * only one `form` message of a generation is decoded, so that this process needs less CPU time than the measured one.
  */
 import { decodeRows } from '../mixture/plan/planned-rows.ts';
 import { decodeMessage, encodeMessage } from '../shared/protocol/codec.ts';
@@ -21,12 +21,12 @@ import { makeSyntheticMixture } from './planner-mixture.ts';
 
 export type CrowdCommand =
   | { readonly kind: 'join'; readonly url: string; readonly token: string; readonly ids: readonly string[] }
-  /** Reports wait until they are let go. */
+  /** While held, reports are not sent. */
   | { readonly kind: 'hold'; readonly isHeld: boolean }
   | { readonly kind: 'die'; readonly id: string }
   | { readonly kind: 'count' };
 
-/** Messages of each kind that came and went. */
+/** Messages of each kind, received and sent. */
 export type Traffic = Readonly<Record<string, { readonly messages: number; readonly bytes: number }>>;
 
 export type CrowdReply =
@@ -37,8 +37,8 @@ export type CrowdReply =
 const HEARTBEAT_MS = 1_000;
 const DIAL_TIMEOUT_MS = 30_000;
 const REDIAL_MS = 50;
-/** Dials under way at the same time. */
-const MOST_DIALS = 128;
+/** Concurrent dials. */
+const MAX_DIALS = 128;
 const DIGEST = 'ab'.repeat(32);
 const MS = { feed: 1, compute: 2, communicate: 1, update: 1, total: 5 };
 /** `{"kind": "form"…`: a map, its first key, and its value. */
@@ -50,15 +50,15 @@ class Crowd {
   readonly #workers = new Map<string, Connection>();
   readonly #traffic: Record<string, { messages: number; bytes: number }> = {};
   #isHeld = false;
-  /** Updates applied, by all of them. */
+  /** Last step that all of them have applied. */
   #step = 0;
-  /** Of the generation that was formed last, as one of its members was told. */
+  /** The `form` message of the last generation, as one member received it. */
   #form: MessageOf<'form'> | undefined;
-  /** Members that have not been told yet. */
-  #untold = new Set<string>();
+  /** Members that have not received it yet. */
+  #withoutForm = new Set<string>();
   readonly #deals = new Map<number, Map<string, MessageOf<'deal'>>>();
 
-  /** @returns dials that were refused or broken and done again */
+  /** @returns number of dials that failed and were repeated */
   async join({ url, token, ids }: Extract<CrowdCommand, { kind: 'join' }>): Promise<number> {
     let numRefused = 0;
     const left = ids.entries();
@@ -69,17 +69,17 @@ class Crowd {
           await new Promise((resolve) => setTimeout(resolve, REDIAL_MS));
         }
     };
-    await Promise.all(Array.from({ length: MOST_DIALS }, dialNext));
+    await Promise.all(Array.from({ length: MAX_DIALS }, dialNext));
     return numRefused;
   }
 
-  /** Holds reports back, or lets them go. */
+  /** Stops or resumes sending reports. */
   hold(isHeld: boolean): void {
     this.#isHeld = isHeld;
     this.#report();
   }
 
-  /** The socket of one is gone; those that were connected with it see their links break. */
+  /** Closes the socket of one worker; the other members report broken links. */
   die(id: string): void {
     const { members, epoch, generation } = this.#form!;
     const rank = members.find(({ workerId }) => workerId === id)!.rank;
@@ -88,7 +88,7 @@ class Crowd {
     this.#deals.clear();
     const error = { code: 'CONNECTION_LOST', message: `connection to rank ${rank} is closed` };
     for (const { workerId } of members)
-      if (workerId !== id) this.#say(workerId, { kind: 'failed', epoch, generation, error, peers: [rank] });
+      if (workerId !== id) this.#send(workerId, { kind: 'failed', epoch, generation, error, peers: [rank] });
   }
 
   get traffic(): Traffic {
@@ -106,7 +106,7 @@ class Crowd {
         processId: id,
         dataUrl: `ws://10.0.${index >> 8}.${index & 255}:40000`,
       };
-      this.#say(id, { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId: id, ...address });
+      this.#send(id, { kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId: id, ...address });
       this.#beat(id, connection, index);
       return true;
     } catch {
@@ -118,7 +118,7 @@ class Crowd {
     let timer: NodeJS.Timeout | undefined;
     const first = setTimeout(() => {
       const beat = (): void =>
-        this.#say(id, {
+        this.#send(id, {
           kind: 'heartbeat',
           progress: this.#step,
           phase: 'compute',
@@ -134,12 +134,12 @@ class Crowd {
     });
   }
 
-  #say(id: string, message: WorkerMessage): void {
+  #send(id: string, message: WorkerMessage): void {
     const connection = this.#workers.get(id);
     if (connection?.isOpen !== true) return;
     const bytes = encodeMessage(message);
     this.#count(message.kind, bytes);
-    connection.send([bytes]).catch(() => undefined); // its end is seen as closed
+    connection.send([bytes]).catch(() => undefined); // `closed` handles the end of the connection
   }
 
   #count(kind: string, { byteLength }: Uint8Array): void {
@@ -148,22 +148,22 @@ class Crowd {
   }
 
   #receive(id: string, data: Uint8Array): void {
-    if (this.#untold.has(id) && FORM_PREFIX.equals(data.subarray(1, 1 + FORM_PREFIX.length))) {
+    if (this.#withoutForm.has(id) && FORM_PREFIX.equals(data.subarray(1, 1 + FORM_PREFIX.length))) {
       this.#count('form', data);
-      this.#takeForm(id);
+      this.#answerForm(id);
       return;
     }
     const message = decodeMessage(coordinatorMessageSchema, data);
     this.#count(message.kind === 'heartbeat' ? 'heartbeat answer' : message.kind, data);
     switch (message.kind) {
       case 'welcome':
-        this.#getReady(id, message);
+        this.#answerWelcome(id, message);
         break;
       case 'form':
         this.#form = message;
-        this.#untold = new Set(message.members.map(({ workerId }) => workerId));
+        this.#withoutForm = new Set(message.members.map(({ workerId }) => workerId));
         this.#deals.clear();
-        this.#takeForm(id);
+        this.#answerForm(id);
         break;
       case 'deal': {
         const deals = this.#deals.get(message.step) ?? new Map<string, MessageOf<'deal'>>();
@@ -174,11 +174,11 @@ class Crowd {
       case 'save': {
         const { epoch, generation, step, writer } = message;
         const files = [{ file: `shard-${writer}`, bytes: 1, sha256: DIGEST }];
-        this.#say(id, { kind: 'saved', epoch, generation, step, files, paramDigest: DIGEST });
+        this.#send(id, { kind: 'saved', epoch, generation, step, files, paramDigest: DIGEST });
         break;
       }
       case 'abort':
-        this.#say(id, { kind: 'aborted', epoch: message.epoch, generation: message.generation, step: this.#step });
+        this.#send(id, { kind: 'aborted', epoch: message.epoch, generation: message.generation, step: this.#step });
         break;
       case 'finish':
         this.#workers.get(id)?.close('NORMAL', 'done');
@@ -188,25 +188,25 @@ class Crowd {
     }
   }
 
-  #getReady(id: string, { epoch, mixtureHash }: MessageOf<'welcome'>): void {
+  #answerWelcome(id: string, { epoch, mixtureHash }: MessageOf<'welcome'>): void {
     const engine = { engine: 'none', engineFingerprint: 'none 1' };
-    this.#say(id, { kind: 'ready', epoch, held: null, ...engine, mixtureHash, numParameters: 1 });
+    this.#send(id, { kind: 'ready', epoch, held: null, ...engine, mixtureHash, numParameters: 1 });
   }
 
-  #takeForm(id: string): void {
-    this.#untold.delete(id);
+  #answerForm(id: string): void {
+    this.#withoutForm.delete(id);
     const { epoch, generation, proveState } = this.#form!;
-    this.#say(id, { kind: 'formed', epoch, generation, ...(proveState ? { paramDigest: DIGEST } : {}) });
+    this.#send(id, { kind: 'formed', epoch, generation, ...(proveState ? { paramDigest: DIGEST } : {}) });
   }
 
-  /** Every step that all members have been dealt, oldest first. */
+  /** Reports every step whose deal all members have received, oldest first. */
   #report(): void {
     for (;;) {
       const deals = this.#deals.get(this.#step + 1);
       if (this.#isHeld || deals === undefined || deals.size < this.#form!.members.length) return;
       this.#step += 1;
       this.#deals.delete(this.#step);
-      for (const [id, deal] of deals) this.#say(id, reportOf(deal));
+      for (const [id, deal] of deals) this.#send(id, reportOf(deal));
     }
   }
 }

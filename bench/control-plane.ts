@@ -1,16 +1,16 @@
 /**
- * The control plane at scale: what the coordinator costs with 10, 100 and 1,000 workers.
+ * Measures the coordinator with 10, 100 and 1,000 workers.
  *
  *   node --expose-gc --import tsx bench/control-plane.ts [--workers 10,100,1000] [--steps 60] [--hold 5]
  *
- * Real: the whole coordinator with its journal, ledger and log on disk, planning the paper's mixture (planner-mixture.ts; 2,048 rows in
- * 1,024 lanes), and a WebSocket a worker over loopback, with every message that a run of so many workers has. Not real: the workers, which
- * are one other process (control-plane-workers.ts) without tensors and data links, so a step takes no time but that of its messages.
+ * Real: the whole coordinator with journal, ledger and log on disk, the plan of the paper's mixture (planner-mixture.ts; 2,048 rows in 1,024
+ * lanes), and one WebSocket per worker over loopback with all messages of such a run. Simulated: the workers, in one other process
+ * (control-plane-workers.ts) without tensors and data links, so only messages take time in a step.
  *
- * Per number of workers: time from the last `ready` to the formed generation; CPU time (user and system, all threads) of this process in
- * formation, in a second of heartbeats alone, and a step; a worker that dies, until the next generation and the next commit; one that
- * comes. The longest pause is the longest time in which the event loop did not turn. Memory is the most that was resident, without what
- * was before the first worker.
+ * For each number of workers: time from the last `ready` to the formed generation; CPU time (user and system, all threads) of this process
+ * for forming, for a second of heartbeats alone, and for a step; time from the death of a worker to the next generation and commit; the same
+ * for a joining worker. The longest pause is the longest time in which the event loop did not turn. Memory is the peak of resident memory
+ * above the value before the first worker.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -37,12 +37,12 @@ import { LIMITS, makeSyntheticMixture } from './planner-mixture.ts';
 const TOKEN = 'a token of the bench';
 const NUM_LANES = 1024;
 const ROWS_PER_STEP = 2048;
-/** Steps before those that count: compilation, and the first windows. */
+/** Steps that are not measured: compilation, and the first windows. */
 const WARM_UP_STEPS = 10;
-/** Nothing that is waited for takes longer, ms. */
+/** Limit of each wait, ms. */
 const DEADLINE_MS = 120_000;
-/** How often the log and the memory are looked at, ms. */
-const LOOK_MS = 20;
+/** Between two polls of log and memory, ms. */
+const POLL_INTERVAL_MS = 20;
 
 const { values: flags } = parseArgs({
   options: {
@@ -53,34 +53,34 @@ const { values: flags } = parseArgs({
 });
 const [numSteps, holdSeconds] = [Number(flags.steps), Number(flags.hold)];
 
-/** A moment of the coordinator: a record of its log, and what the process had used by then. */
+/** A record of the coordinator's log, with the time and the CPU time of the process. */
 interface Moment {
   readonly record: LogRecord;
   readonly atMs: number;
   readonly cpuMs: number;
 }
 
-/** The log as moments that can be waited for. */
+/** The log as a list of moments to wait for. */
 class Timeline {
   readonly #moments: Moment[] = [];
-  /** The most that was resident at any look. */
+  /** Peak of resident memory over all polls. */
   peakMiB = 0;
 
   add(record: LogRecord): void {
-    // CPU time is dear to ask for, and a thousand workers join.
+    // Reading CPU time is expensive, and a thousand workers join.
     const isCounted = record.msg === 'generation formed' || record.msg === 'step committed';
     this.#moments.push({ record, atMs: performance.now(), cpuMs: isCounted ? cpuMs() : Number.NaN });
   }
 
-  /** The first such record from this one on. @throws INTERNAL after DEADLINE_MS */
-  async next(msg: string, from = 0, isIt: (record: LogRecord) => boolean = () => true): Promise<Moment> {
+  /** Waits for the first matching record at or after `from`. @throws INTERNAL after DEADLINE_MS */
+  async next(msg: string, from = 0, matches: (record: LogRecord) => boolean = () => true): Promise<Moment> {
     const deadlineMs = performance.now() + DEADLINE_MS;
     for (;;) {
-      const found = this.#moments.find(({ record, atMs }) => atMs >= from && record.msg === msg && isIt(record));
+      const found = this.#moments.find(({ record, atMs }) => atMs >= from && record.msg === msg && matches(record));
       if (found !== undefined) return found;
       if (performance.now() > deadlineMs) throw new TrainerError('INTERNAL', `no "${msg}" within ${DEADLINE_MS} ms`);
       this.peakMiB = Math.max(this.peakMiB, residentMiB());
-      await systemClock.sleep(LOOK_MS);
+      await systemClock.sleep(POLL_INTERVAL_MS);
     }
   }
 
@@ -194,9 +194,9 @@ async function measure(numWorkers: number): Promise<Measured> {
   crowd.send({ kind: 'die', id: ids[numWorkers >> 1]! } satisfies CrowdCommand);
   const left = await timeline.next('worker left', diedMs);
   const formedAgain = await timeline.next('generation formed', diedMs);
-  const goesOn = await timeline.next('step committed', formedAgain.atMs);
+  const continued = await timeline.next('step committed', formedAgain.atMs);
 
-  const late = await timeline.next('step committed', goesOn.atMs + 1_000);
+  const late = await timeline.next('step committed', continued.atMs + 1_000);
   void ask({ kind: 'join', url, token: TOKEN, ids: ['w-late'] });
   const lateReady = await timeline.next('worker ready', late.atMs);
   const admitted = await timeline.next('generation formed', lateReady.atMs);
@@ -211,7 +211,7 @@ async function measure(numWorkers: number): Promise<Measured> {
   pauses.disable();
   await run.close();
   rmSync(root, { recursive: true });
-  if (joined.kind === 'joined' && joined.numRefused > 0) console.log(`${joined.numRefused} dials done again`);
+  if (joined.kind === 'joined' && joined.numRefused > 0) console.log(`${joined.numRefused} dials repeated`);
   const row = [
     numWorkers,
     Math.round(ready.atMs - begunMs),
@@ -223,7 +223,7 @@ async function measure(numWorkers: number): Promise<Measured> {
     stepMs.toFixed(1),
     Math.round(stepPauseMs),
     Math.round(formedAgain.atMs - left.atMs),
-    Math.round(goesOn.atMs - left.atMs),
+    Math.round(continued.atMs - left.atMs),
     Math.round(admitted.atMs - lateReady.atMs),
     Math.round(contributes.atMs - lateReady.atMs),
     Math.round(timeline.peakMiB - emptyMiB),

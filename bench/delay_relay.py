@@ -1,8 +1,9 @@
-"""A network of TUN devices in which every packet takes some time: what bench/network.ts uses where the kernel has no netem.
+"""A network of TUN devices that delays every packet. bench/network.ts uses it if the kernel has no netem.
 
 usage: delay_relay.py MILLISECONDS DEVICE...    device i gets the packets for 10.77.0.(i + 1)
-Makes the devices, prints a line, and passes packets on until its stdin ends; the devices are gone with it. Packets come with the kernel's
-own header of offloads, so that one is up to 64 KiB of a TCP stream, and go on as they came. What waits is bounded: packets over that are lost.
+Creates the devices, prints a line, and forwards packets until its stdin ends; then the devices are removed. Packets have the kernel's
+offload header, so that one packet has up to 64 KiB of a TCP stream, and are forwarded unchanged. Waiting bytes are bounded; packets beyond
+the bound are dropped.
 """
 
 import fcntl
@@ -60,4 +61,4 @@ while True:
             try:
                 os.write(devices[receiver], packet)
             except OSError:
-                pass  # a lost packet, as on any network
+                pass  # drop the packet, as on any network

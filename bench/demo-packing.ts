@@ -1,5 +1,5 @@
 /**
- * How full the demo's rows are, as its preset plans them. A row's fill is the larger of inputs used / inputs limit and
+ * Measures the fill of the rows that the demo's preset plans. The fill of a row is the larger of inputs used / inputs limit and
  * targets used / targets limit.
  *
  *   node --import tsx bench/demo-packing.ts [--rows 20000]

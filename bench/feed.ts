@@ -1,10 +1,10 @@
 /**
- * The feed thread over a prepared mixture of the paper's 107 tasks and denoising (planner-mixture.ts, every size divided by --divide, ids
- * made up): time to open, time to fill a microbatch, and how long an engine that takes so many ms a microbatch waits for it.
+ * Measures the feed thread on a prepared mixture of the paper's 107 tasks and denoising (planner-mixture.ts, every size divided by --divide,
+ * made-up ids): time to open, time to fill a microbatch, and the wait of an engine with a given time per microbatch.
  *
- * The engine is a compute thread that is blocked for that time, as TensorFlow blocks it. The feed runs the real planner's rows at 512/114.
+ * The engine is simulated by blocking the compute thread for that time, as TensorFlow does. Rows come from the real planner at 512/114.
  * Run: node --import tsx bench/feed.ts [--divide 100] [--microbatches 400] [--rows 8] [--engine-ms 5,20,100] [--location URL]
- * --location: the mixture that --keep FOLDER wrote before, elsewhere (http:, s3:).
+ * --location: a copy (http:, s3:) of the mixture that --keep FOLDER wrote.
  */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -42,7 +42,7 @@ if (!existsSync(join(folder, 'mixture.json'))) {
   const tasks = makeSyntheticMixture().tasks.map((task) => ({
     name: task.name.toLowerCase().replace(/[^a-z0-9_.-]/gu, '_'),
     kind: task.kind,
-    // Denoising as large as all supervised tasks together.
+    // Denoising has as many examples as all supervised tasks together.
     numExamples: Math.ceil((task.kind === 'denoising' ? 17_500_000 : task.numExamples) / divide),
     inputsLength: (index: number) => task.inputsLength(index),
     targetsLength: (index: number) => task.targetsLength(index),
@@ -59,7 +59,7 @@ const plan = { seed: 7, inputsLimit: 512, targetsLimit: 114, windowDraws: 8192, 
 console.log(`${mixture.tasks.length} tasks, ${numExamples} examples; opened in ${openMs.toFixed(0)} ms`);
 mixture.close();
 
-/** The wait of each microbatch, ms. @param engineMs the compute thread is blocked for so long after each */
+/** @returns the wait for each microbatch, ms @param engineMs blocks the compute thread after each */
 async function measure(engineMs: number): Promise<{ waits: number[]; totalMs: number }> {
   const planner = new Planner(plan, mixture.tasks);
   const feed = new Feed({

@@ -1,14 +1,14 @@
 /**
- * What gradients in bfloat16 cost in accuracy (docs/decisions/0014-bf16-on-the-wire.md).
+ * Measures the accuracy of bfloat16 gradients (docs/decisions/0014-bf16-on-the-wire.md).
  *
- * Two runs of the demo that differ in `training.gradientPrecision` alone: their losses side by side. Then real gradients, of batches of
- * the demo's plan at the initial and at the last parameters of the float32 run: their lanes are added in the canonical tree with the
- * kernels of the arena, and compared with the sum in float64.
+ * First it compares the losses of two runs of the demo that differ only in `training.gradientPrecision`. Then it computes real gradients of
+ * batches of the demo's plan, at the initial and at the last parameters of the float32 run. It adds their lanes in the canonical tree with the
+ * kernels of the arena, and compares with the sum in float64.
  *
  *   node --import tsx bench/gradient-precision.ts [--steps 60] [--engine native] [--lanes 4,16] [--batches 4]
  *
- * L2: of the error, over that of the gradient; the worst parameter by itself. Largest: of |error| over the sum of the lanes' magnitudes,
- * which the decision bounds.
+ * L2: norm of the error over the norm of the gradient, in total and for the worst parameter. Largest: maximum of |error| over the sum of the
+ * lanes' magnitudes, which the decision bounds.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -72,7 +72,7 @@ async function train(precision: GradientPrecision): Promise<number[]> {
   return records.filter(({ msg }) => msg === 'step committed').map(({ loss }) => loss);
 }
 
-/** What is compared with the float64 sum; the last one is no choice of exmix, it shows what the other roundings cost. */
+/** Sums compared with the float64 sum. exmix does not offer the last one; it shows the cost of the other roundings. */
 const SUMS = ['float32', 'bfloat16', 'bfloat16 at the root alone'] as const;
 
 interface SumError {
@@ -81,7 +81,7 @@ interface SumError {
   readonly largest: number;
 }
 
-/** The lanes' gradients as the plan places them. [numLanes][plan.gradientBytes / 4] */
+/** The lanes' gradients in the layout of the plan. [numLanes][plan.gradientBytes / 4] */
 type Lanes = readonly Float32Array[];
 
 function sumInTree(plan: BucketPlan, lanes: Lanes): Arena {
@@ -121,9 +121,9 @@ const plans = {
   bfloat16: planGradient({ ...config, training: { ...training, gradientPrecision: 'bfloat16' } }),
 };
 
-/** By kind of sum. @param ofLane the gradient of each lane's rows, in the engine's order of parameters */
+/** @param ofLane the gradient of each lane's rows, in the engine's order of parameters @returns the error of each kind of sum */
 function measure(ofLane: readonly (readonly Float32Array[])[]): SumError[] {
-  const place = (plan: BucketPlan): Float32Array[] =>
+  const flatten = (plan: BucketPlan): Float32Array[] =>
     ofLane.map((gradients) => {
       const flat = new Float32Array(plan.gradientBytes / 4);
       for (const [position, { offsetBytes }] of plan.parameters.entries())
@@ -132,10 +132,10 @@ function measure(ofLane: readonly (readonly Float32Array[])[]): SumError[] {
     });
   const error = (plan: BucketPlan, lanes: Lanes, arena: Arena): SumError =>
     compare(plan, lanes, arena.floats(0, 0, plan.gradientBytes / 4));
-  const [lanes, narrowLanes] = [place(plans.float32), place(plans.bfloat16)];
+  const [lanes, narrowLanes] = [flatten(plans.float32), flatten(plans.bfloat16)];
   const wide = sumInTree(plans.float32, lanes);
   const wideSum = wide.floats(0, 0, plans.float32.gradientBytes / 4).slice();
-  const root = sumInTree({ ...plans.float32, precision: 'bfloat16' }, [wideSum]); // one lane: its own root
+  const root = sumInTree({ ...plans.float32, precision: 'bfloat16' }, [wideSum]); // with one lane, it is the root
   return [
     error(plans.float32, lanes, wide),
     error(plans.bfloat16, narrowLanes, sumInTree(plans.bfloat16, narrowLanes)),
@@ -152,11 +152,11 @@ for (const [index, wide] of losses.float32.entries()) {
   if (step === 1 || step % 10 === 0)
     console.log(`| ${step} | ${show(wide)} | ${show(narrow)} | ${show(narrow - wide)} |`);
 }
-const apart = losses.float32.map((wide, index) => Math.abs(losses.bfloat16[index]! - wide));
+const differences = losses.float32.map((wide, index) => Math.abs(losses.bfloat16[index]! - wide));
 console.log(
-  `over all ${apart.length} steps: mean |difference| ${show(apart.reduce((sum, x) => sum + x, 0) / apart.length)}`,
+  `over all ${differences.length} steps: mean |difference| ${show(differences.reduce((sum, x) => sum + x, 0) / differences.length)}`,
 );
-console.log(`largest ${show(Math.max(...apart))} nats\n`);
+console.log(`largest ${show(Math.max(...differences))} nats\n`);
 
 const { mixture, prepared: outDir } = loadRunMixture(config);
 const { folder: preparedFolder } = await prepareMixture({ mixture, featureLengths, outDir });

@@ -1,14 +1,14 @@
 /**
- * The native engine beside PyTorch with Transformers, and recorded beside eager: whole training steps (forward, backward, all gradients handed
- * out, Adafactor) of the same model on the same shapes with the same number of threads, in turns, in one run.
+ * Compares the native engine with PyTorch and Transformers, and its recorded mode with its eager mode: whole training steps (forward,
+ * backward, all gradients copied out, Adafactor) of the same model on the same shapes with the same number of threads, in turns, in one run.
  *
  *   node --import tsx bench/native-engine.ts [--shape c1|c2|small512] [--rounds 9] [--threads 2] [--python PATH] [--eager]
  *       [--eager-from FOLDER] [--precision bfloat16] [--xla]
  *
- * Needs an installed engine (exmix engine install); --python names an interpreter with torch and transformers, else there is no peer.
- * --eager-from names a checkout of an older commit (with this file copied in): its eager engine is measured too.
- * The eager engine runs in a process of its own (--answer eager), as it would in a run: the recorded one tunes the memory of its whole process.
- * Ratios are of medians, above 1 exmix is faster; CPU time is of the whole process and less troubled by what else runs on the machine.
+ * Needs an installed engine (exmix engine install). --python names an interpreter with torch and transformers; without it, PyTorch is not
+ * measured. --eager-from names a checkout of an older commit (with this file copied in), whose eager engine is measured too. The eager engine
+ * runs in its own process (--answer eager), as in a run, because the recorded one changes the memory allocator of its whole process.
+ * Ratios are of medians; above 1, exmix is faster. CPU time is that of the whole process and depends less on other load.
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -54,7 +54,8 @@ interface Timing {
 }
 
 const shapeName = Object.keys(SHAPES).find((name): name is keyof typeof SHAPES => name === flags.shape);
-if (shapeName === undefined) throw new TrainerError('CONFIG_INVALID', `--shape is ${Object.keys(SHAPES).join(', ')}`);
+if (shapeName === undefined)
+  throw new TrainerError('CONFIG_INVALID', `--shape: expected ${Object.keys(SHAPES).join(', ')}`);
 const { model, batch: size } = SHAPES[shapeName];
 const config = modelConfigSchema.parse(model);
 const numThreads = Number(flags.threads);
@@ -99,7 +100,7 @@ async function openEngine(mode: 'recorded' | 'eager'): Promise<Engine> {
   return engine;
 }
 
-/** As a worker does it: gradients are copied out as they come, then go back in. */
+/** Copies gradients out as they come and passes them to the update, like a worker. */
 function engineStep(engine: Engine): () => Promise<Timing> {
   const batch = exampleBatch();
   const gradients = engine.parameters.map(({ shape }) => new Float32Array(numElements(shape)));
@@ -125,7 +126,7 @@ interface Peer {
   readonly end: () => void;
 }
 
-/** A process that says what it is, then answers each line with the timing of one step. */
+/** Starts a process that prints its description, then answers each line with the timing of one step. */
 async function openPeer(command: string, args: readonly string[]): Promise<Peer> {
   const peer = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'inherit'],

@@ -1,8 +1,9 @@
 /**
- * A network for benches on one Linux host: a name space for each rank, what each sends limited by `tc tbf`, each packet delayed by netem or,
- * where the kernel has none, by `delay_relay.py`, a process that takes CPU time from both contenders. Needs root, `ip` and `tc`.
+ * Creates a network for benches on one Linux host: a name space for each rank, with its sending rate limited by `tc tbf` and each packet
+ * delayed by netem. If the kernel has no netem, `delay_relay.py` delays packets, which takes CPU time from all contenders. Needs root, `ip`
+ * and `tc`.
  *
- * The name spaces are removed when the process ends, also by a signal; those of a process that was killed, by the next one.
+ * The name spaces are removed when the process ends, also by a signal. The next process removes those of a killed one.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,29 +12,29 @@ import { fileURLToPath } from 'node:url';
 export interface Network {
   /** Addresses, by rank. */
   readonly hosts: readonly string[];
-  /** What was made, for people. */
+  /** Description for a person. */
   readonly description: string;
-  /** The command that runs another one in the rank's name space. */
+  /** @returns the command that runs `command` in the rank's name space */
   inside(rank: number, command: readonly string[]): readonly [string, ...string[]];
   remove(): void;
 }
 
 export interface NetworkSpec {
-  /** As `tc` takes it: `1gbit`; null: as fast as it goes. */
+  /** In the syntax of `tc`: `1gbit`; null: no limit. */
   readonly rate: string | null;
-  /** One way. */
+  /** Delay of one direction. */
   readonly delayMs: number;
 }
 
 /** The device of each rank. */
 export const NETWORK_DEVICE = 'net0';
 const PREFIX = 'exmix-bench';
-/** Of the limited queue: a router's. */
+/** Length of the limited queue, like that of a router. */
 const QUEUE_MS = 100;
-/** Longer than the largest packet, so that none is cut. */
+/** Larger than the largest packet, so that no packet is split. */
 const BURST_BYTES = 256 << 10;
 
-/** Least, first and most bytes of a socket's buffer: a host for long ways has such. */
+/** Minimum, default and maximum bytes of a socket's buffer, as on a host for long distances. */
 const SOCKET_BYTES = `4096 131072 ${64 << 20}`;
 
 /** @param text `RATE,DELAYms`, as in `10gbit,20ms`, or `0` for no limit */
@@ -82,10 +83,10 @@ export async function createNetwork(worldSize: number, spec: NetworkSpec, python
     );
     shape(name, spec, byRelay);
   }
-  const delay = spec.delayMs === 0 ? 'no delay' : `${spec.delayMs} ms a way by ${byRelay ? 'the relay' : 'netem'}`;
+  const delay = spec.delayMs === 0 ? 'no delay' : `${spec.delayMs} ms one way by ${byRelay ? 'the relay' : 'netem'}`;
   return {
     hosts: names.map((_, rank) => `10.77.0.${rank + 1}`),
-    description: `${spec.rate ?? 'no limit of rate'}, ${delay}`,
+    description: `${spec.rate ?? 'no rate limit'}, ${delay}`,
     inside: (rank, command) => ['ip', 'netns', 'exec', names[rank]!, ...command],
     remove,
   };
@@ -101,7 +102,7 @@ function connectToHub(hub: string, names: readonly string[]): void {
   }
 }
 
-/** @returns ends it, and its devices with it */
+/** @returns a function that ends the relay and its devices */
 async function startRelay(python: string, delayMs: number, names: readonly string[]): Promise<() => void> {
   const devices = names.map((_, rank) => `tun${process.pid}-${rank}`);
   const script = fileURLToPath(new URL('delay_relay.py', import.meta.url));

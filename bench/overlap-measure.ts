@@ -1,20 +1,20 @@
 /**
- * How much of a step's communication ran beside computation. Pure.
+ * Measures the overlap of a step's communication with its computation. Pure.
  *
- * Definitions, over all workers of a step. A bucket *moves* from the moment the last worker has announced it (before that there is
- * nothing to add it to, and waiting for a slower worker is not communication) until its sum is final on every worker. The
- * computation ends with the last announcement of all: communication before it is *beside*, after it *exposed*.
+ * Definitions, over all workers of a step. A bucket *moves* from its announcement by the last worker (waiting for a slower worker is not
+ * communication) until its sum is final on every worker. The computation ends with the last announcement of all buckets. Communication before
+ * that is *beside*, after it *exposed*.
  */
 
 export interface BucketSpan {
   readonly bytes: number;
-  /** By worker, ms on one clock. */
+  /** For each worker, ms on one clock. */
   readonly announcedMs: readonly number[];
   readonly finalMs: readonly number[];
 }
 
 export interface StepOverlap {
-  /** At least one bucket moved: beside + exposed. */
+  /** Time in which at least one bucket moved: beside + exposed. */
   readonly movingMs: number;
   readonly besideMs: number;
   readonly exposedMs: number;
@@ -41,7 +41,7 @@ export function measureOverlap(buckets: readonly BucketSpan[]): StepOverlap {
   return { movingMs, besideMs, exposedMs: movingMs - besideMs, finalShare: sumBytes(early) / sumBytes(buckets) };
 }
 
-/** How long at least one of the intervals lasted. */
+/** Length of the union of the intervals. */
 function unionMs(intervals: readonly Interval[]): number {
   let sum = 0;
   let coveredMs = Number.NEGATIVE_INFINITY;

@@ -1,4 +1,4 @@
-// Makes every process and thread read TypeScript, then loads the probe (as shared/thread/bootstrap.mjs does).
+// Registers tsx in every process and thread, then loads the probe (like shared/thread/bootstrap.mjs).
 import { register } from 'tsx/esm/api';
 
 register();

@@ -1,9 +1,9 @@
 /**
- * Watches a training run from inside, for bench/overlap.ts: loaded into every process and thread of `exmix train` ahead of all else
- * (NODE_OPTIONS --import), it wraps the few methods by which the compute thread and the network thread of a worker tell what they do.
+ * Records events of a training run for bench/overlap.ts. NODE_OPTIONS --import loads it first into every process and thread of `exmix train`.
+ * It wraps the few methods of compute thread and network thread that mark the events.
  *
- * Each thread writes one line a record to a file of its own in $EXMIX_OVERLAP_FOLDER. Times are of the host's monotonic clock, so
- * they can be compared over threads and processes.
+ * Each thread writes one line per record to its own file in $EXMIX_OVERLAP_FOLDER. Times are of the host's monotonic clock, so they can be
+ * compared across threads and processes.
  */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ export type HostMs = number;
 export type ProbeRecord =
   /** Compute thread: it entered a phase (worker/network/progress-cell.ts). */
   | { readonly kind: 'phase'; readonly atMs: HostMs; readonly phase: string; readonly step: number }
-  /** Compute thread: one gradient was taken from the engine into the arena, and folded where it ended its bucket. */
+  /** Compute thread: one gradient was copied from the engine into the arena, and folded if it was the last of its bucket. */
   | { readonly kind: 'gradient'; readonly atMs: HostMs; readonly endMs: HostMs; readonly parameter: number }
   /** Compute thread: a bucket was posted to the network thread. */
   | { readonly kind: 'posted'; readonly atMs: HostMs; readonly bucket: number }
@@ -31,14 +31,14 @@ const folder = process.env['EXMIX_OVERLAP_FOLDER'] ?? '.';
 const records: ProbeRecord[] = [];
 const now = (): HostMs => Number(process.hrtime.bigint()) / 1e6;
 
-/** Once a step: a file is not written in the middle of what is measured. */
+/** Called once per step, so that no file is written during the measured work. */
 function write(): void {
   const name = `${process.pid}-${isMainThread ? 'compute' : 'link'}-${threadId}.jsonl`;
   appendFileSync(join(folder, name), records.map((record) => `${JSON.stringify(record)}\n`).join(''));
   records.length = 0;
 }
 
-/* eslint-disable @typescript-eslint/unbound-method -- each is called with the `this` it was called on */
+/* eslint-disable @typescript-eslint/unbound-method -- each is called with its original `this` */
 async function watchComputeThread(): Promise<void> {
   const { ProgressCell } = await import('../worker/network/progress-cell.ts');
   const { LaneGradient } = await import('../worker/compute/lane-gradient.ts');

@@ -1,6 +1,6 @@
 /**
- * What the probes of a run saw, as Chrome trace events (for https://ui.perfetto.dev or chrome://tracing): one process a worker; in it the
- * phases of its compute thread, the gradients as the engine handed them out, and a track for each bucket in its network thread.
+ * Converts the probe records of a run to Chrome trace events (for https://ui.perfetto.dev or chrome://tracing): one process per worker, with
+ * the phases of its compute thread, the gradients that the engine returned, and a track for each bucket in its network thread.
  * Source: the Trace Event Format; `X` is a slice with a duration, `i` a moment, `M` a name. Times are µs.
  */
 import type { ProbeRecord } from './overlap-probe.ts';
@@ -21,7 +21,7 @@ export interface TraceEvent {
   readonly args?: Readonly<Record<string, unknown>>;
 }
 
-/** Gradients with less between them were handed out together, ms. */
+/** Gradients with a shorter gap form one group, ms. */
 const GROUP_GAP_MS = 1;
 const PHASES_TRACK = 1;
 const GRADIENTS_TRACK = 2;
@@ -92,8 +92,8 @@ function handedOut(records: readonly ProbeRecord[]): HandedOut[] {
     if (record.kind !== 'gradient') continue;
     const { parameter, atMs, endMs } = record;
     const group = groups.at(-1);
-    const goesOn = group !== undefined && atMs - group.endMs < GROUP_GAP_MS && parameter === group.last - 1;
-    if (goesOn) Object.assign(group, { last: parameter, endMs });
+    const isSameGroup = group !== undefined && atMs - group.endMs < GROUP_GAP_MS && parameter === group.last - 1;
+    if (isSameGroup) Object.assign(group, { last: parameter, endMs });
     else groups.push({ first: parameter, last: parameter, startMs: atMs, endMs });
   }
   return groups;

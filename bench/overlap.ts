@@ -1,13 +1,13 @@
 /**
- * Does communication run beside computation? Two whole runs of `exmix train` on this host with the native engine, T5 v1.1 small on the
- * demo mixture, one lane of 4 rows of 256/64 tokens a worker: one with the default buckets, and one with a single bucket, which cannot
- * leave before the last gradient. Both must give the same gradients, bit by bit. A probe (overlap-probe.ts) in every thread tells when.
+ * Measures the overlap of communication and computation. Two whole runs of `exmix train` on this host with the native engine, T5 v1.1 small on
+ * the demo mixture, one lane of 4 rows of 256/64 tokens per worker: one with the default buckets, and one with a single bucket, which cannot
+ * be sent before the last gradient. Both must give the same gradients, bit by bit. A probe (overlap-probe.ts) in every thread records times.
  *
  *   node --import tsx bench/overlap.ts [--workers 2] [--threads 2] [--steps 8] [--trace FILE]
  *
- * Needs an installed engine (exmix engine install) and about 4.5 GiB of memory a worker. --threads: of each engine. --trace: Chrome trace
- * events of the first run, for https://ui.perfetto.dev. Medians over the steps after the first two; overlap-measure.ts says what is
- * measured. Workers on one host share its cores, so what runs beside a computation also slows it down.
+ * Needs an installed engine (exmix engine install) and about 4.5 GiB of memory per worker. --threads: threads of each engine. --trace: writes
+ * Chrome trace events of the first run, for https://ui.perfetto.dev. Prints medians over the steps after the first two; overlap-measure.ts
+ * defines them. Workers on one host share its cores, so communication beside a computation also slows it down.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,7 +27,7 @@ import { median } from '../shared/statistics.ts';
 
 const MIB = 2 ** 20;
 const ROWS = 4;
-/** Steps that also pay for what is recorded and allocated once. */
+/** These steps include recording and allocation. */
 const WARM_UP_STEPS = 2;
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
 const PROBE = new URL('./overlap-probe.mjs', import.meta.url).href;
@@ -62,11 +62,11 @@ function readLines<T>(file: string): T[] {
   return lines.map((line) => JSON.parse(line) as T);
 }
 
-/** A run from its first step to its last, in a folder that is gone afterwards. */
+/** Runs a whole training in a folder that is removed afterwards. */
 async function train(bucketBytes: number): Promise<Run> {
   const folder = mkdtempSync(join(tmpdir(), 'exmix-overlap-'));
-  const [run, seen] = [join(folder, 'run'), join(folder, 'seen')];
-  mkdirSync(seen);
+  const [run, probes] = [join(folder, 'run'), join(folder, 'probes')];
+  mkdirSync(probes);
   const settings = {
     'mixture.path': MIXTURE,
     'mixture.windowDraws': 4096,
@@ -83,7 +83,7 @@ async function train(bucketBytes: number): Promise<Run> {
   const args = ['train', '--preset', 'ext5-small', '--engine', 'native', '--device', 'cpu', ...size, ...set];
   const load = [loadavg()[0]!];
   const child = spawn(process.execPath, [EXMIX, ...args], {
-    env: { ...process.env, NODE_OPTIONS: `--import ${PROBE}`, EXMIX_OVERLAP_FOLDER: seen },
+    env: { ...process.env, NODE_OPTIONS: `--import ${PROBE}`, EXMIX_OVERLAP_FOLDER: probes },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   try {
@@ -91,11 +91,11 @@ async function train(bucketBytes: number): Promise<Run> {
     assertInvariant(code === 0, `exmix train ended with ${code}`);
     load.push(loadavg()[0]!);
     const log = readLines<Committed & { workerId: string; pid: number }>(join(run, 'coordinator.jsonl'));
-    const files = readdirSync(seen);
+    const files = readdirSync(probes);
     const records = (pid: number, thread: string): ProbeRecord[] =>
       files
         .filter((name) => name.startsWith(`${pid}-${thread}-`))
-        .flatMap((name) => readLines<ProbeRecord>(join(seen, name)));
+        .flatMap((name) => readLines<ProbeRecord>(join(probes, name)));
     const workers = log
       .filter(({ msg }) => msg === 'worker started')
       .map(({ workerId, pid }) => ({ workerId, compute: records(pid, 'compute'), link: records(pid, 'link') }));
@@ -125,7 +125,7 @@ function bucketSpans({ workers, bucketBytes }: Run, step: number): BucketSpan[] 
   }));
 }
 
-/** How far into the computation of its worker the first bucket was announced. */
+/** For each worker, the time of the first announced bucket as a share of its computation. */
 function firstAnnounced({ workers }: Run, step: number): number[] {
   return workers.flatMap(({ link }) =>
     link.flatMap((record) => {

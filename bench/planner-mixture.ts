@@ -1,10 +1,10 @@
 /**
- * A synthetic ExMix of full size: the 107 tasks and sizes of golden/mixing.json (17.5 M examples; StylePTB's 53,546 evenly over its 21
- * tasks) and 100 M segments of one denoising task, R = 2, K = 300,000, limits 512/114.
+ * A synthetic ExMix of full size: the 107 tasks and sizes of golden/mixing.json (17.5 M examples; StylePTB's 53,546 distributed evenly over its
+ * 21 tasks) and 100 M segments of one denoising task, R = 2, K = 300,000, limits 512/114.
  *
- * Lengths are invented but typical: log-normal with the medians below (inputs, targets, in tokens), cut to [2, limit]. A task has 4,096
- * samples and an example takes one of them by its number. They are held as the product holds them: for each example of a supervised
- * task 4 B of lengths and 4 B of its place among the tokens.
+ * Lengths are made up but typical: log-normal with the medians below (inputs, targets, in tokens), clipped to [2, limit]. A task has 4,096
+ * samples, and the index of an example selects one. They are stored as in the product: for each example of a supervised task, 4 B of lengths
+ * and 4 B of token offset.
  */
 import { readFileSync } from 'node:fs';
 import type { TaskLengths } from '../mixture/plan/planner.ts';
@@ -16,7 +16,7 @@ export const LIMITS = { inputsLimit: 512, targetsLimit: 114 };
 export const NUM_SAMPLES = 4096;
 const NUM_SEGMENTS = 100_000_000;
 
-/** First match wins: name pattern, median inputs, spread of inputs (sigma of the logarithm), median targets, spread of targets. */
+/** The first matching row applies: name pattern, median inputs, spread of inputs (sigma of the logarithm), median targets, spread of targets. */
 const LENGTH_FAMILIES: readonly (readonly [RegExp, number, number, number, number])[] = [
   [/cnn|xsum|summ|wiki_?lingua|billsum|big_?patent|newsroom|samsum|multi_news|reddit/i, 480, 0.5, 70, 0.5],
   [/squad|boolq|record|multirc|drop|quac|coqa|race|hotpot|news_?qa|tweet|narrative|cosmos|duorc/i, 240, 0.5, 6, 0.6],
@@ -29,9 +29,9 @@ const DEFAULT_FAMILY = [/./, 60, 0.5, 4, 0.4] as const;
 
 export interface SyntheticTask extends TaskLengths {
   readonly kind: 'supervised' | 'denoising';
-  /** Inputs and targets of each example in turn; empty for denoising. */
+  /** Inputs length and targets length of each example, alternating; empty for denoising. */
   readonly pairs: Uint16Array;
-  /** First token of each example; empty for denoising. */
+  /** Offset of the first token of each example; empty for denoising. */
   readonly starts: Uint32Array;
 }
 
@@ -40,7 +40,7 @@ export interface SyntheticMixture {
   readonly shares: readonly number[];
 }
 
-/** Names and sizes of all tasks, the denoising one last. */
+/** Names and sizes of all tasks, with the denoising task last. */
 function taskSizes(): { name: string; kind: SyntheticTask['kind']; numExamples: number }[] {
   interface GoldenMixing {
     tasks_without_size: string[];
@@ -59,7 +59,7 @@ function taskSizes(): { name: string; kind: SyntheticTask['kind']; numExamples: 
   ];
 }
 
-/** Samples of a task: inputs and targets in turn. */
+/** Samples of a task: inputs length and targets length, alternating. */
 function samplePairs(name: string): Uint16Array {
   const [, inputs, inputsSpread, targets, targetsSpread] =
     LENGTH_FAMILIES.find(([pattern]) => pattern.test(name)) ?? DEFAULT_FAMILY;

@@ -1,9 +1,9 @@
 /**
- * Ways to pack, side by side on the same draws of the synthetic ExMix (planner-mixture.ts): rows needed, fill, time, by look-ahead.
+ * Compares packing strategies on the same draws of the synthetic ExMix (planner-mixture.ts): rows needed, fill, time, by look-ahead.
  *
- * Look-ahead: draws that are packed together (the plan's `windowDraws`), of which a third are supervised; only those are packed here,
- * as segments of C4 fill their rows alone. A row's fill is the larger of inputs used / limit and targets used / limit. `least` is the
- * number of rows that the tokens need at least. The strategies other than the product's are plain: compare their rows, not their times.
+ * Look-ahead: number of draws that are packed together (the plan's `windowDraws`). A third of them are supervised; only these are packed here,
+ * because segments of C4 fill their rows alone. A row's fill is the larger of inputs used / limit and targets used / limit. `least` is the
+ * smallest number of rows for the tokens. Only the product's strategy is optimised, so compare rows of the others, not times.
  * Run: node --import tsx bench/planner-packing.ts
  */
 import { computeFills, packRows, type PackedRows } from '../mixture/plan/packing.ts';
@@ -29,26 +29,26 @@ function toPacked(rows: readonly (readonly number[])[]): PackedRows {
 }
 
 /**
- * Takes examples in an order; each goes into the first or the fullest open row with room, else opens one.
- * @param maxOpen where that many rows are open, the fullest one is closed for a new one
+ * Packs examples in the given order: each goes into the first or the fullest open row in which it fits, or opens a new one.
+ * @param maxOpen limit of open rows; at the limit, the fullest one is closed for a new one
  */
 function packInto(order: readonly number[], { inputs, targets }: Lengths, choose: 'first' | 'best', maxOpen: number) {
   const rows: number[][] = [];
   const open: { row: number[]; inputs: number; targets: number }[] = [];
   for (const i of order) {
-    let place = -1;
+    let chosenIndex = -1;
     for (let k = 0; k < open.length; k++) {
       const { inputs: freeInputs, targets: freeTargets } = open[k]!;
       if (freeInputs < inputs[i]! || freeTargets < targets[i]!) continue;
       if (choose === 'first') {
-        place = k;
+        chosenIndex = k;
         break;
       }
-      const best = open[place];
+      const best = open[chosenIndex];
       if (best === undefined || freeInputs < best.inputs || (freeInputs === best.inputs && freeTargets < best.targets))
-        place = k;
+        chosenIndex = k;
     }
-    if (place === -1) {
+    if (chosenIndex === -1) {
       if (open.length === maxOpen) {
         let fullest = 0;
         open.forEach((row, k) => (fullest = row.inputs < open[fullest]!.inputs ? k : fullest));
@@ -56,13 +56,13 @@ function packInto(order: readonly number[], { inputs, targets }: Lengths, choose
       }
       const row: number[] = [];
       rows.push(row);
-      place = open.push({ row, inputs: inputsLimit, targets: targetsLimit }) - 1;
+      chosenIndex = open.push({ row, inputs: inputsLimit, targets: targetsLimit }) - 1;
     }
-    const chosen = open[place]!;
+    const chosen = open[chosenIndex]!;
     chosen.row.push(i);
     chosen.inputs -= inputs[i]!;
     chosen.targets -= targets[i]!;
-    if (chosen.inputs === 0 || chosen.targets === 0) open.splice(place, 1);
+    if (chosen.inputs === 0 || chosen.targets === 0) open.splice(chosenIndex, 1);
   }
   return rows;
 }
@@ -73,7 +73,7 @@ function bySize(lengths: Lengths): number[] {
   return asDrawn(lengths).sort((a, b) => size(b) - size(a));
 }
 
-/** Examples of like length together, each bucket first-fit into open rows of its own. */
+/** Groups examples by length; each bucket is packed first-fit into its own rows. */
 function inBuckets(lengths: Lengths, numBuckets: number): number[][] {
   const bucketOf = (i: number) =>
     Math.floor(Math.max(lengths.inputs[i]! / (inputsLimit + 1), lengths.targets[i]! / (targetsLimit + 1)) * numBuckets);

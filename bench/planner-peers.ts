@@ -1,9 +1,9 @@
 /**
- * Mixing and packing beside grain (`MapDataset.mix`, `FirstFitPackIterDataset`, 64 rows open) and seqio (`sample_from_datasets` as its
- * mixtures, `trim_and_pack_dataset`), in one run on the same synthetic ExMix: tasks, sizes, shares and lengths (planner-mixture.ts).
+ * Compares mixing and packing with grain (`MapDataset.mix`, `FirstFitPackIterDataset`, 64 open rows) and seqio (`sample_from_datasets` as in
+ * its mixtures, `trim_and_pack_dataset`), in one run on the same synthetic ExMix: tasks, sizes, shares and lengths (planner-mixture.ts).
  *
- * All three give packed arrays of ids and segment numbers. exmix is measured as the plan alone (what the coordinator does), and with the
- * arrays of the feed made from ids in memory; each by wall-clock and by CPU time of its process.
+ * All three return packed arrays of ids and segment numbers. exmix is measured for the plan alone (the work of the coordinator), and with the
+ * arrays of the feed made from ids in memory. Each is measured by wall-clock and by CPU time of its process.
  * Run: node --import tsx bench/planner-peers.ts --python PYTHON [--rows 4000] [--rounds 3]
  */
 import { spawnSync } from 'node:child_process';
@@ -40,8 +40,8 @@ interface Figures {
   readonly cpuSeconds: number;
 }
 
-/** Plans rows; with `isMade` also makes their arrays, 2,048 rows at a time. */
-function measureExmix(isMade: boolean, count: number): Figures {
+/** Plans rows, 2,048 at a time; with `withArrays` also makes their arrays. */
+function measureExmix(withArrays: boolean, count: number): Figures {
   const ids = new Int32Array(inputsLimit).fill(5);
   const batch = createBatchArrays(ROWS_PER_STEP, inputsLimit, targetsLimit);
   const planner = new Planner({ seed: 7, ...LIMITS, windowDraws: WINDOW_DRAWS, shares }, tasks);
@@ -50,15 +50,15 @@ function measureExmix(isMade: boolean, count: number): Figures {
   const usage = process.cpuUsage();
   const start = performance.now();
   for (let rows = 0; rows < count; rows += ROWS_PER_STEP) {
-    planner.nextRows(ROWS_PER_STEP).forEach((planned, place) => {
+    planner.nextRows(ROWS_PER_STEP).forEach((planned, index) => {
       let [inputs, targets] = [0, 0];
-      const made = planned.map(({ task, index }) => {
-        const lengths = [tasks[task]!.inputsLength(index), tasks[task]!.targetsLength(index)] as const;
+      const made = planned.map(({ task, index: example }) => {
+        const lengths = [tasks[task]!.inputsLength(example), tasks[task]!.targetsLength(example)] as const;
         inputs += lengths[0];
         targets += lengths[1];
         return { task, inputs: ids.subarray(0, lengths[0]), targets: ids.subarray(0, lengths[1]) };
       });
-      if (isMade) placeExamples(batch, place, made);
+      if (withArrays) placeExamples(batch, index, made);
       examples += planned.length;
       fill += Math.max(inputs / inputsLimit, targets / targetsLimit);
     });

@@ -1,8 +1,8 @@
 /**
- * The plan at the paper's size (planner-mixture.ts): time of a batch from draws to bytes, fill of its rows, memory of the process.
+ * Measures the planner at the paper's size (planner-mixture.ts): time of a step from draws to bytes, fill of its rows, memory of the process.
  *
- * Times are of one thread. A step's cost is spread over windows; the longest pause is the planning of one window. Memory is the resident
- * set of this process, before and after the mixture's lengths and the planner are there, after collection of garbage.
+ * Times are of one thread. Only a step that plans a window takes long; the longest one plans a whole window. Memory is the resident set of this
+ * process after garbage collection: empty, with the mixture's lengths, and with the planner.
  * Run: node --expose-gc --import tsx bench/planner.ts [--rows 2048] [--steps 60] [--window 8192]
  */
 import { parseArgs } from 'node:util';
@@ -76,7 +76,7 @@ console.log(
   `fill of supervised rows ${(supervised.fill / supervised.rows).toFixed(4)}, ${(supervised.examples / supervised.rows).toFixed(2)} examples a row`,
 );
 
-/** Milliseconds of the fastest of several calls. */
+/** Time of the fastest of several calls, ms. */
 function time(work: () => unknown, repeats = 5): number {
   let best = Infinity;
   for (let i = 0; i < repeats; i++) {

@@ -1,9 +1,9 @@
 /**
- * A made-up source of any size for bench/prepare.ts: documents of words, as parquet (written row group by row group) or JSONL. The
- * same size gives the same bytes.
+ * Writes a made-up source of any size for bench/prepare.ts: documents of words, as parquet (one row group at a time) or JSONL. The same size
+ * gives the same bytes.
  *
- * Words are drawn from the demo's own text, so that a token is about as long as in English; a document has 50 to 850 words, its
- * length drawn uniformly. Only `text` is read; `url` is a column that prepare must not read.
+ * Words are drawn from the demo's text, so that a token is about as long as in English. A document has 50 to 850 words, drawn uniformly. Only
+ * `text` is read; prepare must not read the column `url`.
  */
 import { openSync, readFileSync, closeSync, writeSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
@@ -12,7 +12,7 @@ import { fileWriter, ParquetWriter } from 'hyparquet-writer';
 import { hashName, RandomStream } from '../shared/random.ts';
 
 const TEXT = fileURLToPath(new URL('../deploy/demo/data/denoising_sotu.txt.gz', import.meta.url));
-/** As the hub's own conversion to parquet has them. */
+/** As in the hub's own conversion to parquet. */
 const ROWS_PER_GROUP = 10_000;
 const ROWS_PER_BATCH = 1_000;
 
@@ -28,7 +28,7 @@ function createRows(): (i: number) => Row {
   return (i) => {
     const random = new RandomStream([key, i]);
     const length = 50 + random.nextBelow(801);
-    // Runs of text, so that the tokenizer sees words in their usual company.
+    // Runs of 50 words, so that the tokenizer gets natural text.
     const parts: string[] = [];
     for (let left = length; left > 0; left -= 50) {
       const from = random.nextBelow(words.length - 50);
@@ -38,7 +38,7 @@ function createRows(): (i: number) => Row {
   };
 }
 
-/** @param bytes of text, about @returns rows written */
+/** @param bytes approximate bytes of text @returns number of rows */
 export async function writeParquet(path: string, bytes: number): Promise<number> {
   const row = createRows();
   const writer = new ParquetWriter({
@@ -65,7 +65,7 @@ export async function writeParquet(path: string, bytes: number): Promise<number>
   return numRows;
 }
 
-/** @param bytes of text, about @returns rows written */
+/** @param bytes approximate bytes of text @returns number of rows */
 export function writeJsonl(path: string, bytes: number): Promise<number> {
   const row = createRows();
   const file = openSync(path, 'w');

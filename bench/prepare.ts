@@ -1,14 +1,13 @@
 /**
- * How fast sources become token shards, and in how much memory:
+ * Measures speed and memory of preparing sources:
  *
  *   node --import tsx bench/prepare.ts --megabytes 256 [--format parquet|jsonl] [--processes 1,2] [--as denoising|supervised] [--copies 5]
  *
- * A made-up source (bench/prepare-source.ts) is prepared with the demo's vocabulary for rows of 512 and 114 tokens, by the real
- * command in processes of its own: reading, templates, tokenization, hashing, writing with fsync, merging. Printed for each number
- * of processes: tokens a second (of all tokens that were made, also those that truncation cut), by wall clock and by CPU time of all
- * its processes (what one core does when it is alone), and the largest resident memory of any of them (`/usr/bin/time` is not
- * needed: /proc is looked at five times a second).
- * `--copies`: so many files of that size, links to one: much source without the time to make it.
+ * The real command prepares a made-up source (bench/prepare-source.ts) with the demo's vocabulary for rows of 512 and 114 tokens: reading,
+ * templates, tokenization, hashing, writing with fsync, merging. For each number of processes it prints tokens per second (including tokens
+ * that truncation removes), by wall clock and by CPU time of all processes (the speed of one core), and the largest resident memory of any
+ * process (/proc is read five times a second).
+ * `--copies`: so many hard links to one file, for a large source that is quick to make.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -33,7 +32,7 @@ import { writeJsonl, writeParquet } from './prepare-source.ts';
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
 const TOKENIZER = fileURLToPath(new URL('../deploy/demo/tokenizer/spiece.model', import.meta.url));
 const SAMPLE_MS = 200;
-/** Of /proc: clock ticks a second, and pages of memory. */
+/** Units of /proc: clock ticks per second, and memory pages. */
 const TICKS = 100;
 const PAGE_BYTES = 4096;
 
@@ -57,7 +56,7 @@ if (!existsSync(sourcePath)) {
   renameSync(`${sourcePath}.part`, sourcePath);
 }
 const mixturePath = join(folder, 'mixture.yaml');
-// Names of one file: so much source without the time to make it.
+// Hard links to one file: a large source that is quick to make.
 const copies = Array.from({ length: Number(values.copies) }, (_, i) => join(folder, `copy-${i}.${format}`));
 for (const copy of copies) if (!existsSync(copy)) linkSync(sourcePath, copy);
 const source = `source: { path: ${JSON.stringify(copies)}, format: ${format} }`;
@@ -104,14 +103,14 @@ for (const processes of values.processes.split(',')) {
 }
 if (values.folder === undefined) rmSync(folder, { recursive: true });
 
-/** CPU time and resident memory of a process and its children so far. */
+/** Records CPU time and resident memory of a process and its children so far. */
 function sample(pid: number, usage: Map<number, { cpuSeconds: number; peakBytes: number }>): void {
   for (const name of readdirSync('/proc').filter((entry) => /^\d+$/u.test(entry))) {
     let text: string;
     try {
       text = readFileSync(`/proc/${name}/stat`, 'utf8');
     } catch {
-      continue; // it ended in between
+      continue; // it has just ended
     }
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     if (Number(name) !== pid && Number(fields[1]) !== pid) continue;

@@ -1,8 +1,8 @@
 /**
- * The upper bound for bench/all-reduce.ts: the same pieces in the same order over plain TCP sockets, read into their places and added by the
- * same kernels, and nothing else: no WebSocket frames, no headers to check, no checksums, digest or norm. Of 2 or 4 ranks, one lane each.
+ * The upper bound for bench/all-reduce.ts: sends the same pieces in the same order over plain TCP sockets, reads them in place and adds them
+ * with the same kernels. It has no WebSocket frames, header checks, checksums, digest or norm. For 2 or 4 ranks with one lane each.
  *
- * A frame is a tag (u32: twice the piece's number in its chunk, + 1 for a sum) and the payload. The receiver dials.
+ * A frame is a tag (u32: twice the index of the piece in its chunk, + 1 for a sum) and the payload. The receiver dials.
  */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -19,12 +19,12 @@ export interface RawInit {
   readonly laneTree: LaneTree;
   readonly rank: number;
   readonly frameBytes: number;
-  /** Where the others listen, by rank. */
+  /** Addresses of the other ranks, by rank. */
   readonly addresses: readonly { readonly host: string; readonly port: number }[];
   readonly listener: RawListener;
 }
 
-/** Takes the connections of receivers; the first byte of each is the receiver's rank. */
+/** Accepts the connections of receivers; the first byte of each is the receiver's rank. */
 export class RawListener {
   readonly #server: Server;
   #sockets = new Map<number, Socket>();
@@ -52,8 +52,8 @@ export class RawListener {
     return typeof address === 'object' ? (address?.port ?? 0) : 0;
   }
 
-  /** @returns the next connection of each of so many receivers */
-  async take(count: number): Promise<Map<number, Socket>> {
+  /** @returns the next connection of each of `count` receivers, by rank */
+  async accept(count: number): Promise<Map<number, Socket>> {
     while (this.#sockets.size < count) await new Promise<void>((resolve) => (this.#onChange = resolve));
     const sockets = this.#sockets;
     this.#sockets = new Map();
@@ -95,11 +95,11 @@ export class RawAllReduce {
     const dialled = init.addresses
       .map((address, peer) => ({ ...address, peer }))
       .filter(({ peer }) => peer !== init.rank);
-    const outbound = init.listener.take(dialled.length);
+    const outbound = init.listener.accept(dialled.length);
     let self = null as RawAllReduce | null;
     const inbound = dialled.map(({ host, port, peer }) => {
       const reader = createReader(
-        (tag) => self!.#place(peer, tag),
+        (tag) => self!.#target(peer, tag),
         (tag) => self!.#received(peer, tag),
       );
       const socket = connect({ host, port, noDelay: true, onread: reader });
@@ -111,7 +111,7 @@ export class RawAllReduce {
     return self;
   }
 
-  /** Resolves when all sums are in slot 0 and all own frames have left. */
+  /** Resolves when all sums are in slot 0 and all own frames are sent. */
   run(): Promise<void> {
     const finished = new Promise<void>((resolve) => (this.#finish = resolve));
     for (const { index } of this.#init.plan.buckets) this.#exchange.markReady(index);
@@ -124,7 +124,7 @@ export class RawAllReduce {
     for (const socket of [...this.#outbound.values(), ...this.#inbound]) socket.destroy();
   }
 
-  #place(peer: number, tag: number): Uint8Array {
+  #target(peer: number, tag: number): Uint8Array {
     const { arena, rank } = this.#init;
     const ordinal = tag >> 1;
     const piece = this.#shape.pieces[isSum(tag) ? peer : rank]![ordinal]!;
@@ -197,9 +197,9 @@ export class RawAllReduce {
 
 const isSum = (tag: number): boolean => (tag & 1) === 1;
 
-/** Node's `onread`: each read lands in the tag or in the rest of the payload's place. */
+/** For Node's `onread`: each read fills the tag or the rest of the payload's target. */
 function createReader(
-  place: (tag: number) => Uint8Array,
+  targetOf: (tag: number) => Uint8Array,
   received: (tag: number) => void,
 ): { buffer: () => Uint8Array; callback: (numBytes: number) => boolean } {
   const tag = Buffer.alloc(TAG_BYTES);
@@ -211,7 +211,7 @@ function createReader(
       done += numBytes;
       if (done < target.length) return true;
       done = 0;
-      if (target === tag) target = place(tag.readUInt32LE());
+      if (target === tag) target = targetOf(tag.readUInt32LE());
       else {
         target = tag;
         received(tag.readUInt32LE());

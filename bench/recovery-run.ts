@@ -1,4 +1,4 @@
-/** One run of the demo that is disturbed on purpose: its processes, what it logs, and waiting for it. */
+/** One run of the demo that the bench disturbs: its processes, its log, and waits for events in the log. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { assertInvariant, TrainerError } from '../shared/errors.ts';
 import type { LogFields } from './recovery-times.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
-const LOOK_EVERY_MS = 10;
+const POLL_INTERVAL_MS = 10;
 
 export class DisturbedRun {
   readonly records: LogFields[] = [];
@@ -21,10 +21,10 @@ export class DisturbedRun {
   readonly #deadlineMs: number;
   readonly #signal: AbortSignal;
   #train: ChildProcess;
-  /** Bytes of the log that were read. */
+  /** Bytes of the log read so far. */
   #offset = 0;
 
-  /** @param deadlineMs for each wait */
+  /** @param deadlineMs limit of each wait */
   constructor(engine: string, runDir: string, deadlineMs: number, signal: AbortSignal) {
     const fixed = ['--preset', 'demo', '--engine', engine, '--steps', '1000000', '--seed', '7', '--workers', '3'];
     this.#args = ['train', ...fixed, '--run-dir', runDir];
@@ -35,7 +35,7 @@ export class DisturbedRun {
     this.#train = this.#start();
   }
 
-  /** Kills coordinator and launcher, and starts them again at once. @returns when they were killed, ms */
+  /** Kills coordinator and launcher, and restarts them at once. @returns the time of the kill, ms */
   async killCoordinator(): Promise<number> {
     const ended = new Promise((resolve) => this.#train.once('exit', resolve));
     const killedMs = Date.now();
@@ -48,36 +48,36 @@ export class DisturbedRun {
   /** Starts one more worker. */
   async startWorker(workerId: string): Promise<ChildProcess> {
     const address = await findCoordinator(this.#runDir);
-    assertInvariant(address !== undefined, 'the run has been announced');
+    assertInvariant(address !== undefined, 'the coordinator has listened');
     const args = [EXMIX, 'worker', '--url', address.url, '--id', workerId];
     return spawn(process.execPath, args, { stdio: 'ignore', env: { ...process.env, EXMIX_TOKEN: address.token } });
   }
 
-  /** Waits until what has been logged gives a value. @throws RENDEZVOUS_TIMEOUT after the deadline; what the signal throws */
+  /** Waits until `find` returns a value for the log so far. @throws RENDEZVOUS_TIMEOUT after the deadline; the signal's reason */
   async until<T>(what: string, find: (records: readonly LogFields[]) => T | undefined): Promise<T> {
     const endMs = Date.now() + this.#deadlineMs;
-    for (let isNews = true; Date.now() < endMs; isNews = this.#read()) {
-      const found = isNews ? find(this.records) : undefined;
+    for (let hasNewLines = true; Date.now() < endMs; hasNewLines = this.#read()) {
+      const found = hasNewLines ? find(this.records) : undefined;
       if (found !== undefined) return found;
       assertInvariant(this.#train.exitCode === null, `the run ended before ${what}; see ${this.#runDir}`);
-      await sleep(LOOK_EVERY_MS, undefined, { signal: this.#signal });
+      await sleep(POLL_INTERVAL_MS, undefined, { signal: this.#signal });
     }
     throw new TrainerError('RENDEZVOUS_TIMEOUT', `not within ${this.#deadlineMs} ms: ${what}; see ${this.#runDir}`);
   }
 
-  /** Waits until the last generation has these many members and has committed so many steps. @returns its members, in rank order */
-  settled(worldSize: number, numSteps: number): Promise<readonly string[]> {
+  /** Waits until the last generation has `worldSize` members and has committed `numSteps` steps. @returns its members, in rank order */
+  untilTrained(worldSize: number, numSteps: number): Promise<readonly string[]> {
     return this.until(`${numSteps} steps of ${worldSize} workers`, (records) => {
       const formed = records.findLastIndex(({ msg }) => msg === 'generation formed');
       const after = records.slice(formed + 1);
       const numCommitted = after.filter(({ msg }) => msg === 'step committed').length;
       const isOver = after.some(({ msg }) => msg === 'generation ended' || msg === 'generation changes');
-      const isSettled = records[formed]?.['worldSize'] === worldSize && numCommitted >= numSteps && !isOver;
-      return isSettled ? (records[formed]!['members'] as readonly string[]) : undefined;
+      const isTrained = records[formed]?.['worldSize'] === worldSize && numCommitted >= numSteps && !isOver;
+      return isTrained ? (records[formed]!['members'] as readonly string[]) : undefined;
     });
   }
 
-  /** Nobody of it is left when it resolves. */
+  /** Ends the run. Resolves when all its processes have ended. */
   async end(): Promise<void> {
     const ended = new Promise((resolve) => this.#train.once('exit', resolve));
     if (this.#train.exitCode === null && this.#train.signalCode === null) {
@@ -92,7 +92,7 @@ export class DisturbedRun {
     return spawn(process.execPath, [EXMIX, ...this.#args], { stdio: 'ignore' });
   }
 
-  /** Takes the whole lines that have come. @returns whether any have */
+  /** Reads the new complete lines of the log. @returns whether there are any */
   #read(): boolean {
     const path = join(this.#runDir, 'coordinator.jsonl');
     if (!existsSync(path)) return false;

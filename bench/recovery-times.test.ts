@@ -8,11 +8,11 @@ const at = (ms: number, msg: string, fields: LogFields = {}): LogFields => ({
   ...fields,
 });
 
-describe('what a disturbance cost', () => {
-  test('a step of the old generation that is committed after the signal is no recovery', () => {
+describe('cost of a disturbance', () => {
+  test('a step of the old generation that is committed after the signal does not end the recovery', () => {
     const records = [
       at(100, 'step committed'),
-      at(210, 'step committed'), // it was under way
+      at(210, 'step committed'), // it was in progress
       at(220, 'generation ended'),
       at(300, 'generation formed'),
       at(450, 'step committed'),
@@ -29,7 +29,7 @@ describe('what a disturbance cost', () => {
     });
   });
 
-  test('of a joiner only its own records count', () => {
+  test('only records of the joining worker end its phases', () => {
     const records = [
       at(50, 'step committed'),
       at(100, 'worker joined', { workerId: 'other' }),
@@ -50,12 +50,12 @@ describe('what a disturbance cost', () => {
     assert.deepEqual([recovery.totalMs, recovery.pauseMs], [130, 140]);
   });
 
-  test('nothing is measured before the signal', () => {
+  test('records before the signal are ignored', () => {
     const records = [at(10, 'generation ended'), at(20, 'generation formed'), at(30, 'step committed')];
     assert.equal(measureRecovery('stop', records, 40), undefined);
   });
 
-  test('the step time is that of the steps before', () => {
+  test('the step time is that of the steps before the given moment', () => {
     const records = [0, 900, 1000, 1100, 1300].map((ms) => at(ms, 'step committed'));
     assert.equal(stepTimeBefore(records, 1200, 2), 100);
   });

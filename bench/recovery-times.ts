@@ -1,9 +1,9 @@
 /**
- * What a fault or a joiner cost, from the log of the run. Pure. All times are ms, on the clock of the host, which the log shares with
- * whoever sends the signal.
+ * Computes the cost of a fault or a joining worker from the log of the run. Pure. All times are ms on the clock of the host, which log and
+ * bench share.
  *
- * Definitions. A recovery is over with the first step that is committed after a generation was formed after the disturbance: what was
- * under way before and is committed meanwhile does not count. Phases follow each other without a gap and add up to `totalMs`.
+ * Definitions. A recovery ends with the first commit of a generation that formed after the disturbance. A step that was in progress before and
+ * is committed meanwhile does not count. Phases are contiguous and add up to `totalMs`.
  */
 import { mean } from '../shared/statistics.ts';
 
@@ -12,7 +12,7 @@ export type LogFields = Readonly<Record<string, unknown>>;
 export const DISTURBANCES = ['kill', 'stop', 'coordinator-kill', 'join'] as const;
 export type Disturbance = (typeof DISTURBANCES)[number];
 
-/** What ends each phase, in order. */
+/** The log message that ends each phase, in order. */
 const PHASES: Readonly<Record<Disturbance, readonly (readonly [name: string, msg: string])[]>> = {
   kill: [
     ['detection', 'generation ended'],
@@ -41,17 +41,17 @@ const PHASES: Readonly<Record<Disturbance, readonly (readonly [name: string, msg
 export interface Recovery {
   readonly phases: readonly { readonly name: string; readonly ms: number }[];
   readonly totalMs: number;
-  /** From the last step committed before it was formed to the first of the new generation. */
+  /** From the last commit before the new generation to its first commit. */
   readonly pauseMs: number;
 }
 
 export const timeOf = ({ time }: LogFields): number => Date.parse(String(time));
 
 /**
- * @param records of the run from its begin
- * @param sinceMs when the signal was sent, or the process started
- * @param workerId who joins: records of other workers are none of its phases
- * @returns undefined while it is not over
+ * @param records all records of the run
+ * @param sinceMs time of the signal, or of the start of the process
+ * @param workerId the joining worker; records of other workers do not end its phases
+ * @returns undefined before the end of the recovery
  */
 export function measureRecovery(
   kind: Disturbance,
@@ -60,31 +60,31 @@ export function measureRecovery(
   workerId?: string,
 ): Recovery | undefined {
   const phases: { name: string; ms: number }[] = [];
-  let place = records.findIndex((record) => timeOf(record) >= sinceMs);
+  let index = records.findIndex((record) => timeOf(record) >= sinceMs);
   let [fromMs, lastCommitMs] = [sinceMs, Number.NaN];
-  if (place < 0) return undefined;
-  for (const { msg, ...record } of records.slice(0, place)) if (msg === 'step committed') lastCommitMs = timeOf(record);
+  if (index < 0) return undefined;
+  for (const { msg, ...record } of records.slice(0, index)) if (msg === 'step committed') lastCommitMs = timeOf(record);
   for (const [name, wanted] of PHASES[kind]) {
-    for (; place < records.length; place++) {
-      const { msg, ...record } = records[place]!;
+    for (; index < records.length; index++) {
+      const { msg, ...record } = records[index]!;
       if (msg === wanted && isOf(record, workerId)) break;
       if (msg === 'step committed') lastCommitMs = timeOf(record);
     }
-    if (place === records.length) return undefined;
-    const atMs = timeOf(records[place]!);
+    if (index === records.length) return undefined;
+    const atMs = timeOf(records[index]!);
     phases.push({ name, ms: atMs - fromMs });
     fromMs = atMs;
   }
   return { phases, totalMs: fromMs - sinceMs, pauseMs: fromMs - lastCommitMs };
 }
 
-/** Whether a record that names workers names this one. */
+/** Whether a record names this worker, or no worker. */
 function isOf({ workerId, members }: LogFields, wanted: string | undefined): boolean {
   if (wanted === undefined) return true;
   return Array.isArray(members) ? members.includes(wanted) : workerId === undefined || workerId === wanted;
 }
 
-/** Mean time of the last steps that were committed before a moment. */
+/** Mean time of the last steps that were committed before `ms`. */
 export function stepTimeBefore(records: readonly LogFields[], ms: number, numSteps: number): number {
   const times = records
     .filter((record) => record['msg'] === 'step committed' && timeOf(record) < ms)

@@ -1,12 +1,12 @@
 /**
- * The peer of bench/recovery.ts: how long torchrun with gloo takes to go on after one of its three ranks was killed, or stopped.
+ * The peer of bench/recovery.ts: measures the recovery of torchrun with gloo after one of its three ranks was killed or stopped.
  *
  *   node --import tsx bench/recovery-torchrun.ts [--python PYTHON] [--times 10] [--step-ms 250] [--limit-s 120] [--shared-store] [--stop [--gloo-timeout-s 1800]]
  *
- * Ranks are peers/torchrun_elastic.py: a snapshot each step, from which the restarted group goes on. torchrun stands beside PYTHON. A
- * recovery is over with the first step that all three ranks of a later restart have done. By default with
- * TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1: with the store that agent and ranks share, which is torchrun's own default (--shared-store),
- * restarted ranks of torch 2.15 did not connect. Exit status 1 where it did not come back.
+ * Ranks run peers/torchrun_elastic.py: it saves a snapshot each step, from which the restarted group resumes. torchrun must be in the folder
+ * of PYTHON. A recovery ends with the first step that all three ranks of a later restart have done. The default sets
+ * TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1. torchrun's own default is a store that agent and ranks share (--shared-store), with which restarted
+ * ranks of torch 2.15 did not connect. Exit status 1 if it did not recover.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -21,7 +21,7 @@ import { median } from '../shared/statistics.ts';
 const RANK = fileURLToPath(new URL('./peers/torchrun_elastic.py', import.meta.url));
 const NUM_RANKS = 3;
 const QUIET_STEPS = 8;
-const LOOK_EVERY_MS = 20;
+const POLL_INTERVAL_MS = 20;
 
 const { values: flags } = parseArgs({
   options: {
@@ -44,7 +44,7 @@ interface RankStep {
   readonly step: number;
 }
 
-/** What the ranks have done so far. */
+/** Steps of the ranks so far. */
 function readSteps(log: string): RankStep[] {
   if (!existsSync(log)) return [];
   const lines = readFileSync(log, 'utf8').split('\n').slice(0, -1);
@@ -54,7 +54,7 @@ function readSteps(log: string): RankStep[] {
   });
 }
 
-/** Steps that all ranks of a restart have done, with the time of the last one; in order. */
+/** Steps that all ranks of a restart have done, in order, each with the time of the last rank. */
 function groupSteps(steps: readonly RankStep[], firstRestart: number): { restart: number; atMs: number }[] {
   const groups = new Map<string, RankStep[]>();
   for (const step of steps.filter(({ restart }) => restart >= firstRestart)) {
@@ -66,12 +66,12 @@ function groupSteps(steps: readonly RankStep[], firstRestart: number): { restart
     .map((group) => ({ restart: group[0]!.restart, atMs: Math.max(...group.map(({ atMs }) => atMs)) }));
 }
 
-/** @returns undefined where it did not come within the limit, or torchrun ended before */
+/** @returns undefined if `find` returns no value within the limit, or torchrun ends before */
 async function within<T>(torchrun: ChildProcess, find: () => T | undefined): Promise<T | undefined> {
   for (const endMs = Date.now() + limitMs; Date.now() < endMs && torchrun.exitCode === null;) {
     const found = find();
     if (found !== undefined) return found;
-    await sleep(LOOK_EVERY_MS);
+    await sleep(POLL_INTERVAL_MS);
   }
   return undefined;
 }
@@ -116,7 +116,7 @@ try {
     restart++;
     const first = await within(torchrun, () => groupSteps(readSteps(log), restart)[0]);
     if (first === undefined) {
-      const how = torchrun.exitCode === null ? `not within ${flags['limit-s']} s` : 'torchrun has given up';
+      const how = torchrun.exitCode === null ? `not within ${flags['limit-s']} s` : 'torchrun has ended';
       console.log(`${how}: ${Math.round((Date.now() - sinceMs) / 1000)} s after the signal no step was done`);
       process.exitCode = 1;
       break;

@@ -1,11 +1,11 @@
 /**
- * How long a run of the demo takes from a disturbance to the next committed step: a worker killed, a worker stopped, the coordinator
- * killed and started again with the same command, a worker that joins.
+ * Measures the time of a run of the demo from a disturbance to the next committed step. Disturbances: a worker is killed or stopped, the
+ * coordinator is killed and restarted with the same command, a worker joins.
  *
  *   node --import tsx bench/recovery.ts [--engines native,wasm] [--kinds kill,stop,coordinator-kill,join] [--times 10] [--seed 1] [--keep]
  *
- * For each engine one run with 3 workers, disturbed again and again: the next one comes when 3 workers have committed steps together,
- * at a moment of the step that is random. recovery-times.ts defines what is measured. Exit status 1 where the run went wrong.
+ * For each engine one run with 3 workers is disturbed repeatedly: the next disturbance comes after 3 workers have committed steps together, at
+ * a random moment of a step. recovery-times.ts defines the measured times. Exit status 1 if the run failed.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ import { median } from '../shared/statistics.ts';
 import { DisturbedRun } from './recovery-run.ts';
 import { DISTURBANCES, measureRecovery, stepTimeBefore, type Disturbance, type Recovery } from './recovery-times.ts';
 
-/** Steps that three workers commit together before they are disturbed. */
+/** Steps that three workers commit together before a disturbance. */
 const QUIET_STEPS = 8;
 const DEADLINE_MS = 90_000;
 
@@ -36,26 +36,26 @@ interface Measured extends Recovery {
   readonly stepMs: number;
 }
 
-/** Disturbs a run once and lets it recover. @param number of the disturbance, from 0 */
+/** Disturbs a run once and waits for its recovery. @param number of the disturbance, from 0 */
 async function disturb(run: DisturbedRun, kind: Disturbance, number: number): Promise<Recovery & { sinceMs: number }> {
-  const over = (sinceMs: number, workerId?: string): Promise<Recovery> =>
+  const recovered = (sinceMs: number, workerId?: string): Promise<Recovery> =>
     run.until(`a step after ${kind}`, (records) => measureRecovery(kind, records, sinceMs, workerId));
   if (kind === 'coordinator-kill') {
     const sinceMs = await run.killCoordinator();
-    return { ...(await over(sinceMs)), sinceMs };
+    return { ...(await recovered(sinceMs)), sinceMs };
   }
   if (kind === 'join') {
     const workerId = `joiner-${number}`;
     const sinceMs = Date.now();
     const worker = await run.startWorker(workerId);
-    const recovery = await over(sinceMs, workerId);
+    const recovery = await recovered(sinceMs, workerId);
     worker.kill('SIGTERM');
     return { ...recovery, sinceMs };
   }
   const workerId = `local-${number % 3}`;
   const sinceMs = Date.now();
   await run.processes.signal(workerId, kind === 'kill' ? 'SIGKILL' : 'SIGSTOP');
-  const recovery = await over(sinceMs);
+  const recovery = await recovered(sinceMs);
   if (kind === 'stop') await run.processes.signal(workerId, 'SIGCONT').catch(() => undefined); // it may have been killed and replaced
   return { ...recovery, sinceMs };
 }
@@ -91,7 +91,7 @@ for (const engine of flags.engines.split(',')) {
     for (const kind of kinds) {
       const measured: Measured[] = [];
       for (let number = 0; number < Number(flags.times); number++) {
-        await run.settled(3, QUIET_STEPS);
+        await run.untilTrained(3, QUIET_STEPS);
         await sleep(random.nextFloat() * 500, undefined, { signal: interrupt.signal });
         const recovery = await disturb(run, kind, number);
         measured.push({ ...recovery, stepMs: stepTimeBefore(run.records, recovery.sinceMs, QUIET_STEPS - 1) });
@@ -104,6 +104,6 @@ for (const engine of flags.engines.split(',')) {
   } finally {
     await run.end();
     if (isWhole && !flags.keep) rmSync(dirname(runDir), { recursive: true });
-    else console.log(`left: ${runDir}`);
+    else console.log(`kept: ${runDir}`);
   }
 }

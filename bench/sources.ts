@@ -1,6 +1,6 @@
 /**
- * How fast sources are read, before any tokenization: `npx tsx bench/sources.ts`. One thread; made-up premises, hypotheses and labels
- * in parquet, TFRecord and JSONL files on the local disk, several row groups each; best of three.
+ * Measures the speed of reading sources, without tokenization: `npx tsx bench/sources.ts`. One thread; made-up premises, hypotheses and
+ * labels in parquet, TFRecord and JSONL files on the local disk, with several row groups each; best of three.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
 /**
- * Where the time of a run's steps goes: medians over its log.
+ * Prints the median time of each phase of a run's steps, from its log.
  *
  *   node --import tsx bench/step-phases.ts RUN_FOLDER
  */
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { median } from '../shared/statistics.ts';
 
 const PHASES = ['feed', 'compute', 'communicate', 'update', 'total', 'wall'] as const;
-/** The first steps also pay for what is compiled and allocated once. */
+/** The first steps include compilation and allocation. */
 const WARM_UP_STEPS = 5;
 
 interface Committed {

@@ -1,8 +1,8 @@
 /**
- * Tokens a second of `encodeInto` on one core: the median of several runs over the same texts.
+ * Measures tokens per second of `encodeInto` on one core: the median of several runs over the same texts.
  *
  * node --import tsx bench/tokenizer.ts [--model FILE] [--text FILE] [--runs 7]
- * Texts are the lines of --text, or the English ones of golden/sentencepiece joined to paragraphs.
+ * Texts are the lines of --text, or the English lines of golden/sentencepiece joined to paragraphs.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

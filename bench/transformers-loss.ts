@@ -1,10 +1,10 @@
 /**
- * Is a checkpoint the same model for Transformers as for exmix? Takes rows of the mixture it was trained on, computes the loss with
- * an engine, and lets bench/peers/check_transformers.py compute it from the same folder with from_pretrained.
+ * Checks that a checkpoint is the same model in Transformers and in exmix. Computes the loss on rows of its training mixture with an engine,
+ * and with bench/peers/check_transformers.py, which loads the same folder by from_pretrained.
  *
  *   node --import tsx bench/transformers-loss.ts --checkpoint DIR --prepared DIR [--python PYTHON] [--rows 16]
  *
- * Exit status 1 where the losses differ by more than 1e-4 nats. Without --python it prints exmix's loss and the batch's file.
+ * Exit status 1 if the losses differ by more than 1e-4 nats. Without --python it prints exmix's loss and the file of the batch.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtemp, writeFile } from 'node:fs/promises';
@@ -59,7 +59,7 @@ if (python !== undefined) {
   if (!(difference <= TOLERANCE)) process.exitCode = 1;
 }
 
-/** One example a row, the tasks in turn: Transformers knows no packed rows. */
+/** One example per row, cycling through the tasks: Transformers does not support packed rows. */
 async function makeBatch(numRows: number): Promise<BatchArrays> {
   const mixture = await openPreparedMixture(prepared);
   const arrays = createBatchArrays(numRows, config.featureLengths.inputs, config.featureLengths.targets);

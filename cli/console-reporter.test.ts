@@ -21,7 +21,7 @@ function print(isTTY: boolean, act: (reporter: ConsoleReporter) => void): string
 }
 
 describe('console reporter', () => {
-  test('where nobody watches, a step is a plain line now and then', () => {
+  test('without a terminal, every tenth step is a plain line', () => {
     const text = print(false, (reporter) => {
       for (let step = 1; step <= 40; step++) reporter.record(committed(step));
     });
@@ -34,7 +34,7 @@ describe('console reporter', () => {
     assert.ok(!text.includes('\u001b'));
   });
 
-  test('on a terminal one line of progress is written again and again, and other lines go above it', () => {
+  test('on a terminal, one progress line is rewritten in place and other lines are printed above it', () => {
     const text = print(true, (reporter) => {
       reporter.record(committed(20));
       reporter.line('hello');
@@ -46,7 +46,7 @@ describe('console reporter', () => {
     assert.match(parts[2]!, /^hello\n█{12}░{12} step 20\/40.*\n$/u);
   });
 
-  test('other records are their message and fields, with the level where it matters', () => {
+  test('any other record is printed as its message and fields, with the level of a warning or worse', () => {
     const text = print(false, (reporter) =>
       reporter.record({ level: 'warn', time: '2026-11-23T10:11:12Z', msg: 'worker exited', pid: 5, signal: null }),
     );

@@ -1,11 +1,9 @@
-/**
- * What a person sees of a run: the log's records as short lines, and on a terminal one line of progress that stays at the bottom.
- */
+/** Prints a run to the console: one short line for each log record and, on a terminal, one progress line at the bottom. */
 import type { LogRecord } from '../shared/logger.ts';
 
 const CLEAR_LINE = '\r\u001b[2K';
 const BAR_CELLS = 24;
-/** Where nobody watches: a line for each n-th step is enough, besides the first and the last. */
+/** Without a terminal, only every n-th step is printed, and the first and the last. */
 const PLAIN_EVERY_STEPS = 10;
 
 export interface ReporterOutput {
@@ -23,20 +21,20 @@ export class ConsoleReporter {
     this.#isTerminal = output.isTTY === true;
   }
 
-  /** A record of the coordinator's log. */
+  /** Prints one record of the coordinator's log. */
   record(record: LogRecord): void {
     if (record.msg === 'step committed') this.#step(record);
     else this.line(`${time(record)} ${formatRecord(record)}`);
   }
 
-  /** A line above the progress. */
+  /** Prints a line above the progress line. */
   line(text: string): void {
     if (this.#progress !== '') this.#output.write(CLEAR_LINE);
     this.#output.write(`${text}\n`);
     if (this.#progress !== '') this.#output.write(this.#progress);
   }
 
-  /** The progress is over: what follows starts on a line of its own. */
+  /** Ends the progress line, so that later output starts on its own line. */
   end(): void {
     if (this.#progress !== '') this.#output.write('\n');
     this.#progress = '';
@@ -69,7 +67,7 @@ function time(record: LogRecord): string {
   return record.time.slice(11, 19);
 }
 
-/** `msg key=value …`, with the level where it is a warning or worse. */
+/** `msg key=value …`, with the level of a warning or worse in front. */
 function formatRecord({ level, msg, ...fields }: LogRecord): string {
   const shown = Object.entries(fields).filter(
     ([name, value]) => name !== 'time' && value !== undefined && value !== null && value !== '',

@@ -1,21 +1,21 @@
-/** Asks the coordinator of a run over HTTP: where it listens and with which token is in the run folder, or given. */
+/** Sends HTTP requests to the coordinator of a run. Its URL and token come from the run folder or from the user. */
 import { z } from 'zod';
 import { readAnnouncement, type CoordinatorAddress } from '../coordinator/run-folder/announcement.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
 import { readToken } from './token.ts';
 
-/** Time for an answer, ms. */
+/** A request fails after this time, ms. */
 const QUERY_DEADLINE_MS = 3_000;
 const failureSchema = z.object({ code: z.string(), message: z.string() });
 
-/** Whether a run is named by the URL of its coordinator, not by its folder. */
+/** Whether `run` is the URL of a coordinator; otherwise it is a run folder. */
 export function isCoordinatorUrl(run: string): boolean {
   return /^(wss?|https?):\/\//u.test(run);
 }
 
 /**
  * @param run a run folder, or a URL with the token in $EXMIX_TOKEN or a file
- * @returns undefined for a folder in which no coordinator was ever announced
+ * @returns undefined for a folder in which no coordinator ever listened
  * @throws CONFIG_INVALID without a token, PATH_UNUSABLE
  */
 export async function findCoordinator(run: string, tokenFile?: string): Promise<CoordinatorAddress | undefined> {
@@ -25,8 +25,8 @@ export async function findCoordinator(run: string, tokenFile?: string): Promise<
 
 /**
  * @param path e.g. `/status`
- * @param body sent by POST as JSON; GET without it
- * @throws CONNECT_FAILED where nobody answers or somebody else does, AUTH_FAILED, and what the coordinator answers with
+ * @param body is sent by POST as JSON; without a body the request is a GET
+ * @throws CONNECT_FAILED when no coordinator answers, AUTH_FAILED, and the error that the coordinator answers with
  */
 export async function askCoordinator(
   { url, token }: CoordinatorAddress,
@@ -44,15 +44,19 @@ export async function askCoordinator(
     if (response.status === 401)
       throw new TrainerError(
         'AUTH_FAILED',
-        `${address.origin} is the coordinator of another run: it has another token`,
+        `the coordinator at ${address.origin} refused the token: it coordinates another run`,
       );
     answer = await response.json();
   } catch (error) {
     if (error instanceof TrainerError) throw error;
-    throw new TrainerError('CONNECT_FAILED', `no coordinator answers at ${address.origin}; is the run still going?`, {
-      retryable: true,
-      cause: error,
-    });
+    throw new TrainerError(
+      'CONNECT_FAILED',
+      `no coordinator answers at ${address.origin}; is the run still training?`,
+      {
+        retryable: true,
+        cause: error,
+      },
+    );
   }
   if (response.ok) return answer;
   const failure = failureSchema.safeParse(answer);

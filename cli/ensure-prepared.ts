@@ -1,6 +1,6 @@
 /**
- * The prepared mixture of a run: made where it is not there or no longer fits its sources. One in remote storage is taken as it is:
- * `exmix prepare` made it and somebody copied it there.
+ * Opens the prepared mixture of a run. A local one is prepared first if it is missing or older than its sources. A remote one is only
+ * opened: `exmix prepare` must have made it before.
  */
 import { openPreparedMixture, type PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
@@ -11,18 +11,18 @@ import { TrainerError } from '../shared/errors.ts';
 import { isLocalLocation } from '../shared/storage/location.ts';
 import { loadRunMixture } from './run-mixture.ts';
 
-/** A larger mixture that is there is not hashed at each start: its sizes are looked at, and its tokens are checked as they are read. */
+/** A larger prepared mixture is not hashed at each start: only file sizes are checked then, and tokens when they are read. */
 const HASH_UP_TO_BYTES = 1024 * 1024 * 1024;
 
 export interface MixtureOfRun {
   readonly mixture: PreparedMixture;
-  /** What a checkpoint carries along, so that its ids can be read. */
+  /** Copied into each checkpoint, so that its ids can be decoded. */
   readonly tokenizerFiles: readonly string[];
 }
 
 /**
- * @param onLine what was prepared, and what a source does
- * @throws what prepareMixture and openPreparedMixture throw; CONFIG_INVALID where the model has fewer ids than the tokenizer
+ * @param onLine receives a line for each prepared task and each notice of a source
+ * @throws the errors of prepareMixture and openPreparedMixture; CONFIG_INVALID if the model has fewer ids than the tokenizer
  */
 export async function ensurePrepared(
   config: RunConfig,

@@ -1,10 +1,10 @@
-/** Exit statuses of the command (docs/protocol.md, README): what a script around exmix can rely on. */
+/** Exit statuses of the command (docs/protocol.md, README). Scripts rely on them. */
 import type { Reaction, TrainerError } from '../shared/errors.ts';
 
 export const EXIT_USAGE = 2;
 export const EXIT_DATA = 3;
 export const EXIT_RUN_FAILED = 4;
-/** As a shell reports a process that SIGINT ended; also for a run that SIGTERM ended after it had saved. */
+/** The status that a shell reports for SIGINT. Also used for a run that saved and stopped on SIGTERM. */
 export const EXIT_INTERRUPTED = 130;
 
 const BY_REACTION: Readonly<Record<Reaction, number>> = {

@@ -17,7 +17,7 @@ const SUMMARY: RunSummaryView = {
 };
 
 describe('run summary', () => {
-  test('says steps, losses in all and per task, speed, workers, digest, checkpoint and the command to go on', () => {
+  test('prints steps, total and per-task losses, speed, workers, digest, checkpoint and the command to resume', () => {
     const text = formatRunSummary(SUMMARY, { runFolder: '/runs/x', steps: 40, interrupted: undefined });
     for (const part of [
       'Run finished',
@@ -34,7 +34,7 @@ describe('run summary', () => {
     assert.match(text, /wn_define\s+9\.000 →\s+6\.000/u);
   });
 
-  test('an interrupted run says by what, and goes on to its own end', () => {
+  test('an interrupted run names the signal and is resumed up to its own last step', () => {
     const text = formatRunSummary(
       { ...SUMMARY, step: 20, worldSize: 1 },
       { runFolder: '/runs/x', steps: 40, interrupted: 'SIGINT' },
@@ -44,7 +44,7 @@ describe('run summary', () => {
     assert.ok(text.includes(', 1 worker\n'));
   });
 
-  test('a run that never trained says so without losses', () => {
+  test('a run without a committed step is printed without losses', () => {
     const summary = { step: 0, stepsTrained: 0, taskLoss: {}, tokensPerSecond: 0, worldSize: 0, paramDigest: null };
     const text = formatRunSummary(summary, { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' });
     assert.ok(!text.includes('loss ') && !text.includes('prediction'), text);

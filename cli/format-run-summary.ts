@@ -1,4 +1,4 @@
-/** The last words of a run: what was trained, how fast, where it lies, and how to go on. Pure. */
+/** Formats the summary at the end of a run: steps, losses, speed, checkpoint and the command to resume. Pure. */
 import { formatBytes, formatDuration } from './doctor/finding.ts';
 import type { LossSpan, RunSummaryView } from '../coordinator/run-summary.ts';
 
@@ -6,7 +6,7 @@ export interface RunFacts {
   readonly runFolder: string;
   /** Steps of the whole run. */
   readonly steps: number;
-  /** The signal that ended it early. */
+  /** Name of the signal that stopped it early. */
   readonly interrupted: string | undefined;
 }
 
@@ -24,14 +24,14 @@ export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, in
     ...formatPrediction(summary),
     `  parameters  ${paramDigest ?? 'not saved'}`,
     `  checkpoint  ${checkpoint ?? 'none'}`,
-    `  go on       npx exmix train --resume ${runFolder} --steps ${target}`,
+    `  resume      npx exmix train --resume ${runFolder} --steps ${target}`,
     ...(Object.keys(taskLoss).length === 0 ? [] : ['', `  ${'task'.padEnd(width)}     first →    last loss`]),
     ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-/** What the workers expected when their engines were up, and what came of it. */
+/** Step time and memory: measured, and as the workers predicted them at start. */
 function formatPrediction({ predicted, measured }: RunSummaryView): string[] {
   if (predicted === undefined || measured === undefined) return [];
   const times = (ratio: number) => `${ratio.toFixed(2)} times the prediction`;

@@ -1,4 +1,4 @@
-/** The options that prepare, tasks and mixture share: which mixture and which of its tasks, which lengths, which folder. */
+/** The options that prepare, tasks and mixture share: mixture, tasks, lengths and output folder. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Argv } from 'yargs';
@@ -9,14 +9,14 @@ import { TrainerError } from '../shared/errors.ts';
 import { nearestHint } from '../shared/nearest-names.ts';
 import { packageFile } from '../shared/package-files.ts';
 
-/** Mixtures that are asked for by name. */
+/** Mixtures that --mixture accepts by name. */
 const BUILT_IN: Readonly<Record<'demo' | 'exmix', string>> = {
   demo: packageFile('deploy/demo/mixture.yaml'),
   exmix: packageFile('deploy/exmix/mixture.yaml'),
 };
-/** The demo's texts are short; the same lengths as in deploy/presets/demo.yaml, so that `train --preset demo` finds what was prepared. */
+/** Must equal those of deploy/presets/demo.yaml, so that `train --preset demo` finds the prepared mixture. */
 const DEMO_LENGTHS: FeatureLengths = { inputs: 128, targets: 48 };
-/** ExT5's. */
+/** From the ExT5 paper. */
 const PAPER_LENGTHS: FeatureLengths = { inputs: 512, targets: 114 };
 
 export interface MixtureArguments {
@@ -32,7 +32,7 @@ export interface MixtureArguments {
 export interface ChosenMixture {
   readonly mixture: Mixture;
   readonly featureLengths: FeatureLengths;
-  /** Folder of the prepared mixture, whether or not it is there. */
+  /** Folder of the prepared mixture; may be missing. */
   readonly folder: string;
 }
 
@@ -43,14 +43,17 @@ export function addMixtureOptions<T>(parser: Argv<T>): Argv<T & MixtureArguments
     .option('mixture', { type: 'string', describe: 'demo (the default), exmix, or a mixture.yaml' })
     .option('tasks', {
       type: 'string',
-      describe: "Only these tasks of it, names and globs: --tasks 'squad_v1,glue_*'",
-      // Given twice, the lists are joined.
+      describe: "Only these tasks of the mixture, by name or glob: --tasks 'squad_v1,glue_*'",
+      // yargs joins the lists of a repeated option.
       coerce: (given: string | string[] | undefined) => (given === undefined ? undefined : splitNames(given)),
     })
-    .option('tokenizer', { type: 'string', describe: 'SentencePiece model, in place of that of the mixture file' })
+    .option('tokenizer', {
+      type: 'string',
+      describe: 'SentencePiece model; replaces the one that the mixture file names',
+    })
     .option('given', {
       type: 'string',
-      describe: 'Folder with the files of ExMix sets that have no home on a hub (exmix tasks show NAME)',
+      describe: 'Folder with files of the ExMix sets that no hub offers (exmix tasks show NAME)',
     })
     .option('out', {
       type: 'string',
@@ -88,7 +91,7 @@ export function chooseMixture(args: MixtureArguments): ChosenMixture {
   return { mixture, featureLengths, folder };
 }
 
-/** A built-in name, or a path; a word that is neither is taken for a mistyped name. */
+/** A built-in name or a path. A plain word that is neither is reported as a mistyped name. */
 function mixtureFile(given: string): string {
   if (given === 'demo' || given === 'exmix') return BUILT_IN[given];
   const isWord = /^[\w-]+$/u.test(given);

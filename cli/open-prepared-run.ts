@@ -3,24 +3,24 @@ import { Run, type RunInit } from '../coordinator/run.ts';
 import { optimizerSlots } from '../worker/model/optimizer-slots.ts';
 import { parameterSpecs } from '../worker/model/parameters.ts';
 import type { MixtureOfRun } from './ensure-prepared.ts';
-import type { SettledCompute } from './launch/settle-compute.ts';
+import type { ResolvedCompute } from './launch/resolve-compute.ts';
 
 export interface OpenPreparedRunInit extends Omit<RunInit, 'mixture' | 'checkpoint'> {
   readonly prepared: MixtureOfRun;
   /** How the engine was chosen, where the workers run on this host. */
-  readonly settled?: SettledCompute | undefined;
+  readonly resolved?: ResolvedCompute | undefined;
 }
 
 /** @throws what Run.open throws */
-export async function openPreparedRun({ prepared, settled, ...init }: OpenPreparedRunInit): Promise<Run> {
+export async function openPreparedRun({ prepared, resolved, ...init }: OpenPreparedRunInit): Promise<Run> {
   const { config } = init;
   const parameters = parameterSpecs(config.model);
   const { mixture, tokenizerFiles } = prepared;
   const checkpoint = { tensors: { parameters, optimizerSlots: optimizerSlots(parameters) }, tokenizerFiles };
   const run = await Run.open({ ...init, mixture, checkpoint });
-  if (settled !== undefined) {
-    run.log.info({ engine: config.compute.engine, reason: settled.reason }, 'engine chosen');
-    for (const reason of settled.notes) run.log.warn({ reason }, 'engine not as it could be');
+  if (resolved !== undefined) {
+    run.log.info({ engine: config.compute.engine, reason: resolved.reason }, 'engine chosen');
+    for (const reason of resolved.notes) run.log.warn({ reason }, 'engine not as it could be');
   }
   return run;
 }

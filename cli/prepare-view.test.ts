@@ -26,7 +26,7 @@ const snapshot: PrepareSnapshot = {
 };
 
 describe('the view of prepare', () => {
-  test('shows the tasks that run, and a line of all', () => {
+  test('shows the running tasks and a line of totals', () => {
     const lines = formatLiveTable(snapshot).split('\n');
     assert.match(lines[0]!, /^task +units +read +rows +examples +tokens +tokens\/s +left$/);
     assert.match(lines[1]!, /^b +1\/4 +25% +1,234 +1,200 +56,789 +1,234,568 +1 min 01 s$/);
@@ -34,7 +34,7 @@ describe('the view of prepare', () => {
     assert.equal(lines.length, 4);
   });
 
-  test('on a terminal draws over what it drew, and a lasting line goes above', () => {
+  test('on a terminal, the live table is redrawn in place and permanent lines are printed above it', () => {
     const written: string[] = [];
     const view = new PrepareView({ write: (text) => written.push(text), isTerminal: true, nowMs: () => 0 });
     view.progress(snapshot);
@@ -46,7 +46,7 @@ describe('the view of prepare', () => {
     assert.deepEqual(written, [table, up, table, up, 'done\n', 'again\n']);
   });
 
-  test('elsewhere writes a plain line now and then', () => {
+  test('without a terminal, prints a plain line every few seconds', () => {
     const written: string[] = [];
     let now = 0;
     const view = new PrepareView({ write: (text) => written.push(text), isTerminal: false, nowMs: () => now });

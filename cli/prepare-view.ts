@@ -1,4 +1,4 @@
-/** What `exmix prepare` shows: a live table on a terminal, plain lines otherwise, and what became of each task. Pure but for `write`. */
+/** Output of `exmix prepare`: a live table on a terminal, plain lines elsewhere, and the result of each task. Pure except for `write`. */
 import type { PrepareOutlook } from '../mixture/prepare/prepare-outlook.ts';
 import type { PrepareSnapshot, TaskSnapshot } from '../mixture/prepare/prepare-progress.ts';
 import type { PreparedTaskReport, PrepareReport } from '../mixture/prepare/prepare-mixture.ts';
@@ -6,11 +6,11 @@ import { formatSeconds } from './console-reporter.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 import { listNames } from '../shared/list-names.ts';
 
-/** Pause between two plain lines of progress. */
+/** Between two plain progress lines. */
 const LINE_INTERVAL_MS = 5_000;
-/** Tasks in the live table at most. */
+/** Rows of the live table. */
 const MAX_LIVE_TASKS = 12;
-/** Kinds of malformed rows that are shown of a task. */
+/** Kinds of malformed rows that are printed for one task. */
 const MAX_KINDS = 5;
 
 export interface ViewInit {
@@ -19,19 +19,19 @@ export interface ViewInit {
   readonly nowMs: () => number;
 }
 
-/** Progress that does not stay, under lines that do. */
+/** Prints permanent lines, and below them progress that is redrawn. */
 export class PrepareView {
   readonly #init: ViewInit;
-  /** Lines of the live table that are on the screen. */
+  /** Lines of the live table on the screen now. */
   #numLive = 0;
-  #saidAtMs: number;
+  #lastLineMs: number;
 
   constructor(init: ViewInit) {
     this.#init = init;
-    this.#saidAtMs = init.nowMs();
+    this.#lastLineMs = init.nowMs();
   }
 
-  /** A line that stays. */
+  /** Prints a permanent line. */
   line(text: string): void {
     this.clear();
     this.#init.write(text);
@@ -46,12 +46,12 @@ export class PrepareView {
       this.#numLive = text.split('\n').length - 1;
       return;
     }
-    if (nowMs() - this.#saidAtMs < LINE_INTERVAL_MS) return;
-    this.#saidAtMs = nowMs();
+    if (nowMs() - this.#lastLineMs < LINE_INTERVAL_MS) return;
+    this.#lastLineMs = nowMs();
     write(formatProgressLine(snapshot));
   }
 
-  /** Takes the live table off the screen. */
+  /** Erases the live table. */
   clear(): void {
     if (this.#numLive > 0) this.#init.write(`\u001b[${this.#numLive}A\u001b[0J`);
     this.#numLive = 0;
@@ -88,20 +88,20 @@ function rowOf(task: TaskSnapshot): string[] {
   ];
 }
 
-/** One task that is done: its counts, what was left out of it and why. */
+/** Describes one finished task: its counts, and the rows that were left out with the reasons. */
 export function describeTask({ name, outcome, reason, manifest, unitsMade, unitsKept }: PreparedTaskReport): string {
   const { truncated, malformed, leftOutRows, droppedTokens, numExamples, numTokens } = manifest;
   const facts = [`${formatNumber(numExamples)} examples`, `${formatNumber(numTokens)} tokens`];
-  const tell = (count: number, what: string): void => {
+  const addFact = (count: number, what: string): void => {
     if (count > 0) facts.push(`${formatNumber(count)} ${what}`);
   };
-  if (unitsMade > 0) tell(unitsKept, `of ${formatNumber(unitsKept + unitsMade)} units kept`);
-  tell(truncated.inputs, 'inputs cut');
-  tell(truncated.targets, 'targets cut');
-  tell(leftOutRows, 'rows left out by the preprocessor');
-  tell(droppedTokens.longDocuments, 'tokens of long documents dropped');
-  tell(droppedTokens.remainder, 'tokens behind the last segments dropped');
-  tell(malformed.numRows, 'malformed rows left out, the first:');
+  if (unitsMade > 0) addFact(unitsKept, `of ${formatNumber(unitsKept + unitsMade)} units kept`);
+  addFact(truncated.inputs, 'inputs truncated');
+  addFact(truncated.targets, 'targets truncated');
+  addFact(leftOutRows, 'rows left out by the preprocessor');
+  addFact(droppedTokens.longDocuments, 'tokens of long documents dropped');
+  addFact(droppedTokens.remainder, 'tokens after the last segment dropped');
+  addFact(malformed.numRows, 'malformed rows left out, the first:');
   const shown = malformed.first.map(({ file, row, reason: why }) => `    ${file}:${row}: ${why}\n`).join('');
   const kinds = malformed.kinds
     .slice(0, MAX_KINDS)
@@ -111,7 +111,7 @@ export function describeTask({ name, outcome, reason, manifest, unitsMade, units
   return `  ${outcome} ${name}: ${facts.join(', ')}${why}\n${shown}${malformed.kinds.length > 1 ? kinds : ''}`;
 }
 
-/** Sums over the tasks, and the accounting of rows. */
+/** Sums over the tasks, and how the rows add up. */
 export function describeTotals({ tasks }: Pick<PrepareReport, 'tasks'>): string {
   const sum = (pick: (manifest: PreparedTaskReport['manifest']) => number) =>
     formatNumber(tasks.reduce((total, { manifest }) => total + pick(manifest), 0));
@@ -130,9 +130,9 @@ export function formatOutlook({ folder, tasks, roomBytes, freeBytes }: PrepareOu
     formatBytes(task.roomBytes),
     task.reason ?? '',
   ]);
-  const table = formatTable(['task', 'format', 'files', 'source', 'units to make', 'room, about', ''], rows);
+  const table = formatTable(['task', 'format', 'files', 'source', 'units to make', 'needs about', ''], rows);
   const short = roomBytes > freeBytes ? ': not enough' : '';
-  return `${table}needs about ${formatBytes(roomBytes)} in ${folder}, free are ${formatBytes(freeBytes)}${short}\n`;
+  return `${table}needs about ${formatBytes(roomBytes)} in ${folder}, ${formatBytes(freeBytes)} are free${short}\n`;
 }
 
 export function formatBytes(bytes: number): string {

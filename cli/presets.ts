@@ -1,8 +1,8 @@
-/** The run presets that ship with exmix: deploy/presets/<name>.yaml. */
+/** Finds the run presets of exmix: deploy/presets/<name>.yaml. */
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { TrainerError } from '../shared/errors.ts';
-import { nearestNames } from '../shared/nearest-names.ts';
+import { nearestHint } from '../shared/nearest-names.ts';
 import { packageFile } from '../shared/package-files.ts';
 
 const FOLDER = packageFile('deploy/presets');
@@ -18,7 +18,6 @@ export function presetNames(): string[] {
 export function presetFile(name: string): string {
   const known = presetNames();
   if (known.includes(name)) return join(FOLDER, `${name}.yaml`);
-  const near = nearestNames(name, known);
-  const hint = near.length > 0 ? `did you mean ${near.join(' or ')}?` : `known: ${known.join(', ')}`;
+  const hint = nearestHint(name, known, `known: ${known.join(', ')}`);
   throw new TrainerError('NAME_UNKNOWN', `no preset is called ${JSON.stringify(name)}; ${hint}`);
 }

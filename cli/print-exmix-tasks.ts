@@ -1,8 +1,9 @@
-/** The built-in table as text and as JSON. */
-import { madeUpExample, printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
+/** Prints the built-in table of ExMix tasks as text or JSON. */
+import { printSource, type ExmixDescription } from '../mixture/tasks/exmix/describe-exmix.ts';
+import { madeUpExample } from '../mixture/tasks/exmix/made-up-rows.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
-/** Characters of the largest size, C4's, so that sizes end below each other though some have a mark. */
+/** Width of the largest size (C4). Padding aligns the sizes, though estimates have a `~`. */
 const COUNT_WIDTH = '364,868,892'.length;
 
 export function printExmixTasks(tasks: readonly ExmixDescription[], asJson: boolean): string {
@@ -24,7 +25,7 @@ export function printExmixTasks(tasks: readonly ExmixDescription[], asJson: bool
 
 export function printExmixTask(task: ExmixDescription, asJson: boolean): string {
   const example = madeUpExample(task.name);
-  // int64 values of made-up rows are plain numbers, so JSON holds them all.
+  // int64 values of made-up rows are plain numbers, so JSON can represent them.
   if (asJson) return `${JSON.stringify({ ...task, madeUpExample: example })}\n`;
   const { template, columns, labels, steps } = task;
   const percent = (share: number) => `${formatNumber(100 * share)} %`;
@@ -53,7 +54,6 @@ export function printExmixTask(task: ExmixDescription, asJson: boolean): string 
     ['note', task.note],
   ];
   const head = facts.map(([name, value]) => `${name.padEnd(9)} ${value}\n`).join('');
-  if (example === undefined) return head;
   const targets = example.targets === '' ? '' : `  targets: ${example.targets}\n`;
-  return `${head}\na made-up row, and what becomes of it:\n  ${JSON.stringify(example.row)}\n  inputs:  ${example.inputs}\n${targets}`;
+  return `${head}\na made-up row, and the example made of it:\n  ${JSON.stringify(example.row)}\n  inputs:  ${example.inputs}\n${targets}`;
 }

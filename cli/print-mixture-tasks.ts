@@ -1,18 +1,18 @@
-/** The tasks of a mixture as text and as JSON: what its file says, what is prepared, the first rows of a source as the model reads them. */
+/** Prints the tasks of a mixture as text or JSON: from its file, its manifests and the first rows of a source. */
 import { readManifests, type PreparedFacts } from '../mixture/prepare/read-manifests.ts';
 import { readSamples } from '../mixture/prepare/read-samples.ts';
 import { allTasks, findTask } from '../mixture/tasks/load-mixture.ts';
 import type { Denoising, Mixture, SourceSpec, Task, TextPair } from '../mixture/tasks/task.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
-/** @param folder of the prepared mixture, whether or not it is there */
+/** @param folder of the prepared mixture; may be missing */
 export async function printMixtureTasks(mixture: Mixture, folder: string, asJson: boolean): Promise<string> {
   const prepared = await readManifests(folder);
   const tasks = listTasks(mixture, prepared);
   return asJson ? `${JSON.stringify(tasks)}\n` : formatList(tasks, folder, prepared !== undefined);
 }
 
-/** @throws NAME_UNKNOWN for the name; what reading the source throws */
+/** @throws NAME_UNKNOWN; the errors of reading the source */
 export async function printMixtureTask(
   mixture: Mixture,
   folder: string,
@@ -30,7 +30,7 @@ interface ListedTask {
   readonly name: string;
   readonly family: string;
   readonly format: string;
-  /** Known when prepared. */
+  /** Undefined until the task is prepared. */
   readonly numExamples?: number;
 }
 

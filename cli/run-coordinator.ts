@@ -1,4 +1,4 @@
-/** Runs a coordinator under a terminal: prints the log's records and the summary, and turns signals into stops. */
+/** Runs a coordinator for a person: prints log records and the summary, and turns signals into stops. */
 import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/worker-host.ts';
 import type { StopSignals } from '../coordinator/run.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -8,8 +8,8 @@ import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { EXIT_INTERRUPTED } from './exit-codes.ts';
 import { formatRunSummary } from './format-run-summary.ts';
-import type { SettledCompute } from './launch/settle-compute.ts';
 import { openPreparedRun } from './open-prepared-run.ts';
+import type { ResolvedCompute } from './launch/resolve-compute.ts';
 import type { RunArguments } from './run-options.ts';
 import { givenToken } from './token.ts';
 
@@ -17,14 +17,14 @@ export interface RunCoordinatorInit {
   readonly args: Pick<RunArguments, 'run-dir' | 'resume' | 'allow-mixture-change'>;
   readonly config: RunConfig;
   readonly tokenFile?: string | undefined;
-  /** How the engine was chosen, where the workers run on this host. */
-  readonly settled?: SettledCompute;
+  /** How the engine was chosen; given if the workers run on this host. */
+  readonly resolved?: ResolvedCompute;
   readonly workerHost?: WorkerHost;
 }
 
 export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
-  const { args, config, settled, workerHost = NO_LOCAL_WORKERS } = init;
-  checkEngineName(config.compute.engine); // before every worker fails at a wrong name
+  const { args, config, resolved, workerHost = NO_LOCAL_WORKERS } = init;
+  checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
   const token = await givenToken(init.tokenFile);
   const reporter = new ConsoleReporter(process.stdout);
   const signals = new TerminalSignals();
@@ -33,7 +33,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
     const { 'run-dir': runDir, resume, 'allow-mixture-change': allowMixtureChange } = args;
     signals.canStopGently = true;
     const run = await openPreparedRun({
-      ...{ config, prepared, settled, token, workerHost, stop: signals },
+      ...{ config, prepared, resolved, token, workerHost, stop: signals },
       place: { runDir, resume, allowMixtureChange },
       onRecord: (record) => reporter.record(record),
     });
@@ -52,14 +52,14 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   }
 }
 
-/** Tells how to continue the run that failed. */
+/** Adds the command that resumes the failed run. */
 function withAdvice(error: unknown, folder: string): unknown {
   if (!(error instanceof TrainerError)) return error;
-  const advice = `Run folder: ${folder}\nGo on with: exmix train --resume ${folder}`;
+  const advice = `Run folder: ${folder}\nResume with: exmix train --resume ${folder}`;
   return new TrainerError(error.code, `${error.message}\n${advice}`, { cause: error });
 }
 
-/** The first SIGINT or SIGTERM stops the run gently once it has been opened; before, and with the second, it ends at once. */
+/** The first SIGINT or SIGTERM after the run was opened stops it gently. An earlier one, or a second one, ends it at once. */
 class TerminalSignals implements StopSignals {
   canStopGently = false;
   readonly #gentle = new AbortController();
@@ -77,7 +77,7 @@ class TerminalSignals implements StopSignals {
     return this.#atOnce.signal;
   }
 
-  /** Name of the signal that stops the run gently. */
+  /** Name of the signal that stopped the run gently. */
   get first(): string | undefined {
     return this.gentle.aborted ? String(this.gentle.reason) : undefined;
   }

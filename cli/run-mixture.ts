@@ -1,4 +1,4 @@
-/** The mixture that a run's config names, and where it is prepared. */
+/** Loads the mixture that a run's config names, and finds its prepared folder. */
 import { preparedFolder } from '../mixture/prepare/prepared-folder.ts';
 import { loadMixture } from '../mixture/tasks/load-mixture.ts';
 import type { Mixture } from '../mixture/tasks/task.ts';
@@ -6,11 +6,11 @@ import type { RunConfig } from '../shared/config/schema.ts';
 
 export interface RunMixture {
   readonly mixture: Mixture;
-  /** A folder or a URL, whether or not it is there. */
+  /** A folder or a URL; may be missing. */
   readonly prepared: string;
 }
 
-/** @throws what loadMixture throws */
+/** @throws the errors of loadMixture */
 export function loadRunMixture({ mixture: settings, featureLengths }: RunConfig): RunMixture {
   const { path, tokenizer, given, tasks, prepared } = settings;
   const mixture = loadMixture(path, {

@@ -1,4 +1,4 @@
-/** The flags that `train` and `coordinator` share, and how they become a RunConfig. */
+/** The flags that `train` and `coordinator` share, and their resolution to a RunConfig. */
 import { join } from 'node:path';
 import type { Argv } from 'yargs';
 import { resolveResume, runPaths } from '../coordinator/run-folder/run-folder.ts';
@@ -25,21 +25,21 @@ export interface RunArguments {
 export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
   return parser
     .option('preset', { type: 'string', describe: `Run preset: ${presetNames().join(', ')}` })
-    .option('config', { type: 'string', describe: 'Config file (YAML) in place of a preset' })
+    .option('config', { type: 'string', describe: 'Config file (YAML) instead of a preset' })
     .conflicts('preset', 'config')
-    .option('steps', { type: 'number', describe: 'Optimizer updates of the whole run' })
+    .option('steps', { type: 'number', describe: 'Optimizer steps of the whole run' })
     .option('seed', { type: 'number', describe: 'Seed of every random choice' })
     .option('engine', { type: 'string', describe: 'auto, native, wasm or cpu' })
-    .option('device', { type: 'string', describe: 'auto, cpu or gpu; gpu is an error where there is none' })
+    .option('device', { type: 'string', describe: 'auto, cpu or gpu; gpu fails on a host without one' })
     .option('run-dir', { type: 'string', describe: 'Run folder; default runs/<name>-<time>' })
     .option('resume', {
       type: 'string',
-      describe: 'Go on from a run folder, or from one checkpoint in a new run folder',
+      describe: 'Resume a run folder, or start a new run folder from one checkpoint',
     })
     .option('allow-mixture-change', {
       type: 'boolean',
       default: false,
-      describe: 'Resume with another mixture than the run had; tasks that did not change go on in their epoch',
+      describe: 'Resume with a changed mixture; unchanged tasks continue in their epoch',
     })
     .option('set', {
       type: 'string',
@@ -50,7 +50,7 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
 }
 
 /**
- * The config of a run: of the preset or file, else of the run or checkpoint that is resumed, with settings and flags on top.
+ * The config of a run: from the preset or file, else from the run or checkpoint to resume. Settings and flags override it.
  * @throws CONFIG_INVALID, NAME_UNKNOWN, PATH_UNUSABLE, CHECKPOINT_CORRUPT
  */
 export async function resolveConfig(args: RunArguments, extra: readonly ConfigOverride[] = []): Promise<RunConfig> {

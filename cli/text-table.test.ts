@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatNumber, formatTable } from './text-table.ts';
 
-test('a column of numbers stands to the right, any other to the left', () => {
+test('columns of numbers are right-aligned, others left-aligned', () => {
   assert.equal(
     formatTable(
       ['task', 'n', 'known'],

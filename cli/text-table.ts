@@ -1,4 +1,4 @@
-/** Rows → aligned columns for a terminal: numbers to the right, text to the left. */
+/** Formats rows as aligned columns for a terminal: numbers to the right, text to the left. */
 
 export type Cell = string | number;
 

@@ -1,20 +1,20 @@
-/** The token of a run: from a file or the environment, never from the command line, which every user of a host can read. */
+/** Reads the token of a run from a file or the environment. Never from the command line: every user of the host can read that. */
 import { readFile } from 'node:fs/promises';
 import { TrainerError } from '../shared/errors.ts';
 
 const MIN_CHARACTERS = 16;
 
-/** @throws CONFIG_INVALID when there is none or it is too short */
+/** @throws CONFIG_INVALID if it is missing or too short */
 export async function readToken(file: string | undefined): Promise<string> {
   const token = await givenToken(file);
   if (token !== undefined) return token;
   throw new TrainerError(
     'CONFIG_INVALID',
-    "expected the run's token in $EXMIX_TOKEN or --token-file; the coordinator's run folder holds it in coordinator.json",
+    "expected the run's token in $EXMIX_TOKEN or --token-file; it is in coordinator.json of the run folder",
   );
 }
 
-/** The token that the user gives; undefined where none is given. @throws CONFIG_INVALID, PATH_UNUSABLE */
+/** @returns undefined if the user gives none @throws CONFIG_INVALID, PATH_UNUSABLE */
 export async function givenToken(file: string | undefined): Promise<string | undefined> {
   let token = process.env['EXMIX_TOKEN'];
   if (file !== undefined) {

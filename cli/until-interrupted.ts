@@ -1,4 +1,7 @@
-/** Work that a terminal or a job scheduler may call off: the first SIGINT or SIGTERM fires the signal; once it is over both mean what they meant. */
+/**
+ * Runs work that SIGINT or SIGTERM may cancel: the first one aborts the signal that the work gets. Afterwards the signals have their
+ * default action again.
+ */
 export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const interrupt = new AbortController();
   const stop = (signal: NodeJS.Signals): void => interrupt.abort(signal);

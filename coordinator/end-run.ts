@@ -59,10 +59,8 @@ export async function finishRun(init: EndOfRun, stopReason: string | undefined):
   if (stopReason === undefined) await journal.append({ kind: 'run-finished', epoch, step });
   else await journal.append({ kind: 'run-interrupted', epoch, step, reason: stopReason });
   const checkpoint = { paramDigest: newest?.paramDigest ?? null, checkpoint: newest?.path ?? null };
-  runtime.log.info(
-    { step, ...checkpoint, interrupted: stopReason },
-    stopReason === undefined ? 'run finished' : 'run interrupted',
-  );
+  const fields = { step, ...checkpoint, interrupted: stopReason };
+  runtime.log.info(fields, stopReason === undefined ? 'run finished' : 'run interrupted');
   await membership.server.dismiss(stopReason ?? 'the run is finished');
 }
 

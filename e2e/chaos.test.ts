@@ -1,4 +1,4 @@
-/** A run under every kind of fault, by the real command: they fire, the run ends, and its bits are those of the run that nobody disturbed. */
+/** Runs the real command under every kind of fault: each fault is injected, the run ends, and its bits are those of the undisturbed run. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ function readRecords(run: string): ChaosRecord[] {
   return lines.map((line) => JSON.parse(line) as ChaosRecord);
 }
 
-/** Processes that the log of a run names. */
+/** Pids of the workers in the log of a run. */
 function pidsOf(run: string): number[] {
   return readLog(run).flatMap(({ msg, pid }) => (msg === 'worker joined' && typeof pid === 'number' ? [pid] : []));
 }
@@ -53,7 +53,7 @@ describe('a run under chaos', () => {
     );
   });
 
-  test('the run has felt each of them', () => {
+  test('the log shows the effect of each fault', () => {
     const log = readLog(runDir);
     const victim = (name: string): string => faults.find(({ fault }) => fault === name)!.workerId!;
     const has = (what: string, holds: (record: (typeof log)[number]) => boolean): void =>
@@ -63,22 +63,22 @@ describe('a run under chaos', () => {
       ({ msg, workerId, signal }) => msg === 'worker exited' && workerId === victim('kill') && signal === 'SIGKILL',
     );
     has('a worker left', ({ msg, workerId }) => msg === 'worker left' && workerId === victim('leave'));
-    has('a second coordinator went on', ({ msg, epoch }) => msg === 'run opened' && Number(epoch) >= 2);
-    has('somebody joined', ({ msg, workerId }) => msg === 'worker joined' && workerId === victim('join'));
+    has('a second coordinator resumed', ({ msg, epoch }) => msg === 'run opened' && Number(epoch) >= 2);
+    has('a worker joined', ({ msg, workerId }) => msg === 'worker joined' && workerId === victim('join'));
     const stops = faults.filter(({ fault }) => fault === 'stop');
     for (const { number, fault, forMs } of stops) {
       const cost = records.find((record) => record.kind === 'recovered' && record.number === number);
-      assert.ok(cost?.kind === 'recovered' && cost.costMs > 400, `${fault} for ${forMs} ms holds the run up`);
+      assert.ok(cost?.kind === 'recovered' && cost.costMs > 400, `${fault} for ${forMs} ms delays the run`);
     }
   });
 
-  test('nobody is left behind', () => {
+  test('no process survives the run', () => {
     const pids = pidsOf(runDir);
-    assert.ok(pids.length >= 5, `three workers, one started again and one that joined, found ${pids.length}`);
+    assert.ok(pids.length >= 5, `three workers, one restarted and one that joined, found ${pids.length}`);
     assert.deepEqual(pids.filter(isAlive), []);
   });
 
-  test('the bits are those of the undisturbed run, each example came once, and the report says so', () => {
+  test('the bits are those of the undisturbed run, each example came once, and the report states both', () => {
     const verdict = records.at(-1);
     assert.ok(verdict?.kind === 'ended');
     assert.equal(verdict.step, STEPS);
@@ -89,10 +89,10 @@ describe('a run under chaos', () => {
   });
 });
 
-test('Ctrl-C lets a stopped worker go on, ends the run in order, and nobody is left behind', async () => {
+test('Ctrl-C continues a stopped worker, ends the run in order, and leaves no process behind', async () => {
   const run = join(folder, 'interrupted');
   const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '2', '--steps', '100000'];
-  // This seed stops it for a minute.
+  // With this seed the worker is stopped for more than a minute.
   const chaos = ['--set', 'cluster.heartbeatTimeoutMs=60000', '--chaos', 'stop@2', '--chaos-seed', '1'];
   const running = startExmix([...args, ...chaos], home);
   while (running.child.exitCode === null && !existsSync(join(run, 'chaos.jsonl')))
@@ -103,14 +103,14 @@ test('Ctrl-C lets a stopped worker go on, ends the run in order, and nobody is l
   assert.equal(code, 130, stdout + stderr);
   const [stop] = readRecords(run);
   assert.ok(stop?.kind === 'injected' && stop.fault === 'stop' && stop.notInjected === null && stop.forMs > 60_000);
-  assert.ok(performance.now() - startMs < 30_000, 'it is not waited for');
+  assert.ok(performance.now() - startMs < 30_000, 'the end does not wait for the stopped worker');
   assert.equal(readLog(run).at(-1)?.msg, 'run interrupted');
   const pids = pidsOf(run);
   assert.equal(pids.length, 2);
   assert.deepEqual(pids.filter(isAlive), []);
 });
 
-describe('a wrong spec', () => {
+describe('wrong flags end with status 2', () => {
   for (const [args, message] of [
     [['--chaos', 'kil=0.1'], /CONFIG_INVALID: --chaos: no fault is called "kil"; did you mean/u],
     [['--chaos-verify'], /CONFIG_INVALID: --chaos-verify: expected --chaos/u],

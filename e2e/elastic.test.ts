@@ -1,4 +1,4 @@
-/** One run of real processes that nothing stops: workers and coordinator are killed and stopped, and the bits stay. */
+/** One run of real processes whose workers and coordinator are killed and stopped: it continues, and its bits stay the same. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,10 +13,10 @@ const DEADLINE_MS = 60_000;
 
 type Fields = Record<string, unknown>;
 
-/** Waits until the log has a record after `from` that fits; returns its place. */
-async function logged(from: number, fits: (record: Fields) => boolean, what: string): Promise<number> {
+/** Waits until the log has a matching record at or after index `from`. @returns its index */
+async function logged(from: number, matches: (record: Fields) => boolean, what: string): Promise<number> {
   for (const end = performance.now() + DEADLINE_MS; performance.now() < end;) {
-    const at = readLog(run).findIndex((record, place) => place >= from && fits(record));
+    const at = readLog(run).findIndex((record, index) => index >= from && matches(record));
     if (at >= 0) return at;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
@@ -34,27 +34,27 @@ function pidOf(workerId: string): number {
   return process.pid;
 }
 
-/** A failing test leaves them behind, and nobody else would end them. */
+/** A failing test leaves workers behind. */
 after(() => killWorkers(run));
 
-describe('a run that nothing stops', () => {
-  test('workers killed and stopped, the coordinator killed: it goes on, and has the bits of the run that was left alone', async () => {
+describe('an elastic run', () => {
+  test('continues after workers were killed and stopped and the coordinator was killed, with the bits of an undisturbed run', async () => {
     const command = ['train', '--config', TINY, '--run-dir', run, '--workers', '3', '--steps', '100000'];
     const args = [...command, '--set', 'checkpoint.everySteps=100000'];
     const first = startExmix(args, home);
     await first.printed(/run opened/u);
-    let at = await logged(0, isFormed(3), 'three workers begin');
+    let at = await logged(0, isFormed(3), 'a generation of three workers');
     at = await logged(at, isCommitted, 'a step');
 
     process.kill(pidOf('local-1'), 'SIGKILL');
-    at = await logged(at, isFormed(2), 'two workers go on');
+    at = await logged(at, isFormed(2), 'a generation of two workers');
     at = await logged(at, isCommitted, 'a step of two workers');
-    at = await logged(at, isFormed(3), 'the killed worker was started again and has joined');
+    at = await logged(at, isFormed(3), 'the killed worker was restarted and has joined');
 
     const stopped = pidOf('local-2');
     process.kill(stopped, 'SIGSTOP');
-    at = await logged(at, isFormed(2), 'two workers go on without the stopped one');
-    at = await logged(at, isFormed(3), 'the stopped worker was killed and started again, and has joined');
+    at = await logged(at, isFormed(2), 'a generation without the stopped worker');
+    at = await logged(at, isFormed(3), 'the stopped worker was killed and restarted, and has joined');
     assert.notEqual(pidOf('local-2'), stopped);
 
     first.child.kill('SIGKILL');
@@ -66,10 +66,10 @@ describe('a run that nothing stops', () => {
       (record) => record['msg'] === 'run opened' && record['epoch'] === 2,
       'the second coordinator',
     );
-    assert.ok(Number(readLog(run)[at]!['step']) >= Number(before['step']), 'it goes on at the last committed step');
+    assert.ok(Number(readLog(run)[at]!['step']) >= Number(before['step']), 'it continues at the last committed step');
     for (const workerId of ['local-0', 'local-1', 'local-2'])
       await logged(at, (record) => record['msg'] === 'worker adopted' && record['workerId'] === workerId, workerId);
-    at = await logged(at, isFormed(3), 'the workers have come to the second coordinator');
+    at = await logged(at, isFormed(3), 'the workers have joined the second coordinator');
     await logged(at, isCommitted, 'a step of the second coordinator');
     second.child.kill('SIGTERM');
     assert.equal((await second.ended).code, 130);

@@ -1,4 +1,4 @@
-/** Runs the real command in a real process, and reads what it leaves in its run folder. */
+/** Runs the real command in a process, and reads its run folder. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import type { LogRecord } from '../shared/logger.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
 export const TINY = fileURLToPath(new URL('./tiny.yaml', import.meta.url));
-/** No command of the tests takes longer, ms. */
+/** A command is killed after this time, ms. */
 const DEADLINE_MS = 240_000;
 
 export interface Ended {
@@ -22,18 +22,18 @@ export interface Ended {
 export interface RunningExmix {
   readonly child: ChildProcess;
   readonly ended: Promise<Ended>;
-  /** Resolves when what was printed so far matches. */
+  /** Resolves when the standard output so far matches. */
   printed(pattern: RegExp): Promise<void>;
 }
 
-/** A folder that goes when the test file is done. */
+/** A folder that is removed at the end of the test file. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'exmix-e2e-'));
   after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
-/** Starts `exmix` with the given arguments. @param home $EXMIX_HOME: where prepared mixtures lie */
+/** Starts `exmix` with the given arguments. @param home $EXMIX_HOME, the folder of prepared mixtures */
 export function startExmix(args: readonly string[], home: string): RunningExmix {
   const child = spawn(process.execPath, [EXMIX, ...args], {
     env: { ...process.env, EXMIX_HOME: home },
@@ -54,7 +54,7 @@ export function startExmix(args: readonly string[], home: string): RunningExmix 
   const ended = new Promise<Ended>((resolve) => child.once('close', (code) => resolve({ code, stdout, stderr })));
   const printed = async (pattern: RegExp): Promise<void> => {
     let watcher!: () => void;
-    const seen = new Promise<void>((resolve) => {
+    const matched = new Promise<void>((resolve) => {
       watcher = () => {
         if (pattern.test(stdout)) resolve();
       };
@@ -67,7 +67,7 @@ export function startExmix(args: readonly string[], home: string): RunningExmix 
         `exmix ended with ${String(code)} before it printed ${String(pattern)}:\n${stdout}${stderr}`,
       ),
     );
-    await Promise.race([seen, early]);
+    await Promise.race([matched, early]);
     watchers.delete(watcher);
   };
   return { child, ended, printed };
@@ -78,7 +78,7 @@ export function exmix(args: readonly string[], home: string): Promise<Ended> {
   return startExmix(args, home).ended;
 }
 
-/** Ends the workers that `exmix train` has left behind, if any. */
+/** Kills the workers that `exmix train` has left behind, if any. */
 export function killWorkers(runFolder: string): void {
   const workers = join(runFolder, 'workers');
   if (!existsSync(workers)) return;
@@ -87,17 +87,17 @@ export function killWorkers(runFolder: string): void {
       const facts = JSON.parse(readFileSync(join(workers, file), 'utf8')) as { process: { pid: number } };
       process.kill(facts.process.pid, 'SIGKILL');
     } catch {
-      // gone
+      // it has ended
     }
 }
 
-/** The records of a run's log; one that is being written is left out. */
+/** The complete records of a run's log. */
 export function readLog(runFolder: string): LogRecord[] {
   const lines = readFileSync(join(runFolder, 'coordinator.jsonl'), 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line) as LogRecord);
 }
 
-/** `paramDigest` of the run's last record that has one. */
+/** The last `paramDigest` in the run's log. */
 export function finalDigest(runFolder: string): string {
   const digest = readLog(runFolder).findLast((record) => typeof record['paramDigest'] === 'string')?.['paramDigest'];
   assertInvariant(typeof digest === 'string', `${runFolder} has a digest in its log`);

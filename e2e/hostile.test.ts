@@ -1,4 +1,4 @@
-/** Strangers at the ports of a run: nothing they send changes its bits, stops it, or makes it grow. */
+/** Strangers send bytes to the ports of a run: its bits stay the same, it does not stop, and its memory does not grow. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -22,7 +22,7 @@ interface Port {
   readonly port: number;
 }
 
-/** Resident memory of a process, bytes; 0 once it is gone. */
+/** Resident memory of a process, bytes; 0 if it has ended. */
 function residentBytes(pid: number): number {
   try {
     const kilobytes = /VmRSS:\s+(\d+) kB/u.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
@@ -32,7 +32,7 @@ function residentBytes(pid: number): number {
   }
 }
 
-/** Ports that any of the processes listens on, from /proc. */
+/** Ports on which the processes listen, from /proc. */
 function listeningPorts(pids: readonly number[]): number[] {
   const own = new Set(pids.flatMap(socketInodes));
   const sockets = readFileSync('/proc/net/tcp', 'utf8')
@@ -47,20 +47,20 @@ function socketInodes(pid: number): string[] {
     try {
       return /^socket:\[(\d+)\]$/u.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? [];
     } catch {
-      return []; // closed in the meantime
+      return []; // it has just been closed
     }
   });
 }
 
 function open({ host, port }: Port): Socket {
-  return connect(port, host).on('error', () => undefined); // being thrown out is what is expected
+  return connect(port, host).on('error', () => undefined); // the run closes these sockets
 }
 
 const upgrade = (token: string, path = '/') =>
   `GET ${path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n` +
   `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\nAuthorization: Bearer ${token}\r\n\r\n`;
 
-/** What a stranger does with one socket, without the token. */
+/** Attacks without the token, over one socket each. */
 const ATTACKS: Readonly<Record<string, (port: Port) => void>> = {
   'random bytes': (port) => open(port).end(randomBytes(65_536)),
   'a wrong token': (port) => void open(port).write(upgrade('wrong-wrong-wrong-wrong')),
@@ -88,7 +88,7 @@ interface Observed {
   readonly bytes: readonly number[];
 }
 
-/** Runs the tiny model; `disturb` is called when it trains. */
+/** Trains the tiny model and calls `disturb` after its first step. */
 async function observe(
   name: string,
   disturb: (run: string, pids: readonly number[]) => Promise<void>,
@@ -110,7 +110,7 @@ describe('a hostile peer', () => {
   let undisturbed: Observed;
 
   before(async () => {
-    // The first run also prepares the mixture, which makes its coordinator larger: a run of its own.
+    // Prepare first: a coordinator that also prepares the mixture needs more memory.
     const { code, stdout, stderr } = await exmix(['prepare', '--mixture', 'deploy/demo/mixture.yaml'], home);
     assert.equal(code, 0, stdout + stderr);
     undisturbed = await observe('undisturbed', () => Promise.resolve());
@@ -126,7 +126,7 @@ describe('a hostile peer', () => {
         'the coordinator listens',
       );
       assert.ok(ports.length >= 3, `coordinator and two workers listen, found ${ports.length} ports`);
-      // The first one alone: of many at once only so many get a line in the log.
+      // The first one comes alone, because the log reports only some of many refusals.
       const stranger = open({ host: '127.0.0.1', port: Number(url.port) }).resume();
       stranger.write(upgrade('wrong-wrong-wrong-wrong'));
       await once(stranger, 'close');
@@ -135,6 +135,7 @@ describe('a hostile peer', () => {
       closeCodes = await sendAsInsider(run, url);
     });
     assert.equal(attacked.digest, undisturbed.digest);
+    assert.equal(closeCodes.length, 4, 'the insider was disconnected four times');
     for (const [i, bytes] of attacked.bytes.entries()) {
       const growth = bytes - undisturbed.bytes[i]!;
       assert.ok(bytes > 0 && growth < MAX_GROWTH_BYTES, `process ${i} is ${growth} B larger than undisturbed`);
@@ -148,7 +149,7 @@ describe('a hostile peer', () => {
   });
 });
 
-/** Whoever holds the token and breaks the rules is closed with a code. @returns the close codes */
+/** Sends invalid messages with the right token; each connection must be closed with a code. @returns the close codes */
 async function sendAsInsider(run: string, url: URL): Promise<number[]> {
   const { token } = JSON.parse(readFileSync(join(run, 'coordinator.json'), 'utf8')) as { token: string };
   const heartbeat = encodeMessage({ kind: 'heartbeat', progress: 0, phase: 'waiting', step: 0 });
@@ -156,7 +157,7 @@ async function sendAsInsider(run: string, url: URL): Promise<number[]> {
   return Promise.all(
     payloads.map(async (payload) => {
       const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` }, perMessageDeflate: false });
-      socket.on('error', () => undefined); // its close code says why
+      socket.on('error', () => undefined); // the close code is checked
       await once(socket, 'open');
       socket.send(payload);
       const [code] = (await once(socket, 'close')) as [number];

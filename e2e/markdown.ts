@@ -1,24 +1,24 @@
-/** Reads the documentation for the tests that hold it to the code: tables as cells, links with their targets, anchors of headings. */
+/** Reads the documentation for the tests that compare it with the code: table cells, targets of links, anchors of headings. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
-/** Not ours to describe: installed, made by runs, or reference data with a page of its own. */
+/** Folders without documentation of ours: installed, made by runs, or reference data with their own page. */
 const SKIPPED = ['node_modules', 'dist', 'runs', 'coverage', 'golden'];
 
 export function readText(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');
 }
 
-/** Paths under the repository's root, folders first to last; hidden ones are left out. */
+/** Paths under the repository's root, without hidden ones. */
 export function listFiles(folder = ''): string[] {
   return readdirSync(join(ROOT, folder), { withFileTypes: true })
     .filter(({ name }) => !name.startsWith('.') && !(folder === '' && SKIPPED.includes(name)))
     .flatMap((entry) => (entry.isDirectory() ? listFiles(join(folder, entry.name)) : [join(folder, entry.name)]));
 }
 
-/** Cells of all table rows in the section under a heading (of any level; its subsections belong to it), header rows left out. */
+/** Cells of all table rows under a heading of any level and its subheadings, without header rows. */
 export function tableRows(path: string, heading?: string): string[][] {
   const text = heading === undefined ? readText(path) : section(readText(path), heading);
   const lines = withoutCode(text).split('\n');
@@ -37,7 +37,7 @@ export function codeSpans(cell: string): string[] {
   return [...cell.matchAll(/`([^`]+)`/gu)].map((found) => found[1]!);
 }
 
-/** Targets of `[…](…)`, those on the web left out. */
+/** Targets of `[…](…)`, without URLs. */
 export function relativeLinks(path: string): string[] {
   const targets = [...withoutCode(readText(path)).matchAll(/\]\(([^)\s]+)\)/gu)].map((found) => found[1]!);
   return targets.filter((target) => !/^[a-z]+:/u.test(target));

@@ -1,4 +1,4 @@
-/** Whole runs on the native engine that is installed in exmix's home: chosen by auto, the same bits for any number of workers. */
+/** Whole runs on the native engine that is installed in exmix's home: auto chooses it, and any number of workers gives the same bits. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ describe('the native engine in whole runs', () => {
     return { digest: /^ {2}parameters {2}(\w{64})$/mu.exec(stdout)![1]!, stdout };
   }
 
-  test('auto takes it, and 1, 2 and 3 workers, and a run resumed by another number, end with the same bits', async () => {
+  test('auto chooses it, and runs of 1, 2 and 3 workers and a resumed run end with the same bits', async () => {
     const one = await train('one', '--workers', '1');
     assert.match(
       one.stdout,
@@ -51,7 +51,7 @@ describe('the native engine in whole runs', () => {
     assert.match(config, /threads: 1/u);
   });
 
-  test('its losses are those of wasm to four digits', async () => {
+  test('its losses equal those of wasm to four digits', async () => {
     const losses = (name: string): number[] =>
       readLog(join(folder, name)).flatMap(({ msg, loss }) => (msg === 'step committed' ? [Number(loss)] : []));
     await train('native');
@@ -62,7 +62,7 @@ describe('the native engine in whole runs', () => {
       assert.ok(Math.abs(loss - wasm[i]!) < 1e-4 * loss, `step ${i + 1}`);
   });
 
-  test('a run begun on it is not gone on with by another engine, unless that is asked for', async () => {
+  test('a run that began on it is not resumed on another engine without --engine', async () => {
     const { code, stderr } = await exmix(['train', '--resume', join(folder, 'one'), '--steps', '12'], bare);
     assert.equal(code, 2);
     assert.match(
@@ -71,7 +71,7 @@ describe('the native engine in whole runs', () => {
     );
   });
 
-  test('a GPU asked for on a host without one is an error', async (t) => {
+  test('a requested GPU on a host without one is an error', async (t) => {
     if ((await findGpus()).count > 0) {
       t.skip('this host has a GPU');
       return;
@@ -82,7 +82,7 @@ describe('the native engine in whole runs', () => {
     assert.match(stderr, /ENGINE_UNAVAILABLE: --device gpu: no GPU is visible/u);
   });
 
-  test('the doctor tries it and finds nothing wrong with it', async () => {
+  test('the doctor checks it and finds no problem', async () => {
     const { stdout, stderr } = await exmix(['doctor', '--engine', 'auto', '--device', 'cpu', '--json'], home);
     const findings = findingsSchema.parse(JSON.parse(stdout));
     const of = (check: string) => findings.filter((finding) => finding.check === check);

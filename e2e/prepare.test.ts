@@ -1,4 +1,4 @@
-/** `exmix prepare` in real processes against a mock hub: the same bytes whatever happens, and plain words where it cannot go on. */
+/** Runs `exmix prepare` in real processes against a mock hub: interruptions do not change a byte, and failures are reported plainly. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -15,7 +15,7 @@ import { hashName, RandomStream } from '../shared/random.ts';
 import { exmix, startExmix, temporaryFolder, type RunningExmix } from './exmix-process.ts';
 
 const TOKENIZER = fileURLToPath(new URL('../golden/sentencepiece/spiece.model', import.meta.url));
-/** Of the system; a host without them, or without the right to, skips the test that needs them. */
+/** Programs of the system. Without them, or without the right to mount, one test is skipped. */
 const [MOUNT, UNMOUNT] = ['mount', 'umount'];
 const ROWS_PER_TASK = 240;
 const NUM_KILLS = 5;
@@ -27,7 +27,7 @@ before(async () => {
 });
 after(() => hub.close());
 
-/** Arguments of prepare. Rows that cannot be used (texts that were told apart) are counted, not refused. */
+/** Arguments of prepare. Unusable rows are counted and do not fail it. */
 function args(outDir: string, tasks: readonly string[], ...more: string[]): string[] {
   const lengths = ['--inputs-length', '64', '--targets-length', '32'];
   const source = ['--mixture', 'exmix', '--tasks', tasks.join(','), '--tokenizer', TOKENIZER, '--hub-url', hub.url];
@@ -44,14 +44,14 @@ function contentOf(folder: string): Map<string, string> {
   return new Map(paths.map((path) => [path.slice(folder.length + 1), readFileSync(path, 'latin1')]));
 }
 
-/** Names in a folder; none where it is not there. */
+/** Names in a folder; none if it is missing. */
 const namesIn = (folder: string) => (existsSync(folder) ? readdirSync(folder) : []);
 const numUnits = (folder: string) =>
   namesIn(folder).flatMap((task) =>
     task.endsWith('.json') ? [] : namesIn(join(folder, task)).filter((name) => name.startsWith('unit-')),
   ).length;
 
-/** Resolves when `condition` holds; looked at again and again, because only the file system knows. */
+/** Polls the condition until it holds or the process ends. */
 async function until(condition: () => boolean, process: RunningExmix): Promise<void> {
   while (!condition() && process.child.exitCode === null && process.child.signalCode === null) await delay(5);
 }
@@ -65,7 +65,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     expected = parse(stdout);
   });
 
-  test('give examples in every task, account for every row and token, and can be opened', async () => {
+  test('have examples in every task, account for every row and token, and can be opened', async () => {
     const tasks = expected.finished!.tasks;
     assert.deepEqual(tasks.map(({ name }) => name).sort(), [...ALL].sort());
     for (const { name, manifest } of tasks) {
@@ -81,14 +81,14 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     opened.close();
   });
 
-  test('killed by SIGKILL five times at random and started again: the same bytes', async () => {
+  test('have the same bytes after five SIGKILLs at random moments', async () => {
     const outDir = join(home, 'killed');
     const random = new RandomStream([hashName('e2e-prepare-kills')]);
     const total = numUnits(undisturbed);
     let before = 0;
     for (let kill = 0; kill < NUM_KILLS; kill++) {
       const running = startExmix(args(outDir, ALL, '--processes', '2'), home);
-      // At least one unit more than before, then up to a sixth of all.
+      // At least one unit more than before, and up to a sixth of all.
       const goal = before + 1 + random.nextBelow(Math.floor(total / (NUM_KILLS + 1)));
       await until(() => numUnits(outDir) >= goal, running);
       running.child.kill('SIGKILL');
@@ -103,12 +103,12 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     assert.equal(code, 0, stderr);
     const report = parse(stdout);
     // Children of the last killed parent may have finished a unit each after it was counted.
-    assert.ok(report.unitsMade <= total - before && report.unitsMade >= total - before - 2, 'nothing is made twice');
+    assert.ok(report.unitsMade <= total - before && report.unitsMade >= total - before - 2, 'no unit is made twice');
     assert.equal(report.finished?.hash, expected.finished!.hash);
     assert.deepEqual(contentOf(outDir), contentOf(undisturbed));
   });
 
-  test('in three members of a job array: the same bytes, and each asks the hub only once', async () => {
+  test('have the same bytes from three members of a job array, and only the first asks the hub for listings', async () => {
     const outDir = join(home, 'shards');
     const reports: ShardReport[] = [];
     for (const shard of ['1/3', '2/3', '3/3']) {
@@ -117,7 +117,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
       const { code, stdout, stderr } = await exmix(args(outDir, ALL, '--shard', shard), home);
       assert.equal(code, 0, stderr);
       reports.push(parse(stdout));
-      if (shard !== '1/3') assert.equal(listings(), asked, 'the plan of the first is taken');
+      if (shard !== '1/3') assert.equal(listings(), asked, 'later members use the plan of the first');
     }
     assert.deepEqual(
       reports.map(({ missing, finished }) => [missing.length > 0, finished?.hash]),
@@ -132,21 +132,21 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     assert.deepEqual(contentOf(outDir), contentOf(undisturbed));
   });
 
-  test('by one process: the same bytes', async () => {
+  test('have the same bytes from one process', async () => {
     const outDir = join(home, 'alone');
     const { stdout } = await exmix(args(outDir, ALL, '--processes', '1'), home);
     assert.equal(parse(stdout).finished?.hash, expected.finished!.hash);
     assert.deepEqual(contentOf(outDir), contentOf(undisturbed));
   });
 
-  test('SIGTERM ends it and its processes in order, with the status of an interrupt', async () => {
+  test('SIGTERM ends prepare and its processes in order, with the status of an interrupt', async () => {
     const outDir = join(home, 'terminated');
     const running = startExmix(args(outDir, ALL, '--processes', '2'), home);
     await until(() => numUnits(outDir) >= 3, running);
     running.child.kill('SIGTERM');
     const { code, stderr } = await running.ended;
     assert.equal(code, 130, stderr);
-    assert.match(stderr, /ABORTED: preparing was called off/u);
+    assert.match(stderr, /ABORTED: preparing was aborted/u);
     const left = readdirSync(outDir, { recursive: true, encoding: 'utf8' });
     assert.deepEqual(
       left.filter((path) => path.includes('.partial-')),
@@ -154,7 +154,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     );
   });
 
-  test('a dry run tells units, sizes and room, and makes nothing', async () => {
+  test('a dry run reports units, sizes and free disk space, and makes no unit', async () => {
     const outDir = join(home, 'dry');
     const { code, stdout, stderr } = await exmix(args(outDir, ALL, '--dry-run'), home);
     assert.equal(code, 0, stderr);
@@ -167,12 +167,12 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     assert.ok(!existsSync(outDir));
   });
 
-  test('a full disk is DISK_FULL; what is finished stays valid', async (t) => {
+  test('a full disk fails with DISK_FULL, and finished units stay valid', async (t) => {
     const mount = join(home, 'small-disk');
     mkdirSync(mount);
     const made = spawnSync(MOUNT, ['-t', 'tmpfs', '-o', 'size=400k', 'tmpfs', mount]);
     if (made.status !== 0) {
-      t.skip('no small disk can be mounted here; mixture/prepare/ensure-unit.test.ts has the same with a fake one');
+      t.skip('no small disk can be mounted here; mixture/prepare/ensure-unit.test.ts does the same with a fake disk');
       return;
     }
     try {
@@ -193,15 +193,15 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
   });
 });
 
-describe('what a hub can do wrong', () => {
+describe('a hub that', () => {
   const prepareOne = (name: string, task: string, ...more: string[]) =>
     exmix(args(join(home, name), [task], '--processes', '1', ...more), home);
 
-  test('a revision that moved after the mixture was finished: made again, with the reason', async () => {
+  test('moved a revision after the mixture was finished: the task is prepared again', async () => {
     const { dataset, path } = hub.fileOf('imdb');
     const first = await prepareOne('moved', 'imdb');
     assert.equal(first.code, 0, first.stderr);
-    const content = hub.fileOf('rainbow_hellaswag').content; // another file altogether: its columns are missing
+    const content = hub.fileOf('rainbow_hellaswag').content; // another dataset, without the columns of imdb
     const before = hub.fileOf('imdb').content;
     hub.commit(dataset, { [path]: content }, 'refs/convert/parquet');
     const second = await prepareOne('moved', 'imdb');
@@ -220,7 +220,7 @@ describe('what a hub can do wrong', () => {
     [403, 'STORAGE_DENIED', 2],
     [404, 'NAME_UNKNOWN', 2],
   ] as const)
-    test(`answers ${status}: ${code} at once, names the task, makes nothing`, async () => {
+    test(`answers ${status}: prepare fails at once with ${code}, names the task and makes no unit`, async () => {
       hub.fault({ status, match: 'super_glue', times: 1 });
       const outDir = join(home, `status-${status}`);
       const ended = await exmix(args(outDir, ['super_glue_copa', 'dpr']), home);
@@ -229,10 +229,10 @@ describe('what a hub can do wrong', () => {
       assert.equal(numUnits(outDir), 0);
     });
 
-  test('sends other bytes than their checksum says: told by file, nothing wrong is stored', async () => {
+  test('sends bytes with a wrong checksum: prepare names the file and stores no unit', async () => {
     const sha256 = createHash('sha256').update(hub.fileOf('gem_dart').content).digest('hex');
     hub.fault({ corrupt: true, match: `/cdn/${sha256}`, times: 1_000 });
-    const freshHome = temporaryFolder(); // without what was downloaded before
+    const freshHome = temporaryFolder(); // without earlier downloads
     const outDir = join(home, 'corrupt');
     const ended = await exmix(args(outDir, ['gem_dart']), freshHome);
     assert.equal(ended.code, 3, ended.stderr);
@@ -240,14 +240,14 @@ describe('what a hub can do wrong', () => {
     assert.equal(numUnits(outDir), 0);
   });
 
-  test('answers 429 and 503 now and then: prepared all the same', async () => {
+  test('answers 429 and 503 now and then: the task is prepared', async () => {
     hub.fault({ status: 429, match: 'glue', times: 1, retryAfter: 0 });
     hub.fault({ status: 503, match: '/cdn/', times: 2 });
     const ended = await prepareOne('unsteady', 'glue_stsb');
     assert.equal(ended.code, 0, ended.stderr);
   });
 
-  test('serves a truncated parquet file: the task is named, the others are done', async () => {
+  test('serves a truncated parquet file: prepare names the task, and succeeds when the file is whole', async () => {
     const { dataset, path, content } = hub.fileOf('squad_v1');
     hub.commit(dataset, { [path]: content.subarray(0, content.length - 100) }, 'refs/convert/parquet');
     const outDir = join(home, 'truncated');
@@ -260,7 +260,7 @@ describe('what a hub can do wrong', () => {
   });
 });
 
-test('flags that cannot be are refused', async () => {
+test('contradictory and malformed flags are rejected', async () => {
   for (const [flags, message] of [
     [['--shard', '4/3'], /--shard: expected i\/n/u],
     [['--shard', '1/3', '--merge'], /--merge and --shard/u],

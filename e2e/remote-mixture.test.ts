@@ -1,4 +1,4 @@
-/** A whole run whose prepared mixture lies on a real S3 server that goes down for a while: the bits are those of the local run. */
+/** Trains with the prepared mixture on an S3 server that goes down for a while: the run has the bits of a local run. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,10 +19,10 @@ before(async () => {
   server = await startS3Server({ folder: join(folder, 's3'), buckets: ['data'] });
   Object.assign(process.env, server.environment);
 });
-after(() => server.close().catch(() => undefined)); // where a test has stopped it
+after(() => server.close().catch(() => undefined)); // a failed test may have stopped it
 
 describe('a run from remote storage', { timeout: 240_000 }, () => {
-  test('has the bits of the local one with another number of workers, though the server was down for a while', async () => {
+  test('has the bits of the local run with another number of workers, though the server was down for a while', async () => {
     const local = await exmix(train('local', '--workers', '1'), home);
     assert.equal(local.code, 0, local.stdout + local.stderr);
     const prepared = join(home, 'prepared', readdirSync(join(home, 'prepared'))[0]!);
@@ -41,12 +41,12 @@ describe('a run from remote storage', { timeout: 240_000 }, () => {
     assert.equal(code, 0, stdout + stderr);
     assert.equal(finalDigest(runFolder('remote')), finalDigest(runFolder('local')));
     const messages = readMessages('remote');
-    assert.ok(messages.includes('worker waits for its source'), 'the server was down when it was needed');
+    assert.ok(messages.includes('worker waits for its source'), 'a worker needed the server while it was down');
     assert.ok(messages.includes('worker has its source again'));
   });
 });
 
-/** Resolves when the log of the remote run has that message, or the run has ended. */
+/** Polls until the log of the remote run has the message or the run has ended. */
 async function logged({ ended }: RunningExmix, msg: string): Promise<void> {
   const over = new AbortController();
   void ended.then(() => over.abort());

@@ -1,4 +1,4 @@
-/** Steering a run of real processes: rates change at the step that was said, and a killed run goes on with the same bits. */
+/** Steers a run of real processes: rates change at the announced step, and a killed run resumes with the same bits. */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ async function show(path: string): Promise<Report> {
   return JSON.parse(stdout) as Report;
 }
 
-/** Step → digest of its gradient, for each time it was committed. */
+/** Step → gradient digest of each of its commits. */
 function digestsOf(path: string): Map<number, string[]> {
   const digests = new Map<number, string[]>();
   for (const { msg, ...fields } of readLog(path)) {
@@ -40,8 +40,8 @@ function digestsOf(path: string): Map<number, string[]> {
 }
 
 describe('exmix mixture set and show', () => {
-  test('rates change at the stated step; killed and resumed, or forked, the run has the same bits', async (context) => {
-    // Every checkpoint is kept: the run may be far ahead before it is killed.
+  test('rates change at the announced step; killed and resumed, or forked, the run has the same bits', async (context) => {
+    // Keep every checkpoint: the run may commit many steps before it is killed.
     const settings = ['--set', 'mixture.windowDraws=128', '--set', 'checkpoint.keepLast=1000'];
     const args = ['train', '--config', TINY, '--run-dir', run, '--workers', '1', '--steps', '100000', ...settings];
     const running = startExmix(args, home);
@@ -57,7 +57,7 @@ describe('exmix mixture set and show', () => {
     assert.equal(set.code, 0, set.stderr);
     const { firstStep } = JSON.parse(set.stdout) as { firstStep: number };
 
-    // A later checkpoint is whole, and steps after it are lost with the coordinator.
+    // By then a later checkpoint is published, and the steps after it are lost with the coordinator.
     const enough = firstStep + 8;
     await running.printed(new RegExp(`step (${[0, 1, 2, 3, 4, 5, 6, 7].map((i) => enough + i).join('|')})/`, 'u'));
     const live = await show(run);
@@ -67,7 +67,7 @@ describe('exmix mixture set and show', () => {
     assert.equal(live.tasks.find(({ name }) => name === 'country_qa')?.plannedShare, 0);
     assert.ok(live.tasks.some(({ loss }) => loss !== null && loss > 0));
     assert.ok(Math.abs(live.tasks.reduce((sum, { actualShare }) => sum + actualShare, 0) - 1) < 1e-9);
-    // From another host: by URL and token.
+    // As from another host: by URL and token.
     const { url, token } = JSON.parse(readFileSync(join(run, 'coordinator.json'), 'utf8')) as {
       url: string;
       token: string;
@@ -81,7 +81,7 @@ describe('exmix mixture set and show', () => {
     assert.match(stranger.stderr, /AUTH_FAILED/u);
     running.child.kill('SIGKILL');
     await running.ended;
-    killWorkers(run); // and with them the state: the run goes back to its newest checkpoint
+    killWorkers(run); // without their state, the run goes back to its newest checkpoint
 
     const before = digestsOf(run);
     const steps = Math.max(...before.keys()) + 6;
@@ -91,17 +91,19 @@ describe('exmix mixture set and show', () => {
     assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
     const after = digestsOf(run);
     const twice = [...after.values()].filter((digests) => digests.length > 1);
-    assert.ok(twice.length > 0, 'steps after the last checkpoint were done again');
+    assert.ok(twice.length > 0, 'steps after the last checkpoint were trained again');
     for (const digests of twice) assert.equal(new Set(digests).size, 1);
 
-    // A checkpoint from before the change takes effect knows it too.
+    // A checkpoint that was saved before the change took effect records the change.
     const published = readLog(run).filter(({ msg }) => msg === 'checkpoint published');
     const ahead = published.findLast(({ msg, ...fields }) => msg !== '' && Number(fields['step']) < firstStep + 4);
     const path = String(ahead?.['path']);
     assert.ok(path.includes('step-'));
     const forked = await resume(path, '--run-dir', fork);
     assert.equal(forked.code, 0, forked.stdout + forked.stderr);
-    for (const [step, digests] of digestsOf(fork))
+    const forkedDigests = digestsOf(fork);
+    assert.ok(forkedDigests.size > 0, 'the fork has trained');
+    for (const [step, digests] of forkedDigests)
       assert.deepEqual(digests, after.get(step)!.slice(0, 1), `step ${step}`);
 
     const over = await show(run);
@@ -115,14 +117,14 @@ describe('exmix mixture set and show', () => {
     assert.match(late.stderr, /CONNECT_FAILED: no coordinator answers/u);
   });
 
-  test('other settings of the mixture are refused on resume, and taken where they are confirmed', async () => {
+  test('other settings of the mixture are rejected on resume unless they are confirmed', async () => {
     const resume = ['train', '--resume', run, '--workers', '1', '--set', 'mixture.rateCap=50'];
     const steps = ['--steps', String(Math.max(...digestsOf(run).keys()) + 4)];
     const refused = await exmix([...resume, ...steps], home);
     assert.equal(refused.code, 2);
     assert.match(refused.stderr, /CHECKPOINT_MISMATCH: .*mixture\.rateCap: 300000 → 50.*--allow-mixture-change/u);
-    const taken = await exmix([...resume, ...steps, '--allow-mixture-change'], home);
-    assert.equal(taken.code, 0, taken.stdout + taken.stderr);
+    const confirmed = await exmix([...resume, ...steps, '--allow-mixture-change'], home);
+    assert.equal(confirmed.code, 0, confirmed.stdout + confirmed.stderr);
     assert.ok(
       readLog(run).some(({ msg, ...fields }) => msg === 'run folder' && /has changed/u.test(String(fields['reason']))),
     );

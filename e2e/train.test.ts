@@ -1,4 +1,4 @@
-/** Whole runs of the tiny model: the promises about bits, resuming and losing workers, kept by real processes. */
+/** Trains the tiny model in real processes: same bits for any number of workers, resumed or not; exit statuses; fields of the log. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ const folder = temporaryFolder();
 const home = join(folder, 'home');
 const runFolder = (name: string): string => join(folder, name);
 
-/** Trains the tiny model into the folder of that name. */
+/** Trains the tiny model in the run folder of that name. */
 async function train(name: string, ...args: string[]): Promise<Ended> {
   const ended = await exmix(['train', '--config', TINY, '--run-dir', runFolder(name), ...args], home);
   assert.equal(ended.code, 0, ended.stdout + ended.stderr);
@@ -37,7 +37,7 @@ describe('a run of real processes', () => {
     });
   }
 
-  test('the same run again has the same bits, another seed has others', async () => {
+  test('the same run again has the same bits, and another seed has others', async () => {
     await train('again', '--workers', '2');
     await train('seed', '--workers', '2', '--seed', '8');
     assert.equal(finalDigest(runFolder('again')), straight);
@@ -49,7 +49,7 @@ describe('a run of real processes', () => {
     assert.equal(finalDigest(runFolder('message')), straight);
   });
 
-  test('gradients in bfloat16: other bits, the same for 1, 2 and 3 workers, and a step replayed has them', async () => {
+  test('bfloat16 gradients give other bits, the same for 1, 2 and 3 workers and for a replayed step', async () => {
     const digests = [];
     for (const workers of ['1', '2', '3']) {
       await train(`bfloat16-${workers}`, '--workers', workers, '--set', 'training.gradientPrecision=bfloat16');
@@ -68,7 +68,7 @@ describe('a run of real processes', () => {
     assert.match(other.stderr, /CHECKPOINT_MISMATCH: .*training\.gradientPrecision: "bfloat16" → "float32"/u);
   });
 
-  test('a run resumed with another number of workers ends with the bits of the run that did not stop, in the same folder', async () => {
+  test('a run resumed with another number of workers continues in its folder and ends with the bits of an uninterrupted run', async () => {
     await train('halves', '--workers', '2', '--steps', '5');
     const ended = await exmix(['train', '--resume', runFolder('halves'), '--steps', '8', '--workers', '3'], home);
     assert.equal(ended.code, 0, ended.stdout + ended.stderr);
@@ -79,7 +79,7 @@ describe('a run of real processes', () => {
     assert.deepEqual(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
-  test('a single checkpoint is resumed in a new run folder, and the old one stays as it was', async () => {
+  test('a single checkpoint is resumed in a new run folder, and the old folder is unchanged', async () => {
     const before = readdirSync(join(runFolder('straight'), 'checkpoints'));
     const checkpoint = join(runFolder('straight'), 'checkpoints', 'step-4');
     await train('fork', '--workers', '1', '--resume', checkpoint);
@@ -88,7 +88,7 @@ describe('a run of real processes', () => {
     assert.deepEqual(readdirSync(join(runFolder('straight'), 'checkpoints')), before);
   });
 
-  test('SIGTERM finishes the step, saves, and exits with 130; resumed, the bits are those of the run that did not stop', async () => {
+  test('SIGTERM finishes the step, saves and exits with status 130; the resumed run has the bits of an uninterrupted run', async () => {
     const args = [
       'train',
       '--config',
@@ -127,14 +127,14 @@ describe('a run of real processes', () => {
     assert.equal(finalDigest(runFolder('terminated')), finalDigest(runFolder('terminated-straight')));
   });
 
-  test('status of a run that is over comes from its journal', async () => {
+  test('status of an ended run comes from its journal', async () => {
     const { stdout, code } = await exmix(['status', runFolder('straight'), '--json'], home);
     assert.equal(code, 0);
     const view = JSON.parse(stdout) as Record<string, unknown>;
     assert.deepEqual([view['phase'], view['step'], view['paramDigest']], ['finished', 8, straight]);
   });
 
-  test('the log keeps its contract', () => {
+  test('the log has the documented fields', () => {
     const records = readLog(runFolder('straight'));
     const committed = records.find((record) => record.msg === 'step committed');
     const numbers = [

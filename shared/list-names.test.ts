@@ -27,6 +27,6 @@ describe('a list in a sentence', () => {
   test('the most names and the separator can be given', () => {
     assert.equal(listNames(['a', 'b', 'c'], { most: 2 }), 'a, b and 1 more');
     assert.equal(listNames(['a', 'b'], { most: 1 }), 'a and 1 more');
-    assert.equal(listNames(['a, b', 'c', 'd'], { separator: '; ' }), 'a, b; c and d');
+    assert.equal(listNames(['a, b', 'c', 'd'], { separator: '; ' }), 'a, b; c; d');
   });
 });

@@ -1,10 +1,10 @@
-"""Loads an exmix checkpoint with Hugging Face Transformers, as any user would, and prints its loss on a fixed batch.
+"""Loads an exmix checkpoint with Hugging Face Transformers, like any user, and prints its loss on a fixed batch.
 
     python check_transformers.py CHECKPOINT BATCH.json
 
-BATCH.json: {"input_ids": [[...]], "attention_mask": [[...]], "labels": [[...]]}; label -100 carries no loss.
+BATCH.json: {"input_ids": [[...]], "attention_mask": [[...]], "labels": [[...]]}; label -100 has no loss.
 Prints one JSON object: loss (mean cross-entropy per target token, float32), parameters, tensors, versions.
-Fails where Transformers misses a weight, finds one it does not know, or had to make one up.
+Fails if Transformers reports a missing, unexpected or newly initialised weight.
 """
 
 import json
@@ -19,7 +19,7 @@ def main(checkpoint: str, batch_path: str) -> None:
     model, info = T5ForConditionalGeneration.from_pretrained(checkpoint, output_loading_info=True)
     problems = {name: sorted(map(str, found)) for name, found in info.items() if found}
     if problems:
-        sys.exit(f"{checkpoint}: Transformers did not take the weights as they are: {json.dumps(problems)}")
+        sys.exit(f"{checkpoint}: Transformers did not load the weights unchanged: {json.dumps(problems)}")
     with open(batch_path, encoding="utf-8") as file:
         batch = {name: torch.tensor(rows, dtype=torch.long) for name, rows in json.load(file).items()}
 

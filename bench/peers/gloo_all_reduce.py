@@ -1,7 +1,7 @@
 """One rank of torch.distributed's gloo all-reduce, driven over stdin by bench/all-reduce.ts.
 
-Arguments: rank, world size, store file. Each line of stdin is a number of bytes; the answer is the milliseconds of one
-all-reduce of that many bytes of float32 ones, after a barrier, and the CPU milliseconds it took. The sum is checked.
+Arguments: rank, world size, store file. Each line of stdin is a number of bytes. The answer is the time and the CPU time, ms, of one
+all-reduce of so many bytes of float32 ones, after a barrier. The sum is checked.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Mixing and packing by grain or seqio, of the synthetic mixture that bench/planner-peers.ts wrote; its peer.
+"""Mixes and packs the synthetic mixture of bench/planner-peers.ts with grain or seqio.
 
-Each task gives examples whose lengths are those of its samples by index; ids are slices of one array, so that a source costs nothing.
-Prints one JSON line: rows, examples, mean fill of rows, wall and CPU seconds of this process, without start and first rows.
+The length of an example is that of a sample of its task, by index. Ids are slices of one array, so that reading a source costs nothing.
+Prints one JSON line: rows, examples, mean fill of rows, wall and CPU seconds of this process, without its start and the first rows.
 
   python mixing_packing.py grain|seqio MIXTURE.json ROWS
 """

@@ -1,8 +1,8 @@
-"""One training step of Transformers' T5 on PyTorch for every line on stdin: the peer of bench/native-engine.ts.
+"""Runs one training step of Transformers' T5 on PyTorch for every line on stdin, for bench/native-engine.ts.
 
 usage: torch_step.py JSON    with exmix's model config, [rows, inputs length, targets length], numThreads, precision
-Prints a line about itself, then for each step {"stepMs", "updateMs", "cpuMs", "loss"}. Adafactor is Transformers' own with T5's settings;
-the step is forward, backward (z-loss left out, as Transformers has none) and gradients of all parameters.
+Prints a description, then for each step {"stepMs", "updateMs", "cpuMs", "loss"}. Adafactor is Transformers' own with T5's settings. A step is
+forward, backward (without z-loss, which Transformers does not have) and the gradients of all parameters.
 """
 
 import json
@@ -34,7 +34,7 @@ model = T5ForConditionalGeneration(
         decoder_start_token_id=0,
     )
 )
-if model.lm_head.weight is model.shared.weight:  # transformers 5 ties a model that comes from no file
+if model.lm_head.weight is model.shared.weight:  # transformers 5 ties a model that is not loaded from a file
     model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.shared.weight) * config["dModel"] ** -0.5)
 optimizer = Adafactor(
     model.parameters(),

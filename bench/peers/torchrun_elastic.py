@@ -1,8 +1,8 @@
-"""One rank of elastic data-parallel training as the torchrun docs advise: DDP over gloo, a snapshot each step, resumed from at each restart.
+"""One rank of elastic data-parallel training as in the torchrun docs: DDP over gloo, a snapshot each step, resumed at each restart.
 
-Arguments: snapshot path, log path, milliseconds of a step, gloo timeout in seconds. Started by torchrun, by bench/recovery-torchrun.ts.
-Each rank appends lines `time pid rank restart step` to the log after each step (time: ms since 1970). The model has as many parameters as
-exmix's demo; a step computes for as long as asked, which is what a restart does not change.
+Arguments: snapshot path, log path, milliseconds of a step, gloo timeout in seconds. bench/recovery-torchrun.ts starts it through torchrun.
+Each rank appends a line `time pid rank restart step` to the log after each step (time: ms since 1970). The model has as many parameters as
+exmix's demo. A step computes for the given time, which a restart does not change.
 """
 
 import os

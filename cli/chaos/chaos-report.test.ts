@@ -24,7 +24,7 @@ const ENDED: ChaosRecord = {
 };
 
 describe('the report of chaos', () => {
-  test('says what was injected, what each cost, and how it ended', () => {
+  test('lists the injected faults, the cost of each, and the end of the run', () => {
     const report = formatChaosReport([
       KILL,
       { kind: 'recovered', number: 1, step: 6, costMs: 312 },
@@ -51,14 +51,14 @@ describe('the report of chaos', () => {
     );
   });
 
-  test('counts what was injected, not what could not be', () => {
+  test('counts injected faults, but not those that could not be injected', () => {
     const counts = countFaults([KILL, KILL, MISSED, STOP]);
     assert.equal(counts.get('kill'), 2);
     assert.equal(counts.get('stop'), 1);
     assert.equal(counts.get('join'), 0);
   });
 
-  test('other bits and violations stand out', () => {
+  test('reports other bits and ledger violations', () => {
     const report = formatChaosReport([{ ...ENDED, undisturbedDigest: 'cd', numViolations: 2 }]);
     assert.match(report, /chaos: no faults/u);
     assert.match(report, /OTHER BITS: cd/u);

@@ -1,9 +1,9 @@
 /**
- * What became of the faults of a run: what each cost, and the report that a person reads. Pure.
+ * Records of `chaos.jsonl` and the final report on the faults of a run. Pure.
  *
- * Definition: the cost of a fault is the time from its injection to the next step that was not committed before, as the journal shows it:
- * steps that are done again from a checkpoint are part of it. A step that was nearly done makes it small; faults that follow each other
- * before a step share what they cost.
+ * Definition: the cost of a fault is the time from its injection to the first commit in the journal of a step that was never committed
+ * before. So it includes steps that are trained again from a checkpoint. It is small if a step was nearly done. Faults with no new step
+ * between them share the time.
  */
 import { formatNumber, formatTable } from '../text-table.ts';
 import type { Fault } from './decide-faults.ts';
@@ -16,13 +16,13 @@ export interface InjectedFault extends Fault {
   readonly number: number;
   /** ISO 8601, UTC. */
   readonly time: string;
-  /** The committed step that it follows. */
+  /** The committed step after which it was injected. */
   readonly step: number;
-  /** Why it could not be injected; null: it was. */
+  /** Why it could not be injected; null if it was injected. */
   readonly notInjected: string | null;
 }
 
-/** A line of `chaos.jsonl`: the run has gone on after a fault. */
+/** A line of `chaos.jsonl`: the run committed a new step after a fault. */
 export interface Recovery {
   readonly kind: 'recovered';
   readonly number: number;
@@ -34,19 +34,19 @@ export interface Recovery {
 /** The last line of `chaos.jsonl`. */
 export interface ChaosVerdict {
   readonly kind: 'ended';
-  /** Of the run; null: it ended by a signal of the one who stopped it all. */
+  /** Exit status of the run; null if the user's signal ended it. */
   readonly exitStatus: number | null;
   readonly step: number;
   readonly paramDigest: string | null;
-  /** Of the run that nobody disturbed; null where there was none. */
+  /** Parameter digest of the run without faults; null if there was none. */
   readonly undisturbedDigest: string | null;
-  /** What the audit of the ledger found; null where it could not be made. */
+  /** Violations that the audit of the ledger found; null if it failed. */
   readonly numViolations: number | null;
 }
 
 export type ChaosRecord = InjectedFault | Recovery | ChaosVerdict;
 
-/** Faults that were injected, by name. */
+/** Number of injected faults by name. */
 export function countFaults(faults: readonly InjectedFault[]): ReadonlyMap<FaultName, number> {
   const names = faults.filter(({ notInjected }) => notInjected === null).map(({ fault }) => fault);
   return new Map(FAULTS.map((fault) => [fault, names.filter((name) => name === fault).length]));

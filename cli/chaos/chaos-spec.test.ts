@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { FAULTS, parseChaosSpec } from './chaos-spec.ts';
 
 describe('--chaos', () => {
-  test('every fault may have a probability and any number of steps', () => {
+  test('every fault accepts a probability and any number of steps', () => {
     for (const fault of FAULTS) {
       const { probabilities, scheduled } = parseChaosSpec(`${fault}=0.25,${fault}@3, ${fault} @ 40`);
       assert.deepEqual([...probabilities], [[fault, 0.25]]);
@@ -17,7 +17,7 @@ describe('--chaos', () => {
     }
   });
 
-  test('faults of one step come together', () => {
+  test('faults of the same step are collected in their order', () => {
     const { probabilities, scheduled } = parseChaosSpec('kill@7,join@7,kill@7');
     assert.equal(probabilities.size, 0);
     assert.deepEqual([...scheduled], [[7, ['kill', 'join', 'kill']]]);
@@ -42,7 +42,7 @@ describe('--chaos', () => {
     [Array.from({ length: 1025 }, (_, step) => `kill@${step + 1}`).join(','), /at most 1024 rules, got 1025/u],
   ];
   for (const [spec, message] of wrong)
-    test(`refuses ${JSON.stringify(spec.slice(0, 40))}`, () => {
+    test(`rejects ${JSON.stringify(spec.slice(0, 40))}`, () => {
       assert.throws(() => parseChaosSpec(spec), { code: 'CONFIG_INVALID', message });
     });
 });

@@ -1,9 +1,9 @@
 /**
- * What `--chaos` asks for. Pure.
+ * Parses the argument of `--chaos`. Pure.
  *
  *   spec = rule {"," rule}
- *   rule = fault "=" probability    with this probability after each committed step, above 0 up to 1
- *        | fault "@" step           once, when this step is committed; again for other steps
+ *   rule = fault "=" probability    after each committed step with this probability, above 0 and at most 1
+ *        | fault "@" step           after the commit of this step; may be given for several steps
  *   fault = kill | stop | leave | join | coordinator-kill
  */
 import { TrainerError } from '../../shared/errors.ts';
@@ -13,7 +13,7 @@ import { nearestHint } from '../../shared/nearest-names.ts';
 export const FAULTS = ['kill', 'stop', 'leave', 'join', 'coordinator-kill'] as const;
 export type FaultName = (typeof FAULTS)[number];
 
-/** More rules are a mistake. */
+/** More rules are rejected as a mistake. */
 const MAX_RULES = 1_024;
 
 export interface ChaosSpec {

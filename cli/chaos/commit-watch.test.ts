@@ -20,39 +20,39 @@ function scene(t: TestContext): { path: string; watch: CommitWatch } {
 }
 
 describe('watching commits', () => {
-  test('each is seen once, in order, and a journal that is not there has none', async (t) => {
+  test('each commit is returned once, in order; a missing journal has none', async (t) => {
     const { path, watch } = scene(t);
-    assert.deepEqual(await watch.look(), []);
+    assert.deepEqual(await watch.poll(), []);
     appendFileSync(path, OPENED + commit(1) + commit(2));
-    assert.deepEqual(await watch.look(), [1, 2]);
-    assert.deepEqual(await watch.look(), []);
+    assert.deepEqual(await watch.poll(), [1, 2]);
+    assert.deepEqual(await watch.poll(), []);
     appendFileSync(path, commit(3));
-    assert.deepEqual(await watch.look(), [3]);
+    assert.deepEqual(await watch.poll(), [3]);
   });
 
-  test('a line is taken when it is whole', async (t) => {
+  test('a partial line is read when it is complete', async (t) => {
     const { path, watch } = scene(t);
     const line = commit(1);
     appendFileSync(path, OPENED + line.slice(0, 20));
-    assert.deepEqual(await watch.look(), []);
+    assert.deepEqual(await watch.poll(), []);
     appendFileSync(path, line.slice(20));
-    assert.deepEqual(await watch.look(), [1]);
+    assert.deepEqual(await watch.poll(), [1]);
   });
 
-  test('a torn line that the next coordinator cuts off is none', async (t) => {
+  test('a torn line that the next coordinator truncates is not a commit', async (t) => {
     const { path, watch } = scene(t);
     const whole = OPENED + commit(1);
     appendFileSync(path, `${whole}${commit(2).slice(0, 30)}\n`);
-    assert.deepEqual(await watch.look(), [1]);
+    assert.deepEqual(await watch.poll(), [1]);
     truncateSync(path, whole.length);
     appendFileSync(path, commit(2));
-    assert.deepEqual(await watch.look(), [2]);
+    assert.deepEqual(await watch.poll(), [2]);
   });
 
-  test('a journal of many reads', async (t) => {
+  test('a journal longer than one read', async (t) => {
     const { path, watch } = scene(t);
     const steps = Array.from({ length: 5_000 }, (_, i) => i + 1);
     appendFileSync(path, OPENED + steps.map(commit).join(''));
-    assert.deepEqual(await watch.look(), steps);
+    assert.deepEqual(await watch.poll(), steps);
   });
 });

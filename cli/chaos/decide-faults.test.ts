@@ -7,7 +7,7 @@ const THREE: Population = { workers: ['a', 'b', 'c'], maxWorkers: 4, silenceMs: 
 const STEPS = Array.from({ length: 2_000 }, (_, i) => i + 1);
 
 describe('faults after a step', () => {
-  test('a scheduled one comes once for each time it is named, after that step and no other', () => {
+  test('a scheduled fault comes once for each mention, after its step only', () => {
     const spec = parseChaosSpec('coordinator-kill@5,join@5,kill@5,kill@5');
     const decided = decideFaults(1, 5, spec, THREE).map(({ fault, forMs }) => [fault, forMs]);
     assert.deepEqual(decided, [
@@ -19,14 +19,14 @@ describe('faults after a step', () => {
     for (const step of [4, 6]) assert.deepEqual(decideFaults(1, step, spec, THREE), []);
   });
 
-  test('same seed, step and population, same decisions; another seed has others', () => {
+  test('the same seed, step and population give the same decisions; another seed gives others', () => {
     const spec = parseChaosSpec(FAULTS.map((fault) => `${fault}=0.3`).join(','));
     const all = (seed: number) => STEPS.map((step) => decideFaults(seed, step, spec, THREE));
     assert.deepEqual(all(1), all(1));
     assert.notDeepEqual(all(1), all(2));
   });
 
-  test('one comes as often as its probability says, and hits all workers alike', () => {
+  test('a fault comes with its probability and hits all workers equally often', () => {
     const decided = STEPS.flatMap((step) => decideFaults(3, step, parseChaosSpec('kill=0.3'), THREE));
     assert.ok(Math.abs(decided.length / STEPS.length - 0.3) < 0.04, `${decided.length} of ${STEPS.length}`);
     for (const workerId of THREE.workers) {
@@ -35,7 +35,7 @@ describe('faults after a step', () => {
     }
   });
 
-  test('one more rule does not change what the others do', () => {
+  test('another rule does not change the decisions of the others', () => {
     const of = (text: string) =>
       STEPS.flatMap((step) => decideFaults(1, step, parseChaosSpec(text), THREE)).filter(
         ({ fault }) => fault === 'stop',
@@ -58,9 +58,9 @@ describe('faults after a step', () => {
   const full: Population = { ...THREE, maxWorkers: 3 };
   const cases: readonly [string, Population, readonly string[]][] = [
     ['three of four', THREE, ['kill', 'stop', 'leave', 'join', 'coordinator-kill']],
-    ['one worker: it does not leave', one, ['kill', 'stop', 'join', 'coordinator-kill']],
-    ['nobody: no worker is hit', nobody, ['join', 'coordinator-kill']],
-    ['no room: nobody joins', full, ['kill', 'stop', 'leave', 'coordinator-kill']],
+    ['one worker: it is not sent away', one, ['kill', 'stop', 'join', 'coordinator-kill']],
+    ['no workers: no worker is hit', nobody, ['join', 'coordinator-kill']],
+    ['the maximum of workers: none joins', full, ['kill', 'stop', 'leave', 'coordinator-kill']],
   ];
   for (const [name, population, expected] of cases)
     test(name, () => {

@@ -1,13 +1,13 @@
 /**
- * Which faults follow a committed step: a pure rule of seed, step, spec and who is there. Each fault has a random stream of its own, so
- * that one more rule in a spec does not change what the others do.
+ * Decides which faults follow a committed step: a pure function of seed, step, spec and population. Each fault has its own random stream,
+ * so that another rule in a spec does not change the decisions of the others.
  */
 import { hashName, RandomStream } from '../../shared/random.ts';
 import { FAULTS, type ChaosSpec, type FaultName } from './chaos-spec.ts';
 
-/** A pause that the run need not notice, ms. */
+/** A pause shorter than the heartbeat timeout, ms. */
 const SHORT_MS = { least: 500, most: 3_000 };
-/** Added to the time after which a silent worker is dropped, ms. */
+/** Added to the heartbeat timeout for a pause after which the worker is dropped, ms. */
 const BEYOND_MS = { least: 500, most: 3_000 };
 /** Share of the pauses that are long enough for the worker to be dropped. */
 const LONG_SHARE = 0.4;
@@ -15,22 +15,22 @@ const LONG_SHARE = 0.4;
 export interface Population {
   /** Workers that train, sorted. */
   readonly workers: readonly string[];
-  /** The most that can train: one a lane, or fewer by configuration. */
+  /** Largest number of workers: one per lane, or fewer by configuration. */
   readonly maxWorkers: number;
-  /** A worker silent for so long is dropped, ms. */
+  /** Heartbeat timeout: a worker silent for so long is dropped, ms. */
   readonly silenceMs: number;
 }
 
 export interface Fault {
   readonly fault: FaultName;
-  /** Whom it hits; null: the coordinator, or a worker that is not there yet. */
+  /** The worker that it hits; null: the coordinator, or a worker that does not exist yet. */
   readonly workerId: string | null;
-  /** How long it lasts; 0 for those that are done at once. */
+  /** Duration; 0 for a fault without one. */
   readonly forMs: number;
 }
 
 /**
- * @returns in the order in which they are to be injected; without those that would leave nobody, or hit nobody
+ * @returns the faults in the order of their injection, without those that have no target or would leave no worker
  */
 export function decideFaults(seed: number, step: number, spec: ChaosSpec, population: Population): readonly Fault[] {
   return FAULTS.flatMap((fault) => {

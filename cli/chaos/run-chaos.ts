@@ -1,6 +1,7 @@
 /**
- * Chaos around a run: the same `exmix train` as a child, disturbed from outside. Watches the journal for commits, decides by the seeded rule
- * (decide-faults.ts) what each is followed by, injects it by signals, and starts a coordinator again that it has killed. Each step is decided once, also where it is committed again from a checkpoint. Nothing is left behind at the end.
+ * Supervises `exmix train` as a child and injects faults from outside. Reads new commits from the journal, decides the faults of each by a
+ * seeded rule (decide-faults.ts), injects them by signals, and restarts a coordinator that it has killed. Faults of a step are decided once,
+ * even if the step is committed again after a return to a checkpoint. No process is left at the end.
  */
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,33 +16,33 @@ import { toTrainerError } from '../../shared/errors.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
-import { childCommand } from './child-command.ts';
+
 import { CommitWatch } from './commit-watch.ts';
 import { decideFaults, type Fault } from './decide-faults.ts';
 import { RunProcesses } from './run-processes.ts';
-import { TrainProcess, type TrainEnd } from './train-process.ts';
+import { childCommand, TrainProcess, type TrainEnd } from './train-process.ts';
 
-/** Between two looks at the journal, ms. */
-const LOOK_EVERY_MS = 50;
-/** From the death of a coordinator to the start of the next one, ms. */
+/** Between two polls of the journal, ms. */
+const POLL_INTERVAL_MS = 50;
+/** From the end of a killed coordinator to the start of the next one, ms. */
 const RESTART_PAUSE_MS = 1_000;
-/** Other bits than those of the undisturbed run, or a ledger that is not clean. */
+/** Exit status if the bits differ from those of the undisturbed run, or the ledger has violations. */
 const EXIT_FOUND = 1;
 
 export interface ChaosInit {
-  /** Of exmix, from `train` on. */
+  /** Arguments of exmix, starting with `train`. */
   readonly argv: readonly string[];
   readonly runDir: string;
-  /** Of the run. */
+  /** Config of the run. */
   readonly config: RunConfig;
   readonly spec: ChaosSpec;
   readonly seed: number;
-  /** Train the same run undisturbed afterwards, and compare. */
+  /** Train the same run without faults afterwards, and compare. */
   readonly verify: boolean;
   readonly clock: Clock;
 }
 
-/** @returns the exit status: that of the run; 1 where bits or ledger are not as they must be */
+/** @returns the exit status of the run; 1 if the bits differ or the ledger has violations */
 export async function runChaos(init: ChaosInit): Promise<number> {
   const chaos = new ChaosRun(init);
   const interrupt = (name: NodeJS.Signals): void => chaos.interrupt(name);
@@ -60,12 +61,12 @@ class ChaosRun {
   readonly #interrupted = new AbortController();
   #child: TrainProcess | undefined;
   readonly #records: ChaosRecord[] = [];
-  /** Not followed by a new step yet, with time and furthest step of their injection. */
+  /** Faults without a new step after them yet, with time and furthest step at their injection. */
   #open: { readonly number: number; readonly injectedMs: number; readonly furthestStep: number }[] = [];
   #numFaults = 0;
-  /** The highest step that was seen to be committed. */
+  /** The highest committed step so far. */
   #furthestStep = 0;
-  /** Committed and not decided yet. */
+  /** Committed steps whose faults are not decided yet. */
   #undecided: number[] = [];
 
   constructor(init: ChaosInit) {
@@ -74,10 +75,10 @@ class ChaosRun {
     this.#watch = new CommitWatch(runPaths(init.runDir).journal);
   }
 
-  /** The first signal lets the run end in order, the next one at once. */
+  /** Forwards the signal: the first one stops the run gently, the second one at once. */
   interrupt(name: NodeJS.Signals): void {
     this.#interrupted.abort();
-    this.#processes.letGo();
+    this.#processes.resumeAll();
     this.#child?.signal(name);
   }
 
@@ -89,12 +90,12 @@ class ChaosRun {
     const { argv, runDir, verify } = this.#init;
     let end: TrainEnd | undefined;
     try {
-      this.#furthestStep = Math.max(0, ...(await this.#watch.look()));
+      this.#furthestStep = Math.max(0, ...(await this.#watch.poll()));
       end = await this.#disturb();
     } finally {
       await this.#processes.end();
     }
-    await this.#noteRecoveries(await this.#watch.look());
+    await this.#recordRecoveries(await this.#watch.poll());
     let undisturbedDigest: string | null = null;
     const isDone = end?.status === 0;
     if (isDone && verify && !this.#isInterrupted()) {
@@ -107,14 +108,14 @@ class ChaosRun {
     const { step, paramDigest } = await finalState(runDir);
     const numViolations = await this.#audit();
     const exitStatus = end?.status ?? null;
-    await this.#note({ kind: 'ended', exitStatus, step, paramDigest, undisturbedDigest, numViolations });
+    await this.#record({ kind: 'ended', exitStatus, step, paramDigest, undisturbedDigest, numViolations });
     process.stdout.write(formatChaosReport(this.#records));
     if (this.#isInterrupted()) return EXIT_INTERRUPTED;
     if (exitStatus !== 0) return exitStatus ?? EXIT_RUN_FAILED;
     return (verify && undisturbedDigest !== paramDigest) || numViolations !== 0 ? EXIT_FOUND : 0;
   }
 
-  /** @returns how the run ended; undefined where it was called off between two coordinators */
+  /** @returns the end of the run; undefined if it was interrupted between two coordinators */
   async #disturb(): Promise<TrainEnd | undefined> {
     const { argv, runDir, clock } = this.#init;
     const { signal } = this.#interrupted;
@@ -122,8 +123,8 @@ class ChaosRun {
       const child = new TrainProcess(childCommand(argv, runDir));
       this.#child = child;
       while (child.isRunning) {
-        if (!this.#isInterrupted()) await this.#look();
-        await waitAtMost(child.ended, LOOK_EVERY_MS, clock);
+        if (!this.#isInterrupted()) await this.#observe();
+        await waitAtMost(child.ended, POLL_INTERVAL_MS, clock);
       }
       const end = await child.ended;
       if (!end.isKilled) return end;
@@ -132,17 +133,17 @@ class ChaosRun {
     return undefined;
   }
 
-  async #look(): Promise<void> {
+  async #observe(): Promise<void> {
     const { config, spec, seed } = this.#init;
-    const committed = await this.#watch.look();
-    await this.#noteRecoveries(committed);
+    const committed = await this.#watch.poll();
+    await this.#recordRecoveries(committed);
     for (const step of committed) {
       if (step > this.#furthestStep && step < config.training.steps) this.#undecided.push(step);
       this.#furthestStep = Math.max(this.#furthestStep, step);
     }
     if (this.#undecided.length === 0) return;
     const workers = await this.#processes.members().catch(() => []);
-    if (workers.length === 0) return; // decided when somebody trains again
+    if (workers.length === 0) return; // decide when a worker trains again
     const { maxWorkers = config.training.numLanes, heartbeatTimeoutMs: silenceMs } = config.cluster;
     for (const step of this.#undecided.splice(0))
       for (const fault of decideFaults(seed, step, spec, { workers, maxWorkers, silenceMs }))
@@ -166,7 +167,7 @@ class ChaosRun {
     const record: InjectedFault = { kind: 'injected', number, time, step, fault: name, workerId, forMs, notInjected };
     const what = `${name}${workerId === null ? '' : ` ${workerId}`}${forMs === 0 ? '' : ` for ${forMs} ms`}`;
     process.stderr.write(`chaos: after step ${step}: ${what}${notInjected === null ? '' : `: not: ${notInjected}`}\n`);
-    await this.#note(record);
+    await this.#record(record);
   }
 
   /** @returns the worker that it hit; null: the coordinator */
@@ -181,13 +182,13 @@ class ChaosRun {
     return workerId;
   }
 
-  async #noteRecoveries(committed: readonly number[]): Promise<void> {
+  async #recordRecoveries(committed: readonly number[]): Promise<void> {
     const nowMs = this.#init.clock.monotonicMs();
     for (const fault of this.#open.splice(0)) {
       const { number, injectedMs, furthestStep } = fault;
       const step = committed.find((candidate) => candidate > furthestStep);
       if (step === undefined) this.#open.push(fault);
-      else await this.#note({ kind: 'recovered', number, step, costMs: Math.round(nowMs - injectedMs) });
+      else await this.#record({ kind: 'recovered', number, step, costMs: Math.round(nowMs - injectedMs) });
     }
   }
 
@@ -201,7 +202,7 @@ class ChaosRun {
   }
 
   /** @throws DISK_FULL, PATH_UNUSABLE */
-  async #note(record: ChaosRecord): Promise<void> {
+  async #record(record: ChaosRecord): Promise<void> {
     this.#records.push(record);
     const path = join(this.#init.runDir, 'chaos.jsonl');
     try {
@@ -212,12 +213,12 @@ class ChaosRun {
   }
 }
 
-/** Where the run that is compared with goes. */
+/** Folder of the run without faults. */
 export function undisturbedFolder(runDir: string): string {
   return `${runDir.replace(/\/+$/u, '')}-undisturbed`;
 }
 
-/** The last committed step, and the parameters after it where they are saved. */
+/** The last committed step, and the digest of its parameters if they are saved. */
 async function finalState(runDir: string): Promise<{ step: number; paramDigest: string | null }> {
   const { state } = await replayJournal(runPaths(runDir).journal);
   const { step, lastCheckpoint } = state;

@@ -1,6 +1,6 @@
 /**
- * The processes of a run on this host as chaos sees them from outside: who trains, signals to workers, workers that join, and at the end
- * nobody left behind. A signal goes only to a process that is proven to be the one its file names.
+ * The processes of a run on this host: finds its workers, signals them, starts more, and leaves no process at the end. Only a process that
+ * is proven to be the one in its worker file gets a signal.
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -15,11 +15,11 @@ import type { CoordinatorAddress } from '../../coordinator/run-folder/announceme
 import { localWorkerId, readWorkerFiles } from '../launch/worker-files.ts';
 import { adoptProcess, startProcess, type WorkerProcess } from '../launch/worker-process.ts';
 
-/** Time for workers to leave by themselves once the run is over, ms. */
-const LEAVE_MS = 15_000;
-/** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
+/** After the end of the run, workers have so long to exit without a signal, ms. */
+const GRACE_MS = 15_000;
+/** From SIGTERM to SIGKILL, and from SIGKILL to the end of the wait, ms. */
 const KILL_AFTER_MS = 5_000;
-/** Workers that have joined in one run; more are refused. */
+/** Largest number of workers started here in one run. */
 const MAX_JOINED = 256;
 
 const statusSchema = z.object({
@@ -36,7 +36,7 @@ export class RunProcesses {
   readonly #workersFolder: string;
   /** Workers that were started here, by id. */
   readonly #joined = new Map<string, WorkerProcess>();
-  /** Stopped by a signal. */
+  /** Processes stopped by SIGSTOP, by worker id. */
   readonly #stopped = new Map<string, ProcessIdentity>();
   readonly #over = new AbortController();
 
@@ -45,7 +45,7 @@ export class RunProcesses {
     this.#workersFolder = join(init.runDir, 'workers');
   }
 
-  /** Ids of the members that are processes of this host, sorted. @throws CONNECT_FAILED where no coordinator answers */
+  /** @returns ids of the members that are processes of this host, sorted @throws CONNECT_FAILED if no coordinator answers */
   async members(): Promise<string[]> {
     const { workers } = statusSchema.parse(await askCoordinator(await this.#address(), '/status'));
     const known = await this.#identities();
@@ -57,14 +57,14 @@ export class RunProcesses {
       .sort();
   }
 
-  /** @throws WORKER_LOST where it is gone */
+  /** @throws WORKER_LOST if its process is gone */
   async signal(workerId: string, name: NodeJS.Signals): Promise<void> {
     const identity = (await this.#identities()).get(workerId);
     if (identity === undefined || !send(identity, name))
       throw new TrainerError('WORKER_LOST', `the process of ${workerId} is gone`);
   }
 
-  /** Stops a worker and lets it go on later; or at once, when the run is over. @throws WORKER_LOST where it is gone */
+  /** Stops a worker and continues it after `forMs`, or when the run ends. @throws WORKER_LOST if its process is gone */
   async stopFor(workerId: string, forMs: number): Promise<void> {
     const identity = (await this.#identities()).get(workerId);
     if (identity === undefined || !send(identity, 'SIGSTOP'))
@@ -79,7 +79,7 @@ export class RunProcesses {
       });
   }
 
-  /** Starts one more worker. @returns its id @throws CONNECT_FAILED, WORKER_LOST where it cannot be started, CONFIG_INVALID for too many */
+  /** Starts one more worker. @returns its id @throws CONNECT_FAILED, WORKER_LOST if it cannot be started, CONFIG_INVALID for too many */
   async join(): Promise<string> {
     const { url, token } = await this.#address();
     if (this.#joined.size >= MAX_JOINED)
@@ -96,19 +96,19 @@ export class RunProcesses {
     return workerId;
   }
 
-  /** Lets every stopped process go on, now and those that are stopped later. */
-  letGo(): void {
+  /** Continues every stopped process. From now on a stop is undone at once. */
+  resumeAll(): void {
     this.#over.abort();
     for (const identity of this.#stopped.values()) send(identity, 'SIGCONT');
     this.#stopped.clear();
   }
 
-  /** Once the coordinator has ended: nobody of the run is left when it resolves. */
+  /** Ends all processes of the run, after its coordinator has ended. */
   async end(): Promise<void> {
     const { clock } = this.#init;
-    this.letGo();
-    await this.#endAll([...this.#joined.values()], LEAVE_MS);
-    // Left behind where a coordinator was killed and not started again.
+    this.resumeAll();
+    await this.#endAll([...this.#joined.values()], GRACE_MS);
+    // Some are left if a coordinator was killed and not restarted.
     const unwatched = new AbortController();
     const local = [...(await this.#localIdentities()).values()].filter(isProvenAlive);
     await this.#endAll(
@@ -134,7 +134,9 @@ export class RunProcesses {
   async #address(): Promise<CoordinatorAddress> {
     const address = await findCoordinator(this.#init.runDir);
     if (address !== undefined) return address;
-    throw new TrainerError('CONNECT_FAILED', `no coordinator has begun in ${this.#init.runDir}`, { retryable: true });
+    throw new TrainerError('CONNECT_FAILED', `no coordinator has listened yet in ${this.#init.runDir}`, {
+      retryable: true,
+    });
   }
 
   async #identities(): Promise<ReadonlyMap<string, ProcessIdentity>> {
@@ -153,20 +155,20 @@ export class RunProcesses {
         ),
       );
     } catch (error) {
-      // Without the folder none was started.
+      // Without the folder, no worker was started.
       if (error instanceof TrainerError && error.code === 'PATH_UNUSABLE') return new Map();
       throw error;
     }
   }
 }
 
-/** @returns whether the process was there */
+/** @returns false if the process is gone */
 function send(identity: ProcessIdentity, name: NodeJS.Signals): boolean {
   if (!isProvenAlive(identity)) return false;
   try {
     process.kill(identity.pid, name);
     return true;
   } catch {
-    return false; // it has ended since
+    return false; // it has just ended
   }
 }

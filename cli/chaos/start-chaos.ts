@@ -1,4 +1,4 @@
-/** From the flags of `exmix train --chaos` to a supervised run; what can be known to be wrong is said before anything starts. */
+/** Checks the flags of `exmix train --chaos` before any process starts, and starts the supervised run. */
 import { join } from 'node:path';
 import { isRunFolder } from '../../coordinator/run-folder/run-folder.ts';
 import { systemClock } from '../../shared/clock.ts';
@@ -22,7 +22,7 @@ export async function startChaos(args: ChaosArguments & { chaos: string }, confi
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw invalid(`--chaos-seed: expected a whole number from 0, got ${seed}`);
   if (resume !== undefined)
-    throw invalid('--chaos: expected --run-dir with the folder of a run to go on with, got --resume');
+    throw invalid('--chaos: expected --run-dir with the folder of the run to resume, got --resume');
   const time = new Date(systemClock.wallMs()).toISOString().slice(0, 19).replaceAll(/[-:]/gu, '').replace('T', '-');
   const runDir = args['run-dir'] ?? join('runs', `${config.name}-chaos-${time}`);
   const undisturbed = undisturbedFolder(runDir);
@@ -33,7 +33,7 @@ export async function startChaos(args: ChaosArguments & { chaos: string }, confi
   return runChaos({ argv: process.argv.slice(2), runDir, config, spec, seed, verify, clock: systemClock });
 }
 
-/** @throws CONFIG_INVALID for flags that mean nothing without faults */
+/** @throws CONFIG_INVALID for flags that need --chaos */
 export function refuseWithoutChaos({ 'chaos-seed': seed, 'chaos-verify': verify }: ChaosArguments): void {
   if (seed !== undefined || verify)
     throw invalid(`--${verify ? 'chaos-verify' : 'chaos-seed'}: expected --chaos with the faults to inject as well`);

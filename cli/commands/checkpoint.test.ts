@@ -18,7 +18,7 @@ before(async () => {
 });
 after(() => rm(root, { recursive: true, force: true }));
 
-/** Runs the command alone under yargs; an error's code and message go to stderr. */
+/** Runs only this command under yargs; prints an error's code and message to stderr. */
 const SCRIPT = `
   import yargs from 'yargs';
   import { checkpointCommand } from './cli/commands/checkpoint.ts';
@@ -36,7 +36,7 @@ const exmix = (...args: string[]) => {
 };
 
 describe('exmix checkpoint', () => {
-  test('ls prints a line for each checkpoint, the damaged one with what is wrong', () => {
+  test('ls prints a line for each checkpoint, with the damage of a damaged one', () => {
     const { stdout, status } = exmix('checkpoint', 'ls', run);
     assert.equal(status, 0);
     const lines = stdout.trimEnd().split('\n');
@@ -47,7 +47,7 @@ describe('exmix checkpoint', () => {
     assert.equal(lines.length, 4);
   });
 
-  test('ls --json prints the same for programs', () => {
+  test('ls --json prints the same as JSON', () => {
     const { stdout } = exmix('checkpoint', 'ls', '--json', join(run, 'checkpoints'));
     const summaries = JSON.parse(stdout) as { step: number; isWhole: boolean; problems: string[] }[];
     assert.deepEqual(
@@ -67,7 +67,7 @@ describe('exmix checkpoint', () => {
     assert.equal(shown.files.length, PLAN.length + 2);
   });
 
-  test('verify says a whole checkpoint is whole, and fails with every problem of another', async () => {
+  test('verify passes on a whole checkpoint and fails with every problem of a damaged one', async () => {
     const whole = exmix('checkpoint', 'verify', join(run, 'checkpoints', 'step-15'));
     assert.deepEqual([whole.status, whole.stderr], [0, '']);
     assert.match(whole.stdout, /whole, \d+ files and the manifest, \d+ B\n$/);
@@ -81,7 +81,7 @@ describe('exmix checkpoint', () => {
     );
   });
 
-  test('a path that is not there is PATH_UNUSABLE; --help shows examples', () => {
+  test('a missing path fails with PATH_UNUSABLE; --help shows examples', () => {
     assert.match(exmix('checkpoint', 'ls', join(root, 'nowhere')).stderr, /^PATH_UNUSABLE: .*ENOENT/);
     assert.match(exmix('checkpoint', '--help').stdout, /Examples:\n +exmix checkpoint ls /);
     assert.match(exmix('checkpoint').stderr, /expected ls, show or verify/);

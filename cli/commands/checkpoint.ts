@@ -1,5 +1,6 @@
 /** `exmix checkpoint`: lists, shows and verifies the checkpoints of a run. */
 import type { Argv, CommandModule } from 'yargs';
+import { formatBytes } from '../../deploy/engine/format-bytes.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
@@ -20,12 +21,12 @@ const withPath = (describe: string) => (parser: Argv<object>) =>
 const listCommand: CommandModule<object, ListArguments> = {
   command: 'ls <path>',
   aliases: ['list'],
-  describe: 'Lists the checkpoints of a run: names and sizes are checked, not hashes',
+  describe: 'Lists the checkpoints of a run; checks names and sizes, not hashes',
   builder: (parser) =>
     withPath('Run folder, or the checkpoints folder in it')(parser)
       .option('json', { type: 'boolean', default: false, describe: 'Print a JSON array' })
       .example('$0 checkpoint ls runs/base-20261123-050548', 'step, size, age, digest and state of each')
-      .example("$0 checkpoint ls runs/base-20261123-050548 --json | jq '.[-1].path'", 'where the newest one is'),
+      .example("$0 checkpoint ls runs/base-20261123-050548 --json | jq '.[-1].path'", 'path of the newest one'),
   handler: async ({ path, json }) => {
     const summaries = await summariseCheckpoints(path);
     process.stdout.write(
@@ -52,11 +53,11 @@ const showCommand: CommandModule<object, PathArguments> = {
 
 const verifyCommand: CommandModule<object, PathArguments> = {
   command: 'verify <path>',
-  describe: 'Reads every byte of a checkpoint and compares it with the manifest; fails listing all problems',
+  describe: 'Reads every byte of a checkpoint and compares it with the manifest; lists all problems',
   builder: (parser) =>
     withPath('Checkpoint folder')(parser).example(
       '$0 checkpoint verify runs/base-20261123-050548/checkpoints/step-1000',
-      'exit status 3 where a file is missing, extra, truncated or changed',
+      'exit status 3 if a file is missing, extra, truncated or changed',
     ),
   handler: async ({ path }) => {
     const report = await verifyCheckpoint(path);
@@ -74,8 +75,8 @@ export const checkpointCommand: CommandBody = {
       .command(verifyCommand)
       .demandCommand(1, 'expected ls, show or verify')
       .example('$0 checkpoint ls runs/base-20261123-050548', 'the checkpoints of a run')
-      .example('$0 checkpoint verify runs/base-20261123-050548/checkpoints/step-1000', 'whether one is whole'),
-  handler: () => undefined, // yargs asks for a subcommand before it comes here
+      .example('$0 checkpoint verify runs/base-20261123-050548/checkpoints/step-1000', 'checks one of them'),
+  handler: () => undefined, // yargs demands a subcommand
 };
 
 function formatTable(summaries: readonly CheckpointSummary[], nowMs: number): string {
@@ -92,12 +93,6 @@ function formatTable(summaries: readonly CheckpointSummary[], nowMs: number): st
   const format = (row: readonly string[]) =>
     row.map((cell, i) => (i < 3 ? cell.padStart(widths[i]!) : i === 3 ? cell.padEnd(widths[i]!) : cell)).join('  ');
   return `${table.map(format).join('\n')}\n`;
-}
-
-function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = bytes === 0 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power] ?? ''}`;
 }
 
 /** `45 s`, `12 min`, `3 h`, `9 d`. */

@@ -1,4 +1,4 @@
-/** `exmix coordinator`: the control plane alone; workers on any host join it with `exmix worker`. */
+/** `exmix coordinator`: runs only the control plane; workers on any host join it with `exmix worker`. */
 import type { ConfigOverride } from '../../shared/config/load-config.ts';
 import type { CommandBody } from '../command-body.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
@@ -15,7 +15,7 @@ export const coordinatorCommand: CommandBody<CoordinatorArguments> = {
     addRunOptions(parser)
       .option('min-workers', { type: 'number', describe: 'Workers to wait for' })
       .option('listen', { type: 'string', describe: 'Address to bind' })
-      .option('port', { type: 'number', describe: 'Port to bind; 0 takes a free one' })
+      .option('port', { type: 'number', describe: 'Port to bind; 0: any free port' })
       .option('token-file', {
         type: 'string',
         describe: 'File with the token of the run; default: $EXMIX_TOKEN, else a new one',

@@ -18,7 +18,7 @@ const report: FixtureReport = {
 };
 
 describe('doctor --fixture', () => {
-  test('prints each check with its difference, its tolerance and where', () => {
+  test('prints each check with its difference, its tolerance and the tensor', () => {
     assert.equal(
       formatFixtureReport(report),
       [
@@ -42,7 +42,7 @@ describe('doctor --fixture', () => {
     assert.deepEqual(parsed, { ...report, checks: [first, { ...second, difference: null }, third] });
   });
 
-  test('runs the golden folder', async () => {
+  test('passes on the golden folder', async () => {
     const real = await runDoctorFixture('golden/t5-tiny-v1_0', 'wasm');
     assert.ok(real.passed);
     assert.equal(real.engine, 'wasm');

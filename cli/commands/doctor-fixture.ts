@@ -1,6 +1,6 @@
 /**
- * `exmix doctor --fixture DIR`: does an engine compute on this machine what Transformers computes? Runs the comparison of worker/engine/fixture.ts
- * and puts its report into words (as JSON it is `JSON.stringify(report)`); the caller prints, and exits with 1 where it did not pass.
+ * `exmix doctor --fixture DIR`: compares an engine on this machine with Transformers (worker/engine/fixture.ts) and formats the report.
+ * The caller prints it, as text or as `JSON.stringify(report)`, and exits with 1 if a check failed.
  */
 import {
   runFixture,
@@ -12,7 +12,7 @@ import {
 export type { FixtureReport } from '../../worker/engine-choice/fixture.ts';
 
 /**
- * @param dir a folder in the form of golden/t5-tiny-v1_1
+ * @param dir a folder with the layout of golden/t5-tiny-v1_1
  * @param engineName auto, wasm, cpu, …
  * @throws PATH_UNUSABLE, SAFETENSORS_INVALID, CONFIG_INVALID, CHECKPOINT_MISMATCH, NAME_UNKNOWN, ENGINE_UNAVAILABLE
  */
@@ -24,7 +24,7 @@ export function runDoctorFixture(
   return runFixture(dir, engineName, settings);
 }
 
-/** Lines for a terminal. */
+/** Formats the report for a terminal. */
 export function formatFixtureReport(report: FixtureReport): string {
   const width = Math.max(...report.checks.map(({ name }) => name.length));
   const failures = report.checks.filter(({ passed }) => !passed).length;

@@ -1,4 +1,4 @@
-/** `exmix doctor`: whether this machine can train, how fast, and with `--fixture` whether an engine computes what the reference does. */
+/** `exmix doctor`: checks whether this machine can train and how fast. `--fixture` compares an engine with the reference. */
 import { loadConfig, parseSetting } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -27,13 +27,18 @@ export const doctorCommand: CommandBody<DoctorArguments> = {
         type: 'string',
         describe: `Predict step time, memory and checkpoint time of a preset: ${presetNames().join(', ')}`,
       })
-      .option('set', { type: 'string', array: true, default: [] as string[], describe: 'Setting of that preset' })
-      .option('workers', { type: 'number', default: 2, describe: 'Worker processes to predict for' })
+      .option('set', {
+        type: 'string',
+        array: true,
+        default: [] as string[],
+        describe: 'Overrides a setting of the preset',
+      })
+      .option('workers', { type: 'number', default: 2, describe: 'Worker processes of the predicted run' })
       .option('engine', { type: 'string', describe: "Engine to check; default: the preset's, or auto" })
       .option('device', { choices: DEVICES, describe: "Device to check; default: the preset's, or auto" })
       .option('fixture', {
         type: 'string',
-        describe: 'Folder with reference numbers of a T5, as golden/t5-tiny-v1_1; exit 1 beyond tolerance',
+        describe: 'Folder with reference numbers of a T5, such as golden/t5-tiny-v1_1; exit status 1 beyond tolerance',
       })
       .option('json', { type: 'boolean', default: false, describe: 'Print JSON' })
       .option('probe-engine', { type: 'string', hidden: true })
@@ -85,7 +90,7 @@ function engineRequest(config: RunConfig | undefined, engine?: string, device?: 
   };
 }
 
-/** What `exmix doctor` runs in a process of its own. */
+/** Runs in a child process of `exmix doctor`. */
 async function probeEngine(request: string): Promise<void> {
   const { engineRequestSchema, reportEngine } = await import('../doctor/engine-report.ts');
   const report = await reportEngine(engineRequestSchema.parse(JSON.parse(request)));

@@ -1,4 +1,4 @@
-/** What `exmix engine` prints and how it ends, over an engine installed from a wheel of a few hundred bytes. */
+/** Output and exit status of `exmix engine`, with an engine installed from a fake wheel of a few hundred bytes. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
@@ -34,11 +34,14 @@ function exmix(args: readonly string[], exmixHome = home): { status: number | nu
 }
 
 describe('exmix engine', { concurrency: false }, () => {
-  test('list of an empty home says how to get one', () => {
-    assert.deepEqual(exmix(['list'], join(root, 'empty')).stdout, 'no engines; exmix engine install gets one\n');
+  test('list of an empty home names the command that installs one', () => {
+    assert.deepEqual(
+      exmix(['list'], join(root, 'empty')).stdout,
+      'no engines; install one with: exmix engine install\n',
+    );
   });
 
-  test('install of what is there says so and ends well, without pip or compiler', () => {
+  test('install of an installed engine exits with 0, without pip or compiler', () => {
     const { status, stdout } = exmix(['install', '--flavour', 'cpu', '--version', VERSION]);
     assert.equal(status, 0);
     assert.match(
@@ -47,13 +50,13 @@ describe('exmix engine', { concurrency: false }, () => {
     );
   });
 
-  test('install without its tools ends with 2 and one message', () => {
+  test('install without its tools exits with 2 and one message', () => {
     const { status, stderr } = exmix(['install', '--flavour', 'cpu'], join(root, 'empty'));
     assert.equal(status, 2);
     assert.match(stderr, /^exmix: PREREQUISITE_MISSING: /u);
   });
 
-  test('install of what is no version, and of a damaged wheel', () => {
+  test('install rejects a malformed version and a damaged wheel', () => {
     const version = exmix(['install', '--version', 'latest']);
     assert.equal(version.status, 2);
     assert.match(
@@ -66,7 +69,7 @@ describe('exmix engine', { concurrency: false }, () => {
     assert.match(wheel.stderr, /WHEEL_INVALID: .*a\.whl: not a whole zip file/u);
   });
 
-  test('list shows the engine, as a table and as JSON; then that it is damaged, and --verify ends with 3', () => {
+  test('list prints the engine as a table and as JSON; of a damaged engine, --verify exits with 3', () => {
     assert.match(
       exmix(['list']).stdout,
       new RegExp(`^${engine.id} +cpu +2\\.21\\.0 +\\S+ KiB +2026-11-23 +sound, the default$`, 'mu'),
@@ -93,7 +96,7 @@ describe('exmix engine', { concurrency: false }, () => {
     assert.match(stdout, /damaged: lib\/napi-v8\/tfjs_binding\.node: expected 6 B, got 0 B/u);
   });
 
-  test('remove: another name is refused with the nearest; its own takes it away', () => {
+  test('remove rejects an unknown name with the nearest one, and removes an engine by its id', () => {
     const refused = exmix(['remove', `${engine.id.slice(0, -1)}z`]);
     assert.equal(refused.status, 2);
     assert.match(refused.stderr, new RegExp(`NAME_UNKNOWN: .*did you mean ${engine.id}\\?`, 'u'));

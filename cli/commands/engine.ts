@@ -1,8 +1,8 @@
 /** `exmix engine`: installs, lists and removes the native engine (TensorFlow). */
 import type { Argv, CommandModule } from 'yargs';
 import { addonRecipes, hashRecipes } from '../../deploy/engine/build-addon.ts';
-import { freeBytes } from '../../deploy/engine/disk-room.ts';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
+import { freeBytes } from '../../deploy/engine/free-space.ts';
 import { readHost } from '../../deploy/engine/host.ts';
 import { installEngine, type InstallOutcome } from '../../deploy/engine/install-engine.ts';
 import { ProgressLine } from '../../deploy/engine/progress-line.ts';
@@ -23,7 +23,7 @@ import { EXIT_DATA } from '../exit-codes.ts';
 import { formatTable } from '../text-table.ts';
 import { untilInterrupted } from '../until-interrupted.ts';
 
-/** The TensorFlow that exmix is tested with. */
+/** The TensorFlow version that exmix is tested with. */
 const TENSORFLOW_VERSION = '2.21.0';
 const PROBE = 'worker/engine/native/addon/probe-addon.ts';
 
@@ -35,27 +35,27 @@ interface InstallArguments {
 
 const installCommand: CommandModule<object, InstallArguments> = {
   command: 'install',
-  describe: 'Gets TensorFlow, builds the addon, tries it; leaves nothing where it fails',
+  describe: 'Obtains TensorFlow, builds the addon and tests it; leaves nothing behind on failure',
   builder: (parser) =>
     parser
-      .version(false) // --version is that of TensorFlow here
+      .version(false) // here --version is the version of TensorFlow
       .option('flavour', {
         choices: ['auto', ...ENGINE_FLAVOURS] as const,
         default: 'auto' as const,
-        describe: 'auto: cuda where an NVIDIA driver is loaded, else cpu',
+        describe: 'auto: cuda if an NVIDIA driver is loaded, else cpu',
       })
       .option('wheel', {
         type: 'string',
         array: true,
         default: [] as string[],
-        describe: 'A wheel of TensorFlow instead of a download; for cuda also those of nvidia',
+        describe: 'Wheel of TensorFlow to use instead of a download; for cuda also the nvidia wheels',
       })
       .option('tensorflow-version', {
         alias: 'version',
         type: 'string',
         describe: `Version of TensorFlow; default: ${TENSORFLOW_VERSION}`,
       })
-      .example('$0 engine install', 'downloads with pip what fits this machine')
+      .example('$0 engine install', 'downloads the wheels for this machine with pip')
       .example('$0 engine install --wheel tensorflow_cpu-*.whl', 'without a network'),
   handler: async (args) => {
     const version = checkVersion(args['tensorflow-version'] ?? TENSORFLOW_VERSION);
@@ -91,16 +91,16 @@ interface ListArguments {
 const listCommand: CommandModule<object, ListArguments> = {
   command: 'list',
   aliases: ['ls'],
-  describe: 'Lists the installed engines; names and sizes of their files are checked',
+  describe: 'Lists the installed engines; checks names and sizes of their files',
   builder: (parser) =>
     parser
       .option('json', { type: 'boolean', default: false, describe: 'Print a JSON array' })
       .option('verify', {
         type: 'boolean',
         default: false,
-        describe: 'Read every byte; exit status 3 if one is damaged',
+        describe: 'Read every byte; exit status 3 if an engine is damaged',
       })
-      .example('$0 engine list --verify', 'whether the libraries still are what was installed'),
+      .example('$0 engine list --verify', 'compares the files with the installed ones'),
   handler: async ({ json, verify }) => {
     const folders = await listInstalledEngines(exmixHome(), verify ? 'hashes' : 'sizes');
     const defaultId = preferredEngine(folders)?.id;
@@ -117,8 +117,8 @@ const removeCommand: CommandModule<object, { id: string }> = {
   describe: 'Removes an installed engine',
   builder: (parser: Argv<object>) =>
     parser
-      .positional('id', { type: 'string', demandOption: true, describe: 'As exmix engine list names it' })
-      .example('$0 engine remove cpu-2.21.0-3f29c0a1b2d4', 'frees its room'),
+      .positional('id', { type: 'string', demandOption: true, describe: 'Id from exmix engine list' })
+      .example('$0 engine remove cpu-2.21.0-3f29c0a1b2d4', 'frees its disk space'),
   handler: async ({ id }) => {
     const bytes = await removeEngine(exmixHome(), id);
     process.stdout.write(`removed ${id}, ${formatBytes(bytes)}\n`);
@@ -133,8 +133,8 @@ export const engineCommand: CommandBody = {
       .command(removeCommand)
       .demandCommand(1, 'expected install, list or remove')
       .example('$0 engine install', 'TensorFlow for this machine')
-      .example('$0 engine list', 'what is installed, and whether it is sound'),
-  handler: () => undefined, // yargs asks for a subcommand before it comes here
+      .example('$0 engine list', 'installed engines and their state'),
+  handler: () => undefined, // yargs demands a subcommand
 };
 
 function checkVersion(version: string): string {
@@ -148,17 +148,17 @@ function checkVersion(version: string): string {
 function describeOutcome({ engine, selfTest }: InstallOutcome): string {
   const what = `engine ${engine.id} (TensorFlow ${engine.tensorflowVersion}, ${engine.flavour}) in ${engine.folder}`;
   if (selfTest === undefined) return `already installed: ${what}`;
-  const sound = `loads and multiplies right (error ${selfTest.worstError.toExponential(1)})`;
+  const sound = `loads and multiplies correctly (error ${selfTest.worstError.toExponential(1)})`;
   if (engine.flavour === 'cpu') return `installed ${what}: ${sound}`;
   if (selfTest.isUsingGpu) return `installed ${what}: ${sound}, on the GPU`;
   const why = selfTest.gpuProblems.map((line) => `\n  ${line}`).join('');
   return (
     `installed ${what}: ${sound}\n` +
-    `WARNING no GPU here that TensorFlow can use: this engine computes on the CPU until there is one.${why}`
+    `WARNING TensorFlow can use no GPU here: this engine computes on the CPU until it can.${why}`
   );
 }
 
-/** What `list` says of an engine; null where its manifest cannot be read. */
+/** One engine in the list; fields are null if its manifest cannot be read. */
 interface ListedEngine {
   readonly id: string;
   readonly folder: string;
@@ -166,9 +166,9 @@ interface ListedEngine {
   readonly tensorflowVersion: string | null;
   readonly bytes: number | null;
   readonly installedAt: string | null;
-  /** Whether `--engine auto` takes it. */
+  /** Whether `--engine auto` chooses it. */
   readonly isDefault: boolean;
-  /** Whether its addons are built from the sources of this exmix. */
+  /** Whether its addons were built from the sources of this exmix. */
   readonly isCurrent: boolean;
   readonly problems: readonly string[];
   readonly isOutdated: boolean;
@@ -194,7 +194,7 @@ function describeEngine(
 }
 
 function toTable(engines: readonly ListedEngine[]): string {
-  if (engines.length === 0) return 'no engines; exmix engine install gets one\n';
+  if (engines.length === 0) return 'no engines; install one with: exmix engine install\n';
   const rows = engines.map((engine) => [
     engine.id,
     engine.flavour ?? '?',
@@ -209,6 +209,6 @@ function toTable(engines: readonly ListedEngine[]): string {
 function stateOf({ isDefault, isCurrent, problems, isOutdated }: ListedEngine): string {
   if (isOutdated) return `outdated: ${problems.join('; ')}`;
   if (problems.length > 0) return `damaged: ${problems.join('; ')}`;
-  const age = isCurrent ? '' : ', addons of another exmix: exmix engine install builds them anew';
+  const age = isCurrent ? '' : ', addons of another exmix: exmix engine install rebuilds them';
   return `sound${isDefault ? ', the default' : ''}${age}`;
 }

@@ -20,7 +20,7 @@ function exmix(...args: string[]): { status: number | null; stdout: string; stde
 const lengths = ['--mixture', path, '--inputs-length', '32', '--targets-length', '16'];
 
 describe('exmix prepare, tasks and mixture', () => {
-  test('before preparing, tasks lists without counts and mixture says what to do', () => {
+  test('before preparing, tasks lists no counts and mixture names the command to run', () => {
     const tasks = exmix('tasks', ...lengths);
     assert.equal(tasks.status, 0, tasks.stderr);
     assert.match(tasks.stdout, /^zipped +A +jsonl +-$/mu);
@@ -30,7 +30,7 @@ describe('exmix prepare, tasks and mixture', () => {
     assert.match(mixture.stderr, /PATH_UNUSABLE: .*run "exmix prepare"/u);
   });
 
-  test('after preparing, all three tell the same numbers', () => {
+  test('after preparing, all three commands print the same numbers', () => {
     const prepare = exmix('prepare', ...lengths);
     assert.equal(prepare.status, 0, prepare.stderr);
     assert.match(prepare.stdout, /^ {2}prepared zipped: 120 examples, /mu);
@@ -47,12 +47,12 @@ describe('exmix prepare, tasks and mixture', () => {
     };
     assert.equal(hash, /^hash (.+)$/mu.exec(prepare.stdout)?.[1]);
     const zipped = tasks.find(({ name }) => name === 'zipped')!;
-    // 120 of the 300 supervised examples, which get one of two draws.
+    // 120 of the 300 supervised examples, which are half of the draws.
     assert.ok(Math.abs(zipped.share - 0.2) < 1e-12 && Math.abs(zipped.expectedPasses - 1) < 1e-12);
     assert.match(exmix('mixture', ...lengths).stdout, /^zipped +supervised +120 /mu);
   });
 
-  test('tasks NAME shows examples as they are rendered; a name that is not there has its nearest', () => {
+  test('tasks NAME shows rendered examples; an unknown name gets the nearest ones', () => {
     const shown = exmix('tasks', 'table', ...lengths, '--samples', '1');
     assert.match(shown.stdout, /inputs: {2}is it .*, "so"\?\n {2}targets: no\n$/u);
     const unknown = exmix('tasks', 'tabel', ...lengths);
@@ -60,7 +60,7 @@ describe('exmix prepare, tasks and mixture', () => {
     assert.match(unknown.stderr, /NAME_UNKNOWN: mixture small has no task "tabel"; did you mean tabbed, table/u);
   });
 
-  test('malformed rows above the threshold end with the status for data; the option raises it', () => {
+  test('malformed rows above the threshold fail with the status for data; the option raises the threshold', () => {
     const folder = join(root, 'malformed');
     const mixture = writeSmallMixture(folder);
     writeFileSync(join(folder, 'plain.jsonl'), '{"q":"a","a":"b"}\n{"q":"a"}\n');

@@ -1,4 +1,4 @@
-/** `exmix mixture rates`, or without a word: how often each task of a prepared mixture will be drawn, and how many passes over it that makes. */
+/** `exmix mixture rates`, the default subcommand: rate and expected passes of each task of a prepared mixture. */
 import type { CommandModule } from 'yargs';
 import { computeRates, expectedEpochs, PAPER_RATES } from '../../mixture/plan/rates.ts';
 import { readManifests } from '../../mixture/prepare/read-manifests.ts';
@@ -22,7 +22,7 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
       .option('rate-cap', {
         type: 'number',
         default: PAPER_RATES.cap,
-        describe: 'K: a task counts at most this many examples',
+        describe: 'K: largest number of examples that counts for a task',
       })
       .option('temperature', {
         type: 'number',
@@ -32,12 +32,12 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
       .option('denoising-ratio', {
         type: 'number',
         default: PAPER_RATES.denoisingRatio,
-        describe: 'R: denoising examples for each supervised one',
+        describe: 'R: denoising examples per supervised example',
       })
       .option('draws', {
         type: 'number',
         default: 1_000_000,
-        describe: 'Examples drawn in all, for the expected passes',
+        describe: 'Total examples drawn; determines the expected passes',
       })
       .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
       .example(

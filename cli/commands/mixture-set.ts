@@ -1,4 +1,4 @@
-/** `exmix mixture set`: other rates for a run that goes on. */
+/** `exmix mixture set`: changes the rates of a run while it trains. */
 import type { CommandModule } from 'yargs';
 import { ratesAnswerSchema, type RatesAnswer } from '../../coordinator/steering/steering.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -13,12 +13,12 @@ interface SetArguments {
   json: boolean;
 }
 
-/** Named like a task, but not one. */
+/** Given like the rate of a task, but not a task. */
 const RATIO = 'denoisingRatio';
 
 export const setCommand: CommandModule<object, SetArguments> = {
   command: 'set <run> <settings..>',
-  describe: 'Changes rates while a run goes on; says at which step they take effect',
+  describe: 'Changes rates while a run trains; prints the step at which they take effect',
   builder: (parser) =>
     parser
       .positional('run', { type: 'string', demandOption: true, describe: "Run folder, or its coordinator's URL" })
@@ -28,20 +28,20 @@ export const setCommand: CommandModule<object, SetArguments> = {
         demandOption: true,
         describe: `task=rate in examples, task=auto for the computed rate, ${RATIO}=R`,
       })
-      .option('reason', { type: 'string', describe: 'For the journal and the log' })
-      .option('token-file', { type: 'string', describe: 'With a URL: the token; default: $EXMIX_TOKEN' })
+      .option('reason', { type: 'string', describe: 'Recorded in the journal and the log' })
+      .option('token-file', { type: 'string', describe: 'File with the token, for a URL; default: $EXMIX_TOKEN' })
       .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
-      .example('$0 mixture set runs/demo-20261123-120000 spam=0', 'draws no more of a task')
+      .example('$0 mixture set runs/demo-20261123-120000 spam=0', 'stops drawing from a task')
       .example(
         `$0 mixture set runs/demo-20261123-120000 spam=auto ${RATIO}=1`,
-        'as computed again, and less denoising',
+        'back to the computed rate, and less denoising',
       ),
   handler: async ({ run, settings, reason, 'token-file': tokenFile, json }) => {
     const coordinator = await findCoordinator(run, tokenFile);
     if (coordinator === undefined)
       throw new TrainerError(
         'PATH_UNUSABLE',
-        `${run}: expected the folder of a run that goes on, found none with a coordinator.json; "exmix status" says more`,
+        `${run}: expected the folder of a training run, found none with a coordinator.json; see "exmix status"`,
       );
     const request = { ...parseSettings(settings), ...(reason === undefined ? {} : { reason }) };
     const answer = ratesAnswerSchema.parse(await askCoordinator(coordinator, '/mixture/rates', request));
@@ -79,8 +79,8 @@ function format({ window, firstStep, dealtStep, steps, tasks }: RatesAnswer, ask
   const total = (key: 'before' | 'after') => others.reduce((sum, task) => sum + task[key], 0);
   const rows = shown.map(({ name, before, after }) => [name, 100 * before, 100 * after]);
   if (others.length > 0) rows.push([`${others.length} other tasks`, 100 * total('before'), 100 * total('after')]);
-  const delay = `${firstStep - dealtStep - 1} more steps are of the old rates`;
-  const never = firstStep > steps ? `; the run ends before that, at step ${steps}` : '';
+  const delay = `${firstStep - dealtStep - 1} more steps use the old rates`;
+  const never = firstStep > steps ? `; the run ends before, at step ${steps}` : '';
   return (
     `the rates change at step ${firstStep}, with window ${window} of the plan: ${delay}${never}\n` +
     formatTable(['task', '% of draws before', '% after'], rows)

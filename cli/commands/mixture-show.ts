@@ -1,4 +1,4 @@
-/** `exmix mixture show`: what the mixture of a run did so far, from its coordinator where it trains, else from its folder. */
+/** `exmix mixture show`: shares, passes and losses of a run's tasks, from its coordinator while it trains, else from its folder. */
 import type { CommandModule } from 'yargs';
 import { readMixtureReport } from '../../coordinator/steering/steering-history.ts';
 import { MAX_STEPS, mixtureReportSchema, type MixtureReport } from '../../coordinator/steering/steering-report.ts';
@@ -22,9 +22,9 @@ export const showCommand: CommandModule<object, ShowArguments> = {
       .option('last', {
         type: 'number',
         default: 100,
-        describe: `Steps that losses are means over, at most ${MAX_STEPS}`,
+        describe: `Losses are means of so many steps, at most ${MAX_STEPS}`,
       })
-      .option('token-file', { type: 'string', describe: 'With a URL: the token; default: $EXMIX_TOKEN' })
+      .option('token-file', { type: 'string', describe: 'File with the token, for a URL; default: $EXMIX_TOKEN' })
       .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
       .example('$0 mixture show runs/demo-20261123-120000 --last 50', 'losses over the last 50 steps'),
   handler: async ({ run, last, 'token-file': tokenFile, json }) => {
@@ -35,7 +35,7 @@ export const showCommand: CommandModule<object, ShowArguments> = {
   },
 };
 
-/** @returns undefined where the run does not train and its folder is known */
+/** @returns undefined if the run does not train and its folder is known */
 async function askLive(run: string, last: number, tokenFile: string | undefined): Promise<MixtureReport | undefined> {
   const coordinator = await findCoordinator(run, tokenFile);
   if (coordinator === undefined) return undefined;
@@ -69,7 +69,7 @@ function format({ step, draws, window, losses, rateChanges, tasks }: MixtureRepo
   );
   return (
     formatTable(head, rows) +
-    `after step ${formatNumber(step)}: ${formatNumber(draws)} draws; planned: shares of the window under way; ${range}\n` +
+    `after step ${formatNumber(step)}: ${formatNumber(draws)} draws; planned: shares of the current window; ${range}\n` +
     changes.join('')
   );
 }

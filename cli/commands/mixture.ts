@@ -1,4 +1,4 @@
-/** `exmix mixture`: what is in a mixture and how often it is drawn; what a run's mixture does, and changing its rates meanwhile. */
+/** `exmix mixture`: rates of a prepared mixture, changes of a run's rates, and a report on a run's mixture. */
 import type { CommandModule } from 'yargs';
 import type { CommandBody } from '../command-body.ts';
 import { ratesCommand } from './mixture-rates.ts';
@@ -9,5 +9,5 @@ const COMMANDS = [ratesCommand, setCommand, showCommand] as unknown as CommandMo
 
 export const mixtureCommand: CommandBody = {
   builder: (parser) => parser.command(COMMANDS),
-  handler: () => undefined, // a command below it is called
+  handler: () => undefined, // yargs calls a subcommand
 };

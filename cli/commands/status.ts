@@ -1,4 +1,4 @@
-/** `exmix status`: what a run is doing, from its coordinator where it lives, else from its journal. */
+/** `exmix status`: prints the state of a run: from its coordinator if that answers, else from its journal. */
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
@@ -23,23 +23,23 @@ export const statusCommand: CommandBody<StatusArguments> = {
   },
 };
 
-/** @returns undefined where no coordinator answers */
+/** @returns undefined if no coordinator answers */
 async function queryCoordinator(run: string): Promise<Record<string, unknown> | undefined> {
   try {
     const coordinator = await findCoordinator(run);
     return coordinator && z.record(z.string(), z.unknown()).parse(await askCoordinator(coordinator, '/status'));
   } catch {
-    return undefined; // it is not there: the journal tells how far it came
+    return undefined; // the caller reads the journal
   }
 }
 
 /** @throws PATH_UNUSABLE, JOURNAL_CORRUPT */
 async function readEnding(run: string): Promise<Record<string, unknown>> {
   const { state } = await replayJournal(runPaths(run).journal);
-  if (state.epoch === 0) throw new TrainerError('PATH_UNUSABLE', `${run}: its journal is empty; the run never started`);
+  if (state.epoch === 0) throw new TrainerError('PATH_UNUSABLE', `${run}: the journal is empty; the run never started`);
   const { step, epoch, ending, lastCommit, lastCheckpoint, generation } = state;
   return {
-    phase: ending === 'open' ? 'not running (ended without a word)' : ending,
+    phase: ending === 'open' ? 'not running (ended without a record of its end)' : ending,
     step,
     epoch,
     ...(lastCommit?.kind === 'step-committed' ? { loss: lastCommit.loss, gradDigest: lastCommit.gradDigest } : {}),

@@ -56,14 +56,14 @@ describe('exmix tasks', () => {
     assert.ok(Math.abs(byName.get('c4_en')!.overallRate - golden.c4_rate) < 1e-12);
   });
 
-  test('lists as a table; the command line splits --tasks', () => {
+  test('lists a table; --tasks takes lists and can be repeated', () => {
     const { stdout } = exmix('tasks', 'list', '--tasks', 'glue_r*,c4_en', '--tasks', 'cogs');
     assert.match(stdout, /^glue_rte +NLI +nyu-mll\/glue +2,490 +0\.0111 +high$/mu);
     assert.match(stdout, /^cogs +SEM +bring cogs\.tsv/mu);
     assert.match(stdout, /^3 tasks of ExMix .* 1 need a file from you/mu);
   });
 
-  test('show prints all of a task with a row that is called made up', async () => {
+  test('show prints all facts of a task and an example that it calls made up', async () => {
     const shown = await text(['show', 'glue_mnli']);
     for (const line of [
       /^source +hub nyu-mll\/glue, mnli, train \(parquet, revision main\)$/mu,
@@ -75,7 +75,7 @@ describe('exmix tasks', () => {
       /^examples +392,702$/mu,
       /^rate +4 % of ExMix, 1\.33 % of all draws$/mu,
       /^sure +high$/mu,
-      /^a made-up row, and what becomes of it:$/mu,
+      /^a made-up row, and the example made of it:$/mu,
       /^ {2}inputs: {2}mnli hypothesis: /mu,
       /^ {2}targets: neutral$/mu,
     ])
@@ -89,7 +89,7 @@ describe('exmix tasks', () => {
     for (const name of EXMIX_NAMES) assert.match(await text(['show', name]), /made-up row[^]*inputs: {2}\S/u, name);
   });
 
-  test('without a mixture a name of the demo is found too; a mistyped one has the nearest', async () => {
+  test('without --mixture, tasks of the demo are found too; an unknown name gets the nearest ones', async () => {
     assert.match(await text(['satire'], { samples: 1 }), /^task +satire$/mu);
     await assert.rejects(text(['show', 'glue_mnil']), {
       code: 'NAME_UNKNOWN',
@@ -97,7 +97,7 @@ describe('exmix tasks', () => {
     });
   });
 
-  test('--mixture demo is listed as it is; a mistyped built-in name has its nearest', async () => {
+  test('--mixture demo lists the demo; a mistyped built-in name gets the nearest one', async () => {
     assert.match(await text([], { mixture: 'demo' }), /^18 tasks/mu);
     await assert.rejects(text([], { mixture: 'exmxi' }), {
       code: 'NAME_UNKNOWN',
@@ -105,7 +105,7 @@ describe('exmix tasks', () => {
     });
   });
 
-  test('--mixture exmix needs a tokenizer only where rows are made', async () => {
+  test('--mixture exmix needs a tokenizer only to prepare rows', async () => {
     assert.match(await text([], { mixture: 'exmix' }), /^108 tasks of ExMix/mu);
     const { status, stderr } = exmix('prepare', '--mixture', 'exmix', '--tasks', 'glue_cola');
     assert.equal(status, 2);
@@ -115,7 +115,7 @@ describe('exmix tasks', () => {
     );
   });
 
-  test('words that are no sentence are refused', async () => {
+  test('other words are rejected', async () => {
     for (const words of [['show'], ['list', 'x'], ['show', 'a', 'b']])
       await assert.rejects(text(words), { code: 'CONFIG_INVALID', message: /expected list, show NAME or NAME/u });
   });

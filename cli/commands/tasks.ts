@@ -1,8 +1,8 @@
 /**
- * `exmix tasks`: the tasks of ExMix, or of a mixture that is named; `exmix tasks show NAME`: all of one, with rendered examples.
+ * `exmix tasks`: lists the tasks of ExMix or of a given mixture. `exmix tasks show NAME`: all facts of one task, with rendered examples.
  *
- * Without --mixture (or with --mixture exmix) it shows the built-in table, for which nothing need be there: neither tokenizer nor data.
- * Its examples are made up and say so. Of another mixture the examples are the first rows of the source.
+ * Without --mixture (or with --mixture exmix) it shows the built-in table, which needs neither tokenizer nor data. Its examples are made
+ * up and labelled so. For another mixture, the examples are the first rows of the source.
  */
 import { EXMIX_NAMES } from '../../mixture/tasks/exmix/exmix.ts';
 import { describeExmix } from '../../mixture/tasks/exmix/describe-exmix.ts';
@@ -23,18 +23,18 @@ interface TasksArguments extends MixtureArguments {
 export const tasksCommand: CommandBody<TasksArguments> = {
   builder: (parser) =>
     addMixtureOptions(parser)
-      .positional('words', { type: 'string', array: true, describe: 'list, or show NAME (show may be left out)' })
-      .option('samples', { type: 'number', default: 2, describe: 'Examples to show of a task of a mixture' })
+      .positional('words', { type: 'string', array: true, describe: 'list, or show NAME, or NAME' })
+      .option('samples', { type: 'number', default: 2, describe: 'Number of examples to show' })
       .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
       .example('$0 tasks --json', 'all 107 tasks of ExMix and C4, with sizes and rates')
-      .example('$0 tasks show glue_mnli', 'source, columns, templates, labels and an example of one of them')
+      .example('$0 tasks show glue_mnli', 'source, columns, templates, labels and an example of one task')
       .example('$0 tasks show satire --mixture demo --samples 3', 'three examples of a task of the demo mixture'),
   handler: async (args) => void process.stdout.write(await tasksText(args)),
 };
 
 /**
- * What the command prints.
- * @throws NAME_UNKNOWN, CONFIG_INVALID, PATH_UNUSABLE; of a mixture's task also what reading its source throws
+ * @returns the output of the command
+ * @throws NAME_UNKNOWN, CONFIG_INVALID, PATH_UNUSABLE; the errors of reading the source
  */
 export async function tasksText(args: TasksArguments): Promise<string> {
   const name = nameOf(args.words ?? []);
@@ -73,6 +73,6 @@ function nameOf(words: readonly string[]): string | undefined {
 function unknownTask(name: string, names: readonly string[]): TrainerError {
   return new TrainerError(
     'NAME_UNKNOWN',
-    `there is no task "${name}"; ${nearestHint(name, names, 'exmix tasks lists them')}`,
+    `there is no task "${name}"; ${nearestHint(name, names, '"exmix tasks" lists them')}`,
   );
 }

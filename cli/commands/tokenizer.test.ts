@@ -4,9 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/golden-lines.ts';
+import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/golden-lines.fixture.ts';
 
-/** The command alone, as main.ts mounts it: an error's code on standard error, status 1. */
+/** Runs only this command under yargs. Prints an error's code to standard error and exits with status 1. */
 const HARNESS = `
 import yargs from 'yargs';
 import { tokenizerCommand } from '${new URL('tokenizer.ts', import.meta.url).href}';
@@ -40,14 +40,14 @@ describe('exmix tokenizer', () => {
     assert.equal(status, 0);
   });
 
-  test('encode and decode without extra ids are those of SentencePiece', () => {
+  test('encode and decode without extra ids equal SentencePiece', () => {
     const encoded = run(['encode', ...model, '--extra-ids', '0'], toLines(lines.map(({ text }) => text)));
     assert.equal(encoded.stdout, toLines(lines.map(({ ids }) => ids)));
     const decoded = run(['decode', ...model], encoded.stdout);
     assert.equal(decoded.stdout, toLines(lines.map(({ decoded }) => decoded)));
   });
 
-  test('a malformed line is named, the lines before it are answered', () => {
+  test('a malformed line is named, and earlier lines are encoded', () => {
     const { stdout, stderr, status } = run(['encode', ...model], '"the value"\nthe value\n');
     assert.equal(stdout, '[3,56]\n');
     assert.equal(stderr, 'SOURCE_MALFORMED: line 2: expected a JSON string, found "the value"');
@@ -58,7 +58,7 @@ describe('exmix tokenizer', () => {
     );
   });
 
-  test('train writes a model that encode takes', async () => {
+  test('train writes a model that encode can load', async () => {
     const input = join(folder, 'text.txt');
     const output = join(folder, 'spiece.model');
     await writeFile(input, lines.map(({ text }) => text.replaceAll('\n', ' ')).join('\n'));
@@ -68,13 +68,13 @@ describe('exmix tokenizer', () => {
     assert.equal((JSON.parse(stdout) as number[]).at(-1), 699);
   });
 
-  test('a missing text file is SOURCE_UNREADABLE', () => {
+  test('a missing text file fails with SOURCE_UNREADABLE', () => {
     const missing = join(folder, 'none.txt');
     const { stderr } = run(['train', '--input', missing, '--vocab-size', '600', '--output', join(folder, 'x')]);
     assert.match(stderr, /^SOURCE_UNREADABLE: .*none\.txt/);
   });
 
-  test('help of a subcommand ends with an example', () => {
+  test('the help of a subcommand ends with an example', () => {
     const { stdout, status } = run(['train', '--help']);
     assert.match(stdout, /--vocab-size[^]*Examples:[^]*exmix tokenizer train --input/);
     assert.equal(status, 0);

@@ -1,8 +1,9 @@
-/** `exmix tokenizer`: text to ids and back, line by line; and a new vocabulary from text. */
+/** `exmix tokenizer`: encodes and decodes line by line, and trains a vocabulary. */
 import { createReadStream } from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { TrainerError } from '../../shared/errors.ts';
+import { untilInterrupted } from '../until-interrupted.ts';
 import { parseJsonLine, readLines, transformLines } from '../../mixture/tokenizer/line-stream.ts';
 import { loadNmtNfkc } from '../../mixture/tokenizer/nmt-nfkc.ts';
 import { writeSentencePieceModel } from '../../mixture/tokenizer/sentencepiece-file.ts';
@@ -33,49 +34,48 @@ function withModelOptions(parser: Argv): Argv<ModelArguments> {
       demandOption: true,
       describe: 'spiece.model, or tokenizer.json of a Unigram model',
     })
-    .option('extra-ids', { type: 'number', default: 100, describe: 'Number of <extra_id_N> above the pieces' });
+    .option('extra-ids', { type: 'number', default: 100, describe: 'Number of <extra_id_N> ids after the pieces' });
 }
 
-/** Loads the model, then sends each line of standard input through `transform` to standard output. */
-async function overStdin(
+/** Loads the model and writes the result of `transform` for each line of standard input. */
+async function transformStdin(
   args: ArgumentsCamelCase<ModelArguments>,
   transform: (tokenizer: Tokenizer, line: string, lineNumber: number) => string,
 ): Promise<void> {
   const tokenizer = await loadTokenizer(args.model, { numExtraIds: args.extraIds });
-  const interrupt = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort());
-  const { signal } = interrupt;
-  const input = addAbortSignal(signal, process.stdin);
-  await transformLines(input, process.stdout, (line, lineNumber) => transform(tokenizer, line, lineNumber), {
-    where: 'standard input',
-    signal,
+  await untilInterrupted((signal) => {
+    const input = addAbortSignal(signal, process.stdin);
+    return transformLines(input, process.stdout, (line, lineNumber) => transform(tokenizer, line, lineNumber), {
+      where: 'standard input',
+      signal,
+    });
   });
 }
 
 const encodeCommand: CommandModule<object, ModelArguments> = {
   command: 'encode',
-  describe: 'One JSON string a line in, one JSON array of ids a line out (no EOS)',
+  describe: 'Reads one JSON string per line, writes one JSON array of ids per line (no EOS)',
   builder: (parser) =>
     withModelOptions(parser).example(
       'jq -c .text data.jsonl | $0 tokenizer encode --model spiece.model',
       'ids of the texts of a JSONL file',
     ),
   handler: (args) =>
-    overStdin(args, (tokenizer, line, lineNumber) =>
+    transformStdin(args, (tokenizer, line, lineNumber) =>
       JSON.stringify(tokenizer.encode(parseJsonLine(line, lineNumber, 'a JSON string', isString))),
     ),
 };
 
 const decodeCommand: CommandModule<object, ModelArguments> = {
   command: 'decode',
-  describe: 'One JSON array of ids a line in, one JSON string a line out',
+  describe: 'Reads one JSON array of ids per line, writes one JSON string per line',
   builder: (parser) =>
     withModelOptions(parser).example(
       "echo '[3,56,12,8,74]' | $0 tokenizer decode --model spiece.model",
       'text of some ids',
     ),
   handler: (args) =>
-    overStdin(args, (tokenizer, line, lineNumber) =>
+    transformStdin(args, (tokenizer, line, lineNumber) =>
       JSON.stringify(tokenizer.decode(parseJsonLine(line, lineNumber, 'a JSON array of integers', isIds))),
     ),
 };
@@ -83,20 +83,24 @@ const decodeCommand: CommandModule<object, ModelArguments> = {
 const trainCommand: CommandModule<object, TrainArguments> = {
   command: 'train',
   describe:
-    'Learns a Unigram vocabulary (pad 0, EOS 1, unk 2, nmt_nfkc) from plain text, one sentence or paragraph a line',
+    'Trains a Unigram vocabulary (pad 0, EOS 1, unk 2, nmt_nfkc) on plain text, one sentence or paragraph per line',
   builder: (parser) =>
     parser
       .option('input', { type: 'string', array: true, demandOption: true, describe: 'Text files, UTF-8' })
-      .option('vocab-size', { type: 'number', demandOption: true, describe: 'Pieces, the three special ones included' })
-      .option('output', { type: 'string', demandOption: true, describe: 'The spiece.model to write' })
+      .option('vocab-size', {
+        type: 'number',
+        demandOption: true,
+        describe: 'Number of pieces, including the three special ones',
+      })
+      .option('output', { type: 'string', demandOption: true, describe: 'Path of the spiece.model to write' })
       .option('character-coverage', {
         type: 'number',
         default: 0.9995,
-        describe: 'Share of all characters that must be known, in (0, 1]',
+        describe: 'Share of the characters that must be in the vocabulary, in (0, 1]',
       })
       .example(
         '$0 tokenizer train --input a.txt b.txt --vocab-size 7900 --output spiece.model',
-        'with 100 extra ids a table of 8,064 rows, a multiple of 128, holds it',
+        'with 100 extra ids it fits an embedding of 8,064 rows, a multiple of 128',
       ),
   handler: async (args) => {
     const normalizer = loadNmtNfkc();
@@ -107,7 +111,7 @@ const trainCommand: CommandModule<object, TrainArguments> = {
       characterCoverage: args.characterCoverage,
       normalizer,
       onPass: ({ numPieces, loss }) => {
-        process.stderr.write(`${numPieces} pieces, ${loss.toFixed(4)} nats a word\n`);
+        process.stderr.write(`${numPieces} pieces, ${loss.toFixed(4)} nats per word\n`);
       },
     });
     await writeSentencePieceModel(args.output, model);
@@ -121,7 +125,7 @@ async function countFile(counter: WordCounter, path: string): Promise<void> {
   } catch (cause) {
     if (cause instanceof TrainerError) throw cause;
     const message = cause instanceof Error ? cause.message : String(cause);
-    throw new TrainerError('SOURCE_UNREADABLE', `${path}: the text cannot be read: ${message}`, { cause });
+    throw new TrainerError('SOURCE_UNREADABLE', `cannot read the text ${path}: ${message}`, { cause });
   }
 }
 
@@ -133,5 +137,5 @@ export const tokenizerCommand: CommandBody = {
       .command(trainCommand)
       .demandCommand(1, 'expected encode, decode or train')
       .example('$0 tokenizer encode --help', 'flags of a subcommand'),
-  handler: () => undefined, // yargs calls the subcommand's
+  handler: () => undefined, // yargs calls a subcommand
 };

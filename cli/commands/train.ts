@@ -1,7 +1,7 @@
-/** `exmix train`: a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
+/** `exmix train`: runs a coordinator and N worker processes on this host, from raw sources to the last checkpoint. */
 import { TrainerError } from '../../shared/errors.ts';
 import type { CommandBody } from '../command-body.ts';
-import { createLocalWorkers, settleOnThisHost } from '../launch/create-local-workers.ts';
+import { createLocalWorkers, resolveOnThisHost } from '../launch/create-local-workers.ts';
 import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';
 import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
 
@@ -15,18 +15,21 @@ export const trainCommand: CommandBody<TrainArguments> = {
       .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })
       .option('chaos', {
         type: 'string',
-        describe: 'Disturb the run: fault=probability a step or fault@step, e.g. kill=0.02,join@20 (docs/chaos.md)',
+        describe: 'Inject faults: fault=PROBABILITY per step or fault@STEP, e.g. kill=0.02,join@20 (docs/chaos.md)',
       })
       .option('chaos-seed', { type: 'number', describe: 'Seed of the faults; default 1' })
       .option('chaos-verify', {
         type: 'boolean',
         default: false,
-        describe: 'Afterwards the same run undisturbed: the bits must be the same',
+        describe: 'Afterwards train the same run without faults; its bits must be equal',
       })
       .example('$0 train --preset demo', 'trains the demo in about five minutes')
       .example('$0 train --preset demo --workers 3 --steps 12 --seed 7', 'the same bits as with one worker')
-      .example('$0 train --preset demo --workers 3 --chaos kill=0.05 --chaos-verify', 'kill workers; the bits stay')
-      .example('$0 train --resume runs/demo-20261123-120000 --steps 400', 'goes on where a run stopped'),
+      .example(
+        '$0 train --preset demo --workers 3 --chaos kill=0.05 --chaos-verify',
+        'kills workers; the bits stay the same',
+      )
+      .example('$0 train --resume runs/demo-20261123-120000 --steps 400', 'resumes a run and trains up to step 400'),
   handler: async (args) => {
     const { workers } = args;
     if (!Number.isInteger(workers) || workers < 1)
@@ -39,7 +42,7 @@ export const trainCommand: CommandBody<TrainArguments> = {
       return;
     }
     refuseWithoutChaos(args);
-    const local = await settleOnThisHost(config, workers);
+    const local = await resolveOnThisHost(config, workers);
     // Loaded here: no other command needs a coordinator.
     const { runCoordinator } = await import('../run-coordinator.ts');
     await runCoordinator({ args, ...local, workerHost: createLocalWorkers(workers) });

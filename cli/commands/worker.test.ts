@@ -34,7 +34,7 @@ async function start(t: TestContext) {
 
 describe('exmix worker', { timeout: 240_000 }, () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    test(`${signal} ends it with ${EXIT_INTERRUPTED}, its socket closed in good order`, async (t) => {
+    test(`${signal} ends it with status ${EXIT_INTERRUPTED} and a normal close of its socket`, async (t) => {
       const { child, ended, peer } = await start(t);
       child.kill(signal);
       const { code, stderr } = await ended;
@@ -44,7 +44,7 @@ describe('exmix worker', { timeout: 240_000 }, () => {
       assert.deepEqual([closed.code, closed.reason], [1000, `the worker was stopped (${signal})`]);
     });
 
-  test('a coordinator that turns it away ends it with the reason', async (t) => {
+  test('a refusal by the coordinator ends it with the reason', async (t) => {
     const { ended, peer } = await start(t);
     peer.close('JOIN_REFUSED', 'this run has its workers already');
     const { code, stderr } = await ended;

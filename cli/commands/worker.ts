@@ -1,4 +1,4 @@
-/** `exmix worker`: joins a coordinator and computes until the run ends; one process a device. */
+/** `exmix worker`: joins a coordinator and computes until the run ends. One process uses one device. */
 import { hostname } from 'node:os';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -35,13 +35,13 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       .option('device', { type: 'string', choices: DEVICES, describe: "Overrides the run's device" })
       .option('local-rank', {
         type: 'number',
-        describe: 'Which GPU of this host is its own, from 0; default: $LOCAL_RANK, $SLURM_LOCALID or 0',
+        describe: 'Index of its GPU on this host, from 0; default: $LOCAL_RANK, $SLURM_LOCALID or 0',
       })
-      .option('listen', { type: 'string', default: '127.0.0.1', describe: 'Address the data port binds' })
-      .option('port', { type: 'number', default: 0, describe: 'Data port; 0 takes a free one' })
+      .option('listen', { type: 'string', default: '127.0.0.1', describe: 'Address to which the data port binds' })
+      .option('port', { type: 'number', default: 0, describe: 'Data port; 0: any free port' })
       .option('advertise', {
         type: 'string',
-        describe: 'Address the other workers reach this one by; default: --listen',
+        describe: 'Address at which other workers reach this one; default: --listen',
       })
       .example(
         'EXMIX_TOKEN=$(cat token) $0 worker --url ws://coordinator:7070 --listen 0.0.0.0 --advertise $(hostname)',

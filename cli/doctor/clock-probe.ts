@@ -1,4 +1,7 @@
-/** The clocks: whether the wall clock runs as fast as the monotonic one, and whether something keeps it right. Deadlines use the monotonic clock only; names, logs and leases of other hosts the wall clock. */
+/**
+ * Probes the clocks: does the wall clock run as fast as the monotonic clock, and is it synchronized? Deadlines use only the monotonic clock;
+ * names, logs and leases of other hosts use the wall clock.
+ */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -6,19 +9,19 @@ import { runProgram } from '../../deploy/engine/run-program.ts';
 import type { Finding } from './finding.ts';
 import type { Probe } from './probe.ts';
 
-/** Between the first and the last reading, ms. */
+/** Between the two readings, ms. */
 const SPAN_MS = 300;
-/** A step of the wall clock within the span, or its slew (NTP slews by at most 0.5 ms a second), ms. */
+/** Larger drift means that the wall clock was set: NTP slews by at most 0.5 ms per second. */
 const LARGEST_DRIFT_MS = 5;
-/** Some virtual machines fall back to these: a reading costs microseconds. */
+/** Fallback sources of some virtual machines; a reading costs microseconds. */
 const SLOW_SOURCES = ['hpet', 'acpi_pm', 'jiffies'];
 
 export interface ClockFacts {
-  /** Wall time minus monotonic time gained during the span, ms. */
+  /** Change of wall time minus monotonic time during the span, ms. */
   readonly driftMs: number;
-  /** Undefined where nobody tells. */
+  /** Undefined if unknown. */
   readonly isSynchronized: boolean | undefined;
-  /** Of the kernel, such as tsc; empty where it does not tell. */
+  /** Clock source of the kernel, such as tsc; empty if unknown. */
   readonly source: string;
 }
 
@@ -39,12 +42,12 @@ export function judgeClock({ driftMs, isSynchronized, source }: ClockFacts): Fin
     return {
       ...finding,
       status: 'warn',
-      advice: 'timedatectl set-ntp true; on several hosts times in logs will not agree',
+      advice: 'timedatectl set-ntp true; otherwise times in the logs of several hosts do not agree',
     };
   return { ...finding, status: 'ok' };
 }
 
-/** @param text of `timedatectl show`: `NTPSynchronized=yes` @returns undefined where it does not tell */
+/** @param text of `timedatectl show`: `NTPSynchronized=yes` @returns undefined if it has no such line */
 export function parseTimedatectl(text: string): boolean | undefined {
   const value = /^NTPSynchronized=(yes|no)$/mu.exec(text)?.[1];
   return value === undefined ? undefined : value === 'yes';
@@ -53,7 +56,7 @@ export function parseTimedatectl(text: string): boolean | undefined {
 async function findSynchronized(root: string, signal: AbortSignal): Promise<boolean | undefined> {
   const mark = await stat(join(root, 'run/systemd/timesync/synchronized')).catch(() => undefined);
   if (mark !== undefined) return true;
-  // Where no systemd runs, timedatectl fails.
+  // Without systemd, timedatectl fails.
   const command = ['timedatectl', 'show', '--property=NTPSynchronized'];
   const { status, stdout } = await runProgram({ command, environment: process.env, deadlineMs: 5_000, signal });
   return status === 0 ? parseTimedatectl(stdout) : undefined;

@@ -1,4 +1,4 @@
-/** Free disk and how fast it is made durable, where run folders and exmix's home lie: the journal syncs each step, checkpoints are large. */
+/** Probes free space and speed of the disks of run folders and of exmix's home: the journal syncs each step, and checkpoints are large. */
 import { open, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { systemCode } from '../../shared/atomic-file.ts';
@@ -12,19 +12,19 @@ const FULL_BYTES = 64 * 2 ** 20;
 const SYNCS = 8;
 const RECORD_BYTES = 4096;
 const WRITE_BYTES = 32 * 2 ** 20;
-/** A journal record is synced before the next step is built on it. */
+/** Each step waits for the sync of a journal record. */
 const SLOW_SYNC_SECONDS = 0.1;
 
 export interface DiskSpeed {
-  /** Median of writing and syncing a small record, s. */
+  /** Median time to write and sync a small record, s. */
   readonly syncSeconds: number;
-  /** Of a large file, its sync included. */
+  /** Speed of writing and syncing a large file. */
   readonly bytesPerSecond: number;
 }
 
 export function judgeFreeDisk(folder: string, freeBytes: number): Finding {
   const finding = { check: 'disk', detail: `${formatBytes(freeBytes)} free in ${folder}`, figures: { freeBytes } };
-  const advice = 'free some, or point --run-dir and $EXMIX_HOME to another disk';
+  const advice = 'free disk space, or point --run-dir and $EXMIX_HOME to another disk';
   if (freeBytes < FULL_BYTES) return { ...finding, status: 'fail', advice };
   return freeBytes < LOW_BYTES ? { ...finding, status: 'warn', advice } : { ...finding, status: 'ok' };
 }
@@ -37,7 +37,7 @@ export function judgeDiskSpeed(folder: string, { syncSeconds, bytesPerSecond }: 
   return { ...finding, status: 'warn', advice: 'each step waits for one fsync: put the run folder on a local disk' };
 }
 
-/** Writes a file of 32 MiB beside the run folders, and removes it. @throws the file system's error */
+/** Writes a file of 32 MiB to the folder and removes it. @throws the file system's error */
 async function measureDisk(folder: string, signal: AbortSignal): Promise<DiskSpeed> {
   const path = join(folder, `.exmix-doctor-${process.pid}`);
   const file = await open(path, 'wx');
@@ -65,7 +65,7 @@ async function measureDisk(folder: string, signal: AbortSignal): Promise<DiskSpe
   }
 }
 
-/** The folder itself, or the nearest one above it that is there. */
+/** The folder, or its nearest existing ancestor. */
 async function existingFolder(folder: string): Promise<string> {
   for (let at = resolve(folder); at !== dirname(at); at = dirname(at))
     if ((await stat(at).catch(() => undefined))?.isDirectory() === true) return at;
@@ -92,8 +92,8 @@ export const diskProbes: readonly Probe[] = [
         return [judgeDiskSpeed(at, await measureDisk(at, signal))];
       } catch (error) {
         const code = systemCode(error) ?? '';
-        const detail = `cannot write ${formatBytes(WRITE_BYTES)} in ${at}: ${code === 'ENOSPC' ? 'it is full' : (error as Error).message}`;
-        const advice = 'free some, or make it writable, or run exmix in another folder';
+        const detail = `cannot write ${formatBytes(WRITE_BYTES)} in ${at}: ${code === 'ENOSPC' ? 'the disk is full' : (error as Error).message}`;
+        const advice = 'free disk space, make the folder writable, or run exmix in another folder';
         return [{ check: 'disk speed', status: 'fail', detail, advice }];
       }
     },

@@ -1,4 +1,4 @@
-/** The engine that a run would take: tried against the reference, timed, and, where it computes on a GPU, compared with the CPU. */
+/** Probes the engine that a run would use: checks it against the reference, times it, and compares a GPU with the CPU. */
 import { describeEnd, outputTail, runProgram } from '../../deploy/engine/run-program.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
@@ -6,11 +6,11 @@ import { SELF_TEST, engineReportSchema, type EngineProbeRequest, type EngineRepo
 import type { Finding } from './finding.ts';
 import type { Probe } from './probe.ts';
 
-/** CUDA's libraries from a cold file system, the reference, the graphs. */
+/** Covers loading CUDA's libraries from a cold file system, the reference check and the graphs. */
 const PROBE_DEADLINE_MS = 180_000;
-/** Faster than any memory: the engine works on the caller's. B/s. */
+/** Faster than any memory, so the engine works on the caller's memory without a copy. B/s. */
 const NOTHING_COPIED = 1e12;
-/** A GPU that is not clearly faster than the CPU is not what computes. */
+/** With a smaller gain over the CPU, the engine probably does not compute on the GPU. */
 const LEAST_GAIN_OF_GPU = 2;
 
 export function judgeEngine(report: EngineReport): Finding[] {
@@ -49,11 +49,11 @@ export function judgeGpuGain(onGpu: EngineReport, onCpu: EngineReport): Finding 
   return {
     ...finding,
     status: 'fail',
-    advice: 'it is not what computes, or it is throttled or shared: nvidia-smi, exmix engine list',
+    advice: 'the engine does not use it, or it is throttled or shared: nvidia-smi, exmix engine list',
   };
 }
 
-/** Runs the request in another process. @throws ENGINE_UNAVAILABLE with what that process said; ABORTED */
+/** Runs the request in a child process. @throws ENGINE_UNAVAILABLE with the output of that process; ABORTED */
 export async function askEngine(
   request: EngineProbeRequest,
   environment: Readonly<Record<string, string | undefined>>,
@@ -66,17 +66,17 @@ export async function askEngine(
     signal,
   });
   if (outcome.status !== 0) {
-    const crash = outcome.endedBy === 'SIGILL' ? ': TensorFlow needs a CPU instruction (AVX) that is not here' : '';
-    const said = outputTail(outcome, 3)
+    const crash = outcome.endedBy === 'SIGILL' ? ': TensorFlow needs AVX, which this CPU lacks' : '';
+    const output = outputTail(outcome, 3)
       .trim()
       .replace(/^exmix: (?:ENGINE_UNAVAILABLE: )?/u, '');
     const how = outcome.status === undefined ? `${describeEnd(outcome)}${crash}; ` : '';
-    throw new TrainerError('ENGINE_UNAVAILABLE', `${how}${said}`);
+    throw new TrainerError('ENGINE_UNAVAILABLE', `${how}${output}`);
   }
   return engineReportSchema.parse(JSON.parse(outcome.stdout.trimEnd().split('\n').at(-1)!));
 }
 
-/** The probe of one engine; tells the report to whoever predicts by it. */
+/** The probe of one engine. Passes its report to `onReport`, for the prediction. */
 export function engineProbe(request: EngineProbeRequest, onReport: (report: EngineReport) => void): Probe {
   return {
     check: 'engine',

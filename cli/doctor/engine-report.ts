@@ -1,6 +1,6 @@
 /**
- * What an engine does on this machine, found in a process of its own (`exmix doctor --probe-engine`), which a library that does not fit the
- * CPU may take down, and which loads the native engine with one set of options.
+ * Measures an engine in a child process (`exmix doctor --probe-engine`): a library that does not fit the CPU may crash the process, and one
+ * process can load the native engine with only one set of options.
  */
 import { z } from 'zod';
 import { modelConfigSchema } from '../../shared/model-config.ts';
@@ -8,14 +8,14 @@ import { packageFile } from '../../shared/package-files.ts';
 
 /** Reference numbers of Transformers. */
 export const SELF_TEST = packageFile('golden/t5-tiny-v1_1');
-/** Side of the square product by which machines are compared. */
+/** Side of the square matrices whose product compares machines. */
 const SQUARE = 1024;
-/** T5 v1.1 small's shapes, where no preset gives others. */
+/** Default shapes, for T5 v1.1 small. */
 const DEFAULT_SHAPE = { numRows: 4, inputsLength: 512, targetsLength: 114 };
 
 const batchShapeSchema = z.object({ numRows: z.int(), inputsLength: z.int(), targetsLength: z.int() });
 
-/** What is asked; travels as JSON on the command line. */
+/** The request; passed as JSON on the command line. */
 export const engineRequestSchema = z.object({
   engine: z.string(),
   device: z.enum(['auto', 'cpu', 'gpu']),
@@ -23,7 +23,7 @@ export const engineRequestSchema = z.object({
   precision: z.enum(['float32', 'bfloat16']),
   xla: z.boolean(),
   allowTf32: z.boolean(),
-  /** Whose shapes the kernels are timed in. */
+  /** The kernels are timed in the shapes of this model. */
   model: modelConfigSchema.optional(),
   shape: batchShapeSchema.optional(),
 });
@@ -38,11 +38,11 @@ export const engineReportSchema = z.object({
   numChecks: z.int(),
   /** Names of the reference checks beyond tolerance. */
   failedChecks: z.array(z.string()),
-  /** Of a product of two matrices of 1024 by 1024. */
+  /** Speed of a product of two matrices of 1024 by 1024. */
   squareFlopsPerSecond: z.number(),
-  /** Of float32 values to the engine's device and back. */
+  /** Speed of copying float32 values to the engine's device and back. */
   copyBytesPerSecond: z.number(),
-  /** The most its device can hold; null where the machine's memory is the limit. */
+  /** Memory limit of its device; null if the machine's memory is the limit. */
   engineLimitBytes: z.number().nullable(),
   rates: z.object({ flopsPerSecond: z.number(), elementsPerSecond: z.number(), operationSeconds: z.number() }),
 });

@@ -1,23 +1,23 @@
-/** What a probe of `exmix doctor` found: the one form of all of them, and how it is printed. Pure. */
+/** A finding of a probe of `exmix doctor`, and its printing. Pure. */
 
 export type Status = 'ok' | 'warn' | 'fail';
 
 export interface Finding {
-  /** Names what was looked at, such as `memory`. */
+  /** What was checked, such as `memory`. */
   readonly check: string;
   readonly status: Status;
-  /** What was found. */
+  /** The measured facts in words. */
   readonly detail: string;
-  /** What to do; only where the status is not ok. */
+  /** What to do; only if the status is not ok. */
   readonly advice?: string;
-  /** The measured numbers, units in their names; for programs. */
+  /** The measured numbers for programs, with units in their names. */
   readonly figures?: Readonly<Record<string, number>>;
 }
 
-/** Of the longest check's name: findings are printed as they come. */
+/** Length of the longest check name. Fixed, because findings are printed one by one. */
 const CHECK_WIDTH = 10;
 
-/** A line a finding, what to do on a line below it. */
+/** One line per finding, with its advice on the next line. */
 export function formatFindings(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ check, status, detail, advice }) => [
     `${status.padEnd(4)}  ${check.padEnd(CHECK_WIDTH)}  ${detail}`,

@@ -1,4 +1,4 @@
-/** GPUs that the system shows, and what its driver says of them. Whether an engine truly uses one is engine-probe.ts's to find out. */
+/** Probes the GPUs that the system and its driver report. engine-probe.ts checks whether an engine uses one. */
 import { runProgram } from '../../deploy/engine/run-program.ts';
 import {
   findGpus,
@@ -15,7 +15,7 @@ const CHECK = 'gpu';
 const NVIDIA_SMI_DEADLINE_MS = 20_000;
 /** CUDA 12 by minor version compatibility (CUDA release notes, table of drivers). */
 const OLDEST_DRIVER_MAJOR = 525;
-/** Of a GPU's memory; somebody else's process is on it. */
+/** If more of a GPU's memory is in use, another process uses it. */
 const BUSY_SHARE = 0.05;
 
 export function judgeGpus(system: SystemGpus, listed: readonly ListedGpu[]): Finding[] {
@@ -29,13 +29,13 @@ export function judgeGpus(system: SystemGpus, listed: readonly ListedGpu[]): Fin
   const tooOld = driver !== undefined && Number(driver.split('.')[0]) < OLDEST_DRIVER_MAJOR;
   const oldAdvice = `update the driver to ${OLDEST_DRIVER_MAJOR} or later: the native engine's CUDA 12 needs it`;
   if (listed.length === 0) {
-    const detail = `${system.count} by ${system.evidence}, driver ${driver ?? 'not told'}, ${system.models.join(', ')}; nvidia-smi gave no list`;
-    const advice = tooOld ? oldAdvice : 'nvidia-smi should list it: look at the driver (dmesg)';
+    const detail = `${system.count} by ${system.evidence}, driver ${driver ?? 'unknown'}, ${system.models.join(', ')}; nvidia-smi gave no list`;
+    const advice = tooOld ? oldAdvice : 'nvidia-smi should list it: check the driver (dmesg)';
     return [{ check: CHECK, status: 'warn', detail, advice, figures: { count: system.count } }];
   }
   return listed.map(({ index, name, totalBytes, usedBytes }) => {
     const memory =
-      totalBytes === 0 ? 'memory not told' : `${formatBytes(usedBytes)} of ${formatBytes(totalBytes)} in use`;
+      totalBytes === 0 ? 'memory unknown' : `${formatBytes(usedBytes)} of ${formatBytes(totalBytes)} in use`;
     const finding = {
       check: CHECK,
       detail: `${index}: ${name}, driver ${driver!}, ${memory}`,
@@ -46,7 +46,7 @@ export function judgeGpus(system: SystemGpus, listed: readonly ListedGpu[]): Fin
       return {
         ...finding,
         status: 'warn' as const,
-        advice: 'another process holds memory of it: nvidia-smi shows which',
+        advice: 'another process uses its memory: nvidia-smi shows which',
       };
     return { ...finding, status: 'ok' as const };
   });

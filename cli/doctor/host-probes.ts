@@ -1,4 +1,4 @@
-/** Node, processor, memory and open files: what the machine is, and whether that is enough. Judgements are pure; the probes read. */
+/** Probes Node, processor, memory and open files. Judgements are pure; the probes read the machine. */
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -12,9 +12,9 @@ import type { Probe } from './probe.ts';
 const GIB = 2 ** 30;
 const LEAST_AVAILABLE_BYTES = GIB;
 const COPY_BYTES = 64 * 2 ** 20;
-/** B/s; any machine of this century does more. */
+/** B/s; any recent machine is faster. */
 const SLOW_COPY = 5e8;
-/** Sockets of a mesh of some hundred workers, token shards (at most 128), the rest. */
+/** Sockets of a mesh of some hundred workers, token shards (at most 128), and the other files. */
 const LEAST_OPEN_FILES = 1024;
 
 /** @param version as process.versions.node */
@@ -26,16 +26,16 @@ export function judgeNode(version: string): Finding {
 }
 
 export function judgeCpu(info: CpuInfo, { cpus }: CgroupLimits, usable: number): Finding {
-  const flags = info.vectorFlags.length === 0 ? 'no vector instructions known' : info.vectorFlags.join(' ');
+  const flags = info.vectorFlags.length === 0 ? 'no known vector instructions' : info.vectorFlags.join(' ');
   const limit = cpus === undefined ? '' : `, a cgroup allows ${cpus.toFixed(1)}`;
   const model = info.model === '' ? process.arch : info.model;
   const detail = `${model}, ${usable} of ${info.numProcessors} processors usable${limit}; ${flags}`;
   const figures = { numProcessors: info.numProcessors, usable, ...(cpus === undefined ? {} : { cgroupCpus: cpus }) };
   const problem = (advice: string): Finding => ({ check: 'cpu', status: 'warn', detail, advice, figures });
-  if (!info.hasAvx) return problem('the native engine needs AVX and would end with SIGILL here: take --engine wasm');
+  if (!info.hasAvx) return problem('the native engine needs AVX and would crash with SIGILL here: use --engine wasm');
   if (cpus !== undefined && cpus < usable)
     return problem(
-      `threads beyond ${Math.max(1, Math.floor(cpus))} only wait: keep --workers × compute.threads below, or raise the limit`,
+      `threads beyond ${Math.max(1, Math.floor(cpus))} only wait: keep --workers × compute.threads within it, or raise the limit`,
     );
   return { check: 'cpu', status: 'ok', detail, figures };
 }
@@ -49,7 +49,7 @@ export function judgeMemory({
   const detail = `${formatBytes(availableBytes)} available of ${formatBytes(totalBytes)}${limit}`;
   const figures = { totalBytes, availableBytes, ...(limitBytes === undefined ? {} : { limitBytes }) };
   if (availableBytes >= LEAST_AVAILABLE_BYTES) return { check: 'memory', status: 'ok', detail, figures };
-  const advice = 'end other programs, raise the limit, or take fewer workers or a smaller preset';
+  const advice = 'end other programs, raise the limit, or use fewer workers or a smaller preset';
   return { check: 'memory', status: 'warn', detail, advice, figures };
 }
 
@@ -63,17 +63,17 @@ export function judgeCopy(bytesPerSecond: number): Finding {
   return { ...finding, status: 'warn', advice: 'the machine is busy or swaps: measure again when it is idle' };
 }
 
-/** @param limit undefined where the system does not tell */
+/** @param limit undefined if unknown */
 export function judgeOpenFiles(limit: number | undefined): Finding {
   const check = 'open files';
-  if (limit === undefined) return { check, status: 'ok', detail: 'limit not told by this system' };
+  if (limit === undefined) return { check, status: 'ok', detail: 'unknown limit' };
   const figures = Number.isFinite(limit) ? { limit } : {};
   const detail = Number.isFinite(limit) ? `at most ${limit}` : 'no limit';
   if (limit >= LEAST_OPEN_FILES) return { check, status: 'ok', detail, figures };
   return { check, status: 'warn', detail, advice: `ulimit -n ${LEAST_OPEN_FILES} or more, for many workers`, figures };
 }
 
-/** Median of copying 64 MiB within memory, B/s: what snapshots and gradients of a step pay. */
+/** Median speed of copying 64 MiB within memory, B/s. Snapshots and gradients are copied so. */
 function measureCopy(): number {
   const from = new Uint8Array(COPY_BYTES).fill(1);
   const to = new Uint8Array(COPY_BYTES);

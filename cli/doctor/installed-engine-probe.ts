@@ -1,4 +1,4 @@
-/** Which native engines are installed, from where, and whether their files are whole; where there is none, whether one could be built here. */
+/** Probes the installed native engines: their origin and whether their files are whole. Without one: can one be built here? */
 import { findTools } from '../../deploy/engine/prerequisites.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { describeDamage, listInstalledEngines, type EngineFolder } from '../../shared/installed-engine.ts';
@@ -16,7 +16,7 @@ export function judgeInstalled(folder: EngineFolder): Finding {
       check: CHECK,
       status: 'warn',
       detail: `outdated: ${describeDamage(folder)}`,
-      advice: `${INSTALL}; exmix engine remove ${id} frees its room`,
+      advice: `${INSTALL}; exmix engine remove ${id} frees its disk space`,
     };
   if (engine === undefined || problems.length > 0) {
     const advice = `exmix engine remove ${id}, then ${INSTALL}`;
@@ -31,7 +31,7 @@ export function judgeInstalled(folder: EngineFolder): Finding {
   return { check: CHECK, status: 'ok', detail };
 }
 
-/** @param missing what an installation lacks here, empty where it could begin */
+/** @param missing the missing prerequisites of an installation; empty if there are none */
 export function judgeNoneInstalled(home: string, missing: string): Finding {
   const detail = `no native engine in ${home}`;
   const advice =
@@ -41,7 +41,7 @@ export function judgeNoneInstalled(home: string, missing: string): Finding {
 
 export const installedEngineProbe: Probe = {
   check: CHECK,
-  // Every byte is read: gigabytes for CUDA, perhaps over a network.
+  // It reads every byte: gigabytes for CUDA, perhaps over a network.
   deadlineMs: 180_000,
   run: async ({ home, environment }, signal) => {
     const folders = await listInstalledEngines(home, 'hashes', signal);

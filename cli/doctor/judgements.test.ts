@@ -41,13 +41,13 @@ function folder(problems: string[]): EngineFolder {
   return { id: 'x', folder: '/h/engines/x', engine, problems, isOutdated: false } as unknown as EngineFolder;
 }
 
-/** What is judged → status, and words that the line or its advice must have. */
+/** Subject, finding, expected status, and text that the finding or its advice must contain. */
 const TABLE: readonly (readonly [string, Finding, Status, RegExp])[] = [
   ['a good Node', judgeNode('22.1.0'), 'ok', /22\.1\.0/u],
   ['the oldest good Node', judgeNode('20.19.0'), 'ok', /20/u],
   ['an old Node', judgeNode('20.18.9'), 'fail', /install Node 20\.19/u],
   ['a CPU', judgeCpu(CPU, { cpus: undefined, memoryBytes: undefined }, 8), 'ok', /EPYC, 8 of 8 .*avx avx2/u],
-  ['a CPU held by a cgroup', judgeCpu(CPU, { cpus: 2.5, memoryBytes: undefined }, 8), 'warn', /beyond 2 only wait/u],
+  ['a CPU limited by a cgroup', judgeCpu(CPU, { cpus: 2.5, memoryBytes: undefined }, 8), 'warn', /beyond 2 only wait/u],
   [
     'a CPU without AVX',
     judgeCpu({ ...CPU, hasAvx: false }, { cpus: undefined, memoryBytes: undefined }, 8),
@@ -56,7 +56,7 @@ const TABLE: readonly (readonly [string, Finding, Status, RegExp])[] = [
   ],
   ['memory', judgeMemory({ totalBytes: 8 * GIB, availableBytes: 4 * GIB, limitBytes: undefined }), 'ok', /4\.0 GiB/u],
   [
-    'memory held by a cgroup',
+    'memory limited by a cgroup',
     judgeMemory({ totalBytes: 8 * GIB, availableBytes: GIB / 2, limitBytes: GIB / 2 }),
     'warn',
     /allows 512 MiB/u,
@@ -67,7 +67,7 @@ const TABLE: readonly (readonly [string, Finding, Status, RegExp])[] = [
   ['unlimited files', judgeOpenFiles(Infinity), 'ok', /no limit/u],
   ['few open files', judgeOpenFiles(256), 'warn', /ulimit -n 1024/u],
   ['a disk', judgeFreeDisk('/runs', 50 * GIB), 'ok', /50\.0 GiB free in \/runs/u],
-  ['a disk that fills', judgeFreeDisk('/runs', GIB / 2), 'warn', /--run-dir/u],
+  ['a nearly full disk', judgeFreeDisk('/runs', GIB / 2), 'warn', /--run-dir/u],
   ['a full disk', judgeFreeDisk('/runs', 2 ** 20), 'fail', /1 MiB free.*--run-dir/su],
   ['a fast disk', judgeDiskSpeed('/runs', { syncSeconds: 0.001, bytesPerSecond: 5e8 }), 'ok', /1\.0 ms, 500 MB\/s/u],
   ['a slow fsync', judgeDiskSpeed('/runs', { syncSeconds: 0.3, bytesPerSecond: 5e8 }), 'warn', /local disk/u],
@@ -75,16 +75,16 @@ const TABLE: readonly (readonly [string, Finding, Status, RegExp])[] = [
   ['a slow loopback', judgeLoopback(1e8), 'warn', /gradients will wait/u],
   ['a clock', judgeClock({ driftMs: 0.1, isSynchronized: true, source: 'tsc' }), 'ok', /synchronized, source tsc/u],
   [
-    'a clock that nobody tells of',
+    'a clock of unknown synchronization',
     judgeClock({ driftMs: 0, isSynchronized: undefined, source: '' }),
     'ok',
     /not known/u,
   ],
   ['a clock that is set', judgeClock({ driftMs: -40, isSynchronized: true, source: 'tsc' }), 'warn', /sets the clock/u],
   ['a slow clock', judgeClock({ driftMs: 0, isSynchronized: true, source: 'hpet' }), 'warn', /clocksource=tsc/u],
-  ['a clock on its own', judgeClock({ driftMs: 0, isSynchronized: false, source: 'tsc' }), 'warn', /set-ntp/u],
+  ['an unsynchronized clock', judgeClock({ driftMs: 0, isSynchronized: false, source: 'tsc' }), 'warn', /set-ntp/u],
   ['no GPU', judgeGpus(NO_GPU, [])[0]!, 'ok', /none \(no \/dev\/nvidia/u],
-  ['a GPU without its devices', judgeGpus({ ...NO_GPU, models: ['H200'] }, [])[0]!, 'warn', /--gpus/u],
+  ['a GPU without its device files', judgeGpus({ ...NO_GPU, models: ['H200'] }, [])[0]!, 'warn', /--gpus/u],
   ['a GPU', judgeGpus(ONE_GPU, [H200])[0]!, 'ok', /NVIDIA H200, driver 570\.86, 0 MiB of 140\.0 GiB/u],
   [
     'a GPU with an old driver',
@@ -139,7 +139,7 @@ const TABLE: readonly (readonly [string, Finding, Status, RegExp])[] = [
     'a GPU that does not compute',
     judgeGpuGain({ ...REPORT, squareFlopsPerSecond: 1.1e11 }, REPORT),
     'fail',
-    /not what computes/u,
+    /does not use it/u,
   ],
 ];
 
@@ -148,16 +148,16 @@ describe('judgements', () => {
     test(`${what}: ${status}`, () => {
       assert.equal(finding.status, status, JSON.stringify(finding));
       assert.match(`${finding.detail}\n${finding.advice ?? ''}`, words);
-      if (status === 'ok') assert.equal(finding.advice, undefined, 'advice is for what is not fine');
+      if (status === 'ok') assert.equal(finding.advice, undefined, 'a finding with status ok has no advice');
     });
 
-  test('timedatectl tells, or not', () => {
+  test('the output of timedatectl is parsed; other output gives undefined', () => {
     assert.equal(parseTimedatectl('NTPSynchronized=yes\n'), true);
     assert.equal(parseTimedatectl('NTPSynchronized=no\n'), false);
     assert.equal(parseTimedatectl('Failed to connect to bus\n'), undefined);
   });
 
-  test('a line a finding, and what to do below it', () => {
+  test('one line per finding, with its advice below it', () => {
     const findings = [judgeNode('22.0.0'), judgeNode('18.0.0')];
     assert.equal(
       formatFindings(findings),

@@ -1,4 +1,7 @@
-/** How fast a TCP socket of this host is: what workers of one host reduce their gradients over. Sender and receiver share this thread, so two processes are somewhat faster. */
+/**
+ * Probes the speed of a TCP socket within this host, over which its workers reduce gradients. Sender and receiver share this thread, so two
+ * processes are somewhat faster.
+ */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { TrainerError } from '../../shared/errors.ts';
@@ -43,14 +46,14 @@ async function measureLoopback(signal: AbortSignal): Promise<number> {
 /** @returns the server's side; the client's is the first of `sockets` */
 async function listen(server: Server, sockets: Socket[], signal: AbortSignal): Promise<Socket> {
   const accepted = once(server, 'connection', { signal }) as Promise<[Socket]>;
-  accepted.catch(() => undefined); // told below, where listening did not fail before it
+  accepted.catch(() => undefined); // awaited below; if listening fails first, that error is reported
   server.listen(0, '127.0.0.1');
   await once(server, 'listening', { signal });
   const address = server.address();
   if (address === null || typeof address === 'string')
     throw new TrainerError('CONNECT_FAILED', '127.0.0.1: expected a port to listen on, got none');
   const sender = connect(address.port, address.address);
-  sender.on('error', () => undefined); // the receiver tells it by its deadline
+  sender.on('error', () => undefined); // then the receiver fails at the deadline
   sockets.push(sender);
   const [receiver] = await accepted;
   sockets.push(receiver);

@@ -27,18 +27,18 @@ const HOST: HostFigures = {
 };
 
 describe('prediction of a run', () => {
-  test('workers share the lanes, and the largest share decides', () => {
+  test('the worker with the most lanes determines the compute time', () => {
     const one = predictRun(CONFIG, HOST);
     const compute = (numWorkers: number) =>
       predictRun(CONFIG, { ...HOST, numWorkers, numThreads: numWorkers }).computeSeconds;
     assert.equal(one.communicateSeconds, 0);
     assert.ok(Math.abs(compute(2) / one.computeSeconds - 1 / 2) < 1e-9);
-    assert.ok(Math.abs(compute(3) / one.computeSeconds - 2 / 4) < 1e-9, 'one of three has two of four lanes');
+    assert.ok(Math.abs(compute(3) / one.computeSeconds - 2 / 4) < 1e-9, 'one of three workers has two of four lanes');
     assert.ok(Math.abs(one.stepSeconds - one.computeSeconds - one.updateSeconds) < 1e-9);
     assert.equal(one.runSeconds, 10 * one.stepSeconds);
   });
 
-  test('more threads than cores gain nothing, and gradients cost the loopback', () => {
+  test('more threads than cores are no faster, and gradients take the time of the loopback', () => {
     const four = predictRun(CONFIG, { ...HOST, numWorkers: 4, numThreads: 4 });
     const crowded = predictRun(CONFIG, { ...HOST, numWorkers: 4, numThreads: 8 });
     assert.ok(Math.abs(crowded.computeSeconds / four.computeSeconds - 2) < 1e-9);
@@ -49,13 +49,13 @@ describe('prediction of a run', () => {
     assert.equal(halved.communicateSeconds, four.communicateSeconds / 2);
   });
 
-  test('a checkpoint is parameters and optimizer state at the speed of the disk', () => {
+  test('a checkpoint writes parameters and optimizer state at the speed of the disk', () => {
     const { checkpointBytes, checkpointSeconds } = predictRun(CONFIG, HOST);
     assert.ok(checkpointBytes > 4 * 76_961_152 && checkpointBytes < 4.2 * 76_961_152);
     assert.equal(checkpointSeconds, checkpointBytes / 1e8);
   });
 
-  test('what fits is ok, what does not says which microbatch would, or what else', () => {
+  test('a run that fits is ok; otherwise the advice names a microbatch that fits, or another remedy', () => {
     const fit = (host: Partial<HostFigures>) => judgePrediction(CONFIG, { ...HOST, ...host })[1]!;
     assert.equal(fit({}).status, 'ok');
     const { workerBytes } = predictRun(CONFIG, HOST);

@@ -1,6 +1,6 @@
 /**
- * What a run of a config would take on this host, from measured rates. Pure. A prediction: the speed of a worker is taken from one process
- * alone, and communication is counted in full though part of it hides behind the backward pass.
+ * Predicts time and memory of a run on this host from measured rates. Pure. Assumes that each worker is as fast as one process alone.
+ * Counts communication in full, though part of it overlaps with the backward pass.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { largestFittingMicrobatch, stepMemory, workerMemory, type Retention } from '../../worker/model/step-memory.ts';
@@ -11,11 +11,11 @@ export interface HostFigures {
   readonly rates: Rates;
   readonly retention: Retention;
   readonly numWorkers: number;
-  /** Busy at the same time when all workers compute. */
+  /** Threads that are busy when all workers compute. */
   readonly numThreads: number;
   readonly numCores: number;
   readonly availableBytes: number;
-  /** The most one engine can have; undefined where only the machine limits it. */
+  /** Memory limit of one engine; undefined if only the machine limits it. */
   readonly engineLimitBytes: number | undefined;
   readonly diskBytesPerSecond: number;
   readonly loopbackBytesPerSecond: number;
@@ -28,7 +28,7 @@ export interface RunPrediction {
   readonly stepSeconds: number;
   readonly tokensPerSecond: number;
   readonly runSeconds: number;
-  /** Of one worker. */
+  /** For one worker, like `workerBytes`. */
   readonly engineBytes: number;
   readonly workerBytes: number;
   readonly checkpointBytes: number;
@@ -65,7 +65,7 @@ export function predictRun(config: RunConfig, host: HostFigures): RunPrediction 
   };
 }
 
-/** The prediction in words, with what to do where it does not fit. */
+/** Formats the prediction, with advice if the run does not fit. */
 export function judgePrediction(config: RunConfig, host: HostFigures): Finding[] {
   const prediction = predictRun(config, host);
   const { computeSeconds, communicateSeconds, updateSeconds, stepSeconds } = prediction;
@@ -83,7 +83,7 @@ export function judgePrediction(config: RunConfig, host: HostFigures): Finding[]
   const checkpoint: Finding = {
     check: 'checkpoint',
     status: 'ok',
-    detail: `${formatBytes(checkpointBytes)}, about ${formatDuration(checkpointSeconds)}, while training goes on`,
+    detail: `${formatBytes(checkpointBytes)}, about ${formatDuration(checkpointSeconds)}, while training continues`,
     figures: { checkpointBytes, checkpointSeconds },
   };
   return [step, judgeFit(config, host, prediction), checkpoint];

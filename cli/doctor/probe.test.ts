@@ -18,22 +18,22 @@ function contextOf(t: TestContext, files: Readonly<Record<string, string>> = {})
 }
 
 describe('probes', () => {
-  test('one that hangs is a failure at its deadline, and is called off', async (t) => {
-    let calledOff = false;
+  test('a probe that hangs fails at its deadline, and its signal is aborted', async (t) => {
+    let isAborted = false;
     const hanging = (_context: DoctorContext, signal: AbortSignal) =>
-      new Promise<never>(() => signal.addEventListener('abort', () => (calledOff = true)));
+      new Promise<never>(() => signal.addEventListener('abort', () => (isAborted = true)));
     const [finding] = await runProbe({ check: 'x', deadlineMs: 5, run: hanging }, contextOf(t));
     assert.deepEqual([finding!.status, finding!.detail], ['fail', 'no answer within 0.005 s']);
-    assert.ok(calledOff);
+    assert.ok(isAborted);
   });
 
-  test('one that fails is a finding with its code', async (t) => {
+  test('a probe that throws gives a finding with the code of the error', async (t) => {
     const run = () => Promise.reject(new TrainerError('PATH_UNUSABLE', 'no such folder'));
     const [finding] = await runProbe({ check: 'x', deadlineMs: 1000, run }, contextOf(t));
     assert.deepEqual(finding, { check: 'x', status: 'fail', detail: 'PATH_UNUSABLE: no such folder' });
   });
 
-  test('the disk is measured where it was asked for, and left as it was', async (t) => {
+  test('the disk probes measure the given folder and leave no file in it', async (t) => {
     const context = { ...contextOf(t, { 'a/b': '' }), home: '/nowhere/at/all' };
     for (const probe of diskProbes) {
       const findings = await runProbe(probe, context);
@@ -51,15 +51,15 @@ describe('probes', () => {
   });
 });
 
-describe('a machine taken apart', () => {
-  test('pip and compiler hidden: what an installation needs is told with its packages', async (t) => {
+describe('on a machine with defects', () => {
+  test('without pip and compiler, the advice names the packages to install', async (t) => {
     const context = contextOf(t);
     const [finding] = await runProbe(installedEngineProbe, { ...context, environment: { PATH: context.root } });
     assert.equal(finding!.status, 'warn');
     assert.match(finding!.advice!, /first needs: .*pip.*C\+\+ compiler.*apt-get install python3-pip g\+\+/u);
   });
 
-  test('an engine damaged by hand', async (t) => {
+  test('a damaged engine fails, and the advice is to remove it', async (t) => {
     const context = contextOf(t, { 'home/engines/cpu-2.21.0-abc/engine.json': '{ "format": 1, ' });
     const [finding] = await runProbe(installedEngineProbe, context);
     assert.equal(finding!.status, 'fail');
@@ -67,7 +67,7 @@ describe('a machine taken apart', () => {
     assert.match(finding!.advice!, /exmix engine remove cpu-2\.21\.0-abc/u);
   });
 
-  test('an engine asked for that is not there says what its process said', async (t) => {
+  test('a requested engine that is missing fails with the message of its process', async (t) => {
     const { home } = contextOf(t);
     const settings = { numThreads: 1, precision: 'float32', xla: false, allowTf32: false } as const;
     const asked = askEngine(
@@ -80,7 +80,7 @@ describe('a machine taken apart', () => {
 
   const canMount = spawnSync('unshare', ['-m', 'true']).status === 0;
   test(
-    'a disk that is nearly full is told, and nothing is left on it',
+    'a nearly full disk fails, and no file is left on it',
     { skip: canMount ? false : 'needs the right to mount a small file system (unshare -m)' },
     (t) => {
       const mountPoint = join(contextOf(t).root, 'small');
@@ -112,7 +112,7 @@ describe('a machine taken apart', () => {
       );
       assert.match(
         findings.map(({ detail }) => detail).join('\n'),
-        /2 MiB free in .*cannot write 32 MiB in .*: it is full/su,
+        /2 MiB free in .*cannot write 32 MiB in .*: the disk is full/su,
       );
     },
   );

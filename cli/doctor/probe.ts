@@ -1,13 +1,13 @@
-/** A probe of `exmix doctor`, and how it is run: every one with a deadline, and a failure of a probe is a finding as well. */
+/** Interface of a probe of `exmix doctor`, and its runner: each probe has a deadline, and a failed probe gives a finding. */
 import { withDeadline } from '../../shared/abort.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Finding } from './finding.ts';
 
 export interface DoctorContext {
-  /** Root of the file system that describes the machine; `/` but in tests. */
+  /** Root of the file system that describes the machine: `/`, except in tests. */
   readonly root: string;
-  /** Where run folders go: what is written lies there. */
+  /** Folder for run folders; the disk probes write there. */
   readonly folder: string;
   /** exmix's home: installed engines, prepared mixtures. */
   readonly home: string;
@@ -17,7 +17,7 @@ export interface DoctorContext {
 export interface Probe {
   readonly check: string;
   readonly deadlineMs: number;
-  /** The signal fires at the deadline, and when the command is interrupted. */
+  /** @param signal is aborted at the deadline */
   readonly run: (context: DoctorContext, signal: AbortSignal) => Promise<readonly Finding[]>;
 }
 
@@ -28,7 +28,7 @@ export async function runProbe(probe: Probe, context: DoctorContext): Promise<re
     check,
     status: 'fail',
     detail: `no answer within ${deadlineMs / 1000} s`,
-    advice: 'what it looks at hangs (a file system, a driver), or the machine is overloaded',
+    advice: 'a file system or a driver hangs, or the machine is overloaded',
   };
   const isLate = new TrainerError('ABORTED', late.detail);
   try {

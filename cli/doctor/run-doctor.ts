@@ -1,4 +1,4 @@
-/** All probes in their order, one after the other: each measures, so none runs beside another. */
+/** Runs all probes in order, one at a time, because concurrent measurements would disturb each other. */
 import { availableParallelism } from 'node:os';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { clockProbe } from './clock-probe.ts';
@@ -25,28 +25,28 @@ const MACHINE_PROBES: readonly Probe[] = [
 export interface DoctorRequest {
   readonly context: DoctorContext;
   readonly engine: EngineProbeRequest;
-  /** A run to predict, and with how many workers on this host. */
+  /** The run to predict, and its number of workers on this host. */
   readonly planned?: { readonly config: RunConfig; readonly numWorkers: number };
-  /** Each finding, as soon as it is there. */
+  /** Called with the findings of each probe when it ends. */
   readonly onFindings: (findings: readonly Finding[]) => void;
 }
 
-/** @returns all findings, in the order in which they were told */
+/** @returns all findings, in the order of the probes */
 export async function runDoctor({ context, engine, planned, onFindings }: DoctorRequest): Promise<Finding[]> {
   const all: Finding[] = [];
-  const tell = (findings: readonly Finding[]): void => {
+  const report = (findings: readonly Finding[]): void => {
     all.push(...findings);
     onFindings(findings);
   };
-  for (const probe of MACHINE_PROBES) tell(await runProbe(probe, context));
-  let report: EngineReport | undefined;
-  tell(
+  for (const probe of MACHINE_PROBES) report(await runProbe(probe, context));
+  let engineReport: EngineReport | undefined;
+  report(
     await runProbe(
-      engineProbe(engine, (found) => (report = found)),
+      engineProbe(engine, (found) => (engineReport = found)),
       context,
     ),
   );
-  if (planned !== undefined) tell(predict(planned, report, all));
+  if (planned !== undefined) report(predict(planned, engineReport, all));
   return all;
 }
 
@@ -65,7 +65,7 @@ function predict(
       {
         check: 'step',
         status: 'fail',
-        detail: `${config.name}: no prediction without the measurements that failed above`,
+        detail: `${config.name}: no prediction, because measurements above failed`,
       },
     ];
   const isNative = report.engine === 'native';

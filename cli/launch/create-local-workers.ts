@@ -4,7 +4,7 @@ import { systemClock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { readEngineFacts } from '../../worker/engine-choice/read-engine-facts.ts';
 import { LocalWorkers } from './local-workers.ts';
-import { settleCompute, type SettledCompute } from './settle-compute.ts';
+import { resolveCompute, type ResolvedCompute } from './resolve-compute.ts';
 
 /** Time for the workers to leave by themselves once the run is over, ms. */
 const GRACE_MS = 15_000;
@@ -16,11 +16,11 @@ export function createLocalWorkers(count: number): LocalWorkers {
 }
 
 /** @returns the config with the engine of this host @throws NAME_UNKNOWN, ENGINE_UNAVAILABLE */
-export async function settleOnThisHost(
+export async function resolveOnThisHost(
   config: RunConfig,
   numWorkers: number,
-): Promise<{ readonly config: RunConfig; readonly settled: SettledCompute }> {
+): Promise<{ readonly config: RunConfig; readonly resolved: ResolvedCompute }> {
   const host = { facts: await readEngineFacts(), numWorkers, numCores: availableParallelism() };
-  const settled = settleCompute(config.compute, host);
-  return { config: { ...config, compute: settled.compute }, settled };
+  const resolved = resolveCompute(config.compute, host);
+  return { config: { ...config, compute: resolved.compute }, resolved };
 }

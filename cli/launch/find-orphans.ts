@@ -1,7 +1,7 @@
 /**
- * Workers that an `exmix train` of this run folder has left behind when it was killed: they keep the parameters in memory and redial
- * its URL for some minutes. Those that dial this coordinator may be adopted; one that dials another waits in vain and holds a device
- * and memory, so it is ended. Assumes that the caller owns the run folder: whoever wrote the files is gone.
+ * Finds the workers that a killed `exmix train` of this run folder left. They keep the parameters in memory and redial its URL for some
+ * minutes. Workers that dial this coordinator can be adopted. A worker that dials another URL occupies a device and memory for nothing, so
+ * it is killed. Assumes that the caller owns the run folder, so the process that wrote the files is gone.
  */
 import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -11,21 +11,21 @@ import { localWorkerId, readWorkerFiles, removeWorkerFile, type WorkerFile } fro
 import { adoptProcess } from './worker-process.ts';
 
 export interface OrphanSearch {
-  /** Of the workers' logs and files. */
+  /** Folder of the workers' logs and files. */
   readonly folder: string;
-  /** Of this coordinator. */
+  /** URL of this coordinator. */
   readonly url: string;
   readonly log: Logger;
   readonly clock: Clock;
-  /** Time for one that is not wanted to end, ms. */
+  /** A killed worker is waited for so long, ms. */
   readonly endWithinMs: number;
 }
 
-/** Processes to adopt, by number of the worker; the files of all others are removed. @throws PATH_UNUSABLE */
+/** @returns the processes to adopt, by index of the worker; the files of all others are removed @throws PATH_UNUSABLE */
 export async function findOrphans(search: OrphanSearch): Promise<ReadonlyMap<number, ProcessIdentity>> {
   const { folder, url, log } = search;
   const orphans = new Map<number, ProcessIdentity>();
-  const settle = async (index: number, file: WorkerFile | null): Promise<void> => {
+  const examine = async (index: number, file: WorkerFile | null): Promise<void> => {
     const verdict = judge(file, url);
     if (verdict.kind === 'adopt') {
       orphans.set(index, verdict.process);
@@ -37,7 +37,7 @@ export async function findOrphans(search: OrphanSearch): Promise<ReadonlyMap<num
     if (verdict.kind === 'end') await end(verdict.process, search);
     await removeWorkerFile(folder, index);
   };
-  await Promise.all([...(await readWorkerFiles(folder))].map(([index, file]) => settle(index, file)));
+  await Promise.all([...(await readWorkerFiles(folder))].map(([index, file]) => examine(index, file)));
   return orphans;
 }
 
@@ -47,13 +47,13 @@ type Verdict =
   | { readonly kind: 'gone' | 'unknown'; readonly reason: string };
 
 function judge(file: WorkerFile | null, url: string): Verdict {
-  if (file === null) return { kind: 'unknown', reason: 'its file is none of exmix' };
+  if (file === null) return { kind: 'unknown', reason: 'its file was not written by exmix' };
   const { process } = file;
   const gone = whyGone(process);
   if (gone !== undefined) return { kind: 'gone', reason: gone };
   if (!isProvenAlive(process))
-    return { kind: 'unknown', reason: `whether process ${process.pid} on ${process.host} is it cannot be seen here` };
-  if (file.url !== url) return { kind: 'end', process, reason: `it dials ${file.url}, not ${url}: ended` };
+    return { kind: 'unknown', reason: `process ${process.pid} on ${process.host} cannot be checked from here` };
+  if (file.url !== url) return { kind: 'end', process, reason: `it dials ${file.url}, not ${url}: killed` };
   return { kind: 'adopt', process };
 }
 

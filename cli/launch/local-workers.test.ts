@@ -1,4 +1,4 @@
-/** With real processes and real signals; time is the test's, but for how long a process takes to start or to die. */
+/** Uses real processes and signals, and a manual clock. Only starts and exits of processes take real time. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,18 +11,18 @@ import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { isAlive } from '../../shared/process-identity.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { LocalWorkers, type LocalWorkersInit, type LocalWorkerView } from './local-workers.ts';
-import { LOOK_EVERY_MS } from './worker-process.ts';
+import { POLL_INTERVAL_MS } from './worker-process.ts';
 
 const URL = 'ws://127.0.0.1:7070';
 const RESTART = { limit: 2, firstPauseMs: 1_000, longestPauseMs: 60_000 };
 const GRACE_MS = 15_000;
 const KILL_AFTER_MS = 5_000;
-/** Nothing that is waited for takes longer, real ms. */
+/** Limit of each wait, real ms. */
 const DEADLINE_MS = 30_000;
 
 type Command = NonNullable<LocalWorkersInit['command']>;
 
-/** A worker in plain JavaScript. */
+/** A worker whose program is this JavaScript. */
 function script(code: string): Command {
   return [process.execPath, '-e', code, '--'];
 }
@@ -38,7 +38,7 @@ const endWith = (status: number): Command => script(`process.exit(${status})`);
 
 /** Every process that was started for a test. */
 const pids = new Set<number>();
-/** Removed when nothing writes to them any more. */
+/** Removed at the end, when no process writes to them any more. */
 const folders: string[] = [];
 
 after(() => {
@@ -48,7 +48,7 @@ after(() => {
   assert.deepEqual(left, [], 'no process is left');
 });
 
-/** Waits for what real processes do. */
+/** Waits until real processes have made the condition true. */
 async function eventually(what: string, holds: () => boolean): Promise<void> {
   for (const startMs = performance.now(); !holds();) {
     assert.ok(performance.now() - startMs < DEADLINE_MS, `${what} within ${DEADLINE_MS} ms`);
@@ -62,10 +62,10 @@ function newFolder(): string {
   return folder;
 }
 
-/** Time at which nobody looks at adopted processes. */
+/** A clock under which adopted processes are never polled. */
 class BlindClock extends ManualClock {
   override sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return super.sleep(ms === LOOK_EVERY_MS ? 1e9 : ms, signal);
+    return super.sleep(ms === POLL_INTERVAL_MS ? 1e9 : ms, signal);
   }
 }
 
@@ -107,7 +107,7 @@ class Scene {
     if ((msg === 'worker started' || msg === 'worker adopted') && typeof pid === 'number') pids.add(pid);
   }
 
-  /** The records with this message, without what every record has. */
+  /** The records with this message, without the fields that every record has. */
   logged(wanted: string): Record<string, unknown>[] {
     const records = this.records.filter(({ msg }) => msg === wanted);
     const isOwn = ([name]: [string, unknown]): boolean => !['level', 'time', 'msg'].includes(name);
@@ -128,7 +128,7 @@ class Scene {
     await eventually(`${workerId ?? 'the worker'} is ${state}`, () => this.view(workerId).state === state);
   }
 
-  /** Waits for what a worker prints. */
+  /** Waits until a worker has printed the text. */
   async prints(text: string, workerId = 'local-0'): Promise<void> {
     await eventually(`${workerId} prints ${text}`, () =>
       readFileSync(join(this.folder, `${workerId}.log`), 'utf8').includes(text),
@@ -139,7 +139,7 @@ class Scene {
     return readdir(this.folder).then((names) => names.filter((name) => name.includes('.json')).sort());
   }
 
-  /** Whatever the test has left is killed. */
+  /** Kills every process that the test has left. */
   async end(): Promise<void> {
     const stopped = this.workers.stop();
     await eventually('all are gone', () => {
@@ -147,7 +147,7 @@ class Scene {
       for (const { pid } of alive) process.kill(pid!, 'SIGKILL');
       return alive.length === 0;
     });
-    await this.clock.advance(GRACE_MS + LOOK_EVERY_MS);
+    await this.clock.advance(GRACE_MS + POLL_INTERVAL_MS);
     await stopped;
   }
 }
@@ -162,7 +162,7 @@ async function startScene(
   return scene;
 }
 
-/** Starts workers from a process that is then killed. @returns their pids */
+/** Starts workers from a process and kills that process. @returns their pids */
 async function leaveOrphans(folder: string, count: number): Promise<number[]> {
   const init = { count, restart: RESTART, graceMs: GRACE_MS, command: STAY };
   const start = { url: URL, token: 'a token', logFolder: folder };
@@ -182,19 +182,19 @@ async function leaveOrphans(folder: string, count: number): Promise<number[]> {
     stdio: ['ignore', 'pipe', 'inherit'],
     cwd: join(import.meta.dirname, '../..'),
   });
-  const [said] = (await once(parent.stdout, 'data')) as [Buffer];
+  const [output] = (await once(parent.stdout, 'data')) as [Buffer];
   parent.kill('SIGKILL');
   await once(parent, 'exit');
-  const orphans = JSON.parse(said.toString()) as number[];
+  const orphans = JSON.parse(output.toString()) as number[];
   for (const pid of orphans) {
     pids.add(pid);
-    assert.ok(isAlive(pid), 'a worker lives longer than its parent');
+    assert.ok(isAlive(pid), 'a worker outlives its parent');
   }
   return orphans;
 }
 
 describe('local workers', () => {
-  test('are started with url, name and device, the token by environment, and their output in a file', async (t) => {
+  test('start with URL, name and device, with the token in the environment and the output in a file', async (t) => {
     const scene = await startScene(t, { count: 2 });
     const { workers, folder } = scene;
     for (const index of [0, 1]) {
@@ -219,7 +219,7 @@ describe('local workers', () => {
     );
   });
 
-  test('stop lets them leave, asks those that stay, and kills those that do not hear', async (t) => {
+  test('stop waits for workers to exit, then sends SIGTERM, then SIGKILL', async (t) => {
     const scene = await startScene(t, { count: 2, command: LEAVE_WHEN_ASKED });
     const { workers, clock } = scene;
     await scene.prints('up', 'local-0');
@@ -229,7 +229,7 @@ describe('local workers', () => {
     await clock.advance(GRACE_MS - 1);
     assert.equal(scene.logged('worker exited').length, 0);
     await clock.advance(1);
-    await eventually('one leaves', () => workers.list().length === 1);
+    await eventually('one exits', () => workers.list().length === 1);
     assert.deepEqual(scene.logged('worker exited').map(facts), [['local-0', 0, null]]);
     await clock.advance(KILL_AFTER_MS);
     await stopped;
@@ -239,7 +239,7 @@ describe('local workers', () => {
     assert.equal(scene.workers.failure, undefined);
   });
 
-  test('one that is killed is started again after a pause that doubles, and given up at the limit', async (t) => {
+  test('a killed worker is restarted after a pause that doubles, and no more at the limit', async (t) => {
     const scene = await startScene(t);
     const { clock, folder } = scene;
     for (const [i, pauseMs] of [1_000, 2_000].entries()) {
@@ -268,7 +268,7 @@ describe('local workers', () => {
     await eventually('its file is gone', () => !existsSync(join(folder, 'local-0.json')));
   });
 
-  test('a committed step makes the next restart the first again', async (t) => {
+  test('a committed step resets the count of restarts', async (t) => {
     const scene = await startScene(t, { restart: { ...RESTART, limit: 1 } });
     for (const step of [1, 2, 3]) {
       scene.numCommitted = step;
@@ -285,7 +285,7 @@ describe('local workers', () => {
     await scene.state('given-up');
   });
 
-  test('one that hangs is killed by name; others cannot be', async (t) => {
+  test('a hung worker is killed by name; an unknown or ended one is not', async (t) => {
     const scene = await startScene(t);
     process.kill(scene.pid(), 'SIGSTOP');
     assert.equal(scene.workers.kill('elsewhere'), false);
@@ -302,7 +302,7 @@ describe('local workers', () => {
     [2, 'usage or config'],
     [3, 'data'],
   ] as const)
-    test(`one that ends with status ${status} (${why}) is given up at once`, async (t) => {
+    test(`a worker that exits with status ${status} (${why}) is not restarted`, async (t) => {
       const scene = await startScene(t, { command: endWith(status) });
       await scene.state('given-up');
       assert.match(
@@ -312,7 +312,7 @@ describe('local workers', () => {
       assert.equal(scene.logged('worker restarts').length, 0);
     });
 
-  test('one that ends with status 0 is done', async (t) => {
+  test('a worker that exits with status 0 is not restarted', async (t) => {
     const scene = await startScene(t, { command: endWith(0) });
     await eventually('it is no longer listed', () => scene.workers.list().length === 0);
     assert.deepEqual(await scene.files(), []);
@@ -323,7 +323,7 @@ describe('local workers', () => {
     );
   });
 
-  test('one that was dismissed is not started again, however it ends', async (t) => {
+  test('a dismissed worker is not restarted, even if it is killed', async (t) => {
     const scene = await startScene(t);
     scene.isDismissed = true;
     process.kill(scene.pid(), 'SIGKILL');
@@ -331,7 +331,7 @@ describe('local workers', () => {
     assert.equal(scene.workers.failure, undefined);
   });
 
-  test('a program that is not there is tried again, and given up with the reason', async (t) => {
+  test('a missing program is retried up to the limit, and the failure has the reason', async (t) => {
     const scene = await startScene(t, { command: ['/no/such/program'], restart: { ...RESTART, limit: 1 } });
     await scene.state('waiting');
     await scene.clock.advance(RESTART.firstPauseMs);
@@ -343,13 +343,13 @@ describe('local workers', () => {
     );
   });
 
-  test('one more takes the next free number; when they are stopped there is no more', async (t) => {
+  test('add uses the next free number, and fails after stop', async (t) => {
     const scene = await startScene(t, { count: 2 });
     assert.equal(scene.workers.add(), 'local-2');
     assert.equal(scene.workers.add(), 'local-3');
     scene.isDismissed = true;
     scene.workers.kill('local-1');
-    await eventually('it has left', () => scene.workers.list().length === 3);
+    await eventually('it has exited', () => scene.workers.list().length === 3);
     scene.isDismissed = false;
     assert.equal(scene.workers.add(), 'local-1');
     await scene.prints('"--local-rank","3"', 'local-3');
@@ -357,7 +357,7 @@ describe('local workers', () => {
     assert.throws(() => scene.workers.add(), { code: 'ABORTED' });
   });
 
-  test('one that waits for its restart when all are stopped is not started', async (t) => {
+  test('stop cancels a pending restart', async (t) => {
     const scene = await startScene(t);
     scene.workers.kill('local-0');
     await scene.state('waiting');
@@ -368,25 +368,25 @@ describe('local workers', () => {
     assert.deepEqual(await scene.files(), []);
   });
 
-  test('a folder for the logs that is not there: nothing is started', async (t) => {
+  test('without a log folder, no worker is started', async (t) => {
     const scene = new Scene(t, join(newFolder(), 'nowhere'));
     await assert.rejects(scene.start(), { code: 'PATH_UNUSABLE' });
     assert.deepEqual(scene.workers.list(), []);
   });
 
-  test('a file that cannot be written is told, and the worker goes on', async (t) => {
+  test('a worker file that cannot be written is logged, and the worker continues', async (t) => {
     const folder = newFolder();
     const scene = await startScene(t, { count: 0 }, folder);
     mkdirSync(join(folder, 'local-0.json'));
     scene.workers.add();
-    await eventually('it is told', () => scene.logged('worker file not written').length === 1);
+    await eventually('it is logged', () => scene.logged('worker file not written').length === 1);
     assert.equal(scene.logged('worker file not written')[0]!['code'], 'PATH_UNUSABLE');
     assert.equal(scene.view().state, 'running');
   });
 });
 
 describe('orphans of an exmix train that was killed', () => {
-  test('are adopted, started again as children when they die, and stopped, also those that do not hear', async (t) => {
+  test('are adopted, restarted as children when they die, and stopped even if they ignore SIGTERM', async (t) => {
     const folder = newFolder();
     const orphans = await leaveOrphans(folder, 2);
     const scene = await startScene(t, { count: 3 }, folder);
@@ -403,7 +403,7 @@ describe('orphans of an exmix train that was killed', () => {
 
     process.kill(orphans[0]!, 'SIGKILL');
     await eventually('it is dead', () => !isAlive(orphans[0]!));
-    await clock.advance(LOOK_EVERY_MS);
+    await clock.advance(POLL_INTERVAL_MS);
     await scene.state('waiting', 'local-0');
     await clock.advance(RESTART.firstPauseMs);
     assert.equal(scene.view('local-0').state, 'running');
@@ -415,15 +415,15 @@ describe('orphans of an exmix train that was killed', () => {
     await eventually('the children are gone', () => workers.list().length === 1);
     assert.ok(isAlive(orphans[1]!));
     await clock.advance(KILL_AFTER_MS);
-    await eventually('the one that was adopted is gone', () => !isAlive(orphans[1]!));
-    await clock.advance(LOOK_EVERY_MS);
+    await eventually('the adopted one is gone', () => !isAlive(orphans[1]!));
+    await clock.advance(POLL_INTERVAL_MS);
     await stopped;
     assert.deepEqual(workers.list(), []);
     assert.deepEqual(await scene.files(), []);
     assert.deepEqual(scene.logged('worker does not end'), []);
   });
 
-  test('beyond those asked for are adopted too, and their numbers are taken', async (t) => {
+  test('in excess of the count are adopted too, and keep their numbers', async (t) => {
     const folder = newFolder();
     const orphans = await leaveOrphans(folder, 2);
     const scene = await startScene(t, { count: 1 }, folder);
@@ -434,19 +434,19 @@ describe('orphans of an exmix train that was killed', () => {
     assert.equal(scene.workers.add(), 'local-2');
   });
 
-  test('that leave when the run ends are not started again', async (t) => {
+  test('that exit when the run ends are not restarted', async (t) => {
     const folder = newFolder();
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = await startScene(t, {}, folder);
     scene.isDismissed = true;
     process.kill(orphan!, 'SIGTERM');
-    await eventually('it has left', () => !isAlive(orphan!));
-    await scene.clock.advance(LOOK_EVERY_MS);
+    await eventually('it has exited', () => !isAlive(orphan!));
+    await scene.clock.advance(POLL_INTERVAL_MS);
     await eventually('it is no longer listed', () => scene.workers.list().length === 0);
     assert.deepEqual(await scene.files(), []);
   });
 
-  test('whose end is not seen after SIGKILL are told, and do not hold up the end', async (t) => {
+  test('whose end is not seen after SIGKILL are logged, and stop does not wait for them for ever', async (t) => {
     const folder = newFolder();
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = new Scene(t, folder, {}, new BlindClock());
@@ -457,24 +457,24 @@ describe('orphans of an exmix train that was killed', () => {
     await scene.clock.advance(1);
     await stopped;
     assert.deepEqual(scene.logged('worker does not end'), [{ workerId: 'local-0', pid: orphan }]);
-    assert.deepEqual(await scene.files(), ['local-0.json'], 'the next one may find it');
+    assert.deepEqual(await scene.files(), ['local-0.json'], 'the next exmix train may find it');
   });
 
-  test('of another URL are ended, and others started in their place', async (t) => {
+  test('of another URL are killed, and new workers are started', async (t) => {
     const folder = newFolder();
     const [orphan] = await leaveOrphans(folder, 1);
     const scene = new Scene(t, folder);
     const started = scene.start('ws://127.0.0.1:7071');
     await eventually('it is dead', () => !isAlive(orphan!));
-    assert.deepEqual(scene.workers.list(), [], 'nothing is started beside it');
-    await scene.clock.advance(LOOK_EVERY_MS);
+    assert.deepEqual(scene.workers.list(), [], 'no second process is started');
+    await scene.clock.advance(POLL_INTERVAL_MS);
     await started;
     assert.notEqual(scene.pid(), orphan);
-    const reason = 'it dials ws://127.0.0.1:7070, not ws://127.0.0.1:7071: ended';
+    const reason = 'it dials ws://127.0.0.1:7070, not ws://127.0.0.1:7071: killed';
     assert.deepEqual(scene.logged('worker not adopted'), [{ workerId: 'local-0', pid: orphan, reason }]);
   });
 
-  test('that are gone, and whose numbers others have, are neither adopted nor signalled', async (t) => {
+  test('whose pid now belongs to another process are neither adopted nor signalled', async (t) => {
     const folder = newFolder();
     const [stranger] = await leaveOrphans(folder, 1);
     const file = join(folder, 'local-0.json');
@@ -490,7 +490,7 @@ describe('orphans of an exmix train that was killed', () => {
     await eventually('it is dead', () => !isAlive(stranger!));
   });
 
-  test('on another host, and files that are none of ours, are left alone and told', async (t) => {
+  test('on another host, and files in another format, are ignored and logged', async (t) => {
     const folder = newFolder();
     const elsewhere = { pid: 4_000_000, host: 'elsewhere', bootId: null, processStart: null };
     writeFileSync(join(folder, 'local-0.json'), JSON.stringify({ process: elsewhere, url: URL }));
@@ -500,8 +500,8 @@ describe('orphans of an exmix train that was killed', () => {
     assert.deepEqual(
       scene.logged('worker not adopted').map(({ workerId, reason }) => [workerId, reason]),
       [
-        ['local-0', 'whether process 4000000 on elsewhere is it cannot be seen here'],
-        ['local-1', 'its file is none of exmix'],
+        ['local-0', 'process 4000000 on elsewhere cannot be checked from here'],
+        ['local-1', 'its file was not written by exmix'],
       ],
     );
     assert.deepEqual(await scene.files(), ['local-0.json']);

@@ -1,9 +1,9 @@
 /**
- * Worker processes of one host under `exmix train`: started, adopted from an `exmix train` that was killed, started again with
- * back-off when they end, given up when that does not help (restart-rule.ts), stopped together.
+ * Manages the worker processes of one host under `exmix train`: starts them, adopts those of a killed `exmix train`, restarts ended ones
+ * with back-off up to a limit (restart-rule.ts), and stops them together.
  *
- * Worker `local-<n>` takes the n-th device of the host; n stays taken while the worker is wanted, also when it was given up. The token
- * goes by environment, never by the command line. Assumes that the caller owns the run folder, so nobody else starts workers in it.
+ * Worker `local-<n>` uses the n-th device of the host. A worker that is no longer restarted keeps its n. The token is passed in the
+ * environment, never on the command line. Assumes that the caller owns the run folder, so no other process starts workers in it.
  */
 import { join } from 'node:path';
 import { waitAtMost } from '../../shared/abort.ts';
@@ -13,38 +13,32 @@ import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '..
 import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import type { ProcessIdentity } from '../../shared/process-identity.ts';
 import { findOrphans } from './find-orphans.ts';
-import {
-  decideRestart,
-  type Restart,
-  type RestartDecision,
-  type RestartOptions,
-  type WorkerEnd,
-} from './restart-rule.ts';
+import { decideRestart, type Restart, type RestartDecision, type RestartOptions, type WorkerEnd } from './restart-rule.ts';
 import { localWorkerId, removeWorkerFile, writeWorkerFile } from './worker-files.ts';
 import { adoptProcess, startProcess, type WorkerProcess } from './worker-process.ts';
 
-/** From SIGTERM to SIGKILL, and from there until an end is not waited for any more, ms. */
+/** From SIGTERM to SIGKILL, and from SIGKILL to the end of the wait, ms. */
 const KILL_AFTER_MS = 5_000;
 
 export interface LocalWorkersInit {
-  /** Workers to have from the start; orphans beyond it are adopted too. */
+  /** Workers at the start; orphans in excess of it are adopted too. */
   readonly count: number;
   readonly clock: Clock;
   readonly restart: RestartOptions;
-  /** Time for the workers to leave by themselves once the run is over, ms. */
+  /** After the end of the run, workers have so long to exit without a signal, ms. */
   readonly graceMs: number;
-  /** Program and first arguments of a worker, which takes the options of `exmix worker`; default: that. */
+  /** Program and first arguments of a worker; must accept the options of `exmix worker`, which is the default. */
   readonly command?: readonly [string, ...string[]];
 }
 
 export interface LocalWorkerView {
   readonly workerId: string;
-  /** Of the process it has or had last; null where none could be started. */
+  /** Pid of its current or last process; null if none could be started. */
   readonly pid: number | null;
   readonly state: LocalWorkerState;
 }
 
-/** `waiting`: for its restart. */
+/** `waiting`: its restart is due later. `given-up`: it is not restarted. */
 export type LocalWorkerState = 'running' | 'waiting' | 'given-up';
 
 interface LocalWorker {
@@ -53,23 +47,23 @@ interface LocalWorker {
   readonly logFile: string;
   process: WorkerProcess;
   state: LocalWorkerState;
-  /** Since the last progress. */
+  /** Restarts since the last progress. */
   numRestarts: number;
-  /** When its process was started. */
+  /** Its committed steps when its process was started. */
   numCommitted: number;
-  /** The last change of its file; never rejects. */
+  /** Resolves when the last change of its file is done; never rejects. */
   file: Promise<void>;
-  /** Resolves when it has ended for good and its file is gone. */
+  /** Resolves when it has ended, is not restarted and its file is removed. */
   over: Promise<void>;
 }
 
 export class LocalWorkers implements WorkerHost {
   readonly #init: LocalWorkersInit;
   #start!: WorkerHostStart;
-  /** Pid of the process of each worker that ended last. */
+  /** Pid of the last ended process of each worker. */
   readonly #endedPids = new Map<string, number>();
   #failure: string | undefined;
-  /** By number; those that left in order are not among them. */
+  /** By index, without workers that ended in order. */
   readonly #workers = new Map<number, LocalWorker>();
   readonly #stopping = new AbortController();
   readonly #abandoned = new AbortController();
@@ -80,8 +74,8 @@ export class LocalWorkers implements WorkerHost {
   }
 
   /**
-   * Adopts what is there, starts what is missing; resolves when the next `exmix train` could adopt them all.
-   * @throws PATH_UNUSABLE where the folder cannot be read; nothing was started then
+   * Adopts orphans and starts the missing workers. Resolves when all worker files are written, so that a next `exmix train` can adopt.
+   * @throws PATH_UNUSABLE if the folder cannot be read; no worker was started then
    */
   async start(start: WorkerHostStart): Promise<void> {
     this.#start = start;
@@ -94,7 +88,7 @@ export class LocalWorkers implements WorkerHost {
     await Promise.all([...this.#workers.values()].map(({ file }) => file));
   }
 
-  /** Starts one more. @returns its id @throws ABORTED once they are being stopped */
+  /** Starts one more worker. @returns its id @throws ABORTED after stop() was called */
   add(): string {
     assertInvariant(this.#isStarted, 'local workers are added after the start');
     if (this.#stopping.signal.aborted) throw new TrainerError('ABORTED', 'the local workers are being stopped');
@@ -110,7 +104,7 @@ export class LocalWorkers implements WorkerHost {
       .map(({ workerId, process, state }) => ({ workerId, pid: process.identity?.pid ?? null, state }));
   }
 
-  /** @returns whether a worker of this name runs here */
+  /** @returns false if no such worker is running */
   kill(workerId: string): boolean {
     const worker = [...this.#workers.values()].find((candidate) => candidate.workerId === workerId);
     if (worker?.state !== 'running') return false;
@@ -128,7 +122,7 @@ export class LocalWorkers implements WorkerHost {
     return this.#failure;
   }
 
-  /** Waits until all have exited by themselves; those that have not by then are ended. Nothing is started any more. */
+  /** Waits `graceMs` for the workers to exit, then ends the remaining ones by signals. No worker is started any more. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     const { clock, graceMs } = this.#init;
@@ -167,7 +161,7 @@ export class LocalWorkers implements WorkerHost {
       over: Promise.resolve(),
     };
     this.#workers.set(index, worker);
-    if (orphan === undefined) this.#noteStart(worker);
+    if (orphan === undefined) this.#recordStart(worker);
     else log.info({ workerId, pid: orphan.pid }, 'worker adopted');
     worker.over = this.#supervise(worker);
   }
@@ -175,16 +169,16 @@ export class LocalWorkers implements WorkerHost {
   #startProcess(index: number, logFile: string): WorkerProcess {
     const { command = [...nodeCommand(EXMIX_ENTRY), 'worker'] } = this.#init;
     const { url, token } = this.#start;
-    const place = ['--url', url, '--id', localWorkerId(index), '--local-rank', String(index)];
+    const options = ['--url', url, '--id', localWorkerId(index), '--local-rank', String(index)];
     return startProcess({
-      command: [...command, ...place],
+      command: [...command, ...options],
       env: { ...process.env, EXMIX_TOKEN: token },
       logFile,
       abandoned: this.#abandoned.signal,
     });
   }
 
-  #noteStart(worker: LocalWorker): void {
+  #recordStart(worker: LocalWorker): void {
     const { index, workerId, process } = worker;
     const { identity } = process;
     if (identity === null) return;
@@ -193,18 +187,18 @@ export class LocalWorkers implements WorkerHost {
     void this.#changeFile(worker, () => writeWorkerFile(logFolder, index, { process: identity, url }));
   }
 
-  /** Until the worker is over for good, or is not waited for any more. */
+  /** Returns when the worker has ended and is not restarted, or when stop() no longer waits for it. */
   async #supervise(worker: LocalWorker): Promise<void> {
     const { index, workerId } = worker;
     for (;;) {
       const end = await endOf(worker.process);
-      if (end === undefined) return; // its file stays: it may still be there
+      if (end === undefined) return; // keep its file: it may still be alive
       const pid = worker.process.identity?.pid;
       if (pid !== undefined) this.#endedPids.set(workerId, pid);
       const decision = this.#decide(worker, end);
-      this.#noteEnd(worker, end, decision);
+      this.#recordEnd(worker, end, decision);
       if (decision.kind === 'give-up') {
-        this.#giveUp(worker, decision.reason);
+        this.#markGivenUp(worker, decision.reason);
         break;
       }
       if (decision.kind === 'leave' || !(await this.#pause(worker, decision))) break;
@@ -212,7 +206,7 @@ export class LocalWorkers implements WorkerHost {
       worker.numCommitted = this.#start.progress.numCommitted(workerId);
       worker.process = this.#startProcess(index, worker.logFile);
       worker.state = 'running';
-      this.#noteStart(worker);
+      this.#recordStart(worker);
     }
     await this.#changeFile(worker, () => removeWorkerFile(this.#start.logFolder, index));
     if (worker.state !== 'given-up') this.#workers.delete(index);
@@ -226,7 +220,7 @@ export class LocalWorkers implements WorkerHost {
     return decideRestart({ end, numRestarts, hasProgressed, isStopping, isDismissed }, this.#init.restart);
   }
 
-  /** @returns false where the workers are stopped meanwhile */
+  /** @returns false if the workers are stopped meanwhile */
   async #pause(worker: LocalWorker, decision: Restart): Promise<boolean> {
     const { clock } = this.#init;
     const { log } = this.#start;
@@ -240,7 +234,7 @@ export class LocalWorkers implements WorkerHost {
     return !signal.aborted;
   }
 
-  #giveUp(worker: LocalWorker, why: string): void {
+  #markGivenUp(worker: LocalWorker, why: string): void {
     const { workerId, logFile, process } = worker;
     const pid = process.identity?.pid;
     const who = pid === undefined ? workerId : `${workerId} (pid ${pid})`;
@@ -250,8 +244,8 @@ export class LocalWorkers implements WorkerHost {
     this.#failure ??= reason;
   }
 
-  #noteEnd({ workerId, process: { identity } }: LocalWorker, end: WorkerEnd, decision: RestartDecision): void {
-    if (end.kind === 'not-started') return; // nothing ran; the next record says why
+  #recordEnd({ workerId, process: { identity } }: LocalWorker, end: WorkerEnd, decision: RestartDecision): void {
+    if (end.kind === 'not-started') return; // no process ran; the next record has the reason
     const exitCode = end.kind === 'exited' ? end.status : null;
     const signal = end.kind === 'killed' ? end.signal : null;
     const isInOrder = decision.kind === 'leave' && (exitCode === 0 || end.kind === 'vanished');
@@ -259,7 +253,7 @@ export class LocalWorkers implements WorkerHost {
     this.#start.log[level]({ workerId, pid: identity?.pid, exitCode, signal }, 'worker exited');
   }
 
-  /** One change after the other. A file that cannot be written costs the adoption of the worker, not the run. */
+  /** Changes are made in order. Without its file a worker cannot be adopted later, but the run continues. */
   #changeFile(worker: LocalWorker, change: () => Promise<void>): Promise<void> {
     const { workerId } = worker;
     worker.file = worker.file.then(change).catch((error: unknown) => {
@@ -270,7 +264,7 @@ export class LocalWorkers implements WorkerHost {
   }
 }
 
-/** undefined once it is not watched any more. */
+/** @returns undefined if the process is no longer watched */
 async function endOf(process: WorkerProcess): Promise<WorkerEnd | undefined> {
   try {
     return await process.ended;

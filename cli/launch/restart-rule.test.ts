@@ -23,12 +23,12 @@ const restart = (afterMs: number, attempt: number, ended: string): RestartDecisi
   reason: `${ended}; restart ${attempt} of at most 3 without a committed step, in ${afterMs} ms`,
 });
 
-describe('what becomes of a worker that', () => {
+describe('the decision for a worker that', () => {
   const table: readonly (readonly [string, RestartDecision, RestartDecision])[] = [
-    ['was killed: again, after the first pause', decide(KILLED), restart(100, 1, 'ended with SIGKILL')],
+    ['was killed: restarted after the first pause', decide(KILLED), restart(100, 1, 'ended with SIGKILL')],
     ['was killed again: the pause doubles', decide(KILLED, { numRestarts: 1 }), restart(200, 2, 'ended with SIGKILL')],
     [
-      'was killed a third time: up to the longest pause',
+      'was killed a third time: the longest pause',
       decide(KILLED, { numRestarts: 2 }),
       restart(350, 3, 'ended with SIGKILL'),
     ],
@@ -38,7 +38,7 @@ describe('what becomes of a worker that', () => {
       giveUp('ended with SIGKILL, after 3 restarts without a committed step'),
     ],
     [
-      'has used up its restarts, but a step was committed since: as if it were the first time',
+      'has used up its restarts before a step was committed: restarted after the first pause',
       decide(KILLED, { numRestarts: 3, hasProgressed: true }),
       restart(100, 1, 'ended with SIGKILL'),
     ],
@@ -47,10 +47,10 @@ describe('what becomes of a worker that', () => {
       decide(KILLED, { numRestarts: 1 }, { ...OPTIONS, limit: 1 }),
       giveUp('ended with SIGKILL, after 1 restart without a committed step'),
     ],
-    ['may not be restarted at all', decide(KILLED, {}, { ...OPTIONS, limit: 0 }), giveUp('ended with SIGKILL')],
+    ['may never be restarted', decide(KILLED, {}, { ...OPTIONS, limit: 0 }), giveUp('ended with SIGKILL')],
     ['failed in the run', decide(exited(4)), restart(100, 1, 'ended with status 4')],
-    ['broke down', decide(exited(1)), restart(100, 1, 'ended with status 1')],
-    ['was interrupted by somebody', decide(exited(130)), restart(100, 1, 'ended with status 130')],
+    ['crashed', decide(exited(1)), restart(100, 1, 'ended with status 1')],
+    ['was interrupted', decide(exited(130)), restart(100, 1, 'ended with status 130')],
     [
       'was used wrongly',
       decide(exited(2)),
@@ -58,25 +58,25 @@ describe('what becomes of a worker that', () => {
     ],
     ['has bad data', decide(exited(3)), giveUp('ended with status 3 (data), which would be the same after a restart')],
     [
-      'finds after some progress that its data are bad',
+      'has bad data after some progress',
       decide(exited(3), { hasProgressed: true }),
       giveUp('ended with status 3 (data), which would be the same after a restart'),
     ],
-    ['ended well', decide(exited(0)), leave('ended with status 0: the run is over for it')],
+    ['exited with 0', decide(exited(0)), leave('ended with status 0: the run is over for it')],
     [
-      'ended well, having used up its restarts',
+      'exited with 0 and has used up its restarts',
       decide(exited(0), { numRestarts: 3 }),
       leave('ended with status 0: the run is over for it'),
     ],
     [
-      'was adopted and is gone',
+      'was adopted and ended',
       decide({ kind: 'vanished' }),
-      restart(100, 1, 'ended, how is not known of an adopted process'),
+      restart(100, 1, 'ended with unknown status (an adopted process)'),
     ],
     [
-      'was adopted, dismissed and is gone',
+      'was adopted, was dismissed and ended',
       decide({ kind: 'vanished' }, { isDismissed: true }),
-      leave('ended, how is not known of an adopted process after it was dismissed'),
+      leave('ended with unknown status (an adopted process) after it was dismissed'),
     ],
     [
       'could not be started',
@@ -92,7 +92,7 @@ describe('what becomes of a worker that', () => {
   ];
   for (const [name, found, expected] of table) test(name, () => assert.deepEqual(found, expected));
 
-  test('any number of restarts: the pause never shrinks, is within its bounds, and there are exactly `limit`', () => {
+  test('for any limit there are exactly so many restarts, and their pauses never shrink and stay within bounds', () => {
     const count = fc.integer({ min: 0, max: 3_000 });
     fc.assert(
       fc.property(count, count, count, (limit, firstPauseMs, more) => {

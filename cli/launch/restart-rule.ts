@@ -1,9 +1,9 @@
 /**
- * What becomes of a local worker that has ended: a pure decision with the sentence that explains it.
+ * Decides whether an ended local worker is restarted, with the reason. Pure.
  *
- * Definition: it is started again after `firstPauseMs`·2^n, at most `longestPauseMs`, where n counts the restarts since the last
- * progress; progress is a committed step since its last start. After `limit` restarts without progress it is given up.
- * Assumption: a wrong usage and bad data are the same after a restart, everything else (a signal, a lost socket) may pass.
+ * Definition: it is restarted after `firstPauseMs`·2^n, at most `longestPauseMs`, where n counts the restarts since the last progress.
+ * Progress is a committed step since its last start. After `limit` restarts without progress it is not restarted (`give-up`).
+ * Assumption: wrong usage and bad data stay after a restart; any other failure (a signal, a lost socket) may be transient.
  */
 import { EXIT_DATA, EXIT_USAGE } from '../exit-codes.ts';
 
@@ -11,12 +11,12 @@ import { EXIT_DATA, EXIT_USAGE } from '../exit-codes.ts';
 export type WorkerEnd =
   | { readonly kind: 'exited'; readonly status: number }
   | { readonly kind: 'killed'; readonly signal: string }
-  /** An adopted one: only its parent would be told how. */
+  /** An adopted process ended: the system reports the exit status only to the parent. */
   | { readonly kind: 'vanished' }
   | { readonly kind: 'not-started'; readonly reason: string };
 
 export interface RestartOptions {
-  /** Restarts without progress; 0: none at all. */
+  /** Restarts without progress; 0: never restart. */
   readonly limit: number;
   readonly firstPauseMs: number;
   readonly longestPauseMs: number;
@@ -26,14 +26,14 @@ export interface EndedWorker {
   readonly end: WorkerEnd;
   /** Its restarts from the last progress to its last start. */
   readonly numRestarts: number;
-  /** Since its last start a step was committed. */
+  /** A step was committed since its last start. */
   readonly hasProgressed: boolean;
   readonly isStopping: boolean;
-  /** The coordinator has told it that the run is over for it. */
+  /** The coordinator has dismissed it. */
   readonly isDismissed: boolean;
 }
 
-/** `reason` goes on after "worker local-0 (pid 7) ". */
+/** `reason` completes the sentence "worker local-0 (pid 7) …". */
 export type RestartDecision =
   { readonly kind: 'leave'; readonly reason: string } | { readonly kind: 'give-up'; readonly reason: string } | Restart;
 
@@ -68,10 +68,10 @@ export function decideRestart(worker: EndedWorker, options: RestartOptions): Res
   return { kind: 'restart', afterMs, attempt, reason: `${ended}; ${count}, in ${afterMs} ms` };
 }
 
-/** Of 1 ms it is twelve days; keeps 2^n finite. */
+/** Keeps 2^n finite: twelve days for a first pause of 1 ms. */
 const MAX_DOUBLINGS = 30;
 
-/** Exit statuses that tell of what a restart does not change. */
+/** Exit statuses of failures that a restart does not change. */
 const LASTING: ReadonlyMap<number, string> = new Map([
   [EXIT_USAGE, 'usage or config'],
   [EXIT_DATA, 'data'],
@@ -84,7 +84,7 @@ function describeEnd(end: WorkerEnd): string {
     case 'killed':
       return `ended with ${end.signal}`;
     case 'vanished':
-      return 'ended, how is not known of an adopted process';
+      return 'ended with unknown status (an adopted process)';
     case 'not-started':
       return `could not be started: ${end.reason}`;
   }

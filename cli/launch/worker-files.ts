@@ -1,9 +1,9 @@
 /**
- * What tells the next `exmix train` of a run folder which workers the last one has left: `<workerId>.json` beside a worker's log, the
- * identity of its process and the URL it dials. It is there from the start of the process until the worker is over for good.
+ * `<workerId>.json` beside a worker's log: the identity of its process and the URL that it dials. From it the next `exmix train` of the
+ * run folder learns which workers are left. It exists from the start of the process until the worker has ended and is not restarted.
  *
- * Assumes one writer, the owner of the run folder. A parent that is killed within the milliseconds between the start of a worker and
- * its file leaves a worker that nobody adopts: it ends by itself when no coordinator takes it.
+ * Assumes one writer, the owner of the run folder. If the parent is killed in the milliseconds before the file is written, the worker is
+ * not adopted: it exits when no coordinator accepts it.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ const workerFileSchema = z.strictObject({ process: processIdentitySchema, url: z
 
 export type WorkerFile = z.output<typeof workerFileSchema>;
 
-/** Name of the worker with this number; also what its files are named after. */
+/** Id of the worker with this index; its files have the same name. */
 export function localWorkerId(index: number): string {
   return `local-${index}`;
 }
@@ -36,7 +36,7 @@ export async function removeWorkerFile(folder: string, index: number): Promise<v
 }
 
 /**
- * All that are there, by number; null for one that is none of ours. Half-written ones of killed processes are removed.
+ * Reads all worker files, by index; null for a file in another format. Removes partial files of killed writers.
  * @throws PATH_UNUSABLE
  */
 export async function readWorkerFiles(folder: string): Promise<ReadonlyMap<number, WorkerFile | null>> {

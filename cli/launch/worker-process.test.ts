@@ -30,13 +30,13 @@ describe('a started process', () => {
       assert.deepEqual(await start(t, command).process.ended, expected);
     });
 
-  test('appends what it prints to its file, error output too, and sees the environment it is given', async (t) => {
+  test('appends its standard output and error to its file, and gets the given environment', async (t) => {
     const { process, logFile } = start(t, ['/bin/sh', '-c', 'echo "$WORD"; echo "$WORD again" >&2']);
     await process.ended;
     assert.equal(readFileSync(logFile, 'utf8'), 'hello\nhello again\n');
   });
 
-  test('that is not there, or has nowhere to print to, was not started', async (t) => {
+  test('with a missing program or a missing log folder was not started', async (t) => {
     const { process } = start(t, ['/no/such/program']);
     assert.equal(process.identity, null);
     const { kind } = await process.ended;
@@ -47,7 +47,7 @@ describe('a started process', () => {
     assert.match(JSON.stringify(await mute.ended), /not-started.*ENOENT/u);
   });
 
-  test('that is abandoned is not waited for', async (t) => {
+  test('that is abandoned rejects `ended` and stays alive', async (t) => {
     const abandon = new AbortController();
     const { process } = start(t, SLEEP, abandon.signal);
     abandon.abort();
@@ -63,7 +63,7 @@ describe('an adopted process', () => {
     return started;
   }
 
-  test('is signalled, and its end is seen', async (t) => {
+  test('is signalled, and its end is found by polling', async (t) => {
     const started = child(t);
     const clock = new ManualClock();
     const adopted: WorkerProcess = adoptProcess(identityOf(started.pid!), clock, new AbortController().signal);
@@ -75,14 +75,14 @@ describe('an adopted process', () => {
     adopted.signal('SIGKILL');
   });
 
-  test('whose number another has got is gone, and the other is not signalled', async (t) => {
+  test('whose pid belongs to another process has vanished, and the other process is not signalled', async (t) => {
     const started = child(t);
     const former = { ...identityOf(started.pid!), processStart: '1' };
     const adopted = adoptProcess(former, new ManualClock(), new AbortController().signal);
     assert.deepEqual(await adopted.ended, { kind: 'vanished' });
     adopted.signal('SIGKILL');
     const exited = once(started, 'exit');
-    started.kill('SIGTERM'); // would come too late
+    started.kill('SIGTERM'); // a wrong SIGKILL above would end it first
     assert.deepEqual(await exited, [null, 'SIGTERM']);
   });
 });

@@ -1,8 +1,8 @@
 /**
- * A worker process of this host, started here or adopted: its identity, how it ends, and a way to signal it.
+ * A worker process of this host, started here or adopted: its identity, its end, and signals to it.
  *
- * A started one has a process group of its own, so that Ctrl-C reaches only `exmix train`, which lets the workers finish the step. An
- * adopted one was started by an `exmix train` that is gone: it is no child, so its end is seen by looking, and not how it ended.
+ * A started process has its own process group, so Ctrl-C reaches only `exmix train`, which lets the workers finish the step. An adopted
+ * process was started by an `exmix train` that is gone. It is not our child: we poll for its exit and cannot learn its exit status.
  */
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -11,15 +11,15 @@ import { TrainerError } from '../../shared/errors.ts';
 import { identityOf, isProvenAlive, whyGone, type ProcessIdentity } from '../../shared/process-identity.ts';
 import type { WorkerEnd } from './restart-rule.ts';
 
-/** Between two looks at an adopted process, ms. */
-export const LOOK_EVERY_MS = 500;
+/** Between two polls of an adopted process, ms. */
+export const POLL_INTERVAL_MS = 500;
 
 export interface WorkerProcess {
-  /** null where none could be started. */
+  /** null if the process could not be started. */
   readonly identity: ProcessIdentity | null;
-  /** @throws ABORTED when the process is not watched any more */
+  /** @throws ABORTED when the process is no longer watched */
   readonly ended: Promise<WorkerEnd>;
-  /** Without effect on a process that has ended, also when another has got its number. */
+  /** Does nothing if the process has ended, even if another process has its pid now. */
   signal(name: 'SIGTERM' | 'SIGKILL'): void;
 }
 
@@ -27,13 +27,13 @@ export interface ProcessStart {
   /** Program and arguments. */
   readonly command: readonly [string, ...string[]];
   readonly env: NodeJS.ProcessEnv;
-  /** Standard output and error are appended to it. */
+  /** Gets standard output and error appended. */
   readonly logFile: string;
-  /** Fires when it is not waited for any more; it does not keep this process alive then. */
+  /** Aborted when the process is no longer watched; then it does not keep this process alive. */
   readonly abandoned: AbortSignal;
 }
 
-/** Starts a process. It never throws: one that could not be started has ended as `not-started`. */
+/** Starts a process. Never throws: a process that could not be started has ended as `not-started`. */
 export function startProcess({ command, env, logFile, abandoned }: ProcessStart): WorkerProcess {
   const [program, ...args] = command;
   let output: number | undefined;
@@ -57,7 +57,7 @@ export function startProcess({ command, env, logFile, abandoned }: ProcessStart)
         end(status === null ? { kind: 'killed', signal: signal ?? 'an unknown signal' } : { kind: 'exited', status }),
       );
     });
-    // Its number is its own until the event loop turns: node asks for the ends of children there.
+    // The pid cannot be reused before the event loop turns: only there does node reap children.
     const identity = child.pid === undefined ? null : identityOf(child.pid);
     return { identity, ended, signal: (name) => void child.kill(name) };
   } catch (error) {
@@ -68,10 +68,10 @@ export function startProcess({ command, env, logFile, abandoned }: ProcessStart)
   }
 }
 
-/** Takes over a process of this host. */
+/** Watches a running process of this host. */
 export function adoptProcess(identity: ProcessIdentity, clock: Clock, abandoned: AbortSignal): WorkerProcess {
   const ended = async (): Promise<WorkerEnd> => {
-    while (whyGone(identity) === undefined) await clock.sleep(LOOK_EVERY_MS, abandoned);
+    while (whyGone(identity) === undefined) await clock.sleep(POLL_INTERVAL_MS, abandoned);
     return { kind: 'vanished' };
   };
   return {
@@ -82,12 +82,12 @@ export function adoptProcess(identity: ProcessIdentity, clock: Clock, abandoned:
       try {
         process.kill(identity.pid, name);
       } catch {
-        // It has ended since, or belongs to somebody else: who waits for its end says so.
+        // It has just ended, or belongs to another user: the poll reports that.
       }
     },
   };
 }
 
 function noLongerWatched(): TrainerError {
-  return new TrainerError('ABORTED', 'the process is not watched any more');
+  return new TrainerError('ABORTED', 'the process is no longer watched');
 }

@@ -85,7 +85,7 @@ describe('describeNonFinite', () => {
     const messages = [said(5, [{ lane: 3, task: 0, loss: 'NaN' }]), said(5, [{ lane: 2, task: 1, loss: 'Infinity' }])];
     assert.match(
       describeNonFinite(5, messages, ofLane, names),
-      /the first lane with a loss that is not finite is 2: loss of b Infinity; its examples: b 8, b 9$/u,
+      /the first lane with a loss that is not finite is 2: loss of b Infinity; its examples: b 8 and b 9$/u,
     );
   });
 

@@ -33,22 +33,25 @@ function countBy(values: readonly string[]): Map<string, number> {
 }
 
 describe('demo mixture', () => {
-  test('has at least 16 tasks in at least 6 families, and denoising text', () => {
+  test('the mixture has at least 16 tasks in at least 6 families, and denoising text', () => {
     assert.ok(tasks.length >= 16, `${tasks.length} tasks`);
     assert.ok(new Set(tasks.map(({ family }) => family)).size >= 6);
     assert.ok(documents.length > 5_000);
     const sizes = tasks.map(({ rows }) => rows.length);
-    assert.ok(Math.max(...sizes) > 20 * Math.min(...sizes), 'sizes differ enough for rates to matter');
+    assert.ok(
+      Math.max(...sizes) > 20 * Math.min(...sizes),
+      'task sizes differ by more than a factor of 20, so rates matter',
+    );
   });
 
-  test('names every file of data/, and no other', () => {
+  test('the mixture uses every file in data/ and no other', () => {
     const named = [...mixture.tasks, denoising].flatMap(({ source }) =>
       filesOf(source).map((file) => path.basename(file)),
     );
     assert.deepEqual([...new Set(named)].sort(), dataFiles);
   });
 
-  test('uses every format, compressed and plain', () => {
+  test('the mixture uses every text format, compressed and plain', () => {
     const kinds = [...mixture.tasks, denoising].flatMap(({ source }) =>
       filesOf(source).map((file) => `${source.format} ${file.endsWith('.gz') ? 'gz' : 'plain'}`),
     );
@@ -65,7 +68,7 @@ describe('demo mixture', () => {
   });
 
   for (const { name, preprocessor, rows } of tasks) {
-    test(`${name}: every row gives an example, short and clean`, () => {
+    test(`${name}: every row makes one short, clean example`, () => {
       const pairs = rows.map((row, i) => {
         const made = preprocessor.apply(row);
         assert.ok(made.ok, `row ${i}: ${made.ok ? '' : made.reason}`);
@@ -79,11 +82,11 @@ describe('demo mixture', () => {
         for (const wrong of [EMAIL_ADDRESS, MARKUP, BROKEN_ENCODING])
           assert.doesNotMatch(`${inputs} ${targets}`, wrong);
       const distinct = new Set(pairs.map(({ inputs, targets }) => `${inputs}\t${targets}`));
-      assert.ok(distinct.size > 0.99 * pairs.length, `${pairs.length - distinct.size} examples come twice`);
+      assert.ok(distinct.size > 0.99 * pairs.length, `${pairs.length - distinct.size} examples are duplicates`);
     });
   }
 
-  test('the reader of exmix prepare finds the same rows', async () => {
+  test('the reader of exmix prepare reads the same rows', async () => {
     for (const { name, source } of [...mixture.tasks, denoising]) {
       const found: unknown[] = [];
       const access = createSourceAccess();
@@ -94,7 +97,7 @@ describe('demo mixture', () => {
     }
   });
 
-  test('documents are one line each, 20 to 90 words, clean', () => {
+  test('documents are clean and have 20 to 90 words', () => {
     for (const document of documents) {
       const words = countWords(document);
       assert.ok(words >= 20 && words <= 90, document);
@@ -103,12 +106,14 @@ describe('demo mixture', () => {
     assert.equal(new Set(documents).size, documents.length);
   });
 
-  test('two-way labels are balanced, and every label of a list is used', () => {
+  test('every listed label occurs, and pairs of labels are balanced', () => {
     const text = readFileSync(path.join(demoFolder, 'mixture.yaml'), 'utf8');
+    const checked: string[] = [];
     for (const { name, preprocessor, rows } of tasks) {
       const entry = text.split(`- name: ${name}\n`)[1]!.split('- name: ')[0]!;
       const list = /labels:(?: \[(.*)\]|((?:\n {6}- .*)+))/.exec(entry);
       if (list === null) continue;
+      checked.push(name);
       const labels = (list[1]?.split(', ') ?? list[2]!.trim().split('\n')).map((label) => label.replace(/^\s*- /, ''));
       const counts = countBy(
         rows.map((row) => {
@@ -121,25 +126,26 @@ describe('demo mixture', () => {
         for (const [label, count] of counts)
           assert.ok(Math.abs(count / rows.length - 0.5) < 0.001, `${name} ${label}: ${count}`);
     }
+    assert.deepEqual(checked, ['wn_entails', 'wn_supersense', 'satire', 'kjv_web_match', 'emoji_group']);
   });
 
-  test('a hypernym alone does not tell whether wn_entails holds', () => {
+  test('the hypernym alone does not reveal the label of wn_entails', () => {
     const rows = tasks.find(({ name }) => name === 'wn_entails')!.rows;
-    const isTrueOf = (from: number, to: number): Map<string, number> => {
+    const countVotes = (from: number, to: number): Map<string, number> => {
       const votes = new Map<string, number>();
       for (const { hypernym, label } of rows.slice(from, to))
         votes.set(String(hypernym), (votes.get(String(hypernym)) ?? 0) + (label === 1 ? 1 : -1));
       return votes;
     };
-    const votes = isTrueOf(0, 8_000);
+    const votes = countVotes(0, 8_000);
     const guessed = fraction(
       rows.slice(8_000),
       ({ hypernym, label }) => (votes.get(String(hypernym)) ?? 0) >= 0 === (label === 1),
     );
-    assert.ok(guessed > 0.4 && guessed < 0.6, `a guess from the hypernym is right in ${guessed}`);
+    assert.ok(guessed > 0.4 && guessed < 0.6, `guesses from the hypernym alone are right in ${guessed} of the rows`);
   });
 
-  test('passages of sotu_president are not in the denoising text, nor verses of kjv_to_web in kjv_web_match', () => {
+  test('sotu_president shares no passage with the denoising text, and kjv_to_web no verse with kjv_web_match', () => {
     const fieldOf = (task: string, field: string): string[] =>
       tasks.find(({ name }) => name === task)!.rows.map((row) => String(row[field]));
     const known = new Set(documents);
@@ -150,13 +156,13 @@ describe('demo mixture', () => {
 });
 
 describe('demo folder', () => {
-  test('is at most 12 MB', () => {
+  test('the folder has at most 12 MB', () => {
     const files = readdirSync(demoFolder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
     const bytes = files.reduce((sum, file) => sum + statSync(path.join(file.parentPath, file.name)).size, 0);
     assert.ok(bytes <= 12e6, `${bytes} B`);
   });
 
-  test('names every data file and every licence text in NOTICES.md', () => {
+  test('NOTICES.md names every data file and every licence text', () => {
     const notices = readFileSync(path.join(demoFolder, 'NOTICES.md'), 'utf8');
     assert.deepEqual(Object.keys(CREDITS).sort(), dataFiles);
     const licences = [...new Set(Object.values(CREDITS).flatMap((credit) => credit.notices))].sort();
@@ -164,20 +170,20 @@ describe('demo folder', () => {
     for (const name of [...dataFiles, ...licences]) assert.ok(notices.includes(`\`${name}\``), name);
   });
 
-  test('has the true table in its README', () => {
+  test('the table in README.md equals the table computed from the data', () => {
     const readme = readFileSync(path.join(demoFolder, 'README.md'), 'utf8');
     assert.equal(putTable(readme, describeDemo(demoFolder)), readme, 'run npx tsx deploy/demo/build/describe.ts');
   });
 });
 
 describe('demo vocabulary', () => {
-  test('has 3,996 pieces, so that the embedding has 4,096 rows with the 100 extra ids', async () => {
+  test('3,996 pieces and 100 extra ids make 4,096 embedding rows', async () => {
     const tokenizer = await loadTokenizer(mixture.tokenizerPath);
     assert.equal(tokenizer.numPieces, 3_996);
     assert.equal(tokenizer.vocabSize, 4_096);
   });
 
-  test('makes rows of 128 input and 48 target tokens fit: over 98 % of examples, and hardly an unknown piece', async () => {
+  test('over 98 % of examples fit in 128 input and 48 target tokens, and fewer than 1 of 10,000 pieces is unknown', async () => {
     const tokenizer = await loadTokenizer(mixture.tokenizerPath);
     let numTokens = 0;
     let numUnknown = 0;
@@ -199,7 +205,7 @@ describe('demo vocabulary', () => {
     assert.ok(numUnknown < numTokens / 10_000, `${numUnknown} of ${numTokens} pieces are unknown`);
   });
 
-  test('gives back what it was given', async () => {
+  test('decoding the encoded text returns the text', async () => {
     const tokenizer = await loadTokenizer(mixture.tokenizerPath);
     for (const text of [
       'Y dijo Dios: Sea la luz: y fué la luz.',

@@ -1,6 +1,6 @@
 /**
- * Native addons, from C++ sources to `.node` files, by one call of the compiler: no node-gyp, no make and no headers of Node, for the
- * addons use Node-API alone, whose headers are the npm package `node-api-headers` (docs/decisions/0007-one-compiler-call.md).
+ * Builds native addons from C++ sources with one call of the compiler each. node-gyp, make and Node's headers are not needed: the addons
+ * use only Node-API, whose headers are in the npm package `node-api-headers` (docs/decisions/0007-one-compiler-call.md).
  */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
@@ -12,11 +12,11 @@ import { packageFile, vendoredFile } from '../../shared/package-files.ts';
 import { LIBRARIES } from './engine-layout.ts';
 import { describeEnd, outputTail, runProgram } from './run-program.ts';
 
-/** Version 8 is in Node 12.22 and every later one. */
+/** Node 12.22 and later versions have Node-API 8. */
 export const NAPI_VERSION = 8;
 const BUILD_DEADLINE_MS = 900_000;
 const FLAGS = ['-std=c++17', '-O2', '-shared', '-fPIC', '-pthread', `-DNAPI_VERSION=${NAPI_VERSION}`];
-/** Sources of the session addon beside its own, in worker/engine/native/kernels. */
+/** Further sources of the session addon, in worker/engine/native/kernels. */
 const KERNELS = [
   'adafactor',
   'cross-entropy',
@@ -28,7 +28,7 @@ const KERNELS = [
 ] as const;
 
 export interface AddonRecipe {
-  /** Within the engine; two folders deep, since the RUNPATH is $ORIGIN/../../deps/lib. */
+  /** Path within the engine; two folders deep, because the RUNPATH is $ORIGIN/../../deps/lib. */
   readonly output: string;
   /** Absolute paths of the C++ files. */
   readonly sources: readonly string[];
@@ -45,7 +45,7 @@ export function addonRecipes(): AddonRecipe[] {
   ];
 }
 
-/** A hash of all that decides what the addons become, TensorFlow and the compiler aside. @throws PATH_UNUSABLE */
+/** Hash of everything that determines the addons, except TensorFlow and the compiler. @throws PATH_UNUSABLE */
 export async function hashRecipes(recipes: readonly AddonRecipe[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify([FLAGS, process.platform, process.arch]));
   for (const folder of new Set([
@@ -61,14 +61,14 @@ export async function hashRecipes(recipes: readonly AddonRecipe[]): Promise<stri
 
 export interface BuildInit {
   readonly recipe: AddonRecipe;
-  /** Has deps/lib and deps/include; the addon comes to `recipe.output` in it. */
+  /** Contains deps/lib and deps/include; the addon is written to `recipe.output` in it. */
   readonly engineFolder: string;
   readonly compiler: string;
   readonly environment: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
 }
 
-/** @throws ENGINE_INSTALL_FAILED with the end of what the compiler said; DISK_FULL, ABORTED */
+/** @throws ENGINE_INSTALL_FAILED with the last output of the compiler; DISK_FULL, ABORTED */
 export async function buildAddon({ recipe, engineFolder, compiler, environment, signal }: BuildInit): Promise<void> {
   const output = join(engineFolder, recipe.output);
   try {
@@ -82,7 +82,7 @@ export async function buildAddon({ recipe, engineFolder, compiler, environment, 
   const outcome = await runProgram({
     // Not through a shell: $ORIGIN is for the dynamic linker.
     command: [...command, '-Wl,-rpath,$ORIGIN/../../deps/lib'],
-    // The compiler's temporary files stay with the engine.
+    // Keeps the compiler's temporary files in the engine's folder.
     environment: { ...environment, TMPDIR: dirname(output) },
     deadlineMs: BUILD_DEADLINE_MS,
     signal,
@@ -90,7 +90,7 @@ export async function buildAddon({ recipe, engineFolder, compiler, environment, 
   if (outcome.status === 0) return;
   const tail = outputTail(outcome);
   if (tail.includes('No space left on device'))
-    throw new TrainerError('DISK_FULL', `no room to build ${basename(output)} in ${dirname(output)}:\n${tail}`);
+    throw new TrainerError('DISK_FULL', `no free space to build ${basename(output)} in ${dirname(output)}:\n${tail}`);
   throw new TrainerError(
     'ENGINE_INSTALL_FAILED',
     `${compiler} could not build ${basename(output)} (${describeEnd(outcome)}):\n${tail}`,

@@ -1,6 +1,6 @@
 /**
- * Wheels from a package index, by pip. The platform is said to pip, so any pip on any Python will do; the index, mirrors and proxies
- * are those of the user's own pip configuration.
+ * Downloads wheels from a package index with pip. The platform is passed to pip, so any pip on any Python works. The user's own pip
+ * configuration determines index, mirrors and proxies.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,12 +9,12 @@ import { formatBytes } from './format-bytes.ts';
 import { wheelMachine, type Host } from './host.ts';
 import { describeEnd, outputTail, runProgram, type ProgramOutcome } from './run-program.ts';
 
-/** The whole of one download; a slow line takes an hour for the 3 GB of CUDA. */
+/** Limit of one download; a slow connection takes an hour for the 3 GB of CUDA. */
 const DOWNLOAD_DEADLINE_MS = 14_400_000;
-/** pip is ended when no byte has come and nothing was said for this long. */
+/** pip is killed after so long without a byte and without output. */
 const SILENCE_MS = 180_000;
 const POLL_MS = 500;
-/** The Python whose wheels are taken; only C libraries and headers are used, which are the same in all. */
+/** The wheels of this Python version are downloaded. Only their C libraries and headers are used, which do not depend on it. */
 const PYTHON_VERSION = '3.12';
 const OLDEST_GLIBC_MINOR = 5;
 
@@ -27,20 +27,20 @@ export interface DownloadInit {
   /** Such as `tensorflow-cpu==2.21.0`. */
   readonly requirements: readonly string[];
   readonly host: Host;
-  /** Existing and empty: the wheels come here, pip's temporary files into `temporaryFolder`. */
+  /** Exists and is empty. The wheels are written here, and pip's temporary files to `temporaryFolder`. */
   readonly folder: string;
   readonly temporaryFolder: string;
   readonly environment: NodeJS.ProcessEnv;
   readonly signal: AbortSignal;
-  /** What pip does now and how much has come, on one line. */
+  /** Gets the current file and the bytes so far, on one line. */
   readonly onProgress: (text: string) => void;
 }
 
-/** @returns the paths of the wheels @throws ENGINE_INSTALL_FAILED with what pip said last; DISK_FULL, ABORTED */
+/** @returns the paths of the wheels @throws ENGINE_INSTALL_FAILED with the last output of pip; DISK_FULL, ABORTED */
 export async function downloadWheels(init: DownloadInit): Promise<string[]> {
   const { folder, temporaryFolder } = init;
   const stop = new AbortController();
-  let heard = '';
+  let current = '';
   let bytes = 0;
   let lastSignMs = performance.now();
   const poll = async (): Promise<void> => {
@@ -49,14 +49,14 @@ export async function downloadWheels(init: DownloadInit): Promise<string[]> {
     bytes = now;
     const silentMs = performance.now() - lastSignMs;
     if (silentMs > SILENCE_MS) stop.abort(`no byte for ${SILENCE_MS / 1000} s`);
-    init.onProgress(`${heard === '' ? 'asking the package index' : heard} · ${formatBytes(bytes)} here`);
+    init.onProgress(`${current === '' ? 'asking the package index' : current} · ${formatBytes(bytes)} here`);
   };
   const timer = setInterval(() => void poll(), POLL_MS);
   let outcome: ProgramOutcome;
   try {
     outcome = await runProgram({
       command: pipCommand(init),
-      // pip unpacks into TMPDIR first: beside the engine, so that it is counted, and removed with it.
+      // pip downloads to TMPDIR first. It is beside the engine, so that its bytes are counted and it is removed with the engine.
       environment: { ...init.environment, TMPDIR: temporaryFolder, PYTHONUNBUFFERED: '1' },
       deadlineMs: DOWNLOAD_DEADLINE_MS,
       signal: init.signal,
@@ -65,7 +65,8 @@ export async function downloadWheels(init: DownloadInit): Promise<string[]> {
         lastSignMs = performance.now();
         const lines = [...text.matchAll(/^\s*(?:Downloading|Using cached) (\S+)(?: \(([^)]*)\))?/gmu)];
         const last = lines.at(-1);
-        if (last !== undefined) heard = `${last[1]!.split('/').at(-1)!}${last[2] === undefined ? '' : ` (${last[2]})`}`;
+        if (last !== undefined)
+          current = `${last[1]!.split('/').at(-1)!}${last[2] === undefined ? '' : ` (${last[2]})`}`;
       },
     });
   } finally {
@@ -86,12 +87,12 @@ function pipCommand({ pip, requirements, host, folder }: Omit<DownloadInit, 'env
   return [...pip, 'download', ...quiet, ...what, ...platforms, '--dest', folder, ...requirements];
 }
 
-/** The command for a person on another machine of this kind. */
+/** The command with which the user can download the wheels on another machine of this kind. */
 export function pipDownload(requirements: readonly string[]): string {
   return `pip download --no-deps ${requirements.map((line) => (/[<>]/u.test(line) ? `'${line}'` : line)).join(' ')}`;
 }
 
-/** Every platform whose wheels run here, newest first: a pip that is told one takes no other. */
+/** Every platform tag whose wheels run here, newest first: pip accepts only the tags that it is given. */
 export function platformTags({ arch, glibcMinor = 0 }: Host): string[] {
   const machine = wheelMachine(arch) ?? arch;
   const minors = Array.from({ length: Math.max(0, glibcMinor - OLDEST_GLIBC_MINOR + 1) }, (_, i) => glibcMinor - i);
@@ -107,16 +108,19 @@ export function platformTags({ arch, glibcMinor = 0 }: Host): string[] {
 }
 
 function pipFailure(init: DownloadInit, outcome: ProgramOutcome): TrainerError {
-  const said = `${outcome.stdout}\n${outcome.stderr}`;
+  const output = `${outcome.stdout}\n${outcome.stderr}`;
   const wanted = init.requirements.join(' ');
-  const tail = `pip said:\n${outputTail(outcome)}`;
-  if (DISK_SIGNS.test(said))
-    return new TrainerError('DISK_FULL', `no room for the download of ${wanted} in ${init.temporaryFolder}; ${tail}`);
-  const isNetwork = outcome.stopped !== undefined || NETWORK_SIGNS.test(said);
+  const tail = `output of pip:\n${outputTail(outcome)}`;
+  if (DISK_SIGNS.test(output))
+    return new TrainerError(
+      'DISK_FULL',
+      `no free space for the download of ${wanted} in ${init.temporaryFolder}; ${tail}`,
+    );
+  const isNetwork = outcome.stopped !== undefined || NETWORK_SIGNS.test(output);
   const advice = isNetwork
-    ? 'The package index was not reached: check network and proxy, or get the wheel on another machine ' +
-      `(${pipDownload(init.requirements)}) and give it by --wheel FILE`
-    : 'Check the version, or give a wheel that you have by --wheel FILE';
+    ? 'The package index was not reached: check network and proxy, or download the wheel on another machine ' +
+      `(${pipDownload(init.requirements)}) and give it with --wheel FILE`
+    : 'Check the version, or give a local wheel with --wheel FILE';
   return new TrainerError(
     'ENGINE_INSTALL_FAILED',
     `pip could not download ${wanted} (${describeEnd(outcome)}); ${tail}\n${advice}`,
@@ -124,14 +128,14 @@ function pipFailure(init: DownloadInit, outcome: ProgramOutcome): TrainerError {
   );
 }
 
-/** Bytes of all files below; what vanishes meanwhile does not count. */
+/** Total bytes of all files below; files that vanish meanwhile are not counted. */
 async function folderBytes(folder: string): Promise<number> {
   let bytes = 0;
   try {
     for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
       if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size;
   } catch {
-    return bytes; // pip moves its files about
+    return bytes; // pip moves files meanwhile
   }
   return bytes;
 }

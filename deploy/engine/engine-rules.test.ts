@@ -1,12 +1,12 @@
-/** The pure rules of an installation: what is taken, where it lies, what pip is told, what an engine is called. */
+/** The pure rules of an installation: files and their paths, platform tags for pip, flavour, id of an engine. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { platformTags } from './download-wheels.ts';
-import { engineId } from './engine-id.ts';
-import { modeInEngine, placeInEngine } from './engine-layout.ts';
+import { modeInEngine, pathInEngine } from './engine-layout.ts';
 import { formatBytes } from './format-bytes.ts';
 import type { Host } from './host.ts';
+import { engineId } from './install-engine.ts';
 import { ProgressLine } from './progress-line.ts';
 import { resolveFlavour, tensorflowPackage } from './wheel-selection.ts';
 
@@ -14,7 +14,7 @@ const host: Host = { platform: 'linux', arch: 'x64', glibcMinor: 36, hasNvidiaDr
 const gpuHost = { ...host, hasNvidiaDriver: true };
 const armHost = { ...gpuHost, arch: 'arm64' };
 
-const PLACES: readonly [string, string | undefined][] = [
+const PATHS: readonly [string, string | undefined][] = [
   ['tensorflow/libtensorflow_cc.so.2', 'deps/lib/libtensorflow_cc.so.2'],
   ['tensorflow/libtensorflow_framework.so.2', 'deps/lib/libtensorflow_framework.so.2'],
   ['tensorflow/python/_pywrap_tensorflow_internal.so', undefined],
@@ -34,16 +34,16 @@ const PLACES: readonly [string, string | undefined][] = [
   ['nvidia/cuda_runtime/lib/libcudart_static.a', undefined],
   ['nvidia/cudnn/lib/__init__.py', undefined],
 ];
-for (const [path, place] of PLACES)
-  test(`${path} ${place === undefined ? 'is not needed' : `lies at ${place}`}`, () =>
-    assert.equal(placeInEngine(path), place));
+for (const [wheelPath, path] of PATHS)
+  test(`${wheelPath} ${path === undefined ? 'is not needed' : `is unpacked to ${path}`}`, () =>
+    assert.equal(pathInEngine(wheelPath), path));
 
-test('ptxas can be run', () => {
+test('ptxas is executable', () => {
   assert.equal(modeInEngine('deps/nvidia/cuda_nvcc/bin/ptxas'), 0o755);
   assert.equal(modeInEngine('deps/nvidia/cudnn/lib/libcudnn.so.9'), 0o644);
 });
 
-test('auto is cuda where a driver is loaded on x86-64, else cpu, and says why', () => {
+test('auto is cuda if a driver is loaded on x86-64, else cpu, with the reason', () => {
   assert.deepEqual(resolveFlavour('auto', host, []), { flavour: 'cpu', reason: 'no NVIDIA driver is loaded' });
   assert.deepEqual(resolveFlavour('auto', gpuHost, []), { flavour: 'cuda', reason: 'an NVIDIA driver is loaded' });
   assert.equal(resolveFlavour('auto', armHost, []).flavour, 'cpu');
@@ -51,13 +51,13 @@ test('auto is cuda where a driver is loaded on x86-64, else cpu, and says why', 
   assert.throws(() => resolveFlavour('cuda', armHost, []), { code: 'ENGINE_UNAVAILABLE', message: /x86-64 only/u });
 });
 
-test('on arm64 the package for the CPU is tensorflow: tensorflow-cpu has no wheel there', () => {
+test('on arm64, the package for the CPU is tensorflow, because tensorflow-cpu has no wheel there', () => {
   assert.equal(tensorflowPackage('cpu', host), 'tensorflow-cpu');
   assert.equal(tensorflowPackage('cuda', host), 'tensorflow');
   assert.equal(tensorflowPackage('cpu', armHost), 'tensorflow');
 });
 
-test('pip is told every platform down to the oldest, newest first, and none that this C library is too old for', () => {
+test('the platform tags go down to the oldest, newest first, without those that need a newer C library', () => {
   const tags = platformTags({ ...host, glibcMinor: 17 });
   assert.deepEqual(tags.slice(0, 2), ['manylinux_2_17_x86_64', 'manylinux_2_16_x86_64']);
   assert.ok(tags.includes('manylinux2014_x86_64') && tags.includes('manylinux1_x86_64'));
@@ -66,7 +66,7 @@ test('pip is told every platform down to the oldest, newest first, and none that
   assert.ok(platformTags(armHost).every((tag) => tag.endsWith('_aarch64')));
 });
 
-test('the id depends on content alone: not on names and order of the wheels, but on each RECORD and the recipe', () => {
+test('the id depends on each RECORD and the recipe, but not on names and order of the wheels', () => {
   const hash = fc.stringMatching(/^[0-9a-f]{64}$/u);
   fc.assert(
     fc.property(fc.uniqueArray(hash, { minLength: 2, maxLength: 5 }), hash, hash, (records, recipe, other) => {
@@ -89,7 +89,7 @@ test('the id depends on content alone: not on names and order of the wheels, but
   );
 });
 
-test('progress is rewritten in place on a terminal, and elsewhere told every ten seconds', () => {
+test('progress is rewritten in place on a terminal, and printed every ten seconds elsewhere', () => {
   const write = (isTTY: boolean): string => {
     let text = '';
     let nowMs = 0;
@@ -103,7 +103,7 @@ test('progress is rewritten in place on a terminal, and elsewhere told every ten
   assert.equal(write(true), `${'\r\u001b[2Kunpacking a long na'.repeat(4)}\r\u001b[2Kdone\n`);
 });
 
-test('sizes read well', () => {
+test('sizes are printed in binary units', () => {
   assert.deepEqual([0, 1023, 1024, 274_400_000, 2 ** 33].map(formatBytes), [
     '0 B',
     '1023 B',

@@ -1,4 +1,4 @@
-/** Wheels for tests: real zip files with a real RECORD, a few hundred bytes each, and the tools that an installation calls. */
+/** Fixtures of an installation: wheels (zip files with a RECORD, a few hundred bytes each), and fake tools. */
 import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { crc32, deflateRawSync } from 'node:zlib';
 import type { InstallComponents } from './install-engine.ts';
 
 export const VERSION = '2.21.0';
-/** As wheels name this machine. */
+/** This machine in wheel tags. */
 export const MACHINE = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
 const PLATFORM_TAG = `cp312-cp312-manylinux_2_27_${MACHINE}`;
 
@@ -16,8 +16,8 @@ export interface FakeWheelInit {
   readonly tag?: string;
   readonly requires?: readonly string[];
   readonly files?: Readonly<Record<string, string>>;
-  /** Says of a file in RECORD what is not so. */
-  readonly lieAbout?: string;
+  /** RECORD gets a wrong hash for this file. */
+  readonly wrongHashOf?: string;
 }
 
 export const TENSORFLOW_FILES: Readonly<Record<string, string>> = {
@@ -30,7 +30,7 @@ export const TENSORFLOW_FILES: Readonly<Record<string, string>> = {
 
 /** Writes a wheel into `folder`. @returns its path */
 export function writeFakeWheel(folder: string, init: FakeWheelInit = {}): string {
-  const { name = 'tensorflow-cpu', version = VERSION, tag = PLATFORM_TAG, requires = [], lieAbout } = init;
+  const { name = 'tensorflow-cpu', version = VERSION, tag = PLATFORM_TAG, requires = [], wrongHashOf } = init;
   const stem = `${name.replaceAll('-', '_')}-${version}`;
   const info = `${stem}.dist-info`;
   const requirements = requires.map((line) => `Requires-Dist: ${line}\n`).join('');
@@ -40,7 +40,7 @@ export function writeFakeWheel(folder: string, init: FakeWheelInit = {}): string
     [`${info}/WHEEL`]: `Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: ${tag}\n`,
   };
   const rows = Object.entries(files).map(([path, text]) => {
-    const hash = createHash('sha256').update(path === lieAbout ? `${text}!` : text);
+    const hash = createHash('sha256').update(path === wrongHashOf ? `${text}!` : text);
     return `${path},sha256=${hash.digest('base64url')},${Buffer.byteLength(text)}`;
   });
   files[`${info}/RECORD`] = [...rows, `${info}/RECORD,,`].join('\r\n');
@@ -50,7 +50,7 @@ export function writeFakeWheel(folder: string, init: FakeWheelInit = {}): string
   return path;
 }
 
-/** A zip file, deflated (APPNOTE.TXT 4.3). */
+/** A deflated zip file (APPNOTE.TXT 4.3). */
 function zip(files: Readonly<Record<string, string>>): Buffer {
   const parts: Buffer[] = [];
   const directory: Buffer[] = [];
@@ -83,7 +83,7 @@ function zip(files: Readonly<Record<string, string>>): Buffer {
   return Buffer.concat([...parts, central, end]);
 }
 
-/** Executable scripts of sh in a folder that is the whole PATH. */
+/** Writes executable sh scripts. @returns an environment with their folder as the only one in PATH */
 export function writeTools(folder: string, scripts: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   mkdirSync(folder, { recursive: true });
   for (const [name, script] of Object.entries(scripts)) {
@@ -93,7 +93,7 @@ export function writeTools(folder: string, scripts: Readonly<Record<string, stri
   return { PATH: folder };
 }
 
-/** Writes its `-o` file. */
+/** A compiler that writes its `-o` file. */
 export const FAKE_COMPILER = `
 if [ "$1" = --version ]; then echo 'g++ (fake) 12.2.0'; exit 0; fi
 while [ $# -gt 0 ]; do
@@ -101,7 +101,7 @@ while [ $# -gt 0 ]; do
   shift
 done`;
 
-/** A pip whose `download` runs the given lines; $dest is where the wheels are to come, "$@" its arguments. */
+/** A pip whose `download` runs the given lines: $dest is the folder for the wheels, $all its arguments. */
 export function fakePip(download: string): string {
   return `
 if [ "$1" = -m ]; then shift; shift; fi

@@ -1,4 +1,4 @@
-/** Sizes and times as a person reads them. */
+/** Formats sizes and times for a person. */
 
 /** 274_400_000 → `261.7 MiB`. */
 export function formatBytes(bytes: number): string {

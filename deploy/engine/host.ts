@@ -1,18 +1,18 @@
-/** What decides which wheels fit this machine. */
+/** The facts of this machine that determine which wheels fit it. */
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 
 export interface Host {
   readonly platform: string;
-  /** As Node names it: `x64`, `arm64`. */
+  /** Node's name: `x64`, `arm64`. */
   readonly arch: string;
-  /** x of glibc 2.x; undefined where the C library is another (musl) or not known. */
+  /** x of glibc 2.x; undefined for another C library (musl) or an unknown one. */
   readonly glibcMinor: number | undefined;
   /** Whether an NVIDIA driver is loaded here. */
   readonly hasNvidiaDriver: boolean;
 }
 
-/** What the driver of a GPU shows: on Linux, and on Linux under Windows (WSL). */
+/** Files of a loaded GPU driver, on Linux and on Linux under Windows (WSL). */
 const DRIVER_FILES = ['/proc/driver/nvidia/version', '/dev/nvidiactl', '/dev/dxg'];
 
 const reportSchema = z.object({ header: z.object({ glibcVersionRuntime: z.string().optional() }) });
@@ -29,7 +29,7 @@ export function readHost(): Host {
   };
 }
 
-/** The machine as wheels name it; undefined where TensorFlow has no wheel for it. */
+/** The machine in wheel tags; undefined if TensorFlow has no wheel for it. */
 export function wheelMachine(arch: string): string | undefined {
   return { x64: 'x86_64', arm64: 'aarch64' }[arch];
 }

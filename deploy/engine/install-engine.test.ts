@@ -1,4 +1,4 @@
-/** Whole installations with wheels of a few hundred bytes, a pip and a compiler of a few lines of sh, and a self-test that is told its answer. */
+/** Whole installations with tiny wheels, fake pip and compiler scripts, and a self-test with a given result. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -39,7 +39,7 @@ const root = mkdtempSync(join(tmpdir(), 'exmix-install-'));
 after(() => rmSync(root, { recursive: true, force: true }));
 let numHomes = 0;
 
-/** A home of its own for each test, with tools on a PATH of its own. */
+/** Each test has its own home, and its own PATH with these tools only. */
 function setUp(tools: Readonly<Record<string, string>> = { 'g++': FAKE_COMPILER }) {
   const folder = join(root, String(numHomes++));
   const home = join(folder, 'home');
@@ -53,7 +53,7 @@ function setUp(tools: Readonly<Record<string, string>> = { 'g++': FAKE_COMPILER 
     environment,
     wheel: (init?: FakeWheelInit) => writeFakeWheel(wheels, init),
     install,
-    /** Names under engines/, of unfinished work too. */
+    /** Names in engines/, including partial folders. */
     left: () => (existsSync(enginesFolder(home)) ? readdirSync(enginesFolder(home)) : []),
   };
 }
@@ -67,7 +67,7 @@ function failsWith(code: ErrorCode, ...patterns: RegExp[]): (error: unknown) => 
   };
 }
 
-test('a wheel becomes an engine that is found: libraries, C headers, both addons, and nothing else', async () => {
+test('a wheel becomes an engine with libraries, C headers and both addons only', async () => {
   const { home, wheel, install, left } = setUp();
   const { engine, selfTest } = await install({ wheels: [wheel()] });
   assert.deepEqual(left(), [engine.id]);
@@ -91,7 +91,7 @@ test('a wheel becomes an engine that is found: libraries, C headers, both addons
   assert.equal((await findInstalledEngine(home))?.addonPath, engine.addonPath);
 });
 
-test('the same wheel again, by another name, is the same engine: nothing is built', async () => {
+test('the same wheel under another name gives the same engine without a build', async () => {
   const { wheel, install, home, folder } = setUp();
   const first = await install({ wheels: [wheel()] });
   const beforeMs = statSync(first.engine.addonPath).mtimeMs;
@@ -104,7 +104,7 @@ test('the same wheel again, by another name, is the same engine: nothing is buil
   assert.equal((await listInstalledEngines(home)).length, 1);
 });
 
-test('pip is told platform, Python and version; the second installation needs neither pip nor compiler', async () => {
+test('pip gets platform, Python and version; a second installation needs neither pip nor compiler', async () => {
   const source = join(root, 'index');
   writeFakeWheel(source);
   const { install, environment, folder, left } = setUp({
@@ -113,11 +113,11 @@ test('pip is told platform, Python and version; the second installation needs ne
   });
   environment['ARGUMENTS'] = join(folder, 'arguments');
   const first = await install();
-  const said = readFileSync(join(folder, 'arguments'), 'utf8');
-  assert.match(said, /^download /u);
+  const pipArguments = readFileSync(join(folder, 'arguments'), 'utf8');
+  assert.match(pipArguments, /^download /u);
   const name = process.arch === 'x64' ? 'tensorflow-cpu' : 'tensorflow';
   for (const part of ['--no-deps', '--python-version 3.12', `manylinux_2_27_${MACHINE}`, `${name}==2.21.0`])
-    assert.ok(said.includes(part), `${part} in ${said}`);
+    assert.ok(pipArguments.includes(part), `${part} in ${pipArguments}`);
   assert.deepEqual(left(), [first.engine.id]);
 
   const again = await install({}, { environment: { PATH: join(folder, 'nowhere') } });
@@ -125,7 +125,7 @@ test('pip is told platform, Python and version; the second installation needs ne
   assert.equal(again.engine.id, first.engine.id);
 });
 
-test('an engine whose addons are of another exmix gives its libraries: no download, the same inodes', async () => {
+test('an engine with addons of another exmix is the source of the libraries: no download, the same inodes', async () => {
   const { wheel, install, home, left } = setUp();
   const { engine } = await install({ wheels: [wheel()] });
   const oldId = 'cpu-2.21.0-000000000000';
@@ -150,7 +150,7 @@ const BAD_WHEELS: readonly [string, (s: ReturnType<typeof setUp>) => string, Par
       return path;
     },
     {},
-    [/not a whole zip file/u, /get it again/u],
+    [/not a whole zip file/u, /download it again/u],
   ],
   [
     'a wheel with a flipped byte inside a library',
@@ -165,10 +165,10 @@ const BAD_WHEELS: readonly [string, (s: ReturnType<typeof setUp>) => string, Par
     [/libtensorflow_cc\.so\.2/u],
   ],
   [
-    'a library that is not what RECORD says',
-    ({ wheel }) => wheel({ lieAbout: 'tensorflow/libtensorflow_framework.so.2' }),
+    'a library that differs from RECORD',
+    ({ wheel }) => wheel({ wrongHashOf: 'tensorflow/libtensorflow_framework.so.2' }),
     {},
-    [/libtensorflow_framework\.so\.2: expected 13 B with SHA-256 [0-9a-f]{12}… as its RECORD says, got 13 B/u],
+    [/libtensorflow_framework\.so\.2: expected 13 B with SHA-256 [0-9a-f]{12}… by its RECORD, got 13 B/u],
   ],
   [
     'a wheel for another machine',
@@ -217,7 +217,7 @@ const BAD_WHEELS: readonly [string, (s: ReturnType<typeof setUp>) => string, Par
   ],
 ];
 for (const [what, make, init, patterns] of BAD_WHEELS)
-  test(`refuses ${what}, and leaves nothing`, async () => {
+  test(`rejects ${what}, and leaves nothing behind`, async () => {
     const context = setUp();
     await assert.rejects(
       context.install({ ...init, wheels: [make(context)] }),
@@ -226,7 +226,7 @@ for (const [what, make, init, patterns] of BAD_WHEELS)
     assert.deepEqual(context.left(), []);
   });
 
-test('refuses a wheel that is not there', async () => {
+test('rejects a missing wheel', async () => {
   const { install } = setUp();
   await assert.rejects(
     install({ wheels: [join(root, 'none.whl')] }),
@@ -235,7 +235,7 @@ test('refuses a wheel that is not there', async () => {
 });
 
 test(
-  'flavour cuda wants every wheel that the metadata of TensorFlow lists',
+  'flavour cuda needs every wheel that the metadata of TensorFlow lists',
   { skip: process.arch !== 'x64' },
   async () => {
     const { install, wheel, left } = setUp();
@@ -270,7 +270,7 @@ test(
   },
 );
 
-test('says at once all that is missing, and the packages that bring it', async () => {
+test('one error lists all that is missing, and the packages that contain it', async () => {
   const { install, left } = setUp({});
   await assert.rejects(
     install(),
@@ -285,7 +285,7 @@ test('says at once all that is missing, and the packages that bring it', async (
   assert.deepEqual(left(), []);
 });
 
-test('a wheel given needs no pip, but a compiler', async () => {
+test('a given wheel needs a compiler but no pip', async () => {
   const { install, wheel } = setUp({});
   await assert.rejects(install({ wheels: [wheel()] }), (error: unknown) => {
     failsWith('PREREQUISITE_MISSING', /apt-get install g\+\+/u)(error);
@@ -294,12 +294,12 @@ test('a wheel given needs no pip, but a compiler', async () => {
   });
 });
 
-test('a Python without pip is not a pip', async () => {
+test('a Python without pip is not used as pip', async () => {
   const { install } = setUp({ 'g++': FAKE_COMPILER, python3: 'echo "No module named pip" >&2; exit 1' });
   await assert.rejects(install(), failsWith('PREREQUISITE_MISSING', /python3 -m pip: No module named pip/u));
 });
 
-test('pip without a network: says so, shows what pip said, names --wheel', async () => {
+test('if pip has no network, the error says so, with the output of pip, and names --wheel', async () => {
   const { install, left } = setUp({
     'g++': FAKE_COMPILER,
     pip3: fakePip(`
@@ -314,7 +314,7 @@ exit 1`),
   assert.deepEqual(left(), []);
 });
 
-test('a version that pip does not find is not blamed on the network', async () => {
+test('a version that pip does not find is not reported as a network failure', async () => {
   const { install } = setUp({
     'g++': FAKE_COMPILER,
     pip: fakePip(
@@ -327,24 +327,24 @@ test('a version that pip does not find is not blamed on the network', async () =
   );
 });
 
-test('a full disk under pip is DISK_FULL', async () => {
+test('a full disk during pip fails with DISK_FULL', async () => {
   const { install, left } = setUp({
     'g++': FAKE_COMPILER,
     pip: fakePip("echo 'ERROR: Could not install: [Errno 28] No space left on device' >&2; exit 1"),
   });
-  await assert.rejects(install(), failsWith('DISK_FULL', /no room for the download/u));
+  await assert.rejects(install(), failsWith('DISK_FULL', /no free space for the download/u));
   assert.deepEqual(left(), []);
 });
 
-test('a disk without room is refused before the download, and by the sizes in the wheel before it is unpacked', async () => {
+test('missing disk space is reported before the download, and from the sizes in the wheel before it is unpacked', async () => {
   const { install, wheel, left } = setUp({ 'g++': FAKE_COMPILER, pip: fakePip('exit 1') });
-  const room = (bytes: number) => ({ freeBytes: () => Promise.resolve(bytes) });
+  const free = (bytes: number) => ({ freeBytes: () => Promise.resolve(bytes) });
   await assert.rejects(
-    install({}, room(2 ** 30)),
+    install({}, free(2 ** 30)),
     failsWith('DISK_FULL', /expected 1\.5 GiB free to download and unpack the wheels, got 1\.0 GiB at .*EXMIX_HOME/u),
   );
   await assert.rejects(
-    install({ wheels: [wheel()] }, room(1000)),
+    install({ wheels: [wheel()] }, free(1000)),
     failsWith('DISK_FULL', /expected 64\.1 MiB free to unpack the libraries, got 1000 B/u),
   );
   assert.deepEqual(left(), []);
@@ -352,7 +352,7 @@ test('a disk without room is refused before the download, and by the sizes in th
 
 const canMount = spawnSync('unshare', ['-m', 'true']).status === 0;
 test(
-  'a disk that fills up while a library is unpacked: DISK_FULL, nothing is left',
+  'a disk that fills up while a library is unpacked fails with DISK_FULL, and nothing is left',
   { skip: canMount ? false : 'needs the right to mount a small file system (unshare -m)' },
   () => {
     const { home, folder, wheel } = setUp();
@@ -377,7 +377,7 @@ test(
   },
 );
 
-test('a compiler that fails: the end of what it said, and nothing is left', async () => {
+test('a failing compiler: the error has its last output, and nothing is left', async () => {
   const { install, wheel, left } = setUp({
     'g++': `if [ "$1" = --version ]; then echo g++; exit 0; fi; echo 'fatal error: c_api.h: No such file' >&2; exit 1`,
   });
@@ -389,15 +389,15 @@ test('a compiler that fails: the end of what it said, and nothing is left', asyn
 });
 
 const BAD_PROBES: readonly [string, readonly string[], RegExp][] = [
-  ['computes wrong', fakeProbe({ version: VERSION, isUsingGpu: false, worstError: 0.5 }), /off by 0\.5/u],
+  ['computes wrong values', fakeProbe({ version: VERSION, isUsingGpu: false, worstError: 0.5 }), /off by 0\.5/u],
   ['computes NaN', fakeProbe({ version: VERSION, isUsingGpu: false, worstError: null }), /off by NaN/u],
   [
     'is another version',
     fakeProbe({ version: '2.15.1', isUsingGpu: false, worstError: 0 }),
-    /expected TensorFlow 2\.21\.0, the library says 2\.15\.1/u,
+    /expected TensorFlow 2\.21\.0, the library is 2\.15\.1/u,
   ],
   [
-    'dies of an illegal instruction',
+    'crashes on an illegal instruction',
     ['/bin/sh', '-c', 'kill -ILL $$'],
     /signal SIGILL: this CPU lacks instructions.*AVX/u,
   ],
@@ -406,7 +406,7 @@ const BAD_PROBES: readonly [string, readonly string[], RegExp][] = [
     ['/bin/sh', '-c', 'echo "libstdc++.so.6: GLIBCXX_3.4.99 not found" >&2; exit 1'],
     /GLIBCXX_3\.4\.99 not found/u,
   ],
-  ['says nothing', ['/bin/sh', '-c', ':'], /printed no result/u],
+  ['prints nothing', ['/bin/sh', '-c', ':'], /printed no result/u],
 ];
 for (const [what, probe, pattern] of BAD_PROBES)
   test(`an engine that ${what} is not installed`, async () => {
@@ -415,14 +415,14 @@ for (const [what, probe, pattern] of BAD_PROBES)
     assert.deepEqual(left(), []);
   });
 
-test('called off while pip works: pip is ended, nothing is left', async () => {
+test('aborted during pip: pip is killed, and nothing is left', async () => {
   const { install, left, folder, environment } = setUp({
     'g++': FAKE_COMPILER,
     pip: fakePip(`echo $$ > "$PID_FILE"; echo partial > "$dest/a.whl"; exec /bin/sleep 600`),
   });
   environment['PID_FILE'] = join(folder, 'pid');
   const interrupt = new AbortController();
-  // The first progress comes after pip began to write.
+  // Progress with bytes comes after pip began to write.
   const onProgress = (text: string) => {
     if (/[1-9]\S* B here/u.test(text)) interrupt.abort('SIGINT');
   };
@@ -432,7 +432,7 @@ test('called off while pip works: pip is ended, nothing is left', async () => {
   assert.throws(() => process.kill(pid, 0), /ESRCH/u);
 });
 
-test('killed in the middle: the next installation removes what is left and succeeds', async () => {
+test('killed in the middle: the next installation removes the partial folder and succeeds', async () => {
   const { install, left, folder, home, environment, wheel } = setUp({
     'g++': FAKE_COMPILER,
     python3: fakePip(`echo partial > "$dest/a.whl"; echo $$ > "$PID_FILE"; exec /bin/sleep 600`),
@@ -445,7 +445,7 @@ test('killed in the middle: the next installation removes what is left and succe
   await until(() => existsSync(join(folder, 'pid')) && readFileSync(join(folder, 'pid'), 'utf8').endsWith('\n'));
   child.kill('SIGKILL');
   await once(child, 'close');
-  process.kill(Number(readFileSync(join(folder, 'pid'), 'utf8')), 'SIGKILL'); // its pip lives on
+  process.kill(Number(readFileSync(join(folder, 'pid'), 'utf8')), 'SIGKILL'); // its pip has survived it
   assert.match(left().join(), /^\.partial-/u);
   assert.deepEqual(await listInstalledEngines(home), []);
 
@@ -453,7 +453,7 @@ test('killed in the middle: the next installation removes what is left and succe
   assert.deepEqual(left(), [engine.id]);
 });
 
-test('a damaged engine is listed as such, passed over, and replaced by the next installation', async () => {
+test('a damaged engine is listed as damaged, not used, and replaced by the next installation', async () => {
   const { install, wheel, home, left } = setUp();
   const { engine } = await install({ wheels: [wheel()] });
   truncateSync(engine.addonPath, 1);
@@ -469,7 +469,7 @@ test('a damaged engine is listed as such, passed over, and replaced by the next 
   assert.deepEqual((await listInstalledEngines(home, 'hashes'))[0]?.problems, []);
 });
 
-test('two installations at the same time end with one whole engine', async () => {
+test('two concurrent installations end with one whole engine', async () => {
   const { install, wheel, home, left } = setUp();
   const path = wheel();
   const [a, b] = await Promise.all([install({ wheels: [path] }), install({ wheels: [path] })]);
@@ -478,7 +478,7 @@ test('two installations at the same time end with one whole engine', async () =>
   assert.deepEqual((await listInstalledEngines(home, 'hashes'))[0]?.problems, []);
 });
 
-test('remove takes an engine away; one that is absent is refused with the names there are', async () => {
+test('remove deletes an engine; for an unknown id the error names the installed ones', async () => {
   const { install, wheel, home, left } = setUp();
   await assert.rejects(removeEngine(home, 'cpu-1'), failsWith('NAME_UNKNOWN', /none is installed/u));
   const { engine } = await install({ wheels: [wheel()] });
@@ -495,7 +495,7 @@ test('remove takes an engine away; one that is absent is refused with the names 
   assert.deepEqual(left(), []);
 });
 
-test('other machines are refused before anything is done', async () => {
+test('other machines are rejected before anything is written', async () => {
   const { install, home } = setUp();
   const refuse = (change: object, pattern: RegExp) =>
     assert.rejects(
@@ -508,11 +508,11 @@ test('other machines are refused before anything is done', async () => {
   assert.ok(!existsSync(home));
 });
 
-/** Resolves when the condition holds; looked at each time the event loop comes round. */
+/** Resolves when the condition holds. Polls it in every turn of the event loop. */
 async function until(condition: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + 30_000;
   while (!condition()) {
-    assert.ok(performance.now() < deadlineMs, 'it did not come to pass in 30 s');
+    assert.ok(performance.now() < deadlineMs, 'the condition does not hold after 30 s');
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

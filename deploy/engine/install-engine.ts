@@ -1,7 +1,10 @@
 /**
- * Installs a native engine: libraries and headers out of TensorFlow's wheel, the addons built against them, tried, and only then put
- * under its id, in one rename. All work is in a folder that the next installation removes if this process is killed.
+ * Installs a native engine: extracts libraries and headers from TensorFlow's wheel, builds the addons, tests them, and then renames the
+ * folder to the id of the engine. If this process is killed, the next installation removes the partial folder.
+ *
+ * Definition: the id names everything that determines what the engine computes, so equal ids mean equal engines.
  */
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, link, mkdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -22,8 +25,7 @@ import {
 } from '../../shared/installed-engine.ts';
 import { dropPartialFolder, makePartialFolder, removeAbandoned } from '../../shared/partial-folders.ts';
 import { addonRecipes, buildAddon, hashRecipes, NAPI_VERSION } from './build-addon.ts';
-import type { DiskRoom } from './disk-room.ts';
-import { engineId } from './engine-id.ts';
+import type { DiskSpace } from './free-space.ts';
 import { formatElapsed } from './format-bytes.ts';
 import type { Host } from './host.ts';
 import { obtainWheels, openWheels } from './obtain-wheels.ts';
@@ -33,50 +35,66 @@ import { unpackWheels } from './unpack-wheels.ts';
 import type { Wheel } from './wheel.ts';
 import { checkHost, resolveFlavour } from './wheel-selection.ts';
 
-/** What a file system without hard links answers. */
+/** Error codes of a file system that cannot make a hard link. */
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EXDEV']);
 
 export interface InstallInit {
   readonly home: string;
   readonly flavour: EngineFlavour | 'auto';
-  /** Of TensorFlow. */
+  /** Version of TensorFlow. */
   readonly version: string;
-  /** Paths of wheels; where there are none, pip gets them. */
+  /** Paths of wheels; if empty, pip downloads them. */
   readonly wheels: readonly string[];
 }
 
-export interface InstallComponents extends DiskRoom {
+export interface InstallComponents extends DiskSpace {
   readonly host: Host;
   readonly environment: NodeJS.ProcessEnv;
   /** The command that runs `worker/engine/native/addon/probe-addon.ts`. */
   readonly probe: readonly string[];
   /** ISO 8601, UTC. */
   readonly now: () => string;
-  /** What is done now, a line each. */
+  /** Called with one line per finished step. */
   readonly onLine: (text: string) => void;
-  /** How far it is: replaces what it said before. */
+  /** Called with the current progress, which replaces the last one. */
   readonly onProgress: (text: string) => void;
   readonly signal: AbortSignal;
 }
 
 export interface InstallOutcome {
   readonly engine: InstalledEngine;
-  /** Undefined where the engine was there before. */
+  /** Undefined if the engine was installed before. */
   readonly selfTest: SelfTestResult | undefined;
 }
 
 type Files = EngineManifest['files'];
 type WheelNames = EngineManifest['wheels'];
 
-/** What an engine is made from: a folder with its libraries, and what they are. */
+/** The libraries of an engine, and the wheels from which they come. */
 interface Libraries {
   readonly files: Files;
   readonly wheels: WheelNames;
 }
 
+export interface EngineIdentity {
+  readonly flavour: EngineFlavour;
+  readonly version: string;
+  readonly wheels: EngineManifest['wheels'];
+  /** hashRecipes() */
+  readonly recipe: string;
+  readonly host: Host;
+}
+
+/** `cpu-2.21.0-3f29c0a1b2d4`: depends on the content of the wheels, but not on their order and file names. Pure. */
+export function engineId({ flavour, version, wheels, recipe, host }: EngineIdentity): string {
+  const records = wheels.map(({ recordSha256 }) => recordSha256).sort();
+  const content = JSON.stringify([ENGINE_FORMAT, NAPI_VERSION, host.platform, host.arch, recipe, records]);
+  return `${flavour}-${version}-${createHash('sha256').update(content).digest('hex').slice(0, 12)}`;
+}
+
 /**
- * @throws PREREQUISITE_MISSING, WHEEL_INVALID, ENGINE_UNAVAILABLE, ENGINE_INSTALL_FAILED, DISK_FULL, PATH_UNUSABLE, ABORTED;
- * nothing is installed then
+ * @throws PREREQUISITE_MISSING, WHEEL_INVALID, ENGINE_UNAVAILABLE, ENGINE_INSTALL_FAILED, DISK_FULL, PATH_UNUSABLE, ABORTED; no engine is
+ * installed then
  */
 export async function installEngine(init: InstallInit, components: InstallComponents): Promise<InstallOutcome> {
   const { home, version } = init;
@@ -104,8 +122,8 @@ export async function installEngine(init: InstallInit, components: InstallCompon
     try {
       const libraries =
         known === undefined
-          ? await takeFromWheels(partial, { ...init, flavour, given, recipe, tools }, components)
-          : await takeFromEngine(partial, known.engine, components);
+          ? await extractFromWheels(partial, { ...init, flavour, given, recipe, tools }, components)
+          : await linkFromEngine(partial, known.engine, components);
       if ('engine' in libraries) return { engine: libraries.engine, selfTest: undefined };
       return await finish(partial, { home, flavour, version, recipe, libraries, tools }, components);
     } finally {
@@ -116,7 +134,7 @@ export async function installEngine(init: InstallInit, components: InstallCompon
   }
 }
 
-/** A sound engine of that flavour and version, the one with the same addons first. */
+/** Finds a sound engine of that flavour and version. Prefers one with the same addons. */
 async function findKnown(
   home: string,
   flavour: EngineFlavour,
@@ -124,10 +142,10 @@ async function findKnown(
   recipe: string,
 ): Promise<{ engine: InstalledEngine; recipe: string } | undefined> {
   const sound = (await listInstalledEngines(home)).filter(({ problems }) => problems.length === 0);
-  const fitting = sound
+  const matching = sound
     .flatMap(({ engine }) => engine ?? [])
     .filter((engine) => engine.flavour === flavour && engine.tensorflowVersion === version);
-  const engine = fitting.find(({ manifest }) => manifest.recipe === recipe) ?? fitting.at(-1);
+  const engine = matching.find(({ manifest }) => manifest.recipe === recipe) ?? matching.at(-1);
   return engine && { engine, recipe: engine.manifest.recipe };
 }
 
@@ -138,8 +156,8 @@ interface WheelWork extends InstallInit {
   readonly tools: Tools;
 }
 
-/** @returns the libraries, or the engine where these wheels make one that is there already */
-async function takeFromWheels(
+/** @returns the libraries, or the installed engine if the wheels give the same id */
+async function extractFromWheels(
   partial: string,
   work: WheelWork,
   components: InstallComponents,
@@ -148,8 +166,8 @@ async function takeFromWheels(
   try {
     const names = wheels.map(({ path, recordSha256 }) => ({ file: path.split('/').at(-1)!, recordSha256 }));
     const id = engineId({ ...work, wheels: names, host: components.host });
-    const there = await inspectEngine(work.home, id);
-    if (there.engine !== undefined && there.problems.length === 0) return { engine: there.engine };
+    const installed = await inspectEngine(work.home, id);
+    if (installed.engine !== undefined && installed.problems.length === 0) return { engine: installed.engine };
     return { files: await unpackWheels(wheels, partial, components), wheels: names };
   } finally {
     for (const wheel of wheels) if (!work.given.includes(wheel)) wheel.close();
@@ -157,13 +175,13 @@ async function takeFromWheels(
   }
 }
 
-/** The libraries of an engine whose addons are of another exmix: no download, and no room where the file system has hard links. */
-async function takeFromEngine(
+/** Reuses the libraries of an engine with addons of another exmix: needs no download and, with hard links, no disk space. */
+async function linkFromEngine(
   partial: string,
   { id, folder, manifest }: InstalledEngine,
   { onLine, onProgress, signal }: InstallComponents,
 ): Promise<Libraries> {
-  onLine(`taking the libraries of ${id}, whose addons are of another version of exmix`);
+  onLine(`reusing the libraries of ${id}, whose addons are of another version of exmix`);
   const files = manifest.files.filter(({ path }) => path.startsWith('deps/'));
   for (const [index, { path, sha256 }] of files.entries()) {
     throwIfAborted(signal, 'the installation');
@@ -171,7 +189,7 @@ async function takeFromEngine(
     if ((await hashFile(join(folder, path), signal)).sha256 !== sha256)
       throw new TrainerError(
         'ENGINE_INSTALL_FAILED',
-        `${folder}/${path} has another SHA-256 than when it was installed; remove that engine (exmix engine remove ${id}) and install again`,
+        `${folder}/${path} has changed since it was installed (SHA-256); remove that engine (exmix engine remove ${id}) and install again`,
       );
     await linkOrCopy(join(folder, path), join(partial, path));
   }
@@ -201,7 +219,7 @@ interface FinishWork {
   readonly tools: Tools;
 }
 
-/** Builds, tries, describes and publishes. */
+/** Builds the addons, tests them, writes the manifest and publishes the engine. */
 async function finish(partial: string, work: FinishWork, components: InstallComponents): Promise<InstallOutcome> {
   const { home, flavour, version, recipe, libraries, tools } = work;
   const { environment, signal, onLine, onProgress, host } = components;
@@ -246,14 +264,14 @@ async function finish(partial: string, work: FinishWork, components: InstallComp
   if (engine === undefined || problems.length > 0)
     throw new TrainerError(
       'INTERNAL',
-      `the engine ${id} is not sound right after its installation: ${problems.join('; ')}`,
+      `the engine ${id} is damaged right after its installation: ${problems.join('; ')}`,
     );
   return { engine, selfTest: result };
 }
 
 /**
- * Puts the folder under its id. Where a sound engine of that id lies already, from an installation at the same time, that one stays:
- * they are equal. A damaged one makes way.
+ * Renames the folder to its id. If a concurrent installation has published a sound engine of this id, that one stays, because both are
+ * equal. A damaged one is replaced.
  */
 async function publish(partial: string, home: string, id: string): Promise<void> {
   const parent = enginesFolder(home);
@@ -271,7 +289,7 @@ async function publish(partial: string, home: string, id: string): Promise<void>
   await syncFolder(parent);
 }
 
-/** @returns false where it failed with one of the codes: somebody else was faster @throws PATH_UNUSABLE for every other */
+/** @returns false if it failed with one of the codes, because another process was faster @throws PATH_UNUSABLE for other failures */
 async function tryRename(from: string, to: string, codes: readonly string[]): Promise<boolean> {
   try {
     await rename(from, to);

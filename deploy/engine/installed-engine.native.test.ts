@@ -1,6 +1,4 @@
-/**
- * With a real engine: it must be installed in $EXMIX_HOME (exmix engine install), and g++ be there. Run by `npm run test:native`.
- */
+/** Tests with a real engine, which must be installed in $EXMIX_HOME (exmix engine install), and g++. Run by `npm run test:native`. */
 import assert from 'node:assert/strict';
 import {
   copyFileSync,
@@ -24,7 +22,7 @@ import {
   listInstalledEngines,
   type InstalledEngine,
 } from '../../shared/installed-engine.ts';
-import { freeBytes } from './disk-room.ts';
+import { freeBytes } from './free-space.ts';
 import { readHost } from './host.ts';
 import { installEngine, type InstallComponents } from './install-engine.ts';
 import { selfTest } from './self-test.ts';
@@ -56,18 +54,18 @@ const tryEngine = (change: Partial<Parameters<typeof selfTest>[0]> = {}) =>
     ...change,
   });
 
-test('every byte of the engine is what was installed', async () => {
+test('every byte of the engine equals the manifest', async () => {
   const folders = await listInstalledEngines(exmixHome(), 'hashes');
   assert.deepEqual(folders.find(({ id }) => id === engine.id)?.problems, []);
 });
 
-test('it loads, is the version of its manifest, and multiplies as plain JavaScript does', async () => {
+test('it loads, has the version of its manifest, and multiplies like plain JavaScript', async () => {
   const { version, worstError } = await tryEngine();
   assert.equal(version, engine.tensorflowVersion);
   assert.ok(worstError > 0 && worstError < 1e-6, `error ${worstError}`);
 });
 
-test('a cuda engine on a machine without a GPU says why; with one it is used', async (context) => {
+test('a cuda engine uses the GPU of the machine; without one it reports why not', async (context) => {
   if (engine.flavour === 'cpu') {
     context.skip('needs an engine of flavour cuda: exmix engine install --flavour cuda');
     return;
@@ -77,18 +75,18 @@ test('a cuda engine on a machine without a GPU says why; with one it is used', a
   if (!isUsingGpu) assert.match(gpuProblems.join('\n'), /cuInit|CUDA/u);
 });
 
-test('a library of another version is refused', async () => {
+test('a library of another version is rejected', async () => {
   await assert.rejects(tryEngine({ expectedVersion: '2.15.1' }), {
     code: 'ENGINE_INSTALL_FAILED',
-    message: new RegExp(`expected TensorFlow 2\\.15\\.1, the library says ${engine.tensorflowVersion}`, 'u'),
+    message: new RegExp(`expected TensorFlow 2\\.15\\.1, the library is ${engine.tensorflowVersion}`, 'u'),
   });
 });
 
 for (const [bytes, pattern] of [
   [100, /ENGINE_UNAVAILABLE: .*cannot be loaded/u],
-  [4096, /signal SIGBUS: a library is shorter than it says it is/u],
+  [4096, /signal SIGBUS: a library is truncated/u],
 ] as const)
-  test(`an addon cut off after ${bytes} B is refused, though it may take its process down`, async () => {
+  test(`an addon truncated to ${bytes} B is rejected, even if it crashes its process`, async () => {
     const addonPath = join(root, String(bytes), 'napi-v8/tfjs_binding.node');
     mkdirSync(dirname(addonPath), { recursive: true });
     copyFileSync(engine.addonPath, addonPath);
@@ -96,7 +94,7 @@ for (const [bytes, pattern] of [
     await assert.rejects(tryEngine({ addonPath }), { code: 'ENGINE_INSTALL_FAILED', message: pattern });
   });
 
-test('a new recipe is built from the libraries that are there: a real compiler, a real self-test, no pip', async () => {
+test('a new recipe is built from the installed libraries, with a real compiler and self-test, without pip', async () => {
   const home = join(root, 'home');
   const oldId = `${engine.flavour}-${engine.tensorflowVersion}-000000000000`;
   const old = join(enginesFolder(home), oldId);
@@ -119,12 +117,12 @@ test('a new recipe is built from the libraries that are there: a real compiler, 
   const init = { home, flavour: engine.flavour, version: engine.tensorflowVersion, wheels: [] };
   const outcome = await installEngine(init, components);
   assert.ok(
-    lines.some((line) => line.startsWith(`taking the libraries of ${oldId}`)),
+    lines.some((line) => line.startsWith(`reusing the libraries of ${oldId}`)),
     lines.join('\n'),
   );
   assert.equal(outcome.engine.manifest.recipe.length, 64);
   assert.equal(outcome.selfTest?.version, engine.tensorflowVersion);
   assert.ok(existsSync(outcome.engine.sessionAddonPath));
-  // The addon finds its libraries by a path relative to itself: the folder may be moved, and was.
+  // The addon finds its libraries by a path relative to itself, because its folder was renamed.
   assert.ok(readFileSync(outcome.engine.addonPath).includes('$ORIGIN/../../deps/lib'));
 });

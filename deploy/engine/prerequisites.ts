@@ -1,21 +1,21 @@
-/** The programs that an installation needs, looked for up front and all at once: pip to get wheels, g++ to build the addon. */
+/** Finds the programs that an installation needs: pip to download wheels, g++ to build the addons. One error lists all missing ones. */
 import { TrainerError } from '../../shared/errors.ts';
 import { outputTail, runProgram, type ProgramOutcome } from './run-program.ts';
 
-/** A program that answers `--version` later than this is as good as absent. */
+/** A program without an answer to `--version` within this time is treated as missing. */
 const VERSION_DEADLINE_MS = 30_000;
 
 const PIP_COMMANDS = [['python3', '-m', 'pip'], ['pip3'], ['pip']] as const;
 
 export interface Tools {
-  /** How pip is called; undefined where it was not asked for. */
+  /** Command of pip; undefined if it is not needed. */
   readonly pip: readonly string[] | undefined;
   readonly compiler: Compiler;
 }
 
 export interface Compiler {
   readonly command: string;
-  /** First line of what it says of its version. */
+  /** First line of its `--version`. */
   readonly version: string;
 }
 
@@ -25,7 +25,7 @@ export interface ToolSearch {
   readonly signal: AbortSignal;
 }
 
-/** @throws PREREQUISITE_MISSING naming all that is missing and the Debian packages that bring it; ABORTED */
+/** @throws PREREQUISITE_MISSING naming all that is missing and the Debian packages that contain it; ABORTED */
 export async function findTools(search: ToolSearch): Promise<Tools> {
   const compilerCommand = search.environment['CXX'] ?? 'g++';
   const compiler = await askVersion([compilerCommand], search);
@@ -41,11 +41,11 @@ export async function findTools(search: ToolSearch): Promise<Tools> {
 
   const list = missing.map(({ what }) => `\n  ${what}`).join('');
   const install = `\nOn Debian or Ubuntu: apt-get install ${missing.map(({ packages }) => packages).join(' ')}`;
-  const offline = search.needsPip && pip === undefined ? '\nOr give a wheel that you have: --wheel FILE' : '';
-  const hint = compiler.version === undefined ? '\nAnother compiler than g++ is named by the variable CXX.' : '';
+  const offline = search.needsPip && pip === undefined ? '\nOr give a local wheel: --wheel FILE' : '';
+  const hint = compiler.version === undefined ? '\nThe variable CXX names another compiler than g++.' : '';
   throw new TrainerError(
     'PREREQUISITE_MISSING',
-    `the native engine needs what is not here:${list}${install}${offline}${hint}`,
+    `the native engine needs programs that are missing:${list}${install}${offline}${hint}`,
   );
 }
 

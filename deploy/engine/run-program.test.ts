@@ -11,28 +11,28 @@ const run = (script: string, change: Partial<ProgramInit> = {}) =>
     ...change,
   });
 
-test('gives status and output of a program that ends by itself', async () => {
+test('returns status and output of a program that exits', async () => {
   const outcome = await run('echo out; echo err >&2; exit 3');
   assert.deepEqual(outcome, { status: 3, endedBy: undefined, stopped: undefined, stdout: 'out\n', stderr: 'err\n' });
   assert.equal(describeEnd(outcome), 'status 3');
 });
 
-test('names the signal that ended it', async () => {
+test('names the signal that ended the program', async () => {
   assert.equal(describeEnd(await run('kill -SEGV $$')), 'signal SIGSEGV');
 });
 
-test('a program that is not there is an outcome, not an exception', async () => {
+test('a missing program is an outcome, not an exception', async () => {
   const outcome = await run('', { command: ['exmix-no-such-program'] });
   assert.equal(outcome.status, undefined);
-  assert.equal(describeEnd(outcome), 'exmix-no-such-program is not there');
+  assert.equal(describeEnd(outcome), 'exmix-no-such-program does not exist');
 });
 
-test('ends the whole group at the deadline: a child that ignores its parent does not hold us', async () => {
+test('kills the whole process group at the deadline, including children of the program', async () => {
   const outcome = await run('/bin/sleep 600 & /bin/sleep 600', { deadlineMs: 50 });
   assert.equal(describeEnd(outcome), 'not done after 0.05 s');
 });
 
-test('a second reason to stop is told as such', async () => {
+test('the reason of the `stop` signal is reported', async () => {
   const stop = new AbortController();
   const outcome = await run('echo here; /bin/sleep 600', {
     stop: stop.signal,
@@ -41,7 +41,7 @@ test('a second reason to stop is told as such', async () => {
   assert.equal(describeEnd(outcome), 'no byte for 1 s');
 });
 
-test('ABORTED comes when the program is gone', async () => {
+test('fails with ABORTED only after the program has ended', async () => {
   const interrupt = new AbortController();
   let pid = 0;
   const onOutput = (text: string): void => {
@@ -55,7 +55,7 @@ test('ABORTED comes when the program is gone', async () => {
   await assert.rejects(run('exit 0', { signal: interrupt.signal }), { code: 'ABORTED' });
 });
 
-test('keeps the end of a long output, and shows the last lines', async () => {
+test('keeps the end of a long output, and returns the last lines', async () => {
   const outcome = await run('i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done');
   assert.ok(outcome.stdout.length <= 64 * 1024);
   assert.equal(outputTail(outcome, 2), '  line 19998\n  line 19999');

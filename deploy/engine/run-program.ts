@@ -1,12 +1,12 @@
 /**
- * Runs another program to its end: with a deadline, a bound on what is kept of its output, and its whole process group ended when it
- * takes too long or the work is called off.
+ * Runs another program to its end, with a deadline and a bound on its kept output. Kills its whole process group at the deadline and when
+ * the work is aborted.
  */
 import { spawn } from 'node:child_process';
 import { systemCode } from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 
-/** Kept of each stream: its end. */
+/** The end of each stream is kept, up to this length. */
 const MAX_OUTPUT_CHARACTERS = 64 * 1024;
 
 export interface ProgramInit {
@@ -15,30 +15,30 @@ export interface ProgramInit {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
   readonly cwd?: string;
-  /** Each piece of standard output and error, as it comes. */
+  /** Called with each piece of standard output and error. */
   readonly onOutput?: (text: string) => void;
   /** A second reason to end it: its abort reason becomes `stopped`. */
   readonly stop?: AbortSignal;
 }
 
 export interface ProgramOutcome {
-  /** Undefined where a signal ended it, or it never started. */
+  /** Undefined if a signal ended it or it never started. */
   readonly status: number | undefined;
   readonly endedBy: NodeJS.Signals | undefined;
-  /** Why we ended it or could not start it, as a sentence; undefined where it ended by itself. */
+  /** Why we killed it or could not start it; undefined if it ended by itself. */
   readonly stopped: string | undefined;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** @throws ABORTED when `signal` fires, after the program is gone */
+/** @throws ABORTED when `signal` is aborted, after the program has ended */
 export async function runProgram(init: ProgramInit): Promise<ProgramOutcome> {
   const { command, environment, deadlineMs, signal, onOutput, stop } = init;
   const [file, ...args] = command;
   throwIfAborted(signal, file!);
   const child = spawn(file!, args, {
     env: environment,
-    detached: true, // a process group of its own: g++ and pip have children
+    detached: true, // own process group: g++ and pip have children
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(init.cwd === undefined ? {} : { cwd: init.cwd }),
   });
@@ -58,14 +58,14 @@ export async function runProgram(init: ProgramInit): Promise<ProgramOutcome> {
     stopped ??= reason;
     killGroup(child.pid);
   };
-  const onAbort = (): void => end('called off');
+  const onAbort = (): void => end('aborted');
   const onStop = (): void => end(String(stop?.reason));
   const timer = setTimeout(() => end(`not done after ${deadlineMs / 1000} s`), deadlineMs);
   signal.addEventListener('abort', onAbort, { once: true });
   stop?.addEventListener('abort', onStop, { once: true });
   const outcome = await new Promise<Omit<ProgramOutcome, 'stopped' | 'stdout' | 'stderr'>>((resolve) => {
     child.once('error', (error) => {
-      stopped ??= systemCode(error) === 'ENOENT' ? `${file!} is not there` : error.message;
+      stopped ??= systemCode(error) === 'ENOENT' ? `${file!} does not exist` : error.message;
       if (child.pid === undefined) resolve({ status: undefined, endedBy: undefined });
     });
     child.once('close', (status, endedBy) => resolve({ status: status ?? undefined, endedBy: endedBy ?? undefined }));
@@ -77,19 +77,19 @@ export async function runProgram(init: ProgramInit): Promise<ProgramOutcome> {
   return { ...outcome, stopped, stdout, stderr };
 }
 
-/** The last lines of what a program said, for an error: at most `numLines`, indented. */
+/** The last lines of a program's output, for an error: at most `numLines`, indented. */
 export function outputTail(outcome: ProgramOutcome, numLines = 12): string {
   const text = outcome.stderr.trim() === '' ? outcome.stdout : outcome.stderr;
   const lines = text.split(/\r?\n|\r/u).filter((line) => line.trim() !== '');
   return lines.length === 0
-    ? '  (it said nothing)'
+    ? '  (no output)'
     : lines
         .slice(-numLines)
         .map((line) => `  ${line.slice(0, 500)}`)
         .join('\n');
 }
 
-/** How a program ended that should have ended well: `status 1`, `signal SIGILL`, `not done after 60 s`. */
+/** Describes a failed end: `status 1`, `signal SIGILL`, `not done after 60 s`. */
 export function describeEnd({ status, endedBy, stopped }: ProgramOutcome): string {
   if (stopped !== undefined) return stopped;
   return endedBy === undefined ? `status ${status ?? '?'}` : `signal ${endedBy}`;

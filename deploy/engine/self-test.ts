@@ -1,20 +1,20 @@
 /**
- * A freshly built engine tried in a process of its own, which a library that does not fit this CPU may take down: loads, is the version
- * it should be, multiplies matrices right.
+ * Tests a new engine in a child process, because a library that does not fit this CPU may crash it: it must load, have the expected version
+ * and multiply matrices correctly.
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import type { EngineFlavour } from '../../shared/installed-engine.ts';
 import { describeEnd, outputTail, runProgram, type ProgramOutcome } from './run-program.ts';
 
-/** Loading 1.3 GB of CUDA's libraries from a cold file system takes a while. */
+/** Covers loading 1.3 GB of CUDA's libraries from a cold file system. */
 const SELF_TEST_DEADLINE_MS = 300_000;
 
-/** What `probe-addon.ts` prints as the last line. */
+/** The last line of the output of `probe-addon.ts`. */
 export const probeResultSchema = z.strictObject({
   version: z.string(),
   isUsingGpu: z.boolean(),
-  /** Largest |difference| of a product's element from plain JavaScript's, over the largest element; null where one is NaN. */
+  /** Largest |difference| of a product's element from plain JavaScript's, over the largest element; null if one is NaN. */
   worstError: z.number().nullable(),
 });
 
@@ -33,18 +33,18 @@ export interface SelfTestResult {
   readonly version: string;
   readonly isUsingGpu: boolean;
   readonly worstError: number;
-  /** What TensorFlow said first about GPUs it could not use, line by line. */
+  /** TensorFlow's first messages about unusable GPUs. */
   readonly gpuProblems: readonly string[];
 }
 
-/** float32 sums of 64 products in any order stay far below. */
+/** The error of float32 sums of 64 products is far smaller in any order. */
 const MAX_ERROR = 1e-5;
-/** Of what TensorFlow says about GPUs: the first lines name the cause. */
+/** The first messages about GPUs name the cause. */
 const MAX_GPU_LINES = 6;
 const GPU_SIGNS =
   /cuInit|CUDA_ERROR|cannot dlopen|Could not load dynamic|libcud|libcublas|nvidia|driver version|compute capability/iu;
 
-/** @throws ENGINE_INSTALL_FAILED where the engine does not load, crashes, has another version or computes wrong; ABORTED */
+/** @throws ENGINE_INSTALL_FAILED if the engine does not load, crashes, has another version or computes wrong values; ABORTED */
 export async function selfTest(init: SelfTestInit): Promise<SelfTestResult> {
   const { addonPath, sessionAddonPath } = init;
   const device = init.flavour === 'cuda' ? 'gpu' : 'cpu';
@@ -59,7 +59,7 @@ export async function selfTest(init: SelfTestInit): Promise<SelfTestResult> {
   if (!result.success) throw failed('it printed no result', outcome);
   const { version, isUsingGpu, worstError } = result.data;
   if (version !== init.expectedVersion)
-    throw failed(`expected TensorFlow ${init.expectedVersion}, the library says ${version}`, outcome);
+    throw failed(`expected TensorFlow ${init.expectedVersion}, the library is ${version}`, outcome);
   if (worstError === null || worstError > MAX_ERROR)
     throw failed(
       `a matrix product is off by ${worstError ?? NaN}, allowed ${MAX_ERROR} of its largest element`,
@@ -77,12 +77,12 @@ export async function selfTest(init: SelfTestInit): Promise<SelfTestResult> {
 function whyCrashed({ endedBy, stderr }: ProgramOutcome): string {
   if (endedBy === 'SIGILL' || /compiled to use .* instructions/u.test(stderr))
     return ": this CPU lacks instructions that TensorFlow's wheels are compiled for (AVX); use --engine wasm here";
-  if (endedBy === 'SIGBUS') return ': a library is shorter than it says it is, or its disk cannot be read';
+  if (endedBy === 'SIGBUS') return ': a library is truncated, or its disk cannot be read';
   return endedBy === 'SIGKILL' ? ': the system may have run out of memory' : '';
 }
 
 function failed(why: string, outcome: ProgramOutcome): TrainerError {
-  const message = `the self-test of the engine failed: ${why}; nothing was installed. It said:\n${outputTail(outcome)}`;
+  const message = `the self-test of the engine failed: ${why}; no engine was installed. Its output:\n${outputTail(outcome)}`;
   return new TrainerError('ENGINE_INSTALL_FAILED', message);
 }
 

@@ -1,33 +1,32 @@
-/** Takes out of wheels what an engine needs, each file checked against its wheel's RECORD. */
+/** Unpacks the files of an engine from wheels, and checks each against its wheel's RECORD. */
 import { join } from 'node:path';
 import { syncFolder } from '../../shared/atomic-file.ts';
 import type { EngineManifest } from '../../shared/installed-engine.ts';
-import { requireRoom, type DiskRoom } from './disk-room.ts';
-import { checkPlaces, modeInEngine, placeInEngine } from './engine-layout.ts';
+import { checkPaths, modeInEngine, pathInEngine } from './engine-layout.ts';
 import { formatBytes, formatElapsed } from './format-bytes.ts';
+import { requireFreeSpace, type DiskSpace } from './free-space.ts';
 import type { Wheel, WheelFile } from './wheel.ts';
 
-/** For the addons, the manifest and the compiler's temporary files. */
-const ROOM_TO_BUILD_BYTES = 64 * 2 ** 20;
-/** Progress is told about each time this much more is there. */
+/** Space for the addons, the manifest and the compiler's temporary files. */
+const BUILD_BYTES = 64 * 2 ** 20;
+/** Progress is reported after so many more bytes. */
 const PROGRESS_BYTES = 16 * 2 ** 20;
 
-interface UnpackComponents extends DiskRoom {
+interface UnpackComponents extends DiskSpace {
   readonly onLine: (text: string) => void;
   readonly onProgress: (text: string) => void;
   readonly signal: AbortSignal;
 }
 
-interface Placed {
+interface SourceFile {
   readonly wheel: Wheel;
   readonly file: WheelFile;
-  readonly place: string;
 }
 
 /**
  * @param folder of the engine
- * @returns the files written, for the manifest
- * @throws WHEEL_INVALID, DISK_FULL (up front, by the sizes in the wheels), PATH_UNUSABLE, ABORTED
+ * @returns the written files, for the manifest
+ * @throws WHEEL_INVALID, DISK_FULL (also before it starts, by the sizes in the wheels), PATH_UNUSABLE, ABORTED
  */
 export async function unpackWheels(
   wheels: readonly Wheel[],
@@ -35,32 +34,33 @@ export async function unpackWheels(
   components: UnpackComponents,
 ): Promise<EngineManifest['files']> {
   const { onLine, onProgress, signal } = components;
-  const placed = new Map<string, Placed>();
+  /** By path within the engine. */
+  const sources = new Map<string, SourceFile>();
   for (const wheel of wheels)
-    for (const file of wheel.files((path) => placeInEngine(path) !== undefined)) {
-      const place = placeInEngine(file.path);
-      // Several nvidia wheels hold the same empty __init__ files and licences; none of those is placed.
-      if (place !== undefined) placed.set(place, { wheel, file, place });
+    for (const file of wheel.files((path) => pathInEngine(path) !== undefined)) {
+      const path = pathInEngine(file.path);
+      // Several nvidia wheels have the same empty __init__ files and licences; none of these has a path in the engine.
+      if (path !== undefined) sources.set(path, { wheel, file });
     }
-  checkPlaces(new Set(placed.keys()), wheels.map(({ path }) => path).join(', '));
-  const totalBytes = [...placed.values()].reduce((sum, { file }) => sum + file.bytes, 0);
-  await requireRoom(components, folder, totalBytes + ROOM_TO_BUILD_BYTES, 'to unpack the libraries');
+  checkPaths(new Set(sources.keys()), wheels.map(({ path }) => path).join(', '));
+  const totalBytes = [...sources.values()].reduce((sum, { file }) => sum + file.bytes, 0);
+  await requireFreeSpace(components, folder, totalBytes + BUILD_BYTES, 'to unpack the libraries');
 
   const startMs = performance.now();
   let bytes = 0;
-  let toldBytes = 0;
+  let reportedBytes = 0;
   const onBytes = (more: number): void => {
     bytes += more;
-    if (bytes - toldBytes < PROGRESS_BYTES) return;
-    toldBytes = bytes;
+    if (bytes - reportedBytes < PROGRESS_BYTES) return;
+    reportedBytes = bytes;
     onProgress(`unpacking ${formatBytes(bytes)} of ${formatBytes(totalBytes)}`);
   };
-  for (const { wheel, file, place } of placed.values())
-    await wheel.extract(file, join(folder, place), { mode: modeInEngine(place), onBytes, signal });
-  for (const path of new Set([...placed.keys()].map((place) => join(folder, place, '..')))) await syncFolder(path);
+  for (const [path, { wheel, file }] of sources)
+    await wheel.extract(file, join(folder, path), { mode: modeInEngine(path), onBytes, signal });
+  for (const parent of new Set([...sources.keys()].map((path) => join(folder, path, '..')))) await syncFolder(parent);
   onLine(
-    `unpacked ${placed.size} files, ${formatBytes(totalBytes)}, each as its wheel's RECORD says, ` +
+    `unpacked ${sources.size} files, ${formatBytes(totalBytes)}, each checked against its wheel's RECORD, ` +
       `in ${formatElapsed(performance.now() - startMs)}`,
   );
-  return [...placed.values()].map(({ file, place }) => ({ path: place, bytes: file.bytes, sha256: file.sha256 }));
+  return [...sources].map(([path, { file }]) => ({ path, bytes: file.bytes, sha256: file.sha256 }));
 }

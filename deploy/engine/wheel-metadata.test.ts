@@ -16,7 +16,7 @@ Name: not a header any more
 Requires-Dist: nvidia-nothing; extra == "and-cuda"
 `;
 
-test('METADATA gives name, version and what CUDA needs, from its headers alone', () => {
+test('METADATA has name, version and CUDA requirements in its headers; the description is ignored', () => {
   assert.deepEqual(parseMetadata(METADATA, 'a.whl'), {
     name: 'tensorflow',
     version: '2.21.0',
@@ -24,19 +24,19 @@ test('METADATA gives name, version and what CUDA needs, from its headers alone',
   });
 });
 
-test('METADATA without a name is refused', () => {
+test('METADATA without a name is rejected', () => {
   assert.throws(() => parseMetadata('Version: 1\n\n', 'a.whl'), {
     code: 'WHEEL_INVALID',
     message: /^a\.whl: expected METADATA/u,
   });
 });
 
-test('names are compared as package indexes do', () => {
+test('names are normalised as package indexes do', () => {
   assert.equal(requirementName('nvidia_cublas.cu12<13.0,>=12.5'), 'nvidia-cublas-cu12');
   assert.equal(parseMetadata('Name: Tensorflow_CPU\nVersion: 1\n', 'a').name, 'tensorflow-cpu');
 });
 
-test('RECORD gives size and SHA-256 in hex, with any line end and quoted paths; rows without a hash are left out', () => {
+test('RECORD has size and SHA-256 of each file, with any line end and quoted paths; rows without a hash are skipped', () => {
   const empty = '47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU';
   const rows = parseRecord(
     `a/b.so,sha256=${empty},0\r\n"a/b,""c"".so",sha256=${empty},12\nx.dist-info/RECORD,,\n`,

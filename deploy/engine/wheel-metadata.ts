@@ -1,10 +1,10 @@
 /**
- * The texts in a wheel's `.dist-info` folder, as plain values. Pure.
+ * Parses the files in a wheel's `.dist-info` folder. Pure.
  * Source: PEP 427 (wheel), PEP 376 (RECORD), the core metadata specification, PEP 600 (manylinux tags).
  */
 import { TrainerError } from '../../shared/errors.ts';
 
-/** What RECORD says of one file. */
+/** One file in RECORD. */
 export interface RecordRow {
   /** SHA-256 in hex. */
   readonly sha256: string;
@@ -19,12 +19,12 @@ export interface WheelMetadata {
   readonly cudaRequirements: readonly string[];
 }
 
-/** The extra of TensorFlow that brings CUDA. */
+/** The extra of TensorFlow that requires CUDA. */
 const CUDA_EXTRA = /extra\s*==\s*['"]and[-_]cuda['"]/u;
 
-/** METADATA → name, version, what CUDA needs. @throws WHEEL_INVALID */
+/** Parses METADATA. @throws WHEEL_INVALID */
 export function parseMetadata(text: string, where: string): WheelMetadata {
-  // Headers as in mail; a blank line ends them and begins the description.
+  // Headers as in mail, up to the first blank line; the description follows.
   const headers = text.split(/\r?\n\r?\n/u, 1)[0]!.split(/\r?\n/u);
   const valuesOf = (name: string): string[] =>
     headers.filter((line) => line.startsWith(`${name}: `)).map((line) => line.slice(name.length + 2).trim());
@@ -56,11 +56,11 @@ export function parseTags(text: string): string[] {
   return [...text.matchAll(/^Tag:\s*(\S+)\s*$/gmu)].map((match) => match[1]!);
 }
 
-/** RECORD → a row for each file that has a SHA-256 (RECORD itself has none). @throws WHEEL_INVALID */
+/** Parses RECORD: one row for each file with a SHA-256 (RECORD itself has none). @throws WHEEL_INVALID */
 export function parseRecord(text: string, where: string): Map<string, RecordRow> {
   const rows = new Map<string, RecordRow>();
   for (const line of text.split(/\r?\n/u)) {
-    // The path is quoted where it has a comma; hash and size never have one.
+    // A path with a comma is quoted; hash and size have no comma.
     const match = /^(?:"((?:[^"]|"")*)"|([^,]*)),sha256=([A-Za-z0-9_-]{43})=?,(\d+)$/u.exec(line);
     if (match === null) continue;
     const path = match[1]?.replaceAll('""', '"') ?? match[2]!;
@@ -74,9 +74,9 @@ export function parseRecord(text: string, where: string): Map<string, RecordRow>
 export interface WheelPlatform {
   /** `linux`, `macosx`, `win`, or `any`. */
   readonly system: string;
-  /** As Python names it: `x86_64`, `aarch64`; empty for `any`. */
+  /** Python's name: `x86_64`, `aarch64`; empty for `any`. */
   readonly machine: string;
-  /** Oldest glibc 2.x that will do; 0 where the tag does not say. */
+  /** x of the oldest glibc 2.x that works; 0 if the tag has none. */
   readonly glibcMinor: number;
 }
 

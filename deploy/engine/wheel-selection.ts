@@ -1,4 +1,4 @@
-/** Which packages an engine is made of, and whether given wheels are those, for this machine. Pure. */
+/** Chooses the packages of an engine, and checks that given wheels are those packages, for this machine. Pure. */
 import { basename } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
 import type { EngineFlavour } from '../../shared/installed-engine.ts';
@@ -13,7 +13,7 @@ export interface WheelFacts {
 
 const TENSORFLOW_PACKAGES = ['tensorflow', 'tensorflow-cpu'];
 
-/** @throws ENGINE_UNAVAILABLE where TensorFlow has no wheel for this machine at all */
+/** @throws ENGINE_UNAVAILABLE if TensorFlow has no wheel for this machine */
 export function checkHost({ platform, arch, glibcMinor }: Host): void {
   const machine = wheelMachine(arch);
   if (platform === 'linux' && machine !== undefined && glibcMinor !== undefined) return;
@@ -25,8 +25,8 @@ export function checkHost({ platform, arch, glibcMinor }: Host): void {
 }
 
 /**
- * `auto` → cuda where an NVIDIA driver is loaded on x86-64, else cpu; given wheels decide before that.
- * @throws ENGINE_UNAVAILABLE for cuda on arm64: TensorFlow's wheels there are for the CPU alone
+ * Resolves `auto`: given wheels decide; else cuda if an NVIDIA driver is loaded on x86-64; else cpu.
+ * @throws ENGINE_UNAVAILABLE for cuda on arm64, where TensorFlow's wheels are for the CPU only
  */
 export function resolveFlavour(
   asked: EngineFlavour | 'auto',
@@ -39,23 +39,23 @@ export function resolveFlavour(
       'ENGINE_UNAVAILABLE',
       `TensorFlow has CUDA wheels for x86-64 only, this is ${host.arch}; install --flavour cpu`,
     );
-  if (asked !== 'auto') return { flavour: asked, reason: 'asked for' };
+  if (asked !== 'auto') return { flavour: asked, reason: 'requested' };
   const given = wheels.map(({ metadata }) => metadata.name).find((name) => TENSORFLOW_PACKAGES.includes(name));
   if (given !== undefined) {
     const isCuda = given === 'tensorflow' && canHaveCuda;
-    return { flavour: isCuda ? 'cuda' : 'cpu', reason: `the wheel given is ${given}` };
+    return { flavour: isCuda ? 'cuda' : 'cpu', reason: `the given wheel is ${given}` };
   }
   if (host.hasNvidiaDriver && canHaveCuda) return { flavour: 'cuda', reason: 'an NVIDIA driver is loaded' };
   if (host.hasNvidiaDriver) return { flavour: 'cpu', reason: 'TensorFlow has no CUDA wheels for arm64' };
   return { flavour: 'cpu', reason: 'no NVIDIA driver is loaded' };
 }
 
-/** The package that holds TensorFlow: `tensorflow-cpu` has no wheel for arm64, where `tensorflow` is for the CPU. */
+/** The package of TensorFlow. On arm64, `tensorflow` is for the CPU and `tensorflow-cpu` has no wheel. */
 export function tensorflowPackage(flavour: EngineFlavour, host: Host): string {
   return flavour === 'cpu' && host.arch === 'x64' ? 'tensorflow-cpu' : 'tensorflow';
 }
 
-/** The one wheel that holds TensorFlow. @throws WHEEL_INVALID where there is none, or several */
+/** Finds the wheel of TensorFlow. @throws WHEEL_INVALID if there is none, or several */
 function findTensorflow<W extends WheelFacts>(wheels: readonly W[]): W {
   const found = wheels.filter(({ metadata }) => TENSORFLOW_PACKAGES.includes(metadata.name));
   if (found.length === 1) return found[0]!;
@@ -74,13 +74,13 @@ export function checkWheels(wheels: readonly WheelFacts[], version: string, host
     throw new TrainerError(
       'WHEEL_INVALID',
       `${basename(path)}: expected TensorFlow ${version}, got ${metadata.version}; ` +
-        `if that is meant, say so: --version ${metadata.version}`,
+        `to install that one: --version ${metadata.version}`,
     );
 }
 
 /**
- * What of the requirements of TensorFlow's own metadata is not among the wheels.
- * @returns requirements such as `nvidia-cudnn-cu12<10.0,>=9.3.0.75`; empty for cpu
+ * @returns the CUDA requirements in TensorFlow's metadata that the wheels do not satisfy, such as `nvidia-cudnn-cu12<10.0,>=9.3.0.75`;
+ * empty for cpu
  */
 export function missingCuda(flavour: EngineFlavour, wheels: readonly WheelFacts[]): string[] {
   if (flavour === 'cpu') return [];

@@ -1,6 +1,6 @@
 /**
- * A wheel opened for reading: what it is, and single files out of it, each checked against the wheel's own RECORD while it streams.
- * A wheel is a zip (PEP 427). Assumes nothing about its name; believes `.dist-info`.
+ * Reads a wheel: its metadata, and single files, each checked against the wheel's RECORD while it is extracted. A wheel is a zip file
+ * (PEP 427). Its facts come from `.dist-info`, not from its file name.
  */
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
@@ -14,7 +14,7 @@ import { throwIfAborted } from '../../shared/abort.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { parseMetadata, parseRecord, parseTags, type RecordRow, type WheelMetadata } from './wheel-metadata.ts';
 
-/** `.dist-info` files of wheels are far smaller; RECORD of TensorFlow has 1.7 MB. */
+/** Files of `.dist-info` are far smaller: RECORD of TensorFlow has 1.7 MB. */
 const MAX_TEXT_BYTES = 32 * 1024 * 1024;
 
 /** A file of a wheel: its path there, size and SHA-256. */
@@ -26,7 +26,7 @@ export class Wheel {
   readonly path: string;
   readonly metadata: WheelMetadata;
   readonly tags: readonly string[];
-  /** SHA-256 of RECORD, hex: names the content of the whole wheel. */
+  /** SHA-256 of RECORD, hex; identifies the content of the whole wheel. */
   readonly recordSha256: string;
   readonly #zip: ZipFile;
   readonly #entries: ReadonlyMap<string, Entry>;
@@ -43,7 +43,7 @@ export class Wheel {
     this.recordSha256 = createHash('sha256').update(texts.RECORD).digest('hex');
   }
 
-  /** @throws PATH_UNUSABLE; WHEEL_INVALID where it is truncated, no zip, or has no `.dist-info` */
+  /** @throws PATH_UNUSABLE; WHEEL_INVALID if it is truncated, not a zip file, or has no `.dist-info` */
   static async open(path: string): Promise<Wheel> {
     let zip: ZipFile;
     try {
@@ -62,7 +62,7 @@ export class Wheel {
     }
   }
 
-  /** The files of the wheel that `isWanted` picks by their path. @throws WHEEL_INVALID where RECORD lacks one */
+  /** The files whose path `isWanted` accepts. @throws WHEEL_INVALID if RECORD lacks one */
   files(isWanted: (path: string) => boolean): WheelFile[] {
     const wanted = [...this.#entries.keys()].filter((path) => !path.endsWith('/') && isWanted(path)).sort();
     return wanted.map((path) => {
@@ -74,8 +74,8 @@ export class Wheel {
 
   /**
    * Writes one file and fsyncs it.
-   * @param onBytes told how many bytes more were written
-   * @throws WHEEL_INVALID where the bytes are not those of RECORD; DISK_FULL, PATH_UNUSABLE, ABORTED
+   * @param onBytes called with the number of new bytes
+   * @throws WHEEL_INVALID if the bytes differ from RECORD; DISK_FULL, PATH_UNUSABLE, ABORTED
    */
   async extract(
     file: WheelFile,
@@ -111,7 +111,7 @@ export class Wheel {
     await rm(target, { force: true });
     throw invalid(
       this.path,
-      `${file.path}: expected ${file.bytes} B with SHA-256 ${file.sha256.slice(0, 12)}… as its RECORD says, ` +
+      `${file.path}: expected ${file.bytes} B with SHA-256 ${file.sha256.slice(0, 12)}… by its RECORD, ` +
         `got ${bytes} B with ${sha256.slice(0, 12)}…`,
     );
   }
@@ -134,7 +134,7 @@ async function readDistInfo(path: string, zip: ZipFile, entries: ReadonlyMap<str
     );
     const [entry] = found;
     if (entry === undefined || found.length > 1)
-      throw invalid(path, `expected one .dist-info/${name}, got ${found.length}: this is no wheel`);
+      throw invalid(path, `expected one .dist-info/${name}, got ${found.length}: this is not a wheel`);
     return readText(path, await zip.openReadStreamPromise(entry));
   };
   return { METADATA: await read('METADATA'), WHEEL: await read('WHEEL'), RECORD: await read('RECORD') };
@@ -151,7 +151,7 @@ async function readText(path: string, stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-/** zlib's codes are Z_DATA_ERROR and the like, Node's stream codes ERR_…; the system's ENOSPC and the like. */
+/** Codes: Z_DATA_ERROR etc. from zlib, ERR_… from Node's streams, ENOSPC etc. from the system. */
 function isZlibError(error: unknown): boolean {
   return systemCode(error)?.startsWith('ERR_') === true;
 }
@@ -160,7 +160,7 @@ function invalid(path: string, what: string, cause?: unknown): TrainerError {
   const reason = cause instanceof Error ? ` (${cause.message})` : '';
   return new TrainerError(
     'WHEEL_INVALID',
-    `${path}: ${what}${reason}; the file is damaged or not a wheel: get it again`,
+    `${path}: ${what}${reason}; the file is damaged or not a wheel: download it again`,
     { cause },
   );
 }

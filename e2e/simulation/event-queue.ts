@@ -1,13 +1,13 @@
-/** A binary heap of events by (due time, sequence number): what is due at the same moment fires in the order it was scheduled. */
+/** A binary heap of events by (due time, sequence number): events that are due at the same time fire in the order of scheduling. */
 
 export interface QueuedEvent {
   /** Virtual time, ms. */
   readonly dueMs: number;
   readonly sequence: number;
-  /** For traces: who does what. */
+  /** For traces: process and action. */
   readonly label: string;
   readonly fire: () => void;
-  /** Stays in the heap until it would be due. */
+  /** A cancelled event stays in the heap until it would be due. */
   isCancelled: boolean;
 }
 
@@ -27,18 +27,18 @@ export class EventQueue {
     heap[at] = event;
   }
 
-  /** The next event that was not cancelled; it stays in the queue. */
+  /** The next event that is not cancelled; it stays in the queue. */
   peek(): QueuedEvent | undefined {
-    while (this.#heap[0]?.isCancelled === true) this.#take();
+    while (this.#heap[0]?.isCancelled === true) this.#removeFirst();
     return this.#heap[0];
   }
 
-  /** Takes the next event that was not cancelled. */
+  /** Removes and returns the next event that is not cancelled. */
   pop(): QueuedEvent | undefined {
-    return this.peek() === undefined ? undefined : this.#take();
+    return this.peek() === undefined ? undefined : this.#removeFirst();
   }
 
-  #take(): QueuedEvent | undefined {
+  #removeFirst(): QueuedEvent | undefined {
     const heap = this.#heap;
     const first = heap[0];
     const last = heap.pop();

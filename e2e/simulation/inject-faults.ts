@@ -1,4 +1,4 @@
-/** Carries a schedule of faults out on a simulated run. What a fault finds nobody to happen to is not done, and not counted. */
+/** Injects a schedule of faults into a simulated run. A fault without a target is neither injected nor counted. */
 import { unpack } from 'msgpackr';
 import { encodeMessage } from '../../shared/protocol/codec.ts';
 import { workerMessageSchema } from '../../shared/protocol/messages.ts';
@@ -7,15 +7,15 @@ import { describeFault, type Fault, type Schedule } from './schedule.ts';
 import type { SimulatedConnection } from './simulated-network.ts';
 import type { Simulation } from './simulation.ts';
 
-/** Tensor frames are longer; control messages have no checksum of their own, and TCP's is believed there. */
 const DATA_PATH = '/data/';
+/** Only longer messages get a flipped bit. Tensor frames are longer; control messages rely on TCP's checksum. */
 const FRAME_ABOVE_BYTES = 128;
 
-/** What came of a schedule. */
+/** Result of injecting a schedule. */
 export interface Injection {
-  /** Faults that happened, in their order. */
+  /** The injected faults, in their order. */
   readonly happened: readonly Fault[];
-  /** Restarts that are still to come: the run is not over before them. */
+  /** Restarts and continuations that are still pending. The run is not over before them. */
   readonly numPending: number;
 }
 
@@ -42,7 +42,7 @@ export function injectFaults(simulation: Simulation, { faults }: Schedule): Inje
 
 type Later = (delayMs: number, label: string, act: () => void) => void;
 
-/** @returns whether there was somebody for it to happen to */
+/** @returns false if the fault has no target */
 function inject(simulation: Simulation, fault: Fault, later: Later): boolean {
   const { network, workers, coordinator } = simulation;
   const running = workers.filter(({ process }) => process.state === 'running');
@@ -52,7 +52,7 @@ function inject(simulation: Simulation, fault: Fault, later: Later): boolean {
       const process = live[fault.worker % live.length];
       process?.crash();
       if (process !== undefined && fault.restartAfterMs !== null)
-        later(fault.restartAfterMs, `${process.name} starts again`, () => simulation.restartWorker(process.name));
+        later(fault.restartAfterMs, `${process.name} restarts`, () => simulation.restartWorker(process.name));
       return process !== undefined;
     }
     case 'stop-worker': {
@@ -86,7 +86,7 @@ function inject(simulation: Simulation, fault: Fault, later: Later): boolean {
     case 'crash-coordinator': {
       if (coordinator?.state !== 'running' || simulation.outcome !== 'working') return false;
       coordinator.crash();
-      later(fault.restartAfterMs, 'the coordinator starts again', () => simulation.startCoordinator());
+      later(fault.restartAfterMs, 'the coordinator restarts', () => simulation.startCoordinator());
       return true;
     }
     case 'stop-coordinator': {
@@ -100,7 +100,7 @@ function inject(simulation: Simulation, fault: Fault, later: Later): boolean {
       coordinator.stop();
       later(LEASE_MS + 1, 'another coordinator takes over', () => {
         simulation.startCoordinator();
-        later(fault.continueAfterMs, 'the coordinator of before continues', () => coordinator.continue());
+        later(fault.continueAfterMs, 'the former coordinator continues', () => coordinator.continue());
       });
       return true;
     }
@@ -127,7 +127,7 @@ function withConnection(
   return connection !== undefined;
 }
 
-/** A report whose digest is another one; of a worker alone it would be the truth. */
+/** Changes the digest of a report. Not in a world of one worker: there its digest is the truth. */
 function flipReportedDigest(simulation: Simulation, data: Uint8Array): Uint8Array | undefined {
   const message = workerMessageSchema.safeParse(unpack(data)).data;
   if (message?.kind !== 'report' || simulation.worldSize < 2) return undefined;

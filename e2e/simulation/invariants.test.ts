@@ -45,7 +45,7 @@ const published = (step: number): JournalRecord => ({
 });
 const recorded = (step: number) => ({ step, gradDigest: 100 + step, lanes: lanesOf(step) });
 
-/** Two epochs: killed after step 2, gone on from the checkpoint of step 1, repaired once, finished. */
+/** Two epochs: killed after step 2, resumed from the checkpoint of step 1, repaired once, finished. */
 const SOUND: RunEvidence & { readonly records: JournalRecord[] } = {
   records: [
     opened(1, 0),
@@ -76,11 +76,11 @@ const replaced = (at: number, ...records: JournalRecord[]): RunEvidence => ({
 });
 
 describe('invariants', () => {
-  test('hold of a run that was killed, rewound and repaired', () => {
+  test('hold for a run that was killed, rewound and repaired', () => {
     assert.deepEqual(findViolations(SOUND, REFERENCE), []);
   });
 
-  test('hold of a run that was cut short after the ledger and before the commit', () => {
+  test('hold for a run that ended between the write to the ledger and the commit', () => {
     const { finishedAt, ...rest } = SOUND;
     const short = {
       ...rest,
@@ -94,7 +94,7 @@ describe('invariants', () => {
 
   const broken: readonly (readonly [string, RunEvidence, RegExp])[] = [
     ['a gap between commits', replaced(4, committed(1, 1, 3)), /journal line 5: step 3 committed after step 1/u],
-    ['a commit of an epoch that is over', replaced(7, committed(1, 1, 2)), /epoch 1 while epoch 2 is open/u],
+    ['a commit of an ended epoch', replaced(7, committed(1, 1, 2)), /epoch 1 while epoch 2 is open/u],
     ['an epoch that does not grow', replaced(5, opened(1, 1)), /epoch 1 opened after epoch 1/u],
     [
       'a generation that does not grow',
@@ -113,7 +113,7 @@ describe('invariants', () => {
       /step 2, epoch 2: expected gradient 102/u,
     ],
     [
-      'a committed step that the ledger has not',
+      'a committed step that is missing in the ledger',
       { ...SOUND, sessions: [SOUND.sessions[0]!, { epoch: 2, steps: [recorded(2)] }] },
       /epoch 2: committed steps 2,3, the ledger has 2$/u,
     ],
@@ -123,7 +123,7 @@ describe('invariants', () => {
       /epoch 1: the ledger has steps 3, which were not committed/u,
     ],
     [
-      'other rows than the plan has',
+      'rows that are not those of the plan',
       {
         ...SOUND,
         sessions: [SOUND.sessions[0]!, { epoch: 2, steps: [recorded(2), { ...recorded(3), lanes: lanesOf(2) }] }],
@@ -141,7 +141,7 @@ describe('invariants', () => {
       /the state of b: f+ is of no step/u,
     ],
     ['an end before the last step', { ...SOUND, finishedAt: 4 }, /finished after step 3 of 4\n.*without a checkpoint/u],
-    ['an end without its checkpoint', { ...SOUND, checkpoints: [] }, /step 3 was published and is not there\n/u],
+    ['an end without its checkpoint', { ...SOUND, checkpoints: [] }, /step 3 was published and is missing\n/u],
   ];
   for (const [name, evidence, message] of broken)
     test(`find ${name}`, () => {

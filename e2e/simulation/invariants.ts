@@ -1,8 +1,8 @@
 /**
- * What must hold of every run, whatever went wrong in it: checks of its journal, ledger, checkpoints and final states against the run
- * as it would have been alone (reference-run.ts). Pure.
+ * Rules that every run must keep under any faults: checks journal, ledger, checkpoints and final states against the reference run
+ * (reference-run.ts). Pure.
  *
- * Definition: the lineage of a run is what its parameters come from: of each step the commit that came last.
+ * Definition: the lineage of a run is the last commit of each step. Its parameters come from these commits.
  */
 import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from '../../coordinator/journal/journal-records.ts';
 import type { Lanes } from '../../coordinator/ledger/step-record.ts';
@@ -22,15 +22,15 @@ export interface RunEvidence {
   readonly records: readonly JournalRecord[];
   readonly sessions: readonly RecordedSession[];
   readonly checkpoints: readonly { readonly step: number; readonly paramDigest: string }[];
-  /** Workers that ended in order, with what they held. */
+  /** Workers that ended in order, with the digest of their parameters. */
   readonly finals: readonly { readonly workerId: string; readonly paramDigest: string }[];
-  /** Steps that the run was to make, where it ended as finished. */
+  /** Steps of the whole run; undefined if it did not finish. */
   readonly finishedAt?: number;
 }
 
 type Commit = Extract<JournalRecord, { kind: 'step-committed' }>;
 
-/** @returns a sentence for each rule that was broken; none for a run as it should be */
+/** @returns one sentence for each broken rule */
 export function findViolations(evidence: RunEvidence, reference: ReferenceRun): string[] {
   const commits = evidence.records.filter((record): record is Commit => record.kind === 'step-committed');
   return [
@@ -44,7 +44,7 @@ export function findViolations(evidence: RunEvidence, reference: ReferenceRun): 
   ];
 }
 
-/** The order of records: epochs grow, commits follow each other, nobody writes for an epoch that is over. */
+/** Order of records: epochs grow, commits are consecutive, no record belongs to an ended epoch. */
 function checkJournal(records: readonly JournalRecord[]): string[] {
   let state = EMPTY_JOURNAL_STATE;
   for (const [i, record] of records.entries()) {
@@ -55,36 +55,36 @@ function checkJournal(records: readonly JournalRecord[]): string[] {
   return [];
 }
 
-/** Generations grow inside an epoch; a commit is of one that was formed, and never of an earlier one than the commit before it. */
+/** Generations grow within an epoch. A commit belongs to a formed generation, and not to an earlier one than the commit before it. */
 function checkGenerations(records: readonly JournalRecord[]): string[] {
   const problems: string[] = [];
   let formed: { readonly epoch: number; readonly generation: number } | undefined;
-  /** Place of the generation of the last commit among all that were formed. */
-  let lastPlace = -1;
-  const places = new Map<string, number>();
+  /** Index of the last commit's generation among all formed generations. */
+  let lastIndex = -1;
+  const indexes = new Map<string, number>();
   for (const record of records) {
     if (record.kind === 'generation-formed') {
       const { epoch, generation } = record;
       if (formed?.epoch === epoch && generation <= formed.generation)
         problems.push(`generation ${generation} of epoch ${epoch} was formed after generation ${formed.generation}`);
       formed = record;
-      places.set(`${epoch}/${generation}`, places.size);
+      indexes.set(`${epoch}/${generation}`, indexes.size);
     }
     if (record.kind !== 'step-committed') continue;
     const { epoch, generation, step } = record;
-    // What a generation has left is committed when its survivors come back, perhaps to a later coordinator.
-    const candidates = Array.from({ length: epoch }, (_, back) => places.get(`${epoch - back}/${generation}`));
-    const place = candidates.find((candidate) => candidate !== undefined && candidate >= lastPlace);
-    if (place === undefined)
+    // A later coordinator may commit the last steps of a generation, when its survivors come back.
+    const candidates = Array.from({ length: epoch }, (_, back) => indexes.get(`${epoch - back}/${generation}`));
+    const index = candidates.find((candidate) => candidate !== undefined && candidate >= lastIndex);
+    if (index === undefined)
       problems.push(
         `step ${step} was committed by generation ${generation} in epoch ${epoch}, which was not formed or is over`,
       );
-    else lastPlace = place;
+    else lastIndex = index;
   }
   return problems;
 }
 
-/** Every commit, also of a step that is done again, has the gradient of the undisturbed run. */
+/** Every commit, also of a step that is trained again, has the gradient of the reference run. */
 function checkCommits(commits: readonly Commit[], { steps }: ReferenceRun): string[] {
   return commits.flatMap(({ step, epoch, gradDigest }) => {
     const expected = steps[step - 1]?.gradDigest;
@@ -94,7 +94,7 @@ function checkCommits(commits: readonly Commit[], { steps }: ReferenceRun): stri
   });
 }
 
-/** Each session holds, in order, the steps its epoch committed, with the rows of the plan; at most one more where it was cut short. */
+/** Each session has the committed steps of its epoch, in order and with the rows of the plan. The newest may have one more. */
 function checkLedger(
   sessions: readonly RecordedSession[],
   records: readonly JournalRecord[],
@@ -130,11 +130,11 @@ function compareStep(
   if (found.gradDigest !== expected.gradDigest)
     problems.push(`${where}: expected gradient ${expected.gradDigest}, found ${found.gradDigest}`);
   if (namesOf(found.lanes).join() !== namesOf(expected.lanes).join())
-    problems.push(`${where}: other rows than the plan has`);
+    problems.push(`${where}: other rows than those of the plan`);
   return problems;
 }
 
-/** No example twice in one pass over its task, along the lineage. */
+/** Along the lineage, no example is trained twice in one pass over its task. */
 function checkLineage(sessions: readonly RecordedSession[], commits: readonly Commit[]): string[] {
   const lineage = new Map(commits.map((commit) => [commit.step, commit.epoch]));
   const seen = new Map<string, number>();
@@ -153,7 +153,7 @@ function checkLineage(sessions: readonly RecordedSession[], commits: readonly Co
   return problems;
 }
 
-/** Checkpoints, and workers that ended in order, hold the parameters that the undisturbed run had after that step. */
+/** Checkpoints and workers that ended in order have the parameters of the reference run after some step. */
 function checkStates({ checkpoints, finals }: RunEvidence, { steps, startDigest }: ReferenceRun): string[] {
   const expectedAt = (step: number): string => (step === 0 ? startDigest : (steps[step - 1]?.paramDigest ?? 'none'));
   const known = new Set([startDigest, ...steps.map(({ paramDigest }) => paramDigest)]);
@@ -169,12 +169,12 @@ function checkStates({ checkpoints, finals }: RunEvidence, { steps, startDigest 
   ];
 }
 
-/** A run that finished has committed all of its steps, and saved the last one. */
+/** A finished run has committed all its steps and saved the last one. */
 function checkEnd({ finishedAt, checkpoints, records }: RunEvidence, commits: readonly Commit[]): string[] {
   const published = new Set(checkpoints.map(({ step }) => step));
   const lost = records.flatMap((record) =>
     record.kind === 'checkpoint-published' && record.step === finishedAt && !published.has(record.step)
-      ? [`the checkpoint of step ${record.step} was published and is not there`]
+      ? [`the checkpoint of step ${record.step} was published and is missing`]
       : [],
   );
   if (finishedAt === undefined || finishedAt === 0) return lost;

@@ -1,6 +1,6 @@
 /**
- * Checkpoints on a disk that all processes of the simulation share: workers write shards into a folder, the coordinator makes it whole.
- * A folder that was not published does not exist for a reader; a published one is checked as it is read.
+ * Checkpoints on a disk that all processes of the simulation share: workers write shards to a folder, the coordinator publishes it.
+ * Readers do not see a folder before it is published; a published one is checked when it is read.
  */
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
@@ -14,7 +14,7 @@ import type { WrittenShards } from '../../worker/checkpoint/shard-writer.ts';
 import type { MemoryDisk } from './memory-disk.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-/** Of one run; the folder of its checkpoints is nowhere but in names. */
+/** Exists only in names. */
 const CHECKPOINTS_FOLDER = '/simulated/run/checkpoints';
 const MAX_SHARD_BYTES = 1024;
 const KEEP_LAST = 2;
@@ -26,7 +26,7 @@ export interface SavedState {
   readonly optimizer: Tensors;
 }
 
-/** What `publish` is given. */
+/** Argument of `publish`. */
 export type ToPublish = WrittenCheckpoint & { readonly engineFingerprint: string };
 
 export interface SavedCheckpoint extends SavedState {
@@ -36,7 +36,7 @@ export interface SavedCheckpoint extends SavedState {
 
 export interface ShardsToWrite extends SavedState {
   readonly folder: string;
-  /** This worker's place among the writers. */
+  /** Index of this worker among the writers. */
   readonly writer: number;
   readonly numWriters: number;
 }
@@ -51,7 +51,7 @@ export class MemoryCheckpoints {
   readonly #plan: ShardPlan;
   readonly #folders = new Map<string, Folder>();
 
-  /** @param specs of everything a checkpoint holds: an engine has both */
+  /** @param specs all tensors of a checkpoint; an engine has both properties */
   constructor(
     disk: MemoryDisk,
     specs: { readonly parameters: readonly TensorSpec[]; readonly optimizerSlots: readonly TensorSpec[] },
@@ -61,7 +61,7 @@ export class MemoryCheckpoints {
     this.#plan = planCheckpoint({ parameters, optimizerSlots, maxShardBytes: MAX_SHARD_BYTES });
   }
 
-  /** As coordinator/checkpoint/publish.ts: a leftover of the same name is removed. */
+  /** Like coordinator/checkpoint/publish.ts: removes a leftover folder of the same name. */
   begin(at: { readonly step: number; readonly epoch: number; readonly generation: number }): Promise<string> {
     const path = `${CHECKPOINTS_FOLDER}/${writingName(at.step, at.epoch, at.generation)}`;
     this.#folders.set(path, { files: new Map() });
@@ -73,13 +73,13 @@ export class MemoryCheckpoints {
     return Promise.resolve();
   }
 
-  /** Keeps the newest few. */
+  /** Removes all but the newest two. */
   prune(): Promise<readonly object[]> {
     for (const { path } of this.published().slice(0, -KEEP_LAST)) this.#folders.delete(path);
     return Promise.resolve([]);
   }
 
-  /** What a coordinator does with it. */
+  /** The store of one coordinator. */
   storeOf(process: VirtualProcess): CheckpointStore {
     return {
       begin: (at) => this.begin(at),
@@ -90,8 +90,8 @@ export class MemoryCheckpoints {
   }
 
   /**
-   * Writes the shards of one writer, from the tensors as they are now.
-   * @throws PATH_UNUSABLE where the folder is gone: published or removed meanwhile
+   * Writes the shards of one writer from a copy of the tensors at the time of the call.
+   * @throws PATH_UNUSABLE if the folder was published or removed meanwhile
    */
   async writeShards(process: VirtualProcess, written: ShardsToWrite): Promise<WrittenShards> {
     const { folder, writer, numWriters, parameters, optimizer } = written;
@@ -109,8 +109,8 @@ export class MemoryCheckpoints {
   }
 
   /**
-   * As coordinator/checkpoint/checkpoint-store.ts: a folder whose shards are all there, and as they were reported, appears under its final name at once.
-   * @throws CHECKPOINT_MISMATCH where another checkpoint of that step is there, INTERNAL for shards that are not what was reported
+   * Like coordinator/checkpoint/checkpoint-store.ts: moves a folder to its final name at once, if all shards are there as reported.
+   * @throws CHECKPOINT_MISMATCH if the step has another checkpoint, INTERNAL if a shard is missing or differs from its report
    */
   async publish(process: VirtualProcess, written: ToPublish): Promise<PublishedCheckpoint> {
     const { writingFolder, workerFiles, ...run } = written;
@@ -144,7 +144,7 @@ export class MemoryCheckpoints {
       .sort((a, b) => a.run.step - b.run.step);
   }
 
-  /** @throws CHECKPOINT_CORRUPT where it was not published, or does not hold what it should */
+  /** @throws CHECKPOINT_CORRUPT if it is not published, or its parameters do not match its digest */
   read(path: string): SavedCheckpoint {
     const { run, files } = this.#folders.get(path) ?? {};
     if (run === undefined || files === undefined)
@@ -153,12 +153,12 @@ export class MemoryCheckpoints {
       new Map(this.#plan.flatMap((shard) => (shard.kind === kind ? [...(files.get(shard.file)?.tensors ?? [])] : [])));
     const state = { parameters: tensorsOf('model'), optimizer: tensorsOf('optimizer') };
     if (parameterDigest(state.parameters) !== run.paramDigest)
-      throw new TrainerError('CHECKPOINT_CORRUPT', `${path}: its parameters are not those it was published with`);
+      throw new TrainerError('CHECKPOINT_CORRUPT', `${path}: the parameters differ from the published digest`);
     return { path, run, ...state };
   }
 }
 
-/** Of all that training goes on from. */
+/** Digest of parameters and optimizer slots. */
 export function stateDigest({ parameters, optimizer }: SavedState): string {
   return createHash('sha256').update(parameterDigest(parameters)).update(parameterDigest(optimizer)).digest('hex');
 }

@@ -1,13 +1,13 @@
 /**
- * Writing to a disk in virtual time. What was acknowledged is there for good, whoever crashes; of a write that is under way when its
- * process crashes, the seed decides whether it is there. Reading takes no time.
+ * A disk in virtual time. An acknowledged write survives every crash. If a process crashes during a write, the seed decides whether the
+ * write is on disk. Reading takes no time.
  */
 import { hashName, RandomStream } from '../../shared/random.ts';
 import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
 export interface DiskOptions {
-  /** Of one write with its fsync, ms. */
+  /** Bounds of the time of one write with its fsync, ms. */
   readonly minWriteMs: number;
   readonly maxWriteMs: number;
 }
@@ -23,7 +23,7 @@ export class MemoryDisk {
   readonly #time: VirtualTime;
   readonly #options: DiskOptions;
   readonly #random: RandomStream;
-  readonly #underWay = new Map<VirtualProcess, Set<Write>>();
+  readonly #pending = new Map<VirtualProcess, Set<Write>>();
 
   constructor(time: VirtualTime, seed: number, options: Partial<DiskOptions> = {}) {
     this.#time = time;
@@ -31,7 +31,7 @@ export class MemoryDisk {
     this.#random = new RandomStream([seed, hashName('memory-disk')]);
   }
 
-  /** @param apply makes what is written visible; called once, or never @returns resolves when it is on disk */
+  /** @param apply makes the write visible; called at most once @returns resolves when it is on disk */
   write(process: VirtualProcess, label: string, apply: () => void): Promise<void> {
     const { minWriteMs, maxWriteMs } = this.#options;
     const writes = this.#writesOf(process);
@@ -49,16 +49,16 @@ export class MemoryDisk {
   }
 
   #writesOf(process: VirtualProcess): Set<Write> {
-    const known = this.#underWay.get(process);
+    const known = this.#pending.get(process);
     if (known !== undefined) return known;
     const writes = new Set<Write>();
-    this.#underWay.set(process, writes);
+    this.#pending.set(process, writes);
     process.onCrash(() => {
       for (const { event, apply } of writes) {
         event.cancel();
         if (this.#random.nextBelow(2) === 0) apply();
       }
-      this.#underWay.delete(process);
+      this.#pending.delete(process);
     });
     return writes;
   }

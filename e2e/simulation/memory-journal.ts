@@ -1,6 +1,6 @@
 /**
- * The journal of a run on a disk of the simulation: the rules of coordinator/journal/journal.ts (order of records, one fsync for each, what is
- * acknowledged stays) without a file. A coordinator that comes after a crash opens the same lines.
+ * The journal of a run on a disk of the simulation, with the rules of coordinator/journal/journal.ts: order of records, one fsync per
+ * record, acknowledged records stay. After a crash, the next coordinator opens the same lines.
  */
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import {
@@ -14,22 +14,22 @@ import { MAX_PENDING_RECORDS, type Journal } from '../../coordinator/journal/jou
 import type { MemoryDisk } from './memory-disk.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-/** What a coordinator uses of a Journal. */
+/** The part of Journal that a coordinator uses. */
 export type JournalLike = Pick<Journal, 'append' | 'state'>;
 
 export interface MemoryJournalInit {
   readonly disk: MemoryDisk;
   readonly process: VirtualProcess;
-  /** The file: JSON of one record a line; outlives the process. */
+  /** The file: one JSON record per line. Outlives the process. */
   readonly lines: string[];
 }
 
-/** The records as they are there, whether or not they can follow each other. */
+/** Parses the records without checking their order. */
 export function parseMemoryJournal(lines: readonly string[]): JournalRecord[] {
   return lines.map((line) => journalRecordSchema.parse(JSON.parse(line)));
 }
 
-/** @throws JOURNAL_CORRUPT where a record cannot follow the ones before it */
+/** @throws JOURNAL_CORRUPT if a record cannot follow the ones before it */
 export function readMemoryJournal(lines: readonly string[]): { records: JournalRecord[]; state: JournalState } {
   let state = EMPTY_JOURNAL_STATE;
   const records = parseMemoryJournal(lines);

@@ -1,6 +1,6 @@
 /**
  * The ledger of a run on a disk of the simulation: the rows of each step, session by session. As in coordinator/ledger, a step is
- * written before it is committed, and one that was written and not committed is cut off when the next session opens.
+ * written before it is committed, and the next session removes written steps that were not committed.
  */
 import { assertInvariant } from '../../shared/errors.ts';
 import type { StepSink } from '../../coordinator/step/record-step.ts';
@@ -12,7 +12,7 @@ import type { VirtualProcess } from './virtual-process.ts';
 
 export interface LedgerSession {
   readonly epoch: number;
-  /** Updates in the parameters that it started from. */
+  /** Step of the parameters that it started from. */
   readonly startStep: number;
   readonly steps: (StepFigures & { readonly lanes: Lanes })[];
 }
@@ -24,11 +24,11 @@ export interface MemoryLedgerInit {
   readonly sessions: LedgerSession[];
   readonly epoch: number;
   readonly startStep: number;
-  /** What the journal committed last, before the new epoch. */
+  /** The last commit in the journal before the new epoch. */
   readonly committed: LastCommit;
 }
 
-/** Cuts off what was written and not committed; a session whose epoch the journal never opened has left no file. */
+/** Removes steps that were not committed, and a session whose epoch the journal never opened. */
 function repairMemoryLedger(sessions: LedgerSession[], committed: LastCommit): void {
   if ((sessions.at(-1)?.epoch ?? 0) > committed.epoch) sessions.pop();
   const newest = sessions.at(-1);

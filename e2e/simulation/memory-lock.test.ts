@@ -11,7 +11,7 @@ function twoProcesses() {
 }
 
 describe('simulated lock of a run', () => {
-  test('is kept by an owner that runs, for longer than the lease', async () => {
+  test('is kept by a running owner for longer than the lease', async () => {
     const { time, first, second, lock } = twoProcesses();
     const held = lock.acquire(first);
     await time.run(5 * LEASE_MS);
@@ -19,7 +19,7 @@ describe('simulated lock of a run', () => {
     assert.deepEqual([held.isTakenOver, held.lost.aborted], [false, false]);
   });
 
-  test('of a stopped owner is taken over after the lease, and the owner hears of it when it goes on', async () => {
+  test('of a stopped owner is taken over after the lease, and the owner learns of it when it continues', async () => {
     const { time, first, second, lock } = twoProcesses();
     const held = lock.acquire(first);
     first.stop();
@@ -32,10 +32,10 @@ describe('simulated lock of a run', () => {
     await time.run(LEASE_MS + 2);
     assert.equal((held.lost.reason as { code?: string }).code, 'RUN_LOCKED');
     held.release();
-    assert.throws(() => lock.acquire(first), { code: 'RUN_LOCKED' }, 'it is not the one that may give it back');
+    assert.throws(() => lock.acquire(first), { code: 'RUN_LOCKED' }, 'a former owner cannot release it');
   });
 
-  test('of a dead owner is taken over at once, and one that was given back is free', () => {
+  test('of a crashed owner is taken over at once, and a released lock is free', () => {
     const { first, second, lock } = twoProcesses();
     lock.acquire(first).release();
     const held = lock.acquire(first);

@@ -1,12 +1,12 @@
 /**
- * The lock of the run folder, as coordinator/run-folder/run-lock.ts has it: renewed by its owner while that runs, free for others when the owner is
- * dead, or when it was not renewed within the lease, as that of an owner on another host. Reading and renewing take no time.
+ * The lock of the run folder, as in coordinator/run-folder/run-lock.ts. A running owner renews it. Another process may acquire it if the
+ * owner has crashed or has not renewed it within the lease, as for an owner on another host. Reading and renewing take no time.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { VirtualTime } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-/** Short, as all deadlines of the simulated run. */
+/** Short, like all deadlines of the simulated run. */
 export const LEASE_MS = 6_000;
 const RENEW_MS = 1_000;
 
@@ -16,7 +16,7 @@ interface Holder {
 }
 
 export interface HeldLock {
-  /** The owner of before may only be frozen. */
+  /** The former owner may still be alive, but stopped. */
   readonly isTakenOver: boolean;
   readonly lost: AbortSignal;
   release(): void;

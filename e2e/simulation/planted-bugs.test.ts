@@ -1,4 +1,4 @@
-/** Would the storm see it? Each test plants one bug in a copy of the sources and lets schedules run over it. */
+/** Checks that the storm finds bugs: each test plants one bug in a copy of the sources and runs schedules. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import type { FaultKind } from './schedule.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** What the simulation is made of. */
+/** The files that the simulation needs. */
 const SOURCES = ['coordinator', 'worker', 'shared', 'mixture', 'e2e', 'package.json', 'tsconfig.json'];
 const NUM_SCHEDULES = 20;
 
@@ -20,34 +20,34 @@ interface PlantedBug {
   /** Occurs once. */
   readonly from: string;
   readonly to: string;
-  /** The only kind of fault there is; left out: all. */
+  /** The only kind of fault to inject; default: all kinds. */
   readonly fault?: FaultKind;
-  /** Of what the storm says. */
-  readonly seenAs: RegExp;
+  /** Matches the output of the storm. */
+  readonly output: RegExp;
 }
 
 const BUGS: readonly PlantedBug[] = [
   {
-    what: 'the additions of the lane tree are made in another order',
+    what: 'the lane tree adds in another order',
     file: 'shared/lane-tree.ts',
     from: 'finish.push({ operands: [a, b, c, d] });',
     to: 'finish.push({ operands: [a, c, b, d] });',
-    seenAs: /expected gradient|did not finish/u,
+    output: /expected gradient|did not finish/u,
   },
   {
-    what: 'a step is committed with the first report of it',
+    what: 'a step is committed with its first report',
     file: 'coordinator/step/open-steps.ts',
     from: 'if (open.numMissing > 0) return undefined;',
     to: 'if (open.numMissing > 0) return this.settle(report.step);',
-    seenAs: /./u,
+    output: /./u,
   },
   {
-    what: 'a coordinator that takes over is not fenced off from the one before',
+    what: 'a former coordinator is not fenced off',
     file: 'e2e/simulation/simulation.ts', // as coordinator/resume/open-run.ts, whose own test is open-run.test.ts
     from: 'if (lock.isTakenOver) this.#fenceOff();',
     to: '',
     fault: 'replace-coordinator',
-    seenAs: /journal line \d+: \S+ of epoch \d+ while epoch \d+ is open/u,
+    output: /journal line \d+: \S+ of epoch \d+ while epoch \d+ is open/u,
   },
 ];
 
@@ -60,8 +60,8 @@ before(async () => {
 after(() => rm(folder, { recursive: true }));
 
 describe('planted bug', () => {
-  for (const { what, file, from, to, fault, seenAs } of BUGS)
-    test(`${what}: the storm sees it`, async () => {
+  for (const { what, file, from, to, fault, output } of BUGS)
+    test(`${what}: the storm finds it`, async () => {
       const path = join(folder, file);
       const text = await readFile(path, 'utf8');
       assert.equal(text.split(from).length, 2, `${file}: expected once: ${from}`);
@@ -70,7 +70,7 @@ describe('planted bug', () => {
         const args = ['--import', 'tsx', join(folder, 'e2e/simulation/storm.ts'), '0', String(NUM_SCHEDULES)];
         if (fault !== undefined) args.push('--fault', fault);
         const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, maxBuffer: 1 << 24 });
-        assert.match(stdout, seenAs);
+        assert.match(stdout, output);
         assert.doesNotMatch(stdout, / 0 failed/u, stdout);
       } finally {
         await writeFile(path, text);

@@ -1,6 +1,6 @@
 /**
- * The run as it would be with nobody else about: dealt by the coordinator's dealer, computed by one engine, added in the canonical tree
- * the naive way. No network, no collective, no journal has a part in it, so it is what the simulated runs are compared with.
+ * Computes the run without faults: the coordinator's dealer deals it, one engine computes it, and gradients are added naively in the
+ * canonical tree. It uses no network, collective or journal, so simulated runs are compared with it.
  */
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import { createBatchArrays, fillRow } from '../../mixture/feed/batch.ts';
@@ -21,14 +21,14 @@ const NO_TIME: Clock = { monotonicMs: () => 0, wallMs: () => 0, sleep: () => Pro
 export interface ReferenceStep {
   readonly step: number;
   readonly lanes: Lanes;
-  /** Of the summed gradient, as ranks report it. */
+  /** Digest of the summed gradient, as ranks report it. */
   readonly gradDigest: number;
-  /** Of the parameters after the step. */
+  /** Digest of the parameters after the step. */
   readonly paramDigest: string;
 }
 
 export interface ReferenceRun {
-  /** Of the parameters before the first step. */
+  /** Digest of the parameters before the first step. */
   readonly startDigest: string;
   /** From step 1 on, without a gap. */
   readonly steps: readonly ReferenceStep[];

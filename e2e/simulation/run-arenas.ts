@@ -1,23 +1,22 @@
 /**
- * The gradient memories of one simulated run. Each reserves gigabytes of addresses, and thousands of runs in one process would use them up:
- * what a run has used is used again by the next one. Inside a run a worker never gets the memory of another one, which may still write to
- * it: a worker's engine computes on for a moment after its generation has ended.
+ * The gradient memories of one simulated run. Each reserves gigabytes of addresses, so later runs in the same process reuse them. Within a
+ * run, a worker never gets the memory of another worker: that worker's engine may still write to it for a moment after its generation ended.
  */
 import { type Arena, type ArenaLayout, ArenaPool } from '../../worker/arena/arena.ts';
 
-const MOST_KEPT = 64;
-/** Of all runs of this process. */
-const ARENAS = new ArenaPool(MOST_KEPT);
+const MAX_ARENAS = 64;
+/** Shared by all runs of this process. */
+const ARENAS = new ArenaPool(MAX_ARENAS);
 
 export class RunArenas {
   readonly #used = new Map<WebAssembly.Memory, Arena>();
 
-  /** For one process of a worker: it takes back what it has given. */
+  /** The pool of one worker process: it gets back only its own arenas. */
   ofWorker(): ArenaPool {
     return new WorkerArenas((arena) => this.#used.set(arena.memory, arena));
   }
 
-  /** Nothing of the run is driven any more. */
+  /** Frees all arenas of the run. Call it after the end of the run. */
   reclaim(): void {
     for (const arena of this.#used.values()) ARENAS.release(arena);
     this.#used.clear();
@@ -29,7 +28,7 @@ class WorkerArenas extends ArenaPool {
   #numGiven = 0;
 
   constructor(onAcquire: (arena: Arena) => void) {
-    super(MOST_KEPT);
+    super(MAX_ARENAS);
     this.#onAcquire = onAcquire;
   }
 

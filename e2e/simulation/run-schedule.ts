@@ -1,6 +1,6 @@
 /**
- * One schedule of faults carried out on a simulated run, to its end: a launcher starts again what has ended, as LocalWorkers and an operator
- * do, so every run must come to its last step, whatever happened to it on the way.
+ * Runs one schedule of faults on a simulated run to its end. A launcher restarts ended workers, as LocalWorkers and an operator do, so
+ * every run must reach its last step.
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -17,10 +17,10 @@ import type { SimulatedWorkerInit } from './simulated-worker.ts';
 /** From the end of a process to its restart, ms. */
 const RESTART_AFTER_MS = 500;
 const MAX_EVENTS = 200_000;
-/** Virtual time that a run may take; without faults it takes less than a second. */
+/** Limit of virtual time; without faults a run takes less than a second. */
 const MAX_MS = 600_000;
 
-/** Faults that can hide a worker for so long that nobody can wait for it, or make its state one that nobody trusts. */
+/** Faults that can make a worker unreachable for too long, or its state untrusted. */
 const HIDING: readonly FaultKind[] = ['stop-worker', 'half-open', 'partition', 'flip-state', 'wrong-digest'];
 
 export interface RunScheduleInit {
@@ -28,7 +28,7 @@ export interface RunScheduleInit {
   readonly mixture: PreparedMixture;
   readonly reference: ReferenceRun;
   readonly numWorkers: number;
-  /** What goes wrong in the engine of worker w1. */
+  /** Makes calls of the engine of worker w1 fail. */
   readonly mishap?: SimulatedWorkerInit['mishap'];
   readonly onLog?: (record: LogRecord, process: string) => void;
 }
@@ -36,9 +36,9 @@ export interface RunScheduleInit {
 export interface ScheduleOutcome {
   readonly simulation: Simulation;
   readonly injection: Injection;
-  /** How the run ended. */
+  /** `finished`, or the error that ended the run. */
   readonly ended: 'finished' | TrainerError;
-  /** Rules that were broken, one sentence each. */
+  /** Broken rules, one sentence each. */
   readonly violations: readonly string[];
 }
 
@@ -55,23 +55,23 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
   const injection = injectFaults(simulation, schedule);
   const launcher = new Launcher(simulation);
   const isOver = (): boolean => {
-    launcher.look();
-    return simulation.outcome !== 'working' && injection.numPending === 0 && simulation.isAlone;
+    launcher.restartEnded();
+    return simulation.outcome !== 'working' && injection.numPending === 0 && simulation.areFormerCoordinatorsOver;
   };
   let ended: ScheduleOutcome['ended'];
   try {
     await time.run(isOver, { maxEvents: MAX_EVENTS, maxMs: MAX_MS });
     ended = simulation.outcome as ScheduleOutcome['ended'];
   } catch (error) {
-    ended = toTrainerError(error); // it did not end
+    ended = toTrainerError(error); // the run did not end
   }
   const finals = await readFinals(simulation);
   const records = parseMemoryJournal(simulation.journalLines);
   const checkpoints = simulation.checkpoints.published().map(({ run }) => run);
   const isReachable = schedule.faults.every(({ kind }) => !HIDING.includes(kind));
-  const forgotten = simulation.forgottenHolders
+  const abandoned = simulation.abandonedHolders
     .filter((names) => isReachable && names.length > 0)
-    .map((names) => `the run went back to a checkpoint while ${names.join(', ')} held a later state`);
+    .map((names) => `the run went back to a checkpoint though ${names.join(', ')} had a later state`);
   const violations = findViolations(
     {
       ...{ records, sessions: simulation.ledger, checkpoints, finals },
@@ -80,15 +80,15 @@ export async function runSchedule(schedule: Schedule, init: RunScheduleInit): Pr
     reference,
   );
   simulation.close();
-  return { simulation, injection, ended, violations: [...forgotten, ...violations] };
+  return { simulation, injection, ended, violations: [...abandoned, ...violations] };
 }
 
-/** Only a state that is proved after each step is found before gradients come from it. */
+/** Proves the state after each step. Otherwise gradients could be computed from a wrong state before it is detected. */
 function proving(config: RunConfig): RunConfig {
   return { ...config, training: { ...config.training, proveEverySteps: 1 } };
 }
 
-/** Starts workers again that have ended while the run goes on. */
+/** Restarts workers that end before the run has finished. */
 class Launcher {
   readonly #simulation: Simulation;
   readonly #restarted = new Set<object>();
@@ -97,7 +97,7 @@ class Launcher {
     this.#simulation = simulation;
   }
 
-  look(): void {
+  restartEnded(): void {
     const { workers, time } = this.#simulation;
     if (this.#simulation.outcome === 'finished') return;
     for (const worker of workers) {
@@ -105,14 +105,14 @@ class Launcher {
       const hasEnded = process.state === 'crashed' || outcome !== 'working';
       if (!hasEnded || this.#restarted.has(worker)) continue;
       this.#restarted.add(worker);
-      time.schedule(RESTART_AFTER_MS, `${process.name} is started again`, () => {
+      time.schedule(RESTART_AFTER_MS, `${process.name} is restarted`, () => {
         if (this.#simulation.outcome !== 'finished') this.#simulation.restartWorker(process.name);
       });
     }
   }
 }
 
-/** Workers that ended in order, with what they held. */
+/** Workers that ended in order, with the digest of their parameters. */
 async function readFinals(simulation: Simulation): Promise<{ workerId: string; paramDigest: string }[]> {
   const finals = [];
   for (const worker of simulation.workers) {

@@ -20,7 +20,7 @@ const OPTIONS: ScheduleOptions = {
 };
 
 describe('fault schedules', () => {
-  test('a seed always gives the same schedule, and different seeds all kinds of them', () => {
+  test('a seed always gives the same schedule, and the schedules of many seeds contain every kind of fault', () => {
     const seen = new Map<FaultKind, number>();
     const texts = new Set<string>();
     for (let seed = 0; seed < 500; seed++) {
@@ -38,7 +38,7 @@ describe('fault schedules', () => {
     assert.ok(seen.get('crash-worker')! > 2 * seen.get('half-open')!);
   });
 
-  test('a worker goes wrong only where nobody is lost beside it, and one gradient at most is not finite', () => {
+  test('a wrong state or digest is drawn only without faults that remove workers, and at most one gradient is not finite', () => {
     const survivable = ['join-worker', 'stop-coordinator', 'not-finite'];
     let numCorrupting = 0;
     for (let seed = 0; seed < 500; seed++) {
@@ -56,13 +56,13 @@ describe('fault schedules', () => {
     assert.ok(numCorrupting > 20);
   });
 
-  test('a kind without a weight does not happen', () => {
+  test('a kind without a weight is never drawn', () => {
     for (let seed = 0; seed < 100; seed++)
       for (const { kind } of planSchedule(seed, { ...OPTIONS, weights: { 'stop-worker': 1 } }).faults)
         assert.equal(kind, 'stop-worker');
   });
 
-  test('is printed with its seed, one line a fault', () => {
+  test('is printed with its seed, one line per fault', () => {
     const schedule: Schedule = {
       seed: 41,
       faults: [
@@ -76,7 +76,7 @@ describe('fault schedules', () => {
     );
   });
 
-  test('shrinks to faults none of which can be left out', async () => {
+  test('shrinks to faults that are all needed', async () => {
     const kinds = (schedule: Schedule): string[] => schedule.faults.map(({ kind }) => kind);
     const full: Schedule = {
       seed: 1,

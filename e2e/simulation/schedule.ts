@@ -1,13 +1,13 @@
 /**
- * What goes wrong in a simulated run, and when: a list that follows from a seed, can be read by people, and made smaller while it still
- * fails. Pure but for the run that `shrinkSchedule` is given.
+ * Plans the faults of a simulated run and their moments from a seed, prints them, and shrinks a failing schedule. Pure, except for the
+ * function that `shrinkSchedule` calls.
  *
- * Faults name workers by their number and connections by a number that is taken modulo those that live at that moment: a schedule means
- * something in every run, and leaving one fault out changes nothing in the others.
+ * A fault names a worker or connection by a number modulo those that exist at that moment. So every schedule is valid in every run, and
+ * removing one fault does not change the others.
  */
 import { hashName, RandomStream } from '../../shared/random.ts';
 
-/** A virtual time, or a place between two events. */
+/** A virtual time, or a number of events that fired before. */
 export type Moment = { readonly afterMs: number } | { readonly afterEvents: number };
 
 export type FaultAction =
@@ -24,7 +24,7 @@ export type FaultAction =
   | {
       readonly kind: 'partition';
       readonly worker: number;
-      /** Another worker, or everybody. */
+      /** Another worker, or all processes. */
       readonly from: number | 'all';
       readonly forMs: number;
       readonly connections: 'held' | 'broken';
@@ -32,13 +32,13 @@ export type FaultAction =
   | { readonly kind: 'corrupt-frame'; readonly connection: number }
   | { readonly kind: 'crash-coordinator'; readonly restartAfterMs: number }
   | { readonly kind: 'stop-coordinator'; readonly forMs: number }
-  /** It is stopped until its lease is over and another one has taken the run over; then it goes on as well. */
+  /** The coordinator is stopped until its lease has expired and another one has taken the run over; then it continues. */
   | { readonly kind: 'replace-coordinator'; readonly continueAfterMs: number }
   /** The next gradient that a worker computes is not finite. */
   | { readonly kind: 'not-finite'; readonly worker: number }
-  /** A bit of a worker's parameters is another one after its next update. */
+  /** One bit of a worker's parameters is flipped after its next update. */
   | { readonly kind: 'flip-state'; readonly worker: number }
-  /** The next gradient digest that a worker reports is another one. */
+  /** The next gradient digest that a worker reports is changed. */
   | { readonly kind: 'wrong-digest'; readonly worker: number };
 
 export type FaultKind = FaultAction['kind'];
@@ -50,15 +50,15 @@ export interface Schedule {
 }
 
 export interface ScheduleOptions {
-  /** Workers at the beginning. */
+  /** Workers at the start. */
   readonly numWorkers: number;
-  /** Faults happen before this time, or this many events: about what a run without them takes. */
+  /** Faults happen before this time or this number of events. Choose about the length of a run without faults. */
   readonly spanMs: number;
   readonly spanEvents: number;
   readonly maxFaults: number;
-  /** How often a kind is drawn; 0 or left out: never. */
+  /** Relative frequency of each kind; default: never. */
   readonly weights: Partial<Readonly<Record<FaultKind, number>>>;
-  /** Bounds of stops, partitions, restarts: long enough to be taken for a loss now and then, ms. */
+  /** Longest stop, partition or time to a restart, ms. Choose it longer than the timeouts, so that some workers are dropped. */
   readonly maxPauseMs: number;
 }
 
@@ -78,9 +78,9 @@ export const ALL_FAULTS: Readonly<Record<FaultKind, number>> = {
   'wrong-digest': 0.5,
 };
 
-/** What one worker holds or says is wrong, which the others tell by being more: they must be there to do so. */
+/** They make the state or report of one worker wrong. The others outvote it, so they must be present. */
 const CORRUPTING: readonly FaultKind[] = ['flip-state', 'wrong-digest'];
-/** They take workers or their links away, or a coordinator: the one that is wrong may be alone with the newest step then, and nobody can tell. */
+/** They remove workers, links or a coordinator. Then the wrong worker may be the only one with the newest step, which cannot be detected. */
 const SEPARATING: readonly FaultKind[] = [
   ...CORRUPTING,
   'crash-worker',
@@ -93,28 +93,28 @@ const SEPARATING: readonly FaultKind[] = [
   'replace-coordinator',
 ];
 
-/** Whether one worker may hold something else than the others. */
+/** Whether the state or report of one worker may be wrong. */
 export function isCorrupting({ faults }: Schedule): boolean {
   return faults.some(({ kind }) => CORRUPTING.includes(kind));
 }
 
-/** While the one that has taken over is opening the run, ms. */
+/** A former coordinator continues within this time in half of the cases: while its successor opens the run. ms */
 const SOON_MS = 50;
 
 const KINDS = Object.keys(ALL_FAULTS) as FaultKind[];
 
-/** The schedule of a seed: one to `maxFaults` faults, by their moments. */
+/** The schedule of a seed: one to `maxFaults` faults, in the order of their moments. */
 export function planSchedule(seed: number, options: ScheduleOptions): Schedule {
   const random = new RandomStream([seed, hashName('fault-schedule')]);
   const numFaults = 1 + random.nextBelow(options.maxFaults);
   const faults = Array.from({ length: numFaults }, () => planFault(random, options));
-  faults.sort((a, b) => placeOf(a.at, options) - placeOf(b.at, options));
+  faults.sort((a, b) => expectedPosition(a.at, options) - expectedPosition(b.at, options));
   return { seed, faults: keepSurvivable(faults) };
 }
 
 /**
- * Leaves out what no run is to survive: a worker that goes wrong while others are lost, or a second gradient that is not finite in the
- * same step.
+ * Removes faults that a run need not survive: a wrong worker together with lost ones, and a second gradient that is not finite in the same
+ * step.
  */
 function keepSurvivable(faults: readonly Fault[]): Fault[] {
   const corrupting = faults.find(({ kind }) => CORRUPTING.includes(kind));
@@ -127,8 +127,8 @@ function keepSurvivable(faults: readonly Fault[]): Fault[] {
   );
 }
 
-/** Where in the run a moment is expected, from 0 to 1: the two kinds of moments are only ordered so. */
-function placeOf(at: Moment, { spanMs, spanEvents }: ScheduleOptions): number {
+/** Expected position of a moment in the run, from 0 to 1. Orders the two kinds of moments. */
+function expectedPosition(at: Moment, { spanMs, spanEvents }: ScheduleOptions): number {
   return 'afterMs' in at ? at.afterMs / spanMs : at.afterEvents / spanEvents;
 }
 
@@ -190,7 +190,7 @@ function planAction(kind: FaultKind, random: RandomStream, options: ScheduleOpti
   }
 }
 
-/** The seed, and one line a fault. */
+/** The seed, and one line per fault. */
 export function describeSchedule({ seed, faults }: Schedule): string {
   return [`seed ${seed}`, ...faults.map((fault) => `  ${describeFault(fault)}`)].join('\n');
 }
@@ -202,8 +202,8 @@ export function describeFault({ at, kind, ...rest }: Fault): string {
 }
 
 /**
- * Leaves out one fault after the other as long as the run still fails.
- * @param fails runs a schedule @returns a schedule that fails, none of whose faults can be left out alone
+ * Removes faults one by one while the schedule still fails.
+ * @param fails runs a schedule @returns a failing schedule that passes without any one of its faults
  */
 export async function shrinkSchedule(
   schedule: Schedule,
@@ -211,7 +211,7 @@ export async function shrinkSchedule(
 ): Promise<Schedule> {
   let smallest = schedule;
   for (let i = 0; i < smallest.faults.length;) {
-    const smaller = { ...smallest, faults: smallest.faults.filter((_, place) => place !== i) };
+    const smaller = { ...smallest, faults: smallest.faults.filter((_, index) => index !== i) };
     if (await fails(smaller)) {
       smallest = smaller;
       i = 0;

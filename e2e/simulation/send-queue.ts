@@ -1,6 +1,6 @@
 /**
- * What a process has given to one of its connections to send, until its kernel takes it. The kernels of both sides together hold a bounded
- * number of bytes and messages for a direction; what is more waits here, and its parts stay the sender's memory.
+ * Messages of a connection that the sender's kernel has not accepted yet. The kernels of both sides together buffer a bounded number of bytes
+ * and messages per direction. Further messages wait here, and until then their parts belong to the sender.
  */
 import type { TrainerError } from '../../shared/errors.ts';
 import type { RandomStream } from '../../shared/random.ts';
@@ -9,9 +9,9 @@ import type { ConnectionLimits, SendOptions } from '../../shared/transport/trans
 import type { ScheduledEvent } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-/** One in so many messages is not taken by the kernel at once, so that its parts stay the sender's memory for a while. */
+/** The kernel accepts one in so many messages late, so that its parts belong to the sender for longer. */
 const LATE_HAND_OVER = 8;
-/** For how long at most, ms. */
+/** Longest such delay, ms. */
 const MAX_HAND_OVER_MS = 1;
 
 export interface SendQueueInit {
@@ -21,14 +21,14 @@ export interface SendQueueInit {
   readonly label: string;
   readonly limits: ConnectionLimits;
   readonly random: RandomStream;
-  /** Bytes and messages of this direction that the kernels hold. */
+  /** Bytes and messages of this direction that the kernels can buffer. */
   readonly kernelBytes: number;
   readonly kernelMessages: number;
-  /** What becomes of a message on its way; for faults. */
+  /** Changes a message on its way; for faults. */
   readonly tamper: (data: Uint8Array) => Uint8Array;
-  /** The kernel has taken a message. */
-  readonly onTaken: (data: Uint8Array) => void;
-  /** It has taken all that was queued. */
+  /** Called when the kernel accepts a message. */
+  readonly onAccepted: (data: Uint8Array) => void;
+  /** Called when the kernel has accepted all queued messages. */
   readonly onDrained: () => void;
 }
 
@@ -36,7 +36,7 @@ export class SendQueue {
   readonly #init: SendQueueInit;
   readonly #queue: Backlog;
   #handOver: ScheduledEvent | undefined;
-  /** Taken by the kernel and not yet by the other process. */
+  /** Accepted by the kernel and not yet read by the other process. */
   #kernelBytes = 0;
   #kernelMessages = 0;
   #isOver = false;
@@ -47,16 +47,16 @@ export class SendQueue {
     this.#queue = new Backlog({ peer, limits, onQueued: () => this.handOver() });
   }
 
-  /** @returns resolves when the kernel has taken the message @throws SEND_OVERFLOW, ABORTED, what the queue is ended with */
+  /** @returns resolves when the kernel has accepted the message @throws SEND_OVERFLOW, ABORTED, the error of `end` */
   push(parts: readonly Uint8Array[], signal: SendOptions['signal']): Promise<void> {
     return this.#queue.push(parts, signal);
   }
 
-  /** Lets the kernel take what it has room for. */
+  /** Hands over as many messages as the kernel can buffer. */
   handOver(): void {
     const { process, random, label } = this.#init;
     if (process.state !== 'running' || this.#handOver !== undefined || this.#isOver) return;
-    while (this.#queue.length > 0 && this.#hasRoom(this.#queue.first!.numBytes)) {
+    while (this.#queue.length > 0 && this.#canBuffer(this.#queue.first!.numBytes)) {
       if (random.nextBelow(LATE_HAND_OVER) === 0) {
         this.#handOver = process.schedule(random.nextFloat() * MAX_HAND_OVER_MS, `${label} hand-over`, () => {
           this.#handOver = undefined;
@@ -71,20 +71,20 @@ export class SendQueue {
     if (this.#queue.length === 0) this.#init.onDrained();
   }
 
-  /** The other process has taken so many bytes in one message. */
+  /** The other process has read one message of so many bytes. */
   read(numBytes: number): void {
     this.#kernelBytes -= numBytes;
     this.#kernelMessages -= 1;
     this.handOver();
   }
 
-  /** Nothing more is sent. @param error of those that wait; without it none of them settles, as in a process that has crashed */
+  /** Stops sending. @param error rejects the waiting messages; without it they never settle, as in a crashed process */
   end(error?: TrainerError): void {
     this.#isOver = true;
     this.#queue.end(error);
   }
 
-  #hasRoom(numBytes: number): boolean {
+  #canBuffer(numBytes: number): boolean {
     const { kernelBytes, kernelMessages } = this.#init;
     if (this.#kernelMessages === 0) return true;
     return this.#kernelMessages < kernelMessages && this.#kernelBytes + numBytes <= kernelBytes;
@@ -96,7 +96,7 @@ export class SendQueue {
     const data = this.#init.tamper(new Uint8Array(Buffer.concat(message.parts)));
     this.#kernelBytes += data.length;
     this.#kernelMessages += 1;
-    this.#init.onTaken(data);
+    this.#init.onAccepted(data);
     message.finish(null);
   }
 }

@@ -1,9 +1,9 @@
 /**
- * One end of a connection of the simulation: the rules and codes of shared/transport, with the kernel of its process between it and
- * the wire. The kernels of both sides together hold a bounded number of bytes for a direction; what is more waits in the sender.
+ * One end of a connection of the simulation, with the rules and codes of shared/transport. The kernel of its process is between it and
+ * the wire. The kernels of both sides together buffer a bounded number of bytes per direction; further messages wait in the sender.
  *
- * An end is reached only while its process runs: messages that come meanwhile wait in the kernel. A process that crashes leaves its
- * kernel behind, which ends the connection: after what was already sent, or in place of it (a reset).
+ * An end is called only while its process runs; otherwise arriving messages wait in the kernel. When a process crashes, its kernel ends
+ * the connection: after the messages that were already sent, or instead of them (a reset).
  */
 import { abortedError } from '../../shared/abort.ts';
 import { TrainerError, type ErrorCode } from '../../shared/errors.ts';
@@ -22,14 +22,14 @@ import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 import { Wire } from './wire.ts';
 
-/** Close code where no close frame came. */
+/** Close code of a connection without a close frame. */
 const NO_CLOSE_FRAME = 1006;
 type WireItem =
   | { readonly kind: 'opened' }
   | { readonly kind: 'data'; readonly data: Uint8Array }
   | { readonly kind: 'close'; readonly code: number; readonly reason: string }
   | { readonly kind: 'close-answer' }
-  /** The other side is no more. */
+  /** The other side has ended without a close frame. */
   | { readonly kind: 'gone' };
 
 export interface EndInit {
@@ -39,14 +39,14 @@ export interface EndInit {
   readonly path: string;
   readonly limits: ConnectionLimits;
   readonly random: RandomStream;
-  /** Of one message, ms. */
+  /** Delay of one message, ms. */
   readonly delayMs: () => number;
-  /** Nothing comes through to the other side now. */
+  /** Whether no message reaches the other side now. */
   readonly isBlocked: () => boolean;
-  /** Bytes and messages of this direction that the kernels hold. */
+  /** Bytes and messages of this direction that the kernels can buffer. */
   readonly kernelBytes: number;
   readonly kernelMessages: number;
-  /** What becomes of a message on its way; for faults. */
+  /** Changes a message on its way; for faults. */
   readonly tamper: (data: Uint8Array) => Uint8Array;
 }
 
@@ -55,11 +55,11 @@ export class ConnectionEnd implements Connection {
   readonly path: string;
   readonly closed: Promise<CloseInfo>;
   readonly process: VirtualProcess;
-  /** Called once, when the other side has accepted. */
+  /** Called once, when the other side has accepted the connection. */
   onOpened: () => void = () => undefined;
   readonly #init: EndInit;
   readonly #label: string;
-  /** To the other end. */
+  /** Direction to the other end. */
   readonly #wire: Wire<WireItem>;
   readonly #sending: SendQueue;
   #other!: ConnectionEnd;
@@ -68,8 +68,8 @@ export class ConnectionEnd implements Connection {
   #handler: ((data: Uint8Array) => void) | null = null;
   #isClosing = false;
   #isOver = false;
-  #isGoneTold = false;
-  /** What was given to `close`; the frame goes out when what was queued before it has. */
+  #isGoneSent = false;
+  /** Arguments of `close`. The frame is sent after all messages that were queued before it. */
   #ownClose: { readonly code: number; readonly reason: string } = { code: NO_CLOSE_FRAME, reason: '' };
   #hasCloseToSend = false;
   #error: TrainerError | null = null;
@@ -91,12 +91,12 @@ export class ConnectionEnd implements Connection {
     this.#sending = new SendQueue({
       ...init,
       label: this.#label,
-      onTaken: (data) => this.#wire.push({ kind: 'data', data }),
+      onAccepted: (data) => this.#wire.push({ kind: 'data', data }),
       onDrained: () => this.#sendClose(),
     });
   }
 
-  join(other: ConnectionEnd): void {
+  pairWith(other: ConnectionEnd): void {
     this.#other = other;
   }
 
@@ -104,7 +104,7 @@ export class ConnectionEnd implements Connection {
     return !this.#isClosing && !this.#isOver;
   }
 
-  /** Nothing more happens here. */
+  /** Whether this end is closed. */
   get isOver(): boolean {
     return this.#isOver;
   }
@@ -126,7 +126,7 @@ export class ConnectionEnd implements Connection {
     return this.isOpen ? this.#pings.send(timeoutMs, signal) : Promise.reject(this.#lost());
   }
 
-  /** Its answer comes back, if nothing is in the way when it is due. */
+  /** The peer answers if the link is open and the peer runs when the answer is due. */
   #sendPing(number: number): void {
     const { time, process, delayMs, isBlocked } = this.#init;
     const label = `${this.#label} ping`;
@@ -143,37 +143,37 @@ export class ConnectionEnd implements Connection {
     this.#ownClose = { code: toCloseCode(code), reason: toCloseReason(reason) };
     this.#hasCloseToSend = true;
     this.#sending.handOver();
-    // What waits to be read holds the close frame of the other side up no longer.
+    // Drop unread messages, so that they do not delay the close frame of the other side.
     this.#arrived = this.#arrived.filter(({ kind }) => kind !== 'data');
     this.#deliverLater();
     this.process.schedule(CLOSE_TIMEOUT_MS, `${this.#label} closing`, () => this.terminate());
   }
 
-  /** Ends the connection without a word; the other side is told by the kernel. */
+  /** Ends the connection without a close frame; the kernel notifies the other side. */
   terminate(): void {
     if (this.#isOver) return;
     this.#wire.clear();
-    this.#tellGone();
+    this.#sendGone();
     this.#finish(toCloseInfo(NO_CLOSE_FRAME, '', this.peer));
   }
 
-  /** Accepted: the other side learns of it. */
+  /** Accepts the connection and notifies the other side. */
   accept(): void {
     this.#wire.push({ kind: 'opened' });
   }
 
-  /** The wire may let something through again. */
+  /** Sends waiting messages if the wire is no longer blocked. */
   resume(): void {
     this.#wire.resume();
   }
 
-  /** The process has crashed: the kernel closes. @param isReset what is on its way is lost */
+  /** The process has crashed: the kernel ends the connection. @param isReset drops the messages on their way */
   crashed(isReset: boolean): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#sending.end();
     if (isReset) this.#wire.clear();
-    this.#tellGone();
+    this.#sendGone();
   }
 
   /** The process has been continued. */
@@ -182,37 +182,37 @@ export class ConnectionEnd implements Connection {
     this.#deliverLater();
   }
 
-  /** This side finds after a while that the connection is broken, whatever the other one finds. */
+  /** This side learns after `delayMs` that the connection is broken; the other side does not learn of it from this. */
   breakAfter(delayMs: number): void {
     this.#init.time.schedule(delayMs, `${this.#label} breaks`, () =>
       this.process.enter(`${this.#label} breaks`, () => this.#finish(toCloseInfo(NO_CLOSE_FRAME, '', this.peer))),
     );
   }
 
-  /** The close frame goes out when all that was queued before it has. */
+  /** Sends the close frame, once the queue is empty. */
   #sendClose(): void {
     if (!this.#hasCloseToSend) return;
     this.#hasCloseToSend = false;
     this.#wire.push({ kind: 'close', ...this.#ownClose });
   }
 
-  #tellGone(): void {
-    if (this.#isGoneTold) return;
-    this.#isGoneTold = true;
+  #sendGone(): void {
+    if (this.#isGoneSent) return;
+    this.#isGoneSent = true;
     this.#wire.push({ kind: 'gone' });
   }
 
-  /** Something comes out of the wire, into the kernel of this side. */
+  /** An item arrives in the kernel of this side. */
   #arrive(item: WireItem): void {
     if (this.#isOver) {
-      this.#tellGone(); // nobody is here to read
+      this.#sendGone(); // this side does not read any more
       return;
     }
     this.#arrived.push(item);
     if (this.#delivery === undefined) this.#deliver();
   }
 
-  /** One at a time, so that what it sets in motion comes to rest before the next one. */
+  /** Delivers one item per event, so that its effects are complete before the next one. */
   #deliverLater(): void {
     if (this.#delivery !== undefined || this.#arrived.length === 0) return;
     this.#delivery = this.#init.time.schedule(0, `${this.#label} reads`, () => {
@@ -224,7 +224,7 @@ export class ConnectionEnd implements Connection {
   #deliver(): void {
     if (this.process.state !== 'running' || this.#isOver) return;
     const isRead = this.#handler !== null || this.#isClosing;
-    // Unread messages hold up what comes behind them, but not the kernel's word that the other side is gone.
+    // Unread messages delay later items, but not the notice that the other side is gone.
     const at = this.#arrived.findIndex(({ kind }, i) => kind === 'gone' || (i === 0 && (kind !== 'data' || isRead)));
     const item = this.#arrived[at];
     if (item === undefined) return;
@@ -259,7 +259,7 @@ export class ConnectionEnd implements Connection {
   }
 
   #receiveClose({ code, reason }: { readonly code: number; readonly reason: string }): void {
-    // Where both sides close at the same time, each takes the other's frame as the answer.
+    // If both sides close at the same time, each treats the other's frame as the answer.
     if (!this.#isClosing) this.#wire.push({ kind: 'close-answer' });
     this.#finish(toCloseInfo(code, reason, this.peer));
   }

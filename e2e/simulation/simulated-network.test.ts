@@ -10,13 +10,13 @@ import { VirtualProcess } from './virtual-process.ts';
 
 const TOKEN = 'a token of the test';
 
-describe('the contract of transports', () => {
-  // The suite knows nothing of virtual time, so it is driven beside it.
+describe('the compliance suite of transports', () => {
+  // The suite does not advance virtual time, so a driver runs beside it.
   const time = new VirtualTime();
   let isOver = false;
   let driven: Promise<void>;
   before(() => {
-    const beat = (): void => void time.schedule(1, 'the suite goes on', beat);
+    const beat = (): void => void time.schedule(1, 'the suite continues', beat);
     beat();
     driven = time.run(() => isOver, { maxEvents: Infinity, maxMs: Infinity });
   });
@@ -39,19 +39,19 @@ interface World {
   readonly b: VirtualProcess;
   readonly near: Connection;
   readonly far: Connection;
-  /** What each side has got, with the time. */
-  readonly got: { readonly near: [number, string][]; readonly far: [number, string][] };
-  /** How each side ended, with the time. */
+  /** Messages received by each side, with their times. */
+  readonly received: { readonly near: [number, string][]; readonly far: [number, string][] };
+  /** Time and close code of each side. */
   readonly ended: { near?: [number, number]; far?: [number, number] };
   readonly listener: Listener;
 }
 
-const say = (connection: Connection, text: string): void => {
+const sendText = (connection: Connection, text: string): void => {
   connection.send([Buffer.from(text)]).catch(() => undefined);
 };
-const texts = (got: readonly [number, string][]): string[] => got.map(([, text]) => text);
+const texts = (received: readonly [number, string][]): string[] => received.map(([, text]) => text);
 
-/** Process b listens, a has dialled it. */
+/** Process b listens and a dials it. */
 async function open(seed = 1, options: Partial<NetworkOptions> = {}, init: Partial<ListenInit> = {}): Promise<World> {
   const time = new VirtualTime();
   const network = new SimulatedNetwork(time, seed, options);
@@ -78,49 +78,49 @@ async function open(seed = 1, options: Partial<NetworkOptions> = {}, init: Parti
     b,
     near: near!,
     far: far!,
-    got: { near: [], far: [] },
+    received: { near: [], far: [] },
     ended: {},
     listener,
   };
   for (const side of ['near', 'far'] as const) {
-    world[side].onMessage((data) => world.got[side].push([time.nowMs, Buffer.from(data).toString()]));
+    world[side].onMessage((data) => world.received[side].push([time.nowMs, Buffer.from(data).toString()]));
     void world[side].closed.then(({ code }) => (world.ended[side] = [time.nowMs, code]));
   }
   return world;
 }
 
 describe('simulated network', () => {
-  test('messages come in order, each after a delay within the bounds; the seed decides which', async () => {
+  test('messages arrive in order, each after a delay within the bounds that depends on the seed', async () => {
     const times: number[][] = [];
     for (const seed of [1, 2, 1]) {
-      const { time, near, got } = await open(seed, { minDelayMs: 2, maxDelayMs: 9 });
+      const { time, near, received } = await open(seed, { minDelayMs: 2, maxDelayMs: 9 });
       const startMs = time.nowMs;
-      for (let i = 0; i < 30; i++) say(near, `${i}`);
-      await time.run(() => got.far.length === 30);
+      for (let i = 0; i < 30; i++) sendText(near, `${i}`);
+      await time.run(() => received.far.length === 30);
       assert.deepEqual(
-        texts(got.far),
+        texts(received.far),
         Array.from({ length: 30 }, (_, i) => `${i}`),
       );
-      times.push(got.far.map(([ms]) => ms - startMs));
+      times.push(received.far.map(([ms]) => ms - startMs));
       assert.ok(times.at(-1)!.every((ms) => ms >= 2 && ms <= 9 + 30));
     }
     assert.deepEqual(times[2], times[0]);
     assert.notDeepEqual(times[1], times[0]);
   });
 
-  test('a crash: what was sent comes or is lost as a tail, then both see the end; nobody listens there any more', async () => {
+  test('after a crash, sent messages arrive up to some point, the peer sees the end, and dials are refused', async () => {
     const outcomes = new Set<number>();
     for (let seed = 0; seed < 20; seed++) {
-      const { time, transports, b, near, far, got, ended, listener } = await open(seed);
-      for (let i = 0; i < 5; i++) say(far, `${i}`);
+      const { time, transports, b, near, far, received, ended, listener } = await open(seed);
+      for (let i = 0; i < 5; i++) sendText(far, `${i}`);
       b.crash();
-      say(near, 'to the dead');
+      sendText(near, 'to a crashed process');
       await time.run(200);
-      assert.deepEqual(texts(got.near), ['0', '1', '2', '3', '4'].slice(0, got.near.length));
-      outcomes.add(got.near.length);
+      assert.deepEqual(texts(received.near), ['0', '1', '2', '3', '4'].slice(0, received.near.length));
+      outcomes.add(received.near.length);
       assert.equal(ended.near?.[1], 1006);
-      assert.equal(ended.far, undefined, 'nothing of a crashed process goes on');
-      assert.deepEqual(got.far, []);
+      assert.equal(ended.far, undefined, 'the code of a crashed process is not called');
+      assert.deepEqual(received.far, []);
       const again = codeOf(transports.a.dial(listener.url, { token: TOKEN, timeoutMs: 100 }));
       await time.run(time.nowMs + 200);
       assert.equal(await again, 'CONNECT_FAILED');
@@ -128,27 +128,27 @@ describe('simulated network', () => {
     assert.ok(outcomes.has(0) && outcomes.has(5), `both a reset and an orderly end: ${[...outcomes].join(', ')}`);
   });
 
-  test('a stopped process buffers, within bounds, and reads on when it is continued', async () => {
-    const { time, near, b, got } = await open(1, { kernelBytes: 1000 });
+  test('a stopped process buffers within bounds, and reads when it is continued', async () => {
+    const { time, near, b, received } = await open(1, { kernelBytes: 1000 });
     b.stop();
-    const taken: number[] = [];
+    const accepted: number[] = [];
     for (let i = 0; i < 5; i++)
       near.send([Buffer.alloc(400, `${i}`)]).then(
-        () => taken.push(i),
+        () => accepted.push(i),
         () => undefined,
       );
     await time.run(time.nowMs + 100);
-    assert.deepEqual([taken, got.far], [[0, 1], []]);
+    assert.deepEqual([accepted, received.far], [[0, 1], []]);
     b.continue();
     await time.run(time.nowMs + 100);
-    assert.deepEqual(taken, [0, 1, 2, 3, 4]);
+    assert.deepEqual(accepted, [0, 1, 2, 3, 4]);
     assert.deepEqual(
-      got.far.map(([, text]) => text[0]),
+      received.far.map(([, text]) => text[0]),
       ['0', '1', '2', '3', '4'],
     );
   });
 
-  test('a stopped process answers no dial until it is continued; who waits gives up in time', async () => {
+  test('a stopped process answers no dial until it is continued, and a dial with a shorter timeout fails', async () => {
     const { time, transports, b, listener } = await open();
     const transport = transports.a;
     b.stop();
@@ -161,44 +161,44 @@ describe('simulated network', () => {
     assert.equal(await patient, 'open');
   });
 
-  test('a connection that is cut is over for both, each at its time', async () => {
-    const { time, network, near, got, ended } = await open();
+  test('a cut connection ends on both sides, each at its own time', async () => {
+    const { time, network, near, received, ended } = await open();
     network.cut(network.connections()[0]!);
-    say(near, 'too late');
+    sendText(near, 'too late');
     await time.run(time.nowMs + 60);
     assert.deepEqual([ended.near?.[1], ended.far?.[1]], [1006, 1006]);
     assert.notEqual(ended.near?.[0], ended.far?.[0]);
-    assert.deepEqual([got.far, network.connections().length], [[], 1]);
+    assert.deepEqual([received.far, network.connections().length], [[], 1]);
     await codeAfter(near.send([Buffer.from('x')]), 'CONNECTION_LOST');
   });
 
-  test('half-open: one side knows, the other one waits', async () => {
-    const { time, network, far, got, ended } = await open();
+  test('a half-open connection: one side learns that it broke, the other one waits', async () => {
+    const { time, network, far, received, ended } = await open();
     network.halfOpen(network.connections()[0]!, 'near', 10_000);
     await time.run(time.nowMs + 100);
     assert.deepEqual([ended.near?.[1], ended.far, far.isOpen], [1006, undefined, true]);
-    const taken = far.send([Buffer.from('into nothing')]);
+    const accepted = far.send([Buffer.from('never arrives')]);
     await time.run(time.nowMs + 10);
-    await taken;
+    await accepted;
     await time.run(time.nowMs + 11_000);
-    assert.deepEqual([ended.far?.[1], got.near], [1006, []]);
+    assert.deepEqual([ended.far?.[1], received.near], [1006, []]);
   });
 
-  test('a partition holds messages and dials back until it heals', async () => {
-    const { time, network, transports, a, b, near, far, got, listener } = await open();
+  test('a partition delays messages and dials until it heals', async () => {
+    const { time, network, transports, a, b, near, far, received, listener } = await open();
     const startMs = time.nowMs;
     network.partition(a, b, 300, 'held');
-    for (const text of ['x', 'y']) say(near, text);
-    say(far, 'z');
+    for (const text of ['x', 'y']) sendText(near, text);
+    sendText(far, 'z');
     const late = codeOf(transports.a.dial(listener.url, { token: TOKEN, timeoutMs: 100 }));
     const patient = codeOf(transports.a.dial(listener.url, { token: TOKEN, timeoutMs: 500 }));
     await time.run(startMs + 299);
-    assert.deepEqual([got.near, got.far, await late], [[], [], 'CONNECT_FAILED']);
+    assert.deepEqual([received.near, received.far, await late], [[], [], 'CONNECT_FAILED']);
     await time.run(startMs + 350);
-    assert.deepEqual([texts(got.near), texts(got.far), await patient], [['z'], ['x', 'y'], 'open']);
+    assert.deepEqual([texts(received.near), texts(received.far), await patient], [['z'], ['x', 'y'], 'open']);
   });
 
-  test('a partition of one from all can break what it has, and leaves others alone', async () => {
+  test('a partition of one process from all can break its connections, and does not affect others', async () => {
     const { time, network, a, b, ended } = await open();
     const bystander = new VirtualProcess(time, 'c');
     network.partition(bystander, null, 100, 'broken');
@@ -210,19 +210,19 @@ describe('simulated network', () => {
     assert.deepEqual([ended.near?.[1], ended.far?.[1]], [1006, 1006]);
   });
 
-  test('one bit of the next message above a size is flipped, once', async () => {
-    const { time, network, far, got } = await open();
+  test('corruptNext flips one bit of the next message above a size, once', async () => {
+    const { time, network, far, received } = await open();
     const zeros = (size: number): string => Buffer.alloc(size).toString();
     network.corruptNext(network.connections()[0]!, 10);
-    for (const size of [10, 11, 12]) say(far, zeros(size));
+    for (const size of [10, 11, 12]) sendText(far, zeros(size));
     await time.run(time.nowMs + 100);
     assert.equal(network.numBitsFlipped, 1);
-    const [first, second, third] = texts(got.near);
+    const [first, second, third] = texts(received.near);
     assert.deepEqual([first, third], [zeros(10), zeros(12)]);
     assert.notEqual(second, zeros(11));
   });
 
-  test('an abort of a dial that was accepted ends the other side', async () => {
+  test('aborting a dial that was accepted ends the other side', async () => {
     const { time, network, transports, listener } = await open();
     const stop = new AbortController();
     const dialled = codeOf(transports.a.dial(listener.url, { token: TOKEN, timeoutMs: 500, signal: stop.signal }));

@@ -1,8 +1,8 @@
 /**
- * A network in virtual time, and what can go wrong in it. Each process has a SimulatedTransport of its own; delays, hand-overs and the way a
- * connection breaks follow from the seed.
+ * A network in virtual time, with its faults. Each process has its own SimulatedTransport. The seed determines delays, hand-overs and the
+ * way a connection breaks.
  *
- * Assumption: TCP. A message on an open connection is never lost, doubled or overtaken; it comes late, or the connection breaks.
+ * Assumption: TCP. Messages on an open connection are never lost, duplicated or reordered; they are delayed, or the connection breaks.
  */
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
@@ -12,12 +12,12 @@ import type { VirtualTime } from './virtual-clock.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
 export interface NetworkOptions {
-  /** Of one message, ms. */
+  /** Bounds of the delay of one message, ms. */
   readonly minDelayMs: number;
   readonly maxDelayMs: number;
   /** Longest time until a side learns that a connection has broken, ms. */
   readonly maxBreakMs: number;
-  /** What the kernels hold of one direction. */
+  /** Buffers of the kernels for one direction. */
   readonly kernelBytes: number;
   readonly kernelMessages: number;
 }
@@ -30,13 +30,13 @@ const DEFAULT_NETWORK: NetworkOptions = {
   kernelMessages: 256,
 };
 
-/** What port 0 takes: a port that was given by number is never taken by chance. */
+/** Port 0 becomes a port from here on, so it never equals a port that was given by number. */
 const FIRST_EPHEMERAL_PORT = 40_000;
 
-/** @returns what comes instead of a message; undefined for one that is not meant */
+/** @returns the changed message; undefined to leave this message unchanged and wait for the next */
 export type Alter = (data: Uint8Array) => Uint8Array | undefined;
 
-/** A connection, for those who want to break it. */
+/** Both ends of a connection, for faults. */
 export interface SimulatedConnection {
   readonly path: string;
   /** The side that dialled. */
@@ -51,7 +51,7 @@ interface LiveConnection extends SimulatedConnection {
 
 interface Partition {
   readonly a: VirtualProcess;
-  /** null: everybody else. */
+  /** null: all others. */
   readonly b: VirtualProcess | null;
 }
 
@@ -78,7 +78,7 @@ export class SimulatedNetwork {
     this.#random = new RandomStream([seed, hashName('simulated-network')]);
   }
 
-  /** The kernel under a process: once for each, by its transport. */
+  /** Registers the kernel of a process. Called once per process, by its transport. */
   attach(process: VirtualProcess): void {
     process.onCrash(() => this.#crashed(process));
     process.onContinue(() => {
@@ -87,7 +87,7 @@ export class SimulatedNetwork {
     });
   }
 
-  /** Live connections in the order they were made, those between two processes or of one where they are given. */
+  /** Live connections in the order of their creation; if given, only those of process `a`, or between `a` and `b`. */
   connections(a?: VirtualProcess, b?: VirtualProcess): SimulatedConnection[] {
     return [...this.#connections].filter(({ near, far }) => {
       const ends = [near.process, far.process];
@@ -95,18 +95,18 @@ export class SimulatedNetwork {
     });
   }
 
-  /** How often a bit was flipped. */
+  /** Number of flipped bits. */
   get numBitsFlipped(): number {
     return this.#numBitsFlipped;
   }
 
-  /** The connection breaks; each side learns of it after a while. */
+  /** Breaks the connection; each side learns of it after a while. */
   cut(connection: SimulatedConnection): void {
     this.#live(connection).isBlackHole = true;
     for (const end of [connection.near, connection.far]) end.breakAfter(this.breakMs());
   }
 
-  /** Nothing comes through any more; `aware` learns of it soon, the other side only after `silentMs`. */
+  /** No message gets through any more; side `aware` learns of it soon, the other side only after `silentMs`. */
   halfOpen(connection: SimulatedConnection, aware: 'near' | 'far', silentMs: number): void {
     this.#live(connection).isBlackHole = true;
     connection[aware].breakAfter(this.breakMs());
@@ -114,8 +114,8 @@ export class SimulatedNetwork {
   }
 
   /**
-   * For `forMs` nothing comes through between two processes, or between one and all others.
-   * @param connections that exist: messages are held until then, or they break
+   * For `forMs` no message gets through between two processes, or between one and all others.
+   * @param connections existing ones delay their messages until then (`held`), or break
    */
   partition(a: VirtualProcess, b: VirtualProcess | null, forMs: number, connections: 'held' | 'broken'): void {
     const partition: Partition = { a, b };
@@ -135,7 +135,7 @@ export class SimulatedNetwork {
     this.alterNext(connection, (data) => (data.length > aboveBytes ? this.#flipBit(data, connection.path) : undefined));
   }
 
-  /** Of what is sent over the connection, the next message that is meant becomes another one. */
+  /** Replaces the next message on the connection for which `alter` returns one. */
   alterNext(connection: SimulatedConnection, alter: Alter): void {
     this.#live(connection).alter = alter;
   }
@@ -146,7 +146,7 @@ export class SimulatedNetwork {
     return minDelayMs + this.#random.nextFloat() * (maxDelayMs - minDelayMs);
   }
 
-  /** Until a side learns that a connection is broken, ms. */
+  /** Time until a side learns that a connection is broken, ms. */
   breakMs(): number {
     return this.#random.nextFloat() * this.options.maxBreakMs;
   }
@@ -156,7 +156,7 @@ export class SimulatedNetwork {
     return false;
   }
 
-  /** Called once, when a partition has ended. */
+  /** `retry` is called once, when a partition has ended. */
   onHeal(retry: () => void): void {
     assertInvariant(this.#waitingForHeal.length < 10_000, 'fewer than 10,000 connection attempts wait for a partition');
     this.#waitingForHeal.push(retry);
@@ -166,7 +166,8 @@ export class SimulatedNetwork {
   listen(process: VirtualProcess, init: ListenInit): { readonly port: number; readonly listening: Listening } {
     const port = init.port === 0 ? this.#nextPort++ : init.port;
     const address = `${init.host}:${port}`;
-    if (this.#ports.has(address)) throw new TrainerError('PORT_IN_USE', `cannot listen on ${address}: taken`);
+    if (this.#ports.has(address))
+      throw new TrainerError('PORT_IN_USE', `cannot listen on ${address}: the port is in use`);
     const listening: Listening = { process, init, accepted: new Set() };
     this.#ports.set(address, listening);
     return { port, listening };
@@ -180,12 +181,12 @@ export class SimulatedNetwork {
     for (const [address, known] of this.#ports) if (known === listening) this.#ports.delete(address);
   }
 
-  /** Where it listens somebody else may listen now: the name of its host has become that of another one. */
+  /** Frees the ports of a process for another one: its host name now names another host. */
   vacate(process: VirtualProcess): void {
     for (const listening of this.#ports.values()) if (listening.process === process) this.stopListening(listening);
   }
 
-  /** Two joined ends. @param limits of the side that dials */
+  /** Creates a connection of two paired ends. @param at its limits are those of the side that dials */
   connect(
     process: VirtualProcess,
     listening: Listening,
@@ -208,8 +209,8 @@ export class SimulatedNetwork {
       process.name,
     );
     const live: LiveConnection = { path, near, far, isBlackHole: false, alter: undefined };
-    near.join(far);
-    far.join(near);
+    near.pairWith(far);
+    far.pairWith(near);
     this.#sweep();
     this.#connections.add(live);
     listening.accepted.add(far);
@@ -217,7 +218,7 @@ export class SimulatedNetwork {
     return live;
   }
 
-  /** Forgets what is over on both sides. */
+  /** Removes connections that are closed on both sides. */
   #sweep(): void {
     for (const connection of this.#connections)
       if (connection.near.isOver && connection.far.isOver) this.#connections.delete(connection);

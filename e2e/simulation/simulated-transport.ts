@@ -1,4 +1,4 @@
-/** The Transport of one process of the simulation: listening and dialling, as websocket-listener.ts and websocket-dial.ts do it. */
+/** The Transport of one process of the simulation: listens and dials with the rules of websocket-listener.ts and websocket-dial.ts. */
 import { abortedError, throwIfAborted } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { createBearerCheck, formatBearer } from '../../shared/transport/bearer-token.ts';
@@ -40,7 +40,13 @@ export class SimulatedTransport implements Transport {
       throw new TrainerError('CONFIG_INVALID', `address: expected ${PROTOCOL}//host:port/path, found ${url}`);
     return new Promise((resolve, reject) => {
       const path = parsed.pathname + parsed.search;
-      new Attempt(this.#network, this.#process, { url, address: parsed.host, path, ...init }, resolve, reject).knock();
+      new Attempt(
+        this.#network,
+        this.#process,
+        { url, address: parsed.host, path, ...init },
+        resolve,
+        reject,
+      ).request();
     });
   }
 }
@@ -51,14 +57,14 @@ interface AttemptInit extends DialInit {
   readonly path: string;
 }
 
-/** One connection that is being made: a knock travels there, the token is looked at, the answer travels back. */
+/** One attempt to connect: a request travels to the listener, which checks the token; the answer travels back. */
 class Attempt {
   readonly #network: SimulatedNetwork;
   readonly #process: VirtualProcess;
   readonly #init: AttemptInit;
   readonly #label: string;
   #isOver = false;
-  /** Called once it is over; ends what has been made of it where it failed. */
+  /** Ends the attempt; a failure terminates a connection that was already created. */
   readonly #settle: (outcome: Connection | TrainerError) => void;
   #abandon: () => void = () => undefined;
 
@@ -89,14 +95,14 @@ class Attempt {
     };
   }
 
-  knock(): void {
+  request(): void {
     const network = this.#network;
     network.time.schedule(network.delayMs(), this.#label, () => {
       if (this.#isOver || this.#process.state === 'crashed') return;
       const listening = network.listeningAt(this.#init.address);
-      if (listening === undefined) this.#answer(() => this.#fail('nobody listens'));
-      // As the kernel does, it goes on trying until it is told to stop.
-      else if (network.isBlocked(this.#process, listening.process)) network.onHeal(() => this.knock());
+      if (listening === undefined) this.#answer(() => this.#fail('no process listens'));
+      // Like a kernel, it retries until the attempt is cancelled.
+      else if (network.isBlocked(this.#process, listening.process)) network.onHeal(() => this.request());
       else this.#arrive(listening);
     });
   }
@@ -111,13 +117,13 @@ class Attempt {
     });
   }
 
-  /** In the process that listens. */
+  /** Runs in the listening process. */
   #admit(listening: Listening): void {
     const { url, path, token, limits } = this.#init;
     const { init } = listening;
     const remote = this.#process.name;
     if (this.#network.listeningAt(this.#init.address) !== listening) {
-      this.#answer(() => this.#fail('nobody listens'));
+      this.#answer(() => this.#fail('no process listens'));
       return;
     }
     if (!createBearerCheck(init.token)(formatBearer(token))) {
@@ -143,7 +149,7 @@ class Attempt {
     init.onConnection(far);
   }
 
-  /** After a way back; into the process that dials. */
+  /** Runs `then` in the dialling process, after one delay. */
   #answer(then: () => void): void {
     this.#process.schedule(this.#network.delayMs(), this.#label, then);
   }

@@ -1,6 +1,6 @@
 /**
- * A worker of the simulation: the real worker, network session, collective and step runner; the toy engine and feed; shards on a simulated
- * disk. What compute and network thread say to each other arrives a little later, in its order, as between threads.
+ * A worker of the simulation: the real worker, network session, collective and step runner, with toy engine and feed and a simulated disk.
+ * Messages between compute and network thread arrive a little later and in order, as between real threads.
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
@@ -23,7 +23,7 @@ import { ToyEngine, type Mishap, type ToyEngineInit } from './toy-engine.ts';
 import { ToyFeed } from './toy-feed.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-/** The longest that a message takes between two threads, ms. */
+/** Longest delay of a message between two threads, ms. */
 const THREAD_DELAY_MS = 0.25;
 
 export interface SimulatedWorkerInit {
@@ -34,11 +34,11 @@ export interface SimulatedWorkerInit {
   readonly mixture: PreparedMixture;
   readonly checkpoints: MemoryCheckpoints;
   readonly arenas: ArenaPool;
-  /** Parameters of a run that starts from its seed. */
+  /** Parameters of a run that starts at step 0. */
   readonly initial: ReadonlyMap<string, Float32Array>;
-  /** Times of engine, feed and threads. */
+  /** For the delays of engine, feed and threads. */
   readonly random: RandomStream;
-  /** Of the generation that was formed last. */
+  /** World size of the last generation. */
   readonly worldSize: () => number;
   readonly mishap?: NonNullable<ToyEngineInit['mishap']>;
   readonly onLog?: (record: LogRecord) => void;
@@ -48,8 +48,8 @@ export class SimulatedWorker {
   readonly process: VirtualProcess;
   readonly #init: SimulatedWorkerInit;
   #engine: ToyEngine | undefined;
-  /** What goes wrong in the next call. */
-  #spoilt: { readonly call: 'step' | 'apply'; readonly mishap: Mishap } | undefined;
+  /** Fault of the next call of this kind. */
+  #nextMishap: { readonly call: 'step' | 'apply'; readonly mishap: Mishap } | undefined;
   #outcome: 'working' | 'finished' | TrainerError = 'working';
 
   constructor(init: SimulatedWorkerInit) {
@@ -57,17 +57,17 @@ export class SimulatedWorker {
     this.process = init.process;
   }
 
-  /** How it ended, once it has. */
+  /** `working` until it has ended; then `finished` or its error. */
   get outcome(): 'working' | 'finished' | TrainerError {
     return this.#outcome;
   }
 
-  /** The next call that counts goes wrong. */
+  /** Makes the next call of this kind fail. */
   spoilNext(call: 'step' | 'apply', mishap: Mishap): void {
-    this.#spoilt = { call, mishap };
+    this.#nextMishap = { call, mishap };
   }
 
-  /** The digest of its parameters as they are now; undefined before it has any. */
+  /** Digest of its current parameters; undefined before they are loaded. */
   async paramDigest(): Promise<string | undefined> {
     if (this.#engine?.isLoaded !== true) return undefined;
     return parameterDigest((await readState(this.#engine)).parameters);
@@ -97,7 +97,7 @@ export class SimulatedWorker {
           clock,
           stepMs: between(5, 20),
           applyMs: between(1, 10),
-          mishap: (call, numBefore) => this.#init.mishap?.(call, numBefore) ?? this.#takeSpoilt(call),
+          mishap: (call, numBefore) => this.#init.mishap?.(call, numBefore) ?? this.#removeMishap(call),
         });
         return Promise.resolve({ engine: this.#engine, reason: 'the simulation', notes: [] });
       },
@@ -133,12 +133,12 @@ export class SimulatedWorker {
     };
   }
 
-  /** One worker alone has nobody who could tell that its state is another one. */
-  #takeSpoilt(call: 'step' | 'apply'): Mishap | undefined {
-    const spoilt = this.#spoilt;
-    if (spoilt?.call !== call || (spoilt.mishap === 'flip-bit' && this.#init.worldSize() < 2)) return undefined;
-    this.#spoilt = undefined;
-    return spoilt.mishap;
+  /** Keeps a flipped bit for later while there is one worker: no other worker could detect it. */
+  #removeMishap(call: 'step' | 'apply'): Mishap | undefined {
+    const next = this.#nextMishap;
+    if (next?.call !== call || (next.mishap === 'flip-bit' && this.#init.worldSize() < 2)) return undefined;
+    this.#nextMishap = undefined;
+    return next.mishap;
   }
 
   #startNetwork(progress: SharedArrayBuffer, onEvent: (event: NetworkEvent) => void): NetworkPort {
@@ -160,14 +160,14 @@ export class SimulatedWorker {
     return { post, exited, stop: () => Promise.resolve() };
   }
 
-  /** Messages from one thread to the other: late, and in order. */
-  #channel<Message>(label: string, take: (message: Message) => void): (message: Message) => void {
+  /** A channel from one thread to the other: delays messages and keeps their order. */
+  #channel<Message>(label: string, handle: (message: Message) => void): (message: Message) => void {
     const { process, random } = this.#init;
     let lastMs = 0;
     return (message) => {
       const nowMs = process.clock.monotonicMs();
       lastMs = Math.max(lastMs, nowMs + random.nextFloat() * THREAD_DELAY_MS);
-      process.schedule(lastMs - nowMs, `${process.name}: ${label}`, () => take(message));
+      process.schedule(lastMs - nowMs, `${process.name}: ${label}`, () => handle(message));
     };
   }
 }

@@ -12,7 +12,7 @@ before(async () => {
   storm = await createStorm();
 });
 
-/** A run without faults to its end. */
+/** Runs to the end without faults. */
 async function runUndisturbed(seed: number) {
   const simulation = new Simulation({ seed, ...storm });
   const { time } = simulation;
@@ -28,7 +28,7 @@ async function runUndisturbed(seed: number) {
 }
 
 describe('simulated run', () => {
-  test('three workers train to the end with the bits of the reference', async () => {
+  test('three workers train to the end with the bits of the reference run', async () => {
     const { simulation } = await runUndisturbed(1);
     const { reference, config } = storm;
     assert.equal(simulation.outcome, 'finished');
@@ -53,7 +53,7 @@ describe('simulated run', () => {
     );
   });
 
-  test('the same seed gives the same trace, another one other times and the same bits', async () => {
+  test('the same seed gives the same trace, and another seed gives other times and the same bits', async () => {
     const [first, again, other] = [await runUndisturbed(1), await runUndisturbed(1), await runUndisturbed(2)];
     assert.deepEqual(again.trace, first.trace);
     assert.equal(again.simulation.time.traceDigest, first.simulation.time.traceDigest);
@@ -63,7 +63,7 @@ describe('simulated run', () => {
       assert.equal(await simulation.workers[0]!.paramDigest(), storm.reference.steps.at(-1)!.paramDigest);
   });
 
-  test('a schedule of faults replays exactly', async () => {
+  test('a schedule of faults is replayed exactly', async () => {
     for (const seed of [3, 14, 15]) {
       const schedule = planSchedule(seed, STORM);
       const [first, again] = [await runSchedule(schedule, storm), await runSchedule(schedule, storm)];
@@ -73,7 +73,7 @@ describe('simulated run', () => {
     }
   });
 
-  test('a flipped bit on the wire ends its generation with FRAME_INVALID, and the run has the bits of the reference', async () => {
+  test('a flipped bit on the wire ends its generation with FRAME_INVALID, and the run has the bits of the reference run', async () => {
     const codes = new Set<unknown>();
     const onLog: RunScheduleInit['onLog'] = ({ msg, code }) => {
       if (msg === 'generation ended') codes.add(code);
@@ -85,7 +85,7 @@ describe('simulated run', () => {
     assert.deepEqual(problemsOf(outcome), []);
   });
 
-  test('a partition of one worker from all holds the run up, and the run has the bits of the reference', async () => {
+  test('a partition of one worker from all delays the run, and the run has the bits of the reference run', async () => {
     const undisturbed = await runSchedule({ seed: 1, faults: [] }, storm);
     const forMs = 400;
     const faults = [
@@ -93,8 +93,8 @@ describe('simulated run', () => {
     ] as const;
     const outcome = await runSchedule({ seed: 1, faults }, storm);
     assert.deepEqual(outcome.injection.happened, faults);
-    const heldUpMs = outcome.simulation.time.nowMs - undisturbed.simulation.time.nowMs;
-    assert.ok(heldUpMs > forMs / 2, `held up for ${heldUpMs} ms`);
+    const delayMs = outcome.simulation.time.nowMs - undisturbed.simulation.time.nowMs;
+    assert.ok(delayMs > forMs / 2, `delayed by ${delayMs} ms`);
     assert.deepEqual(problemsOf(outcome), []);
   });
 
@@ -107,8 +107,15 @@ describe('simulated run', () => {
     ['hangs', (call, numBefore) => (call === 'step' && numBefore === 9 ? 'hang' : undefined)],
   ];
   for (const [what, mishap] of mishaps)
-    test(`a run whose worker ${what} comes to its end with the bits of the reference`, async () => {
-      const outcome = await runSchedule({ seed: 1, faults: [] }, { ...storm, mishap });
+    test(`a run whose worker ${what} ends with the bits of the reference run`, async () => {
+      let numMishaps = 0;
+      const counted: typeof mishap = (call, numBefore) => {
+        const found = mishap(call, numBefore);
+        if (found !== undefined) numMishaps += 1;
+        return found;
+      };
+      const outcome = await runSchedule({ seed: 1, faults: [] }, { ...storm, mishap: counted });
+      assert.equal(numMishaps, 1);
       assert.deepEqual(problemsOf(outcome), []);
     });
 });

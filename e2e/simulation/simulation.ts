@@ -1,6 +1,6 @@
 /**
- * One simulated run: a coordinator and its workers in one network, over disks that outlive them, under a seed. What may be done to it
- * from outside (crash, stop, join, restart) is a method here; what of the network may break, a method of `network`.
+ * One simulated run: a coordinator and its workers in one network, on disks that outlive them, under a seed. Faults of processes (crash,
+ * stop, join, restart) are methods of this class or of a process; faults of the network are methods of `network`.
  */
 import { Coordinator } from '../../coordinator/coordinator.ts';
 import { NO_LOCAL_WORKERS } from '../../coordinator/membership/worker-host.ts';
@@ -44,7 +44,7 @@ export interface SimulationInit {
   readonly mixture: PreparedMixture;
   readonly reference: ReferenceRun;
   readonly network?: Partial<NetworkOptions>;
-  /** Sees all logs; without it nothing is logged, which is faster. */
+  /** Called with every log record; without it only errors are created, which is faster. */
   readonly onLog?: (record: LogRecord, process: string) => void;
 }
 
@@ -61,7 +61,7 @@ export class Simulation {
   readonly #coordinators: StartedCoordinator[] = [];
   #numProcesses = 0;
   readonly #arenas = new RunArenas();
-  readonly #forgottenHolders: (readonly string[])[] = [];
+  readonly #abandonedHolders: (readonly string[])[] = [];
 
   constructor(init: SimulationInit) {
     this.#init = init;
@@ -76,51 +76,51 @@ export class Simulation {
     );
   }
 
-  /** Those that were ever started, in that order. */
+  /** All workers ever started, in that order. */
   get workers(): readonly SimulatedWorker[] {
     return this.#workers;
   }
 
-  /** The coordinator's process: the last one, where there were several. */
+  /** The process of the last coordinator. */
   get coordinator(): VirtualProcess | undefined {
     return this.#coordinators.at(-1)?.process;
   }
 
-  /** The file of the run: those who were taken over have another one. */
+  /** The journal file of the run. A coordinator that was taken over writes to another one. */
   get journalLines(): readonly string[] {
     return this.#journalLines;
   }
 
-  /** Of the generation that the run is in; 0 where it is in none. */
+  /** World size of the current generation; 0 without one. */
   get worldSize(): number {
     return readMemoryJournal(this.#journalLines).state.generation?.members.length ?? 0;
   }
 
   /**
-   * Members of the last generation that still lived, with a later state, when the run went back to a checkpoint: one list for each time.
+   * For each time the run went back to a checkpoint: members of the last generation that were alive and had a later state.
    */
-  get forgottenHolders(): readonly (readonly string[])[] {
-    return this.#forgottenHolders;
+  get abandonedHolders(): readonly (readonly string[])[] {
+    return this.#abandonedHolders;
   }
 
-  /** How the last coordinator ended, once it has. */
+  /** Outcome of the last coordinator. */
   get outcome(): Outcome {
     return this.#coordinators.at(-1)?.outcome ?? 'working';
   }
 
-  /** Every coordinator but the last one has died or ended. */
-  get isAlone(): boolean {
+  /** Every coordinator but the last one has crashed or ended. */
+  get areFormerCoordinatorsOver(): boolean {
     return this.#coordinators
       .slice(0, -1)
       .every(({ process, outcome }) => process.state === 'crashed' || outcome !== 'working');
   }
 
-  /** Call it when nothing of it is driven any more: its memory is used again. */
+  /** Frees its gradient memories for other runs. Call it after the end of the run. */
   close(): void {
     this.#arenas.reclaim();
   }
 
-  /** Starts a coordinator on what the disks hold; workers that dial find it where they found the last one. */
+  /** Starts a coordinator on the current content of the disks. It listens at the address of the last one. */
   startCoordinator(): void {
     if (this.coordinator !== undefined) this.network.vacate(this.coordinator);
     const process = this.#spawn('coordinator');
@@ -132,12 +132,12 @@ export class Simulation {
     );
   }
 
-  /** Starts a worker again, unless somebody else has: two of one name would throw each other out. */
+  /** Starts a worker unless one of this name is running: two of one name would replace each other for ever. */
   restartWorker(name: string): void {
-    const isThere = this.#workers.some(
+    const isRunning = this.#workers.some(
       ({ process, outcome }) => process.name === name && process.state !== 'crashed' && outcome === 'working',
     );
-    if (!isThere) this.startWorker(name);
+    if (!isRunning) this.startWorker(name);
   }
 
   startWorker(name: string, mishap?: SimulatedWorkerInit['mishap']): SimulatedWorker {
@@ -168,7 +168,7 @@ export class Simulation {
     return new VirtualProcess(this.time, name, 1_000_000 * this.#numProcesses);
   }
 
-  /** Epoch after epoch, as coordinator/run.ts: one that finds no state any more is followed by one from the newest checkpoint. */
+  /** Runs one epoch after the other, like coordinator/run.ts. If no worker has the state any more, the next epoch starts from a checkpoint. */
   async #runCoordinator(process: VirtualProcess): Promise<void> {
     let resumeAt: ResumePoint = { kind: 'journal' };
     for (;;) {
@@ -188,7 +188,7 @@ export class Simulation {
     }
   }
 
-  /** As coordinator/resume/open-run.ts: who was taken over goes on in files that nobody reads. */
+  /** Like coordinator/resume/open-run.ts: a coordinator that was taken over continues on files that no process reads. */
   #fenceOff(): void {
     this.#journalLines = [...this.#journalLines];
     const newest = this.ledger.pop();
@@ -205,7 +205,7 @@ export class Simulation {
     const saved = this.#startingPoint();
     const { start, before } = await resumeFrom(resumeAt, saved, state, init);
     if (before === undefined && state.step > saved.step)
-      this.#forgottenHolders.push(await this.#holdersBeyond(saved.step, state));
+      this.#abandonedHolders.push(await this.#holdersBeyond(saved.step, state));
     const { step } = start;
     const ledger = new MemoryLedger({
       disk,
@@ -247,7 +247,7 @@ export class Simulation {
     return coordinator.run(lost);
   }
 
-  /** Live members of the last generation with a state beyond a step. */
+  /** Live members of the last generation whose state is later than `step`. */
   async #holdersBeyond(step: number, { generation }: JournalState): Promise<string[]> {
     const { steps } = this.#init.reference;
     const holders: string[] = [];

@@ -7,12 +7,12 @@ import { ALL_FAULTS } from './schedule.ts';
 
 const STORM = fileURLToPath(new URL('./storm.ts', import.meta.url));
 const NUM_SCHEDULES = 5_000;
-/** Of one process: crashed workers are never over, and what waits in them stays in memory. */
+/** Schedules per process: promises of crashed workers never settle and stay in memory. */
 const SCHEDULES_EACH = 500;
-/** At a time; a process has one driver of virtual time. */
+/** Processes at a time; each has one driver of virtual time. */
 const NUM_PROCESSES = 2;
 
-/** Every so-manieth slice, one after the other. @returns what each printed */
+/** Runs the slices of one process, one after the other. @returns the output of each */
 async function runSlices(number: number): Promise<string[]> {
   const outputs: string[] = [];
   const stride = NUM_PROCESSES * SCHEDULES_EACH;

@@ -1,9 +1,9 @@
 /**
- * Many schedules, one after the other: what the CI runs, and what a person runs to find or repeat a failure.
+ * Runs many schedules, one after the other. Used by CI, and by hand to find or replay a failure.
  *
- *   node --import tsx e2e/simulation/storm.ts [first seed] [number]     prints failing schedules in their smallest form
- *   node --import tsx e2e/simulation/storm.ts --replay <seed>           prints the logs of one
- *   … --fault <kind>                                                    with faults of one kind only
+ *   node --import tsx e2e/simulation/storm.ts [first seed] [number]     prints failing schedules, shrunk
+ *   node --import tsx e2e/simulation/storm.ts --replay <seed>           prints the logs of one schedule
+ *   … --fault <kind>                                                    injects one kind of fault only
  */
 import { parseArgs } from 'node:util';
 import type { TrainerError } from '../../shared/errors.ts';
@@ -23,7 +23,7 @@ import { createToyConfig } from './toy-run.ts';
 const NUM_WORKERS = 3;
 const STEPS = 8;
 
-/** A run takes some 500 ms and 700 events without faults; with them more, so later faults hit repairs. */
+/** Without faults a run takes about 500 ms and 700 events. With faults it takes longer, so later faults hit repairs. */
 export const STORM: ScheduleOptions = {
   numWorkers: NUM_WORKERS,
   spanMs: 1_500,
@@ -33,44 +33,46 @@ export const STORM: ScheduleOptions = {
   maxPauseMs: 8_000,
 };
 
-export interface Failure {
+interface Failure {
   readonly schedule: Schedule;
   readonly problems: readonly string[];
 }
 
 export async function createStorm(): Promise<RunScheduleInit> {
-  Error.stackTraceLimit = 0; // most errors are waits that were called off, and a stack costs more than an event
+  Error.stackTraceLimit = 0; // most errors come from cancelled waits, and a stack costs more than an event
   const mixture = createToyMixture();
   const config = createToyConfig({ steps: STEPS, startWorkers: NUM_WORKERS, checkpointEverySteps: 3 });
   return { config, mixture, reference: await computeReference(config, mixture), numWorkers: NUM_WORKERS };
 }
 
-/** @returns what is wrong with how a run went; nothing where it went as it should */
+/** @returns broken rules, and the error of a run that did not finish */
 export function problemsOf({ ended, violations }: ScheduleOutcome): readonly string[] {
   return ended === 'finished' ? violations : [`it did not finish: ${describeEnd(ended)}`, ...violations];
 }
 
 /**
- * @param onOutcome sees each run
- * @returns failing schedules, each as small as it can be
+ * @param onOutcome called with the outcome of each run
+ * @returns failing schedules, shrunk
  */
-export async function runStorm(
+async function runStorm(
   seeds: { readonly first: number; readonly count: number },
   options: ScheduleOptions,
   init: RunScheduleInit,
-  onOutcome: (outcome: ScheduleOutcome) => void = () => undefined,
+  onOutcome: (outcome: ScheduleOutcome) => void,
 ): Promise<Failure[]> {
   const failures: Failure[] = [];
   for (let seed = seeds.first; seed < seeds.first + seeds.count; seed++) {
     const outcome = await runSchedule(planSchedule(seed, options), init);
     onOutcome(outcome);
     if (problemsOf(outcome).length === 0) continue;
-    const fails = async (smaller: Schedule): Promise<boolean> =>
-      problemsOf(await runSchedule(smaller, init)).length > 0;
-    const schedule = await shrinkSchedule(planSchedule(seed, options), fails);
+    const schedule = await shrink(planSchedule(seed, options), init);
     failures.push({ schedule, problems: problemsOf(await runSchedule(schedule, init)) });
   }
   return failures;
+}
+
+function shrink(schedule: Schedule, init: RunScheduleInit): Promise<Schedule> {
+  return shrinkSchedule(schedule, async (smaller) => problemsOf(await runSchedule(smaller, init)).length > 0);
 }
 
 function describeEnd({ code, message }: TrainerError): string {
@@ -85,9 +87,7 @@ async function main(): Promise<void> {
   const init = await createStorm();
   const options = values.fault === undefined ? STORM : { ...STORM, weights: { [values.fault]: 1 } };
   if (values.replay !== undefined) {
-    const fails = async (smaller: Schedule): Promise<boolean> =>
-      problemsOf(await runSchedule(smaller, init)).length > 0;
-    const schedule = await shrinkSchedule(planSchedule(Number(values.replay), options), fails);
+    const schedule = await shrink(planSchedule(Number(values.replay), options), init);
     console.log(describeSchedule(schedule));
     const onLog = (record: object, process: string): void => console.log(process, JSON.stringify(record));
     const outcome = await runSchedule(schedule, { ...init, onLog });

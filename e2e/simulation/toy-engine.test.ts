@@ -64,13 +64,13 @@ const digestOf = async (engine: ToyEngine): Promise<string> => {
 };
 
 describe('toy engine', () => {
-  test('a few thousand numbers at most', async () => {
+  test('has at most a few thousand parameters', async () => {
     const { parameters } = await makeEngine();
     const total = parameters.reduce((sum, { shape }) => sum + numElements(shape), 0);
     assert.ok(total > 300 && total < 4_000, `${total}`);
   });
 
-  test('the same batch and parameters give the same gradient, another batch or one changed bit another one', async () => {
+  test('the same batch and parameters give the same gradient; another batch or one changed bit gives another', async () => {
     const engine = await makeEngine();
     const first = await gradientOf(engine, batchOf(3));
     assert.deepEqual(await gradientOf(engine, batchOf(3)), first);
@@ -96,7 +96,7 @@ describe('toy engine', () => {
     assert.ok(numOther > engine.parameters.length / 2, `${numOther} of ${engine.parameters.length}`);
   });
 
-  test('the update depends on step, learning rate, scale and the state of the optimizer', async () => {
+  test('the update depends on step, learning rate, scale and optimizer state', async () => {
     const digests: string[] = [];
     for (const [update, times] of [
       [UPDATE, 1],
@@ -115,7 +115,7 @@ describe('toy engine', () => {
     assert.equal(new Set(digests).size, 5);
   });
 
-  test('what is read back and loaded elsewhere goes on with the same bits; all of it is copies', async () => {
+  test('a state that is read back and loaded elsewhere continues with the same bits, and is a copy', async () => {
     const [here, there] = [await makeEngine(), await makeEngine()];
     await here.apply(await gradientOf(here, batchOf(3)), UPDATE);
     const { parameters, optimizer } = await stateOf(here);
@@ -129,7 +129,7 @@ describe('toy engine', () => {
     });
   });
 
-  test('what is to go wrong does: a failure, a NaN, a flipped bit', async () => {
+  test('injected mishaps happen: a failure, a NaN, a flipped bit', async () => {
     const failing = await makeEngine((call, numBefore) => (call === 'step' && numBefore === 1 ? 'throw' : undefined));
     await gradientOf(failing, batchOf(3));
     await assert.rejects(gradientOf(failing, batchOf(3)), { code: 'INTERNAL' });
@@ -143,7 +143,7 @@ describe('toy engine', () => {
     assert.notEqual(await digestOf(flipped), await digestOf(sound));
   });
 
-  test('a process that crashes in a step or an update never sees its end', async () => {
+  test('a step never ends in a crashed process', async () => {
     const time = new VirtualTime();
     const process = new VirtualProcess(time, 'w');
     const engine = new ToyEngine({ config, clock: process.clock, stepMs: () => 10, applyMs: () => 10 });
@@ -171,7 +171,7 @@ describe('toy feed', () => {
     });
   const lanes = [{ lane: 3, rows: encodeRows([ROW, [{ task: 0, index: 0, epoch: 1 }, ...ROW]]) }];
 
-  test('gives what was dealt, cut into microbatches, in its order', async () => {
+  test('returns the dealt rows as microbatches, in order', async () => {
     const feed = makeFeed();
     assert.deepEqual(await feed.opened, ['ants', 'bees', 'cows']);
     feed.deal(4, lanes);
@@ -186,15 +186,15 @@ describe('toy feed', () => {
     await assert.rejects(feed.next({ step: 4, lane: 3, microbatch: 2 }, never), { message: /got nothing/u });
   });
 
-  test('takes time, and what was dropped does not come', async () => {
+  test('takes time, and does not return dropped rows', async () => {
     const time = new VirtualTime();
     const feed = makeFeed(new VirtualProcess(time, 'w').clock);
     feed.deal(4, lanes);
     await feed.drop();
     feed.deal(5, lanes);
-    const taken = feed.next({ step: 5, lane: 3, microbatch: 0 }, never);
+    const batch = feed.next({ step: 5, lane: 3, microbatch: 0 }, never);
     await time.run(2);
-    assert.equal((await taken).step, 5);
+    assert.equal((await batch).step, 5);
     const stopped = feed.next({ step: 5, lane: 3, microbatch: 1 }, never);
     await feed.stop();
     await assert.rejects(stopped, { code: 'ABORTED' });

@@ -1,7 +1,7 @@
 /**
- * An Engine that learns nothing and costs microseconds, with what the orchestration is held to: gradients and updates are deterministic
- * float32 functions of parameters and token ids, and their magnitudes differ so much that another order of additions, another batch, or a
- * step applied twice or not at all gives other bits. Time passes where a real engine computes, so a crash may fall in between.
+ * An Engine that learns nothing and costs microseconds. Gradients and updates are deterministic float32 functions of parameters and token
+ * ids. Their magnitudes differ so much that another order of additions, another batch, or a step applied twice or never gives other bits.
+ * Virtual time passes where a real engine computes, so a crash may happen in the middle.
  *
  * Update of element i of parameter p with its slot v, in float32:
  *   g = gradient · gradientScale;  v ← 0.75·v + 0.25·g²;  p ← p − learningRate · g / (sqrt(v) + 2^-10) / (1 + step / 8)
@@ -16,18 +16,18 @@ import { numElements, parameterSpecs } from '../../worker/model/parameters.ts';
 /** Exponents of gradient magnitudes are 0 … −15. */
 const EXPONENTS = Float32Array.from({ length: 16 }, (_, i) => 2 ** -i);
 
-/** What may go wrong in one call. */
+/** Faults of one call. */
 export type Mishap = 'throw' | 'hang' | 'nan' | 'flip-bit';
 
 export interface ToyEngineInit {
   readonly config: ModelConfig;
   readonly clock: Clock;
-  /** Time of the next microbatch, and of the next update, ms. */
+  /** Durations of the next microbatch and of the next update, ms. */
   readonly stepMs: () => number;
   readonly applyMs: () => number;
   /**
-   * Asked at each call, with the number of such calls before it. `nan` spoils the gradient of a step; `flip-bit` changes one bit of the
-   * parameters before a step, after an update.
+   * Called before each call with the number of earlier calls of its kind. `nan` makes a gradient of a step NaN; `flip-bit` flips one bit of
+   * the parameters before a step or after an update.
    */
   readonly mishap?: (call: 'step' | 'apply', numBefore: number) => Mishap | undefined;
 }
@@ -55,11 +55,11 @@ export class ToyEngine implements Engine {
     this.#gradients = zeros();
     assertInvariant(
       this.optimizerSlots.length === this.parameters.length,
-      'the model of a toy engine is too small to be factored',
+      'the model of a toy engine is too small for factored slots',
     );
   }
 
-  /** It holds a state, whole. */
+  /** Whether a state is completely loaded. */
   get isLoaded(): boolean {
     return this.#isLoaded;
   }
@@ -110,17 +110,17 @@ export class ToyEngine implements Engine {
     parameters: ReadonlyMap<string, Float32Array>,
     optimizer: ReadonlyMap<string, Float32Array>,
   ): Promise<void> {
-    await Promise.resolve(); // a snapshot takes no time, but is not there at once
+    await Promise.resolve(); // takes no virtual time, but is asynchronous
     copyAll(this.parameters, this.#values, parameters, (own, given) => given.set(own), 'some');
     copyAll(this.optimizerSlots, this.#slots, optimizer, (own, given) => given.set(own), 'some');
   }
 
   forward(): Promise<never> {
-    return Promise.reject(new TrainerError('INTERNAL', 'a toy engine has no forward pass of its own'));
+    return Promise.reject(new TrainerError('INTERNAL', 'a toy engine has no separate forward pass'));
   }
 
   generate(): Promise<never> {
-    return Promise.reject(new TrainerError('INTERNAL', 'a toy engine writes no text'));
+    return Promise.reject(new TrainerError('INTERNAL', 'a toy engine generates no text'));
   }
 
   memory(): { readonly numTensors: number; readonly numBytes: number } {
@@ -131,7 +131,7 @@ export class ToyEngine implements Engine {
     return Promise.resolve();
   }
 
-  /** Counts the call, and does what is to go wrong at its beginning. */
+  /** Counts the call and executes a mishap at its start. */
   async #begin(call: 'step' | 'apply'): Promise<Mishap | undefined> {
     const mishap = this.#init.mishap?.(call, this.#numCalls[call]++);
     if (mishap === 'throw') throw new TrainerError('INTERNAL', `the toy engine was told to fail in ${call}`);
@@ -140,14 +140,14 @@ export class ToyEngine implements Engine {
     return mishap;
   }
 
-  /** The lowest bit of one parameter. */
+  /** Flips the lowest bit of one parameter. */
   #flipBit(): void {
     const bits = new Uint32Array(this.#values[0]!.buffer);
     bits[0] = bits[0]! ^ 1;
   }
 }
 
-/** Of all that a batch says. uint32 */
+/** Hash of all ids of a batch. uint32 */
 function hashBatch({ encoderInputIds, encoderSegmentIds, decoderInputIds, decoderSegmentIds, labels }: Batch): number {
   let hash = 0x811c9dc5;
   for (const ids of [encoderInputIds, encoderSegmentIds, decoderInputIds, decoderSegmentIds, labels])
@@ -155,7 +155,7 @@ function hashBatch({ encoderInputIds, encoderSegmentIds, decoderInputIds, decode
   return hash >>> 0;
 }
 
-/** Noise in many magnitudes that follows from the batch and from every bit of the parameter, and a pull to zero. */
+/** Noise of many magnitudes, determined by the batch and every bit of the parameter, plus weight decay. */
 function fillGradient(gradient: Float32Array, values: Float32Array<ArrayBuffer>, seed: number): void {
   const bits = new Int32Array(values.buffer);
   let state = seed | 0;
@@ -183,7 +183,7 @@ function applyUpdate(
   }
 }
 
-/** A loss for each position that carries one, which tells the batch. */
+/** A loss for each target position, which depends on the batch. */
 function losses({ labels, decoderSegmentIds }: Batch, words: number): StepOutput {
   const crossEntropy = new Float32Array(labels.length);
   const zLoss = new Float32Array(labels.length);

@@ -1,4 +1,4 @@
-/** A Feed without a thread: rows that were dealt become microbatches after some virtual time, in the order dealt, a bounded number at once. */
+/** A Feed without a thread: turns dealt rows into microbatches after some virtual time, in order. A bounded number is in use at once. */
 import { createBatchArrays, fillRow } from '../../mixture/feed/batch.ts';
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { decodeRows, type PlannedRow } from '../../mixture/plan/planned-rows.ts';
@@ -7,10 +7,10 @@ import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import type { Feed, FilledBatch } from '../../worker/feed/feed.ts';
 import type { BatchPlace, LaneRows } from '../../worker/feed/feed-messages.ts';
 
-/** Microbatches that may be taken and not yet given back. */
-const MAX_TAKEN = 8;
+/** Microbatches in use: returned by `next` and not yet released. */
+const MAX_IN_USE = 8;
 
-/** What a worker and its step runner use of a Feed. */
+/** The part of Feed that a worker and its step runner use. */
 export type FeedLike = Pick<Feed, 'opened' | 'deal' | 'drop' | 'next' | 'release' | 'stop'>;
 
 export interface ToyFeedInit {
@@ -19,7 +19,7 @@ export interface ToyFeedInit {
   readonly microbatchRows: number;
   readonly microbatchesPerLane: number;
   readonly clock: Clock;
-  /** Of the next microbatch, ms. */
+  /** Time for the next microbatch, ms. */
   readonly delayMs: () => number;
 }
 
@@ -32,8 +32,8 @@ export class ToyFeed implements FeedLike {
   readonly #init: ToyFeedInit;
   readonly #stopped = new AbortController();
   #dealt: Dealt[] = [];
-  readonly #taken = new Set<number>();
-  #numTaken = 0;
+  readonly #inUse = new Set<number>();
+  #nextSlot = 0;
 
   constructor(init: ToyFeedInit) {
     this.#init = init;
@@ -47,7 +47,7 @@ export class ToyFeed implements FeedLike {
       if (rows.length !== microbatchRows * microbatchesPerLane)
         throw new TrainerError(
           'MESSAGE_INVALID',
-          `step ${step} lane ${lane}: expected ${microbatchRows * microbatchesPerLane} rows, was dealt ${rows.length}`,
+          `step ${step} lane ${lane}: expected ${microbatchRows * microbatchesPerLane} rows, got ${rows.length}`,
         );
       for (let microbatch = 0; microbatch < microbatchesPerLane; microbatch++) {
         const first = microbatch * microbatchRows;
@@ -70,9 +70,9 @@ export class ToyFeed implements FeedLike {
       dealt?.step === step && dealt.lane === lane && dealt.microbatch === microbatch,
       `feed: expected step ${step} lane ${lane} microbatch ${microbatch}, got ${dealt === undefined ? 'nothing' : `step ${dealt.step} lane ${dealt.lane} microbatch ${dealt.microbatch}`}`,
     );
-    assertInvariant(this.#taken.size < MAX_TAKEN, `feed: no more than ${MAX_TAKEN} microbatches are out at once`);
-    const slot = this.#numTaken++;
-    this.#taken.add(slot);
+    assertInvariant(this.#inUse.size < MAX_IN_USE, `feed: at most ${MAX_IN_USE} microbatches are in use at once`);
+    const slot = this.#nextSlot++;
+    this.#inUse.add(slot);
     const { inputs, targets } = mixture.featureLengths;
     const arrays = createBatchArrays(microbatchRows, inputs, targets);
     let inputTokens = 0;
@@ -82,7 +82,7 @@ export class ToyFeed implements FeedLike {
   }
 
   release({ slot }: Pick<FilledBatch, 'slot'>): void {
-    assertInvariant(this.#taken.delete(slot), `feed: slot ${slot} is given back once, and after it was taken`);
+    assertInvariant(this.#inUse.delete(slot), `feed: slot ${slot} is in use when it is released`);
   }
 
   stop(): Promise<void> {

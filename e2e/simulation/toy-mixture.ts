@@ -1,21 +1,21 @@
-/** The smallest mixture that can be planned, dealt and filled into rows: three supervised tasks whose tokens follow from their place. */
+/** A minimal mixture that can be planned, dealt and filled into rows: three supervised tasks with tokens computed from their position. */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import type { PreparedTask } from '../../mixture/feed/prepared-task.ts';
 
-/** Token ids of the toy model are below this. */
+/** Number of token ids of the toy model. */
 export const TOY_VOCABULARY = 16;
 export const TOY_FEATURE_LENGTHS = { inputs: 8, targets: 6 };
 
 const FIRST_WORD_ID = 2;
 const EOS_ID = 1;
-/** Few enough that a short run passes some of them more than once. */
+/** Few examples, so that a short run makes several passes over some tasks. */
 const TASKS = [
   { name: 'ants', numExamples: 5 },
   { name: 'bees', numExamples: 11 },
   { name: 'cows', numExamples: 23 },
 ];
 
-/** What the coordinator, the plan and `fillRow` ask of a prepared task. */
+/** The part of a prepared task that the coordinator, the plan and `fillRow` use. */
 type ToyTask = Pick<PreparedTask, 'name' | 'kind' | 'numExamples' | 'inputsLength' | 'targetsLength' | 'readTokens'>;
 
 export function createToyMixture(): PreparedMixture {
@@ -43,6 +43,6 @@ export function createToyMixture(): PreparedMixture {
     taskNames: tasks.map(({ name }) => name),
     close: () => undefined,
   };
-  // A PreparedTask and a manifest's tokenizer have more to them, which no plan and no feed asks for.
+  // A PreparedTask and a manifest's tokenizer have more properties, which neither plan nor feed uses.
   return mixture as unknown as PreparedMixture;
 }

@@ -1,4 +1,4 @@
-/** The run that is simulated: a configuration so small that a step costs microseconds, with every deadline short against the run. */
+/** Config of the simulated run: so small that a step costs microseconds, with short deadlines. */
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TOY_FEATURE_LENGTHS, TOY_VOCABULARY } from './toy-mixture.ts';
@@ -17,7 +17,7 @@ export const TOY_MODEL = {
 
 export interface ToyRunOptions {
   readonly steps: number;
-  /** Workers that it begins with; with one of them it goes on. */
+  /** Workers at the start; the run continues with one. */
   readonly startWorkers: number;
   readonly checkpointEverySteps?: number;
 }
@@ -41,8 +41,8 @@ export function createToyConfig({ steps, startWorkers, checkpointEverySteps }: T
       stepTimeoutMs: 30_000,
       coordinatorGraceMs: 60_000,
     },
-    // Two buckets of the 2,624 B; a chunk of a world of two is two frames, of three one: every frame is an event.
-    // Windows by the round trip are a few frames: the default would make arenas of 64 MiB, which each generation fills with zeros.
+    // Two buckets of the 2,624 B. A chunk has two frames in a world of two workers, and one in a world of three. Each frame is an event.
+    // The window limit is a few frames: the default would need arenas of 64 MiB, which each generation fills with zeros.
     collective: { link: 'message', socket: 'tcp', bucketBytes: 1_408, frameBytes: 512, maxWindowBytes: 1 << 14 },
     checkpoint: checkpointEverySteps === undefined ? {} : { everySteps: checkpointEverySteps },
   };

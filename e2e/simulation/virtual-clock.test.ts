@@ -5,7 +5,7 @@ import { VirtualTime } from './virtual-clock.ts';
 import { VirtualProcess } from './virtual-process.ts';
 
 describe('virtual time', () => {
-  test('events fire by time, and at the same time in the order they were scheduled; cancelled ones do not', async () => {
+  test('events fire in the order of their times, and of scheduling for equal times; cancelled ones do not fire', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(fc.nat(20), fc.boolean()), { maxLength: 200 }), async (delays) => {
         const time = new VirtualTime();
@@ -28,7 +28,7 @@ describe('virtual time', () => {
     );
   });
 
-  test('between two events promises settle and immediates run, chains of them too', async () => {
+  test('between two events, promises settle and immediates run, also in chains', async () => {
     const time = new VirtualTime();
     const seen: string[] = [];
     time.schedule(1, 'first', () => {
@@ -46,7 +46,7 @@ describe('virtual time', () => {
     assert.deepEqual(seen, ['all of the first', 'second']);
   });
 
-  test('hours pass in no time, and differences of times are exact', async () => {
+  test('virtual hours need no real time, and differences of times are exact', async () => {
     const time = new VirtualTime();
     const { clock } = new VirtualProcess(time, 'w', 5_000);
     assert.equal(clock.monotonicMs(), 5_000);
@@ -62,7 +62,7 @@ describe('virtual time', () => {
     assert.deepEqual(slept, [102, 205, 3_600_000 * 1024, 307]);
   });
 
-  test('atEvent names any moment by the number of events before it', async () => {
+  test('atEvent fires after a given number of events', async () => {
     const time = new VirtualTime();
     const seen: string[] = [];
     for (const name of ['a', 'b', 'c']) time.schedule(1, name, () => seen.push(name));
@@ -72,11 +72,11 @@ describe('virtual time', () => {
     assert.deepEqual(seen, ['a', 'b', 'between', 'c']);
   });
 
-  test('a run that cannot end says so: nothing scheduled, too many events, too long', async () => {
+  test('a run that cannot end fails: nothing scheduled, too many events, too much time', async () => {
     const time = new VirtualTime();
     await assert.rejects(
       time.run(() => false),
-      { code: 'INTERNAL', message: /stands still.*at 0 ms after 0 events/u },
+      { code: 'INTERNAL', message: /no event is scheduled.*at 0 ms after 0 events/u },
     );
     const { clock } = new VirtualProcess(time, 'w');
     void (async () => {
@@ -84,15 +84,15 @@ describe('virtual time', () => {
     })();
     await assert.rejects(
       time.run(() => false, { maxEvents: 7 }),
-      { code: 'INTERNAL', message: /as many events.*after 7 events/u },
+      { code: 'INTERNAL', message: /limit of events.*after 7 events/u },
     );
     await assert.rejects(
       time.run(() => false, { maxMs: 100 }),
-      { code: 'INTERNAL', message: /end of what one run may take at 170 ms/u },
+      { code: 'INTERNAL', message: /limit of time at 170 ms/u },
     );
   });
 
-  test('what a callback throws ends the run', async () => {
+  test('an error that a callback throws ends the run', async () => {
     const time = new VirtualTime();
     time.schedule(1, 'breaks', () => {
       throw new RangeError('as it is');
@@ -100,7 +100,7 @@ describe('virtual time', () => {
     await assert.rejects(time.run(5), { message: 'as it is' });
   });
 
-  test('the digest of the trace knows order, time and label', async () => {
+  test('the digest of the trace depends on order, time and label', async () => {
     const digestOf = async (events: readonly [number, string][]): Promise<number> => {
       const time = new VirtualTime();
       for (const [delay, label] of events) time.schedule(delay, label, () => undefined);
@@ -147,7 +147,7 @@ describe('virtual process', () => {
     return { time, process, ticks };
   }
 
-  test('crashed, its sleeps never settle, nor do its calls', async () => {
+  test('after a crash, its sleeps never settle and it is not called', async () => {
     const { time, process, ticks } = start();
     let numCrashes = 0;
     process.onCrash(() => numCrashes++);
@@ -160,7 +160,7 @@ describe('virtual process', () => {
     assert.deepEqual([ticks, numCrashes, process.state], [[10, 20], 1, 'crashed']);
   });
 
-  test('stopped, what is due is held back and comes in its order when it is continued', async () => {
+  test('while it is stopped, due calls are deferred; they come in order when it is continued', async () => {
     const { time, process, ticks } = start();
     time.schedule(15, 'stop', () => process.stop());
     for (const ms of [16, 17]) process.schedule(ms, 'call', () => ticks.push(-ms));
@@ -169,7 +169,7 @@ describe('virtual process', () => {
     assert.deepEqual(ticks, [10, -16, -17, 55, 65]);
   });
 
-  test('a sleep that was held back can still be called off by what woke before it', async () => {
+  test('a deferred sleep can still be aborted by code that woke before it', async () => {
     const { time, process } = start();
     const ended: string[] = [];
     const stop = new AbortController();

@@ -1,26 +1,25 @@
 /**
- * Virtual time: a queue of events, and the driver that fires them one by one. Between two events everything that an event has set
- * in motion runs to its end, so a run is a pure function of its seed, and a minute of it costs milliseconds.
+ * Virtual time: a queue of events, and a driver that fires them one by one. All effects of an event are complete before the next one
+ * fires. So a run is a pure function of its seed, and a virtual minute costs milliseconds.
  *
- * Assumptions. Whatever is simulated waits by events of this queue, by promises, or by setImmediate, and by nothing else: a timer, a
- * socket or a thread would bring the order of the machine into the run. Work of the file system is waited for with the clock
- * standing still; it keeps a run reproducible only where one such operation is under way at a time, so leave it out where you can.
- * A callback that throws ends the run with its error, as an uncaught exception ends a process.
+ * Assumptions. Simulated code waits only for events of this queue, promises and setImmediate: a timer, a socket or a thread would make the
+ * order depend on the machine. The clock stands still while a file system operation is pending. A run stays reproducible only if there is one
+ * such operation at a time, so avoid them. A callback that throws ends the run with its error, as an uncaught exception ends a process.
  */
 import { assertInvariant, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { hashName } from '../../shared/random.ts';
 import { EventQueue, type QueuedEvent } from './event-queue.ts';
 
-/** Times are multiples of this: sums and differences of them are exact, so no time ever comes out below zero. */
+/** Times are multiples of 1/1024 ms: their sums and differences are exact, so no time is ever negative. */
 const TICKS_PER_MS = 1024;
-/** Real time for what one event set in motion to come to rest, ms. */
-const QUIET_DEADLINE_MS = 10_000;
+/** Limit of real time for the effects of one event, ms. */
+const IDLE_DEADLINE_MS = 10_000;
 
 export interface ScheduledEvent {
   cancel(): void;
 }
 
-/** What ends a run that does not end by itself. */
+/** A run beyond these limits fails. */
 export interface RunLimits {
   /** Events fired in this run. */
   readonly maxEvents: number;
@@ -30,7 +29,7 @@ export interface RunLimits {
 
 const DEFAULT_LIMITS: RunLimits = { maxEvents: 1_000_000, maxMs: 24 * 3_600_000 };
 
-/** Two drivers would wait for each other to come to rest. */
+/** Two drivers would wait for each other to become idle. */
 let isDriving = false;
 
 export class VirtualTime {
@@ -41,7 +40,7 @@ export class VirtualTime {
   #numScheduled = 0;
   #numFired = 0;
   #traceDigest = 0;
-  /** Sees every line of the trace: events, and what was noted. */
+  /** Called with every line of the trace: events and notes. */
   onTrace: ((ms: number, line: string) => void) | undefined;
 
   /** ms since the beginning. */
@@ -53,12 +52,12 @@ export class VirtualTime {
     return this.#numFired;
   }
 
-  /** Of all events fired and lines noted so far, in their order and with their times: equal for equal runs. uint32 */
+  /** Digest of all fired events and notes so far, with their order and times. Equal for equal runs. uint32 */
   get traceDigest(): number {
     return this.#traceDigest;
   }
 
-  /** Fires after `delayMs`, rounded to 1/1024 ms. @param label who does what; for traces */
+  /** Fires after `delayMs`, rounded to 1/1024 ms. @param label process and action; for traces */
   schedule(delayMs: number, label: string, fire: () => void): ScheduledEvent {
     assertInvariant(Number.isFinite(delayMs) && delayMs >= 0, `${label}: a delay of ${delayMs} ms`);
     const dueMs = this.#nowMs + Math.round(delayMs * TICKS_PER_MS) / TICKS_PER_MS;
@@ -67,7 +66,7 @@ export class VirtualTime {
     return { cancel: () => (event.isCancelled = true) };
   }
 
-  /** Fires once `numFired` events have fired, ahead of the next one: any moment of a run can be named by a number. */
+  /** Fires after `numFired` events and before the next one, so a number names any moment of a run. */
   atEvent(numFired: number, label: string, fire: () => void): ScheduledEvent {
     const event: QueuedEvent = { dueMs: 0, sequence: 0, label, fire, isCancelled: false };
     const events = this.#atEvents.get(numFired) ?? [];
@@ -75,7 +74,7 @@ export class VirtualTime {
     return { cancel: () => (event.isCancelled = true) };
   }
 
-  /** A line for the trace that is no event. */
+  /** Adds a line to the trace that is not an event. */
   note(line: string): void {
     let hash = this.#labelHashes.get(line);
     if (hash === undefined) this.#labelHashes.set(line, (hash = hashName(line)));
@@ -88,9 +87,8 @@ export class VirtualTime {
   }
 
   /**
-   * Fires events until virtual time has come to `goal` (ms), or until `goal` is true between two events. One run at a
-   * time, in the whole of this process.
-   * @throws INTERNAL where nothing is left that could make it true, or a limit is reached; what a callback throws
+   * Fires events until virtual time is `goal` (ms), or until `goal()` is true between two events. Only one run at a time in a process.
+   * @throws INTERNAL if no event is left or a limit is reached; the error of a callback
    */
   async run(goal: number | (() => boolean), limits: Partial<RunLimits> = {}): Promise<void> {
     assertInvariant(!isDriving, 'virtual time is driven by one run at a time');
@@ -99,20 +97,20 @@ export class VirtualTime {
     isDriving = true;
     try {
       await new Promise<void>((resolve, reject) => {
-        let restlessSinceMs: number | undefined;
+        let busySinceMs: number | undefined;
         const turn = (): void => {
           try {
-            if (!isQuiet()) {
-              restlessSinceMs ??= performance.now();
-              if (performance.now() - restlessSinceMs > QUIET_DEADLINE_MS) throw this.#endless('does not come to rest');
+            if (!isIdle()) {
+              busySinceMs ??= performance.now();
+              if (performance.now() - busySinceMs > IDLE_DEADLINE_MS) throw this.#endless('does not become idle');
             } else {
-              restlessSinceMs = undefined;
+              busySinceMs = undefined;
               if (this.#advance(goal, last)) {
                 resolve();
                 return;
               }
             }
-            // One event a turn of the event loop: promises of the event before have settled, its immediates have run.
+            // One event per turn of the event loop: promises of the last event have settled, and its immediates have run.
             setImmediate(turn);
           } catch (error) {
             reject(toTrainerError(error));
@@ -125,7 +123,7 @@ export class VirtualTime {
     }
   }
 
-  /** Fires the next event. @returns true instead where the goal is reached */
+  /** Fires the next event. @returns true, without firing, if the goal is reached */
   #advance(goal: number | (() => boolean), last: { readonly numFired: number; readonly ms: number }): boolean {
     const due = this.#atEvents.get(this.#numFired);
     if (due !== undefined && due.length > 0) {
@@ -140,9 +138,9 @@ export class VirtualTime {
       this.#nowMs = Math.max(this.#nowMs, goal);
       return true;
     }
-    if (next === undefined) throw this.#endless('stands still: nothing is scheduled');
-    if (this.#numFired >= last.numFired) throw this.#endless('has fired as many events as one run may');
-    if (next.dueMs > last.ms) throw this.#endless('has come to the end of what one run may take');
+    if (next === undefined) throw this.#endless('cannot advance, because no event is scheduled,');
+    if (this.#numFired >= last.numFired) throw this.#endless('has reached the limit of events');
+    if (next.dueMs > last.ms) throw this.#endless('has reached the limit of time');
     this.#queue.pop();
     this.#nowMs = next.dueMs;
     this.#numFired += 1;
@@ -157,15 +155,15 @@ export class VirtualTime {
 
   #endless(what: string): TrainerError {
     const where = `at ${this.#nowMs} ms after ${this.#numFired} events`;
-    return new TrainerError('INTERNAL', `virtual time ${what} ${where}, and what was waited for has not happened`);
+    return new TrainerError('INTERNAL', `virtual time ${what} ${where}; the goal was not reached`);
   }
 }
 
-/** Immediates, and requests to the file system by their names in Node. */
-const MOVING = /^(Immediate|FS|FileHandle|CloseReq)/u;
+/** Node's names of immediates and of file system requests. */
+const PENDING = /^(Immediate|FS|FileHandle|CloseReq)/u;
 
-/** Nothing that was set in motion still moves: promises have settled when this is asked, at the start of a turn. */
-function isQuiet(): boolean {
-  for (const resource of process.getActiveResourcesInfo()) if (MOVING.test(resource)) return false;
+/** Whether no immediate and no file system request is pending. Called at the start of a turn, when promises have settled. */
+function isIdle(): boolean {
+  for (const resource of process.getActiveResourcesInfo()) if (PENDING.test(resource)) return false;
   return true;
 }

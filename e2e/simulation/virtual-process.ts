@@ -1,7 +1,7 @@
 /**
- * A process of the simulation: what runs in it is only reached through its clock, its sockets and its disk, and these ask here whether
- * it may be reached. Crashed, nothing of it is called again and none of its promises settles; stopped (SIGSTOP), what is due for it is
- * held back until it is continued, while its clock and the kernel under it go on.
+ * A process of the simulation. Its code is called only by its clock, sockets and disk, and these ask here whether they may call. The code
+ * of a crashed process is never called again, and its promises never settle. Calls into a stopped process (SIGSTOP) are deferred until it is
+ * continued, while its clock and kernel continue.
  */
 import { abortedError } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -10,10 +10,10 @@ import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
 
 export type ProcessState = 'running' | 'stopped' | 'crashed';
 
-/** 2026-01-01; wall time is for names and logs only. */
+/** 2026-01-01. Wall time is used only for names and logs. */
 const WALL_ORIGIN_MS = 1_767_225_600_000;
-/** Things that may be held back for a stopped process. */
-const MAX_HELD = 100_000;
+/** Limit of deferred calls into a stopped process. */
+const MAX_DEFERRED = 100_000;
 
 interface Task {
   readonly label: string;
@@ -27,10 +27,10 @@ export class VirtualProcess {
   readonly #time: VirtualTime;
   readonly #onCrash: (() => void)[] = [];
   readonly #onContinue: (() => void)[] = [];
-  #held: Task[] = [];
+  #deferred: Task[] = [];
   #state: ProcessState = 'running';
 
-  /** @param originMs what its monotonic clock shows at the beginning: no two hosts agree */
+  /** @param originMs start of its monotonic clock; it differs between hosts */
   constructor(time: VirtualTime, name: string, originMs = 0) {
     this.#time = time;
     this.name = name;
@@ -46,40 +46,40 @@ export class VirtualProcess {
     return this.#state;
   }
 
-  /** As SIGKILL: for good. Listeners are those of the kernel under it. */
+  /** Like SIGKILL. Calls the listeners of its kernel. */
   crash(): void {
     if (this.#state === 'crashed') return;
     this.#state = 'crashed';
-    this.#held = [];
+    this.#deferred = [];
     for (const listener of this.#onCrash) listener();
   }
 
-  /** As SIGSTOP. */
+  /** Like SIGSTOP. */
   stop(): void {
     if (this.#state === 'running') this.#state = 'stopped';
   }
 
-  /** As SIGCONT: what was held back comes now, in its order. */
+  /** Like SIGCONT: deferred calls happen now, in order. */
   continue(): void {
     if (this.#state !== 'stopped') return;
     this.#state = 'running';
-    const held = this.#held;
-    this.#held = [];
-    for (const task of held) this.#time.schedule(0, task.label, () => this.#dispatch(task));
+    const deferred = this.#deferred;
+    this.#deferred = [];
+    for (const task of deferred) this.#time.schedule(0, task.label, () => this.#dispatch(task));
     for (const listener of this.#onContinue) listener();
   }
 
-  /** @param listener of the kernel: called when the process has crashed */
+  /** @param listener of the kernel, called after a crash */
   onCrash(listener: () => void): void {
     this.#onCrash.push(listener);
   }
 
-  /** @param listener of the kernel: called when the process has been continued */
+  /** @param listener of the kernel, called after the process was continued */
   onContinue(listener: () => void): void {
     this.#onContinue.push(listener);
   }
 
-  /** Calls into the process after `delayMs`, if it may be called then. */
+  /** Calls into the process after `delayMs`, with the rules of `enter`. */
   schedule(delayMs: number, label: string, fire: () => void): ScheduledEvent {
     const task: Task = { label, fire, isCancelled: false };
     const event = this.#time.schedule(delayMs, label, () => this.#dispatch(task));
@@ -91,7 +91,7 @@ export class VirtualProcess {
     };
   }
 
-  /** Calls into the process now; once it is continued where it is stopped, never where it has crashed. */
+  /** Calls into the process: now if it runs, when it is continued if it is stopped, never if it has crashed. */
   enter(label: string, fire: () => void): void {
     this.#dispatch({ label, fire, isCancelled: false });
   }
@@ -101,10 +101,10 @@ export class VirtualProcess {
     if (this.#state === 'running') task.fire();
     else {
       assertInvariant(
-        this.#held.length < MAX_HELD,
-        `more than ${MAX_HELD} calls wait for ${this.name}, which is stopped`,
+        this.#deferred.length < MAX_DEFERRED,
+        `more than ${MAX_DEFERRED} calls wait for the stopped process ${this.name}`,
       );
-      this.#held.push(task);
+      this.#deferred.push(task);
     }
   }
 

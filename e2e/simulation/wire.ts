@@ -1,13 +1,13 @@
-/** One direction of a connection between two kernels: what is put in comes out in order, each after a delay of its own, or is held. */
+/** One direction of a connection between two kernels: items arrive in order, each after its own delay, or wait while it is blocked. */
 import type { ScheduledEvent, VirtualTime } from './virtual-clock.ts';
 
 export interface WireInit<Item> {
   readonly time: VirtualTime;
   /** For traces. */
   readonly label: string;
-  /** Of the next item, ms. */
+  /** Delay of the next item, ms. */
   readonly delayMs: () => number;
-  /** Nothing comes through now; `resume` is called when that changes. */
+  /** Whether no item gets through now; the owner calls `resume` when this changes. */
   readonly isBlocked: () => boolean;
   readonly arrive: (item: Item) => void;
 }
@@ -15,7 +15,7 @@ export interface WireInit<Item> {
 export class Wire<Item> {
   readonly #init: WireInit<Item>;
   #items: { readonly item: Item; readonly dueMs: number }[] = [];
-  /** The first item is on its way; without it while items wait, the wire is blocked. */
+  /** Arrival of the first item. Undefined while items wait: the wire is blocked. */
   #arrival: ScheduledEvent | undefined;
   #lastDueMs = 0;
 
@@ -30,12 +30,12 @@ export class Wire<Item> {
     if (this.#items.length === 1) this.#schedule(this.#lastDueMs - time.nowMs);
   }
 
-  /** It may be open again. */
+  /** Continues if the wire is no longer blocked. */
   resume(): void {
     if (this.#arrival === undefined && this.#items.length > 0) this.#schedule(this.#init.delayMs());
   }
 
-  /** What is on its way is lost. */
+  /** Drops the items on their way. */
   clear(): void {
     this.#arrival?.cancel();
     this.#arrival = undefined;

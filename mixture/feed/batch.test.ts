@@ -11,7 +11,7 @@ const example = (task: number, inputs: number[], targets: number[]): RowExample 
 });
 
 describe('a row of a batch', () => {
-  test('holds two examples and padding as worked out by hand', () => {
+  test('holds two examples and padding, as computed by hand', () => {
     const batch = createBatchArrays(2, 8, 6);
     placeExamples(batch, 1, [example(4, [11, 12, 13, 1], [21, 1]), example(0, [14, 1], [22, 23, 1])]);
     const row = (values: Int32Array, length: number) => [...values.subarray(length, 2 * length)];
@@ -37,7 +37,7 @@ describe('a row of a batch', () => {
     { minLength: 1, maxLength: 3 },
   );
 
-  test('has every token once, in its segment and under its task, whatever stood there before', () => {
+  test('has each token once, in its segment and with its task, for any earlier content', () => {
     fc.assert(
       fc.property(rows, rows, (before, now) => {
         const batch = createBatchArrays(3, 30, 29);
@@ -71,7 +71,7 @@ describe('a row of a batch', () => {
     );
   });
 
-  test('refuses examples that do not fit and rows that do not exist', () => {
+  test('rejects examples that do not fit and rows that do not exist', () => {
     const batch = createBatchArrays(1, 4, 3);
     assert.throws(() => placeExamples(batch, 0, [example(0, [5, 6, 7, 8, 1], [1])]), { code: 'INTERNAL' });
     assert.throws(() => placeExamples(batch, 0, [example(0, [5, 1], [5, 1]), example(0, [1], [5, 1])]), {

@@ -1,9 +1,9 @@
 /**
- * Packed rows in arrays of static shape, as the model takes them.
+ * Packed rows in arrays of static shape, as the model reads them.
  *
- * R = rows, I = inputs length, T = targets length; all int32, row-major. Examples of a row stand one after the other from the left, each
- * a segment with the number 1, 2, …; what is left is padding: id 0, segment 0, label −100, task −1.
- * Decoder inputs are the targets shifted right inside their segment, each segment beginning with 0 (pad), T5's start token.
+ * R = rows, I = inputs length, T = targets length. All arrays are int32, row-major. The examples of a row follow each
+ * other from the left, as segments 1, 2, …. The rest is padding: id 0, segment 0, label −100, task −1. Decoder inputs
+ * are the targets shifted right within their segment. Each segment begins with 0 (pad), T5's start token.
  */
 import { throwIfAborted } from '../../shared/abort.ts';
 import { assertInvariant } from '../../shared/errors.ts';
@@ -25,15 +25,15 @@ export interface BatchArrays {
   readonly encoderSegmentIds: Int32Array;
   /** [R, T] */
   readonly decoderInputIds: Int32Array;
-  /** [R, T] the same numbers as in the encoder. */
+  /** [R, T] the same segment numbers as in the encoder. */
   readonly decoderSegmentIds: Int32Array;
   /** [R, T] target ids; −100 = no loss. */
   readonly labels: Int32Array;
-  /** [R, T] number of the task whose target stands there, for the loss of each task; −1 = padding. */
+  /** [R, T] task number of the target at this position, for the loss of each task; −1 = padding. */
   readonly taskOfTarget: Int32Array;
 }
 
-/** Arrays of their own memory, filled with padding. */
+/** New arrays, filled with padding. */
 export function createBatchArrays(numRows: number, inputsLength: number, targetsLength: number): BatchArrays {
   const inputs = numRows * inputsLength;
   const targets = numRows * targetsLength;
@@ -51,9 +51,9 @@ export function createBatchArrays(numRows: number, inputsLength: number, targets
 }
 
 /**
- * Writes a planned row into row `row`, whatever stood there before; its examples are read at the same time, and nothing is written
- * before all are there, nor after the signal has fired.
- * @param seed of the run @returns input tokens of the row, padding not counted
+ * Writes a planned row into row `row` and replaces its content. It reads all examples at the same time. It writes only
+ * when all are there, and never after the signal has fired.
+ * @param seed of the run @returns input tokens of the row, without padding
  * @throws SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage; INTERNAL for a row that does not fit; ABORTED
  */
 export async function fillRow(
@@ -70,10 +70,10 @@ export async function fillRow(
   return examples.reduce((sum, { inputs }) => sum + inputs.length, 0);
 }
 
-/** Writes examples into row `row`, in their order. @throws INTERNAL where they do not fit */
+/** Writes examples into row `row`, in their order. @throws INTERNAL if they do not fit */
 export function placeExamples(batch: BatchArrays, row: number, examples: readonly RowExample[]): void {
   const { numRows, inputsLength, targetsLength } = batch;
-  assertInvariant(row >= 0 && row < numRows, `a batch has ${numRows} rows, asked for row ${row}`);
+  assertInvariant(row >= 0 && row < numRows, `row ${row} of a batch of ${numRows} rows`);
   let inputsAt = row * inputsLength;
   let targetsAt = row * targetsLength;
   const inputsEnd = inputsAt + inputsLength;
@@ -81,7 +81,7 @@ export function placeExamples(batch: BatchArrays, row: number, examples: readonl
   for (const [i, { task, inputs, targets }] of examples.entries()) {
     assertInvariant(
       inputsAt + inputs.length <= inputsEnd && targetsAt + targets.length <= targetsEnd,
-      `example ${i} of ${examples.length} (${inputs.length} and ${targets.length} tokens) does not fit what is left of a row of ${inputsLength} and ${targetsLength}`,
+      `example ${i} of ${examples.length} (${inputs.length} and ${targets.length} tokens) does not fit into the rest of a row of ${inputsLength} and ${targetsLength}`,
     );
     const segment = i + 1;
     batch.encoderInputIds.set(inputs, inputsAt);

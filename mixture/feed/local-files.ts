@@ -1,8 +1,8 @@
 /**
- * A prepared mixture in a folder: whole files, and reads at a position with a bounded number of files open.
+ * A prepared mixture in a folder: reads whole files and ranges, with a bounded number of open files.
  *
- * Reads of blocks are synchronous calls in the thread that asks, which is the feed's own: out of the page cache they take a few
- * microseconds, a tenth of what handing them to a thread pool costs.
+ * Ranges are read synchronously, in the feed's own thread. From the page cache such a read takes a few microseconds;
+ * passing it to a thread pool costs ten times as much.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
@@ -10,17 +10,16 @@ import { join } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { sha256Of } from '../prepare/prepared-format.ts';
-import { corrupt, noMixture, type KnownFile, type PreparedFiles } from './prepared-files.ts';
-import { ReadSlots } from './read-slots.ts';
+import { corrupt, noMixture, ReadSlots, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 
-/** Far below the usual limit of 1,024 descriptors of a process; with the files that are read whole. */
+/** Far below the usual limit of 1,024 descriptors per process, together with files that are read whole. */
 const MAX_OPEN_FILES = 128;
-/** Files that are read whole or looked at, at the same time. */
+/** Files that are read whole or inspected at the same time. */
 const MAX_WHOLE_READS = 16;
 
 export class LocalFiles implements PreparedFiles {
   readonly location: string;
-  /** Path → descriptor, the least recently used first. */
+  /** Path → descriptor, least recently used first. */
   readonly #open = new Map<string, number>();
   readonly #slots = new ReadSlots(MAX_WHOLE_READS);
 

@@ -1,10 +1,13 @@
-/** A planned example → its ids: read from the shards, and for denoising corrupted at once, by a stream named after the example. */
+/**
+ * A planned example → its ids from the shards. A denoising example is corrupted by a random stream that is named after
+ * the example.
+ */
 import { hashName, RandomStream } from '../../shared/random.ts';
 import type { PlannedExample } from '../plan/planned-rows.ts';
 import { corruptSpans } from '../plan/span-corruption.ts';
 import type { PreparedMixture } from './prepared-mixture.ts';
 
-/** What fills one segment of a row; both end with EOS. */
+/** The content of one segment of a row. Both sides end with EOS. */
 export interface RowExample {
   /** Number of the task in the mixture. */
   readonly task: number;
@@ -15,9 +18,10 @@ export interface RowExample {
 const SPAN_CORRUPTION = hashName('span-corruption');
 
 /**
- * A pure function of its arguments and of the mixture's bytes. The same (seed, task name, epoch, example) gives the same spans.
- * @param seed of the run @throws INTERNAL for an example that does not exist, SHARD_CORRUPT, PATH_UNUSABLE, the codes of
- *   shared/storage, ABORTED
+ * A pure function of its arguments and of the bytes of the mixture: equal (seed, task name, epoch, example) give equal
+ * spans.
+ * @param seed of the run @throws INTERNAL for an example that does not exist, SHARD_CORRUPT, PATH_UNUSABLE, the codes
+ * of shared/storage, ABORTED
  */
 export async function readPlannedExample(
   mixture: PreparedMixture,

@@ -58,11 +58,11 @@ async function readAll(folder: string): Promise<void> {
 }
 
 describe('opening a prepared mixture', () => {
-  test('a flipped bit in any place of any file is SHARD_CORRUPT before an example of it is given out, and names the file', async () => {
+  test('a flipped bit in any file is SHARD_CORRUPT before any of its examples is returned; the error names the file', async () => {
     const folder = copy();
     for (const path of filesOf(folder)) {
       const bytes = readFileSync(path);
-      if (path.endsWith('unit.json')) continue; // for preparing again, not for reading
+      if (path.endsWith('unit.json')) continue; // used for preparing again, not for reading
       for (const at of [0, Math.floor(bytes.length / 2), bytes.length - 1]) {
         const flipped = Buffer.from(bytes);
         flipped[at]! ^= 1;
@@ -81,7 +81,7 @@ describe('opening a prepared mixture', () => {
     await readAll(folder);
   });
 
-  test('a truncated or missing file is SHARD_CORRUPT when it is opened, checksums when they are needed', async () => {
+  test('a truncated or missing file is SHARD_CORRUPT when the mixture is opened, or for checksums when they are needed', async () => {
     for (const path of filesOf(original).map((file) => file.slice(original.length + 1))) {
       if (path.endsWith('unit.json')) continue;
       const open = path.endsWith('.crc') ? readAll : openAndClose;
@@ -96,7 +96,7 @@ describe('opening a prepared mixture', () => {
     }
   });
 
-  test('tells expected and found hash of a damaged index, and which bytes of a token file are damaged', async () => {
+  test('the error gives the expected and found hash of a damaged index, and the damaged bytes of a token file', async () => {
     const folder = copy();
     const [index, tokens] = ['.index', '.tokens'].map((kind) =>
       filesOf(join(folder, 'plain')).find((path) => path.endsWith(kind))!,
@@ -117,7 +117,7 @@ describe('opening a prepared mixture', () => {
     });
   });
 
-  test('another mixture than the run was started with is MIXTURE_MISMATCH with both hashes', async () => {
+  test('another mixture than the run started with is MIXTURE_MISMATCH with both hashes', async () => {
     const { hash } = await openPreparedMixture(original);
     await assert.rejects(openPreparedMixture(original, { expectedHash: 'f'.repeat(64) }), {
       code: 'MIXTURE_MISMATCH',
@@ -126,7 +126,7 @@ describe('opening a prepared mixture', () => {
     assert.equal((await openPreparedMixture(original, { expectedHash: hash })).hash, hash);
   });
 
-  test('asking for an example that does not exist is INTERNAL', async () => {
+  test('reading an example that does not exist is INTERNAL', async () => {
     const { tasks } = await openPreparedMixture(original);
     for (const index of [-1, tasks[0]!.numExamples, 0.5, Number.NaN])
       await assert.rejects(tasks[0]!.readTokens(index), { code: 'INTERNAL' });
@@ -134,7 +134,7 @@ describe('opening a prepared mixture', () => {
 });
 
 describe('examples of the plan', () => {
-  test('have the lengths that were planned, whatever the task', async () => {
+  test('have the planned lengths, for all tasks', async () => {
     const mixture = await openPreparedMixture(original);
     for (const [task, { numExamples, inputsLength, targetsLength }] of mixture.tasks.map(
       (t, i) =>
@@ -150,7 +150,7 @@ describe('examples of the plan', () => {
       }
   });
 
-  test('denoising keeps every token of the segment, and is named by seed, epoch and example', async () => {
+  test('denoising keeps every token of the segment, and depends on seed, epoch and example', async () => {
     const mixture = await openPreparedMixture(original);
     const task = mixture.taskNames.indexOf('denoise');
     const { vocabSize, numExtraIds } = mixture.tokenizer;
@@ -174,7 +174,7 @@ describe('examples of the plan', () => {
     assert.deepEqual(await read(1, 0, 2), variants[0]);
   });
 
-  test('rows of a real plan carry every token of their examples once, and no task is left out', async () => {
+  test('rows of a real plan have each token of their examples once, and use all tasks', async () => {
     const mixture = await openPreparedMixture(original);
     const shares = computeRates(mixture.sizes, PAPER_RATES).map(({ share }) => share);
     const config = { seed: 5, inputsLimit: 32, targetsLimit: 16, windowDraws: 512, shares };

@@ -1,27 +1,27 @@
 /**
- * The shards of one prepared task, open for reading: lengths from memory, tokens by position.
+ * The open shards of a prepared task: lengths from memory, tokens by position.
  *
- * In memory: 8 bytes an example of a supervised task (lengths and place), nothing for a denoising one. Tokens are read when they
- * are asked for, in verified blocks (token-blocks.ts).
+ * Memory: 8 bytes for each example of a supervised task (lengths and position), nothing for a denoising task. Tokens
+ * are read when they are requested, in verified blocks (token-blocks.ts).
  */
 import { assertInvariant } from '../../shared/errors.ts';
 import type { TaskLengths } from '../plan/planner.ts';
 import type { TaskSize } from '../plan/rates.ts';
 import { corruptedLengths } from '../plan/span-corruption.ts';
 import type { TaskManifest } from '../prepare/manifest.ts';
-import type { ShardEntry } from '../prepare/shard-entry.ts';
+import type { ShardEntry } from '../prepare/prepared-format.ts';
 import { corrupt, type PreparedFiles } from './prepared-files.ts';
 import type { TokenBlocks, TokenFile } from './token-blocks.ts';
 
-/** Where the examples of one shard are. */
+/** The examples of one shard. */
 interface Shard {
   readonly file: TokenFile;
   readonly firstExample: number;
-  /** Supervised: first token of each example, in tokens from the start of the file. */
+  /** Supervised: first token of each example, counted in tokens from the start of the file. */
   readonly starts?: Uint32Array;
 }
 
-/** Supervised: a pair of lengths for each example. Denoising: what corruption makes of every segment. */
+/** Supervised: a pair of lengths for each example. Denoising: the same lengths after corruption for all segments. */
 type Lengths =
   | { readonly kind: 'each'; readonly pairs: Uint16Array }
   | { readonly kind: 'same'; readonly inputs: number; readonly targets: number };
@@ -55,13 +55,15 @@ export class PreparedTask implements TaskLengths, TaskSize {
   }
 
   /**
-   * The stored ids of an example: inputs followed by targets (inputsLength says where they begin), or the raw segment of a denoising
-   * task. @throws INTERNAL for an index that does not exist, SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage, ABORTED
+   * The stored ids of an example: inputs followed by targets (inputsLength separates them), or the raw segment of a
+   * denoising task.
+   * @throws INTERNAL for an index that does not exist, SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage,
+   * ABORTED
    */
   async readTokens(index: number, signal?: AbortSignal): Promise<Int32Array> {
     assertInvariant(
       Number.isInteger(index) && index >= 0 && index < this.numExamples,
-      `task ${this.name} has ${this.numExamples} examples, asked for number ${index}`,
+      `example ${index} of task ${this.name} with ${this.numExamples} examples`,
     );
     const shard = this.#shardOf(index);
     const inShard = index - shard.firstExample;
@@ -90,7 +92,7 @@ export class PreparedTask implements TaskLengths, TaskSize {
 }
 
 /**
- * Opens the shards of a task: every index is read and verified, of token files only the size.
+ * Opens the shards of a task. It reads and verifies every index, and checks the size of token files.
  * @throws SHARD_CORRUPT, PATH_UNUSABLE, the codes of shared/storage, ABORTED
  */
 export async function openPreparedTask(
@@ -124,7 +126,10 @@ export async function openPreparedTask(
   return new PreparedTask(manifest, shards, { kind: 'same', inputs: inputsLength, targets: targetsLength }, blocks);
 }
 
-/** Fills `pairs` and checks that the lengths keep the limits and fill the shard. @returns the first token of each example */
+/**
+ * Fills `pairs`, and checks that the lengths respect the limits and fill the shard. @returns the first token of each
+ * example
+ */
 async function loadIndex(
   { index, tokens, numExamples }: ShardEntry,
   manifest: TaskManifest,
@@ -160,7 +165,7 @@ async function loadIndex(
   return starts;
 }
 
-/** File names of a manifest are those in the task's folder. */
+/** File names in a manifest are relative to the folder of the task. */
 function inTask({ name }: TaskManifest, { file, bytes, sha256 }: ShardEntry['tokens']): TokenFile['checksums'] {
   return { key: `${name}/${file}`, bytes, sha256 };
 }

@@ -1,8 +1,9 @@
 /**
- * A prepared mixture in remote storage: files that are known by their hash are kept on local disk, blocks of tokens are read by
- * range. Each file is pinned to the version that was found first; one that changes fails the read (STORAGE_CHANGED).
+ * A prepared mixture in remote storage. Files with a known hash are copied to local disk; blocks of tokens are read by
+ * range. Each file is pinned to the version of its first read; if it changes, reading fails (STORAGE_CHANGED).
  *
- * Assumption: a file in the cache folder is named by its SHA-256 and verified whenever it is read, so anybody may remove it.
+ * Assumption: a file in the cache folder is named by its SHA-256 and verified at each read, so it may be deleted at any
+ * time.
  */
 import { readFile } from 'node:fs/promises';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
@@ -10,19 +11,18 @@ import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import type { ObjectFacts, Storage } from '../../shared/storage/storage.ts';
 import { sha256Of } from '../prepare/prepared-format.ts';
-import { corrupt, noMixture, type KnownFile, type PreparedFiles } from './prepared-files.ts';
-import { ReadSlots } from './read-slots.ts';
+import { corrupt, noMixture, ReadSlots, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 import type { SourceWatch } from './source-watch.ts';
 
-/** Requests under way at the same time. */
+/** Number of requests at the same time. */
 const MAX_REMOTE_READS = 32;
-/** Of a manifest, bytes: that of a task with 100,000 shards has about 60 MB. */
+/** Largest manifest, bytes. A task with 100,000 shards has about 60 MB. */
 const MAX_MANIFEST_BYTES = 128 * 1024 * 1024;
 
 export interface RemoteFilesInit {
   readonly storage: Storage;
   readonly watch: SourceWatch;
-  /** Made when needed. */
+  /** Created when needed. */
   readonly cacheFolder: string;
 }
 
@@ -31,7 +31,7 @@ export class RemoteFiles implements PreparedFiles {
   readonly #cache: LocalStorage;
   readonly #slots = new ReadSlots(MAX_REMOTE_READS);
   readonly #end = new AbortController();
-  /** As found first, by key: one for each shard of the mixture. */
+  /** Facts of the first look at each key. One entry for each shard of the mixture. */
   readonly #facts = new Map<string, Promise<ObjectFacts>>();
 
   constructor(init: RemoteFilesInit) {
@@ -89,7 +89,7 @@ export class RemoteFiles implements PreparedFiles {
     this.#init.watch.close();
   }
 
-  /** The whole file, verified; in a slot already. */
+  /** The whole file, verified. The caller already has a slot. */
   async #fetch({ key, bytes, sha256 }: KnownFile, signal: AbortSignal | undefined): Promise<Uint8Array> {
     const place = this.placeOf(key);
     const content = await this.#watched(place, (stop) => this.#readWhole(key, stop, bytes), signal).catch(
@@ -102,7 +102,7 @@ export class RemoteFiles implements PreparedFiles {
     return content;
   }
 
-  /** @param knownBytes size where it is known */
+  /** @param knownBytes the size, if known */
   async #readWhole(key: string, signal: AbortSignal, knownBytes?: number): Promise<Uint8Array> {
     const { storage } = this.#init;
     if (knownBytes !== undefined) return storage.readRange(key, 0, knownBytes, signal);
@@ -142,7 +142,7 @@ export class RemoteFiles implements PreparedFiles {
   }
 }
 
-/** A shard that is not there, or shorter than its manifest says, is damage; everything else stays what it is. */
+/** A missing shard, or one shorter than its manifest says, is damaged. Other errors stay. */
 function toShardError(thrown: unknown, place: string): TrainerError {
   const error = toTrainerError(thrown);
   if (error.code === 'STORAGE_NOT_FOUND') return corrupt(place, 'the file', 'none', error);

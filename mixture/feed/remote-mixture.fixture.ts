@@ -1,4 +1,4 @@
-/** A small made-up mixture in a folder and in a bucket of a real S3 server, for tests of reading from afar. */
+/** A small made-up mixture in a folder and in a bucket of a real S3 server, for tests of remote reading. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,12 +7,12 @@ import { startS3Server, type S3Server } from '../../shared/storage/s3-server.fix
 import { writeSyntheticMixture } from './synthetic-mixture.fixture.ts';
 
 export interface RemoteMixture {
-  /** Of this test alone; holds `prepared`. */
+  /** A folder for this test only. It contains `prepared`. */
   readonly root: string;
   readonly folder: string;
   readonly hash: string;
   readonly server: S3Server;
-  /** Where the bucket's copy of the folder is. */
+  /** The URL of the copy in the bucket. */
   readonly location: string;
   close(): Promise<void>;
 }
@@ -66,7 +66,7 @@ export async function startRemoteMixture(featureLengths: {
     server,
     location,
     async close() {
-      await server.close().catch(() => undefined); // where a test has stopped it
+      await server.close().catch(() => undefined); // a test may have stopped it
       rmSync(root, { recursive: true });
     },
   };

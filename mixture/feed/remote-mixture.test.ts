@@ -1,4 +1,4 @@
-/** Reading a prepared mixture from a real S3 server and from web servers that misbehave. */
+/** Reading a prepared mixture from a real S3 server and from faulty web servers. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,8 +6,7 @@ import { after, before, describe, test, type TestContext } from 'node:test';
 import { sha256Of } from '../prepare/prepared-format.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
 import { startFaultyServer, serve, answer } from '../../shared/storage/faulty-server.fixture.ts';
-import type { PreparedAccess } from './open-prepared-files.ts';
-import { openPreparedMixture, type PreparedMixture } from './prepared-mixture.ts';
+import { openPreparedMixture, type PreparedAccess, type PreparedMixture } from './prepared-mixture.ts';
 import { keysOf, startRemoteMixture, type RemoteMixture } from './remote-mixture.fixture.ts';
 import type { SourceNotice } from './source-watch.ts';
 
@@ -50,7 +49,7 @@ const flipped = (key: string, at: number) => {
 };
 
 describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
-  test('has the hash, the lengths and the tokens of the local one', async (t) => {
+  test('has the hash, the lengths and the tokens of the local mixture', async (t) => {
     const far = await openRemote(t, remote.location);
     const near = await openPreparedMixture(remote.folder);
     assert.equal(far.hash, near.hash);
@@ -59,7 +58,7 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
     near.close();
   });
 
-  test('keeps manifests, indexes and checksums on local disk by their hash, and does not believe a damaged copy', async (t) => {
+  test('stores manifests, indexes and checksums on local disk by their hash, and replaces a damaged copy', async (t) => {
     const cacheFolder = newCache();
     const expected = await readSome(await openRemote(t, remote.location, { cacheFolder }));
     const known = keysOf(remote.folder).filter((key) => key !== 'mixture.json' && !key.endsWith('.tokens'));
@@ -78,7 +77,7 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
   });
 
   for (const end of ['manifest.json', '.index', '.crc', '.tokens'])
-    test(`a flipped bit in a ${end} is SHARD_CORRUPT and names the object`, async (t) => {
+    test(`a flipped bit in a ${end} is SHARD_CORRUPT; the error names the object`, async (t) => {
       const key = firstKey(end);
       await replace(t, key, flipped(key, 21));
       await assert.rejects(
@@ -91,7 +90,7 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
       );
     });
 
-  test('a shard of another size is SHARD_CORRUPT when it is opened, one that is not there too', async (t) => {
+  test('opening with a shard of another size, or without a shard, is SHARD_CORRUPT', async (t) => {
     const key = firstKey('.tokens');
     await replace(t, key, readFileSync(join(remote.folder, key)).subarray(1));
     await assert.rejects(openRemote(t, remote.location), { code: 'SHARD_CORRUPT', message: /expected \d+ B, found/u });
@@ -102,14 +101,14 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
     });
   });
 
-  test('a shard that changes after it was opened fails at once, even where its bytes are good', async (t) => {
+  test('a shard that changes after opening fails at once, even if the bytes are good', async (t) => {
     const mixture = await openRemote(t, remote.location, { sourceTimeoutMs: 600_000, maxWaitMs: 600_000 });
     const key = firstKey('.tokens');
     await replace(t, key, flipped(key, 3));
     await assert.rejects(readSome(mixture), { code: 'STORAGE_CHANGED' });
   });
 
-  test('no mixture there is PATH_UNUSABLE, another one MIXTURE_MISMATCH', async () => {
+  test('no mixture is PATH_UNUSABLE, another mixture is MIXTURE_MISMATCH', async () => {
     const access = { ...quick, cacheFolder: newCache() };
     await assert.rejects(openPreparedMixture('s3://data/nothing', { access }), { code: 'PATH_UNUSABLE' });
     await assert.rejects(openPreparedMixture(remote.location, { access, expectedHash: 'f'.repeat(64) }), {
@@ -117,28 +116,28 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
     });
   });
 
-  test('a server that is down is waited for and told; the reads then end as if nothing had been', async (t) => {
-    const told: SourceNotice[] = [];
-    let heard: (() => void) | undefined;
+  test('reads wait for a server that is down, report it, and then succeed', async (t) => {
+    const notices: SourceNotice[] = [];
+    let onNotice: (() => void) | undefined;
     const onSource = (notice: SourceNotice) => {
-      told.push(notice);
-      heard?.();
+      notices.push(notice);
+      onNotice?.();
     };
     const mixture = await openRemote(t, remote.location, { onSource, stalledAfterMs: 60 });
     await remote.server.stop();
     const reading = readSome(mixture);
     await new Promise<void>((resolve) => {
-      heard = () => told.some((notice) => notice.kind === 'stalled' && notice.attempts > 0) && resolve();
+      onNotice = () => notices.some((notice) => notice.kind === 'stalled' && notice.attempts > 0) && resolve();
     });
     await remote.server.start();
     const near = await openPreparedMixture(remote.folder);
     assert.deepEqual(await reading, await readSome(near));
     near.close();
-    assert.equal(told.at(-1)?.kind, 'answers');
-    assert.match(JSON.stringify(told), /s3:\/\/data\/mixtures\/one\/.*ECONNREFUSED/u);
+    assert.equal(notices.at(-1)?.kind, 'answers');
+    assert.match(JSON.stringify(notices), /s3:\/\/data\/mixtures\/one\/.*ECONNREFUSED/u);
   });
 
-  test('a server that stays away for longer than the deadline is STORAGE_UNAVAILABLE, with the attempts and the reason', async (t) => {
+  test('a server that is down for longer than the deadline is STORAGE_UNAVAILABLE, with the attempts and the reason', async (t) => {
     const mixture = await openRemote(t, remote.location, { sourceTimeoutMs: 1_000 });
     await remote.server.stop();
     t.after(() => remote.server.start());
@@ -150,7 +149,7 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
 });
 
 describe('a prepared mixture on a web server', { timeout: 30_000 }, () => {
-  test('that now and then fails or breaks off is read to the last token', async (t) => {
+  test('that sometimes fails or breaks the connection is read to the last token', async (t) => {
     let numRequests = 0;
     let numFailed = 0;
     let numBroken = 0;

@@ -1,12 +1,12 @@
 /**
- * Whether a remote source keeps up, in words: "does not answer" when a read has been under way for long, again when the reason changes
- * and every 10 s, and "answers again" once. The reads themselves are retried by shared/storage; nothing is decided here.
+ * Reports a remote source that does not answer: when a read has been running for long, again when the reason changes
+ * and every 10 s, and once when the source answers again. It decides nothing; shared/storage retries the reads.
  *
- * Definition: the source is stalled while its oldest read under way is older than `stalledAfterMs`.
+ * Definition: the source is stalled while its oldest running read is older than `stalledAfterMs`.
  */
 import { systemClock, type Clock } from '../../shared/clock.ts';
 
-/** How often reads under way are looked at, ms. */
+/** Interval between two checks of running reads, ms. */
 const TICK_MS = 250;
 const STALLED_AFTER_MS = 3_000;
 const REPEAT_MS = 10_000;
@@ -14,13 +14,13 @@ const REPEAT_MS = 10_000;
 export type SourceNotice =
   | {
       readonly kind: 'stalled';
-      /** Of the oldest read. */
+      /** Location of the oldest read. */
       readonly place: string;
-      /** Since the oldest read began, ms. */
+      /** Time since the oldest read began, ms. */
       readonly forMs: number;
       /** Failed attempts of all reads since then. */
       readonly attempts: number;
-      /** The last failure, or that there is no answer yet. */
+      /** The last failure, or "no answer yet". */
       readonly reason: string;
     }
   | { readonly kind: 'answers'; readonly forMs: number; readonly attempts: number };
@@ -31,7 +31,7 @@ export interface SourceWatchInit {
   readonly stalledAfterMs?: number;
 }
 
-/** A read under way. */
+/** A running read. */
 export interface WatchedRead {
   readonly place: string;
   readonly sinceMs: number;
@@ -39,11 +39,11 @@ export interface WatchedRead {
 
 interface Stall {
   readonly sinceMs: number;
-  readonly toldMs: number;
+  readonly reportedMs: number;
   readonly reason: string;
 }
 
-/** Failed attempts of what is under way. */
+/** Failed attempts of running reads. */
 interface Failures {
   readonly attempts: number;
   readonly lastMs: number;
@@ -56,7 +56,7 @@ export class SourceWatch {
   readonly #clock: Clock;
   readonly #stalledAfterMs: number;
   readonly #onNotice: (notice: SourceNotice) => void;
-  /** In the order they began. */
+  /** In the order in which they began. */
   readonly #reads = new Set<WatchedRead>();
   readonly #end = new AbortController();
   #isTicking = false;
@@ -78,14 +78,14 @@ export class SourceWatch {
 
   end(read: WatchedRead): void {
     this.#reads.delete(read);
-    if (this.#stall !== undefined) this.#look();
+    if (this.#stall !== undefined) this.#check();
   }
 
-  /** An attempt has failed and will be repeated. */
+  /** An attempt failed and will be repeated. */
   retried({ reason }: { readonly reason: string }): void {
     const { attempts } = this.#currentFailures();
     this.#failures = { attempts: attempts + 1, lastMs: this.#clock.monotonicMs(), reason };
-    this.#look();
+    this.#check();
   }
 
   close(): void {
@@ -97,16 +97,16 @@ export class SourceWatch {
     try {
       while (this.#reads.size > 0) {
         await this.#clock.sleep(Math.min(TICK_MS, this.#stalledAfterMs), this.#end.signal);
-        this.#look();
+        this.#check();
       }
     } catch {
-      // closed: nobody listens any more
+      // closed: no listener is left
     } finally {
       this.#isTicking = false;
     }
   }
 
-  #look(): void {
+  #check(): void {
     const nowMs = this.#clock.monotonicMs();
     const [oldest] = this.#reads;
     const isStalled = oldest !== undefined && nowMs - oldest.sinceMs >= this.#stalledAfterMs;
@@ -121,14 +121,14 @@ export class SourceWatch {
     }
     const { attempts, reason } = this.#currentFailures();
     const before = this.#stall;
-    if (before !== undefined && before.reason === reason && nowMs - before.toldMs < REPEAT_MS) return;
+    if (before !== undefined && before.reason === reason && nowMs - before.reportedMs < REPEAT_MS) return;
     const sinceMs = before?.sinceMs ?? oldest.sinceMs;
-    this.#stall = { sinceMs, toldMs: nowMs, reason };
+    this.#stall = { sinceMs, reportedMs: nowMs, reason };
     const forMs = Math.round(nowMs - sinceMs);
     this.#onNotice({ kind: 'stalled', place: oldest.place, forMs, attempts, reason });
   }
 
-  /** Those of reads that have ended well since say nothing about the ones under way. */
+  /** Failures before the oldest running read, or before the stall, do not count. */
   #currentFailures(): Failures {
     const [oldest] = this.#reads;
     const sinceMs = this.#stall?.sinceMs ?? oldest?.sinceMs ?? Infinity;

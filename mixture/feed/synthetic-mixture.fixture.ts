@@ -1,4 +1,7 @@
-/** A prepared mixture of made-up ids, written at once without sources or a tokenizer: for tests of reading and for measurements. */
+/**
+ * A prepared mixture of made-up ids, written directly without sources and tokenizer. For tests of reading and for
+ * benchmarks.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { computeSegmentLength } from '../plan/span-corruption.ts';
@@ -27,14 +30,14 @@ export interface SyntheticTask {
 }
 
 export interface SyntheticMixtureInit {
-  /** Made when needed. */
+  /** Created when needed. */
   readonly folder: string;
   readonly tasks: readonly SyntheticTask[];
   readonly featureLengths: { readonly inputs: number; readonly targets: number };
   readonly shardBytes?: number;
 }
 
-/** Id `at` of an example: below the sentinels, never EOS inside. */
+/** Id number `at` of an example: below the sentinels, and never EOS. */
 function syntheticId(task: number, index: number, at: number): number {
   return 2 + ((Math.imul(Math.imul(index + 1, 0x9e3779b1) ^ (at * 0x85ebca6b + task), 0xc2b2ae35) >>> 17) % 31_000);
 }

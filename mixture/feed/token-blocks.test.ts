@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { BLOCK_BYTES, BlockChecksums } from '../prepare/block-checksums.ts';
-import { BoundedCache } from './bounded-cache.ts';
-import type { KnownFile, PreparedFiles } from './prepared-files.ts';
-import { ReadSlots } from './read-slots.ts';
-import { TokenBlocks, type TokenFile } from './token-blocks.ts';
+import { ReadSlots, type KnownFile, type PreparedFiles } from './prepared-files.ts';
+import { BoundedCache, TokenBlocks, type TokenFile } from './token-blocks.ts';
 
-/** Files in memory that count their reads, each of which ends when it is told to. */
+/** Files in memory that record their reads. Each read waits for `gate`. */
 class MemoryFiles implements PreparedFiles {
   readonly location = 'memory';
   readonly contents = new Map<string, Uint8Array>();
@@ -41,7 +39,7 @@ function memoryFile(files: MemoryFiles, key: string, bytes = content): TokenFile
 }
 
 describe('token blocks', () => {
-  test('give any range of a file, over any number of blocks', async () => {
+  test('return any range of a file, across any number of blocks', async () => {
     const files = new MemoryFiles();
     const file = memoryFile(files, 'a');
     const blocks = new TokenBlocks(files);
@@ -55,7 +53,7 @@ describe('token blocks', () => {
     assert.equal(files.reads.length, 5, 'the checksums and four blocks, each once');
   });
 
-  test('are read once for all who wait for them', async () => {
+  test('are read once for all concurrent readers', async () => {
     const files = new MemoryFiles();
     const file = memoryFile(files, 'a');
     const blocks = new TokenBlocks(files);
@@ -70,7 +68,7 @@ describe('token blocks', () => {
     assert.deepEqual(files.reads, ['a.crc 0 16', 'a 0 16384']);
   });
 
-  test('a flipped bit is SHARD_CORRUPT and names the bytes; the other blocks are given; a repaired file is read again', async () => {
+  test('a flipped bit is SHARD_CORRUPT and names the bytes; other blocks are returned; a repaired file is read again', async () => {
     const files = new MemoryFiles();
     const file = memoryFile(files, 'a');
     const blocks = new TokenBlocks(files);
@@ -85,7 +83,7 @@ describe('token blocks', () => {
     assert.equal((await blocks.read(file, BLOCK_BYTES + 3, 2))[0], content[BLOCK_BYTES + 3]);
   });
 
-  test('checksums of another number of blocks are SHARD_CORRUPT', async () => {
+  test('a wrong number of checksums is SHARD_CORRUPT', async () => {
     const files = new MemoryFiles();
     const file = memoryFile(files, 'a');
     const blocks = new TokenBlocks(files);
@@ -95,7 +93,7 @@ describe('token blocks', () => {
 });
 
 describe('a bounded cache', () => {
-  test('never holds more than its bound, and forgets what was used longest ago', () => {
+  test('never exceeds its bound, and drops the least recently used entries', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(9), fc.nat(40)), { maxLength: 60 }), (sets) => {
         const cache = new BoundedCache(100);
@@ -117,7 +115,7 @@ describe('a bounded cache', () => {
 });
 
 describe('read slots', () => {
-  test('let so many reads run at a time, and the others in their order', async () => {
+  test('run a bounded number of reads at a time, and the others in order', async () => {
     const slots = new ReadSlots(2);
     const begun: number[] = [];
     const ends: (() => void)[] = [];
@@ -140,14 +138,14 @@ describe('read slots', () => {
     await Promise.all(all);
   });
 
-  test('a failed read makes room, and one that is called off before its turn does not run', async () => {
+  test('a failed read frees its slot, and a read that is aborted before its turn does not run', async () => {
     const slots = new ReadSlots(1);
     const stop = new AbortController();
     const failing = slots.run(() => Promise.reject(new RangeError('fake')));
-    const calledOff = slots.run(() => assert.fail('it runs'), stop.signal);
+    const aborted = slots.run(() => assert.fail('it runs'), stop.signal);
     stop.abort();
     await assert.rejects(failing, RangeError);
-    await assert.rejects(calledOff, { code: 'ABORTED' });
+    await assert.rejects(aborted, { code: 'ABORTED' });
     assert.equal(await slots.run(() => Promise.resolve(7)), 7);
   });
 });

@@ -1,17 +1,17 @@
 /**
- * Token files in verified blocks: no byte leaves here that does not have its checksum, and nothing is hashed up front.
+ * Reads token files in verified blocks: every returned byte has passed its checksum, and nothing is hashed in advance.
  *
- * A file's checksums (mixture/prepare/block-checksums.ts) are read when the file is first needed and verified by their hash in the
- * manifest. Blocks and checksums that were used last stay in memory, each within its bound; two reads of one block are one.
+ * The checksums of a file (mixture/prepare/block-checksums.ts) are read when the file is first needed, and verified by
+ * their hash in the manifest. Recently used blocks and checksums stay in memory, each within a bound. Concurrent reads
+ * of one block are one read.
  */
 import { throwIfAborted } from '../../shared/abort.ts';
 import { BLOCK_BYTES, isBlockWhole, numBlocks } from '../prepare/block-checksums.ts';
-import { BoundedCache } from './bounded-cache.ts';
 import { corrupt, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 
-/** Blocks kept, bytes: a local file is cached by the system as well, a remote one is not. */
+/** Bytes of cached blocks. The system caches local files too, but not remote ones. */
 const BLOCK_CACHE_BYTES = 32 * 1024 * 1024;
-/** Checksums kept, bytes: those of 256 GiB of tokens. */
+/** Bytes of cached checksums: enough for 256 GiB of tokens. */
 const CHECKSUM_CACHE_BYTES = 64 * 1024 * 1024;
 
 export interface TokenFile {
@@ -24,16 +24,16 @@ export class TokenBlocks {
   readonly #files: PreparedFiles;
   readonly #blocks = new BoundedCache(BLOCK_CACHE_BYTES);
   readonly #checksums = new BoundedCache(CHECKSUM_CACHE_BYTES);
-  /** Being read, by cache key; bounded by the reads that wait for them. */
-  readonly #underWay = new Map<string, Promise<Uint8Array>>();
+  /** Running reads, by cache key. Bounded by the readers that wait for them. */
+  readonly #running = new Map<string, Promise<Uint8Array>>();
 
   constructor(files: PreparedFiles) {
     this.#files = files;
   }
 
   /**
-   * Bytes `from` … `from + length` of a file; not to be written to.
-   * @throws SHARD_CORRUPT where a block does not have its checksum, and what PreparedFiles throws
+   * Bytes `from` … `from + length` of a file. The caller must not write to them.
+   * @throws SHARD_CORRUPT if a block does not match its checksum, and what PreparedFiles throws
    */
   async read(file: TokenFile, from: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
     throwIfAborted(signal, `reading ${file.key}`);
@@ -74,19 +74,19 @@ export class TokenBlocks {
     });
   }
 
-  /** What is kept, else what is being read, else what `read` brings. A failure is not kept. */
+  /** The cached bytes, else those of a running read, else those that `read` returns. A failure is not cached. */
   #once(key: string, kept: BoundedCache, read: () => Promise<Uint8Array>): Promise<Uint8Array> {
     const found = kept.get(key);
     if (found !== undefined) return Promise.resolve(found);
-    let reading = this.#underWay.get(key);
+    let reading = this.#running.get(key);
     if (reading === undefined) {
       reading = read()
         .then((bytes) => {
           kept.set(key, bytes);
           return bytes;
         })
-        .finally(() => this.#underWay.delete(key));
-      this.#underWay.set(key, reading);
+        .finally(() => this.#running.delete(key));
+      this.#running.set(key, reading);
     }
     return reading;
   }
@@ -94,4 +94,45 @@ export class TokenBlocks {
 
 function blockKey({ key }: TokenFile, number: number): string {
   return `${key}#${number}`;
+}
+
+/** Bytes by key, with a bound on their sum. The least recently used entries are dropped first. */
+export class BoundedCache {
+  readonly #maxBytes: number;
+  /** Least recently used first. */
+  readonly #entries = new Map<string, Uint8Array>();
+  #bytes = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Sum over the entries, without the overhead of an entry. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get(key: string): Uint8Array | undefined {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
+    this.#entries.delete(key);
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  /** Does not keep an entry that exceeds the bound alone. */
+  set(key: string, entry: Uint8Array): void {
+    this.#drop(key);
+    this.#entries.set(key, entry);
+    this.#bytes += entry.length;
+    for (const oldest of this.#entries.keys()) {
+      if (this.#bytes <= this.#maxBytes) return;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(key: string): void {
+    this.#bytes -= this.#entries.get(key)?.length ?? 0;
+    this.#entries.delete(key);
+  }
 }

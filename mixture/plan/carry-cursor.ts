@@ -1,10 +1,10 @@
 /**
- * A cursor moved to a changed mixture: tasks added, removed, of another size, or other shares, limits or window.
+ * Moves a cursor to a changed mixture: tasks added, removed or resized, or other shares, limits or window.
  *
- * Rules. A task of the same name and size goes on where it was: what the old plan had drawn and not yet handed out is owed to it and
- * comes first, so over its epoch each example still comes exactly once. A task of another size begins its next epoch (a number
- * that no example has had yet). A new task begins its first one; a removed one is forgotten. The new plan begins with a new window,
- * numbered after the old one, and without credit.
+ * Rules: a task with the same name and size continues at its position. The draws that the old plan had made but not
+ * handed out are owed to it and come first, so each example still comes exactly once in its epoch. A task of another
+ * size begins its next epoch, whose number no example has had. A new task begins its first epoch; a removed task is
+ * forgotten. The new plan begins with a new window, numbered after the old one, with all credits 0.
  */
 import type { PlanCursor, TaskPlace } from './plan-cursor.ts';
 import { locateTasks } from './plan-cursor.ts';
@@ -13,12 +13,12 @@ import { checkPlanConfig, fingerprintOf, sharesAt, type PlanConfig, type TaskLen
 export interface TaskChange {
   readonly name: string;
   readonly change: 'added' | 'removed' | 'resized';
-  /** Examples before and now; 0 where the mixture has no such task. */
+  /** Examples before and now. 0 if the mixture has no such task. */
   readonly numBefore: number;
   readonly numNow: number;
 }
 
-/** What a mixture differs in from the one of a cursor, by names and sizes; nothing where only contents or rates do. */
+/** The differences between two mixtures by names and sizes. Empty if only contents or rates differ. */
 export function compareTasks(
   before: readonly Pick<TaskPlace, 'name' | 'numExamples'>[],
   now: readonly Pick<TaskPlace, 'name' | 'numExamples'>[],
@@ -38,13 +38,14 @@ export function compareTasks(
   return [...changed, ...removed];
 }
 
-/** The first window of the plan that goes on after a cursor with another mixture. */
+/** The first window of the new plan after a cursor. */
 export function carriedWindow({ window, row }: PlanCursor): number {
   return row === 0 ? window : window + 1;
 }
 
 /**
- * The cursor at which a plan with another config or other tasks goes on. Ask the user first: the order is another one from here.
+ * The cursor at which a plan with another config or other tasks continues. Ask the user first: from here the order
+ * changes.
  * @throws CONFIG_INVALID for the config, CHECKPOINT_CORRUPT for the cursor
  */
 export function carryCursor(cursor: PlanCursor, config: PlanConfig, tasks: readonly TaskLengths[]): PlanCursor {
@@ -79,7 +80,7 @@ function startOf(place: TaskPlace | undefined, numExamples: number): TaskStart {
   const { next, owed, numGiven } = place;
   if (place.numExamples === numExamples)
     return { drawn: next, pending: [...owed], shift: next - owed.length - numGiven };
-  // Epochs that were begun, if only by a draw that is owed: their numbers are not used again.
+  // Epochs that have begun, also by an owed draw: their numbers are not used again.
   const epochsBegun = place.numExamples === 0 ? 0 : Math.ceil(next / place.numExamples);
   const drawn = epochsBegun * numExamples;
   return { drawn, pending: [], shift: drawn - numGiven };

@@ -21,14 +21,14 @@ const sharesArbitrary = fc
   .filter((raw) => raw.some((value) => value > 0))
   .map((raw) => raw.map((value) => value / raw.reduce((a, b) => a + b, 0)));
 
-/** Rows of a planner until its window has that number, then `extra` more. */
+/** Rows of a planner until it reaches this window, then `extra` more. */
 function takeTo(planner: Planner, window: number, extra = 0): PlannedRow[] {
   const rows: PlannedRow[] = [];
   while (planner.cursor().window < window) rows.push(...planner.nextRows(1));
   return [...rows, ...planner.nextRows(extra)];
 }
 
-/** No (task, epoch, example) twice, and every epoch that another one followed is whole. */
+/** Checks that no (task, epoch, example) comes twice, and that each epoch with a later one is complete. */
 function assertOnce(
   examples: readonly (PlannedExample & { name: string })[],
   sizes: ReadonlyMap<string, number>,
@@ -39,14 +39,14 @@ function assertOnce(
     for (const { epoch, index } of own) epochs.set(epoch, [...(epochs.get(epoch) ?? []), index]);
     for (const [epoch, indexes] of epochs) {
       assert.equal(new Set(indexes).size, indexes.length, `${name} epoch ${epoch}: no example twice`);
-      // What is owed to an epoch comes before two later epochs begin.
+      // Owed draws of an epoch come before two later epochs begin.
       if (epochs.has(epoch + 2)) assert.equal(indexes.length, size, `${name} epoch ${epoch} is whole`);
     }
   }
 }
 
 describe('changes of shares', () => {
-  test('made while rows are handed out, they equal a plan that knew them from the start, at any row and through any resume', () => {
+  test('made at any row, also with resumes, equal a plan that has them from the start', () => {
     fc.assert(
       fc.property(
         fc.array(fc.tuple(fc.integer({ min: 0, max: 50 }), sharesArbitrary, fc.boolean()), { maxLength: 6 }),
@@ -68,7 +68,7 @@ describe('changes of shares', () => {
     );
   });
 
-  test('from its window on the shares are exact, before it the old ones, and each example comes once in its epoch', () => {
+  test('before its window the old shares are exact, from then on the new ones; each example comes once in its epoch', () => {
     const after = [0.1, 0.6, 0.3];
     const planner = new Planner({ ...CONFIG, changes: [{ window: 3, shares: after }] }, TASKS);
     const counts = (rows: PlannedRow[]) => TASKS.map((_, task) => rows.flat().filter((e) => e.task === task).length);
@@ -81,7 +81,7 @@ describe('changes of shares', () => {
     assertOnce(named, new Map(TASKS.map(({ name, numExamples }) => [name, numExamples])));
   });
 
-  test('a change gives up those of its window and later', () => {
+  test('a change replaces those of its window and of later windows', () => {
     const planner = new Planner(CONFIG, TASKS);
     const shares = [1, 0, 0];
     planner.changeShares({ window: 4, shares: [0, 1, 0] });
@@ -94,7 +94,7 @@ describe('changes of shares', () => {
     ]);
   });
 
-  test('a cursor before a change does not know it, one after it is of another plan', () => {
+  test('a cursor before a change does not depend on it; a cursor after it belongs to another plan', () => {
     const changes: SharesChange[] = [{ window: 2, shares: [0.2, 0.3, 0.5] }];
     const changed = new Planner({ ...CONFIG, changes }, TASKS);
     takeTo(changed, 1, 3);
@@ -103,7 +103,7 @@ describe('changes of shares', () => {
     assert.throws(() => new Planner(CONFIG, TASKS, changed.cursor()), { code: 'MIXTURE_MISMATCH' });
   });
 
-  test('a window that is planned cannot change, nor to shares that are none', () => {
+  test('a planned window cannot change, and shares must be valid', () => {
     const planner = new Planner(CONFIG, TASKS);
     takeTo(planner, 2, 1);
     for (const [window, shares] of [
@@ -118,7 +118,7 @@ describe('changes of shares', () => {
 });
 
 describe('a changed mixture', () => {
-  test('tasks that did not change go on: over each epoch every example once, from any row, through any number of changes', () => {
+  test('unchanged tasks continue: each example once in each epoch, from any row, through any number of changes', () => {
     const now = [taskOf('new', 33), taskOf('middle', 60), taskOf('big', 500), taskOf('small', 9)];
     const shares = [0.25, 0.25, 0.3, 0.2];
     const changed = { ...CONFIG, shares, windowDraws: 47 };
@@ -146,7 +146,7 @@ describe('a changed mixture', () => {
         }
         take(300);
         assertOnce(examples, middle);
-        // A task of another size never repeats an epoch's number.
+        // A resized task never repeats the number of an epoch.
         const small = examples.filter(({ name }) => name === 'small').map(({ epoch, index }) => `${epoch} ${index}`);
         assert.equal(new Set(small).size, small.length);
       }),
@@ -154,7 +154,7 @@ describe('a changed mixture', () => {
     );
   });
 
-  test('what was drawn and not handed out comes first', () => {
+  test('draws that were not handed out come first', () => {
     const planner = new Planner(CONFIG, TASKS);
     takeTo(planner, 1, 4);
     const before = locateTasks(planner.cursor());
@@ -167,12 +167,12 @@ describe('a changed mixture', () => {
     assert.deepEqual([cursor.window, cursor.row, cursor.credits], [2, 0, [0, 0, 0]]);
   });
 
-  test('a task of another size begins the epoch after the last one that was begun; a removed one is forgotten', () => {
+  test('a resized task begins the epoch after its last begun epoch; a removed task is forgotten', () => {
     const planner = new Planner(CONFIG, TASKS);
     takeTo(planner, 2);
     const now = [taskOf('small', 4), taskOf('big', 500)];
     const cursor = carryCursor(planner.cursor(), { ...CONFIG, shares: [0.5, 0.5] }, now);
-    // 24 draws of 7 examples: epochs 0 to 3 were begun.
+    // 24 draws of 7 examples: epochs 0 to 3 have begun.
     assert.deepEqual(cursor.drawn, [16, 60]);
     assert.deepEqual(
       locateTasks(cursor).map(({ numGiven, owed }) => [numGiven, owed.length]),
@@ -185,7 +185,7 @@ describe('a changed mixture', () => {
     assert.equal(Math.min(...later.flatMap(({ task, epoch }) => (task === 0 ? [epoch] : []))), 4);
   });
 
-  test('at the end of a window nothing is owed and the plan goes on with that window', () => {
+  test('at the end of a window nothing is owed, and the plan continues with the next window', () => {
     const planner = new Planner(CONFIG, TASKS);
     takeTo(planner, 3);
     const cursor = carryCursor(planner.cursor(), CONFIG, TASKS);
@@ -193,7 +193,7 @@ describe('a changed mixture', () => {
     assert.deepEqual(cursor.drawn, planner.cursor().drawn);
   });
 
-  test('is compared by names and sizes', () => {
+  test('is compared by task names and sizes', () => {
     assert.deepEqual(compareTasks(TASKS, [taskOf('small', 9), taskOf('big', 500), taskOf('new', 3)]), [
       { name: 'small', change: 'resized', numBefore: 7, numNow: 9 },
       { name: 'new', change: 'added', numBefore: 0, numNow: 3 },

@@ -11,7 +11,7 @@ const normalise = (raw: readonly number[]) => {
   return raw.map((value) => value / sum);
 };
 
-/** Task counts are ⌊n·w/W⌋ or ⌈n·w/W⌉ after every draw, in exact integers. */
+/** Checks in exact integers that task counts are ⌊n·w/W⌋ or ⌈n·w/W⌉ after every draw. */
 function assertWithinOne(weights: Float64Array, draws: Int32Array): void {
   const whole = BigInt(WEIGHT_SUM);
   const counts = new Array<bigint>(weights.length).fill(0n);
@@ -29,7 +29,7 @@ function assertWithinOne(weights: Float64Array, draws: Int32Array): void {
   });
 }
 
-/** Mixtures with shares as different as ExMix's: equal, heavy-tailed, with zeros. */
+/** Mixtures with shares as different as those of ExMix: equal, heavy-tailed, with zeros. */
 const sharesArbitrary = fc
   .array(fc.oneof(fc.constant(1), fc.integer({ min: 0, max: 40 }), fc.integer({ min: 1, max: 1_000_000 })), {
     minLength: 1,
@@ -39,7 +39,7 @@ const sharesArbitrary = fc
   .map(normalise);
 
 describe('draws', () => {
-  test('after any number of draws every task is within one of its exact share', () => {
+  test('after any number of draws each task is within one draw of its exact share', () => {
     fc.assert(
       fc.property(sharesArbitrary, fc.integer({ min: 1, max: 300 }), (shares, numDraws) => {
         const weights = computeWeights(shares);
@@ -49,7 +49,7 @@ describe('draws', () => {
     );
   });
 
-  test('the shares on which "the largest credit wins" falls more than one behind stay within one', () => {
+  test('shares for which "the largest credit wins" is more than one draw behind stay within one', () => {
     const raw = [2, 1, 31, 19, 3, 1, 31, 1, 19, 1];
     const weights = computeWeights(normalise(raw));
     assertWithinOne(weights, drawTasks(weights, zeros(raw.length), 500));
@@ -61,10 +61,10 @@ describe('draws', () => {
       credits[chosen] = credits[chosen]! - WEIGHT_SUM;
       worst = Math.max(worst, ...credits.map(Math.abs));
     }
-    assert.ok(worst > WEIGHT_SUM, 'the counterexample of the module header must be one');
+    assert.ok(worst > WEIGHT_SUM, 'these shares are a counterexample to the rule in the module header');
   });
 
-  test('drawing in parts equals drawing at once, by credits alone', () => {
+  test('drawing in parts equals drawing at once; the credits are the whole state', () => {
     fc.assert(
       fc.property(sharesArbitrary, fc.array(fc.integer({ min: 0, max: 40 }), { maxLength: 6 }), (shares, parts) => {
         const weights = computeWeights(shares);
@@ -83,7 +83,7 @@ describe('draws', () => {
     );
   });
 
-  test('credits stay exact integers that add up to 0 and equal draws × weight − count × W', () => {
+  test('credits stay exact integers: draws × weight − count × W', () => {
     const weights = computeWeights(normalise([1, 3, 7, 1000, 0.001]));
     const credits = zeros(5);
     const numDraws = 100_000;
@@ -96,14 +96,14 @@ describe('draws', () => {
     });
   });
 
-  test('the draws of a task are spread, not bunched', () => {
+  test('the draws of a task are spread evenly', () => {
     const draws = Array.from(drawTasks(computeWeights([0.5, 0.25, 0.25]), zeros(3), 8));
     assert.deepEqual(draws, [0, 1, 0, 2, 0, 1, 0, 2]);
   });
 });
 
 describe('weights', () => {
-  test('are integers that add up to W, at most one unit a task from the share, and positive where the share is', () => {
+  test('are integers that add up to W, within one unit for each task of the shares, and positive if the share is', () => {
     fc.assert(
       fc.property(sharesArbitrary, (shares) => {
         const weights = computeWeights(shares);
@@ -121,7 +121,7 @@ describe('weights', () => {
     );
   });
 
-  test('a share too small to be seen still has a draw some day', () => {
+  test('a tiny share still has a weight of at least 1', () => {
     assert.deepEqual(Array.from(computeWeights([1, 1e-30])), [WEIGHT_SUM - 1, 1]);
   });
 
@@ -137,7 +137,7 @@ describe('weights', () => {
 });
 
 describe('the whole of ExMix', () => {
-  test('after each of 100,000 draws every one of 107 tasks and C4 is within one of n times its share', () => {
+  test('after each of 100,000 draws each of 107 tasks and C4 is within one of n times its share', () => {
     const golden = JSON.parse(readFileSync(new URL('../../golden/mixing.json', import.meta.url), 'utf8')) as {
       tasks_without_size: string[];
       with_styleptb_total: { per_task: Record<string, { train_examples: number }> };
@@ -160,7 +160,7 @@ describe('the whole of ExMix', () => {
         worst = Math.max(worst, Math.abs(counts[other]! - (i + 1) * shares[other]!));
     });
     assert.ok(worst < 1 + 1e-6 && worst > 0.9, `furthest from its share: ${worst} draws`);
-    // By exact integers once more, at the end.
+    // Again in exact integers, at the end.
     counts.forEach((count, task) => {
       const exact = (BigInt(100_000) * BigInt(weights[task]!)) / BigInt(WEIGHT_SUM);
       assert.ok(BigInt(count) === exact || BigInt(count) === exact + 1n);

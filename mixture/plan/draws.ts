@@ -1,35 +1,39 @@
 /**
- * Which task gives draw i: smooth weighted round-robin over integer weights, so that nothing is left to chance in the long run.
+ * Decides which task gives draw i: smooth weighted round-robin over integer weights. It is a schedule, so nothing
+ * depends on chance.
  *
- * Definition: shares become integer weights w that add up to W = 2^48. Each draw gives every task w credit; the tasks with positive
- * credit are eligible, and of these the one whose next example is due first, (W − credit) / w draws from now, gives the draw and pays W.
- * A task's example j is thus drawn after ⌊jW/w⌋ and not after ⌈(j+1)W/w⌉ draws: unit tasks with release times and deadlines on one
- * machine, which earliest-deadline-first always meets when Σw = W (Tijdeman's chairman assignment; Baruah's Pfair scheduling).
+ * Definition: shares become integer weights w that add up to W = 2^48. Each draw gives every task w credit. Tasks with
+ * positive credit are eligible. The eligible task whose next example is due first, (W − credit) / w draws from now,
+ * gives the draw and pays W. So example j of a task is drawn after ⌊jW/w⌋ and not after ⌈(j+1)W/w⌉ draws. These are
+ * unit tasks with release times and deadlines on one machine; earliest-deadline-first always meets them if Σw = W
+ * (Tijdeman's chairman assignment; Baruah's Pfair scheduling).
  *
- * Guarantee: after ANY number n of draws a task was drawn ⌊n·w/W⌋ or ⌈n·w/W⌉ times. (The usual rule, "the largest credit wins",
- * does not have this: with many tasks it falls more than one behind.) The planner then shuffles the draws inside each window, so for
- * its final order the guarantee holds at each window boundary; inside a window of m draws a count may be off by up to m·w/W + 1.
+ * Guarantee: after any number n of draws, a task was drawn ⌊n·w/W⌋ or ⌈n·w/W⌉ times. The usual rule, "the largest
+ * credit wins", does not guarantee this: with many tasks it is more than one draw behind. The planner then shuffles the
+ * draws inside each window. So in the final order the guarantee holds at each window boundary; inside a window of m
+ * draws a count may be off by up to m·w/W + 1.
  *
- * Exactness: |credit| < W always, and every sum is an integer below 2^53, so credits never drift, however long the run. The quotient
- * has a relative error of 2^-53 and distinct whole deadlines are further apart than that, so rounding never swaps them.
- * A weight differs from its share by less than (number of tasks) · 2^-48: 0.004 draws in 10^10 with 107 tasks.
+ * Exactness: |credit| < W always, and every sum is an integer below 2^53, so credits never drift. The quotient has a
+ * relative error of 2^-53, and distinct whole deadlines are further apart than that, so rounding never swaps them. A
+ * weight differs from its share by less than (number of tasks) · 2^-48: 0.004 draws in 10^10 with 107 tasks.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
 
-/** W: what the weights of all tasks add up to. */
+/** W: the sum of the weights of all tasks. */
 export const WEIGHT_SUM = 2 ** 48;
 
 /**
- * Shares → integer weights that add up to WEIGHT_SUM. A positive share never becomes 0; the largest weight takes what rounding leaves.
- * @throws CONFIG_INVALID where a share is negative or not finite, or they do not add up to 1 (within 1e-9)
+ * Shares → integer weights that add up to WEIGHT_SUM. A positive share never becomes 0. The largest weight gets the
+ * rest of the rounding.
+ * @throws CONFIG_INVALID if a share is negative or not finite, or if they do not add up to 1 (within 1e-9)
  */
 export function computeWeights(shares: readonly number[]): Float64Array {
   const sum = shares.reduce((a, b) => a + b, 0);
   if (shares.some((share) => !(share >= 0)) || !(Math.abs(sum - 1) <= 1e-9))
     throw new TrainerError(
       'CONFIG_INVALID',
-      `mixture: expected shares of at least 0 that add up to 1, found [${shares.join(', ')}] with the sum ${sum}; take them from computeRates`,
+      `mixture: expected shares of at least 0 that add up to 1, found [${shares.join(', ')}] with the sum ${sum}; use computeRates`,
     );
   const weights = Float64Array.from(shares, (share) =>
     share === 0 ? 0 : Math.max(1, Math.round((share / sum) * WEIGHT_SUM)),
@@ -40,9 +44,10 @@ export function computeWeights(shares: readonly number[]): Float64Array {
 }
 
 /**
- * The tasks of the next `numDraws` draws, O(tasks) each.
+ * The tasks of the next `numDraws` draws, O(tasks) for each.
  * @param weights from computeWeights
- * @param credits one integer per task, adding up to 0; all 0 before the first draw. Updated in place: they are the whole state.
+ * @param credits one integer for each task, adding up to 0; all 0 before the first draw. Updated in place: they are the
+ * whole state.
  * @returns task numbers, in the order of the schedule
  */
 export function drawTasks(weights: Float64Array, credits: Float64Array, numDraws: number): Int32Array {
@@ -62,7 +67,7 @@ export function drawTasks(weights: Float64Array, credits: Float64Array, numDraws
         chosen = task;
       }
     }
-    // The credits add up to W here, so at least one is positive and `chosen` is a task.
+    // The credits add up to W here, so at least one is positive, and `chosen` is a task.
     credits[chosen] = credits[chosen]! - WEIGHT_SUM;
     draws[draw] = chosen;
   }

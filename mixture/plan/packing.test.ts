@@ -14,7 +14,7 @@ const pack = (lengths: readonly (readonly [number, number])[], limits = LIMITS) 
     limits,
   );
 
-/** Log-normal lengths cut to the limit, as short questions, passages and summaries have them. */
+/** Log-normal lengths cut to the limit, like those of short questions, passages and summaries. */
 function supervisedLengths(numExamples: number): [Int32Array, Int32Array] {
   const random = new RandomStream([21]);
   const families = [
@@ -46,7 +46,7 @@ function packSlowly(lengths: readonly (readonly [number, number])[], limits: typ
   order.forEach((position, turn) => {
     const [inputs, targets] = lengths[position]!;
     const fitting = rows.filter((row) => row.inputs >= inputs && row.targets >= targets);
-    // Of equally full rows the one that was changed last comes first.
+    // Among equally full rows, the most recently changed one comes first.
     fitting.sort((a, b) => a.inputs - b.inputs || a.targets - b.targets || b.touched - a.touched);
     const row = fitting[0] ?? { inputs: limits.inputsLimit, targets: limits.targetsLimit, members: [], touched: 0 };
     if (fitting.length === 0) rows.push(row);
@@ -64,7 +64,7 @@ const lengthsArbitrary = (inputsLimit: number, targetsLimit: number) =>
   });
 
 describe('packing', () => {
-  test('every example is in exactly one row and no row is over either limit', () => {
+  test('each example is in exactly one row, and no row exceeds a limit', () => {
     fc.assert(
       fc.property(
         fc
@@ -89,7 +89,7 @@ describe('packing', () => {
     );
   });
 
-  test('the rows are those of the rule by brute force', () => {
+  test('the rows equal those of the rule by brute force', () => {
     fc.assert(
       fc.property(lengthsArbitrary(64, 24), (lengths) => {
         const limits = { inputsLimit: 64, targetsLimit: 24 };
@@ -99,24 +99,24 @@ describe('packing', () => {
     );
   });
 
-  test('two examples share a row only if both sides have room', () => {
+  test('two examples share a row only if both sides have space', () => {
     assert.deepEqual(rowsOf(pack([[256, 57], [256, 57]])), [[0, 1]]); // prettier-ignore
     assert.deepEqual(rowsOf(pack([[256, 57], [257, 57]])), [[1], [0]]); // prettier-ignore
     assert.deepEqual(rowsOf(pack([[256, 57], [256, 58]])), [[1], [0]]); // prettier-ignore
   });
 
-  test('a full denoising example stands alone and one that is not full takes a filler', () => {
+  test('a full denoising example is alone in its row; one that is not full gets a small example', () => {
     assert.deepEqual(rowsOf(pack([[512, 114], [3, 1]])), [[0], [1]]); // prettier-ignore
     assert.deepEqual(rowsOf(pack([[511, 113], [512, 1], [1, 1]])), [[0, 2], [1]]); // prettier-ignore
   });
 
-  test('realistic supervised examples fill rows to 0.95 and more, from small windows on', () => {
+  test('realistic supervised examples fill rows to at least 0.95, also in small windows', () => {
     for (const numExamples of [700, 2700, 11_000]) {
       const [inputs, targets] = supervisedLengths(numExamples);
       const fills = computeFills(packRows(inputs, targets, LIMITS), inputs, targets, LIMITS);
       const mean = fills.reduce((a, b) => a + b, 0) / fills.length;
       assert.ok(mean >= 0.95 && mean <= 1, `${numExamples} examples: mean fill ${mean}`);
-      // Best fit is close to the least number of rows that the tokens need.
+      // Best fit is close to the smallest number of rows for these tokens.
       const least = Math.max(
         inputs.reduce((a, b) => a + b, 0) / LIMITS.inputsLimit,
         targets.reduce((a, b) => a + b, 0) / LIMITS.targetsLimit,
@@ -125,14 +125,14 @@ describe('packing', () => {
     }
   });
 
-  test('rows that share a cell of the search grid are never overfilled', () => {
+  test('rows that share a cell of the search grid never exceed a limit', () => {
     const limits = { inputsLimit: 5000, targetsLimit: 1000 };
     assert.deepEqual(rowsOf(pack([[4988, 1], [13, 1]], limits)), [[0], [1]]); // prettier-ignore
     assert.deepEqual(rowsOf(pack([[1, 990], [1, 11]], limits)), [[0], [1]]); // prettier-ignore
     assert.deepEqual(rowsOf(pack([[4985, 1], [15, 1]], limits)), [[0, 1]]); // prettier-ignore
   });
 
-  test('the fill of a row is its fuller side', () => {
+  test('the fill of a row is that of its fuller side', () => {
     const inputs = Int32Array.of(128, 64, 512);
     const targets = Int32Array.of(57, 19, 1);
     const fills = computeFills(packRows(inputs, targets, LIMITS), inputs, targets, LIMITS);

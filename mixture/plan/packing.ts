@@ -1,15 +1,17 @@
 /**
- * Packing: the examples of one window → rows of the batch, from their lengths alone.
+ * Packs the examples of one window into rows of the batch, from their lengths alone.
  *
- * Definition: a row holds any number of examples whose inputs add up to at most `inputsLimit` tokens and whose targets to at most
- * `targetsLimit`. Best fit, decreasing: examples are taken from the largest to the smallest (size = inputs ÷ limit + targets ÷ limit,
- * equal sizes in the order given); each goes into the open row that it leaves with the least inputs free, and of
- * these the one with the least targets free; where none has room, it opens a row. No example is cut. A row without room for even one
- * token on either side (a full denoising example) is closed at once. Pure: the same lengths give the same rows.
- * (Of two orders and eight ways to choose the row, this needed the fewest rows, or within 2 % of it, on four length distributions.)
+ * Definition: a row holds any number of examples whose inputs add up to at most `inputsLimit` tokens and whose targets
+ * add up to at most `targetsLimit`. The rule is best fit, decreasing. Examples are placed from the largest to the
+ * smallest (size = inputs ÷ limit + targets ÷ limit; equal sizes in the given order). Each example goes into the open
+ * row that it leaves with the fewest free inputs, and among these with the fewest free targets. If no row has space, it
+ * opens a row. No example is cut. A row without space for one token on either side (e.g. a full denoising example) is
+ * closed at once. Pure: equal lengths give equal rows. We compared two orders and eight ways to choose the row on four
+ * length distributions; this needed the fewest rows, or was within 2 % of it.
  *
- * Open rows stand in a grid of cells by free inputs and free targets. Limits above 1,024 inputs or 256 targets share cells: the
- * search then rounds up, so a row that is found always has room, and at most 0.4 % of a limit is overlooked.
+ * Open rows are in a grid of cells by free inputs and free targets. With limits above 1,024 inputs or 256 targets, rows
+ * share cells. The search then rounds up, so a row that it finds always has space, and it overlooks at most 0.4 % of a
+ * limit.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
@@ -23,20 +25,20 @@ export interface RowLimits {
 /** Row r holds the examples `members[starts[r]]` to `members[starts[r + 1] − 1]`. */
 export interface PackedRows {
   readonly starts: Int32Array;
-  /** Positions in the arrays of lengths. */
+  /** Indices into the arrays of lengths. */
   readonly members: Int32Array;
 }
 
-/** Free places of the open rows, findable by what an example needs. */
+/** The open rows, indexed by their free inputs and targets. */
 class OpenRows {
   readonly #inputsWidth: number;
   readonly #targetsWidth: number;
   readonly #numLevels: number;
   readonly #numCells: number;
-  /** First row of a cell, −1 where there is none; the rest of the cell by `#next`. */
+  /** First row of a cell, −1 if it is empty. `#next` links the rest of the cell. */
   readonly #heads: Int32Array;
   readonly #next: Int32Array;
-  /** The highest cell of a level that is not empty, −1 where all are. */
+  /** The highest non-empty cell of a level, −1 if all are empty. */
   readonly #highest: Int32Array;
 
   constructor(limits: RowLimits, maxRows: number) {
@@ -58,8 +60,8 @@ class OpenRows {
     if (cell > this.#highest[level]!) this.#highest[level] = cell;
   }
 
-  /** Takes out the fullest row that surely has room, or returns −1. */
-  take(inputs: number, targets: number): number {
+  /** Removes the fullest row that has space, and returns it. −1 if there is none. */
+  remove(inputs: number, targets: number): number {
     const cellWanted = Math.ceil(targets / this.#targetsWidth);
     for (let level = Math.ceil(inputs / this.#inputsWidth); level < this.#numLevels; level++) {
       const highest = this.#highest[level]!;
@@ -82,9 +84,9 @@ class OpenRows {
 
 /**
  * Packs examples into rows.
- * @param inputs, targets lengths in tokens, EOS included, one per example
+ * @param inputs, targets lengths in tokens, EOS included, one for each example
  * @param nameOf names an example in an error message
- * @throws MIXTURE_MISMATCH where an example is longer than a limit, SHARD_CORRUPT where a length is below 1
+ * @throws MIXTURE_MISMATCH if an example is longer than a limit, SHARD_CORRUPT if a length is below 1
  */
 export function packRows(
   inputs: Int32Array,
@@ -102,7 +104,7 @@ export function packRows(
   for (const position of order) {
     const inputsLength = inputs[position]!;
     const targetsLength = targets[position]!;
-    let row = open.take(inputsLength, targetsLength);
+    let row = open.remove(inputsLength, targetsLength);
     if (row === -1) {
       row = numRows++;
       freeInputs[row] = limits.inputsLimit;
@@ -136,7 +138,7 @@ export function computeFills(
   });
 }
 
-/** Positions from the largest example to the smallest; checks every length on the way. */
+/** Positions from the largest example to the smallest. Also checks every length. */
 function sortBySize(
   inputs: Int32Array,
   targets: Int32Array,
@@ -150,7 +152,7 @@ function sortBySize(
     if (inputsLength < 1 || targetsLength < 1 || inputsLength > inputsLimit || targetsLength > targetsLimit)
       throw lengthError(nameOf(position), inputsLength, targetsLength, inputsLimit, targetsLimit);
     const size = inputsLength * targetsLimit + targetsLength * inputsLimit;
-    // Integers below 2^53 for any limits and windows that fit in memory: ties fall to the smaller position.
+    // Integers below 2^53 for all limits and windows that fit in memory. Equal sizes are ordered by position.
     return (fullSize - size) * numExamples + position;
   }).sort();
   return Int32Array.from(keys, (key) => key % numExamples);

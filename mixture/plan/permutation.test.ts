@@ -7,7 +7,7 @@ import { createFeistel, createInversePermutation, createPermutation, MAX_EXAMPLE
 const upTo = (size: number) => Array.from({ length: size }, (_, k) => k);
 const orderOf = (names: readonly number[], size: number) => upTo(size).map(createPermutation(names, size));
 
-/** (χ² − degrees of freedom) / √(2 · degrees of freedom): about standard normal where all cells are equally likely. */
+/** (χ² − degrees of freedom) / √(2 · degrees of freedom): about standard normal if all cells are equally likely. */
 function chiSquareScore(counts: ArrayLike<number>): number {
   const cells = Array.from(counts);
   const expected = cells.reduce((a, b) => a + b, 0) / cells.length;
@@ -26,8 +26,9 @@ function rankOf(order: readonly number[]): number {
 }
 
 /**
- * Score of where the examples k and k + apart go together, in 16 × 16 cells of a size that 16 divides, over many keys.
- * (A pair never meets in one place, so cells on the diagonal are a little rarer: invisible at this number of keys.)
+ * Score of the pair of positions of the examples k and k + apart, in 16 × 16 cells, over many keys. 16 divides the size
+ * of a cell. A pair never meets in one position, so cells on the diagonal are slightly rarer; this number of keys does
+ * not show it.
  */
 function scorePairs(size: number, apart: number, permutationOf: (key: number) => (k: number) => number): number {
   const counts = new Uint32Array(256);
@@ -40,7 +41,7 @@ function scorePairs(size: number, apart: number, permutationOf: (key: number) =>
 }
 
 describe('keyed permutations', () => {
-  test('are bijections for every size from 1 to 400, and so is the Feistel network by itself', () => {
+  test('are bijections for each size from 1 to 400, and so is the Feistel network alone', () => {
     for (const size of upTo(401).slice(1)) {
       const feistel = createFeistel(new RandomStream([size]), size, 10);
       for (const order of [orderOf([size], size), upTo(size).map(feistel)])
@@ -48,7 +49,7 @@ describe('keyed permutations', () => {
     }
   });
 
-  test('the inverse leads back, for small orders, networks and the largest size', () => {
+  test('the inverse undoes them, for small orders, networks and the largest size', () => {
     fc.assert(
       fc.property(
         fc.nat(),
@@ -74,7 +75,7 @@ describe('keyed permutations', () => {
     );
   });
 
-  test('stay in range, without a repeat, at the largest sizes', () => {
+  test('stay in range without repeats at the largest sizes', () => {
     for (const size of [MAX_EXAMPLES, 2 ** 31 - 2, 2 ** 30, 46_340 ** 2 + 1]) {
       const permute = createPermutation([11], size);
       const places = [0, 1, size - 1, size - 2, ...upTo(2000).map((i) => 2 + i * 997)].map(permute);
@@ -110,12 +111,12 @@ describe('keyed permutations', () => {
 
   for (const size of [272, 4096, 1_000_000])
     for (const apart of [1, Math.ceil(Math.sqrt(size))])
-      test(`two of ${size} examples, ${apart} apart, go to independent places (chi-square over 20,000 keys)`, () => {
+      test(`two of ${size} examples, ${apart} apart, have independent positions (chi-square over 20,000 keys)`, () => {
         const score = scorePairs(size, apart, (key) => createPermutation([5, key], size));
         assert.ok(Math.abs(score) < 4, `score ${score}`);
       });
 
-  test('two Feistel rounds would be seen by that test', () => {
+  test('that test detects a network of two Feistel rounds', () => {
     const score = scorePairs(4096, 64, (key) => createFeistel(new RandomStream([5, key]), 4096, 2));
     assert.ok(score > 20, `score ${score}`);
   });

@@ -1,28 +1,29 @@
 /**
- * Keyed permutations of [0, n) in O(1) time and memory: π(seed, task, epoch) gives the order of a task's examples in one epoch,
- * so that no shuffle buffer is held or saved and any draw can be computed alone.
+ * Keyed permutations of [0, n) in O(1) time and memory. π(seed, task, epoch) is the order of a task's examples in one
+ * epoch. So no shuffle buffer is kept or saved, and each draw can be computed alone.
  *
- * Definition: k = left · b + right on the grid a × b, a = ⌈√n⌉, b = ⌈n/a⌉ (a·b − n < a cells too many). A Feistel round adds a hash
- * of one half to the other, modulo its size, which is a bijection of the grid for any hash; a result ≥ n is sent round again
- * (cycle walking), which keeps the bijection on [0, n) and needs 1 + O(1/√n) passes on average.
- * The round keys come from a Philox stream named by the key; the round function is the 32-bit mixer `lowbias32` of (half ⊕ key).
+ * Definition: k = left · b + right on the grid a × b, with a = ⌈√n⌉ and b = ⌈n/a⌉ (a·b − n < a cells too many). A
+ * Feistel round adds a hash of one half to the other half, modulo its size. This is a bijection of the grid for any
+ * hash. A result ≥ n goes through the rounds again (cycle walking), which keeps the bijection on [0, n) and needs 1 +
+ * O(1/√n) passes on average. The round keys come from a Philox stream named by the key. The round function is the
+ * 32-bit mixer `lowbias32` of (half ⊕ key).
  *
- * Rounds: 4 cannot be told from a random permutation by few values (Luby–Rackoff), but an epoch looks at all of them; 10 is what NIST
- * chose for such small domains (SP 800-38G, FF1). Chi-square of pairs over 200,000 keys tells 4 rounds from uniform (n = 4096) and
- * not 6; the test keeps a smaller form of it. A call costs 0.1 µs.
- * On tiny grids no number of rounds is enough (odd × odd grids have even permutations only; chi-square over all orders of 5 to 9 examples
- * shows it), so up to 256 examples the order is a keyed Fisher–Yates shuffle, which is exactly uniform.
+ * Rounds: few values cannot distinguish 4 rounds from a random permutation (Luby–Rackoff), but an epoch uses all
+ * values. NIST chose 10 for such small domains (SP 800-38G, FF1). A chi-square test of pairs over 200,000 keys rejects
+ * 4 rounds (n = 4096) and does not reject 6; our test is a smaller form of it. A call costs 0.1 µs. On tiny grids no
+ * number of rounds is enough: odd × odd grids have only even permutations, and chi-square over all orders of 5 to 9
+ * examples shows it. So up to 256 examples the order is a keyed Fisher–Yates shuffle, which is exactly uniform.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
 
-/** Largest n: an example number must fit the int32 arrays in which a plan is held. */
+/** Largest n: example numbers must fit the int32 arrays of a plan. */
 export const MAX_EXAMPLES = 2 ** 31 - 1;
 const MAX_SHUFFLED = 256;
 const NUM_ROUNDS = 10;
 
-/** The names of the order of a task's examples in an epoch. */
+/** The name of the stream for the order of a task in an epoch. */
 export function exampleOrderNames(seed: number, task: string, epoch: number): number[] {
   return [seed, hashName('example-order'), hashName(task), epoch];
 }
@@ -30,7 +31,7 @@ export function exampleOrderNames(seed: number, task: string, epoch: number): nu
 /**
  * The permutation of [0, size) named by `names`, e.g. `exampleOrderNames`.
  * @returns k → π(k); k must be an integer in [0, size)
- * @throws CONFIG_INVALID where size is not in [1, MAX_EXAMPLES]
+ * @throws CONFIG_INVALID if size is not in [1, MAX_EXAMPLES]
  */
 export function createPermutation(names: readonly number[], size: number): (k: number) => number {
   checkSize(size);
@@ -41,7 +42,8 @@ export function createPermutation(names: readonly number[], size: number): (k: n
 }
 
 /**
- * The inverse of `createPermutation` with the same arguments: π(k) → k, as fast. The ledger finds by it which draw an example was.
+ * The inverse of `createPermutation` for the same arguments: π(k) → k, equally fast. The ledger uses it to find the
+ * draw of an example.
  * @throws CONFIG_INVALID as there
  */
 export function createInversePermutation(names: readonly number[], size: number): (place: number) => number {
@@ -56,14 +58,15 @@ export function createInversePermutation(names: readonly number[], size: number)
 }
 
 /**
- * The Feistel network of `createPermutation`, for any size; exported so that its rounds can be judged.
+ * The Feistel network of `createPermutation`, for any size. Exported so that tests can judge its rounds.
  * @param numRounds even
  */
 export function createFeistel(stream: RandomStream, size: number, numRounds: number): (k: number) => number {
   const roundKeys = Uint32Array.from({ length: numRounds }, () => stream.nextUint32());
   const leftSize = Math.ceil(Math.sqrt(size));
   const rightSize = Math.ceil(size / leftSize);
-  // A hash times its scale, cut to an integer, is a number below the half's size: faster than a remainder, with the same tiny bias.
+  // A hash times its scale, truncated, is an integer below the size of the half. Faster than a remainder, with the same
+  // tiny bias.
   const leftScale = leftSize / 2 ** 32;
   const rightScale = rightSize / 2 ** 32;
   return (k) => {
@@ -83,7 +86,7 @@ export function createFeistel(stream: RandomStream, size: number, numRounds: num
   };
 }
 
-/** The rounds of `createFeistel` backwards; numbers outside [0, size) are walked through the other way. */
+/** The rounds of `createFeistel` in reverse. Numbers outside [0, size) are walked in reverse too. */
 function createInverseFeistel(stream: RandomStream, size: number, numRounds: number): (place: number) => number {
   const roundKeys = Uint32Array.from({ length: numRounds }, () => stream.nextUint32());
   const leftSize = Math.ceil(Math.sqrt(size));
@@ -107,7 +110,7 @@ function createInverseFeistel(stream: RandomStream, size: number, numRounds: num
   };
 }
 
-/** Up to MAX_SHUFFLED examples: their order, exactly uniform over all orders. */
+/** The order of up to MAX_SHUFFLED examples, exactly uniform over all orders. */
 function shuffledOrder(stream: RandomStream, size: number): Int32Array {
   const order = Int32Array.from({ length: size }, (_, k) => k);
   stream.shuffle(order);
@@ -118,7 +121,7 @@ function checkSize(size: number): void {
   if (!Number.isInteger(size) || size < 1 || size > MAX_EXAMPLES)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `permutation: expected a size from 1 to ${MAX_EXAMPLES}, found ${size}; split a task that is larger`,
+      `permutation: expected a size from 1 to ${MAX_EXAMPLES}, found ${size}; split a larger task`,
     );
 }
 

@@ -1,6 +1,8 @@
 /**
- * What decides the order of a run's rows: seed, limits, window, shares, tasks. A change of shares takes effect at the start of a
- * window and holds until the next one. Two plans that agree in all of it up to a window agree in every row from there.
+ * Everything that decides the order of the rows of a run: seed, limits, window, shares, tasks.
+ *
+ * Definition: a change of shares takes effect at the start of a window and holds until the next change. If two plans
+ * agree in all of this from a window on, they agree in every row from there.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import { hashName } from '../../shared/random.ts';
@@ -8,7 +10,7 @@ import { hashName } from '../../shared/random.ts';
 export interface TaskLengths {
   readonly name: string;
   readonly numExamples: number;
-  /** Tokens of an example with EOS, ≥ 1 and ≤ the limit; for denoising, those after corruption. */
+  /** Tokens of an example with EOS, ≥ 1 and ≤ the limit. For denoising, after corruption. */
   inputsLength(index: number): number;
   targetsLength(index: number): number;
 }
@@ -22,23 +24,26 @@ export interface SharesChange {
 
 export interface PlanConfig {
   readonly seed: number;
-  /** Tokens a row has room for, EOS included. */
+  /** Tokens that fit into a row, EOS included. */
   readonly inputsLimit: number;
   readonly targetsLimit: number;
-  /** Draws planned and packed together: larger fills rows better, and a change of shares waits longer. */
+  /** Draws that are planned and packed together. More fill rows better, but a change of shares waits longer. */
   readonly windowDraws: number;
-  /** Share of all draws of each task, in the order of the tasks; adds up to 1. */
+  /** Share of all draws of each task, in the order of the tasks. They add up to 1. */
   readonly shares: readonly number[];
-  /** By rising window: in each of these windows the schedule starts anew, without credit, with these shares. */
+  /** In order of windows. In each of these windows the schedule starts again, with all credits 0 and these shares. */
   readonly changes?: readonly SharesChange[];
 }
 
-/** The shares that hold in a window. */
+/** The shares of a window. */
 export function sharesAt({ shares, changes = [] }: PlanConfig, window: number): readonly number[] {
   return changes.findLast((change) => change.window <= window)?.shares ?? shares;
 }
 
-/** A hash of all that decides the rows from a window on, beside the place itself; earlier and later shares are not in it. */
+/**
+ * A hash of everything that decides the rows from a window on, except the position itself. Earlier and later shares are
+ * not part of it.
+ */
 export function fingerprintOf(config: PlanConfig, tasks: readonly TaskLengths[], window: number): number {
   const { seed, inputsLimit, targetsLimit, windowDraws } = config;
   const names = tasks.map(({ name, numExamples }) => [name, numExamples]);
@@ -66,14 +71,14 @@ export function checkPlanConfig(config: PlanConfig, tasks: readonly TaskLengths[
     if (!Number.isSafeInteger(window) || window <= before)
       throw new TrainerError(
         'CONFIG_INVALID',
-        `mixture: changes of shares: expected rising window numbers, found ${window} after ${before}`,
+        `mixture: changes of shares: expected increasing window numbers, found ${window} after ${before}`,
       );
     before = window;
     checkShares(shares, tasks);
   }
 }
 
-/** @throws CONFIG_INVALID where shares are not one for each task, or a task without examples has one */
+/** @throws CONFIG_INVALID if there is not one share for each task, or a task without examples has a share */
 export function checkShares(shares: readonly number[], tasks: readonly TaskLengths[]): void {
   if (shares.length !== tasks.length)
     throw new TrainerError(

@@ -1,13 +1,14 @@
 /**
- * A place in the plan: the whole state of the mixture, JSON-safe, a few kilobytes.
+ * A position in the plan: the whole state of the mixture, JSON-safe, a few kilobytes.
  *
- * Definitions. The draws of a task are numbered from 0 in the order of the schedule; draw c is example π(epoch ⌊c/n⌋)(c mod n). A draw
- * is handed out when its row is. At a window's start each task has `drawn`, the number of its next draw, and `pending`, draws below
- * it that an earlier plan left over (carry-cursor.ts) and that come first. The window takes `draws` of them: pending ones, then
- * `drawn`, `drawn` + 1, …; `given` says which of these have been handed out, one bit a draw.
+ * Definitions: the draws of a task are numbered from 0 in the order of the schedule; draw c is example π(epoch ⌊c/n⌋)(c
+ * mod n). A draw is handed out when its row is. At the start of a window each task has `drawn`, the number of its next
+ * draw, and `pending`, lower draws that an earlier plan did not hand out (carry-cursor.ts) and that come first. The
+ * window uses `draws` of them: pending ones, then `drawn`, `drawn` + 1, …. `given` has one bit for each of these draws:
+ * 1 = handed out.
  *
- * A plan goes on from window, row, credits, drawn and pending alone. The other fields say where each task stands without the plan's
- * lengths: what a changed mixture and `exmix mixture show` need.
+ * Window, row, credits, drawn and pending are enough to continue the plan. The other fields give the position of each
+ * task without its lengths, for a changed mixture and for `exmix mixture show`.
  */
 import * as z from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
@@ -16,48 +17,48 @@ import { WEIGHT_SUM } from './draws.ts';
 const count = z.int().min(0);
 
 export const planCursorSchema = z.strictObject({
-  /** Of this layout; version 1 had no tasks and cannot be moved to a changed mixture. */
+  /** Version of this layout. Version 1 had no tasks and cannot be moved to a changed mixture. */
   version: z.literal(2),
-  /** Which plan this is a place of: fingerprintOf at this window. */
+  /** Identifies the plan: fingerprintOf at this window. */
   fingerprint: z
     .int()
     .min(0)
     .max(2 ** 32 - 1),
   window: count,
-  /** Rows of this window already handed out. */
+  /** Rows of this window that were handed out. */
   row: count,
-  /** Credits of the schedule at the window's start, one integer per task, |credit| < 2^48, adding up to 0. */
+  /** Credits of the schedule at the start of the window: one integer for each task, |credit| < 2^48, adding up to 0. */
   credits: z.array(z.int().gt(-WEIGHT_SUM).lt(WEIGHT_SUM)),
-  /** Number of each task's next draw at the window's start. */
+  /** Number of each task's next draw at the start of the window. */
   drawn: z.array(count),
-  /** Draws below `drawn` that are still owed at the window's start, in the order they will be taken; [] for most tasks. */
+  /** Draws below `drawn` that are owed at the start of the window, in the order of use. [] for most tasks. */
   pending: z.array(z.array(count)),
-  /** `drawn` − `shift` = draws taken so far: the numbers of a task whose size changed go on in a new epoch (carry-cursor.ts). */
+  /** `drawn` − `shift` = draws so far. The numbers of a resized task continue in a new epoch (carry-cursor.ts). */
   shift: z.array(z.int()),
   /** Draws of each task in this window. */
   draws: z.array(count),
-  /** Base64 of one bit a draw of the window, by task and then in the order of its draws, low bit first: 1 = handed out. */
+  /** Base64 of one bit for each draw of the window, by task and then in draw order, low bit first: 1 = handed out. */
   given: z.base64(),
-  /** The tasks of the mixture, in its order, with the shares that hold in this window. */
+  /** The tasks of the mixture in order, with their shares in this window. */
   tasks: z.array(z.strictObject({ name: z.string(), numExamples: count, share: z.number() })),
 });
 export type PlanCursor = z.infer<typeof planCursorSchema>;
 
-/** Where one task stands. */
+/** The position of one task. */
 export interface TaskPlace {
   readonly name: string;
   readonly numExamples: number;
   /** Share of all draws in this window. */
   readonly share: number;
-  /** Draws handed out since the run began (or since the task was added). */
+  /** Draws handed out since the run began, or since the task was added. */
   readonly numGiven: number;
-  /** Number of the next draw that has neither been handed out nor is in `owed`. */
+  /** Number of the next draw that is neither handed out nor in `owed`. */
   readonly next: number;
-  /** Draws below `next` that have not been handed out, in the order they will be taken. */
+  /** Draws below `next` that were not handed out, in the order of use. */
   readonly owed: readonly number[];
 }
 
-/** Bytes that hold one bit a draw. */
+/** Bytes for one bit for each draw. */
 export function makeBits(numDraws: number): Uint8Array {
   return new Uint8Array(Math.ceil(numDraws / 8));
 }
@@ -71,8 +72,8 @@ function hasBit(bits: Uint8Array, place: number): boolean {
 }
 
 /**
- * Where each task of the cursor's mixture stands, from the cursor alone.
- * @throws CHECKPOINT_CORRUPT where its parts do not fit together
+ * The position of each task of the cursor's mixture, from the cursor alone.
+ * @throws CHECKPOINT_CORRUPT if its parts do not match
  */
 export function locateTasks(cursor: PlanCursor): TaskPlace[] {
   checkShape(cursor);
@@ -82,7 +83,7 @@ export function locateTasks(cursor: PlanCursor): TaskPlace[] {
     const drawn = cursor.drawn[i]!;
     const pending = cursor.pending[i]!;
     const given = drawn - pending.length - cursor.shift[i]!;
-    // At a window's start none of its draws has been handed out, and they need not be this plan's.
+    // At the start of a window none of its draws was handed out, and they may be those of another plan.
     if (cursor.row === 0) return { ...task, numGiven: given, next: drawn, owed: pending };
     const numDraws = cursor.draws[i]!;
     const owed: number[] = [];
@@ -96,14 +97,14 @@ export function locateTasks(cursor: PlanCursor): TaskPlace[] {
 }
 
 /**
- * @param fingerprint of the plan that is to go on
- * @throws MIXTURE_MISMATCH for a cursor of another plan, CHECKPOINT_CORRUPT for one whose parts do not fit together
+ * @param fingerprint of the plan that is to continue
+ * @throws MIXTURE_MISMATCH for a cursor of another plan, CHECKPOINT_CORRUPT if its parts do not match
  */
 export function checkCursor(cursor: PlanCursor, fingerprint: number, numTasks: number): void {
   if (cursor.fingerprint !== fingerprint || cursor.tasks.length !== numTasks)
     throw new TrainerError(
       'MIXTURE_MISMATCH',
-      `mixture cursor: expected plan ${fingerprint} of ${numTasks} tasks, found plan ${cursor.fingerprint} of ${cursor.tasks.length}; seed, limits, window, rates and task sizes must be those the run was started with`,
+      `mixture cursor: expected plan ${fingerprint} of ${numTasks} tasks, found plan ${cursor.fingerprint} of ${cursor.tasks.length}; seed, limits, window, rates and task sizes must be those that the run was started with`,
     );
   checkShape(cursor);
 }

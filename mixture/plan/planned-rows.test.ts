@@ -28,7 +28,7 @@ describe('planned rows as bytes', () => {
     assert.deepEqual(encodeRows([]), bytesOf('00'));
   });
 
-  test('decoding gives back any rows', () => {
+  test('decoding returns any encoded rows', () => {
     fc.assert(
       fc.property(rowsArbitrary, (rows) => {
         assert.deepEqual(decodeRows(encodeRows(rows)), rows);
@@ -36,7 +36,7 @@ describe('planned rows as bytes', () => {
     );
   });
 
-  test('any cut is refused', () => {
+  test('rejects any truncation', () => {
     fc.assert(
       fc.property(rowsArbitrary, (rows) => {
         const bytes = encodeRows(rows);
@@ -47,7 +47,7 @@ describe('planned rows as bytes', () => {
     );
   });
 
-  test('any bytes are either refused with a code or the one encoding of what they mean', () => {
+  test('any bytes are either rejected with a code, or are the only encoding of their rows', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 24 }), (bytes) => {
         let rows;
@@ -64,11 +64,11 @@ describe('planned rows as bytes', () => {
   });
 
   for (const [what, hex, message] of [
-    ['a byte too many', '00 00', /expected the end/],
+    ['an extra byte', '00 00', /expected the end/],
     ['an empty row', '01 00 00 00 00', /from 1/],
-    ['a count of rows that the bytes cannot hold', 'ffffffff0f 01 00 00 00', /count of 4294967295/],
-    ['a count of examples that the bytes cannot hold', '01 02 00 00 00', /count of 2/],
-    ['a number in more bytes than it needs', '01 01 8000 00 00', /superfluous/],
+    ['a count of rows that exceeds the bytes', 'ffffffff0f 01 00 00 00', /count of 4294967295/],
+    ['a count of examples that exceeds the bytes', '01 02 00 00 00', /count of 2/],
+    ['a number with superfluous bytes', '01 01 8000 00 00', /superfluous/],
     ['a number above 32 bits', '01 01 ffffffff1f 00 00', /2\^32/],
     ['a number of six bytes', '01 01 ffffffffff0f 00 00', /at most 5 bytes/],
   ] as const)

@@ -1,9 +1,9 @@
 /**
- * The rows of a plan and their bytes: what the coordinator sends a worker for its lanes.
+ * The rows of a plan, and their encoding. The coordinator sends a worker the rows of its lanes in this form.
  *
- * Layout, all numbers unsigned LEB128 (7 bits a byte, low first, at most 5 bytes, shortest form):
+ * Layout, all numbers unsigned LEB128 (7 bits in a byte, low bits first, at most 5 bytes, shortest form):
  * | number of rows | then for each row: number of examples ≥ 1 | then for each example: task | index | epoch |
- * An example costs about 5 bytes, a step of 2,048 rows some tens of kilobytes.
+ * An example takes about 5 bytes, so a step of 2,048 rows takes some tens of kilobytes.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
@@ -11,18 +11,18 @@ import { TrainerError } from '../../shared/errors.ts';
 export interface PlannedExample {
   /** Number of the task in the mixture. */
   readonly task: number;
-  /** Number of the example in the task's shards, after the permutation. */
+  /** Number of the example in the shards of the task, after the permutation. */
   readonly index: number;
   /** Pass over the task, from 0. */
   readonly epoch: number;
 }
 
-/** The examples packed into one row, in their order inside it. */
+/** The examples in one row, in their order. */
 export type PlannedRow = readonly PlannedExample[];
 
 const MAX_UINT32 = 2 ** 32 - 1;
 
-/** Rows → bytes. @throws INTERNAL where a number is not a uint32 or a row is empty */
+/** Rows → bytes. @throws INTERNAL if a number is not a uint32 or a row is empty */
 export function encodeRows(rows: readonly PlannedRow[]): Uint8Array<ArrayBuffer> {
   const numExamples = rows.reduce((sum, row) => sum + row.length, 0);
   const bytes = new Uint8Array(5 * (1 + rows.length + 3 * numExamples));
@@ -47,15 +47,15 @@ export function encodeRows(rows: readonly PlannedRow[]): Uint8Array<ArrayBuffer>
 }
 
 /**
- * Bytes → rows. Allocates no more than a small multiple of the bytes given.
- * @throws MESSAGE_INVALID where the bytes are not exactly the encoding of some rows
+ * Bytes → rows. Memory is at most a small multiple of the bytes.
+ * @throws MESSAGE_INVALID if the bytes are not the exact encoding of some rows
  */
 export function decodeRows(bytes: Uint8Array): PlannedRow[] {
   let at = 0;
   const fail = (expected: string, found: string): never => {
     throw new TrainerError(
       'MESSAGE_INVALID',
-      `planned rows: expected ${expected}, found ${found} at byte ${at} of ${bytes.length}; the sender has a defect or another version`,
+      `planned rows: expected ${expected}, found ${found} at byte ${at} of ${bytes.length}; the sender has a bug or another version`,
     );
   };
   const read = (least = 0): number => {

@@ -26,7 +26,7 @@ const CONFIG: PlanConfig = {
   windowDraws: 60,
   shares: [0.25, 1 / 12, 0, 2 / 3],
 };
-/** Rows of whole windows and where each window starts, taken one row at a time. */
+/** Rows of whole windows, read one row at a time. */
 function takeWindows(planner: Planner, numWindows: number): PlannedRow[][] {
   const windows: PlannedRow[][] = [];
   while (windows.length < numWindows) {
@@ -40,7 +40,7 @@ function takeWindows(planner: Planner, numWindows: number): PlannedRow[][] {
 const throughJson = (cursor: PlanCursor) => planCursorSchema.parse(JSON.parse(JSON.stringify(cursor)));
 
 describe('planner', () => {
-  test('stopping after any row and resuming from the cursor as JSON equals not stopping', () => {
+  test('stopping after any row and resuming from the cursor as JSON gives the same rows', () => {
     const whole = new Planner(CONFIG, TASKS).nextRows(260);
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 70 }), { maxLength: 3 }), (stops) => {
@@ -57,7 +57,7 @@ describe('planner', () => {
     );
   });
 
-  test('the rows do not depend on how many are asked for at a time', () => {
+  test('the rows do not depend on how many are requested at a time', () => {
     const whole = new Planner(CONFIG, TASKS).nextRows(200);
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 60 }), { maxLength: 12 }), (sizes) => {
@@ -69,7 +69,7 @@ describe('planner', () => {
     );
   });
 
-  test('over each epoch of a task every example comes exactly once, for any mixture', () => {
+  test('each example comes exactly once in each epoch of its task, for any mixture', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1, maxLength: 5 }),
@@ -98,7 +98,7 @@ describe('planner', () => {
     );
   });
 
-  test('at each window boundary every task is within one of its exact share, inside a window within its bound', () => {
+  test('each task is within one draw of its exact share at window boundaries, and within its bound inside a window', () => {
     const planner = new Planner(CONFIG, TASKS);
     const counts = TASKS.map(() => 0);
     let numDraws = 0;
@@ -116,7 +116,7 @@ describe('planner', () => {
     assert.equal(numDraws, 40 * 60);
   });
 
-  test('no row is over a limit and a full denoising example stands alone', () => {
+  test('no row exceeds a limit, and a full denoising example is alone in its row', () => {
     const rows = new Planner(CONFIG, TASKS).nextRows(400);
     for (const row of rows) {
       assert.ok(row.reduce((sum, { task, index }) => sum + TASKS[task]!.inputsLength(index), 0) <= CONFIG.inputsLimit);
@@ -126,9 +126,10 @@ describe('planner', () => {
       if (row.some(({ task }) => task === 3)) assert.equal(row.length, 1);
     }
     assert.ok(rows.some((row) => row.length > 1));
+    assert.ok(rows.flat().some(({ task }) => task === 3));
   });
 
-  test('full rows and sparse rows are mixed inside a window, differently in each', () => {
+  test('full and sparse rows are mixed inside a window, in another order in each', () => {
     const [first, second] = takeWindows(new Planner({ ...CONFIG, windowDraws: 600 }, TASKS), 2);
     const isDenoising = (rows: PlannedRow[]) => rows.map((row) => row[0]!.task === 3);
     const places = isDenoising(first!).flatMap((is, i) => (is ? [] : [i]));
@@ -137,7 +138,7 @@ describe('planner', () => {
     assert.notDeepEqual(isDenoising(first!), isDenoising(second!));
   });
 
-  test('the seed changes the rows, and the order of examples differs from epoch to epoch', () => {
+  test('the seed changes the rows, and each epoch has another order of examples', () => {
     const take = (seed: number) => new Planner({ ...CONFIG, seed }, TASKS).nextRows(50);
     assert.deepEqual(take(1), take(1));
     assert.notDeepEqual(take(1), take(2));
@@ -159,7 +160,7 @@ describe('planner', () => {
     assert.deepEqual([...kinds].sort(), ['0,0', '0,1', '1,0', '1,1']);
   });
 
-  test('the one sparse row of a window stands in another place in each', () => {
+  test('the single sparse row of a window has another position in each window', () => {
     const third: TaskLengths = { name: 'third', numExamples: 99, inputsLength: () => 20, targetsLength: () => 5 };
     const windows = takeWindows(new Planner({ ...CONFIG, shares: [1], windowDraws: 31 }, [third]), 12);
     const places = windows.map((rows) => rows.findIndex((row) => row.length === 1));
@@ -186,7 +187,7 @@ describe('planner', () => {
     assert.equal(new Set([...sets[2]!, ...sets[3]!]).size, 40);
   });
 
-  test('the order of a task is named by the task, not by its number in the mixture', () => {
+  test('the order of a task depends on its name, not on its number in the mixture', () => {
     const order = (tasks: TaskLengths[], name: string) => {
       const shares = tasks.map(() => 1 / tasks.length);
       const number = tasks.findIndex((task) => task.name === name);
@@ -199,7 +200,7 @@ describe('planner', () => {
     assert.notDeepEqual(order([a, b], 'a'), order([a, b], 'b'));
   });
 
-  test('the cursor of a new planner is the beginning', () => {
+  test('the cursor of a new planner is the start', () => {
     const { fingerprint, window, row, credits, drawn, pending } = new Planner(CONFIG, TASKS).cursor();
     assert.deepEqual(
       { window, row, credits, drawn, pending },
@@ -209,20 +210,20 @@ describe('planner', () => {
   });
 });
 
-describe('planner refuses', () => {
+describe('planner rejects', () => {
   const tooLong: TaskLengths = { name: 'long', numExamples: 3, inputsLength: (i) => 63 + i, targetsLength: () => 1 };
   for (const [what, config, tasks, code, message] of [
     ['a share without examples', { shares: [0.5, 0, 0.5, 0] }, TASKS, 'CONFIG_INVALID', /unused .* 0 examples/],
     ['shares of other tasks', { shares: [1] }, TASKS, 'CONFIG_INVALID', /each of 4 tasks, found 1/],
-    ['a window of nothing', { windowDraws: 0 }, TASKS, 'CONFIG_INVALID', /windowDraws/],
-    ['a limit that is no number of tokens', { inputsLimit: 1.5 }, TASKS, 'CONFIG_INVALID', /inputsLimit/],
+    ['a window without draws', { windowDraws: 0 }, TASKS, 'CONFIG_INVALID', /windowDraws/],
+    ['a limit that is not a whole number', { inputsLimit: 1.5 }, TASKS, 'CONFIG_INVALID', /inputsLimit/],
     ['a negative seed', { seed: -1 }, TASKS, 'CONFIG_INVALID', /seed/],
     [
-      'changes that do not rise',
+      'changes whose windows do not increase',
       { changes: [3, 3].map((window) => ({ window, shares: CONFIG.shares })) },
       TASKS,
       'CONFIG_INVALID',
-      /rising window numbers, found 3 after 3/,
+      /increasing window numbers, found 3 after 3/,
     ],
     [
       'a change that gives a share without examples',
@@ -260,14 +261,14 @@ describe('planner refuses', () => {
       assert.throws(() => new Planner({ ...CONFIG, ...config }, tasks, cursor()), { code: 'MIXTURE_MISMATCH' });
     });
 
-  test('a cursor behind the rows of its window', () => {
+  test('a cursor after the last row of its window', () => {
     assert.throws(() => new Planner(CONFIG, TASKS, { ...cursor(), row: 60 }), {
       code: 'MIXTURE_MISMATCH',
       message: /after row 60/,
     });
   });
 
-  test('a cursor whose credits do not add up', () => {
+  test('a cursor whose credits do not add up to 0', () => {
     const damaged = cursor();
     assert.throws(() => new Planner(CONFIG, TASKS, { ...damaged, credits: [1, ...damaged.credits.slice(1)] }), {
       code: 'CHECKPOINT_CORRUPT',
@@ -285,7 +286,7 @@ describe('planner refuses', () => {
       assert.throws(() => new Planner(CONFIG, TASKS, damaged), { code: 'CHECKPOINT_CORRUPT' });
     });
 
-  test('a cursor that is not one, by its schema', () => {
+  test('a cursor that does not match its schema', () => {
     for (const damage of [
       { row: -1 },
       { window: 0.5 },

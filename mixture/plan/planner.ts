@@ -1,13 +1,14 @@
 /**
- * The mixture plan: the one endless sequence of rows that a run trains on, whatever the number of workers.
+ * The mixture plan: the single endless sequence of rows that a run trains on, for any number of workers.
  *
- * Definition: draws come in windows of `windowDraws`. Window w is: the next draws of the schedule (draws.ts), shuffled by
- * (seed, w); draw number c of a task is its example π(seed, task, ⌊c/n⌋)(c mod n) (permutation.ts); the examples are packed into
- * rows from their lengths (packing.ts); the rows are shuffled by (seed, w), so that the sparse last ones do not stand together.
- * A window closes its rows: nothing is carried into the next, so a place in the plan is (window, row in it) and the counters at the
- * window's start. Resuming plans that window again, tens of milliseconds.
+ * Definition: draws come in windows of `windowDraws`. Window w has the next draws of the schedule (draws.ts), shuffled
+ * by (seed, w). Draw number c of a task is its example π(seed, task, ⌊c/n⌋)(c mod n) (permutation.ts). The examples are
+ * packed into rows from their lengths (packing.ts). The rows are shuffled by (seed, w), so that the sparse last rows
+ * are not together. A window closes its rows: nothing moves to the next window. So a position in the plan is (window,
+ * row in it) and the counters at the start of the window. A resume plans that window again, which takes tens of
+ * milliseconds.
  *
- * Assumptions: lengths never change for the same (seed, tasks); `TaskLengths` answers at once, from memory.
+ * Assumptions: lengths never change for the same (seed, tasks). `TaskLengths` answers from memory.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import { hashName, RandomStream } from '../../shared/random.ts';
@@ -34,16 +35,16 @@ interface WindowStart {
   readonly credits: Float64Array;
   /** Number of each task's next draw. */
   readonly drawn: Float64Array;
-  /** Draws below it that come first. */
+  /** Lower draws that come first. */
   readonly pending: readonly (readonly number[])[];
 }
 
-/** The draws of a window, one array each, in the order of the draws. */
+/** The draws of a window as arrays, in the order of the draws. */
 interface Draws {
   readonly tasks: Int32Array;
   readonly indexes: Int32Array;
   readonly epochs: Int32Array;
-  /** Place of a draw among the window's, by task and then in the order of the task's draws. */
+  /** Index of a draw in the window, by task and then in the order of the task's draws. */
   readonly places: Int32Array;
 }
 
@@ -52,14 +53,14 @@ interface Window {
   readonly next: WindowStart;
   /** Draws of each task. */
   readonly counts: Int32Array;
-  /** Rows in their final order: row r holds the examples starts[r] to starts[r + 1] − 1 of `draws`. */
+  /** Rows in their final order: row r has the examples starts[r] to starts[r + 1] − 1 of `draws`. */
   readonly starts: Int32Array;
   readonly draws: Draws;
-  /** By `places`: 1 = handed out. */
+  /** Bits by `places`: 1 = handed out. */
   readonly given: Uint8Array;
 }
 
-/** Hands out the rows of the plan in order, from the beginning or from a cursor. */
+/** Hands out the rows of the plan in order, from the start or from a cursor. */
 export class Planner {
   #config: PlanConfig;
   readonly #tasks: readonly TaskLengths[];
@@ -68,8 +69,9 @@ export class Planner {
   #row = 0;
 
   /**
-   * @param cursor continues after the row at which it was taken; without it, from the first row
-   * @throws CONFIG_INVALID, MIXTURE_MISMATCH (a cursor of another plan; an example over the limits), SHARD_CORRUPT, CHECKPOINT_CORRUPT
+   * @param cursor continues after the row at which it was taken; without it, the plan starts at the first row
+   * @throws CONFIG_INVALID, MIXTURE_MISMATCH (a cursor of another plan; an example over the limits), SHARD_CORRUPT,
+   * CHECKPOINT_CORRUPT
    */
   constructor(config: PlanConfig, tasks: readonly TaskLengths[], cursor?: PlanCursor) {
     checkPlanConfig(config, tasks);
@@ -87,21 +89,21 @@ export class Planner {
     if (row >= this.#numRows())
       throw new TrainerError(
         'MIXTURE_MISMATCH',
-        `mixture cursor: window ${this.#window.start.window} has ${this.#numRows()} rows, the cursor stands after row ${row}; the shards are not those the run was started with`,
+        `mixture cursor: window ${this.#window.start.window} has ${this.#numRows()} rows, but the cursor is after row ${row}; the shards are not those that the run was started with`,
       );
-    while (this.#row < row) this.#takeRow();
+    while (this.#row < row) this.#nextRow();
   }
 
-  /** The plan, with the changes that were made. */
+  /** The config, with all changes so far. */
   get config(): PlanConfig {
     return this.#config;
   }
 
-  /** The next `numRows` rows; how many are asked for at a time does not change them. */
+  /** The next `numRows` rows. The number of rows in a call does not change the rows. */
   nextRows(numRows: number): PlannedRow[] {
     const rows: PlannedRow[] = [];
     while (rows.length < numRows) {
-      rows.push(this.#takeRow());
+      rows.push(this.#nextRow());
       if (this.#row < this.#numRows()) continue;
       this.#window = this.#planWindow(this.#window.next);
       this.#row = 0;
@@ -109,15 +111,18 @@ export class Planner {
     return rows;
   }
 
-  /** The first window that is not planned yet, and how many rows come before it: the earliest that shares can change. */
+  /**
+   * The first window that is not planned yet, and the number of rows before it. Shares can change there at the
+   * earliest.
+   */
   nextWindow(): { readonly window: number; readonly rowsBefore: number } {
     return { window: this.#window.next.window, rowsBefore: this.#numRows() - this.#row };
   }
 
   /**
-   * Other shares from a window on that is not planned yet; equal to a planner that knew the change from the start.
-   * What was to change in that window or later is given up.
-   * @throws CONFIG_INVALID for the shares, or for a window that is planned already
+   * Changes the shares from a window on that is not planned yet. The rows equal those of a planner that had the change
+   * from the start. The change replaces earlier changes of that window and of later ones.
+   * @throws CONFIG_INVALID for the shares, or for a window that is already planned
    */
   changeShares({ window, shares }: SharesChange): void {
     checkShares(shares, this.#tasks);
@@ -125,13 +130,13 @@ export class Planner {
     if (!Number.isSafeInteger(window) || window < this.#window.next.window)
       throw new TrainerError(
         'CONFIG_INVALID',
-        `mixture: shares can change from window ${this.#window.next.window} on, not in window ${window}, which is planned`,
+        `mixture: shares can change from window ${this.#window.next.window} on; window ${window} is already planned`,
       );
     const earlier = (this.#config.changes ?? []).filter((change) => change.window < window);
     this.#config = { ...this.#config, changes: [...earlier, { window, shares }] };
   }
 
-  /** The place after the last row handed out. */
+  /** The position after the last row that was handed out. */
   cursor(): PlanCursor {
     const { start, counts, given } = this.#window;
     const { window, credits, drawn, pending } = start;
@@ -155,7 +160,7 @@ export class Planner {
     return this.#window.starts.length - 1;
   }
 
-  #takeRow(): PlannedRow {
+  #nextRow(): PlannedRow {
     const { starts, draws, given } = this.#window;
     const row: { task: number; index: number; epoch: number }[] = [];
     for (let i = starts[this.#row]!; i < starts[this.#row + 1]!; i++) {
@@ -169,7 +174,7 @@ export class Planner {
   #planWindow(begin: WindowStart): Window {
     const { seed, windowDraws, changes = [] } = this.#config;
     const { window } = begin;
-    // Shares that change leave no debts of the old ones.
+    // A change of shares resets the credits.
     const isNew = changes.some((change) => change.window === window);
     const start = isNew ? { ...begin, credits: new Float64Array(this.#tasks.length) } : begin;
     const credits = start.credits.slice();
@@ -206,7 +211,7 @@ export class Planner {
     };
   }
 
-  /** The example of each draw: those owed to its task first, then the next of its order. */
+  /** The example of each draw: first the owed draws of its task, then the next ones in its order. */
   #chooseExamples(
     tasks: Int32Array,
     start: WindowStart,
@@ -216,16 +221,16 @@ export class Planner {
     const nextPlace = new Int32Array(counts.length);
     for (let task = 1; task < counts.length; task++) nextPlace[task] = nextPlace[task - 1]! + counts[task - 1]!;
     const drawn = start.drawn.slice();
-    const numTaken = new Int32Array(counts.length);
+    const numUsed = new Int32Array(counts.length);
     const indexes = new Int32Array(tasks.length);
     const epochs = new Int32Array(tasks.length);
     const places = new Int32Array(tasks.length);
     const orders = new Map<number, { epoch: number; permute: (k: number) => number }>();
     tasks.forEach((task, i) => {
-      const owed = start.pending[task]![numTaken[task]!];
+      const owed = start.pending[task]![numUsed[task]!];
       const count = owed ?? drawn[task]!;
       if (owed === undefined) drawn[task] = count + 1;
-      numTaken[task] = numTaken[task]! + 1;
+      numUsed[task] = numUsed[task]! + 1;
       const { name, numExamples } = this.#tasks[task]!;
       const epoch = Math.floor(count / numExamples);
       let order = orders.get(task);

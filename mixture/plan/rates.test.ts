@@ -54,7 +54,7 @@ function assertGolden(block: GoldenBlock, rates: ReturnType<typeof computeRates>
 }
 
 describe('mixing rates', () => {
-  test('the 86 sized tasks have the reference rates', () => {
+  test('the 86 tasks with a size have the reference rates', () => {
     assert.equal(PAPER_RATES.cap, golden.K);
     assert.equal(PAPER_RATES.denoisingRatio, golden.R);
     const rates = computeRates([...goldenTasks(golden.without_styleptb), denoising('c4')], PAPER_RATES);
@@ -65,7 +65,7 @@ describe('mixing rates', () => {
     assert.equal(reaching.length, golden.tasks_reaching_cap);
   });
 
-  test('all 107 tasks have the reference rates, however the StylePTB total is divided', () => {
+  test('all 107 tasks have the reference rates, for any division of the StylePTB total', () => {
     const { styleptb_group: group } = golden.with_styleptb_total;
     const names = golden.tasks_without_size;
     const style = names.map((name, i) => supervised(name, i === 0 ? group.total_examples - 20 * 1000 : 1000));
@@ -95,7 +95,7 @@ describe('mixing rates', () => {
       const expected = golden.without_styleptb.per_task[name]!.seqio_unnormalised_rate_temperature_2!;
       assert.ok(Math.abs(rate - expected) <= TOLERANCE * expected, `${name}: expected ${expected}, found ${rate}`);
     }
-    near(rates.at(-1)!.share, 2 / 3, 'temperature leaves R alone');
+    near(rates.at(-1)!.share, 2 / 3, 'temperature does not change R');
   });
 
   for (const [ratio, expected] of [
@@ -111,7 +111,7 @@ describe('mixing rates', () => {
       rates.forEach(({ share, name }, i) => near(share, expected[i]!, name));
     });
 
-  test('a user rate replaces the computed one, 0 leaves the task out, and the cap does not touch it', () => {
+  test('a user rate replaces the computed one; 0 leaves the task out; the cap does not apply to it', () => {
     const tasks = [supervised('a', 10), supervised('b', 30), supervised('c', 99), denoising('c4')];
     const rates = computeRates(tasks, { ...PAPER_RATES, cap: 20, overrides: { a: 60, c: 0 } });
     assert.deepEqual(
@@ -123,7 +123,7 @@ describe('mixing rates', () => {
     assert.equal(rates[2]!.share, 0);
   });
 
-  test('several denoising tasks divide the denoising share by size without the cap', () => {
+  test('several denoising tasks divide the denoising share by size, without the cap', () => {
     const rates = computeRates([supervised('a', 10), denoising('c4', 3e6), denoising('wiki', 1e6)], PAPER_RATES);
     near(rates[1]!.share, 0.5, 'c4');
     near(rates[2]!.share, 1 / 6, 'wiki');
@@ -131,14 +131,14 @@ describe('mixing rates', () => {
       ...PAPER_RATES,
       temperature: 2,
     });
-    near(flattened[1]!.share, 0.5, 'c4: the temperature is for ExMix');
+    near(flattened[1]!.share, 0.5, 'c4: the temperature applies only to ExMix');
   });
 
-  test('without supervised tasks every draw is denoising', () => {
+  test('without supervised tasks all draws are denoising', () => {
     assert.equal(computeRates([denoising('c4')], PAPER_RATES)[0]!.share, 1);
   });
 
-  test('the expected passes are the draws of a task over its size', () => {
+  test('the expected passes are the draws of a task divided by its size', () => {
     const [a, b] = computeRates([supervised('a', 10), supervised('b', 0), denoising('c4')], PAPER_RATES);
     near(expectedEpochs(a!, 300), 10, 'a');
     assert.equal(expectedEpochs(b!, 300), 0);
@@ -153,9 +153,15 @@ describe('mixing rates', () => {
     ['a negative user rate', two, { overrides: { glue_cola: -1 } }, 'CONFIG_INVALID', /glue_cola/],
     ['a rate for an unknown task', two, { overrides: { glue_coal: 1 } }, 'NAME_UNKNOWN', /nearest: glue_cola/],
     ['R above 0 without a denoising task', [two[0]!], {}, 'CONFIG_INVALID', /set R to 0/],
-    ['nothing to draw from', [supervised('a', 0)], { denoisingRatio: 0 }, 'CONFIG_INVALID', /positive rate/],
+    [
+      'a mixture without a positive rate',
+      [supervised('a', 0)],
+      { denoisingRatio: 0 },
+      'CONFIG_INVALID',
+      /positive rate/,
+    ],
     ['a task listed twice', [two[0]!, ...two], {}, 'CONFIG_INVALID', /listed twice/],
-    ['a size that is no count', [supervised('a', 1.5)], {}, 'CONFIG_INVALID', /task a/],
+    ['a size that is not a count', [supervised('a', 1.5)], {}, 'CONFIG_INVALID', /task a/],
   ] as const)
     test(`rejects ${what}`, () => {
       assert.throws(() => computeRates(tasks, { ...PAPER_RATES, ...options }), { code, message });

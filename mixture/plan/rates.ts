@@ -1,10 +1,11 @@
 /**
- * Mixing rates: how large a share of all draws each task gets.
+ * Mixing rates: the share of all draws for each task.
  *
- * Definition (ExT5, section 3.1; seqio `mixing_rate_num_examples`): a supervised task with n examples has the rate min(n, K)^(1/T);
- * its rate within ExMix is that over the sum. R denoising examples are drawn for each ExMix example, so ExMix as a whole has
- * 1/(R+1) of the draws and denoising R/(R+1).
- * Assumptions: n counts examples after preprocessing. Several denoising tasks divide the denoising share by their sizes, without the cap.
+ * Definition (ExT5, section 3.1; seqio `mixing_rate_num_examples`): a supervised task with n examples has the rate
+ * min(n, K)^(1/T). Its share of ExMix is its rate divided by the sum of the rates. R denoising examples are drawn for
+ * each ExMix example, so ExMix has 1/(R+1) of all draws, and denoising has R/(R+1).
+ * Assumptions: n counts examples after preprocessing. Several denoising tasks divide the denoising share by their
+ * sizes, without the cap.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
@@ -17,13 +18,13 @@ export interface TaskSize {
 }
 
 export interface RateOptions {
-  /** K: a supervised task counts at most this many examples. */
+  /** K: a supervised task counts as at most this many examples. */
   readonly cap: number;
-  /** T ≥ 1 flattens the rates; 1 leaves them as they are. */
+  /** T ≥ 1: larger values make the rates more equal; 1 does not change them. */
   readonly temperature: number;
-  /** R: denoising examples drawn for each ExMix example; 0 leaves denoising out. */
+  /** R: denoising examples for each ExMix example. 0 leaves denoising out. */
   readonly denoisingRatio: number;
-  /** Task name → rate that replaces the computed one, in the unit of (capped) examples; 0 leaves the task out. */
+  /** Task name → rate that replaces the computed one, in (capped) examples. 0 leaves the task out. */
   readonly overrides: Readonly<Record<string, number>>;
 }
 
@@ -31,19 +32,20 @@ export interface RateOptions {
 export const PAPER_RATES: RateOptions = { cap: 300_000, temperature: 1, denoisingRatio: 2, overrides: {} };
 
 export interface TaskRate extends TaskSize {
-  /** min(n, K) of a supervised task; n of a denoising one. */
+  /** min(n, K) for a supervised task, n for a denoising task. */
   readonly cappedExamples: number;
-  /** Unnormalised: cappedExamples^(1/T), or the user's override. */
+  /** Not normalized: cappedExamples^(1/T), or the user's rate. */
   readonly rate: number;
-  /** Share of the ExMix draws; 0 for a denoising task. */
+  /** Share of the ExMix draws. 0 for a denoising task. */
   readonly exmixShare: number;
-  /** Share of all draws; the shares of a mixture add up to 1. */
+  /** Share of all draws. The shares of a mixture add up to 1. */
   readonly share: number;
 }
 
 /**
- * The rate of every task, in the order given.
- * @throws CONFIG_INVALID where an option is out of range or nothing is left to draw from; NAME_UNKNOWN for an override without a task
+ * The rate of each task, in the given order.
+ * @throws CONFIG_INVALID if an option is out of range or no task has a positive rate; NAME_UNKNOWN for a user rate
+ * without a task
  */
 export function computeRates(tasks: readonly TaskSize[], options: RateOptions): TaskRate[] {
   checkOptions(tasks, options);
@@ -62,7 +64,7 @@ export function computeRates(tasks: readonly TaskSize[], options: RateOptions): 
       'CONFIG_INVALID',
       `mixture: denoising ratio R = ${options.denoisingRatio} but no denoising task has a positive rate; add one or set R to 0`,
     );
-  // Without supervised tasks every draw is denoising: the baseline of the paper.
+  // Without supervised tasks all draws are denoising: the baseline of the paper.
   const denoisingShare = supervisedSum === 0 ? 1 : options.denoisingRatio / (options.denoisingRatio + 1);
   return rates.map((task) => {
     if (task.kind === 'denoising') {
@@ -74,7 +76,7 @@ export function computeRates(tasks: readonly TaskSize[], options: RateOptions): 
   });
 }
 
-/** Passes over a task that `numDraws` draws of the whole mixture are expected to make; 0 for a task that is never drawn. */
+/** Expected number of passes over a task in `numDraws` draws of the whole mixture. 0 for a task without draws. */
 export function expectedEpochs(task: TaskRate, numDraws: number): number {
   return task.share === 0 ? 0 : (task.share * numDraws) / task.numExamples;
 }
@@ -107,7 +109,10 @@ function checkOptions(tasks: readonly TaskSize[], options: RateOptions): void {
   for (const { name, numExamples } of tasks) {
     expect(Number.isSafeInteger(numExamples) && numExamples >= 0, `examples of task ${name}`, 'a count', numExamples);
     if (names.has(name))
-      throw new TrainerError('CONFIG_INVALID', `mixture: task ${name} is listed twice; names must differ: remove one`);
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `mixture: task ${name} is listed twice; names must be distinct: remove one`,
+      );
     names.add(name);
   }
   for (const [name, rate] of Object.entries(overrides)) {

@@ -41,11 +41,11 @@ const golden = JSON.parse(
 };
 const firstSentinel = golden.first_sentinel_id;
 const streamOf = (example: number, epoch = 0) => new RandomStream([7, hashName('span-corruption'), 3, epoch, example]);
-/** Ids that are neither EOS nor sentinels, all different. */
+/** Ids that are neither EOS nor sentinels, all distinct. */
 const text = (length: number) => Int32Array.from({ length }, (_, i) => 100 + i);
 const isSentinel = (id: number) => id > firstSentinel - 100;
 
-/** Puts the noise back in place of each sentinel: the inverse of corruption, written from its definition. */
+/** Replaces each sentinel by its noise: the inverse of corruption, written from its definition. */
 function restore(inputs: Int32Array, targets: Int32Array): number[] {
   const noise = new Map<number, number[]>();
   let current: number[] = [];
@@ -69,11 +69,12 @@ describe('span corruption against the reference', () => {
     assert.deepEqual(denoisingLengths(512), { rawLength: 568, targetsLength: 114, noise: 85, spans: 28 });
   });
 
-  test('the mask has the reference counts at every length from 1 to 1200, the float32 trap included', () => {
+  test('the mask has the reference counts for each length from 1 to 1200, also where float32 matters', () => {
     assert.equal(golden.counts_by_length.rows.length, 1200);
     for (const [length, noise, spans] of golden.counts_by_length.rows)
       assert.deepEqual(countNoise(length), { noise, spans }, `length ${length}`);
-    // At these an exact half in float64 would fall to the even number below; in float32 the product is a little above it.
+    // At these lengths float64 gives an exact half, which rounds to the even number below. In float32 the product is a
+    // little above it.
     for (const length of [190, 350, 390, 670, 710, 750, 790, 830]) {
       assert.equal((0.15 * length) % 2, 0.5);
       assert.equal(countNoise(length).noise, Math.ceil(0.15 * length));
@@ -105,7 +106,7 @@ describe('span corruption against the reference', () => {
 });
 
 describe('span corruption', () => {
-  test('every segment has the lengths promised, loses no token, and alternates text and noise from the first sentinel down', () => {
+  test('each segment has the promised lengths, loses no token, and alternates text and noise with descending sentinels', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1137 }), fc.nat(), (length, example) => {
         const tokens = text(length);
@@ -130,7 +131,7 @@ describe('span corruption', () => {
     );
   });
 
-  test('the same key gives the same spans and another epoch or example gives others', () => {
+  test('equal keys give equal spans; another epoch or example gives others', () => {
     const corrupt = (example: number, epoch: number) =>
       Array.from(corruptSpans(text(568), streamOf(example, epoch), { firstSentinel }).inputs);
     assert.deepEqual(corrupt(1, 0), corrupt(1, 0));
@@ -153,8 +154,8 @@ describe('span corruption', () => {
     assert.ok(Math.abs(chiSquare - 164) / Math.sqrt(328) < 4, `chi-square ${chiSquare} with 164 degrees of freedom`);
   });
 
-  test('all 35 ways to cut 5 runs of text are equally likely', () => {
-    // Density 0.36 and mean 1 of 14 tokens: 5 runs of one noise token, 9 of text in 5 runs: C(8, 4) = 70 ways.
+  test('all 70 ways to split the text into 5 runs are equally likely', () => {
+    // Density 0.36 and mean length 1 for 14 tokens: 5 runs of one noise token, 9 of text in 5 runs: C(8, 4) = 70 ways.
     const counts = new Map<string, number>();
     const rates = { noiseDensity: 0.36, meanSpanLength: 1 };
     for (let example = 0; example < 14_000; example++) {
@@ -166,7 +167,7 @@ describe('span corruption', () => {
     assert.ok(Math.abs(chiSquare - 69) / Math.sqrt(138) < 4, `chi-square ${chiSquare} with 69 degrees of freedom`);
   });
 
-  test('the paper lengths cut segments of 568 tokens, and every shorter segment fits too', () => {
+  test('the lengths of the paper give segments of 568 tokens; shorter segments fit too', () => {
     assert.equal(computeSegmentLength({ inputsLimit: 512, targetsLimit: 114 }), 568);
     for (let length = 1; length <= 568; length++) {
       const { inputsLength, targetsLength } = corruptedLengths(length);
@@ -174,7 +175,7 @@ describe('span corruption', () => {
     }
   });
 
-  test('a full segment fits both limits for every inputs and targets length', () => {
+  test('a full segment fits both limits for all inputs and targets lengths', () => {
     fc.assert(
       fc.property(fc.integer({ min: 2, max: 1024 }), fc.integer({ min: 2, max: 256 }), (inputsLimit, targetsLimit) => {
         const length = computeSegmentLength({ inputsLimit, targetsLimit });
@@ -184,12 +185,12 @@ describe('span corruption', () => {
       }),
       { numRuns: 300 },
     );
-    // T5's own rule says 8 tokens here, which its mask makes 9 long.
+    // T5's own rule says 8 tokens here, but its mask then makes 9.
     assert.equal(denoisingLengths(8).rawLength, 8);
     assert.equal(computeSegmentLength({ inputsLimit: 8, targetsLimit: 8 }), 7);
   });
 
-  test('other densities and span lengths keep every promise', () => {
+  test('other densities and span lengths give the promised lengths', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 200 }),
@@ -207,7 +208,7 @@ describe('span corruption', () => {
     );
   });
 
-  test('rejects a segment with more spans than there are sentinels, when lengths are chosen and when it comes', () => {
+  test('rejects a segment with more spans than sentinels, when lengths are computed and when it is corrupted', () => {
     const refusal = { code: 'CONFIG_INVALID', message: /114 spans but the vocabulary 100 sentinels/ };
     assert.throws(() => computeSegmentLength({ inputsLimit: 2048, targetsLimit: 2048 }), refusal);
     assert.throws(() => corruptSpans(text(2275), streamOf(0), { firstSentinel }), refusal);
@@ -215,7 +216,7 @@ describe('span corruption', () => {
     assert.equal(corruptSpans(text(2000), streamOf(0), { firstSentinel }).inputs.includes(firstSentinel - 99), true);
   });
 
-  test('rejects an empty segment, limits without room, and rates out of range', () => {
+  test('rejects an empty segment, limits that are too small, and rates out of range', () => {
     assert.throws(() => corruptSpans([], streamOf(0), { firstSentinel }), { code: 'SHARD_CORRUPT' });
     assert.throws(() => denoisingLengths(1), { code: 'CONFIG_INVALID' });
     assert.throws(() => computeSegmentLength({ inputsLimit: 512, targetsLimit: 1 }), { code: 'CONFIG_INVALID' });

@@ -1,12 +1,14 @@
 /**
- * T5's span corruption: a segment of text → inputs with sentinels in place of the noise, targets with the noise between sentinels.
+ * T5's span corruption: a segment of text → inputs with sentinels instead of the noise, targets with the noise between
+ * sentinels.
  *
  * Definition: `random_spans_noise_mask`, `noise_span_to_unique_sentinel` and `nonnoise_span_to_unique_sentinel` of
- * text-to-text-transfer-transformer 0.9.4. Runs of text and noise alternate, text first, noise last; the i-th gap has the sentinel
- * firstSentinel − i on both sides; no sentinel closes the targets. Both sides end with EOS, which every length here counts.
- * Trap kept on purpose: T5 counts noise tokens in float32 inside the mask and in float64 in its length rule; both round half to even.
- * Assumption: randomness is ours (a counter stream named by seed, task, epoch, example), so the splits are distributed as T5's
- * (all compositions equally likely) but are not the same ones.
+ * text-to-text-transfer-transformer 0.9.4. Runs of text and noise alternate, text first, noise last. The i-th gap has
+ * the sentinel firstSentinel − i on both sides. No sentinel ends the targets. Both sides end with EOS, which all
+ * lengths here count. T5 counts noise tokens in float32 in the mask, and in float64 in its length rule; both round half
+ * to even. We keep this.
+ * Assumption: the random numbers are ours (a counter stream named by seed, task, epoch, example). The splits have T5's
+ * distribution (all compositions are equally likely), but they are not the same splits.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
@@ -17,7 +19,7 @@ const EOS = 1;
 const DEFAULT_NUM_SENTINELS = 100;
 
 export interface SpanCorruptionRates {
-  /** Fraction of the tokens that is noise, in (0, 1). */
+  /** Fraction of tokens that are noise, in (0, 1). */
   readonly noiseDensity: number;
   /** Mean length of a noise span in tokens, ≥ 1. */
   readonly meanSpanLength: number;
@@ -35,9 +37,9 @@ export interface DenoisingLengths {
 }
 
 /**
- * T5's length rule (`random_spans_helper`): the raw segment that corruption shrinks to `inputsLimit` tokens, EOS included.
- * It neither clamps nor uses the mask's float32, so for a few limits (8, for one) the mask makes one token more than it says:
- * cut segments by `computeSegmentLength`, which knows.
+ * T5's length rule (`random_spans_helper`): the raw segment that corruption shrinks to `inputsLimit` tokens, EOS
+ * included. It neither clamps nor uses the float32 of the mask. So for a few limits (e.g. 8) the mask makes one token
+ * more than the rule says. `computeSegmentLength` takes this into account: use it to cut segments.
  * @throws CONFIG_INVALID
  */
 export function denoisingLengths(inputsLimit: number, rates: SpanCorruptionRates = PAPER_CORRUPTION): DenoisingLengths {
@@ -58,7 +60,9 @@ export function denoisingLengths(inputsLimit: number, rates: SpanCorruptionRates
   return { rawLength, targetsLength, noise, spans };
 }
 
-/** Noise tokens and noise spans that the mask of a segment of `rawLength` ≥ 1 tokens has (of 2 tokens, where it has only 1). */
+/**
+ * Number of noise tokens and noise spans in the mask of a segment of `rawLength` ≥ 1 tokens. One token counts as two.
+ */
 export function countNoise(
   rawLength: number,
   rates: SpanCorruptionRates = PAPER_CORRUPTION,
@@ -66,11 +70,12 @@ export function countNoise(
   const length = Math.max(rawLength, 2);
   const noise = clamp(roundHalfEven(Math.fround(length * Math.fround(rates.noiseDensity))), 1, length - 1);
   const spans = roundHalfEven(Math.fround(noise / Math.fround(rates.meanSpanLength)));
-  // The upper bound is ours: with a density far above the paper's, T5 would ask for more spans than there are tokens between them.
+  // The upper bound is ours: with a density far above the paper's, T5 would need more spans than there are tokens
+  // between them.
   return { noise, spans: clamp(spans, 1, Math.min(noise, length - noise)) };
 }
 
-/** Exact lengths, EOS included, of what `corruptSpans` makes of a segment of `rawLength` ≥ 1 tokens. */
+/** Exact lengths, EOS included, of the result of `corruptSpans` for a segment of `rawLength` ≥ 1 tokens. */
 export function corruptedLengths(
   rawLength: number,
   rates: SpanCorruptionRates = PAPER_CORRUPTION,
@@ -82,8 +87,8 @@ export function corruptedLengths(
 }
 
 /**
- * Raw tokens into which a corpus is cut: T5's rule, lowered where the corrupted segment would not fit both limits.
- * @throws CONFIG_INVALID where no segment fits or a full one needs more sentinels than there are
+ * Raw tokens of a segment of the corpus: T5's rule, reduced if the corrupted segment does not fit both limits.
+ * @throws CONFIG_INVALID if no segment fits, or if a full one needs more sentinels than there are
  */
 export function computeSegmentLength(
   limits: { readonly inputsLimit: number; readonly targetsLimit: number },
@@ -105,13 +110,13 @@ export function computeSegmentLength(
   return rawLength;
 }
 
-/** Lengths of the runs: nonNoise[0] tokens of text, noise[0] of noise, nonNoise[1] of text, ... */
+/** Lengths of the runs: nonNoise[0] tokens of text, noise[0] of noise, nonNoise[1] of text, … */
 export interface SpanSplits {
   readonly nonNoise: ArrayLike<number>;
   readonly noise: ArrayLike<number>;
 }
 
-/** Random splits for a segment of `rawLength` ≥ 1 tokens: every composition into non-empty runs is equally likely. */
+/** Random splits for a segment of `rawLength` ≥ 1 tokens: all compositions into non-empty runs are equally likely. */
 export function drawSplits(
   rawLength: number,
   random: RandomStream,
@@ -123,7 +128,7 @@ export function drawSplits(
 }
 
 /**
- * Corrupts a segment at the given splits. A segment of one token has the splits of two, cut back to one.
+ * Corrupts a segment at the given splits. A segment of one token uses the splits of two, cut to one.
  * @param tokens ids, without EOS
  * @returns ids, both with EOS
  */
@@ -151,7 +156,7 @@ export function applySplits(
 }
 
 export interface CorruptionOptions {
-  /** Id of <extra_id_0>, the last of the vocabulary: 32099 in T5's. */
+  /** Id of <extra_id_0>, the last id of the vocabulary: 32099 for T5. */
   readonly firstSentinel: number;
   readonly numSentinels?: number;
   readonly rates?: SpanCorruptionRates;
@@ -161,8 +166,8 @@ export interface CorruptionOptions {
  * Corrupts a segment at random splits.
  * @param tokens at least one id, without EOS
  * @param random e.g. new RandomStream([seed, hashName('span-corruption'), task, epoch, example])
- * @returns ids, both with EOS, of exactly `corruptedLengths(tokens.length)`
- * @throws CONFIG_INVALID where the segment is empty or has more spans than there are sentinels
+ * @returns ids, both with EOS, with exactly the lengths of `corruptedLengths(tokens.length)`
+ * @throws SHARD_CORRUPT for an empty segment, CONFIG_INVALID if it has more spans than sentinels
  */
 export function corruptSpans(
   tokens: ArrayLike<number>,
@@ -179,11 +184,14 @@ export function corruptSpans(
   return applySplits(tokens, splits, firstSentinel);
 }
 
-/** `total` cut into `parts` non-empty runs: a uniform subset of the total − 1 places between two tokens (Floyd's algorithm). */
+/**
+ * Splits `total` into `parts` non-empty runs: a uniform subset of the total − 1 positions between two tokens (Floyd's
+ * algorithm).
+ */
 function drawComposition(total: number, parts: number, random: RandomStream): Int32Array {
   const isCut = new Uint8Array(total);
   for (let top = total - parts + 1; top < total; top++) {
-    // `top` runs over the last parts − 1 of the places 1 … total − 1.
+    // `top` runs over the last parts − 1 of the positions 1 … total − 1.
     const place = 1 + random.nextBelow(top);
     isCut[isCut[place] === 1 ? top : place] = 1;
   }
@@ -196,7 +204,7 @@ function drawComposition(total: number, parts: number, random: RandomStream): In
   return runs;
 }
 
-/** Python's round(): an exact half goes to the even neighbour. */
+/** Python's round(): an exact half rounds to the even neighbour. */
 function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   const fraction = value - floor;

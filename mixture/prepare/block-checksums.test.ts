@@ -48,7 +48,7 @@ describe('checksums of blocks', () => {
       assert.ok(isBlockWhole(sums, block, bytes.subarray(block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES)));
   });
 
-  test('tell any flipped bit, and a block that stands in the place of another', () => {
+  test('detect any flipped bit, and a block in the place of another', () => {
     const bytes = bytesOf(2 * BLOCK_BYTES, 9);
     const sums = checksumsOf(bytes);
     const block = (number: number) => Buffer.from(bytes.subarray(number * BLOCK_BYTES, (number + 1) * BLOCK_BYTES));

@@ -1,24 +1,24 @@
 /**
- * Checksums of a token file in blocks, so that a reader can tell a damaged byte from a good one without reading the whole file.
+ * Checksums of the blocks of a token file. A reader can find a damaged byte without reading the whole file.
  *
  * | file | content |
  * |---|---|
- * | `shard-00000.crc` | per block of BLOCK_BYTES of `shard-00000.tokens`, the last one as long as what is left: its CRC-32 (zlib), uint32 little-endian |
+ * | `shard-00000.crc` | for each block of BLOCK_BYTES of `shard-00000.tokens` (the last may be shorter): its CRC-32 (zlib), uint32 little-endian |
  *
- * The manifest holds the SHA-256 of this file, so the hash tree reaches from mixture.json down to each block. A CRC-32 finds every
- * burst of up to 32 bits, and misses other damage once in 2^32; it is no protection against forgery.
+ * The manifest holds the SHA-256 of this file, so the hash tree reaches from mixture.json to each block. A CRC-32 finds
+ * every burst of up to 32 bits, and misses other damage once in 2^32. It does not protect against forgery.
  */
 import { crc32 } from 'node:zlib';
 import { assertInvariant } from '../../shared/errors.ts';
 
-/** A reader reads and checks whole blocks. Part of the format. */
+/** A reader reads and checks whole blocks. This size is part of the format. */
 export const BLOCK_BYTES = 16 * 1024;
 
 export function numBlocks(fileBytes: number): number {
   return Math.ceil(fileBytes / BLOCK_BYTES);
 }
 
-/** Checksums of the blocks of a file that is written piece by piece. */
+/** Computes the checksums of a file that is written in pieces. */
 export class BlockChecksums {
   #sums = new Uint32Array(256);
   #numBlocks = 0;
@@ -35,7 +35,7 @@ export class BlockChecksums {
     }
   }
 
-  /** The bytes of the checksum file; nothing is to be added any more. */
+  /** The bytes of the checksum file. Call it last. */
   finish(): Buffer {
     if (this.#inBlock > 0) this.#endBlock();
     const bytes = Buffer.alloc(4 * this.#numBlocks);
@@ -56,8 +56,8 @@ export class BlockChecksums {
 }
 
 /**
- * Whether a block is as it was written.
- * @param checksums of the file, as `finish` made them, or a copy of those bytes
+ * Whether a block has its original bytes.
+ * @param checksums of the file, from `finish`
  * @throws INTERNAL for a block that the file does not have
  */
 export function isBlockWhole(checksums: Uint8Array, block: number, bytes: Uint8Array): boolean {

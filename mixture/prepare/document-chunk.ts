@@ -1,26 +1,27 @@
 /**
- * T5's rule for long documents: of a document of n tokens at most one chunk of MAX_CHUNK_TOKENS is used, chosen among the
- * ⌈n / MAX_CHUNK_TOKENS⌉ aligned ones with equal chances (t5 preprocessors, `select_random_chunk` with max_length 65,536).
+ * T5's rule for long documents: of a document of n tokens at most one chunk of MAX_CHUNK_TOKENS is used. The ⌈n /
+ * MAX_CHUNK_TOKENS⌉ aligned chunks have equal chances (t5 preprocessors, `select_random_chunk` with max_length 65,536).
  *
- * The draw is keyed by where the document comes from, so it does not depend on who prepares it, when, or in which order.
+ * The random choice is keyed by the origin of the document. So it does not depend on the process, the time or the order
+ * of preparing.
  */
 import { hashName, RandomStream } from '../../shared/random.ts';
 
-/** Tokens of a document that are used at most. */
+/** Largest number of tokens that are used of a document. */
 export const MAX_CHUNK_TOKENS = 65_536;
 
 const DOCUMENT_CHUNK = hashName('document-chunk');
 
 export interface DocumentOrigin {
   readonly task: string;
-  /** The file's name as in manifests. */
+  /** The file name in manifests. */
   readonly file: string;
   readonly row: number;
 }
 
 /**
  * @param numTokens of the whole document, ≥ 1
- * @returns [from, to) of the chunk that is used
+ * @returns [from, to) of the chunk to use
  */
 export function chooseChunk(
   numTokens: number,

@@ -29,7 +29,7 @@ let numFolders = 0;
 const newFolder = () => join(root, String(numFolders++));
 const featureLengths = { inputs: 24, targets: 12 };
 
-/** The first unit of the task `plain`, and all that is needed to make it in a new folder. */
+/** The first unit of the task `plain`, with everything that is needed to make it in a new folder. */
 async function firstUnit(mixture: Mixture = writeSmallMixture(newFolder())): Promise<{
   order: UnitOrder;
   context: UnitContext;
@@ -76,7 +76,7 @@ async function firstUnit(mixture: Mixture = writeSmallMixture(newFolder())): Pro
 }
 
 describe('a unit', () => {
-  test('is made once, then kept; one that is only checked is never made', async () => {
+  test('is made once, then kept; a check never makes it', async () => {
     const { order, context, taskFolder } = await firstUnit();
     assert.equal((await ensureUnit({ ...order, mode: 'check' }, context)).outcome, 'missing');
     assert.deepEqual(readdirSync(taskFolder), []);
@@ -86,7 +86,7 @@ describe('a unit', () => {
     assert.deepEqual(readdirSync(taskFolder), ['unit-00000']);
   });
 
-  test('with any file damaged is made again, with the same bytes', async () => {
+  test('is made again with the same bytes if any file is damaged', async () => {
     const { order, context, taskFolder } = await firstUnit();
     await ensureUnit(order, context);
     const folder = join(taskFolder, 'unit-00000');
@@ -114,19 +114,19 @@ describe('a unit', () => {
     }
   });
 
-  test('of another identity is replaced; removing it spares a good one that came in between', async () => {
+  test('of another identity is replaced; removal spares a good unit that another process has published', async () => {
     const { order, context, taskFolder } = await firstUnit();
     const old = await ensureUnit({ ...order, identity: 'f'.repeat(64) }, context);
     assert.equal(old.outcome, 'made');
     const now = await ensureUnit(order, context);
     assert.equal(now.outcome, 'made');
-    assert.match(now.reason ?? '', /made from something else/);
-    await removeUnit(taskFolder, order, 'stale'); // as if it had been stale when it was looked at
+    assert.match(now.reason ?? '', /made from another source or other settings/);
+    await removeUnit(taskFolder, order, 'stale'); // as if it had been stale before
     assert.equal((await ensureUnit({ ...order, mode: 'check' }, context)).outcome, 'kept');
     assert.deepEqual(readdirSync(taskFolder), ['unit-00000']);
   });
 
-  test('of a task that the mixture file no longer has as it was is refused', async () => {
+  test('is refused if its task has changed in the mixture file', async () => {
     const { order, context } = await firstUnit();
     await assert.rejects(ensureUnit({ ...order, preprocessor: 'another' }, context), {
       code: 'CONFIG_INVALID',
@@ -139,7 +139,7 @@ describe('a unit', () => {
     ['EDQUOT', 'DISK_FULL'],
     ['EIO', 'PATH_UNUSABLE'],
   ] as const)
-    test(`whose disk fails with ${system} in its middle is ${code} and leaves nothing of itself`, async () => {
+    test(`fails with ${code} if its disk fails with ${system} halfway, and leaves nothing`, async () => {
       const { order, context, taskFolder } = await firstUnit();
       let numFiles = 0;
       const openFile: UnitContext['openFile'] = async (path) => {
@@ -157,8 +157,8 @@ describe('a unit', () => {
     });
 });
 
-describe('a disk that is full in the middle of a preparation', () => {
-  test('ends it as DISK_FULL; what is finished stays, and is kept when there is room again', async () => {
+describe('a disk that becomes full while preparing', () => {
+  test('stops it with DISK_FULL; finished units stay, and are kept when there is space again', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     const options = { mixture, outDir, featureLengths, shardBytes: 1024, unitBytes: 2000 };

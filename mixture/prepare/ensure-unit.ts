@@ -1,7 +1,8 @@
 /**
- * One unit: kept where it is there, whole and of the same identity; else made. Safe to do again, anywhere, at any time.
+ * Makes one unit, or keeps it if it exists, is whole and has the same identity. It is safe to repeat this, anywhere, at
+ * any time.
  *
- * In memory: what the source's decoder holds, one record, the buffers of the shard writer.
+ * Memory: the state of the source's decoder, one record, and the buffers of the shard writer.
  */
 import { join } from 'node:path';
 import { writeNewFile } from '../../shared/atomic-file.ts';
@@ -16,38 +17,38 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { hashPreprocessor, type PreparableTask } from './preparable-task.ts';
 import { ShardWriter, type ShardWriterInit } from './shard-writer.ts';
 import { checkCounts } from './unit-counts.ts';
-import { findUnit, publishUnit, removeUnit, unitFolderName, type UnitKey } from './unit-folder.ts';
+import { verifyUnit, publishUnit, removeUnit, unitFolderName, type UnitKey } from './unit-folder.ts';
 import { createUnitRecord, serializeUnitRecord, UNIT_FILE, type UnitRecord } from './unit-record.ts';
 import { createUnitRows } from './unit-rows.ts';
 
-/** A unit as it is given to a process: plain values. */
+/** A unit that a process must make or check: plain values. */
 export interface UnitOrder extends UnitKey {
   /** `check` makes nothing. */
   readonly mode: 'make' | 'check';
-  /** Whether the shards of a unit that is there are hashed, or only their sizes looked at. */
+  /** Whether to hash the shards of an existing unit, or to compare only their sizes. */
   readonly hashes: boolean;
   /** Hash of the preprocessor's identity. */
   readonly preprocessor: string;
-  /** The source with the one file that the unit is a piece of. */
+  /** The source, with only the file of this unit. */
   readonly source: ResolvedSource;
   readonly unit: SourceUnit;
 }
 
-/** What all units of a mixture share. */
+/** What all units of a mixture have in common. */
 export interface UnitContext {
-  /** Folder of the prepared mixture; the folders of the tasks are there. */
+  /** Folder of the prepared mixture. It contains the folders of the tasks. */
   readonly outDir: string;
   readonly tokenizer: Tokenizer;
   readonly featureLengths: FeatureLengths;
   readonly shardBytes: number;
   readonly access: SourceAccess;
   readonly preparableOf: (task: string) => PreparableTask | undefined;
-  /** Opens the files of shards; a fake in tests. */
+  /** Opens the files of shards. Tests replace it. */
   readonly openFile?: ShardWriterInit['openFile'];
 }
 
 export interface UnitProgress {
-  /** Bytes of the unit's file read so far, before decompression. */
+  /** Bytes of the file that were read so far, before decompression. */
   readonly bytesRead: number;
   readonly numRows: number;
   readonly numExamples: number;
@@ -57,16 +58,16 @@ export interface UnitProgress {
 export type EnsuredUnit =
   | {
       readonly outcome: 'made' | 'kept';
-      /** Why one that was there was not kept. */
+      /** Why an existing unit was not kept. */
       readonly reason?: string;
       readonly record: UnitRecord;
     }
-  /** Only checked, and not there. */
+  /** The unit was only checked, and does not exist. */
   | { readonly outcome: 'missing' };
 
 /**
- * @throws SOURCE_MALFORMED where it is no use to read on, SOURCE_UNREADABLE, CONFIG_INVALID (a column is missing), DISK_FULL,
- *   PATH_UNUSABLE, ABORTED; nothing of the unit is left then
+ * @throws SOURCE_MALFORMED if most rows are malformed, SOURCE_UNREADABLE, CONFIG_INVALID (a missing column), DISK_FULL,
+ * PATH_UNUSABLE, ABORTED. Nothing of the unit is left then.
  */
 export async function ensureUnit(
   order: UnitOrder,
@@ -74,7 +75,7 @@ export async function ensureUnit(
   { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: UnitProgress) => void } = {},
 ): Promise<EnsuredUnit> {
   const taskFolder = join(context.outDir, order.task);
-  const found = await findUnit(join(taskFolder, unitFolderName(order.number)), order, order.hashes, signal);
+  const found = await verifyUnit(join(taskFolder, unitFolderName(order.number)), order, order.hashes, signal);
   if (found.state === 'whole') return { outcome: 'kept', record: found.record };
   if (order.mode === 'check') return { outcome: 'missing' };
   const reason = found.state === 'missing' ? {} : { reason: found.reason };
@@ -100,7 +101,7 @@ async function writeUnit(
   if (preparable === undefined || hashPreprocessor(preparable) !== preprocessor)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `task ${task}: the mixture file changed while it was being prepared; start again when it is as it should be`,
+      `task ${task}: the mixture file changed while it was being prepared; start again when the file is complete`,
     );
   const tokenBytes = tokenBytesOf(tokenizer);
   const writer = new ShardWriter({
@@ -112,7 +113,7 @@ async function writeUnit(
   });
   const rows = createUnitRows({ preparable, tokenizer, featureLengths, sink: writer });
   let bytesRead = 0;
-  const tell = (): void => {
+  const report = (): void => {
     const { numExamples, numTokens } = rows;
     onProgress?.({ bytesRead, numRows: rows.tally.numRows, numExamples, numTokens });
   };
@@ -123,15 +124,15 @@ async function writeUnit(
       ...(signal === undefined ? {} : { signal }),
       onBytes: (numBytes) => {
         bytesRead += numBytes;
-        tell();
+        report();
       },
-      onDownload: tell,
+      onDownload: report,
     });
     for await (const batch of batches) {
       throwIfAborted(signal, `preparing task ${task}`);
-      await rows.take(batch);
+      await rows.add(batch);
       rows.tally.checkEarly();
-      tell();
+      report();
     }
     const shards = [...(await writer.finish())];
     const counts = rows.counts();
@@ -158,7 +159,7 @@ export function tokenBytesOf({ vocabSize }: Tokenizer): 2 | 4 {
   return vocabSize <= 65_536 ? 2 : 4;
 }
 
-/** A failure of the source, with the name of its task in front. */
+/** Adds the name of the task to an error of its source. */
 function withTask(thrown: unknown, task: string): unknown {
   if (!(thrown instanceof TrainerError) || thrown.message.startsWith(`task ${task}`)) return thrown;
   const { code, message, retryable } = thrown;

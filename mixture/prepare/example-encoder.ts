@@ -1,6 +1,6 @@
 /**
- * Text → ids in the shapes that shards hold: supervised examples (inputs, EOS, targets, EOS, each cut to its feature length with
- * the EOS kept) and denoising segments (documents one after the other, cut into equal parts).
+ * Text → ids as shards hold them. Supervised examples: inputs, EOS, targets, EOS; each side is cut to its feature
+ * length and keeps its EOS. Denoising segments: documents joined without separators and cut into equal parts.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
@@ -9,15 +9,15 @@ import type { FeatureLengths, TextPair } from '../tasks/task.ts';
 export type EncodedExample =
   | {
       readonly ok: true;
-      /** Inputs, then targets; valid until the next call. */
+      /** Inputs, then targets. Valid until the next call. */
       readonly tokens: Int32Array;
       readonly inputsLength: number;
-      /** Tokens cut from each; 0 where it fits. */
+      /** Tokens that were cut from each side. 0 if it fits. */
       readonly cut: { readonly inputs: number; readonly targets: number };
     }
   | { readonly ok: false; readonly reason: string };
 
-/** Ids of a text in memory that is used again and grows as needed. */
+/** Encodes texts into one buffer that is reused and grows as needed. */
 export class TextIds {
   readonly #tokenizer: Tokenizer;
   ids = new Int32Array(16_384);
@@ -28,7 +28,7 @@ export class TextIds {
 
   /**
    * Writes the ids of `text` to ids[at…).
-   * @returns how many; undefined for a text that the tokenizer refuses (too long)
+   * @returns how many; undefined if the text is too long for the tokenizer
    */
   encodeAt(text: string, at: number): number | undefined {
     try {
@@ -73,7 +73,7 @@ export class ExampleEncoder {
     };
   }
 
-  /** Cuts `count` ids at `at` so that EOS fits, and sets EOS. @returns the length with EOS */
+  /** Cuts `count` ids at `at` so that EOS fits, and appends EOS. @returns the length with EOS */
   #end(at: number, count: number, limit: number): number {
     const kept = Math.min(count, limit - 1);
     this.#encoder.ids[at + kept] = this.#eosId;
@@ -88,8 +88,8 @@ function emptyOrTooLong(what: string, count: number | undefined): EncodedExample
 }
 
 /**
- * Cuts the concatenation of documents into segments of exactly `segmentLength` tokens, nothing between two documents.
- * What is left behind the last full segment is dropped, so that every example has the same lengths.
+ * Cuts the concatenation of documents into segments of exactly `segmentLength` tokens, without separators. The tokens
+ * after the last full segment are dropped, so that all examples have the same lengths.
  */
 export class SegmentCutter {
   readonly #segment: Int32Array;
@@ -99,12 +99,12 @@ export class SegmentCutter {
     this.#segment = new Int32Array(segmentLength);
   }
 
-  /** Tokens of the segment that is not full. */
+  /** Tokens in the segment that is not full. */
   get numLeft(): number {
     return this.#filled;
   }
 
-  /** Segments that become full by these tokens; each is valid until the next is asked for. */
+  /** Segments that these tokens complete. Each is valid until the next is requested. */
   *push(tokens: Int32Array): Generator<Int32Array> {
     for (let at = 0; at < tokens.length;) {
       const taken = tokens.subarray(at, at + this.#segment.length - this.#filled);

@@ -1,6 +1,6 @@
 /**
- * A mock hub with tasks of ExMix in many shapes, each with as many rows as are asked for: the made-up rows of the task over and
- * over, told apart by a number at the end of their longer texts. The same call gives the same bytes.
+ * A mock hub with ExMix tasks of many shapes and any number of rows. It repeats the made-up rows of a task, and adds a
+ * number to their longer texts. The same call gives the same bytes.
  */
 import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
@@ -11,7 +11,10 @@ import { EXMIX_TASKS } from '../tasks/exmix/exmix.ts';
 import { parquetColumns, parquetSchema, taskFixtures, type TaskFixture } from '../tasks/exmix/task-fixtures.fixture.ts';
 import type { SourceFields } from '../tasks/task.ts';
 
-/** Sentence pairs, floats, structs, lists of structs, several examples a row, rows left out, three splits in one task. */
+/**
+ * Together they have sentence pairs, floats, structs, lists of structs, several examples for a row, rows left out, and
+ * three splits in one task.
+ */
 export const HUB_TASKS = [
   'glue_mnli',
   'glue_stsb',
@@ -32,14 +35,14 @@ export const HUB_TASKS = [
 ] as const;
 export const C4_TASK = C4.name;
 
-/** Rows of a row group: small, so that a task has several units. */
+/** Rows of a row group. It is small, so that a task has several units. */
 const ROWS_PER_GROUP = 40;
 const NUM_C4_FILES = 3;
-/** Words a text has that gets a number. */
+/** A text with at least this many words gets a number. */
 const MANY_WORDS = 8;
 
 export interface ExmixHub extends MockHub {
-  /** The parquet file of a task, and in which data set and path it is. */
+  /** The parquet file of a task, with its data set and path. */
   readonly fileOf: (task: string) => { readonly dataset: string; readonly path: string; readonly content: Uint8Array };
 }
 
@@ -88,7 +91,7 @@ function c4Files({ rows }: TaskFixture, numDocuments: number): Record<string, Ui
   return files;
 }
 
-/** Long texts of the row's own columns with the row's number behind them; a place in a text stays where it is. */
+/** Adds the number of the row to its long texts. Short texts stay, because other columns may point into them. */
 function vary(row: SourceFields, number: number): SourceFields {
   return Object.fromEntries(
     Object.entries(row).map(([name, value]) => [

@@ -1,34 +1,32 @@
 /**
- * What a prepared mixture says of itself: one manifest per task, written after its units, and mixture.json, written last.
+ * Manifests of a prepared mixture: one for each task, written after its units, and mixture.json, written last.
  *
- * Nothing in them depends on the time, the machine or where files lie: the same source gives the same bytes.
- * Hashes form a tree: mixture.json holds its own hash and those of the task manifests, these hold those of the shard files.
+ * They do not depend on the time, the machine or the place of files: the same source gives the same bytes. Hashes form
+ * a tree: mixture.json holds its own hash and those of the task manifests. A task manifest holds the hashes of its
+ * shard files.
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import type { JsonValue } from '../tasks/task.ts';
-import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
-import { shardEntrySchema } from './shard-entry.ts';
+import { countSchema as count, FORMAT_VERSION, sha256Of, sha256Schema as sha256, shardEntrySchema } from './prepared-format.ts';
 import { unitCountsSchema } from './unit-counts.ts';
 import { listNames } from '../../shared/list-names.ts';
 
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
 
-const count = z.int().min(0);
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/u);
 const featureLengths = z.strictObject({ inputs: count, targets: count });
 const jsonValue: z.ZodType<JsonValue> = z.json();
 
-/** All that the shards of a task are a function of. */
+/** Everything that the shards of a task depend on. */
 const identitySchema = z.strictObject({
   kind: z.enum(['supervised', 'denoising']),
-  /** As resolved: which bytes. */
+  /** The resolved source. */
   source: z.strictObject({
     format: z.string(),
     quotes: z.boolean(),
     files: z.array(z.strictObject({ name: z.string(), bytes: count, version: z.string() })),
-    /** On a hub; the revision is a commit. */
+    /** Set for a hub. The revision is a commit. */
     origin: z
       .strictObject({ dataset: z.string(), config: z.string().optional(), split: z.string(), revision: z.string() })
       .optional(),
@@ -48,23 +46,23 @@ const taskManifestSchema = z.strictObject({
   version: z.literal(FORMAT_VERSION),
   name: z.string(),
   identity: identitySchema,
-  /** Hash of what the mixture declared: the identity before the source was resolved. */
+  /** Hash of the declaration in the mixture: the identity before the source was resolved. */
   declared: sha256,
   numUnits: count,
   tokenType: z.enum(['uint16', 'int32']),
   numExamples: count,
-  /** Tokens stored. Supervised: inputs and targets with EOS; denoising: raw tokens. */
+  /** Tokens stored. Supervised: inputs and targets with EOS. Denoising: raw tokens. */
   numTokens: count,
-  /** Raw tokens of each example of the denoising task; 0 for a supervised one. */
+  /** Raw tokens of each denoising example. 0 for a supervised task. */
   segmentLength: count,
   truncated: counts.truncated,
   tokensIn: counts.tokensIn,
   droppedTokens: counts.dropped,
-  /** Rows read: those that gave examples, those left out on purpose, the malformed ones. */
+  /** Rows read: with examples, left out on purpose, or malformed. */
   numRows: count,
   leftOutRows: count,
   malformed: z.strictObject({ numRows: count, kinds: counts.malformedKinds, first: counts.malformedFirst }),
-  /** In the order of examples; file names with the folder of the unit. */
+  /** In the order of examples. File names include the folder of the unit. */
   shards: z.array(shardEntrySchema),
 });
 
@@ -78,11 +76,11 @@ const mixtureManifestSchema = z.strictObject({
   featureLengths,
   tasks: z.array(
     z.strictObject({
-      /** Also the name of its folder. */
+      /** Also the name of the folder. */
       name: z.string().regex(/^[a-z0-9][a-z0-9_.-]*$/u),
       kind: z.enum(['supervised', 'denoising']),
       numExamples: count,
-      /** Of the task's manifest.json. */
+      /** Hash of the task's manifest.json. */
       manifest: sha256,
     }),
   ),
@@ -95,29 +93,32 @@ export type TaskManifest = z.infer<typeof taskManifestSchema>;
 export type MixtureManifest = z.infer<typeof mixtureManifestSchema>;
 
 export function createTaskManifest(facts: Omit<TaskManifest, 'format' | 'version'>): TaskManifest {
-  return taskManifestSchema.parse({ format: 'exmix-token-shards', version: FORMAT_VERSION, ...facts }); // for the order of keys
+  return taskManifestSchema.parse({ format: 'exmix-token-shards', version: FORMAT_VERSION, ...facts }); // fixes the order of keys
 }
 
 export function createMixtureManifest(facts: Omit<MixtureManifest, 'format' | 'version'>): MixtureManifest {
   return { format: 'exmix-prepared-mixture', version: FORMAT_VERSION, ...facts };
 }
 
-/** With the keys in the order in which they are written. */
+/** The identity with its keys in the order in which they are written. */
 export function createIdentity(facts: TaskIdentity): TaskIdentity {
   return identitySchema.parse(facts);
 }
 
-/** Hash of a task's identity and name: what a unit was made from. */
+/** Hash of a task's identity and name. Units hold it. */
 export function hashIdentity(name: string, identity: TaskIdentity): string {
   return sha256Of(JSON.stringify([FORMAT_VERSION, name, identity]));
 }
 
-/** Bytes of a task's manifest.json. */
+/** The text of a task's manifest.json. */
 export function serializeTaskManifest(manifest: TaskManifest): string {
   return `${JSON.stringify(manifest, null, 2)}\n`;
 }
 
-/** Bytes of mixture.json, and the hash that identifies the prepared mixture: SHA-256 of all but the hash itself. */
+/**
+ * The text of mixture.json, and the hash that identifies the prepared mixture: SHA-256 of everything except the hash
+ * itself.
+ */
 export function serializeMixtureManifest(manifest: MixtureManifest): { text: string; hash: string } {
   const hash = sha256Of(JSON.stringify(manifest));
   return { text: `${JSON.stringify({ ...manifest, hash }, null, 2)}\n`, hash };
@@ -128,7 +129,7 @@ export function parseTaskManifest(text: string, path: string): TaskManifest {
   return parse(taskManifestSchema, text, path);
 }
 
-/** @throws SHARD_CORRUPT where a single byte is not as it was written */
+/** @throws SHARD_CORRUPT if any byte was changed */
 export function parseMixtureManifest(text: string, path: string): { manifest: MixtureManifest; hash: string } {
   const { hash: expected, ...manifest } = parse(storedMixtureSchema, text, path);
   const found = serializeMixtureManifest(manifest);
@@ -159,7 +160,7 @@ function parse<T>(schema: z.ZodType<T>, text: string, path: string): T {
   throw new TrainerError('SHARD_CORRUPT', `${path} is not a manifest of version ${FORMAT_VERSION}:\n${problems}`);
 }
 
-/** What made the shards of `before` useless for `now`, in words; undefined where nothing did. */
+/** Says what changed between two identities. Undefined if nothing did. */
 export function describeChange(before: TaskIdentity, now: TaskIdentity): string | undefined {
   const isSame = (key: keyof TaskIdentity) => JSON.stringify(before[key]) === JSON.stringify(now[key]);
   const words: Record<keyof TaskIdentity, string> = {
@@ -175,7 +176,7 @@ export function describeChange(before: TaskIdentity, now: TaskIdentity): string 
   return changed.length === 0 ? undefined : `changed: ${changed.map((key) => words[key]).join(', ')}`;
 }
 
-/** Files that are named in a message at most. */
+/** Largest number of files that a message names. */
 const MAX_NAMED = 3;
 
 function describeSourceChange(before: TaskIdentity['source'], now: TaskIdentity['source']): string {
@@ -187,7 +188,7 @@ function describeSourceChange(before: TaskIdentity['source'], now: TaskIdentity[
   const files = now.files.filter(({ name, version }) => versions.get(name) !== version).map(({ name }) => name);
   const gone = before.files.length - (now.files.length - files.filter((name) => !versions.has(name)).length);
   if (files.length > 0) parts.push(listNames(files, { most: MAX_NAMED }));
-  if (gone > 0) parts.push(`${gone} file(s) gone`);
+  if (gone > 0) parts.push(`${gone} file(s) removed`);
   return parts.join('; ') || 'format or quotes';
 }
 

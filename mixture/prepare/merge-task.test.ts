@@ -58,7 +58,7 @@ const merge = (records: readonly UnitRecord[], init: Partial<MergeInit> = {}) =>
   });
 
 describe('merging a task', () => {
-  test('adds up its units and names their shards by folder, also where one is empty', () => {
+  test('adds up its units and names their shards by folder, also if a unit is empty', () => {
     const { numExamples, numTokens, numUnits, shards } = merge([record(0, 3), record(1, 0), record(2, 4)]);
     assert.deepEqual([numExamples, numTokens, numUnits], [7, 14, 3]);
     assert.deepEqual(
@@ -70,7 +70,7 @@ describe('merging a task', () => {
     );
   });
 
-  test('is INTERNAL for units in another order, of another task or identity, or whose shards hold other counts', () => {
+  test('is INTERNAL for units in the wrong order, of another task or identity, or with other counts in their shards', () => {
     const [first, second] = [record(0, 3), record(1, 4)];
     for (const records of [
       [second, first],
@@ -81,7 +81,7 @@ describe('merging a task', () => {
       assert.throws(() => merge(records), { code: 'INTERNAL', message: /task a/ });
   });
 
-  test('is SOURCE_MALFORMED for too many malformed rows in all units together, not in one', () => {
+  test('is SOURCE_MALFORMED for too many malformed rows in all units together, not in a single unit', () => {
     const bad = {
       rows: { read: 4, withExamples: 2, leftOut: 1, malformed: 1 },
       malformedKinds: [{ reason: 'not JSON', rows: 1 }],
@@ -97,7 +97,7 @@ describe('merging a task', () => {
     });
   });
 
-  test('is SOURCE_MALFORMED where there are no rows, or none gives an example', () => {
+  test('is SOURCE_MALFORMED if there are no rows, or no row gives an example', () => {
     assert.throws(() => merge([]), { code: 'SOURCE_MALFORMED', message: /no rows/ });
     const leftOut = record(0, 0, { rows: { read: 3, withExamples: 0, leftOut: 3, malformed: 0 } });
     assert.throws(() => merge([leftOut]), { code: 'SOURCE_MALFORMED', message: /none of 3 rows/ });
@@ -105,7 +105,7 @@ describe('merging a task', () => {
 });
 
 describe('the record of a unit', () => {
-  test('is read back as it was written, and any changed byte is SHARD_CORRUPT', () => {
+  test('is read back unchanged, and any changed byte is SHARD_CORRUPT', () => {
     const text = serializeUnitRecord(record(3, 2));
     assert.equal(serializeUnitRecord(parseUnitRecord(text, 'p')), text);
     for (let at = 0; at < text.length; at += 7) {

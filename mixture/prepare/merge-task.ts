@@ -1,8 +1,8 @@
-/** The records of all units of a task → its manifest. A check, not a copy: no shard is read or moved. Pure. */
+/** The records of all units of a task → its manifest. Only checks; no shard is read or moved. Pure. */
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import { createTaskManifest, hashIdentity, type TaskIdentity, type TaskManifest } from './manifest.ts';
 import { checkRows } from './row-tally.ts';
-import type { ShardEntry } from './shard-entry.ts';
+import type { ShardEntry } from './prepared-format.ts';
 import { addCounts, checkCounts } from './unit-counts.ts';
 import { unitFolderName } from './unit-folder.ts';
 import type { UnitRecord } from './unit-record.ts';
@@ -14,15 +14,15 @@ export interface MergeInit {
   /** 0 for a supervised task. */
   readonly segmentLength: number;
   readonly tokenBytes: 2 | 4;
-  /** Of every unit, in order. */
+  /** The records of all units, in order. */
   readonly records: readonly UnitRecord[];
   /** Largest share of malformed rows. */
   readonly badRowThreshold: number;
 }
 
 /**
- * @throws SOURCE_MALFORMED for too many malformed rows, no rows, or no example; INTERNAL where a unit is not of this task and
- *   number, or a row or token is unaccounted for
+ * @throws SOURCE_MALFORMED for too many malformed rows, no rows, or no example; INTERNAL if a unit is of another task
+ * or number, or if a row or token is not accounted for
  */
 export function mergeTask(init: MergeInit): TaskManifest {
   const { name, identity, declared, segmentLength, tokenBytes, records, badRowThreshold } = init;

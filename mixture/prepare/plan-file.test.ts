@@ -24,7 +24,7 @@ const [one, two] = ['1', '2'].map((n) => ({ name: `s3://bucket/${n}.jsonl`, loca
 const textOf = (task: string) => readFileSync(join(root, '.plans', `${task}.json`), 'utf8');
 
 describe('a plan', () => {
-  test('keeps the files of a bucket that one entry of the mixture stands for, and their places among others', async () => {
+  test('keeps the files of a bucket that one entry of the mixture names, and their order among others', async () => {
     const plan = planOf(web('a', 'secret'), one!, two!, web('b', 'secret'), one!);
     await writePlan(root, 'bucket', specOf(web('a', 'secret'), glob, web('b', 'secret'), one!), 'key', plan);
     assert.doesNotMatch(textOf('bucket'), /secret/);
@@ -35,14 +35,14 @@ describe('a plan', () => {
     );
   });
 
-  test('gives files of one name their locations in the order of the mixture', async () => {
+  test('gives files with the same name their locations in the order of the mixture', async () => {
     const files = [web('a', 'secret1'), web('a', 'secret2'), web('b', 'secret3')];
     await writePlan(root, 'twins', specOf(...files), 'key', planOf(...files));
     assert.doesNotMatch(textOf('twins'), /secret/);
     assert.deepEqual(await readPlan(root, 'twins', specOf(...files), 'key'), planOf(...files));
   });
 
-  test('of another key, of another version or with a file that the mixture does not give is not read', async () => {
+  test('is ignored if it has another key, another version or a file that the mixture does not give', async () => {
     const spec = specOf(web('a', 'secret'));
     await writePlan(root, 'other', spec, 'key', planOf(...spec.files));
     assert.equal(await readPlan(root, 'other', spec, 'another key'), undefined);

@@ -1,8 +1,10 @@
 /**
- * Plans of a preparation that has begun, `.plans/<task>.json`: the resolved source of a task whose files are on a hub, a web server
- * or in a bucket. A resumed run and the other members of a job array go on with the same revision and file versions, and ask no
- * server. Removed when the mixture is finished. No credentials are in it: of URLs that the mixture itself gives only names are kept;
- * files that a folder or glob of a bucket was found to hold keep their s3: URL.
+ * Plan files of a preparation that has begun, `.plans/<task>.json`: the resolved source of a task with files on a hub,
+ * a web server or in a bucket. A resumed preparation and other members of a job array read them. So they use the same
+ * revision and file versions, and ask no server. They are removed when the mixture is finished.
+ *
+ * They contain no credentials. For a URL that the mixture itself gives, only the name is stored. Files that a folder or
+ * glob of a bucket contains keep their s3: URL.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,16 +13,16 @@ import { readIfThere, replaceFile, toStorageError } from '../../shared/atomic-fi
 import { isLocalLocation } from '../../shared/storage/location.ts';
 import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
 import { SOURCE_FORMATS, type SourceFile, type SourceSpec } from '../tasks/task.ts';
+import { countSchema as count } from './prepared-format.ts';
 import { partSchema } from './unit-record.ts';
 
 const PLANS_FOLDER = '.plans';
-/** Raised when the meaning of a plan changes: older ones are not read. */
+/** Raise it when the meaning of a plan changes: plans with another version are ignored. */
 const PLAN_VERSION = 2;
 
-const count = z.int().min(0);
 const planSchema = z.strictObject({
   version: z.literal(PLAN_VERSION),
-  /** Hash of what the mixture declares of the task, and of how sources are reached. */
+  /** Hash of the declaration of the task in the mixture, and of the hub. */
   key: z.string(),
   source: z.strictObject({
     format: z.enum(SOURCE_FORMATS),
@@ -36,7 +38,7 @@ const planSchema = z.strictObject({
     files: z.array(
       z.strictObject({
         name: z.string(),
-        /** Empty where the mixture gives it. */
+        /** Empty if the mixture gives the location. */
         location: z.string(),
         bytes: count,
         version: z.string(),
@@ -58,12 +60,12 @@ export interface SourcePlan {
   readonly units: readonly SourceUnit[];
 }
 
-/** Whether a source is read over the network, all of it. */
+/** Whether all files of a source are read over the network. */
 export function isRemote(spec: SourceSpec): boolean {
   return spec.kind === 'hub' || spec.files.every(({ location }) => !isLocalLocation(location));
 }
 
-/** @returns undefined where there is none with this key @throws PATH_UNUSABLE */
+/** @returns undefined if there is no plan with this key @throws PATH_UNUSABLE */
 export async function readPlan(
   outDir: string,
   task: string,
@@ -107,7 +109,7 @@ export async function writePlan(
   await replaceFile(planPath(outDir, task), `${JSON.stringify(plan)}\n`);
 }
 
-/** Forgets the plan of a task of which nothing could be made: the next time its source is looked at anew. */
+/** Removes the plan of a task if nothing could be made of it. The next attempt resolves its source again. */
 export async function removePlan(outDir: string, task: string): Promise<void> {
   const path = planPath(outDir, task);
   await rm(path, { force: true }).catch((error: unknown) => {
@@ -115,7 +117,7 @@ export async function removePlan(outDir: string, task: string): Promise<void> {
   });
 }
 
-/** Forgets all plans: the mixture is finished. */
+/** Removes all plans: the mixture is finished. */
 export async function removePlans(outDir: string): Promise<void> {
   const folder = join(outDir, PLANS_FOLDER);
   await rm(folder, { recursive: true, force: true }).catch((error: unknown) => {
@@ -123,9 +125,9 @@ export async function removePlans(outDir: string): Promise<void> {
   });
 }
 
-/** Takes the first that fits out of `left`: several files of a source may have one name. */
-function takeFirst(left: SourceFile[], fits: (file: SourceFile) => boolean): SourceFile | undefined {
-  const at = left.findIndex(fits);
+/** Removes the first match from `left` and returns it: several files of a source may have the same name. */
+function takeFirst(left: SourceFile[], isMatch: (file: SourceFile) => boolean): SourceFile | undefined {
+  const at = left.findIndex(isMatch);
   return at < 0 ? undefined : left.splice(at, 1)[0];
 }
 
@@ -137,6 +139,6 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // cut by a crash of another version: planned again
+    return undefined; // truncated by a crash of another version: planned again
   }
 }

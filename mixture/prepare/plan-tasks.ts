@@ -1,4 +1,6 @@
-/** Each task's source resolved and split: what is to be made, before any row is read. All problems are told at once. */
+/**
+ * Resolves the source of each task and splits it into units, before any row is read. One error reports all problems.
+ */
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { resolveSource } from '../sources/resolve-source.ts';
 import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
@@ -10,7 +12,7 @@ import { isRemote, readPlan, writePlan, type SourcePlan } from './plan-file.ts';
 import { hashPreprocessor, preprocessorIdentity, type PreparableTask } from './preparable-task.ts';
 import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 
-/** Tasks whose sources are asked for at the same time. */
+/** Number of tasks whose sources are resolved at the same time. */
 const MAX_CONCURRENT = 8;
 
 export interface PlanInit {
@@ -21,9 +23,9 @@ export interface PlanInit {
   readonly featureLengths: FeatureLengths;
   readonly unitBytes: number;
   readonly shardBytes: number;
-  /** Looks at remote sources anew, also where a preparation has begun. */
+  /** Resolves remote sources again, also if a preparation has begun. */
   readonly refresh: boolean;
-  /** Keeps the plans of remote sources for those who go on; not for a dry run. */
+  /** Stores plans of remote sources for those who continue. False for a dry run. */
   readonly keepPlans: boolean;
   readonly signal?: AbortSignal;
 }
@@ -34,15 +36,15 @@ export interface TaskPlan {
   readonly source: ResolvedSource;
   readonly units: readonly SourceUnit[];
   readonly identity: TaskIdentity;
-  /** Hash of name and identity; what its units are made from. */
+  /** Hash of name and identity, which its units hold. */
   readonly identityHash: string;
-  /** Hash of what the mixture declares. */
+  /** Hash of the declaration in the mixture. */
   readonly declared: string;
   /** Hash of the preprocessor's identity. */
   readonly preprocessor: string;
 }
 
-/** @throws SOURCE_UNREADABLE and others, with all problems of all tasks; ABORTED */
+/** @throws SOURCE_UNREADABLE and other codes, with all problems of all tasks; ABORTED */
 export async function planTasks(preparables: readonly PreparableTask[], init: PlanInit): Promise<TaskPlan[]> {
   const plans: TaskPlan[] = [];
   const problems: { readonly at: number; readonly error: TrainerError }[] = [];
@@ -63,7 +65,7 @@ export async function planTasks(preparables: readonly PreparableTask[], init: Pl
   return plans;
 }
 
-/** Hash of what the mixture declares of a task: equal hashes, and the same files, give the same units. */
+/** Hash of the declaration of a task. Equal hashes and equal files give equal units. */
 export function hashDeclared(
   preparable: PreparableTask,
   {
@@ -71,7 +73,7 @@ export function hashDeclared(
     featureLengths,
     unitBytes,
     shardBytes,
-  }: Omit<PlanInit, 'outDir' | 'access' | 'refresh' | 'keepPlans'>,
+  }: Pick<PlanInit, 'tokenizerHash' | 'featureLengths' | 'unitBytes' | 'shardBytes'>,
 ): string {
   const { inputs, targets } = featureLengths;
   const source = withoutLocations(preparable.task.source);
@@ -138,7 +140,7 @@ function describeProblems(
   const lines = sorted.map(({ at, error }) => `task ${preparables[at]!.task.name}: ${error.message}`);
   return new TrainerError(
     code,
-    `${lines.length} task(s) cannot be prepared:\n  ${lines.join('\n  ')}\nNothing was made; correct them, or leave them out with --tasks`,
+    `${lines.length} task(s) cannot be prepared:\n  ${lines.join('\n  ')}\nNothing was prepared; correct them, or select other tasks with --tasks`,
     { retryable, cause: sorted.map(({ error }) => error) },
   );
 }

@@ -1,4 +1,4 @@
-/** The tasks of a mixture as prepare sees them: supervised ones, and the denoising text with the length of its segments. */
+/** The tasks of a mixture to prepare: supervised tasks, and the denoising text with the length of its segments. */
 import { TrainerError } from '../../shared/errors.ts';
 import { computeSegmentLength, denoisingLengths } from '../plan/span-corruption.ts';
 import type { Denoising, FeatureLengths, JsonValue, Mixture, Task } from '../tasks/task.ts';
@@ -8,7 +8,7 @@ export type PreparableTask =
   | { readonly kind: 'supervised'; readonly task: Task }
   | { readonly kind: 'denoising'; readonly task: Denoising; readonly segmentLength: number };
 
-/** In the order of the mixture, denoising last. @throws CONFIG_INVALID where its targets do not fit the lengths */
+/** In the order of the mixture, denoising last. @throws CONFIG_INVALID if its targets do not fit the lengths */
 export function listPreparables(mixture: Mixture, { inputs, targets }: FeatureLengths): PreparableTask[] {
   const preparables: PreparableTask[] = mixture.tasks.map((task) => ({ kind: 'supervised', task }));
   if (mixture.denoising === undefined) return preparables;
@@ -22,14 +22,14 @@ export function listPreparables(mixture: Mixture, { inputs, targets }: FeatureLe
   return [...preparables, { kind: 'denoising', task: mixture.denoising, segmentLength }];
 }
 
-/** What the examples depend on besides source, tokenizer and lengths. */
+/** Everything that the examples depend on besides source, tokenizer and lengths. */
 export function preprocessorIdentity(preparable: PreparableTask): Record<string, JsonValue> {
   return preparable.kind === 'supervised'
     ? { ...preparable.task.preprocessor.identity }
     : { kind: 'denoising', text: preparable.task.text, segmentLength: preparable.segmentLength };
 }
 
-/** Tells processes that they mean the same task. */
+/** Processes compare it to know that they use the same preprocessor. */
 export function hashPreprocessor(preparable: PreparableTask): string {
   return sha256Of(JSON.stringify(preprocessorIdentity(preparable)));
 }

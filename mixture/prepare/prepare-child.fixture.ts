@@ -1,15 +1,18 @@
-/** A process that prepares a mixture, to be killed: `prepare-child.fixture.ts MIXTURE OUT`; writes a line for each batch of rows and finished task. */
+/**
+ * A process that prepares a mixture, for tests that kill it: `prepare-child.fixture.ts MIXTURE OUT`. It writes a line
+ * for each progress report and each finished task.
+ */
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { prepareMixture } from './prepare-mixture.ts';
 
 const [mixturePath, outDir] = process.argv.slice(2) as [string, string];
-let numTells = 0;
+let numReads = 0;
 const report = await prepareMixture({
   mixture: loadMixture(mixturePath),
   featureLengths: { inputs: 24, targets: 12 },
   outDir,
   shardBytes: 1024,
-  clock: { monotonicMs: () => 10_000 * numTells++, wallMs: () => 0, sleep: () => Promise.resolve() }, // every progress is told
+  clock: { monotonicMs: () => 10_000 * numReads++, wallMs: () => 0, sleep: () => Promise.resolve() }, // makes every progress report due
   onProgress: ({ tasks }) => {
     for (const { name, state } of tasks) if (state === 'running') process.stdout.write(`progress ${name}\n`);
   },

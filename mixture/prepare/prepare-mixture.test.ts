@@ -36,7 +36,7 @@ const newFolder = () => join(root, String(numFolders++));
 const prepare = (mixture: Mixture, outDir: string, options: Partial<PrepareInit> = {}) =>
   prepareMixture({ mixture, outDir, featureLengths: { inputs: 24, targets: 12 }, shardBytes: 1024, ...options });
 
-/** Relative path → content, of all files of a folder. */
+/** Relative path → content of all files of a folder. */
 function contentOf(folder: string): Map<string, string> {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   const paths = files.map(({ parentPath, name }) => join(parentPath, name)).sort();
@@ -50,7 +50,7 @@ function finishedTasks(folder: string): string[] {
     .sort();
 }
 
-/** Names of what is half made, anywhere below. */
+/** Names of partial folders at any depth. */
 function partialFolders(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((path) => /\.partial-[^/]*$/.test(path));
 }
@@ -62,14 +62,14 @@ function editFile(path: string, edit: (text: string) => string): void {
   writeFileSync(path, edited);
 }
 
-/** A change of one file of the sources, with the mixture loaded again. */
+/** Changes a file of the sources, and loads the mixture again. */
 function change(folder: string, file: string, edit: (text: string) => string): Mixture {
   editFile(join(folder, file), edit);
   return loadMixture(join(folder, 'mixture.yaml'));
 }
 
 describe('preparing a mixture', () => {
-  test('makes the same bytes from copies of the sources in other places, whenever they were written', async () => {
+  test('makes the same bytes from copies of the sources in other folders, with other times', async () => {
     const [first, second] = [newFolder(), newFolder()];
     const a = writeSmallMixture(newFolder());
     const b = writeSmallMixture(newFolder());
@@ -87,7 +87,7 @@ describe('preparing a mixture', () => {
     );
   });
 
-  test('stores what the tokenizer says, EOS behind inputs and targets, in the order of the source', async () => {
+  test('stores the ids of the tokenizer, with EOS after inputs and targets, in the order of the source', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     await prepare(mixture, outDir, { featureLengths: { inputs: 64, targets: 20 } });
@@ -113,7 +113,7 @@ describe('preparing a mixture', () => {
     prepared.close();
   });
 
-  test('cuts the documents into full segments, without anything between them, and tells what is left', async () => {
+  test('cuts the documents into full segments without separators, and counts the remaining tokens', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     const report = await prepare(mixture, outDir);
@@ -133,7 +133,7 @@ describe('preparing a mixture', () => {
     prepared.close();
   });
 
-  test('cuts long examples to the feature lengths, keeps EOS and counts them', async () => {
+  test('cuts long examples to the feature lengths, keeps EOS and counts the cuts', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     const { tasks } = await prepare(mixture, outDir, { featureLengths: { inputs: 8, targets: 4 } });
@@ -152,7 +152,7 @@ describe('preparing a mixture', () => {
     prepared.close();
   });
 
-  test('again finds everything done and touches nothing', async () => {
+  test('a second time finds everything done and changes no file', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     const first = await prepare(mixture, outDir);
@@ -187,14 +187,14 @@ describe('preparing a mixture', () => {
       /source \(format or quotes\)/,
     ],
   ] as const)
-    test(`makes a task again, and only it, when ${what} changes, and says so`, async () => {
+    test(`makes only the changed task again if ${what} changes, and reports why`, async () => {
       const folder = newFolder();
       const outDir = newFolder();
       const first = await prepare(writeSmallMixture(folder), outDir);
       const changed = change(folder, file, edit);
       const second = await prepare(changed, outDir, { badRowThreshold: 1 }).catch((error: unknown) => error);
       if (task === 'tabbed') {
-        // Every row then begins with a quote that never ends.
+        // Every row now begins with a quote that never ends.
         assert.ok(second instanceof TrainerError && second.code === 'SOURCE_MALFORMED', String(second));
         return;
       }
@@ -211,7 +211,7 @@ describe('preparing a mixture', () => {
       assert.deepEqual(contentOf(outDir), contentOf(fresh));
     });
 
-  test('makes all again for other feature lengths, and repairs a damaged shard', async () => {
+  test('makes all tasks again for other feature lengths, and repairs a damaged shard', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     await prepare(mixture, outDir);
@@ -235,7 +235,7 @@ describe('preparing a mixture', () => {
 });
 
 describe('a mixture of another layout', () => {
-  test('is told as such to those who read it, and prepared again', async () => {
+  test('is reported as such to readers, and is prepared again', async () => {
     const mixture = writeSmallMixture(newFolder());
     const outDir = newFolder();
     const { hash } = await prepare(mixture, outDir);
@@ -250,7 +250,7 @@ describe('a mixture of another layout', () => {
 describe('malformed rows', () => {
   const bad = '{"q":"x"}\n{"q":"","a":"y"}\n{"q":1,"a":["y"]}\n{"q":"x","a":"\\u0001"}\nnot json\n';
 
-  test('above the threshold are SOURCE_MALFORMED: counts, file, line and reason, all tasks at once; the others are done', async () => {
+  test('above the threshold are SOURCE_MALFORMED with counts, files, lines and reasons of all tasks; other tasks are finished', async () => {
     const folder = newFolder();
     const outDir = newFolder();
     writeSmallMixture(folder);
@@ -270,7 +270,7 @@ describe('malformed rows', () => {
     await assert.rejects(openPreparedMixture(outDir), { code: 'PATH_UNUSABLE' });
   });
 
-  test('below the threshold are left out and counted; a stricter threshold refuses the same shards', async () => {
+  test('below the threshold are left out and counted; a stricter threshold rejects the same shards', async () => {
     const folder = newFolder();
     const outDir = newFolder();
     const mixture = writeSmallMixture(folder);
@@ -315,7 +315,7 @@ describe('what cannot be prepared', () => {
       });
   });
 
-  test('missing sources are all named before anything is written', async () => {
+  test('one error names all missing sources before anything is written', async () => {
     const folder = newFolder();
     const broken = writeSmallMixture(folder);
     rmSync(join(folder, 'plain.jsonl'));
@@ -328,7 +328,7 @@ describe('what cannot be prepared', () => {
     assert.equal(existsSync(outDir), false);
   });
 
-  test('a column that the template needs and the header lacks is CONFIG_INVALID', async () => {
+  test('a required column that the header lacks is CONFIG_INVALID', async () => {
     const folder = newFolder();
     writeSmallMixture(folder);
     const broken = change(folder, 'table.csv', (text) => text.replace('label', 'lable'));
@@ -338,18 +338,22 @@ describe('what cannot be prepared', () => {
     });
   });
 
-  test('an output that is a file, or inside a folder without permission, is PATH_UNUSABLE', async (t) => {
+  test('an output path that is a file is PATH_UNUSABLE', async () => {
     const file = newFolder();
     writeFileSync(file, '');
     await assert.rejects(prepare(mixture, file), { code: 'PATH_UNUSABLE' });
+  });
+
+  const isRoot = process.getuid?.() === 0;
+  const skip = isRoot ? 'root may write into every folder' : false;
+  test('an output folder without write permission is PATH_UNUSABLE', { skip }, async () => {
     const locked = newFolder();
     mkdirSync(locked);
     chmodSync(locked, 0o500);
-    if (process.getuid?.() === 0) t.diagnostic('runs as root, for whom no folder is unwritable');
-    else await assert.rejects(prepare(mixture, join(locked, 'out')), { code: 'PATH_UNUSABLE' });
+    await assert.rejects(prepare(mixture, join(locked, 'out')), { code: 'PATH_UNUSABLE' });
   });
 
-  test('an abort leaves finished tasks and nothing half done', async () => {
+  test('an abort leaves finished tasks and no partial folder', async () => {
     const outDir = newFolder();
     const controller = new AbortController();
     const onTask = () => controller.abort();
@@ -365,7 +369,7 @@ describe('a killed process', () => {
   const folder = newFolder();
   const mixture = writeSmallMixture(folder, 2500);
 
-  /** Runs the child until it writes a line that `stopAt` accepts, then SIGKILLs it. @returns its lines */
+  /** Runs the child until a line matches `stopAt`, then kills it with SIGKILL. @returns its lines */
   async function runUntil(outDir: string, stopAt: RegExp): Promise<{ lines: string[]; signal: string | null }> {
     const process_ = spawn(process.execPath, ['--import', 'tsx', child, mixture.path, outDir], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -379,14 +383,14 @@ describe('a killed process', () => {
     return { lines, signal: await ended };
   }
 
-  test('in the middle of a task leaves no half task; the next run keeps what was done and gives the bytes of an undisturbed one', async () => {
+  test('leaves no unfinished task; the next run keeps finished units and gives the bytes of an undisturbed run', async () => {
     const undisturbed = newFolder();
     await prepare(mixture, undisturbed);
     const outDir = newFolder();
     const killed = await runUntil(outDir, /^progress zipped/);
     assert.equal(killed.signal, 'SIGKILL');
     assert.ok(!killed.lines.some((line) => line.startsWith('task zipped')));
-    assert.equal(partialFolders(outDir).length, 1, 'a half unit is left');
+    assert.equal(partialFolders(outDir).length, 1, 'one partial folder is left');
     assert.deepEqual(finishedTasks(outDir), ['plain']);
     await assert.rejects(openPreparedMixture(outDir), { code: 'PATH_UNUSABLE' });
 
@@ -398,7 +402,7 @@ describe('a killed process', () => {
     assert.deepEqual(contentOf(outDir), contentOf(undisturbed));
   });
 
-  test('does not hinder two that prepare the same folder at the same time', async () => {
+  test('two preparations of the same folder at the same time give one result', async () => {
     const outDir = newFolder();
     const small = writeSmallMixture(newFolder());
     const [a, b] = await Promise.all([prepare(small, outDir), prepare(small, outDir)]);
@@ -409,7 +413,7 @@ describe('a killed process', () => {
 });
 
 describe('the default folder', () => {
-  test('is named by the mixture and its identity, without the place of the files', () => {
+  test('depends on the mixture and its identity, not on the place of the files', () => {
     const [here, there] = [newFolder(), newFolder()];
     const featureLengths = { inputs: 24, targets: 12 };
     const folderOf = (mixture: Mixture, lengths = featureLengths) =>

@@ -1,9 +1,10 @@
 /**
- * Sources → token shards of a whole mixture, or of one member's share of it: plan, make units, merge.
+ * Sources → token shards of a whole mixture, or of one member's share: plan, make units, merge.
  *
- * Resumable and deterministic: a unit that is there, whole and made from the same source, template, tokenizer and lengths, is not
- * made again; the same mixture gives the same bytes anywhere, whoever makes its units. Any number of processes may prepare the
- * same folder at the same time. mixture.json is written last: without it there is no prepared mixture.
+ * It is resumable and deterministic. A unit is kept if it exists, is whole, and was made from the same source,
+ * template, tokenizer and lengths. The same mixture gives the same bytes on any machine and for any process. Any number
+ * of processes may prepare the same folder at the same time. mixture.json is written last: without it there is no
+ * prepared mixture.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,7 +14,6 @@ import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { tokenBytesOf } from './ensure-unit.ts';
 import { freeRoom } from './estimate-room.ts';
-import { findFinishedTask } from './finished-task.ts';
 import {
   createMixtureManifest,
   MANIFEST_FILE,
@@ -31,37 +31,37 @@ import {
   type PrepareReport,
   type PrepareSettings,
 } from './prepare-options.ts';
-import { dealUnits, leftToMake, PrepareWork, type Deal } from './prepare-work.ts';
+import { assignUnits, remainingUnits, PrepareWork, type Assignment } from './prepare-work.ts';
 import { sha256Of } from './prepared-format.ts';
 import { publishFile } from './publish-file.ts';
-import { surveyTask, tidyTaskFolder, type TaskSurvey } from './survey-tasks.ts';
+import { findFinishedTask, surveyTask, cleanTaskFolder, type TaskSurvey } from './survey-tasks.ts';
 
 export type { PreparedTaskReport, PrepareInit, PrepareReport } from './prepare-options.ts';
 
-/** What a member of a job array left behind. */
+/** The result of one member of a job array. */
 export interface ShardReport {
   readonly folder: string;
-  /** Tasks of which units are missing, which other members make; empty: the mixture is finished. */
+  /** Tasks with missing units, which other members make. Empty if the mixture is finished. */
   readonly missing: readonly { readonly task: string; readonly units: readonly number[]; readonly numUnits: number }[];
   /** Units that this process made. */
   readonly unitsMade: number;
-  /** Where nothing is missing. */
+  /** Set if no unit is missing. */
   readonly finished?: PrepareReport;
 }
 
 /**
- * Prepares all of the mixture.
- * @throws CONFIG_INVALID (lengths, threshold, a column), SOURCE_UNREADABLE and SOURCE_MALFORMED (of all tasks at once), WORKER_LOST
- *   (a unit that ends every process), TOKENIZER_INVALID, PATH_UNUSABLE, DISK_FULL, ABORTED. Finished units stay, and are kept by
- *   the next call.
+ * Prepares the whole mixture.
+ * @throws CONFIG_INVALID (lengths, threshold, a column), SOURCE_UNREADABLE and SOURCE_MALFORMED (for all tasks at
+ * once), WORKER_LOST (a unit that ends every process), TOKENIZER_INVALID, PATH_UNUSABLE, DISK_FULL, ABORTED. Finished
+ * units stay; the next call keeps them.
  */
-export async function prepareMixture(init: Omit<PrepareInit, 'shard' | 'mergeOnly'>): Promise<PrepareReport> {
+export async function prepareMixture(init: Omit<PrepareInit, 'units'>): Promise<PrepareReport> {
   const { finished } = await prepareShard(init);
-  assertInvariant(finished !== undefined, 'all units are there after all were made');
+  assertInvariant(finished !== undefined, 'all units exist after all were made');
   return finished;
 }
 
-/** Prepares the units dealt to `init.shard`, or all; merges where no other is missing. @throws as prepareMixture */
+/** Prepares the units in `init.units`, and merges if no other unit is missing. @throws as prepareMixture */
 export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
   const settings = completeOptions(init);
   const { mixture, featureLengths, outDir, badRowThreshold } = settings;
@@ -70,7 +70,7 @@ export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
   const planInit = planInitOf(settings, tokenizer, true);
 
   const reports = new Map<string, PreparedTaskReport>();
-  if (settings.pinned === true)
+  if (settings.pinned)
     for (const preparable of preparables.filter(({ task }) => isRemote(task.source))) {
       const { name } = preparable.task;
       const manifest = await findFinishedTask(outDir, name, hashDeclared(preparable, planInit));
@@ -80,14 +80,14 @@ export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
   const open = preparables.filter(({ task }) => !reports.has(task.name));
   const plans = await planTasks(open, planInit);
   await makeFolder(outDir);
-  for (const plan of plans) await tidyTaskFolder(outDir, plan);
+  for (const plan of plans) await cleanTaskFolder(outDir, plan);
   const surveys = [];
   for (const plan of plans) surveys.push(await surveyTask(outDir, plan));
 
-  const deal = dealUnits(surveys, settings);
-  await tellOfRoom(settings, surveys, deal, tokenBytesOf(tokenizer));
-  await retract(outDir, deal.tasksToMake);
-  const work = new PrepareWork(settings, tokenizer, surveys, deal, async (run) => {
+  const assignment = assignUnits(surveys, settings);
+  await warnIfDiskTooSmall(settings, surveys, assignment, tokenBytesOf(tokenizer));
+  await removeManifests(outDir, assignment.tasksToMake);
+  const work = new PrepareWork(settings, tokenizer, surveys, assignment, async (run) => {
     const report = await run.merge(outDir, tokenBytesOf(tokenizer), badRowThreshold);
     reports.set(report.name, report);
     settings.onTask?.(report);
@@ -98,12 +98,12 @@ export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
   if (missing.length > 0) return { folder: outDir, missing, unitsMade };
   const tasks = preparables.map(({ task }) => reports.get(task.name)).filter((report) => report !== undefined);
   assertInvariant(tasks.length === preparables.length, 'every task has a report');
-  const hash = await finish(settings, tokenizer, tasks);
+  const hash = await writeMixtureManifest(settings, tokenizer, tasks);
   return { folder: outDir, missing: [], unitsMade, finished: { folder: outDir, hash, tasks } };
 }
 
 export function planInitOf(settings: PrepareSettings, tokenizer: Tokenizer, keepPlans: boolean): PlanInit {
-  const { outDir, access, featureLengths, unitBytes, shardBytes, refresh = false, signal } = settings;
+  const { outDir, access, featureLengths, unitBytes, shardBytes, refresh, signal } = settings;
   return {
     outDir,
     access,
@@ -124,23 +124,23 @@ async function makeFolder(outDir: string): Promise<void> {
   await removeAbandoned(outDir);
 }
 
-/** Says beforehand where the disk may be too small. */
-async function tellOfRoom(
+/** Warns before the work starts if the disk may be too small. */
+async function warnIfDiskTooSmall(
   { outDir, onNote }: PrepareSettings,
   surveys: readonly TaskSurvey[],
-  deal: Deal,
+  assignment: Assignment,
   tokenBytes: 2 | 4,
 ): Promise<void> {
-  const needed = surveys.reduce((sum, survey) => sum + leftToMake(survey, deal, tokenBytes).roomBytes, 0);
+  const needed = surveys.reduce((sum, survey) => sum + remainingUnits(survey, assignment, tokenBytes).roomBytes, 0);
   const free = await freeRoom(outDir);
   if (needed > free)
     onNote?.(
-      `${outDir}: about ${Math.ceil(needed / 1e6)} MB are needed, ${Math.floor(free / 1e6)} MB are free; it may become full`,
+      `${outDir}: needs about ${Math.ceil(needed / 1e6)} MB, has ${Math.floor(free / 1e6)} MB free; the disk may become full`,
     );
 }
 
-/** Takes back what says that the mixture and these tasks are finished, before anything under it changes. */
-async function retract(outDir: string, tasks: readonly string[]): Promise<void> {
+/** Removes mixture.json and the manifests of these tasks before their units change. */
+async function removeManifests(outDir: string, tasks: readonly string[]): Promise<void> {
   if (tasks.length === 0) return;
   const paths = [join(outDir, MIXTURE_FILE), ...tasks.map((name) => join(outDir, name, MANIFEST_FILE))];
   for (const path of paths)
@@ -150,7 +150,7 @@ async function retract(outDir: string, tasks: readonly string[]): Promise<void> 
 }
 
 /** Writes mixture.json. @returns its hash */
-async function finish(
+async function writeMixtureManifest(
   { mixture, featureLengths: { inputs, targets }, outDir }: PrepareSettings,
   { hash: tokenizerHash, vocabSize, numExtraIds }: Tokenizer,
   tasks: readonly PreparedTaskReport[],

@@ -1,63 +1,69 @@
-/** What prepareMixture is told, checked and with what was left out filled in. */
+/** Options of prepareMixture: their defaults and checks. */
 import { availableParallelism } from 'node:os';
 import type { Clock } from '../../shared/clock.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { createSourceAccess, tellRetries, type SourceAccess } from '../sources/source-access.ts';
+import { createSourceAccess, reportRetries, type SourceAccess } from '../sources/source-access.ts';
 import type { FeatureLengths, Mixture } from '../tasks/task.ts';
 import type { TaskManifest } from './manifest.ts';
 import type { PrepareSnapshot } from './prepare-progress.ts';
 import type { ShardWriterInit } from './shard-writer.ts';
 import type { Shard } from './unit-queue.ts';
 
-/** A shard ends before it would be larger. */
+/** Largest size of a token shard, bytes. */
 const SHARD_BYTES = 64 * 1024 * 1024;
-/** About how many bytes of a source make a unit: seconds to a minute of work, so that little is lost with a process. */
+/**
+ * About how many bytes of a source make a unit. That is seconds to a minute of work, so a dead process loses little.
+ */
 export const UNIT_BYTES = 64 * 1024 * 1024;
-/** Share of malformed rows that a task may have. */
+/** Default for the largest share of malformed rows of a task. */
 export const BAD_ROW_THRESHOLD = 0.001;
 /** Lengths are stored in 16 bits. */
 const MAX_FEATURE_LENGTH = 65_535;
 const MAX_PROCESSES = 1024;
-/** `auto` starts a process for each of so many bytes of sources: below, starting it takes longer than its work. */
+/** `auto` starts one process for this many bytes of sources. For less, starting it takes longer than its work. */
 const BYTES_PER_PROCESS = 16 * 1024 * 1024;
 
 export interface PrepareInit {
   readonly mixture: Mixture;
   /** Tokens, EOS included. */
   readonly featureLengths: FeatureLengths;
-  /** Folder of the prepared mixture; made where it is not there. */
+  /** Folder of the prepared mixture. Created if it does not exist. */
   readonly outDir: string;
-  /** Largest share of malformed rows, 0 to 1, of the rows of each task. */
+  /** Largest share of malformed rows of each task, 0 to 1. */
   readonly badRowThreshold?: number;
   readonly unitBytes?: number;
   readonly shardBytes?: number;
-  /** How sources are reached; default: by the environment. */
+  /** How sources are reached. Default: from the environment. */
   readonly access?: SourceAccess;
   /**
-   * Child processes that make units; 1 (the default): none, this process does it. `auto`: as many as there are cores and the work
-   * is worth. Children load the mixture from its file.
+   * Number of child processes that make units. 1, the default, means no child: this process makes them. `auto` means as
+   * many as there are cores and enough work. Children load the mixture from its file.
    */
   readonly processes?: number | 'auto';
-  /** Only this member's units of a job array. */
-  readonly shard?: Shard;
-  /** Makes nothing: checks that all units are there, and merges. */
-  readonly mergeOnly?: boolean;
-  /** Looks at remote sources anew, also where a preparation has begun. */
+  /**
+   * The units that this process makes: `all` (the default), those of one member of a job array, or `none`: it only checks that all
+   * units exist, and merges.
+   */
+  readonly units?: 'all' | 'none' | Shard;
+  /** Resolves remote sources again, also if a preparation has begun. */
   readonly refresh?: boolean;
-  /** Takes finished tasks whose sources are all remote as they are, without asking a server. */
+  /** Keeps finished tasks with only remote sources as they are, and asks no server. */
   readonly pinned?: boolean;
-  /** Hashes what is kept where it is at most so many bytes in all, else looks only at sizes. Default: always hashes. */
+  /**
+   * Hashes existing units if they have at most this many bytes in all, else compares only sizes. Default: always
+   * hashes.
+   */
   readonly hashUpToBytes?: number;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;
   /** Called at most once in `PROGRESS_INTERVAL_MS`, and at the end. */
   readonly onProgress?: (snapshot: PrepareSnapshot) => void;
-  /** Called when a task is done. */
+  /** Called when a task is finished. */
   readonly onTask?: (task: PreparedTaskReport) => void;
-  /** What a user should know in between: a process that died, a unit that is made again. */
+  /** Lines for the user: a process died, a unit is made again, a request is retried. */
   readonly onNote?: (line: string) => void;
-  /** Opens the files of shards where no process is started; a fake in tests. */
+  /** Opens the files of shards, if no child process makes units. Tests replace it. */
   readonly openFile?: ShardWriterInit['openFile'];
 }
 
@@ -65,49 +71,51 @@ export const PROGRESS_INTERVAL_MS = 1_000;
 
 export interface PreparedTaskReport {
   readonly name: string;
-  /** `reused`: all its units were there. */
+  /** `reused`: all its units existed before. */
   readonly outcome: 'prepared' | 'reused';
   readonly unitsMade: number;
   readonly unitsKept: number;
-  /** Why units were made again, where there were some before. */
+  /** Why existing units were made again. */
   readonly reason?: string;
   readonly manifest: TaskManifest;
 }
 
 export interface PrepareReport {
   readonly folder: string;
-  /** Identifies the prepared mixture: two folders with this hash hold the same bytes. */
+  /** Identifies the prepared mixture: folders with the same hash hold the same bytes. */
   readonly hash: string;
   readonly tasks: readonly PreparedTaskReport[];
 }
 
-/** PrepareInit with what was left out filled in. */
-export type PrepareSettings = Omit<PrepareInit, 'signal' | 'shard' | 'openFile'> &
-  Required<
-    Pick<
-      PrepareInit,
-      'badRowThreshold' | 'unitBytes' | 'shardBytes' | 'access' | 'processes' | 'hashUpToBytes' | 'clock'
-    >
-  > & {
-    readonly signal: AbortSignal | undefined;
-    readonly shard: Shard | undefined;
-    readonly openFile: ShardWriterInit['openFile'] | undefined;
-  };
+type WithDefault =
+  | 'badRowThreshold'
+  | 'unitBytes'
+  | 'shardBytes'
+  | 'access'
+  | 'processes'
+  | 'units'
+  | 'refresh'
+  | 'pinned'
+  | 'hashUpToBytes'
+  | 'clock';
 
-/** @throws CONFIG_INVALID for what is out of range */
+/** PrepareInit with all defaults. */
+export type PrepareSettings = Omit<PrepareInit, WithDefault> & Required<Pick<PrepareInit, WithDefault>>;
+
+/** @throws CONFIG_INVALID for a value out of range */
 export function completeOptions(init: PrepareInit): PrepareSettings {
   const settings: PrepareSettings = {
+    badRowThreshold: BAD_ROW_THRESHOLD,
+    unitBytes: UNIT_BYTES,
+    shardBytes: SHARD_BYTES,
+    processes: 1,
+    units: 'all',
+    refresh: false,
+    pinned: false,
+    hashUpToBytes: Infinity,
+    clock: systemClock,
     ...init,
-    badRowThreshold: init.badRowThreshold ?? BAD_ROW_THRESHOLD,
-    unitBytes: init.unitBytes ?? UNIT_BYTES,
-    shardBytes: init.shardBytes ?? SHARD_BYTES,
-    access: tellRetries(init.access ?? createSourceAccess(), init.onNote),
-    processes: init.processes ?? 1,
-    hashUpToBytes: init.hashUpToBytes ?? Infinity,
-    clock: init.clock ?? systemClock,
-    signal: init.signal,
-    shard: init.shard,
-    openFile: init.openFile,
+    access: reportRetries(init.access ?? createSourceAccess(), init.onNote),
   };
   const { inputs, targets } = settings.featureLengths;
   for (const [what, length] of [
@@ -134,9 +142,9 @@ export function completeOptions(init: PrepareInit): PrepareSettings {
 }
 
 /**
- * How many children make units; 1: none, this process does it.
- * @param bytes of sources that are to be read, or what takes as long
- * @param numUnits that are to be seen to
+ * Number of child processes; 1 means that this process makes the units itself.
+ * @param bytes of sources to read, or an amount of work that takes as long
+ * @param numUnits to make or check
  */
 export function chooseProcesses(processes: number | 'auto', bytes: number, numUnits: number): number {
   const wanted =

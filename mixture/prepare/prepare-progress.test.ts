@@ -12,7 +12,7 @@ const counts = (rows: number, numTokens: number): UnitCounts => ({
 const running = (bytesRead: number, numTokens: number) => ({ bytesRead, numRows: 1, numExamples: 1, numTokens });
 
 describe('progress', () => {
-  test('adds up what is done and what runs, and says how fast and how long', () => {
+  test('adds up finished and running units, and gives rate and time left', () => {
     const progress = new PrepareProgress([
       { name: 'a', unitBytes: [100, 100] },
       { name: 'b', unitBytes: [200] },
@@ -38,7 +38,7 @@ describe('progress', () => {
     assert.deepEqual([total.unitsDone, total.numUnits, total.numRows], [1, 3, 11]);
   });
 
-  test('does not count what was there before as speed, nor what a dead process had read', () => {
+  test('rates do not count units that existed before, nor bytes that a dead process had read', () => {
     const progress = new PrepareProgress([{ name: 'a', unitBytes: [100, 100] }]);
     progress.snapshot(0);
     progress.done('a', 0, 100, counts(10, 1000), false);
@@ -48,7 +48,7 @@ describe('progress', () => {
     assert.equal(progress.snapshot(2_000).total.bytesDone, 100);
   });
 
-  test('forgets speeds of long ago', () => {
+  test('rates cover only the last seconds', () => {
     const progress = new PrepareProgress([{ name: 'a', unitBytes: [1000, 1000] }]);
     progress.snapshot(0);
     progress.done('a', 0, 1000, counts(1, 100_000), true);
@@ -60,7 +60,7 @@ describe('progress', () => {
     assert.ok(tokensPerSecond !== undefined && tokensPerSecond < 2, String(tokensPerSecond));
   });
 
-  test('knows which tasks are done and which failed, and cuts bytes read beyond a unit', () => {
+  test('shows finished and failed tasks, and ignores bytes beyond the size of a unit', () => {
     const progress = new PrepareProgress([
       { name: 'a', unitBytes: [10] },
       { name: 'b', unitBytes: [10] },

@@ -1,19 +1,19 @@
 /**
- * How far a preparation is: units, rows, tokens a second, time left. Pure: time comes with each call.
+ * Progress of a preparation: units, rows, tokens per second, time left. Pure: the time is an argument.
  *
- * Rates are those of the last RATE_WINDOW_MS; the time left is that of the bytes left at the rate of bytes. Units that were there
- * before count as done and towards no rate.
+ * Definition: rates cover the last RATE_WINDOW_MS. The time left is the remaining bytes divided by the rate of bytes.
+ * Units that existed before count as done, but not for rates.
  */
 import type { UnitProgress } from './ensure-unit.ts';
 import type { UnitCounts } from './unit-counts.ts';
 
 const RATE_WINDOW_MS = 20_000;
-/** Samples kept of the window. */
+/** Largest number of samples in the window. */
 const MAX_SAMPLES = 40;
 
 export interface ProgressTask {
   readonly name: string;
-  /** Bytes of the source of each unit that this process has to see to. */
+  /** Source bytes of each unit that this process makes or checks. */
   readonly unitBytes: readonly number[];
 }
 
@@ -27,15 +27,15 @@ export interface TaskSnapshot {
   readonly numRows: number;
   readonly numExamples: number;
   readonly numTokens: number;
-  /** Undefined where nothing was made lately. */
+  /** Undefined if nothing was made recently. */
   readonly tokensPerSecond?: number;
-  /** Undefined where it cannot be told. */
+  /** Undefined if unknown. */
   readonly secondsLeft?: number;
 }
 
 export interface PrepareSnapshot {
   readonly tasks: readonly TaskSnapshot[];
-  /** Of all tasks; its name is empty. */
+  /** Sums over all tasks. Its name is empty. */
   readonly total: TaskSnapshot;
 }
 
@@ -64,14 +64,14 @@ export class PrepareProgress {
     this.#byName = new Map(this.#tasks.map((task) => [task.name, task]));
   }
 
-  /** A running unit tells how far it is; a number of bytes beyond the unit's is cut. */
+  /** Progress of a running unit. Bytes beyond the size of the unit do not count. */
   running(task: string, unit: number, unitBytes: number, progress: UnitProgress): void {
     const { bytesRead, numRows, numExamples, numTokens } = progress;
     const bytes = Math.min(bytesRead, unitBytes);
     this.#byName.get(task)?.running.set(unit, { bytes, rows: numRows, examples: numExamples, tokens: numTokens });
   }
 
-  /** What a unit had reached is lost: its process died. */
+  /** The process of a unit died, so its progress is lost. */
   lost(task: string, unit: number): void {
     this.#byName.get(task)?.running.delete(unit);
   }
@@ -103,7 +103,7 @@ export class PrepareProgress {
       numRows: sum((task) => task.numRows),
       numExamples: sum((task) => task.numExamples),
       numTokens: sum((task) => task.numTokens),
-      ...this.#rate.tell(nowMs, made, numBytes - bytesDone),
+      ...this.#rate.measure(nowMs, made, numBytes - bytesDone),
     };
     return { tasks, total };
   }
@@ -117,7 +117,7 @@ class TaskTally {
   readonly #numBytes: number;
   readonly #rate = new Rate();
   readonly #done = nothing();
-  /** Of `done`, what was made now. */
+  /** The part of `done` that was made now. */
   readonly #made = nothing();
   #unitsDone = 0;
 
@@ -135,7 +135,7 @@ class TaskTally {
     if (isMade) add(this.#made, amounts);
   }
 
-  /** What was made now, units that run included. */
+  /** Amounts made now, running units included. */
   made(): Amounts {
     const made = { ...this.#made };
     for (const amounts of this.running.values()) add(made, amounts);
@@ -157,7 +157,7 @@ class TaskTally {
       numRows: seen.rows,
       numExamples: seen.examples,
       numTokens: seen.tokens,
-      ...this.#rate.tell(nowMs, this.made(), this.#numBytes - seen.bytes),
+      ...this.#rate.measure(nowMs, this.made(), this.#numBytes - seen.bytes),
     };
   }
 }
@@ -166,7 +166,7 @@ class TaskTally {
 class Rate {
   #samples: Sample[] = [];
 
-  tell(
+  measure(
     atMs: number,
     { bytes, tokens }: Amounts,
     bytesLeft: number,

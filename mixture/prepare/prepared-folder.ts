@@ -1,4 +1,7 @@
-/** Where prepared mixtures lie by default: `<home>/prepared/<mixture name>-<short identity hash>`, the same for prepare and train. */
+/**
+ * The default folder of a prepared mixture: `<home>/prepared/<mixture name>-<short identity hash>`, for prepare and
+ * train.
+ */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { exmixHome } from '../../shared/exmix-home.ts';
@@ -13,8 +16,9 @@ export interface PreparedFolderInit {
 }
 
 /**
- * The folder of a mixture. Another layout, template, tokenizer, length or size of a source file gives another folder, so a run that reads
- * the old one is not disturbed; a source that changes and keeps its size is noticed by prepareMixture, by its hash.
+ * The folder of a mixture. Another layout, template, tokenizer, length or size of a source file gives another folder,
+ * so it does not disturb a run that reads the old one. If a source changes but keeps its size, prepareMixture notices
+ * it by its hash.
  */
 export function preparedFolder({ mixture, featureLengths, home = exmixHome() }: PreparedFolderInit): string {
   const identity = {
@@ -37,7 +41,7 @@ function sourceIdentity(source: SourceSpec): unknown {
   return { format, quotes, files: files.map(({ location, name }) => [name, sizeOf(location)]) };
 }
 
-/** A missing file is told by prepareMixture, together with all others. */
+/** prepareMixture reports missing files, all at once. */
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? -1;
 }

@@ -1,6 +1,6 @@
 /**
- * A child process that makes units. The promise of a unit fails with WORKER_LOST where the process ends under it: killed, out of
- * memory, or silent for STALL_MS.
+ * A child process that makes units. If it ends while it makes a unit, the promise of the unit fails with WORKER_LOST.
+ * Causes: it was killed, it ran out of memory, or it was silent for STALL_MS.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
@@ -10,11 +10,11 @@ import type { FromUnitProcess, ToUnitProcess, UnitSetting } from './unit-message
 import type { UnitWorker } from './unit-workers.ts';
 
 const MODULE = 'mixture/prepare/unit-process.ts';
-/** A child that has a unit and says nothing for this long is ended. Far beyond the deadlines of all storage. */
+/** A child that makes a unit and is silent for this long is killed, ms. Far longer than all deadlines of storage. */
 const STALL_MS = 15 * 60_000;
-/** From asking a child to stop to SIGKILL. */
+/** From the request to stop to SIGKILL, ms. */
 const STOP_MS = 5_000;
-/** Of what a child prints, the end is kept for messages. */
+/** Characters of the end of a child's output that are kept for messages. */
 const MAX_PRINTED = 2_000;
 
 interface Waiting {
@@ -36,7 +36,7 @@ export class ProcessWorker implements UnitWorker {
   constructor(setting: UnitSetting, onNote?: (line: string) => void) {
     this.#onNote = onNote;
     const { file, execArgv } = entryPoint(MODULE);
-    // Its own process group: Ctrl-C reaches only the parent.
+    // Its own process group, so that Ctrl-C reaches only the parent.
     this.#child = fork(file, [], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'advanced',
@@ -48,16 +48,16 @@ export class ProcessWorker implements UnitWorker {
     });
     this.#ended = new Promise((resolve) => {
       this.#child.once('error', (error) => {
-        this.#lose(`could not be started: ${error.message}`);
+        this.#onEnd(`could not be started: ${error.message}`);
         resolve();
       });
       this.#child.once('close', (code, signal) => {
-        this.#lose(`ended with ${signal ?? `status ${code}`}`);
+        this.#onEnd(`ended with ${signal ?? `status ${code}`}`);
         resolve();
       });
     });
-    this.#child.on('message', (message: FromUnitProcess) => this.#hear(message));
-    this.#say({ kind: 'begin', setting });
+    this.#child.on('message', (message: FromUnitProcess) => this.#receive(message));
+    this.#send({ kind: 'begin', setting });
   }
 
   get pid(): number | undefined {
@@ -67,42 +67,42 @@ export class ProcessWorker implements UnitWorker {
   ensure(order: UnitOrder, onProgress: (progress: UnitProgress) => void): Promise<EnsuredUnit> {
     return new Promise((resolve, reject) => {
       if (this.#end !== undefined) {
-        reject(this.#lost(this.#end));
+        reject(this.#lostError(this.#end));
         return;
       }
       this.#waiting = { resolve, reject, onProgress };
-      this.#watch();
-      this.#say({ kind: 'unit', order });
+      this.#restartStallTimer();
+      this.#send({ kind: 'unit', order });
     });
   }
 
   async stop(): Promise<void> {
     if (this.#end !== undefined) return;
-    this.#say({ kind: 'stop' });
+    this.#send({ kind: 'stop' });
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS);
     await this.#ended;
     clearTimeout(timer);
   }
 
-  #say(message: ToUnitProcess): void {
-    // A child that is gone is noticed by its end.
+  #send(message: ToUnitProcess): void {
+    // The end of the child is noticed by its event.
     if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 
-  #hear(message: FromUnitProcess): void {
+  #receive(message: FromUnitProcess): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;
-    this.#watch();
+    this.#restartStallTimer();
     if (message.kind === 'note') this.#onNote?.(message.line);
     else if (message.kind === 'progress') waiting.onProgress(message.progress);
     else {
-      this.#settle();
+      this.#clearWaiting();
       if (message.kind === 'done') waiting.resolve(message.ensured);
       else waiting.reject(fromErrorRecord(message.error));
     }
   }
 
-  #watch(): void {
+  #restartStallTimer(): void {
     clearTimeout(this.#stall);
     this.#stall = setTimeout(() => {
       this.#printed += `\nsilent for ${STALL_MS / 60_000} minutes`;
@@ -110,19 +110,19 @@ export class ProcessWorker implements UnitWorker {
     }, STALL_MS);
   }
 
-  #settle(): void {
+  #clearWaiting(): void {
     clearTimeout(this.#stall);
     this.#waiting = undefined;
   }
 
-  #lose(how: string): void {
+  #onEnd(how: string): void {
     this.#end ??= how;
     const waiting = this.#waiting;
-    this.#settle();
-    waiting?.reject(this.#lost(this.#end));
+    this.#clearWaiting();
+    waiting?.reject(this.#lostError(this.#end));
   }
 
-  #lost(how: string): TrainerError {
+  #lostError(how: string): TrainerError {
     const printed = this.#printed.trim() === '' ? '' : `; it printed: ${this.#printed.trim()}`;
     return new TrainerError('WORKER_LOST', `process ${this.pid ?? '?'} ${how}${printed}`, { retryable: true });
   }

@@ -1,13 +1,13 @@
 /**
- * A file of a prepared mixture, whole or not there. It is made in a partial folder, which says whose it is: what a killed process
- * leaves is removed by the next one, and what a process of another host is making is not.
+ * Writes a file of a prepared mixture atomically. It is first written in a partial folder, whose name says which
+ * process owns it. The next process removes partial folders of dead processes, but not those of another host.
  */
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readIfThere, syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
 
-/** Nothing is written where the file has this content already. @throws DISK_FULL, PATH_UNUSABLE */
+/** Writes nothing if the file already has this content. @throws DISK_FULL, PATH_UNUSABLE */
 export async function publishFile(folder: string, name: string, content: string): Promise<void> {
   const path = join(folder, name);
   if ((await readIfThere(path)) === content) return;

@@ -1,4 +1,4 @@
-/** What is known of a prepared mixture from its manifests alone, at once and without reading a shard: for listings. */
+/** Facts of a prepared mixture for listings, read from its manifests alone. */
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { readIfThere, toStorageError } from '../../shared/atomic-file.ts';
@@ -10,7 +10,7 @@ export interface PreparedFacts {
   readonly tasks: ReadonlyMap<string, TaskManifest>;
 }
 
-/** @returns undefined where the folder holds no finished mixture @throws SHARD_CORRUPT, PATH_UNUSABLE */
+/** @returns undefined if the folder holds no finished mixture @throws SHARD_CORRUPT, PATH_UNUSABLE */
 export async function readManifests(folder: string): Promise<PreparedFacts | undefined> {
   const path = join(folder, MIXTURE_FILE);
   const text = await readIfThere(path);

@@ -1,4 +1,7 @@
-/** The first examples of a task as text, straight from its source: what a template makes of real rows, before anything is prepared. */
+/**
+ * The first examples of a task as text, read directly from its source. They show what a template makes of real rows
+ * before preparing.
+ */
 import { readSource } from '../sources/read-unit.ts';
 import { resolveSource } from '../sources/resolve-source.ts';
 import { createSourceAccess, type SourceAccess } from '../sources/source-access.ts';
@@ -6,7 +9,7 @@ import type { Denoising, Task, TextPair } from '../tasks/task.ts';
 import { parseTemplate, renderTemplate } from '../tasks/template.ts';
 
 /**
- * @returns up to `count` examples; malformed rows are passed over. Denoising: documents, with empty targets
+ * @returns up to `count` examples; malformed rows are skipped. Denoising gives documents, with empty targets.
  * @throws SOURCE_UNREADABLE, CONFIG_INVALID
  */
 export async function readSamples(

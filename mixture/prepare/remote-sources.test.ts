@@ -51,7 +51,7 @@ const options = (outDir: string, more: Partial<PrepareInit> = {}): PrepareInit =
   unitBytes: 2000,
   ...more,
 });
-/** Requests that a function makes. */
+/** The requests during a call. */
 async function requestsOf(work: () => Promise<unknown>): Promise<readonly string[]> {
   const numBefore = server.requests.length;
   await work();
@@ -60,12 +60,12 @@ async function requestsOf(work: () => Promise<unknown>): Promise<readonly string
 const heads = (requests: readonly string[]) => requests.filter((request) => request.startsWith('HEAD')).length;
 
 describe('a preparation from a server', () => {
-  test('goes on with the version it began with, asks only once, and keeps no secrets', async () => {
+  test('continues with the version it began with, resolves only once, and stores no secrets', async () => {
     const outDir = newFolder();
-    await prepareShard(options(outDir, { shard: { index: 1, count: 2 } }));
+    await prepareShard(options(outDir, { units: { index: 1, count: 2 } }));
     const plan = readFileSync(join(outDir, '.plans', 'plain.json'), 'utf8');
     assert.doesNotMatch(plan, /secret|127\.0\.0\.1/);
-    const requests = await requestsOf(() => prepareShard(options(outDir, { shard: { index: 2, count: 2 } })));
+    const requests = await requestsOf(() => prepareShard(options(outDir, { units: { index: 2, count: 2 } })));
     assert.equal(heads(requests), 0);
     assert.ok(requests.length > 0, 'its own units are read');
     assert.ok(existsSync(join(outDir, 'mixture.json')));
@@ -76,21 +76,21 @@ describe('a preparation from a server', () => {
     assert.deepEqual(readFileSync(join(outDir, 'mixture.json')), readFileSync(join(alone, 'mixture.json')));
   });
 
-  test('whose file changes in between is told; with refresh all its units are made again', async () => {
+  test('fails if its file changes in between; with refresh, all its units are made again', async () => {
     const outDir = newFolder();
-    const { unitsMade } = await prepareShard(options(outDir, { shard: { index: 1, count: 2 } }));
+    const { unitsMade } = await prepareShard(options(outDir, { units: { index: 1, count: 2 } }));
     server.script(serve(second, { etag: '"v2"' }));
-    await assert.rejects(prepareShard(options(outDir, { shard: { index: 2, count: 2 } })), {
+    await assert.rejects(prepareShard(options(outDir, { units: { index: 2, count: 2 } })), {
       code: 'SOURCE_UNREADABLE',
       message: /task plain: .*plain\.jsonl/,
     });
     const { tasks } = await prepareMixture(options(outDir, { refresh: true }));
     assert.ok(tasks[0]!.unitsMade > unitsMade);
     assert.deepEqual([tasks[0]!.unitsKept, tasks[0]!.manifest.numRows], [0, 120]);
-    assert.match(tasks[0]!.reason ?? '', /made from something else/);
+    assert.match(tasks[0]!.reason ?? '', /made from another source or other settings/);
   });
 
-  test('that is finished is taken as it is for a run, also when the server is gone; preparing again notices a change', async () => {
+  test('that is finished is used as it is with pinned, also without a server; preparing again notices a change', async () => {
     const outDir = newFolder();
     const { hash } = await prepareMixture(options(outDir));
     server.script((_request, response) => response.writeHead(404).end());
@@ -107,7 +107,7 @@ describe('a preparation from a server', () => {
   });
 
   for (const processes of [1, 2])
-    test(`by ${processes} process(es) tells each attempt that is repeated, and keeps no secrets there either`, async () => {
+    test(`by ${processes} process(es) reports each retry, without secrets`, async () => {
       const serveFirst = serve(first);
       let numBusy = 2;
       server.script((request, response) => {
@@ -124,7 +124,7 @@ describe('a preparation from a server', () => {
       }
     });
 
-  test('whose files one prefix of a bucket stands for is gone on with by others, without listing it again', async () => {
+  test('of files below a prefix of a bucket is continued by other members, without listing the bucket again', async () => {
     const s3 = await startS3Server({ folder: join(root, 's3'), buckets: ['bucket'] });
     try {
       const access = createSourceAccess({
@@ -136,9 +136,9 @@ describe('a preparation from a server', () => {
       for (const name of ['1.jsonl', '2.jsonl']) await storage.put(name, first);
       const mixture = remote([{ location: 's3://bucket/c4/', name: 's3://bucket/c4/' }]);
       const outDir = newFolder();
-      await prepareShard(options(outDir, { mixture, access, shard: { index: 1, count: 2 } }));
+      await prepareShard(options(outDir, { mixture, access, units: { index: 1, count: 2 } }));
       await storage.put('3.jsonl', first); // not of the plan
-      const { finished } = await prepareShard(options(outDir, { mixture, access, shard: { index: 2, count: 2 } }));
+      const { finished } = await prepareShard(options(outDir, { mixture, access, units: { index: 2, count: 2 } }));
       assert.deepEqual(
         finished?.tasks.map(({ manifest }) => manifest.identity.source.files.map(({ name }) => name)),
         [['s3://bucket/c4/1.jsonl', 's3://bucket/c4/2.jsonl']],
@@ -148,7 +148,7 @@ describe('a preparation from a server', () => {
     }
   });
 
-  test('that is finished but damaged is not taken as it is', async () => {
+  test('that is finished but damaged is not used as it is', async () => {
     const outDir = newFolder();
     const { hash, tasks } = await prepareMixture(options(outDir));
     rmSync(join(outDir, 'plain', tasks[0]!.manifest.shards[0]!.tokens.file));

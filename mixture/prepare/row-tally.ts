@@ -1,8 +1,8 @@
-/** Counts the rows of one unit by what became of them; decides for a task whether too many are malformed. */
+/** Counts the rows of a unit by their result, and decides whether a task has too many malformed rows. */
 import { TrainerError } from '../../shared/errors.ts';
 import { addKind, listKinds, NUM_SHOWN_ROWS, type UnitCounts } from './unit-counts.ts';
 
-/** A unit of which more than half is malformed after this many rows is given up: it is the wrong file or format. */
+/** A unit is given up if more than half of its rows are malformed after this many rows: its file or format is wrong. */
 const EARLY_ROWS = 10_000;
 /** Characters of a reason that are kept. */
 const MAX_REASON_LENGTH = 300;
@@ -34,7 +34,7 @@ export class RowTally {
     this.#leftOut += 1;
   }
 
-  /** @param rows how many rows it stands for: an unclosed quote may have swallowed several */
+  /** @param rows how many rows this record spans: an unclosed quote spans several */
   addMalformed(file: string, row: number, reason: string, rows = 1): void {
     this.#malformed += rows;
     addKind(this.#kinds, kindOf(reason), rows);
@@ -42,7 +42,7 @@ export class RowTally {
       this.#first.push({ file, row, reason: reason.slice(0, MAX_REASON_LENGTH) });
   }
 
-  /** @throws SOURCE_MALFORMED where it is no use to read on */
+  /** @throws SOURCE_MALFORMED if reading on is useless */
   checkEarly(): void {
     if (this.numRows >= EARLY_ROWS && this.#malformed > this.numRows / 2)
       throw tooManyMalformed(this.#task, this.counts(), 0.5);
@@ -62,7 +62,7 @@ export class RowTally {
   }
 }
 
-/** A reason without what is particular to its row: the names of fields stay, quoted text and what follows it and numbers go. */
+/** The kind of a reason: names of fields stay; numbers, quoted text and what follows it are removed. */
 export function kindOf(reason: string): string {
   const kind = reason
     .replace(/;.*$/su, '')
@@ -71,11 +71,11 @@ export function kindOf(reason: string): string {
   return kind.slice(0, MAX_KIND_LENGTH);
 }
 
-/** @throws SOURCE_MALFORMED where more rows are malformed than the threshold allows, or there are no rows at all */
+/** @throws SOURCE_MALFORMED if more rows are malformed than the threshold allows, or if there are no rows */
 export function checkRows(task: string, counts: RowCounts, badRowThreshold: number): void {
   const { read, malformed } = counts.rows;
   if (read === 0)
-    throw new TrainerError('SOURCE_MALFORMED', `task ${task}: the source has no rows; give it some or remove the task`);
+    throw new TrainerError('SOURCE_MALFORMED', `task ${task}: the source has no rows; add rows or remove the task`);
   if (malformed > badRowThreshold * read) throw tooManyMalformed(task, counts, badRowThreshold);
 }
 

@@ -16,7 +16,7 @@ const newWriter = (init: Partial<ShardWriterInit> = {}) => {
 };
 
 describe('token shards', () => {
-  test('have the bytes of their table', async () => {
+  test('have the bytes that their table defines', async () => {
     const { folder, writer } = newWriter({ shardBytes: 10 });
     await writer.add(Int32Array.of(258, 1, 65_535, 1), 2);
     await writer.add(Int32Array.of(5, 1), 1);
@@ -35,7 +35,7 @@ describe('token shards', () => {
     );
   });
 
-  test('of a vocabulary above 65,536 hold int32', async () => {
+  test('hold int32 for a vocabulary above 65,536', async () => {
     const { folder, writer } = newWriter({ tokenBytes: 4, hasIndex: false });
     await writer.add(Int32Array.of(250_111, 1), 2);
     const [shard] = await writer.finish();
@@ -43,7 +43,7 @@ describe('token shards', () => {
     assert.equal(shard!.index, undefined);
   });
 
-  test('keep their bound and the order, whatever the lengths', async () => {
+  test('keep the order and their bound, for any lengths', async () => {
     const example = fc.array(fc.nat(65_535), { minLength: 1, maxLength: 20 });
     await fc.assert(
       fc.asyncProperty(fc.array(example, { minLength: 1, maxLength: 30 }), async (examples) => {

@@ -1,34 +1,34 @@
 /**
- * Token shards of one unit, written in order and in bounded memory.
+ * Writes the token shards of one unit, in order and in bounded memory.
  *
  * | file | content |
  * |---|---|
- * | `shard-00000.tokens` | ids of all its examples, one after the other, without gaps: uint16 where the vocabulary has at most 65,536 ids, else int32 |
- * | `shard-00000.index` | per example two uint16: tokens of inputs, tokens of targets. Not written where all examples have one length |
+ * | `shard-00000.tokens` | ids of all its examples without gaps: uint16 if the vocabulary has at most 65,536 ids, else int32 |
+ * | `shard-00000.index` | for each example two uint16: tokens of inputs, tokens of targets. Not written if all examples have the same lengths |
  * | `shard-00000.crc` | checksums of the blocks of the token file (block-checksums.ts) |
  *
- * Assumption: little-endian, as every machine that tfjs runs on.
+ * Assumption: the machine is little-endian, as all machines that tfjs runs on.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { BlockChecksums } from './block-checksums.ts';
-import type { ShardEntry } from './shard-entry.ts';
+import type { ShardEntry } from './prepared-format.ts';
 
-/** Bytes gathered before a write. */
+/** Bytes buffered before a write. */
 const BUFFER_BYTES = 1 << 20;
 
 type ShardFile = Pick<FileHandle, 'write' | 'sync' | 'close'>;
 
 export interface ShardWriterInit {
-  /** Exists and is empty. */
+  /** An empty folder. */
   readonly folder: string;
   readonly tokenBytes: 2 | 4;
-  /** A shard ends before it would grow beyond this; one example is never divided. */
+  /** Largest size of a shard. An example is never split. */
   readonly shardBytes: number;
   readonly hasIndex: boolean;
-  /** Opens a new file; a fake in tests. */
+  /** Opens a new file. Tests replace it. */
   readonly openFile?: (path: string) => Promise<ShardFile>;
 }
 
@@ -36,7 +36,7 @@ export class ShardWriter {
   readonly #init: ShardWriterInit;
   readonly #shards: ShardEntry[] = [];
   #buffer = new Uint8Array(BUFFER_BYTES);
-  /** The same memory as ids. */
+  /** The same memory, viewed as ids. */
   #ids: Uint16Array | Int32Array;
   #buffered = 0;
   #index = new Uint16Array(2048);
@@ -51,7 +51,7 @@ export class ShardWriter {
   }
 
   /**
-   * Adds one example. To be awaited where it gives a promise: it then writes.
+   * Adds an example. If it returns a promise, the caller must await it: the writer is writing.
    * @param tokens inputs followed by targets, each id below 2^(8 · tokenBytes)
    */
   add(tokens: Int32Array, inputsLength: number): Promise<void> | undefined {
@@ -61,13 +61,13 @@ export class ShardWriter {
     return this.#addNow(tokens, inputsLength);
   }
 
-  /** Writes what is left. @returns the shards, in order @throws DISK_FULL, PATH_UNUSABLE */
+  /** Writes the remaining examples. @returns the shards, in order @throws DISK_FULL, PATH_UNUSABLE */
   async finish(): Promise<readonly ShardEntry[]> {
     if (this.#numExamples > 0) await this.#endShard();
     return this.#shards;
   }
 
-  /** Closes the open file, after a failure. */
+  /** Closes the open file after a failure. */
   async abandon(): Promise<void> {
     await this.#file?.close();
     this.#file = undefined;
@@ -144,7 +144,7 @@ export class ShardWriter {
   }
 }
 
-/** A file that knows the digest of what was written to it. */
+/** A file that computes the digest of its content. */
 class HashedFile {
   readonly #file: ShardFile;
   readonly #name: string;
@@ -179,6 +179,6 @@ class HashedFile {
   }
 
   async close(): Promise<void> {
-    await this.#file.close().catch(() => undefined); // a file that is thrown away: the first failure is the one to tell
+    await this.#file.close().catch(() => undefined); // the file is discarded, and the first failure is already being reported
   }
 }

@@ -1,4 +1,4 @@
-/** A small mixture of every format in a folder, for tests: four tasks and denoising text, tokenized by the golden vocabulary. */
+/** A small mixture with many formats, for tests: four tasks and denoising text, with the golden vocabulary. */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,13 +22,15 @@ tasks:
 denoising: { name: denoise, source: { path: text.txt.gz, format: text } }
 `;
 
-/** Text number `seed`, of 1 to `most` words. */
+/** Text number `seed`, with 1 to `most` words. */
 export function sentence(seed: number, most = 12): string {
   const length = 1 + ((seed * 7919) % most);
   return Array.from({ length }, (_, i) => WORDS[(seed * 31 + i * 17 + ((seed * i) % 5)) % WORDS.length]).join(' ');
 }
 
-/** Writes sources, tokenizer and mixture.yaml into `folder`. @param numRows rows of each task and documents of the text */
+/**
+ * Writes sources, tokenizer and mixture.yaml to `folder`. @param numRows rows of each task, and documents of the text
+ */
 export function writeSmallMixture(folder: string, numRows = 60): Mixture {
   mkdirSync(folder, { recursive: true });
   const write = (name: string, content: string) =>

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { kindOf, RowTally } from './row-tally.ts';
 import { addCounts, checkCounts, MAX_KINDS, NUM_SHOWN_ROWS, OTHER_KINDS, type UnitCounts } from './unit-counts.ts';
 
-/** Rows of a unit: `good`, `left out`, or the reason why malformed. */
+/** The counts of these rows: each is `good`, `left out`, or the reason why it is malformed. */
 function countsOf(rows: readonly string[], tokens: Partial<UnitCounts> = {}): UnitCounts {
   const tally = new RowTally('t');
   for (const [i, row] of rows.entries()) {
@@ -29,7 +29,7 @@ const anyRow = fc.oneof(
 );
 
 describe('the account of rows', () => {
-  test('holds of any rows, and of any units put together', () => {
+  test('is consistent for any rows, and for the sum of any units', () => {
     fc.assert(
       fc.property(fc.array(fc.array(anyRow, { maxLength: 60 }), { maxLength: 6 }), (units) => {
         const all = addCounts(units.map((rows) => countsOf(rows)));
@@ -42,7 +42,7 @@ describe('the account of rows', () => {
     );
   });
 
-  test('counts kinds beyond the bound together, and puts them last', () => {
+  test('counts kinds beyond the bound together, and lists them last', () => {
     const reasons = Array.from(
       { length: MAX_KINDS + 3 },
       (_, i) => `kind ${'abcdefghijklmnopqrstuvwxyz'[i % 26]!}${'x'.repeat(Math.floor(i / 26))}`,
@@ -52,7 +52,7 @@ describe('the account of rows', () => {
     assert.deepEqual(malformedKinds.at(-1), { reason: OTHER_KINDS, rows: 3 });
   });
 
-  test('is INTERNAL where a row or a token is missing', () => {
+  test('is INTERNAL if a row or a token is missing', () => {
     const good = countsOf(['good', 'left out', 'bad'], {
       tokensIn: 10,
       numTokens: 7,

@@ -1,47 +1,45 @@
 /**
- * What became of the rows and tokens of a unit, and the sums over the units of a task.
+ * Counts of rows and tokens of a unit, and their sums over the units of a task.
  *
- * Accounting identity, of every unit and every task:
- *   rows.read = rows.withExamples + rows.leftOut + rows.malformed
- *   denoising: tokensIn = numTokens + dropped.longDocuments + dropped.remainder
+ * Definition: for each unit and each task rows.read = rows.withExamples + rows.leftOut + rows.malformed, and for
+ * denoising tokensIn = numTokens + dropped.longDocuments + dropped.remainder.
  */
 import { z } from 'zod';
 import { assertInvariant } from '../../shared/errors.ts';
+import { countSchema as count } from './prepared-format.ts';
 
-const count = z.int().min(0);
-
-/** Malformed rows that are shown in full. */
+/** Number of malformed rows that are shown in full. */
 export const NUM_SHOWN_ROWS = 5;
-/** Kinds of malformed rows that are told apart; further ones are counted together. */
+/** Number of kinds of malformed rows that are counted separately. Further kinds are counted together. */
 export const MAX_KINDS = 24;
 export const OTHER_KINDS = 'other reasons';
 
 export const unitCountsSchema = z.strictObject({
   numExamples: count,
-  /** Tokens stored. Supervised: inputs and targets with EOS; denoising: raw tokens. */
+  /** Tokens stored. Supervised: inputs and targets with EOS. Denoising: raw tokens. */
   numTokens: count,
   rows: z.strictObject({
     read: count,
     withExamples: count,
-    /** For which the preprocessor gave no example on purpose. */
+    /** The preprocessor gave no example on purpose. */
     leftOut: count,
     malformed: count,
   }),
-  /** Examples cut to the feature lengths, and how many tokens were cut. */
+  /** Examples cut to the feature lengths, and the number of tokens cut. */
   truncated: z.strictObject({ inputs: count, targets: count, tokens: count }),
-  /** Denoising: tokens of all documents; 0 for a supervised task. */
+  /** Denoising: tokens of all documents. 0 for a supervised task. */
   tokensIn: count,
-  /** Denoising: tokens of long documents outside their chunk, and those behind the last full segment. */
+  /** Denoising: tokens of long documents outside their chunk, and tokens after the last full segment. */
   dropped: z.strictObject({ longDocuments: count, remainder: count }),
   /** Malformed rows by kind of reason, in order of appearance. */
   malformedKinds: z.array(z.strictObject({ reason: z.string(), rows: count })).max(MAX_KINDS + 1),
-  /** The first of them. */
+  /** The first malformed rows. */
   malformedFirst: z.array(z.strictObject({ file: z.string(), row: count, reason: z.string() })).max(NUM_SHOWN_ROWS),
 });
 
 export type UnitCounts = z.infer<typeof unitCountsSchema>;
 
-/** Sums over units, in their order; no units give zeros. */
+/** Sums over units, in their order. No units give zeros. */
 export function addCounts(units: readonly UnitCounts[]): UnitCounts {
   const sum = (pick: (counts: UnitCounts) => number) => units.reduce((total, counts) => total + pick(counts), 0);
   const kinds = new Map<string, number>();
@@ -70,7 +68,7 @@ export function addCounts(units: readonly UnitCounts[]): UnitCounts {
   };
 }
 
-/** Counts rows of one kind; beyond MAX_KINDS kinds, under OTHER_KINDS. */
+/** Counts rows of a kind. After MAX_KINDS kinds, new kinds count as OTHER_KINDS. */
 export function addKind(kinds: Map<string, number>, reason: string, rows: number): void {
   const isKnown =
     kinds.has(reason) || (kinds.size - Number(kinds.has(OTHER_KINDS)) < MAX_KINDS && reason !== OTHER_KINDS);
@@ -86,7 +84,7 @@ export function listKinds(kinds: ReadonlyMap<string, number>): UnitCounts['malfo
   return entries.map(([reason, rows]) => ({ reason, rows }));
 }
 
-/** @throws INTERNAL where a row or a token is unaccounted for. @param what names the unit or task */
+/** @throws INTERNAL if a row or a token is not accounted for @param what names the unit or task */
 export function checkCounts(counts: UnitCounts, kind: 'supervised' | 'denoising', what: string): void {
   const { rows, dropped } = counts;
   assertInvariant(

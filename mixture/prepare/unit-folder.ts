@@ -1,20 +1,20 @@
 /**
- * The folder of one unit: found and verified, published whole, removed where it is of another preparation.
+ * The folder of one unit: verify it, publish it atomically, remove it if it belongs to another preparation.
  *
- * Any number of processes may do this at the same time, on any hosts that share the file system: a unit's bytes are the same
- * whoever makes it, so the first that is published stays.
+ * Any number of processes may do this at the same time, on all hosts that share the file system. The bytes of a unit do
+ * not depend on the process that makes it, so the first published one stays.
  */
 import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashFile, statIfThere, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
-import { filesOf } from './shard-entry.ts';
+import { filesOf } from './prepared-format.ts';
 import { parseUnitRecord, UNIT_FILE, type UnitRecord } from './unit-record.ts';
 
 const UNIT_PREFIX = 'unit-';
 
-/** What a unit must be to be used. */
+/** What a unit must match to be used. */
 export interface UnitKey {
   readonly task: string;
   readonly number: number;
@@ -22,25 +22,25 @@ export interface UnitKey {
   readonly identity: string;
 }
 
-/** Name of a unit's folder in the folder of its task. */
+/** Name of the folder of a unit. */
 export function unitFolderName(number: number): string {
   return `${UNIT_PREFIX}${String(number).padStart(5, '0')}`;
 }
 
-/** Number of the unit of that folder name; undefined for any other name. */
+/** Number of the unit with this folder name. Undefined for any other name. */
 export function unitNumberOf(name: string): number | undefined {
   const digits = /^unit-(\d{5,})$/u.exec(name)?.[1];
   return digits === undefined ? undefined : Number(digits);
 }
 
-export type FoundUnit =
+export type UnitState =
   | { readonly state: 'whole'; readonly record: UnitRecord }
   | { readonly state: 'missing' }
-  /** There, but not to be used; `reason` says why. */
+  /** It exists but cannot be used; `reason` says why. */
   | { readonly state: 'stale' | 'damaged'; readonly reason: string };
 
-/** What a look at unit.json alone tells. @throws PATH_UNUSABLE where it cannot be read */
-export async function lookAtUnit(folder: string, key: UnitKey): Promise<FoundUnit> {
+/** The state by unit.json alone. @throws PATH_UNUSABLE if it cannot be read */
+export async function readUnitState(folder: string, key: UnitKey): Promise<UnitState> {
   const path = join(folder, UNIT_FILE);
   let record: UnitRecord;
   try {
@@ -54,21 +54,21 @@ export async function lookAtUnit(folder: string, key: UnitKey): Promise<FoundUni
     throw toStorageError(error, 'read', path);
   }
   if (record.task !== key.task || record.number !== key.number || record.identity !== key.identity)
-    return { state: 'stale', reason: `${folder} was made from something else` };
+    return { state: 'stale', reason: `${folder} was made from another source or other settings` };
   return { state: 'whole', record };
 }
 
 /**
- * As lookAtUnit, and every shard has its size and, with `hashes`, its hash.
+ * As readUnitState, and also compares the size of each shard and, with `hashes`, its hash.
  * @throws PATH_UNUSABLE, ABORTED
  */
-export async function findUnit(
+export async function verifyUnit(
   folder: string,
   key: UnitKey,
   hashes: boolean,
   signal?: AbortSignal,
-): Promise<FoundUnit> {
-  const found = await lookAtUnit(folder, key);
+): Promise<UnitState> {
+  const found = await readUnitState(folder, key);
   if (found.state !== 'whole') return found;
   for (const { file, bytes, sha256 } of found.record.shards.flatMap(filesOf)) {
     const path = join(folder, file);
@@ -81,8 +81,8 @@ export async function findUnit(
 }
 
 /**
- * Removes a unit that is not to be used. It is moved away first and looked at again: where another process has put a good one
- * in its place in between, that one is put back.
+ * Removes a unit that cannot be used. It is renamed first and read again: if another process has published a good one
+ * in the meantime, that one is renamed back.
  */
 export async function removeUnit(taskFolder: string, key: UnitKey, why: 'stale' | 'damaged'): Promise<void> {
   const folder = join(taskFolder, unitFolderName(key.number));
@@ -90,10 +90,10 @@ export async function removeUnit(taskFolder: string, key: UnitKey, why: 'stale' 
   const aside = join(partial, unitFolderName(key.number));
   try {
     await rename(folder, aside);
-    if (why === 'stale' && (await lookAtUnit(aside, key)).state === 'whole') await rename(aside, folder);
+    if (why === 'stale' && (await readUnitState(aside, key)).state === 'whole') await rename(aside, folder);
   } catch (error) {
     const code = systemCode(error);
-    // Gone or replaced by another process: what is there now is found when it is needed.
+    // Another process removed or replaced it. The new state is read when it is needed.
     if (code !== 'ENOENT' && code !== 'ENOTEMPTY' && code !== 'EEXIST') throw toStorageError(error, 'remove', folder);
   } finally {
     await dropPartialFolder(partial);
@@ -101,8 +101,8 @@ export async function removeUnit(taskFolder: string, key: UnitKey, why: 'stale' 
 }
 
 /**
- * Makes a finished partial folder the unit's folder; where another process was first, its bytes are the same.
- * @throws PATH_UNUSABLE where something else is in the way, DISK_FULL
+ * Renames a finished partial folder to the folder of the unit. If another process was first, its bytes are the same.
+ * @throws PATH_UNUSABLE if something else is in the way, DISK_FULL
  */
 export async function publishUnit(partial: string, taskFolder: string, key: UnitKey): Promise<void> {
   const folder = join(taskFolder, unitFolderName(key.number));
@@ -110,7 +110,7 @@ export async function publishUnit(partial: string, taskFolder: string, key: Unit
     await syncFolder(partial);
     await rename(partial, folder);
   } catch (error) {
-    if ((await lookAtUnit(folder, key)).state !== 'whole') throw toStorageError(error, 'create', folder);
+    if ((await readUnitState(folder, key)).state !== 'whole') throw toStorageError(error, 'create', folder);
   }
   await syncFolder(taskFolder);
 }

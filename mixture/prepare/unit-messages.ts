@@ -1,4 +1,7 @@
-/** What a preparing process and its children say to each other. Both are the same code of the same version: plain values, unchecked. */
+/**
+ * Messages between a preparing process and its children. Both run the same version of the code, so the messages are
+ * plain values without checks.
+ */
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { SourceAccess } from '../sources/source-access.ts';
 import type { FeatureLengths, MixtureOptions } from '../tasks/task.ts';
@@ -6,11 +9,11 @@ import type { EnsuredUnit, UnitOrder, UnitProgress } from './ensure-unit.ts';
 
 /** Parent → child. */
 export type ToUnitProcess =
-  /** First, and once. */
+  /** Sent once, first. */
   | { readonly kind: 'begin'; readonly setting: UnitSetting }
-  /** One at a time. */
+  /** Sent when the last unit is done. */
   | { readonly kind: 'unit'; readonly order: UnitOrder }
-  /** Call off what is being made, and end. */
+  /** Abort the unit that is being made, and exit. */
   | { readonly kind: 'stop' };
 
 /** Child → parent. */
@@ -21,14 +24,14 @@ export type FromUnitProcess =
   | { readonly kind: 'done'; readonly ensured: EnsuredUnit }
   | { readonly kind: 'failed'; readonly error: ErrorRecord };
 
-/** From which a child makes its UnitContext. */
+/** A child creates its UnitContext from it. */
 export interface UnitSetting {
   readonly mixturePath: string;
-  /** With which it was loaded. */
+  /** The options that the mixture was loaded with. */
   readonly mixtureOptions: MixtureOptions;
   readonly outDir: string;
   readonly featureLengths: FeatureLengths;
   readonly shardBytes: number;
-  /** Plain values: no `onRetry`, no clock. */
+  /** Plain values, without `onRetry` and clock. */
   readonly access: SourceAccess;
 }

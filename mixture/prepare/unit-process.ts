@@ -1,17 +1,17 @@
 /**
- * A process that makes units, one at a time, as its parent orders. It ends when the parent stops it or is gone; signals that a
- * terminal or a job scheduler sends to all processes are left to the parent, which calls the work off in order.
+ * A process that makes units, one at a time, at the request of its parent. It ends when the parent stops it or is gone.
+ * It ignores signals that a terminal or a job scheduler sends to all processes: the parent aborts the work in order.
  */
 import { assertInvariant, toErrorRecord, toTrainerError } from '../../shared/errors.ts';
 import { systemClock } from '../../shared/clock.ts';
-import { tellRetries } from '../sources/source-access.ts';
+import { reportRetries } from '../sources/source-access.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import { ensureUnit, type UnitContext, type UnitOrder } from './ensure-unit.ts';
 import { listPreparables } from './preparable-task.ts';
 import type { FromUnitProcess, ToUnitProcess, UnitSetting } from './unit-messages.ts';
 
-/** Pause between two messages of progress. */
+/** Pause between two progress messages, ms. */
 const PROGRESS_INTERVAL_MS = 500;
 
 const interrupt = new AbortController();
@@ -23,7 +23,7 @@ process.on('message', (message: ToUnitProcess) => {
   switch (message.kind) {
     case 'begin':
       context = createContext(message.setting);
-      context.catch(() => undefined); // told with the first unit
+      context.catch(() => undefined); // the first unit reports it
       break;
     case 'unit':
       void make(message.order);
@@ -39,32 +39,32 @@ let isBusy = false;
 
 async function make(order: UnitOrder): Promise<void> {
   isBusy = true;
-  let saidAt = systemClock.monotonicMs();
+  let sentAt = systemClock.monotonicMs();
   try {
-    assertInvariant(context !== undefined, 'a unit is ordered after the process has begun');
+    assertInvariant(context !== undefined, 'the setting arrives before the first unit');
     const ensured = await ensureUnit(order, await context, {
       signal: interrupt.signal,
       onProgress: (progress) => {
         const now = systemClock.monotonicMs();
-        if (now - saidAt < PROGRESS_INTERVAL_MS) return;
-        saidAt = now;
-        say({ kind: 'progress', progress });
+        if (now - sentAt < PROGRESS_INTERVAL_MS) return;
+        sentAt = now;
+        send({ kind: 'progress', progress });
       },
     });
-    say({ kind: 'done', ensured });
+    send({ kind: 'done', ensured });
   } catch (error) {
     const record = toErrorRecord(error);
     const cause = toTrainerError(error).cause;
-    // The stack of a bug does not travel: it is printed here, and the parent shows what its child printed.
+    // The stack of a bug cannot be sent. It is printed here, and the parent shows the output of its child.
     if (record.code === 'INTERNAL' && cause instanceof Error) process.stderr.write(`${cause.stack ?? ''}\n`);
-    say({ kind: 'failed', error: record });
+    send({ kind: 'failed', error: record });
   }
   isBusy = false;
   if (interrupt.signal.aborted) process.disconnect();
 }
 
-function say(message: FromUnitProcess): void {
-  // A parent that is gone is noticed by 'disconnect'.
+function send(message: FromUnitProcess): void {
+  // The event 'disconnect' reports the end of the parent.
   if (process.connected) process.send?.(message, undefined, {}, () => undefined);
 }
 
@@ -74,7 +74,7 @@ async function createContext({ mixturePath, mixtureOptions, access, ...setting }
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
   return {
     ...setting,
-    access: tellRetries(access, (line) => say({ kind: 'note', line })),
+    access: reportRetries(access, (line) => send({ kind: 'note', line })),
     tokenizer,
     preparableOf: (task) => preparables.get(task),
   };

@@ -1,22 +1,22 @@
 /**
- * Which unit is made next, by whom in a job array, and what the death of a process means. Pure: no clock, no files.
+ * Decides which unit is made next, which member of a job array makes it, and what the death of a process means. Pure.
  *
- * The bytes of a unit do not depend on any of this; it only decides how soon all are there and how soon a mistake is told.
+ * The bytes of a unit do not depend on it. It only decides how soon all units exist and how soon an error is reported.
  */
 import { TrainerError } from '../../shared/errors.ts';
 
-/** A unit dies with at most this many processes before it is given up. */
+/** A unit is given up after this many dead processes. */
 export const MAX_ATTEMPTS = 3;
 
 export interface QueuedUnit {
   readonly task: string;
-  /** In its task. */
+  /** Number within its task. */
   readonly number: number;
-  /** Of the source; what it costs. */
+  /** Source bytes, which stand for its cost. */
   readonly bytes: number;
 }
 
-/** Member `index` (from 1) of an array of `count`. */
+/** Member `index` (from 1) of an array of `count` members. */
 export interface Shard {
   readonly index: number;
   readonly count: number;
@@ -34,14 +34,14 @@ export function parseShard(text: string): Shard {
   return { index, count };
 }
 
-/** Whether a unit is dealt to a shard. @param position of the unit among all units of the mixture, from 0 */
-export function isDealt(position: number, { index, count }: Shard): boolean {
+/** Whether a member makes a unit. @param position of the unit among all units of the mixture, from 0 */
+export function isAssigned(position: number, { index, count }: Shard): boolean {
   return position % count === index - 1;
 }
 
 /**
- * First one unit of each task, so that a source that cannot be used is told early; then the largest first, so that all processes
- * end at about the same time.
+ * First one unit of each task, so that an unusable source is reported early. Then the largest first, so that all
+ * processes end at about the same time.
  */
 export function orderUnits<T extends QueuedUnit>(units: readonly T[]): T[] {
   const seen = new Set<string>();
@@ -59,17 +59,17 @@ export class UnitQueue<T extends QueuedUnit> {
   readonly #deaths = new Map<T, number>();
   readonly #failed = new Set<string>();
 
-  /** @param units in the order in which they are to be started */
+  /** @param units in the order in which to start them */
   constructor(units: readonly T[]) {
-    this.#waiting = [...units].reverse(); // taken from the end
+    this.#waiting = [...units].reverse(); // next() pops from the end
   }
 
-  /** The next unit; undefined where none waits, though one that runs may come back. */
-  take(): T | undefined {
+  /** The next unit. Undefined if none waits; a running unit may still come back. */
+  next(): T | undefined {
     return this.#waiting.pop();
   }
 
-  /** The process that had it is gone. @returns what becomes of it */
+  /** Its process died. @returns what happens to the unit */
   died(unit: T): 'again' | 'given up' {
     const deaths = (this.#deaths.get(unit) ?? 0) + 1;
     this.#deaths.set(unit, deaths);
@@ -78,7 +78,7 @@ export class UnitQueue<T extends QueuedUnit> {
     return 'again';
   }
 
-  /** Nothing more is started of a task. Its running units may end. */
+  /** Starts no further unit of a task. Its running units may finish. */
   dropTask(task: string): void {
     this.#failed.add(task);
     this.#waiting = this.#waiting.filter((unit) => unit.task !== task);

@@ -1,4 +1,4 @@
-/** Records of one unit → examples in shards, with an account of every row and every token. */
+/** Records of a unit → examples in shards. Counts every row and every token. */
 import { assertInvariant } from '../../shared/errors.ts';
 import type { RecordBatch, SourceRecord } from '../sources/source-record.ts';
 import type { FeatureLengths, SourceFields } from '../tasks/task.ts';
@@ -10,7 +10,7 @@ import type { PreparableTask } from './preparable-task.ts';
 import { RowTally } from './row-tally.ts';
 import type { UnitCounts } from './unit-counts.ts';
 
-/** Where examples go. To be awaited where it gives a promise. */
+/** Receives examples. If `add` returns a promise, the caller must await it. */
 export interface ExampleSink {
   add(tokens: Int32Array, inputsLength: number): Promise<void> | undefined;
 }
@@ -22,14 +22,14 @@ export interface UnitRowsInit {
   readonly sink: ExampleSink;
 }
 
-/** Takes the records of a unit in order. */
+/** Processes the records of a unit in order. */
 export interface UnitRows {
-  /** Fields of a record that are read. */
+  /** The fields of a record that it reads. */
   readonly fields: readonly string[];
   readonly tally: RowTally;
   readonly numExamples: number;
   readonly numTokens: number;
-  take(batch: RecordBatch): Promise<void>;
+  add(batch: RecordBatch): Promise<void>;
   counts(): UnitCounts;
 }
 
@@ -58,7 +58,7 @@ class SupervisedRows implements UnitRows {
     this.#encoder = new ExampleEncoder(tokenizer, featureLengths);
   }
 
-  async take(batch: RecordBatch): Promise<void> {
+  async add(batch: RecordBatch): Promise<void> {
     for (const record of batch) {
       if (!record.ok) {
         addMalformed(this.tally, record);
@@ -74,8 +74,8 @@ class SupervisedRows implements UnitRows {
         this.tally.addLeftOut();
         continue;
       }
-      // A row counts as a whole: where one of its examples cannot be encoded, none is stored. The encoder's memory is used
-      // again by the next example, so several are copied first.
+      // A row counts as a whole: if one of its examples cannot be encoded, none is stored. The encoder reuses its
+      // memory, so several examples are copied first.
       let malformed: string | undefined;
       const encoded: Encoded[] = [];
       for (const pair of examples) {
@@ -89,7 +89,7 @@ class SupervisedRows implements UnitRows {
       }
       this.tally.addWithExamples();
       for (const example of encoded) {
-        const writing = this.#add(example);
+        const writing = this.#store(example);
         if (writing !== undefined) await writing;
       }
     }
@@ -106,7 +106,7 @@ class SupervisedRows implements UnitRows {
     };
   }
 
-  #add({ tokens, inputsLength, cut }: Encoded): Promise<void> | undefined {
+  #store({ tokens, inputsLength, cut }: Encoded): Promise<void> | undefined {
     if (cut.inputs > 0) this.#truncated.inputs += 1;
     if (cut.targets > 0) this.#truncated.targets += 1;
     this.#truncated.tokens += cut.inputs + cut.targets;
@@ -140,7 +140,7 @@ class Documents implements UnitRows {
     this.#cutter = new SegmentCutter(preparable.segmentLength);
   }
 
-  async take(batch: RecordBatch): Promise<void> {
+  async add(batch: RecordBatch): Promise<void> {
     for (const record of batch) {
       if (!record.ok) {
         addMalformed(this.tally, record);
@@ -175,7 +175,7 @@ class Documents implements UnitRows {
     };
   }
 
-  /** @returns ids, valid until the next document; or why the row is malformed */
+  /** @returns ids, valid until the next document, or the reason why the row is malformed */
   #tokensOf(fields: SourceFields): Int32Array | string {
     const document = renderTemplate(this.#template, fields);
     if (!document.ok) return document.reason;

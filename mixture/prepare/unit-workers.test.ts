@@ -19,25 +19,25 @@ const planned = (task: string, number: number): PlannedUnit => ({
   task,
   number,
   bytes: 1,
-  order: { task, number } as UnitOrder, // the workers of these tests look at nothing else
+  order: { task, number } as UnitOrder, // the workers of these tests read nothing else
 });
 const made = { outcome: 'missing' } satisfies EnsuredUnit;
 const lost = () => new TrainerError('WORKER_LOST', 'process 1 ended with SIGKILL', { retryable: true });
 
-/** Runs units with a worker whose every unit ends as `answer` says; tells what happened. */
+/** Runs units with workers that answer each unit with `answer`. @returns the events and the error */
 async function run(
   units: readonly PlannedUnit[],
   answer: (order: UnitOrder, numWorker: number) => Promise<EnsuredUnit>,
   options: Partial<RunUnitsInit> = {},
 ) {
-  const told: string[] = [];
+  const events: string[] = [];
   let numWorkers = 0;
   const createWorker = (): UnitWorker => {
     const number = numWorkers++;
     return {
       ensure: (order) => answer(order, number),
       stop: () => {
-        told.push(`stop ${number}`);
+        events.push(`stop ${number}`);
         return Promise.resolve();
       },
     };
@@ -47,10 +47,10 @@ async function run(
     numWorkers: 1,
     createWorker,
     onProgress: () => undefined,
-    onDone: ({ task, number }) => Promise.resolve(void told.push(`done ${task}${number}`)),
-    onDeath: ({ task, number }, _reason, next) => Promise.resolve(void told.push(`death ${task}${number} ${next}`)),
+    onDone: ({ task, number }) => Promise.resolve(void events.push(`done ${task}${number}`)),
+    onDeath: ({ task, number }, _reason, next) => Promise.resolve(void events.push(`death ${task}${number} ${next}`)),
     onFailed: ({ task, number }, { code }) => {
-      told.push(`failed ${task}${number} ${code}`);
+      events.push(`failed ${task}${number} ${code}`);
       return code !== 'DISK_FULL';
     },
     ...options,
@@ -59,24 +59,24 @@ async function run(
     () => undefined,
     (thrown: unknown) => thrown,
   );
-  return { told, error };
+  return { events, error };
 }
 
 describe('units through workers', () => {
-  test('a unit whose worker dies is done again by another', async () => {
-    const { told, error } = await run([planned('a', 0), planned('a', 1)], (order, worker) =>
+  test('if a worker dies, another worker makes its unit again', async () => {
+    const { events, error } = await run([planned('a', 0), planned('a', 1)], (order, worker) =>
       worker === 0 && order.number === 1 ? Promise.reject(lost()) : Promise.resolve(made),
     );
     assert.equal(error, undefined);
-    assert.deepEqual(told.slice(0, 3), ['done a0', 'death a1 again', 'done a1']);
+    assert.deepEqual(events.slice(0, 3), ['done a0', 'death a1 again', 'done a1']);
   });
 
-  test('one that ends every worker fails its task, and the others go on', async () => {
-    const { told, error } = await run([planned('a', 0), planned('a', 1), planned('b', 0)], ({ task }) =>
+  test('a unit that ends every worker fails its task; the other tasks continue', async () => {
+    const { events, error } = await run([planned('a', 0), planned('a', 1), planned('b', 0)], ({ task }) =>
       task === 'a' ? Promise.reject(lost()) : Promise.resolve(made),
     );
     assert.equal(error, undefined);
-    assert.deepEqual(told.slice(0, MAX_ATTEMPTS + 2), [
+    assert.deepEqual(events.slice(0, MAX_ATTEMPTS + 2), [
       ...Array<string>(MAX_ATTEMPTS - 1).fill('death a0 again'),
       'death a0 given up',
       'failed a0 WORKER_LOST',
@@ -84,17 +84,17 @@ describe('units through workers', () => {
     ]);
   });
 
-  test('a failure that is not of one task stops all workers and is thrown', async () => {
+  test('a failure that concerns more than one task stops all workers and is thrown', async () => {
     const full = new TrainerError('DISK_FULL', 'no room');
-    const { told, error } = await run([planned('a', 0), planned('b', 0)], () => Promise.reject(full));
+    const { events, error } = await run([planned('a', 0), planned('b', 0)], () => Promise.reject(full));
     assert.equal(error, full);
-    assert.deepEqual(told.slice(0, 2), ['failed a0 DISK_FULL', 'stop 0']);
-    assert.ok(!told.includes('done b0'));
+    assert.deepEqual(events.slice(0, 2), ['failed a0 DISK_FULL', 'stop 0']);
+    assert.ok(!events.includes('done b0'));
   });
 
-  test('an abort stops the workers, starts nothing more and is ABORTED', async () => {
+  test('an abort stops the workers, starts no further unit and is ABORTED', async () => {
     const controller = new AbortController();
-    const { told, error } = await run(
+    const { events, error } = await run(
       [planned('a', 0), planned('b', 0)],
       () => {
         controller.abort('enough');
@@ -103,7 +103,7 @@ describe('units through workers', () => {
       { signal: controller.signal },
     );
     assert.ok(error instanceof TrainerError && error.code === 'ABORTED');
-    assert.ok(told.includes('stop 0') && !told.some((line) => line.startsWith('done')));
+    assert.ok(events.includes('stop 0') && !events.some((line) => line.startsWith('done')));
   });
 });
 
@@ -119,7 +119,7 @@ describe('processes', () => {
       .map((path) => [path.slice(folder.length), readFileSync(path, 'latin1')]);
   }
 
-  /** Ids of the children of this process. */
+  /** Process ids of the children of this process. */
   function children(): number[] {
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
@@ -130,9 +130,9 @@ describe('processes', () => {
       .map(Number);
   }
 
-  test('give the bytes of one, also where some are killed on the way, and leave nothing half done', async (t) => {
+  test('give the bytes of a single process, also if some are killed, and leave no partial folder', async (t) => {
     if (!existsSync('/proc/self/status')) {
-      t.skip('children are found in /proc');
+      t.skip('needs /proc to find the children');
       return;
     }
     const alone = newFolder();
@@ -145,7 +145,7 @@ describe('processes', () => {
       ...options,
       outDir,
       processes: 2,
-      // The clock runs fast, so that every unit tells of its progress.
+      // The clock runs fast, so that every unit reports progress.
       clock: { monotonicMs: () => 10_000 * performance.now(), wallMs: () => 0, sleep: () => Promise.resolve() },
       onNote: (line) => notes.push(line),
       onProgress: ({ total }) => {
@@ -157,13 +157,13 @@ describe('processes', () => {
       },
     });
     assert.equal(numKilled, 2);
-    assert.match(notes.join('\n'), /task \w+ unit \d+: process \d+ ended with SIGKILL; it is done again/);
+    assert.match(notes.join('\n'), /task \w+ unit \d+: process \d+ ended with SIGKILL; it is made again/);
     assert.equal(report.hash, hash);
     assert.deepEqual(contentOf(outDir), contentOf(alone));
     assert.deepEqual(children(), []);
   });
 
-  test('end with the preparation that is called off; the next goes on where they were', async () => {
+  test('end when the preparation is aborted; the next one keeps the finished units', async () => {
     const outDir = newFolder();
     const controller = new AbortController();
     await assert.rejects(
@@ -188,21 +188,21 @@ describe('processes', () => {
     assert.ok(again.tasks.reduce((sum, { unitsKept }) => sum + unitsKept, 0) >= 3);
   });
 
-  test('of a job array deal the units among them; the last merges, and says before that what is missing', async () => {
+  test('of a job array share the units; the last one merges, and the others report what is missing', async () => {
     const alone = newFolder();
     const { hash } = await prepareMixture({ ...options, outDir: alone });
     const outDir = newFolder();
-    const first = await prepareShard({ ...options, outDir, shard: { index: 3, count: 3 } });
+    const first = await prepareShard({ ...options, outDir, units: { index: 3, count: 3 } });
     assert.ok(first.unitsMade > 0 && first.finished === undefined && first.missing.length > 0);
     assert.ok(!existsSync(join(outDir, 'mixture.json')));
-    const early = await prepareShard({ ...options, outDir, mergeOnly: true });
+    const early = await prepareShard({ ...options, outDir, units: 'none' });
     assert.equal(early.unitsMade, 0);
     assert.deepEqual(early.missing, first.missing);
-    const second = await prepareShard({ ...options, outDir, shard: { index: 1, count: 3 } });
-    const last = await prepareShard({ ...options, outDir, shard: { index: 2, count: 3 } });
+    const second = await prepareShard({ ...options, outDir, units: { index: 1, count: 3 } });
+    const last = await prepareShard({ ...options, outDir, units: { index: 2, count: 3 } });
     assert.ok(second.finished === undefined && last.finished?.hash === hash);
     assert.deepEqual(contentOf(outDir), contentOf(alone));
-    const merged = await prepareShard({ ...options, outDir, mergeOnly: true });
+    const merged = await prepareShard({ ...options, outDir, units: 'none' });
     assert.deepEqual([merged.unitsMade, merged.finished?.hash], [0, hash]);
   });
 });

@@ -1,4 +1,6 @@
-/** Units through workers: each takes the next unit when it is free; one that dies is replaced and its unit is done again. */
+/**
+ * Makes units through workers. A free worker gets the next unit. A dead worker is replaced, and its unit is made again.
+ */
 import { abortedError } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { ensureUnit, type EnsuredUnit, type UnitContext, type UnitOrder, type UnitProgress } from './ensure-unit.ts';
@@ -6,9 +8,9 @@ import { MAX_ATTEMPTS, UnitQueue, type QueuedUnit } from './unit-queue.ts';
 
 /** Makes one unit at a time. */
 export interface UnitWorker {
-  /** @throws WORKER_LOST where the process behind it ended; then another worker is needed */
+  /** @throws WORKER_LOST if its process ended. Another worker is needed then. */
   ensure(order: UnitOrder, onProgress: (progress: UnitProgress) => void): Promise<EnsuredUnit>;
-  /** Calls off what it makes, and ends. */
+  /** Aborts the unit that it makes, and ends. */
   stop(): Promise<void>;
 }
 
@@ -22,17 +24,15 @@ export interface RunUnitsInit {
   readonly createWorker: () => UnitWorker;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress: (unit: PlannedUnit, progress: UnitProgress) => void;
-  /** What it throws is a failure of the unit. */
+  /** An exception counts as a failure of the unit. */
   readonly onDone: (unit: PlannedUnit, ensured: EnsuredUnit) => Promise<void>;
-  /** A process died with this unit. @param next what becomes of the unit */
+  /** The process of this unit died. @param next what happens to the unit */
   readonly onDeath: (unit: PlannedUnit, reason: string, next: 'again' | 'given up') => Promise<void>;
-  /**
-   * A unit cannot be made. @returns true where only its task fails; else all ends with this error
-   */
+  /** A unit cannot be made. @returns true if only its task fails; false if all work ends with this error */
   readonly onFailed: (unit: PlannedUnit, error: TrainerError) => boolean;
 }
 
-/** Makes all units, or as many as can be. @throws the first error that is not of one task; ABORTED */
+/** Makes all units that can be made. @throws the first error that concerns more than one task; ABORTED */
 export async function runUnits(init: RunUnitsInit): Promise<void> {
   const { units, numWorkers, createWorker, signal, onProgress, onDone, onDeath, onFailed } = init;
   const queue = new UnitQueue(units);
@@ -60,7 +60,7 @@ export async function runUnits(init: RunUnitsInit): Promise<void> {
   const work = async (): Promise<void> => {
     let worker: UnitWorker | undefined;
     for (;;) {
-      const unit = fatal === undefined ? queue.take() : undefined;
+      const unit = fatal === undefined ? queue.next() : undefined;
       if (unit === undefined) break;
       worker ??= createWorker();
       workers.add(worker);
@@ -82,8 +82,8 @@ export async function runUnits(init: RunUnitsInit): Promise<void> {
             unit,
             new TrainerError(
               'WORKER_LOST',
-              `task ${unit.task} unit ${unit.number}: ${MAX_ATTEMPTS} processes ended under it, the last: ${error.message}; ` +
-                'if it was killed for its memory, use fewer --processes',
+              `task ${unit.task} unit ${unit.number}: ${MAX_ATTEMPTS} processes ended while making it; the last: ${error.message}; ` +
+                'if they ran out of memory, use fewer --processes',
             ),
           );
       }
@@ -99,7 +99,7 @@ export async function runUnits(init: RunUnitsInit): Promise<void> {
   if (fatal !== undefined) throw fatal;
 }
 
-/** Makes units in this process: for little work, and where no process is to be started. */
+/** Makes units in this process: for little work, or if no child is wanted. */
 export class LocalWorker implements UnitWorker {
   readonly #context: UnitContext;
   readonly #interrupt = new AbortController();

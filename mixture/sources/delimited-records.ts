@@ -1,21 +1,21 @@
 /**
- * CSV and TSV: lines → records, by the header row. Papa Parse reads the fields; this file finds where a record ends, because a
- * quoted field may hold line breaks and the file must not be held in memory.
+ * CSV and TSV: lines → records, by the header row. Papa Parse splits the fields. This file finds the end of each
+ * record, because a quoted field may hold line breaks and the file must not be in memory as a whole.
  *
- * Assumptions (RFC 4180): `"` opens a quoted field only at its start, `""` inside it is a quote. Blank lines are no records.
- * An unclosed quote makes a malformed record of all lines up to the record bound or the end of the file; they all count.
+ * Assumptions (RFC 4180): `"` opens a quoted field only at its start; `""` inside a quoted field is a quote. Blank
+ * lines are not records. An unclosed quote gives one malformed record of all lines up to the record bound or the end of
+ * the file. All these lines count.
  */
 import papa from 'papaparse';
 import { TrainerError } from '../../shared/errors.ts';
-import { missingColumns } from './missing-columns.ts';
-import type { SourceRecord, TextLine } from './source-record.ts';
+import { missingColumns, type SourceRecord, type TextLine } from './source-record.ts';
 
 export interface DelimitedOptions {
   /** The file's name as in the mixture. */
   readonly file: string;
   readonly delimiter: ',' | '\t';
   readonly quotes: boolean;
-  /** Columns that must be in the header. */
+  /** Columns that the header must have. */
   readonly requiredFields: readonly string[];
   /** Longest record in UTF-16 units. */
   readonly maxRecordLength: number;
@@ -24,7 +24,7 @@ export interface DelimitedOptions {
 export class DelimitedReader {
   readonly #options: DelimitedOptions;
   #header: readonly string[] | undefined;
-  /** Lines of the record that is still open inside a quoted field. */
+  /** Lines of the open record: its quoted field has not ended yet. */
   #open: string[] = [];
   #openLength = 0;
   #openedAt = 0;
@@ -38,7 +38,7 @@ export class DelimitedReader {
     return this.#header !== undefined;
   }
 
-  /** The record that ends with this line, if one does. @throws SOURCE_UNREADABLE, CONFIG_INVALID for a header that does not fit */
+  /** The record that ends with this line, if any. @throws SOURCE_UNREADABLE or CONFIG_INVALID for a wrong header */
   push(line: TextLine): SourceRecord | undefined {
     if (!line.ok) {
       if (this.#header === undefined) throw this.#badHeader(line.reason);
@@ -62,7 +62,7 @@ export class DelimitedReader {
     return this.#parse(text, numLines);
   }
 
-  /** What is left at the end of the file: a record whose quote was never closed. */
+  /** The record that is still open at the end of the file: its quote was never closed. */
   flush(): SourceRecord | undefined {
     if (this.#open.length === 0) return undefined;
     return this.#dropOpen('a quoted field is not closed before the end of the file');
@@ -84,7 +84,7 @@ export class DelimitedReader {
 
   #parse(text: string, numLines: number): SourceRecord | undefined {
     const { delimiter, quotes, file } = this.#options;
-    // fastMode splits at delimiters and knows no quotes; it also splits at line breaks, of which there are none without quotes.
+    // fastMode ignores quotes. It also splits at line breaks, but without quotes a record has none.
     const parsed = papa.parse<string[]>(text, { delimiter, newline: '\n', ...(quotes ? {} : { fastMode: true }) });
     const problem = parsed.errors[0];
     const values = parsed.data[0] ?? [];
@@ -103,14 +103,14 @@ export class DelimitedReader {
   #checkHeader(values: readonly string[]): string[] {
     const names = values.map((name) => name.trim());
     const twice = names.find((name, i) => names.indexOf(name) !== i);
-    if (twice !== undefined) throw this.#badHeader(`the column "${twice}" comes twice`);
+    if (twice !== undefined) throw this.#badHeader(`the column "${twice}" is listed twice`);
     const missing = this.#options.requiredFields.filter((name) => !names.includes(name));
     if (missing.length > 0) throw missingColumns(`${this.#options.file}, line ${this.#openedAt}`, missing, names);
     return names;
   }
 
   #badHeader(reason: string): TrainerError {
-    const what = `${this.#options.file}: the header row cannot be used: ${reason}`;
+    const what = `${this.#options.file}: invalid header row: ${reason}`;
     return new TrainerError('SOURCE_UNREADABLE', `${what}; the first row must name the columns`);
   }
 }
@@ -134,7 +134,7 @@ function endsInsideQuotes(line: string, delimiter: string, isOpen: boolean): boo
         i++;
         continue;
       }
-      // Papa Parse lets spaces stand between a closing quote and the delimiter; any other character keeps the field open.
+      // Papa Parse allows spaces between a closing quote and the delimiter. Any other character keeps the field open.
       let next = i + 1;
       while (line.charCodeAt(next) === SPACE && delimiterCode !== SPACE) next++;
       if (next >= line.length || line.charCodeAt(next) === delimiterCode) {

@@ -9,8 +9,8 @@ import { hashLocalFile } from './file-hashes.ts';
 const root = mkdtempSync(join(tmpdir(), 'exmix-hashes-'));
 after(() => rmSync(root, { recursive: true }));
 
-test('the hash of a large file is remembered; a folder that cannot be made for it is PATH_UNUSABLE', async () => {
-  const large = process.execPath; // large, and not touched for long
+test('stores the hash of a large file; if the folder for it cannot be created, the error is PATH_UNUSABLE', async () => {
+  const large = process.execPath; // large, and not changed recently
   const { version } = await new LocalStorage(large).head('');
   const cache = join(root, 'cache');
   const hash = await hashLocalFile(large, version, cache);

@@ -1,8 +1,10 @@
 /**
- * SHA-256 of local files, remembered: hashing 300 GB takes minutes, and every process of an array does it.
+ * SHA-256 of local files, stored for large ones: hashing 300 GB takes minutes, and every process of a job array does
+ * it.
  *
- * Assumption: a file whose inode, size, time of writing and time of change are the same has the same bytes, if it was last touched
- * some seconds before it was hashed (a file system's clock may be that coarse). Small files are always hashed.
+ * Assumption: a file has the same bytes if its inode, size, time of writing and time of change are the same. This holds
+ * only if the last change was some seconds before hashing, because a file system's clock may be that coarse. Small
+ * files are always hashed.
  */
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
@@ -11,9 +13,9 @@ import { hashFile } from '../../shared/atomic-file.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import { changed } from '../../shared/storage/storage-errors.ts';
 
-/** Smaller files are hashed each time, bytes. */
+/** Hashes of smaller files are not stored, bytes. */
 const REMEMBERED_BYTES = 16 * 1024 * 1024;
-/** A file that was touched less than this before its hashing is hashed again next time, ms. */
+/** If a file changed less than this before hashing, its hash is not stored, ms. */
 const SETTLED_MS = 3_000;
 
 const entrySchema = z.strictObject({
@@ -24,7 +26,7 @@ const entrySchema = z.strictObject({
 
 /**
  * @param path absolute
- * @param storageVersion the version that the file had; another one now is STORAGE_CHANGED
+ * @param storageVersion the version when the source was resolved; another version now is STORAGE_CHANGED
  * @returns `sha256:…`
  * @throws PATH_UNUSABLE, STORAGE_NOT_FOUND, STORAGE_CHANGED, ABORTED
  */
@@ -56,6 +58,6 @@ async function readEntry(path: string): Promise<z.infer<typeof entrySchema> | un
   try {
     return entrySchema.safeParse(JSON.parse(await readFile(path, 'utf8'))).data;
   } catch {
-    return undefined; // not there, or damaged: the file is hashed again
+    return undefined; // missing or damaged: the file is hashed again
   }
 }

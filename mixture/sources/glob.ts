@@ -1,4 +1,7 @@
-/** Globs of file names: `*` and `?` within a folder, `**` over folders, `{a,b}`; all else is itself. */
+/**
+ * Globs of file names: `*` and `?` match within a folder, `**` matches across folders, `{a,b}` matches a or b. Other
+ * characters match themselves.
+ */
 
 const SPECIAL = /\*\*\/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{/gu;
 
@@ -6,14 +9,14 @@ export function isGlob(pattern: string): boolean {
   return /[*?]|\{[^{}]*,[^{}]*\}/u.test(pattern);
 }
 
-/** A test for whole paths with `/`. */
+/** Tests whole paths with `/`. */
 export function createGlob(pattern: string): (path: string) => boolean {
   const source = [...pattern.matchAll(SPECIAL)].map(([part]) => toRegExp(part)).join('');
   const expression = new RegExp(`^${source}$`, 'u');
   return (path) => expression.test(path);
 }
 
-/** The folder that all matches lie in, without a slash at its end; '' for the top. */
+/** The folder that contains all matches, without a trailing slash. '' is the top. */
 export function globFolder(pattern: string): string {
   const fixed = pattern.slice(0, pattern.search(/[*?{]|$/u));
   return fixed.slice(0, Math.max(0, fixed.lastIndexOf('/')));
@@ -29,7 +32,7 @@ function toRegExp(part: string): string {
   return escape(part);
 }
 
-/** A choice may itself hold stars. */
+/** A choice may contain stars itself. */
 function toOneRegExp(choice: string): string {
   return [...choice.matchAll(SPECIAL)].map(([part]) => toRegExp(part)).join('');
 }

@@ -8,8 +8,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import papa from 'papaparse';
 import type { FilesSource, SourceFormat } from '../tasks/task.ts';
-import { readSource, readUnit } from './read-unit.ts';
-import type { ReadOptions } from './read-options.ts';
+import { readSource, readUnit, type ReadOptions } from './read-unit.ts';
 import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
 import { resolveSource } from './resolve-source.ts';
 import { createSourceAccess } from './source-access.ts';
@@ -32,7 +31,7 @@ function sourceOf(
   return { kind: 'files', format, quotes: extra.quotes ?? true, files: [{ location, name }] };
 }
 
-/** Records as [line, fields] or [line, reason] or, where it took more than one line, [line, reason, lines]. */
+/** Records as [line, fields] or [line, reason], or as [line, reason, lines] if a record took several lines. */
 async function read(source: FilesSource, options: Partial<ReadOptions> = {}): Promise<[number, unknown, number?][]> {
   const rows: [number, unknown, number?][] = [];
   for await (const batch of readSource(await resolveSource(source, access), { access, ...options }))
@@ -48,7 +47,7 @@ const invalidUtf8 = (before: string, behind: string) =>
 
 describe('jsonl', () => {
   for (const gz of [false, true])
-    test(`gives objects with their line, skips blank lines, needs no last line break${gz ? ' (gzip)' : ''}`, async () => {
+    test(`gives objects with their line, skips blank lines, and does not need a last line break${gz ? ' (gzip)' : ''}`, async () => {
       const rows = await read(sourceOf('jsonl', '\uFEFF{"a":1}\r\n\n  \n{"a":"é\\n😀"}', { gz }));
       assert.deepEqual(rows, [
         [1, { a: 1 }],
@@ -56,7 +55,7 @@ describe('jsonl', () => {
       ]);
     });
 
-  test('tells what is not JSON, not an object, not UTF-8 or too long, and reads on', async () => {
+  test('reports lines that are not JSON, not an object, not UTF-8 or too long, and continues', async () => {
     const content = invalidUtf8(`{"a":1\n[1]\nnull\n{"a":"${'x'.repeat(200)}"}\n{"a":"`, '"}\n{"a":2}\n');
     const rows = await read(sourceOf('jsonl', content), { maxRecordBytes: 100 });
     assert.deepEqual(
@@ -73,7 +72,7 @@ describe('jsonl', () => {
 });
 
 describe('csv and tsv', () => {
-  test('take names from the header; quoted fields hold delimiters, quotes and line breaks', async () => {
+  test('read names from the header; quoted fields may hold delimiters, quotes and line breaks', async () => {
     const rows = await read(sourceOf('csv', 'a, b\n1,"x, ""y""\nz"\n\n2,5" pipe\n'));
     assert.deepEqual(rows, [
       [2, { a: '1', b: 'x, "y"\nz' }],
@@ -81,7 +80,7 @@ describe('csv and tsv', () => {
     ]);
   });
 
-  test('quotes: false reads a quote as a character', async () => {
+  test('quotes: false makes a quote an ordinary character', async () => {
     const content = 'a\tb\n"open\tx\nit""s\t"y"\n';
     assert.deepEqual(await read(sourceOf('tsv', content, { quotes: false, gz: true })), [
       [2, { a: '"open', b: 'x' }],
@@ -89,7 +88,7 @@ describe('csv and tsv', () => {
     ]);
   });
 
-  test('tell a wrong number of fields, an unclosed quote, bad UTF-8 and a record that is too long', async () => {
+  test('report a wrong number of fields, an unclosed quote, invalid UTF-8 and a record that is too long', async () => {
     assert.deepEqual(await read(sourceOf('csv', 'a,b\n1\n1,2,3\n1,2\n3,"open\n4,5\n')), [
       [2, '1 fields, but the header has 2'],
       [3, '3 fields, but the header has 2'],
@@ -108,7 +107,7 @@ describe('csv and tsv', () => {
     ]);
   });
 
-  test('a header without a column that is needed names the nearest one', async () => {
+  test('if the header lacks a required column, the error names the nearest column', async () => {
     const source = sourceOf('tsv', 'word\tgloss\nx\ty\n');
     await assert.rejects(read(source, { requiredFields: ['wrod', 'gloss'] }), {
       code: 'CONFIG_INVALID',
@@ -124,7 +123,7 @@ describe('csv and tsv', () => {
       await assert.rejects(read(sourceOf('csv', header)), { code: 'SOURCE_UNREADABLE' });
     });
 
-  test('any table written by Papa Parse is read back, whatever its fields hold', async () => {
+  test('reads back any table that Papa Parse writes', async () => {
     const field = fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', ' ', 'é', '\t'), maxLength: 8 });
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(field, field), { minLength: 1, maxLength: 6 }), async (table) => {
@@ -141,7 +140,7 @@ describe('csv and tsv', () => {
 });
 
 describe('text', () => {
-  test('a line is a record with the field "text"', async () => {
+  test('each line is a record with the field "text"', async () => {
     assert.deepEqual(await read(sourceOf('text', 'In the beginning\n\n  God created \n')), [
       [1, { text: 'In the beginning' }],
       [3, { text: '  God created ' }],
@@ -150,7 +149,7 @@ describe('text', () => {
 });
 
 describe('line splitter', () => {
-  test('gives the same lines however the bytes are cut, and holds no more than its bound', () => {
+  test('gives the same lines for any chunks, and keeps no more bytes than its bound', () => {
     const content = fc.array(fc.constantFrom('a', 'é', '\n', '\r\n', '😀', 'bcdefgh', '\ufeff'), { maxLength: 40 });
     fc.assert(
       fc.property(
@@ -188,7 +187,7 @@ describe('line splitter', () => {
 });
 
 describe('source files', () => {
-  test('are read one after the other, each with its own rows, bytes and version', async () => {
+  test('are read in order, each with its own rows, bytes and version', async () => {
     const first = sourceOf('text', 'a\n');
     const second = sourceOf('text', 'b', { gz: true });
     const source: FilesSource = { ...first, files: [...first.files, ...second.files] };
@@ -206,7 +205,7 @@ describe('source files', () => {
     );
   });
 
-  test('that are missing are SOURCE_UNREADABLE, all named at once', async () => {
+  test('if files are missing, one SOURCE_UNREADABLE names all of them', async () => {
     const files = ['x.txt', 'y.txt'].map((name) => ({ name, location: join(folder, name) }));
     const source: FilesSource = { kind: 'files', format: 'text', quotes: true, files };
     await assert.rejects(resolveSource(source, access), { code: 'SOURCE_UNREADABLE', message: /x\.txt[^]*y\.txt/ });
@@ -219,7 +218,7 @@ describe('source files', () => {
     });
   });
 
-  test('that change between resolving and reading are SOURCE_UNREADABLE, also where size and time stay', async () => {
+  test('if a file changes between resolving and reading, the error is SOURCE_UNREADABLE, even with equal size and time', async () => {
     const source = sourceOf('text', 'a\n');
     const { location } = source.files[0]!;
     const resolved = await resolveSource(source, access);
@@ -232,7 +231,7 @@ describe('source files', () => {
     await assert.rejects(reading, { code: 'SOURCE_UNREADABLE', message: /changed while it was/ });
   });
 
-  test('truncated or fake gzip is SOURCE_UNREADABLE, with the name of the file', async () => {
+  test('truncated or invalid gzip is SOURCE_UNREADABLE and names the file', async () => {
     const whole = gzipSync('some text\n'.repeat(1000));
     for (const bytes of [whole.subarray(0, whole.length - 9), Buffer.from('not gzip at all')]) {
       const name = `${numFiles++}.txt.gz`;
@@ -243,7 +242,7 @@ describe('source files', () => {
     }
   });
 
-  test('an abort ends reading with ABORTED', async () => {
+  test('an abort stops reading with ABORTED', async () => {
     const source = sourceOf('text', 'line\n'.repeat(200_000));
     const controller = new AbortController();
     const reading = read(source, { signal: controller.signal, onBytes: () => controller.abort() });
@@ -258,7 +257,7 @@ describe('units', () => {
     ['tsv', false],
     ['csv', false],
   ] as const)
-    test(`of ${format}: each record once, in order, wherever the file is cut`, async () => {
+    test(`of ${format} give each record once, in order, for any unit size`, async () => {
       const line = fc.constantFrom('', 'a', 'é', '😀😀', 'bcdefgh'.repeat(3), '\ufeffx', 'a\r');
       await fc.assert(
         fc.asyncProperty(
@@ -284,7 +283,7 @@ describe('units', () => {
       );
     });
 
-  test('of files that cannot be cut are whole files', async () => {
+  test('of files that cannot be split are whole files', async () => {
     const quoted = sourceOf('csv', `a\n${'1\n'.repeat(100)}`);
     const zipped = sourceOf('jsonl', '{}\n'.repeat(100), { gz: true });
     for (const source of [quoted, zipped]) {

@@ -1,17 +1,33 @@
-/** One unit of a source → batches of records, streaming: one chunk of a file and one record are in memory, whatever the sizes. */
+/**
+ * A unit of a source → batches of records, streaming. Memory holds one chunk of a file and one record, for any file
+ * size.
+ */
 import { assertInvariant } from '../../shared/errors.ts';
 import { readParquetUnit } from './parquet/parquet-unit.ts';
 import type { ResolvedSource, SourceUnit } from './resolved-source.ts';
-import type { ReadOptions, UnitOptions } from './read-options.ts';
-import { MAX_RECORD_BYTES, type RecordBatch } from './source-record.ts';
+import type { SourceAccess } from './source-access.ts';
 import { openSourceFile } from './source-file.ts';
+import { MAX_RECORD_BYTES, type RecordBatch, type UnitOptions } from './source-record.ts';
 import { readTextUnit } from './text-unit.ts';
 import { readTfrecords } from './tfrecord/read-tfrecords.ts';
 
+export interface ReadOptions {
+  /** Columns that the source must have. Of parquet files only these are read. */
+  readonly requiredFields?: readonly string[];
+  /** Larger records are malformed. Default: MAX_RECORD_BYTES. */
+  readonly maxRecordBytes?: number;
+  readonly signal?: AbortSignal;
+  /** Called with the bytes of each chunk that was read, before decompression. */
+  readonly onBytes?: (numBytes: number) => void;
+  /** Called repeatedly while a file is being downloaded before it is read. */
+  readonly onDownload?: () => void;
+  readonly access: SourceAccess;
+}
+
 /**
  * All records of a unit, in order. Malformed records are values.
- * @throws SOURCE_UNREADABLE for a file that is missing, changed or cannot be decoded; CONFIG_INVALID where a required column is
- *   missing; ABORTED
+ * @throws SOURCE_UNREADABLE if a file is missing, changed or cannot be decoded; CONFIG_INVALID if a required column is
+ * missing; ABORTED
  */
 export async function* readUnit(
   source: ResolvedSource,

@@ -1,21 +1,30 @@
 /**
- * A source whose files are known, and the pieces it is read in. Plain JSON values: they travel to other processes.
+ * A source with its known files, and the units it is read in. Both are plain JSON values, because they are sent to
+ * other processes.
  */
 import type { SourceFormat } from '../tasks/task.ts';
 
 export interface ResolvedFile {
-  /** Stable name, `/`: what manifests hold. */
+  /** Stable name with `/`, for manifests. */
   readonly name: string;
-  /** Absolute path or URL; a URL may hold credentials. Depends on the machine: never in a manifest or a message. */
+  /**
+   * Absolute path or URL, which may contain credentials. It depends on the machine: never put it in a manifest or a
+   * message.
+   */
   readonly location: string;
   readonly bytes: number;
-  /** What makes a changed file another: `sha256:…` (local files, LFS files of the hub), `git:…` (others of the hub), `etag:…`. */
+  /**
+   * Identifies the content: `sha256:…` (local files, LFS files of the hub), `git:…` (other files of the hub), `etag:…`.
+   */
   readonly version: string;
-  /** The storage's own version, checked at each read. Depends on the machine: never in a manifest. Not there for files of the hub. */
+  /**
+   * The storage's own version, checked at each read. It depends on the machine: never put it in a manifest. Files of
+   * the hub have none.
+   */
   readonly storageVersion?: string;
 }
 
-/** Where on a hub the files are: the revision is a commit. */
+/** The place of the files on a hub. The revision is a commit. */
 export interface HubOrigin {
   readonly dataset: string;
   readonly config?: string;
@@ -30,7 +39,9 @@ export interface ResolvedSource {
   readonly origin?: HubOrigin;
 }
 
-/** A piece of a source that can be read by itself. All units of a source, in order, hold each of its records once, in order. */
+/**
+ * A part of a source that can be read alone. All units of a source, in order, hold each of its records once, in order.
+ */
 export interface SourceUnit {
   /** Index into the source's files. */
   readonly file: number;
@@ -38,8 +49,8 @@ export interface SourceUnit {
     | { readonly kind: 'whole' }
     /** The lines that start at bytes `from` … `to` - 1. */
     | { readonly kind: 'bytes'; readonly from: number; readonly to: number }
-    /** Parquet: rows `from` … `to` - 1 from 0; whole row groups. */
+    /** Parquet: rows `from` … `to` - 1, counted from 0. Whole row groups. */
     | { readonly kind: 'rows'; readonly from: number; readonly to: number };
-  /** Bytes of the file that are read for it, about; for progress. */
+  /** About how many bytes of the file are read for it, for progress. */
   readonly bytes: number;
 }

@@ -1,18 +1,21 @@
-/** How sources are reached: hub, token, cache, storage. The one place of this room that looks at environment variables. */
+/** How sources are reached: hub, token, cache, storage. No other file of this folder reads environment variables. */
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { exmixHome } from '../../shared/exmix-home.ts';
 import type { StorageOptions } from '../../shared/storage/open-storage.ts';
 import { formatRetry } from '../../shared/storage/retries.ts';
-import { readHubToken } from './hub/hub-token.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** How sources are reached. */
 export interface SourceAccess {
-  /** Base URL of the hub, without a slash at its end. */
+  /** Base URL of the hub, without a trailing slash. */
   readonly hubUrl: string;
   readonly hubToken?: string;
-  /** Folder of downloads and of hashes of local files; made when needed. May be shared by any number of processes. */
+  /** Folder of downloads and of hashes of local files. Created when needed; any number of processes may share it. */
   readonly cacheFolder: string;
-  /** Retries, who is told of them, the S3 server; default: the policy of shared/storage, the AWS_* variables. */
+  /** Retries, their listener, the S3 server. Default: the policy of shared/storage and the AWS_* variables. */
   readonly storage?: StorageOptions;
 }
 
@@ -20,10 +23,10 @@ export interface SourceAccessInit {
   readonly hubUrl?: string;
   readonly cacheFolder?: string;
   readonly storage?: StorageOptions;
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly environment?: Environment;
 }
 
-/** Access by the usual variables: HF_ENDPOINT, HF_TOKEN (HF_TOKEN_PATH, HF_HOME), EXMIX_HOME. */
+/** Access from the environment: HF_ENDPOINT, HF_TOKEN (HF_TOKEN_PATH, HF_HOME), EXMIX_HOME. */
 export function createSourceAccess({
   hubUrl,
   cacheFolder,
@@ -41,13 +44,29 @@ export function createSourceAccess({
   };
 }
 
-/** The same access, whose reads tell each attempt that failed and is repeated; unless somebody else is told already. */
-export function tellRetries(access: SourceAccess, onNote: ((line: string) => void) | undefined): SourceAccess {
+/**
+ * `$HF_TOKEN`, else the file `$HF_TOKEN_PATH`, else `$HF_HOME/token`, else `~/.cache/huggingface/token`, as the tools
+ * of Hugging Face do. Undefined if there is none.
+ */
+function readHubToken(environment: Environment): string | undefined {
+  const given = environment['HF_TOKEN']?.trim();
+  if (given !== undefined && given !== '') return given;
+  const home = environment['HF_HOME'] ?? join(environment['HOME'] ?? homedir(), '.cache', 'huggingface');
+  try {
+    const token = readFileSync(environment['HF_TOKEN_PATH'] ?? join(home, 'token'), 'utf8').trim();
+    return token === '' ? undefined : token;
+  } catch {
+    return undefined; // public sets do not need a token
+  }
+}
+
+/** The same access that also reports each retry as a line. An existing listener stays. */
+export function reportRetries(access: SourceAccess, onNote: ((line: string) => void) | undefined): SourceAccess {
   if (onNote === undefined || access.storage?.onRetry !== undefined) return access;
   return { ...access, storage: { ...access.storage, onRetry: (notice) => onNote(formatRetry(notice)) } };
 }
 
-/** What of it can be sent to another process: all but the functions of its storage. */
+/** The part of it that can be sent to another process: all except the functions of its storage. */
 export function plainAccess({ storage, ...access }: SourceAccess): SourceAccess {
   return storage === undefined ? access : { ...access, storage: { retry: storage.retry, s3: storage.s3 } };
 }

@@ -1,15 +1,19 @@
-/** A file of a source, ready to be read wherever it lies; its failures name it and become SOURCE_UNREADABLE. */
+/** A file of a source, on disk, on a server or in a bucket. Its errors name the file and become SOURCE_UNREADABLE. */
 import { createHash } from 'node:crypto';
+import { pipeline, Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
 import type { Storage } from '../../shared/storage/storage.ts';
-import { cachedPath, ensureCached, isCached } from './hub/hub-cache.ts';
-import { openHubFile } from './hub/hub-files.ts';
+import { cachedPath, ensureCached, isCached, openHubFile } from './hub/hub-cache.ts';
 import type { ResolvedFile, ResolvedSource } from './resolved-source.ts';
 import type { SourceAccess } from './source-access.ts';
+import type { UnitOptions } from './source-record.ts';
 
 const SHA256 = 'sha256:';
+/** Bytes of a decompressed chunk. */
+const CHUNK_BYTES = 256 * 1024;
 
 export interface ByteRange {
   readonly from?: number;
@@ -23,13 +27,13 @@ export interface SourceFileBytes {
   readonly bytes: number;
   /** Exactly these bytes. @throws SOURCE_UNREADABLE, ABORTED */
   readRange(from: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
-  /** A range; all of the file is also checked against its hash, where there is one. @throws SOURCE_UNREADABLE, ABORTED */
+  /** A range. If it is the whole file, its hash is checked, if known. @throws SOURCE_UNREADABLE, ABORTED */
   stream(range?: ByteRange): AsyncIterable<Uint8Array>;
 }
 
 /**
- * A file to read all of, or much: one of a hub is downloaded to the cache first.
- * @param onAlive called while that goes on
+ * Opens a file to read all or most of it. A file of a hub is first downloaded to the cache.
+ * @param onAlive called repeatedly during the download
  * @throws SOURCE_UNREADABLE, DISK_FULL, ABORTED
  */
 export async function openSourceFile(
@@ -47,7 +51,7 @@ export async function openSourceFile(
   }
 }
 
-/** A file to read a little of, such as a footer: nothing is downloaded beside that. */
+/** Opens a file to read a small part, such as a footer. Nothing else is downloaded. */
 export async function peekSourceFile(
   source: ResolvedSource,
   file: ResolvedFile,
@@ -86,13 +90,52 @@ function bytesOf({ name, bytes, version, storageVersion }: ResolvedFile, storage
       if (found !== undefined && `${SHA256}${found}` !== version)
         throw new TrainerError(
           'SOURCE_UNREADABLE',
-          `source file ${name} changed while it was read: expected ${version}, found ${SHA256}${found}; start again when it is complete`,
+          `source file ${name} changed while it was read: expected ${version}, found ${SHA256}${found}; start again when the file is complete`,
         );
     },
   };
 }
 
-/** Codes that say more than SOURCE_UNREADABLE: what to do about them is not to mend the file. */
+export function isCompressed({ name }: { readonly name: string }): boolean {
+  return name.endsWith('.gz');
+}
+
+/**
+ * All bytes in chunks, decompressed if the name ends in `.gz`. @throws SOURCE_UNREADABLE, also for damaged gzip;
+ * ABORTED
+ */
+export async function* streamBytes(
+  file: SourceFileBytes,
+  { signal, onBytes }: Pick<UnitOptions, 'signal' | 'onBytes'>,
+): AsyncGenerator<Uint8Array> {
+  const raw = tap(file.stream({ signal }), onBytes);
+  if (!isCompressed(file)) {
+    yield* raw;
+    return;
+  }
+  const readable = Readable.from(raw, { objectMode: false, highWaterMark: CHUNK_BYTES });
+  const ignore = (): void => undefined; // the last stream, which is iterated, throws the error
+  const stream: AsyncIterable<Buffer> = pipeline(readable, createGunzip({ chunkSize: CHUNK_BYTES }), ignore);
+  try {
+    yield* stream;
+  } catch (error) {
+    throw unreadable(file.name, error);
+  } finally {
+    readable.destroy();
+  }
+}
+
+async function* tap(
+  chunks: AsyncIterable<Uint8Array>,
+  onBytes: (numBytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    onBytes(chunk.length);
+    yield chunk;
+  }
+}
+
+/** These codes keep their meaning: the file need not be repaired. */
 const KEPT = new Set([
   'ABORTED',
   'SOURCE_UNREADABLE',
@@ -102,7 +145,7 @@ const KEPT = new Set([
   'STORAGE_UNAVAILABLE',
 ]);
 
-/** A failure of a file, with its name. */
+/** An error about a file, with its name. */
 export function unreadable(name: string, thrown: unknown): TrainerError {
   const error = toTrainerError(thrown);
   if (KEPT.has(error.code)) return error;

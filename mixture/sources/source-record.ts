@@ -1,13 +1,21 @@
-/** What a reader yields: a record with its fields, or a malformed one with the reason; both with their place of origin. */
+/**
+ * A record of a source: its fields, or the reason why it is malformed. Both have their origin. Also the options that
+ * all readers get.
+ */
+import { TrainerError } from '../../shared/errors.ts';
+import { nearestNames } from '../../shared/nearest-names.ts';
 import type { SourceFields } from '../tasks/task.ts';
 
 interface Origin {
   /**
-   * The file's name as in the mixture. In a piece of a text file that starts in its middle, `name@byte`: the position of the
-   * piece, whose rows count from the first line that starts there.
+   * The file's name as in the mixture. For a unit that starts inside a text file: `name@byte` with the start of the
+   * unit; rows then count from the first line that starts there.
    */
   readonly file: string;
-  /** From 1: the line of the (decompressed) text on which the record starts; the row of a parquet file; the record of a TFRecord file. */
+  /**
+   * Counted from 1: the line of the (decompressed) text where the record starts, the row of a parquet file, or the
+   * record of a TFRecord file.
+   */
   readonly row: number;
 }
 
@@ -16,17 +24,36 @@ export type SourceRecord =
   | (Origin & {
       readonly ok: false;
       readonly reason: string;
-      /** Rows (lines) it took. Each counts as a malformed row: an unclosed quote must not hide the rows that it swallows. */
+      /** Number of rows (lines) in it. Each counts as malformed: an unclosed quote must not hide the rows after it. */
       readonly rows: number;
     });
 
-/** Records of one read, so that a consumer awaits once for many. */
+/** Records of one read: a consumer awaits once for many. */
 export type RecordBatch = readonly SourceRecord[];
 
-/** A line without its line break: its text, or why it has none. */
+/** A line without its line break: its text, or the reason why it has none. */
 export type TextLine =
   | { readonly line: number; readonly ok: true; readonly text: string }
   | { readonly line: number; readonly ok: false; readonly reason: string };
 
-/** Largest record, bytes. A longer one is malformed; it is skipped without being held in memory. */
+/** Largest record, bytes. A longer one is malformed; it is skipped and not kept in memory. */
 export const MAX_RECORD_BYTES = 16 * 1024 * 1024;
+
+/** ReadOptions with all defaults. */
+export interface UnitOptions {
+  readonly requiredFields: readonly string[];
+  readonly maxRecordBytes: number;
+  readonly signal: AbortSignal | undefined;
+  readonly onBytes: (numBytes: number) => void;
+}
+
+/**
+ * @param place where the header is, for the message
+ * @param missing at least one
+ * @returns CONFIG_INVALID with the nearest columns, or with all columns if none is near
+ */
+export function missingColumns(place: string, missing: readonly string[], columns: readonly string[]): TrainerError {
+  const near = [...new Set(missing.flatMap((name) => nearestNames(name, columns)))];
+  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ')}`;
+  return new TrainerError('CONFIG_INVALID', `${place}: no column "${missing.join('", "')}"; ${hint}`);
+}

@@ -1,19 +1,18 @@
-/** A source → units of about the same size, a pure function of its files (of parquet, of their footers). */
+/** A source → units of about the same size. A pure function of the files and, for parquet, of their footers. */
 import { TrainerError } from '../../shared/errors.ts';
-import { isCompressed } from './file-stream.ts';
-import { openParquet } from './parquet/parquet-file.ts';
-import { splitRowGroups } from './parquet/split-parquet.ts';
+import { openParquet, type RowGroupRange } from './parquet/parquet-file.ts';
 import type { ResolvedFile, ResolvedSource, SourceUnit } from './resolved-source.ts';
 import type { SourceAccess } from './source-access.ts';
-import { peekSourceFile } from './source-file.ts';
+import { isCompressed, peekSourceFile } from './source-file.ts';
 
-/** Footers that are read at the same time. */
+/** Number of footers that are read at the same time. */
 const NUM_AT_ONCE = 8;
 
 /**
- * Parquet files larger than a unit are cut between row groups, uncompressed lines anywhere; all else is read as whole files.
+ * Parquet files larger than a unit are split between row groups, uncompressed lines anywhere. Other files are one unit.
  * @param unitBytes about how many bytes of a file make a unit
- * @throws CONFIG_INVALID where unitBytes is not a whole number above 0; SOURCE_UNREADABLE, STORAGE_DENIED, STORAGE_UNAVAILABLE, ABORTED
+ * @throws CONFIG_INVALID if unitBytes is not a whole number above 0; SOURCE_UNREADABLE, STORAGE_DENIED,
+ * STORAGE_UNAVAILABLE, ABORTED
  */
 export async function splitSource(
   source: ResolvedSource,
@@ -47,7 +46,7 @@ async function splitFile(
   return splitRowGroups(index, groups, unitBytes);
 }
 
-/** Whether a line break always ends a record and its place can be found from any byte. */
+/** Whether each line break ends a record, so that a record's start can be found from any byte. */
 function isCutAtLines({ format, quotes }: ResolvedSource, file: ResolvedFile): boolean {
   if (isCompressed(file)) return false;
   return format === 'jsonl' || format === 'text' || ((format === 'csv' || format === 'tsv') && !quotes);
@@ -61,6 +60,23 @@ function splitAtBytes(file: ResolvedFile, index: number, unitBytes: number): Sou
     const to = Math.floor((file.bytes * (i + 1)) / count);
     return { file: index, part: { kind: 'bytes', from, to }, bytes: to - from };
   });
+}
+
+/** Units of whole row groups. @param file index of the file @param groups its row groups, in order */
+function splitRowGroups(file: number, groups: readonly RowGroupRange[], unitBytes: number): SourceUnit[] {
+  const units: SourceUnit[] = [];
+  let from = 0;
+  let bytes = 0;
+  for (const [i, group] of groups.entries()) {
+    bytes += group.bytes;
+    const next = groups[i + 1];
+    // Add the next group if the unit is then nearer to its size.
+    if (next !== undefined && bytes + next.bytes / 2 <= unitBytes) continue;
+    units.push({ file, part: { kind: 'rows', from, to: group.to }, bytes });
+    from = group.to;
+    bytes = 0;
+  }
+  return units;
 }
 
 function wholeFile({ bytes }: ResolvedFile, index: number): SourceUnit {

@@ -1,8 +1,8 @@
 /**
- * Bytes → lines of text, in bounded memory whatever the line length: a line beyond the bound is skipped and told.
+ * Bytes → lines of text, in bounded memory for any line length: a line beyond the bound is skipped and reported.
  *
- * Assumptions: lines end with LF or CRLF; a last line without either is a line; a byte-order mark at the start is no text.
- * Invalid UTF-8 is a malformed line, never replaced by U+FFFD.
+ * Assumptions: lines end with LF or CRLF. The last line may lack it. A byte-order mark at the start is not text.
+ * Invalid UTF-8 makes a line malformed; it never becomes U+FFFD.
  */
 import type { TextLine } from './source-record.ts';
 
@@ -13,19 +13,19 @@ export class LineSplitter {
   readonly #maxLineBytes: number;
   readonly #mayHaveMark: boolean;
   readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  /** Parts of the line that has not ended yet; empty while it is being skipped. */
+  /** Parts of the current line. Empty while it is being skipped. */
   #parts: Uint8Array[] = [];
-  #heldBytes = 0;
+  #lineBytes = 0;
   #isSkipping = false;
   #line = 1;
 
-  /** @param isFileStart whether the first byte is that of the file, where a byte-order mark may stand */
+  /** @param isFileStart whether the bytes start at the start of the file, which may have a byte-order mark */
   constructor(maxLineBytes: number, isFileStart = true) {
     this.#maxLineBytes = maxLineBytes;
     this.#mayHaveMark = isFileStart;
   }
 
-  /** The lines that end inside `chunk`. The chunk must not be overwritten afterwards. */
+  /** The lines that end inside `chunk`. The caller must not overwrite the chunk afterwards. */
   push(chunk: Uint8Array): TextLine[] {
     const lines: TextLine[] = [];
     let start = 0;
@@ -33,29 +33,29 @@ export class LineSplitter {
       lines.push(this.#endLine(chunk.subarray(start, end)));
       start = end + 1;
     }
-    if (start < chunk.length) this.#hold(chunk.subarray(start));
+    if (start < chunk.length) this.#append(chunk.subarray(start));
     return lines;
   }
 
-  /** The last line, if the bytes did not end with a line break. */
+  /** The last line, if it has no line break. */
   flush(): TextLine[] {
-    return this.#heldBytes > 0 || this.#isSkipping ? [this.#endLine(new Uint8Array(0))] : [];
+    return this.#lineBytes > 0 || this.#isSkipping ? [this.#endLine(new Uint8Array(0))] : [];
   }
 
-  #hold(part: Uint8Array): void {
+  #append(part: Uint8Array): void {
     if (this.#isSkipping) return;
-    if (this.#heldBytes + part.length > this.#maxLineBytes) {
+    if (this.#lineBytes + part.length > this.#maxLineBytes) {
       this.#parts = [];
-      this.#heldBytes = 0;
+      this.#lineBytes = 0;
       this.#isSkipping = true;
       return;
     }
     this.#parts.push(part);
-    this.#heldBytes += part.length;
+    this.#lineBytes += part.length;
   }
 
   #endLine(lastPart: Uint8Array): TextLine {
-    this.#hold(lastPart);
+    this.#append(lastPart);
     const line = this.#line++;
     if (this.#isSkipping) {
       this.#isSkipping = false;
@@ -63,7 +63,7 @@ export class LineSplitter {
     }
     const bytes = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
     this.#parts = [];
-    this.#heldBytes = 0;
+    this.#lineBytes = 0;
     try {
       const text = this.#decoder.decode(bytes.at(-1) === CR ? bytes.subarray(0, -1) : bytes);
       return {

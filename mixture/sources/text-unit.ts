@@ -1,16 +1,16 @@
 /**
- * A unit of a text file → batches of records. A line belongs to the unit in which it starts.
+ * A unit of a text file → batches of records: JSONL, plain text, CSV, TSV. A line belongs to the unit in which it
+ * starts.
  *
- * A line starts at byte p where p = 0 or byte p-1 is a line feed. So a unit from > 0 reads from byte from-1, drops all up to and
- * with the first line feed, and ends with the first line feed at or behind byte to-1.
+ * Definition: a line starts at byte p if p = 0 or byte p-1 is a line feed. So a unit with from > 0 reads from byte
+ * from-1, drops all bytes up to and including the first line feed, and ends with the first line feed at or after byte
+ * to-1.
  */
+import { TEXT_FIELD, type SourceFields } from '../tasks/task.ts';
 import { DelimitedReader } from './delimited-records.ts';
-import { isCompressed, streamBytes } from './file-stream.ts';
-import { parseJsonLine, parseTextLine } from './line-records.ts';
-import type { UnitOptions } from './read-options.ts';
 import type { SourceUnit } from './resolved-source.ts';
-import type { SourceFileBytes } from './source-file.ts';
-import type { RecordBatch, SourceRecord, TextLine } from './source-record.ts';
+import { isCompressed, streamBytes, type SourceFileBytes } from './source-file.ts';
+import type { RecordBatch, SourceRecord, TextLine, UnitOptions } from './source-record.ts';
 import { LineSplitter } from './text-lines.ts';
 
 const LF = 10;
@@ -23,7 +23,7 @@ export interface TextUnit {
 
 type RecordParser = (lines: readonly TextLine[], isEnd: boolean) => SourceRecord[];
 
-/** @throws SOURCE_UNREADABLE, CONFIG_INVALID for a header without a required column, ABORTED */
+/** @throws SOURCE_UNREADABLE, CONFIG_INVALID if the header lacks a required column, ABORTED */
 export async function* readTextUnit(
   file: SourceFileBytes,
   unit: TextUnit,
@@ -63,7 +63,7 @@ async function createRecordParser(
   };
 }
 
-/** The header row, which stands at the start of the file, for a unit that starts behind it. */
+/** Reads the header row at the start of the file, for a unit that starts after it. */
 async function readHeader(file: SourceFileBytes, reader: DelimitedReader, options: UnitOptions): Promise<void> {
   const splitter = new LineSplitter(options.maxRecordBytes);
   for await (const chunk of file.stream({ signal: options.signal }))
@@ -90,7 +90,7 @@ async function* readLines(
     onBytes(chunk.length);
     const start = isInside ? 0 : chunk.indexOf(LF) + 1;
     if (isInside || start > 0) {
-      // Where the line feed that ends the skipped line is itself at or behind to-1, no line starts in this unit.
+      // If the line feed that ends the skipped line is at or after to-1, no line starts in this unit.
       const lastBreak = to === file.bytes ? -1 : chunk.indexOf(LF, Math.max(0, start - 1, to - 1 - at));
       if (lastBreak !== -1) {
         if (lastBreak + 1 > start) yield chunk.subarray(start, lastBreak + 1);
@@ -101,4 +101,31 @@ async function* readLines(
     }
     at += chunk.length;
   }
+}
+
+function parseJsonLine(line: TextLine, file: string): SourceRecord | undefined {
+  if (!line.ok) return { file, row: line.line, ok: false, rows: 1, reason: line.reason };
+  if (line.text.trim() === '') return undefined;
+  const origin = { file, row: line.line };
+  let value: unknown;
+  try {
+    value = JSON.parse(line.text);
+  } catch {
+    // Leave out the engine's own message: manifests hold reasons, and their bytes must not depend on the version of
+    // Node.
+    const start = JSON.stringify(line.text.slice(0, 40));
+    return { ...origin, ok: false, rows: 1, reason: `not JSON: the line starts with ${start}` };
+  }
+  if (!isObject(value)) return { ...origin, ok: false, rows: 1, reason: 'not a JSON object' };
+  return { ...origin, ok: true, fields: value };
+}
+
+function parseTextLine(line: TextLine, file: string): SourceRecord | undefined {
+  if (!line.ok) return { file, row: line.line, ok: false, rows: 1, reason: line.reason };
+  if (line.text.trim() === '') return undefined;
+  return { file, row: line.line, ok: true, fields: { [TEXT_FIELD]: line.text } };
+}
+
+function isObject(value: unknown): value is SourceFields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -35,7 +35,7 @@ function problemsOf(yaml: string): string {
 }
 
 describe('mixture.yaml', () => {
-  test('becomes tasks, a denoising text and paths relative to the file', () => {
+  test('gives tasks, a denoising text, and paths relative to the file', () => {
     const mixture = parseMixture(GOOD, '/m/mixture.yaml');
     assert.equal(mixture.tokenizerPath, '/m/tokenizer/spiece.model');
     assert.deepEqual(
@@ -66,7 +66,7 @@ describe('mixture.yaml', () => {
     });
   });
 
-  test('a task of its own on a set of the hub: source, templates, labels', () => {
+  test('a task may use a set of the hub: source, templates, labels', () => {
     const yaml = GOOD.replace(
       'source: { path: data/spam.jsonl, format: jsonl }',
       'source: { hub: me/spam, config: default, split: train, revision: 3f1a9c2 }',
@@ -81,20 +81,20 @@ describe('mixture.yaml', () => {
       format: 'parquet',
       quotes: true,
     });
-    // int64 of parquet, as an index into the labels
+    // An int64 of parquet is an index into the labels.
     assert.deepEqual(spam!.preprocessor.apply({ message: 'Win a boat', label: 1n }), {
       ok: true,
       examples: [{ inputs: 'spam message: Win a boat', targets: 'spam' }],
     });
   });
 
-  test('an absolute path in the file leaves only its last part in manifests', () => {
+  test('manifests hold only the last part of an absolute path', () => {
     const mixture = parseMixture(GOOD.replace('data/spam.jsonl', '/data/2024/spam.jsonl'), '/m/mixture.yaml');
     const { source } = mixture.tasks[0]!;
     assert.deepEqual(source.files, [{ location: '/data/2024/spam.jsonl', name: 'spam.jsonl' }]);
   });
 
-  test('all problems are told at once, each with its line, place, task and the nearest known key', () => {
+  test('one error reports all problems, each with line, place, task and the nearest known key', () => {
     const message = problemsOf(
       GOOD.replace('family: CLS', 'famly: CLS')
         .replace('format: tsv,', 'format: tvs,')
@@ -110,16 +110,21 @@ describe('mixture.yaml', () => {
   });
 
   for (const [what, from, to, expected] of [
-    ['a brace without partner', '{word}', '{word', /line 14: tasks\[1\]\.inputs \(define\): .*"\{" at character 8/],
+    ['a brace without its partner', '{word}', '{word', /line 14: tasks\[1\]\.inputs \(define\): .*"\{" at character 8/],
     [
       'a template without placeholder',
       '"{gloss}"',
       '"yes"',
       /tasks\[1\]\.targets \(define\): .*no \{field\} placeholder/,
     ],
-    ['a name used twice', 'name: denoise', 'name: spam', /denoising\.name: the name "spam" is taken/],
-    ['a label used twice', '[ham, spam]', '[ham, ham]', /tasks\[0\]\.labels \(spam\): a label comes twice/],
-    ['one label only', '[ham, spam]', '[ham]', /tasks\[0\]\.labels \(spam\): must hold at least two/],
+    [
+      'a name used twice',
+      'name: denoise',
+      'name: spam',
+      /denoising\.name: an earlier task already has the name "spam"/,
+    ],
+    ['a label used twice', '[ham, spam]', '[ham, ham]', /tasks\[0\]\.labels \(spam\): a label is listed twice/],
+    ['a single label', '[ham, spam]', '[ham]', /tasks\[0\]\.labels \(spam\): must hold at least two/],
     ['a key given twice', 'family: CLS', 'family: CLS\n    family: NLI', /not YAML:[^]*unique/],
     ['text that is not YAML', 'tasks:', 'tasks: [', /not YAML/],
     [
@@ -144,7 +149,7 @@ describe('mixture.yaml', () => {
     assert.throws(() => loadMixture('/nowhere/mixture.yaml'), { code: 'PATH_UNUSABLE' });
   });
 
-  test('an unknown task is NAME_UNKNOWN with the nearest names', () => {
+  test('an unknown task name is NAME_UNKNOWN with the nearest names', () => {
     const mixture = parseMixture(GOOD, '/m/mixture.yaml');
     assert.equal(findTask(mixture, 'denoise').name, 'denoise');
     assert.throws(() => findTask(mixture, 'defien'), { code: 'NAME_UNKNOWN', message: /did you mean define/ });

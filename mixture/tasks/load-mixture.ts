@@ -1,15 +1,17 @@
 /**
- * mixture.yaml → Mixture. All problems of the file are told at once, each with its line and place.
+ * mixture.yaml → Mixture. One error reports all problems of the file, each with line and place.
  *
- * Assumptions: relative paths are relative to the YAML file; whether the sources exist is checked when they are read, so a
- * mixture can be listed on a machine without its data. Tasks that are not selected are left out before their sources are looked for.
+ * Assumptions: relative paths are relative to the YAML file. Sources are checked only when they are read, so a mixture
+ * can be listed on a machine without its data. Tasks that are not selected are left out before anybody looks for their
+ * sources.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
-import { describeIssue, MixtureDocument, type Problem } from './mixture-problems.ts';
+import { C4 } from './exmix/c4.ts';
+import { describeIssue, hintOf, MixtureDocument, type Problem } from './mixture-problems.ts';
 import {
   denoisingEntrySchema,
   mixtureSchema,
@@ -17,38 +19,37 @@ import {
   type DenoisingEntry,
   type MixtureFile,
   type TaskEntry,
+  type WrittenTask,
 } from './mixture-schema.ts';
 import { createNameSelection } from './name-patterns.ts';
-import type { Denoising, Mixture, MixtureOptions, Task } from './task.ts';
+import { buildSource } from './source-entry.ts';
+import { TEXT_FIELD, type Denoising, type Mixture, type MixtureOptions, type SourceSpec, type Task } from './task.ts';
 import { loadTaskModule } from './task-module.ts';
+import { createTemplatePreprocessor, missingField, parseTemplate } from './template.ts';
 import { namesUsedAlone, planUsedTasks, type PlannedTask } from './use-tasks.ts';
-import { buildDenoising, buildWrittenTask } from './written-tasks.ts';
 
-/** @throws PATH_UNUSABLE where the file cannot be read, CONFIG_INVALID with all its problems, NAME_UNKNOWN for a selection */
+/** @throws PATH_UNUSABLE if the file cannot be read, CONFIG_INVALID with all problems, NAME_UNKNOWN for a selection */
 export function loadMixture(path: string, options: MixtureOptions = {}): Mixture {
   const absolutePath = resolve(path);
   let yaml: string;
   try {
     yaml = readFileSync(absolutePath, 'utf8');
   } catch (error) {
-    throw new TrainerError(
-      'PATH_UNUSABLE',
-      `mixture file ${absolutePath} cannot be read; give one with --mixture PATH`,
-      {
-        cause: error,
-      },
-    );
+    const message = `mixture file ${absolutePath} cannot be read; give one with --mixture PATH`;
+    throw new TrainerError('PATH_UNUSABLE', message, { cause: error });
   }
   return parseMixture(yaml, absolutePath, options);
 }
 
-/** @param path absolute; names the file in messages and is what relative paths are relative to. @throws CONFIG_INVALID, NAME_UNKNOWN */
+/**
+ * @param path absolute. Messages name it, and relative paths are relative to it. @throws CONFIG_INVALID, NAME_UNKNOWN
+ */
 export function parseMixture(yaml: string, path: string, options: MixtureOptions = {}): Mixture {
   const document = new MixtureDocument(yaml, path);
   const value = document.value();
   const parsed = mixtureSchema.safeParse(value);
   const problems = parsed.success ? [] : parsed.error.issues.flatMap((issue) => describeIssue(issue, [], value));
-  // Where a key of the top is wrong its entries are still checked: all problems are told at once.
+  // The entries are checked even if a key at the top is wrong, so that one error reports all problems.
   const { tasks, denoising } = parsed.success ? parsed.data : entriesOf(value);
   const entries = (tasks ?? []).map((entry, i) =>
     parseEntry<TaskEntry>(taskEntrySchema(entry), entry, ['tasks', i], problems),
@@ -64,12 +65,12 @@ export function parseMixture(yaml: string, path: string, options: MixtureOptions
   return mixture;
 }
 
-/** The supervised tasks in their order, the denoising one last. */
+/** The supervised tasks in order, then the denoising task. */
 export function allTasks({ tasks, denoising }: Mixture): (Task | Denoising)[] {
   return denoising === undefined ? [...tasks] : [...tasks, denoising];
 }
 
-/** The task, or the denoising task, of that name. @throws NAME_UNKNOWN with the nearest names. */
+/** The task with this name, supervised or denoising. @throws NAME_UNKNOWN with the nearest names */
 export function findTask(mixture: Mixture, name: string): Task | Denoising {
   const tasks = allTasks(mixture);
   const task = tasks.find((candidate) => candidate.name === name);
@@ -88,7 +89,7 @@ function entriesOf(value: unknown): { tasks?: readonly unknown[]; denoising?: un
   };
 }
 
-/** What is wrong with an entry goes to `problems`. */
+/** Adds what is wrong to `problems`. */
 function parseEntry<T>(
   schema: z.ZodType<T>,
   entry: unknown,
@@ -131,9 +132,9 @@ function buildMixture(
     problems.push({
       path: ['tokenizer'],
       message:
-        'expected the path of a SentencePiece model (T5: spiece.model), found none; write it here or give --tokenizer FILE (a run: --set mixture.tokenizer=FILE)',
+        'expected the path of a SentencePiece model (T5: spiece.model), found none; write it here or give --tokenizer FILE (for a run: --set mixture.tokenizer=FILE)',
     });
-  // Whether a selection fits is only known of a file that is right so far.
+  // A selection is checked only in a file without problems: its names may be wrong because of them.
   const isSelected = problems.length === 0 ? createSelection(options.tasks, planned, denoising) : () => true;
   const tasks = planned.filter(({ name }) => isSelected(name)).flatMap((task) => task.build() ?? []);
   if (denoising !== undefined && !isSelected(denoising.name)) denoising = undefined;
@@ -166,19 +167,67 @@ function planEntry(entry: TaskEntry, context: Parameters<typeof planUsedTasks>[1
   return [{ name: entry.name, path: [...path, 'name'], build: () => task }];
 }
 
+/** A task that the file writes out: two templates and a source. Undefined if `problems` has what is wrong. */
+function buildWrittenTask(
+  entry: WrittenTask,
+  path: readonly PropertyKey[],
+  folder: string,
+  problems: Problem[],
+): Task | undefined {
+  const source = buildSource(entry.source, folder);
+  const found = (['inputs', 'targets'] as const).flatMap((key) => templateProblems(entry[key], source, [...path, key]));
+  if (entry.labels !== undefined && new Set(entry.labels).size < entry.labels.length)
+    found.push({ path: [...path, 'labels'], message: 'a label is listed twice' });
+  problems.push(...found);
+  if (found.length > 0) return undefined;
+  const { inputs, targets, labels } = entry;
+  const preprocessor = createTemplatePreprocessor({ inputs, targets, ...(labels === undefined ? {} : { labels }) });
+  return { name: entry.name, family: entry.family, source, preprocessor, metrics: entry.metrics ?? [] };
+}
+
+/** The denoising text: C4, or text that the file names. */
+function buildDenoising(entry: DenoisingEntry, folder: string, problems: Problem[]): Denoising | undefined {
+  if ('use' in entry) {
+    if (entry.use !== C4.name) {
+      problems.push({
+        path: ['denoising', 'use'],
+        message: `ExMix has no denoising text "${entry.use}"; ${hintOf(entry.use, [C4.name])}`,
+      });
+      return undefined;
+    }
+    return entry.source === undefined ? C4 : { ...C4, source: buildSource(entry.source, folder) };
+  }
+  const source = buildSource(entry.source, folder);
+  const text = entry.text ?? `{${TEXT_FIELD}}`;
+  problems.push(...templateProblems(text, source, ['denoising', 'text']));
+  return { name: entry.name, source, text };
+}
+
+function templateProblems(template: string, source: SourceSpec, path: readonly PropertyKey[]): Problem[] {
+  try {
+    const { fields } = parseTemplate(template);
+    if (source.format !== 'text') return [];
+    return fields
+      .filter((name) => name !== TEXT_FIELD)
+      .map((name) => ({ path, message: missingField(name, [TEXT_FIELD]) }));
+  } catch (error) {
+    return [{ path, message: toTrainerError(error).message }];
+  }
+}
+
 function duplicateNames(planned: readonly PlannedTask[], denoising: Denoising | undefined): Problem[] {
   const seen = new Set<string>();
   const problems: Problem[] = [];
   const named = planned.map(({ path, name }) => ({ path, name }));
   if (denoising !== undefined) named.push({ path: ['denoising', 'name'], name: denoising.name });
   for (const { path, name } of named) {
-    if (seen.has(name)) problems.push({ path, message: `the name "${name}" is taken by an earlier task` });
+    if (seen.has(name)) problems.push({ path, message: `an earlier task already has the name "${name}"` });
     seen.add(name);
   }
   return problems;
 }
 
-/** @throws NAME_UNKNOWN for patterns that match no task of the mixture, all of them */
+/** @throws NAME_UNKNOWN with all patterns that match no task of the mixture */
 function createSelection(
   patterns: readonly string[] | undefined,
   planned: readonly PlannedTask[],

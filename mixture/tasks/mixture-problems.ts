@@ -1,4 +1,7 @@
-/** What is wrong with a mixture file: collected as values with their place, told all at once with line, place, task and nearest key. */
+/**
+ * Problems of a mixture file. They are collected as values with their place; one error reports all, each with line,
+ * place, task and nearest key.
+ */
 import { LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
@@ -11,13 +14,13 @@ export interface Problem {
   readonly message: string;
 }
 
-/** A parsed YAML file, its values and the lines they stand on. */
+/** A parsed YAML file: its value, and the line of each part. */
 export class MixtureDocument {
   readonly path: string;
   readonly #document: Document;
   readonly #lines = new LineCounter();
 
-  /** @throws CONFIG_INVALID for text that is not YAML */
+  /** @throws CONFIG_INVALID if the text is not YAML */
   constructor(yaml: string, path: string) {
     this.path = path;
     this.#document = parseDocument(yaml, { lineCounter: this.#lines });
@@ -32,7 +35,7 @@ export class MixtureDocument {
     return this.#document.toJS();
   }
 
-  /** @returns one error with all problems */
+  /** @returns one error that reports all problems */
   describe(problems: readonly Problem[]): TrainerError {
     const rows = problems.map(({ path: place, message }) => {
       const where = place.reduce<string>(
@@ -51,7 +54,7 @@ export class MixtureDocument {
     return typeof name === 'string' ? ` (${name})` : '';
   }
 
-  /** Line of the value at `place`, or of the nearest thing around it that exists. */
+  /** Line of the value at `place`, or of the nearest enclosing value that exists. */
   #lineOf(place: readonly PropertyKey[]): number {
     for (let depth = place.length; depth > 0; depth--) {
       const found: unknown = this.#document.getIn(place.slice(0, depth), true);
@@ -63,8 +66,8 @@ export class MixtureDocument {
 }
 
 /**
- * A schema's issue as problems, one for each unknown key.
- * @param base where the checked value stands
+ * Problems for one issue of a schema: one for each unknown key.
+ * @param base place of the checked value
  * @param entry the checked value
  */
 export function describeIssue(issue: z.core.$ZodIssue, base: readonly PropertyKey[], entry: unknown): Problem[] {
@@ -74,7 +77,7 @@ export function describeIssue(issue: z.core.$ZodIssue, base: readonly PropertyKe
   return issue.keys.map((key) => ({ path: [...path, key], message: `unknown key; ${hintOf(key, known)}` }));
 }
 
-/** "did you mean X?", or all that is known where nothing is near. */
+/** "did you mean X?", or all known names if none is near. */
 export function hintOf(name: string, known: readonly string[]): string {
   return nearestHint(name, known, `known here: ${known.join(', ')}`);
 }

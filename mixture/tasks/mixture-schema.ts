@@ -1,8 +1,11 @@
-/** What mixture.yaml may hold. Strict: an unknown key is an error, never ignored. */
+/** The schema of mixture.yaml. It is strict: an unknown key is an error. */
 import { z } from 'zod';
 import { SOURCE_FORMATS, type SourceFormat } from './task.ts';
 
-/** Also the name of a folder of shards, so: no separators, no leading dot, no capitals (file systems that fold case). */
+/**
+ * Also names the folder of the shards. So it has no separators, no leading dot, and no capitals (some file systems
+ * ignore case).
+ */
 export const taskNameSchema = z
   .string()
   .regex(
@@ -13,7 +16,7 @@ const text = z.string().min(1, 'must not be empty');
 
 const oneOrMore = z.union([text, z.array(text).min(1, 'must name at least one file')]);
 
-/** A source as a mixture file has it: files by path or URL, or a split of a dataset of a hub. */
+/** A source in a mixture file: files by path or URL, or a split of a data set on a hub. */
 export interface SourceEntry {
   readonly path?: string | string[] | undefined;
   readonly hub?: string | undefined;
@@ -25,6 +28,7 @@ export interface SourceEntry {
   readonly quotes?: boolean | undefined;
 }
 
+/** Files by path or URL, or a split of a data set on a hub. */
 export const sourceSchema = z
   .strictObject({
     path: oneOrMore.optional(),
@@ -50,7 +54,7 @@ export const sourceSchema = z
     } else if (source.split === undefined) problem('split', 'is needed with hub, e.g. train');
   });
 
-/** A task written out. */
+/** A task that the file writes out. */
 const writtenTaskSchema = z.strictObject({
   name: taskNameSchema,
   family: text,
@@ -61,7 +65,7 @@ const writtenTaskSchema = z.strictObject({
   labels: z.array(text).min(2, 'must hold at least two labels').optional(),
 });
 
-/** One task of ExMix, or all that a glob matches. */
+/** One task of ExMix, or all tasks that a glob matches. */
 const usedTasksSchema = z.strictObject({
   use: oneOrMore,
   except: z.union([text, z.array(text)]).optional(),
@@ -69,7 +73,7 @@ const usedTasksSchema = z.strictObject({
   source: sourceSchema.optional(),
 });
 
-/** A task written in TypeScript. */
+/** A task in TypeScript. */
 const moduleTaskSchema = z.strictObject({ module: text });
 
 const writtenDenoisingSchema = z.strictObject({
@@ -81,7 +85,10 @@ const writtenDenoisingSchema = z.strictObject({
 /** ExMix's denoising text, C4. */
 const usedDenoisingSchema = z.strictObject({ use: text, source: sourceSchema.optional() });
 
-/** Entries are checked one by one, each by the schema of its kind (`taskEntrySchema`, `denoisingEntrySchema`). */
+/**
+ * The schema of the top. Each entry is checked alone, by the schema of its kind (`taskEntrySchema`,
+ * `denoisingEntrySchema`).
+ */
 export const mixtureSchema = z.strictObject({
   name: taskNameSchema,
   tokenizer: text.optional(),
@@ -100,7 +107,7 @@ export type DenoisingEntry = z.infer<typeof writtenDenoisingSchema> | z.infer<ty
 const hasKey = (entry: unknown, key: string): boolean =>
   typeof entry === 'object' && entry !== null && Object.hasOwn(entry, key);
 
-/** The schema of an entry of `tasks`, told by the key that only its kind has. */
+/** The schema of an entry of `tasks`, chosen by the key that only its kind has. */
 export function taskEntrySchema(entry: unknown) {
   if (hasKey(entry, 'use')) return usedTasksSchema;
   return hasKey(entry, 'module') ? moduleTaskSchema : writtenTaskSchema;
@@ -111,8 +118,8 @@ export function denoisingEntrySchema(entry: unknown) {
 }
 
 /**
- * The keys that are known where an unknown one was found.
- * @param path where, as zod gives it, e.g. ['tasks', 3, 'source']
+ * The known keys at the place of an unknown one.
+ * @param path the place as zod gives it, e.g. ['tasks', 3, 'source']
  * @param entry the entry of `tasks` or `denoising` around it
  */
 export function knownKeysAt(path: readonly PropertyKey[], entry: unknown): readonly string[] {

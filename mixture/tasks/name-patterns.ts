@@ -1,10 +1,13 @@
-/** Names with `*` (any characters) and `?` (one character): how tasks are chosen on the command line and in mixture files. */
+/**
+ * Name patterns with `*` (any characters) and `?` (one character). They select tasks on the command line and in mixture
+ * files.
+ */
 import { TrainerError } from '../../shared/errors.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
 
 export const isPattern = (text: string): boolean => /[*?]/u.test(text);
 
-/** @returns the names that the pattern matches, in their order; a pattern without marks matches itself */
+/** @returns the names that match, in their order. A pattern without marks matches only itself. */
 export function matchNames(pattern: string, names: readonly string[]): string[] {
   const source = pattern
     .replace(/[.+^${}()|[\]\\]/gu, '\\$&')
@@ -14,7 +17,10 @@ export function matchNames(pattern: string, names: readonly string[]): string[] 
   return names.filter((name) => expression.test(name));
 }
 
-/** Which of `names` the patterns choose. @throws NAME_UNKNOWN for patterns that match none, all of them with the nearest names */
+/**
+ * Tests whether a name matches one of the patterns. @throws NAME_UNKNOWN with all patterns that match no name, and the
+ * nearest names
+ */
 export function createNameSelection(patterns: readonly string[], names: readonly string[]): (name: string) => boolean {
   const unknown = patterns.filter((pattern) => matchNames(pattern, names).length === 0);
   if (unknown.length > 0) {

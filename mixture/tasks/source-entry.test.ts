@@ -14,7 +14,7 @@ function fileOf(path: string): unknown {
   return source.kind === 'files' ? source.files[0] : undefined;
 }
 
-test('a file: URL is the path that it stands for, and is read as one', async () => {
+test('a file: URL becomes the path that it names, and is read as a path', async () => {
   assert.deepEqual(fileOf('file:///data/a%20b.txt'), { location: '/data/a b.txt', name: 'a b.txt' });
   assert.deepEqual(fileOf('FILE:///data/a.txt'), { location: '/data/a.txt', name: 'a.txt' });
   assert.throws(() => fileOf('file://host/a.txt'), { code: 'CONFIG_INVALID', message: /file:\/\/host\/a\.txt/ });
@@ -36,7 +36,7 @@ test('a file: URL is the path that it stands for, and is read as one', async () 
   }
 });
 
-test('the name of a URL holds neither login nor query; its location holds both', () => {
+test('the name of a URL has neither login nor query; its location has both', () => {
   for (const [path, name] of [
     ['https://user:pass@host/a.txt?key=secret', 'https://host/a.txt'],
     ['HTTP://token@host:8080/a.txt#top', 'HTTP://host:8080/a.txt'],

@@ -1,10 +1,10 @@
-/** A `source:` of a mixture file → SourceSpec, with paths made absolute. */
+/** A `source:` entry of a mixture file → SourceSpec with absolute paths. */
 import { basename, isAbsolute, resolve } from 'node:path';
 import { localPathOf } from '../../shared/storage/location.ts';
 import type { SourceEntry } from './mixture-schema.ts';
 import type { SourceFile, SourceSpec } from './task.ts';
 
-/** @param entry as the schema lets it through @param folder what relative paths are relative to */
+/** @param entry checked by the schema @param folder base of relative paths */
 export function buildSource(entry: SourceEntry, folder: string): SourceSpec {
   const { hub, config, split = 'train', revision, files, format, quotes = true } = entry;
   if (hub !== undefined)
@@ -33,7 +33,7 @@ function buildFile(path: string, folder: string): SourceFile {
       location: resolve(folder, local),
       name: (isAbsolute(local) ? basename(local) : local).replaceAll('\\', '/'),
     };
-  // What stands behind a question mark may be a signature, and before an @ a login: they are no part of the name.
+  // The name has no query, which may hold a signature, and no login.
   return { location: path, name: path.replace(/[?#].*$/u, '').replace(/^(https?:\/\/)[^/@]*@/iu, '$1') };
 }
 

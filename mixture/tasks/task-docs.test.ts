@@ -4,11 +4,11 @@ import { test } from 'node:test';
 import { EXMIX_NAMES } from './exmix/exmix.ts';
 import { renderTaskDocs, TASK_DOCS_FILE } from './write-task-docs.ts';
 
-test('docs/tasks.md is what the table says; write it with: node --import tsx mixture/tasks/write-task-docs.ts', () => {
+test('docs/tasks.md matches the table; write it with: node --import tsx mixture/tasks/write-task-docs.ts', () => {
   assert.equal(readFileSync(TASK_DOCS_FILE, 'utf8'), renderTaskDocs());
 });
 
-test('docs/tasks.md has every task in sizes, templates and notes', () => {
+test('docs/tasks.md lists each task with its size, templates and notes', () => {
   const rows = readFileSync(TASK_DOCS_FILE, 'utf8')
     .split('\n')
     .filter((line) => line.startsWith('| '))

@@ -1,10 +1,11 @@
 /**
- * Tasks written in TypeScript: `- module: ./my-task.ts` in a mixture file.
+ * Tasks in TypeScript: `- module: ./my-task.ts` in a mixture file.
  *
- * The module's default export is a Task, a list of them, or a function of a TaskContext that gives one or the other. jiti strips the types
- * and loads it synchronously, so it has no top-level await; its relative paths are relative to itself. `import { defineTask } from 'exmix'`
- * is answered by this module, wherever exmix is installed. The hash of its file is part of each
- * preprocessor's identity: a module that changes is prepared again. Files that it imports are not hashed: raise `identity.version` there.
+ * Definition: the default export is a Task, a list of them, or a function of a TaskContext that returns either.
+ * Assumptions: jiti strips the types and loads the module synchronously, so it has no top-level await. Its relative paths are relative to
+ * itself. `import { defineTask } from 'exmix'` resolves to this module, wherever exmix is installed. The hash of its file is part of each
+ * preprocessor's identity, so a changed module is prepared again. Files that it imports are not hashed: raise `identity.version` if they
+ * change.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -18,15 +19,15 @@ import { sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema
 import { buildSource } from './source-entry.ts';
 import { SOURCE_FORMATS, type SourceSpec, type Task } from './task.ts';
 
-/** What a module's function is called with. */
+/** The argument of an exported function. */
 export interface TaskContext {
-  /** Folder of the module. */
+  /** The folder of the module. */
   readonly folder: string;
-  /** A source as in YAML: `source({ path: 'rows.jsonl', format: 'jsonl' })`. */
+  /** A source entry as in YAML: `source({ path: 'rows.jsonl', format: 'jsonl' })`. */
   readonly source: (entry: SourceEntry) => SourceSpec;
 }
 
-/** What a task module exports by default. */
+/** The default export of a task module. */
 export type TaskModule = Task | readonly Task[] | ((context: TaskContext) => Task | readonly Task[]);
 
 /** Gives a task module its type: `export default defineTask(({ source }) => ({ … }))`. @returns what it is given */
@@ -63,7 +64,7 @@ const taskSchema = z.object({
 
 /**
  * @param path absolute
- * @throws CONFIG_INVALID for a module that cannot be loaded or whose export is no task, with all that is wrong with it
+ * @throws CONFIG_INVALID with all problems, if the module cannot be loaded or its export is not a task
  */
 export function loadTaskModule(path: string): Task[] {
   const { exported, hash } = exportOf(path);
@@ -78,7 +79,7 @@ export function loadTaskModule(path: string): Task[] {
   if (!parsed.success)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `its default export must be a Task, a list of them or a function that gives them: ${z.prettifyError(parsed.error)}`,
+      `its default export must be a Task, a list of them or a function that returns them: ${z.prettifyError(parsed.error)}`,
     );
   return parsed.data.map((task, i) => {
     const original = (Array.isArray(value) ? value[i] : value) as Task;
@@ -86,7 +87,10 @@ export function loadTaskModule(path: string): Task[] {
   });
 }
 
-/** The task's own preprocessor (a class instance keeps its methods), with the module's hash in its identity. */
+/**
+ * The task's own preprocessor, with the module's hash in its identity. `apply` is called on the original, which may be
+ * a class instance.
+ */
 function withModuleHash(preprocessor: Task['preprocessor'], hash: string): Task['preprocessor'] {
   return {
     identity: { kind: 'module', sha256: hash, rule: preprocessor.identity },
@@ -97,10 +101,10 @@ function withModuleHash(preprocessor: Task['preprocessor'], hash: string): Task[
 
 let loader: jiti.Jiti | undefined;
 
-/** Loaded with the first module: every command reaches this file, few mixtures have modules. */
+/** Loads jiti with the first module: each command imports this file, but few mixtures have modules. */
 function moduleLoader(): jiti.Jiti {
   if (loader === undefined) {
-    // jiti needs its own files beside it: it is not compiled into a build but copied.
+    // jiti reads its own files at run time, so a build copies it and does not compile it in.
     const require = createRequire(import.meta.url);
     const { createJiti } = require(vendoredFile('jiti', 'lib/jiti.cjs')) as typeof jiti;
     loader = createJiti(import.meta.url, {
@@ -112,7 +116,7 @@ function moduleLoader(): jiti.Jiti {
   return loader;
 }
 
-/** Modules of this process: code is loaded once, so its hash is taken once, before it. */
+/** Modules that this process has loaded. Code is loaded once, so its hash is taken once, before loading. */
 const loadedModules = new Map<string, { readonly exported: unknown; readonly hash: string }>();
 
 function exportOf(path: string): { readonly exported: unknown; readonly hash: string } {
@@ -134,12 +138,7 @@ function callFactory(factory: (context: TaskContext) => unknown, context: TaskCo
   try {
     return factory(context);
   } catch (error) {
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `the function that ${path} exports failed: ${toTrainerError(error).message}`,
-      {
-        cause: error,
-      },
-    );
+    const message = `the function that ${path} exports failed: ${toTrainerError(error).message}`;
+    throw new TrainerError('CONFIG_INVALID', message, { cause: error });
   }
 }

@@ -1,54 +1,58 @@
 /**
- * The words of the mixture, as in SeqIO: a task is a source, a preprocessor and metrics; a mixture is named tasks and one
- * denoising text. Plain values: nothing here reads a file.
+ * The vocabulary of the mixture, as in SeqIO. These are plain values; nothing here reads a file.
+ *
+ * Definitions: a task is a source, a preprocessor and metrics. A mixture is tasks and at most one denoising text.
  */
 
 export const SOURCE_FORMATS = ['jsonl', 'csv', 'tsv', 'text', 'parquet', 'tfrecord'] as const;
 export type SourceFormat = (typeof SOURCE_FORMATS)[number];
 
-/** The one field of a record of a `text` source: a line of the file. */
+/** The only field of a record of a `text` source: a line of the file. */
 export const TEXT_FIELD = 'text';
 
 export interface SourceFile {
   /** Absolute path, or an http:, https: or s3: URL. */
   readonly location: string;
-  /** As written in the mixture, with `/`: the name in manifests, so that bytes do not depend on where the files lie. */
+  /**
+   * As written in the mixture, with `/`. Manifests hold this name, so their bytes do not depend on the place of the
+   * files.
+   */
   readonly name: string;
 }
 
-/** What a task declares: where its records come from. */
+/** The source that a task declares. */
 export type SourceSpec = FilesSource | HubSource;
 
-/** Files of one format, read one after the other; a name that ends in `.gz` is decompressed. */
+/** Files of one format, read in order. A name that ends in `.gz` is decompressed. */
 export interface FilesSource {
   readonly kind: 'files';
   readonly format: SourceFormat;
-  /** csv and tsv: `"` quotes a field (RFC 4180). False for files in which `"` is an ordinary character. */
+  /** csv and tsv: `"` quotes a field (RFC 4180). False if `"` is an ordinary character. */
   readonly quotes: boolean;
   readonly files: readonly SourceFile[];
 }
 
-/** A split of a dataset of a Hugging Face hub. */
+/** A split of a data set on a Hugging Face hub. */
 export interface HubSource {
   readonly kind: 'hub';
   /** E.g. `nyu-mll/glue`. */
   readonly dataset: string;
   readonly config?: string;
   readonly split: string;
-  /** Branch, tag or commit; default `main`. */
+  /** Branch, tag or commit. Default: `main`. */
   readonly revision?: string;
   /**
-   * Globs of files in the repository. Without them: the parquet files of config and split, on the revision or, where it has none,
-   * on `refs/convert/parquet`.
+   * Globs of files in the repository. Default: the parquet files of config and split, from the revision or, if it has
+   * none, from `refs/convert/parquet`.
    */
   readonly files?: readonly string[];
-  /** Default parquet. */
+  /** Default: parquet. */
   readonly format?: SourceFormat;
-  /** As for files; default true. */
+  /** As for files. Default: true. */
   readonly quotes?: boolean;
 }
 
-/** One record of a source: field name → value as the format gave it. */
+/** A record of a source: field name → value as the format gives it. */
 export type SourceFields = Readonly<Record<string, unknown>>;
 
 export interface TextPair {
@@ -56,35 +60,35 @@ export interface TextPair {
   readonly targets: string;
 }
 
-/** Zero examples is a row left out on purpose; `reason` is a malformed row. */
+/** Zero examples means that the row is left out on purpose. `reason` says why a row is malformed. */
 export type Preprocessed =
   { readonly ok: true; readonly examples: readonly TextPair[] } | { readonly ok: false; readonly reason: string };
 
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
-/** Record → text-to-text examples. A pure function: the same fields give the same examples. */
+/** Record → text-to-text examples. A pure function: equal fields give equal examples. */
 export interface Preprocessor {
-  /** What the shards depend on besides source, tokenizer and lengths; another identity means preparing again. */
+  /** What the shards depend on besides source, tokenizer and lengths. If it changes, the task is prepared again. */
   readonly identity: Readonly<Record<string, JsonValue>>;
-  /** The fields it reads, for checks against a header before a row is read. */
+  /** The fields that it reads. A header is checked for them before any row is read. */
   readonly fields: readonly string[];
   apply(fields: SourceFields): Preprocessed;
 }
 
 export interface Task {
   readonly name: string;
-  /** Family of the paper (CLS, NLI, SUM, …) or any other word that groups tasks. */
+  /** A family of the paper (CLS, NLI, SUM, …) or any other word that groups tasks. */
   readonly family: string;
   readonly source: SourceSpec;
   readonly preprocessor: Preprocessor;
   readonly metrics: readonly string[];
 }
 
-/** The span-denoising task: documents of plain text, without targets of their own. */
+/** The span-denoising task: documents of plain text. Span corruption makes the targets. */
 export interface Denoising {
   readonly name: string;
   readonly source: SourceSpec;
-  /** Template that makes a document of a record, e.g. `{text}`. */
+  /** Template that makes a document from a record, e.g. `{text}`. */
   readonly text: string;
 }
 
@@ -92,25 +96,25 @@ export interface Mixture {
   readonly name: string;
   /** The file it was read from. */
   readonly path: string;
-  /** A SentencePiece model, absolute path. */
+  /** Absolute path of a SentencePiece model. */
   readonly tokenizerPath: string;
   readonly tasks: readonly Task[];
   readonly denoising?: Denoising;
-  /** What it was loaded with: `loadMixture(path, options)` gives the same mixture in another process. */
+  /** The options it was loaded with: `loadMixture(path, options)` gives the same mixture in another process. */
   readonly options: MixtureOptions;
 }
 
-/** What the command line says on top of a mixture file; paths are relative to the working folder. */
+/** Settings of the command line. They override the mixture file; paths are relative to the working folder. */
 export interface MixtureOptions {
-  /** Names and globs of the tasks to take; a denoising text that none matches is left out too. Default: all. */
+  /** Names and globs of the tasks to use. A denoising text that none matches is left out too. Default: all. */
   readonly tasks?: readonly string[];
-  /** A SentencePiece model in place of the file's `tokenizer`. */
+  /** A SentencePiece model that replaces the file's `tokenizer`. */
   readonly tokenizer?: string;
-  /** Folder with the files of sets that have no home on a hub, in place of the file's `given`. */
+  /** Folder with the files of sets that the hub does not have. Replaces the file's `given`. */
   readonly given?: string;
 }
 
-/** Static lengths of a row, tokens, EOS included. */
+/** Static lengths of a row in tokens, EOS included. */
 export interface FeatureLengths {
   readonly inputs: number;
   readonly targets: number;

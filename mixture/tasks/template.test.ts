@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { normalizeWhitespace, parseTemplate, renderTemplate } from './template.ts';
-import { createTemplatePreprocessor } from './template-preprocessor.ts';
+import { createTemplatePreprocessor, normalizeWhitespace, parseTemplate, renderTemplate } from './template.ts';
 
 const render = (template: string, fields: Record<string, unknown>) => renderTemplate(parseTemplate(template), fields);
 const reasonOf = (result: { ok: boolean; reason?: string }) => {
@@ -11,7 +10,7 @@ const reasonOf = (result: { ok: boolean; reason?: string }) => {
 };
 
 describe('templates', () => {
-  test('fill in text, numbers and booleans and squeeze whitespace', () => {
+  test('insert text, numbers and booleans, and reduce runs of whitespace to one space', () => {
     assert.deepEqual(render('mnli  hypothesis: {h} n: {n} b: {b}', { h: ' a\n\tb\u00a0c ', n: 3.5, b: true }), {
       ok: true,
       text: 'mnli hypothesis: a b c n: 3.5 b: true',
@@ -22,7 +21,7 @@ describe('templates', () => {
     assert.deepEqual(render('{{{a}}} {{x}}', { a: 'v' }), { ok: true, text: '{v} {x}' });
   });
 
-  test('a value that looks like a placeholder is not filled in again', () => {
+  test('a value that looks like a placeholder is not replaced again', () => {
     assert.deepEqual(render('{a} {b}', { a: '{b}', b: '$&' }), { ok: true, text: '{b} $&' });
   });
 
@@ -31,7 +30,7 @@ describe('templates', () => {
       assert.throws(() => parseTemplate(template), { code: 'CONFIG_INVALID' });
     });
 
-  test('a missing field names its nearest; an inherited property is not a field', () => {
+  test('the reason for a missing field names the nearest field; an inherited property is not a field', () => {
     assert.match(reasonOf(render('{wrod}', { word: 'x', other: 'y' })), /"wrod" is missing; did you mean "word"/);
     assert.match(reasonOf(render('{constructor}', {})), /"constructor" is missing/);
   });
@@ -46,12 +45,12 @@ describe('templates', () => {
       assert.match(reasonOf(render('{a}', { a: value })), new RegExp(what));
     });
 
-  test('blank placeholders are malformed only when all are blank', () => {
+  test('blank placeholders are malformed only if all are blank', () => {
     assert.match(reasonOf(render('define: {a} {b}', { a: ' ', b: '' })), /empty: "a", "b"/);
     assert.deepEqual(render('define: {a} {b}', { a: ' ', b: 'x' }), { ok: true, text: 'define: x' });
   });
 
-  test('normalised text has no run of whitespace, none at the ends, and is a fixed point', () => {
+  test('normalized text has no run of whitespace and none at its ends; normalizing it again changes nothing', () => {
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(' ', '\n', '\t', '\u3000', 'a', 'é', '😀') }), (text) => {
         const normal = normalizeWhitespace(text);
@@ -71,21 +70,21 @@ describe('label targets', () => {
     return result.ok ? result.examples[0]!.targets : result.reason;
   };
 
-  test('take a label as text, as an index, as digits, as a boolean', () => {
+  test('accept a label as text, index, digits or boolean', () => {
     for (const label of ['spam', ' spam ', 1, '1', true]) assert.equal(targetsOf(['ham', 'spam'], label), 'spam');
   });
 
-  test('an index is not read where labels look like numbers', () => {
+  test('do not accept an index if labels look like numbers', () => {
     assert.equal(targetsOf(['1', '2'], 1), '1');
     assert.match(targetsOf(['1', '2'], 0), /unknown label "0"/);
   });
 
-  test('anything else is an unknown label with the nearest ones', () => {
+  test('any other value is an unknown label; the reason names the nearest labels', () => {
     assert.match(targetsOf(['ham', 'spam'], 'spma'), /unknown label "spma"; did you mean "spam"/);
     for (const label of [-1, 2, 1.5, '']) assert.match(targetsOf(['ham', 'spam'], label), /unknown label|empty/);
   });
 
-  test('a template around the label is checked as a whole', () => {
+  test('a template around the label is checked as a whole text', () => {
     assert.equal(targetsOf(['is ham', 'is spam'], 'ham', 'is {label}'), 'is ham');
     assert.match(targetsOf(['is ham', 'is spam'], 1, 'is {label}'), /unknown label "is 1"/);
   });

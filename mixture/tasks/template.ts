@@ -1,28 +1,37 @@
 /**
- * Templates of text with `{field}` placeholders, `{{` and `}}` for literal braces, and the whitespace rule of T5: every run
- * of whitespace becomes one space, none at the ends.
+ * Templates: text with `{field}` placeholders, and the preprocessor that a mixture file writes with two of them.
+ *
+ * Definition: `{{` and `}}` are literal braces. T5's whitespace rule applies to rendered text: each run of whitespace
+ * becomes one space, and there is none at the ends.
+ * Labels: the target of a row must be one of the labels as text. If targets is one placeholder alone and no label looks
+ * like a whole number, the target may also be an index: an integer, its digits, or a boolean for two labels. -1, T5's
+ * mark for a row without label, is an unknown label, because there is nothing to learn from it.
  */
 import { nearestNames } from '../../shared/nearest-names.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import type { SourceFields } from './task.ts';
+import type { Preprocessed, Preprocessor, SourceFields } from './task.ts';
+
+/** Fields or labels that a reason lists. */
+const MAX_SHOWN = 12;
+const WHOLE_NUMBER = /^-?\d+$/u;
 
 type Part = { readonly kind: 'literal'; readonly text: string } | { readonly kind: 'field'; readonly name: string };
 
 export interface Template {
   readonly source: string;
   readonly parts: readonly Part[];
-  /** Each field once, in the order of first use. */
+  /** Each field once, in order of first use. */
   readonly fields: readonly string[];
 }
 
 export type Rendered = { readonly ok: true; readonly text: string } | { readonly ok: false; readonly reason: string };
 
 export function normalizeWhitespace(text: string): string {
-  // Only what is not one plain space already: most text has little of it.
+  // Replaces only what is not a single plain space: most text has little of it.
   return text.replace(/\s{2,}|[^\S ]/gu, ' ').trim();
 }
 
-/** @throws CONFIG_INVALID for a brace without its partner, an empty name, or a template without any placeholder. */
+/** @throws CONFIG_INVALID for a brace without its partner, an empty name, or no placeholder at all */
 export function parseTemplate(source: string): Template {
   const parts: Part[] = [];
   const fields = new Set<string>();
@@ -46,7 +55,9 @@ function invalid(source: string, problem: string): TrainerError {
   return new TrainerError('CONFIG_INVALID', `template "${source}": ${problem}`);
 }
 
-/** Fills the template. Malformed: a field missing or not text, number or boolean; all placeholders blank. */
+/**
+ * Fills the template. Malformed: a field is missing, or is not text, number or boolean; or all placeholders are blank.
+ */
 export function renderTemplate(template: Template, fields: SourceFields): Rendered {
   let text = '';
   let isBlank = true;
@@ -64,8 +75,8 @@ export function renderTemplate(template: Template, fields: SourceFields): Render
   return { ok: true, text: normalizeWhitespace(text) };
 }
 
-/** One field as text. */
-export function fieldText(fields: SourceFields, name: string): Rendered {
+/** A field as text. */
+function fieldText(fields: SourceFields, name: string): Rendered {
   if (!Object.hasOwn(fields, name)) return { ok: false, reason: missingField(name, Object.keys(fields)) };
   const value = fields[name];
   if (typeof value === 'string') return { ok: true, text: value };
@@ -82,12 +93,63 @@ export function fieldText(fields: SourceFields, name: string): Rendered {
   return { ok: false, reason: `field "${name}" must be text, a number or a boolean, but is ${found}` };
 }
 
-/** "field X is missing" with the nearest of the fields that are there. */
+/** "field X is missing", with the nearest fields of the record. */
 export function missingField(name: string, present: readonly string[]): string {
-  const near = nearestNames(name, present);
-  const hint =
-    near.length > 0
-      ? `did you mean "${near.join('", "')}"?`
-      : `fields here: ${present.slice(0, 12).join(', ') || 'none'}`;
-  return `field "${name}" is missing; ${hint}`;
+  const others = `fields here: ${present.slice(0, MAX_SHOWN).join(', ') || 'none'}`;
+  return `field "${name}" is missing; ${quotedHint(name, present, others)}`;
+}
+
+/** `did you mean "X", "Y"?`, or `otherwise` if no name is near. */
+export function quotedHint(name: string, known: readonly string[], otherwise: string): string {
+  const near = nearestNames(name, known);
+  return near.length > 0 ? `did you mean "${near.join('", "')}"?` : otherwise;
+}
+
+export interface TemplateTask {
+  readonly inputs: string;
+  readonly targets: string;
+  readonly labels?: readonly string[];
+}
+
+/** @throws CONFIG_INVALID for an invalid template */
+export function createTemplatePreprocessor({ inputs, targets, labels }: TemplateTask): Preprocessor {
+  const inputsTemplate = parseTemplate(inputs);
+  const targetsTemplate = parseTemplate(targets);
+  const normalLabels = labels?.map(normalizeWhitespace);
+  const renderTargets =
+    normalLabels === undefined
+      ? (fields: SourceFields) => renderTemplate(targetsTemplate, fields)
+      : createLabelReader(targetsTemplate, normalLabels);
+  return {
+    identity: { kind: 'template', inputs, targets, labels: labels ?? null },
+    fields: [...new Set([...inputsTemplate.fields, ...targetsTemplate.fields])],
+    apply(fields): Preprocessed {
+      const inputsText = renderTemplate(inputsTemplate, fields);
+      if (!inputsText.ok) return { ok: false, reason: `inputs: ${inputsText.reason}` };
+      const targetsText = renderTargets(fields);
+      if (!targetsText.ok) return { ok: false, reason: `targets: ${targetsText.reason}` };
+      return { ok: true, examples: [{ inputs: inputsText.text, targets: targetsText.text }] };
+    },
+  };
+}
+
+function createLabelReader(template: Template, labels: readonly string[]): (fields: SourceFields) => Rendered {
+  const lonePart = template.parts.length === 1 ? template.parts[0] : undefined;
+  const known = new Set(labels);
+  const isIndexed = lonePart?.kind === 'field' && !labels.some((label) => WHOLE_NUMBER.test(label));
+  return (fields) => {
+    const rendered = renderTemplate(template, fields);
+    if (!rendered.ok || known.has(rendered.text)) return rendered;
+    const indexed = isIndexed ? labelAt(labels, fields, lonePart.name) : undefined;
+    if (indexed !== undefined) return { ok: true, text: indexed };
+    const hint = quotedHint(rendered.text, labels, `labels: ${labels.slice(0, MAX_SHOWN).join(', ')}`);
+    return { ok: false, reason: `unknown label "${rendered.text.slice(0, 60)}"; ${hint}` };
+  };
+}
+
+function labelAt(labels: readonly string[], fields: SourceFields, name: string): string | undefined {
+  if (typeof fields[name] === 'boolean') return labels.length === 2 ? labels[Number(fields[name])] : undefined;
+  const value = fieldText(fields, name);
+  const digits = value.ok ? value.text.trim() : '';
+  return WHOLE_NUMBER.test(digits) ? labels[Number(digits)] : undefined;
 }

@@ -1,4 +1,4 @@
-/** A task in TypeScript, as a user writes one: the example of the README, with types. */
+/** A task in TypeScript as a user writes it: the example of the README with types. */
 import type { TaskModule } from './task-module.ts';
 
 const upper: TaskModule = ({ source }) => ({

@@ -1,4 +1,4 @@
-/** `- use:` entries of a mixture file: tasks of ExMix by name or glob, with another source or name where one is given. */
+/** `- use:` entries of a mixture file: tasks of ExMix by name or glob, optionally with another source or name. */
 import { resolve } from 'node:path';
 import { C4 } from './exmix/c4.ts';
 import { EXMIX_TASKS } from './exmix/exmix.ts';
@@ -13,26 +13,26 @@ const TASK_NAMES: readonly string[] = EXMIX_TASKS.map(({ name }) => name);
 const byName = new Map(EXMIX_TASKS.map((task) => [task.name, task]));
 
 export interface UseContext {
-  /** Folder of the mixture file. */
+  /** The folder of the mixture file. */
   readonly folder: string;
-  /** Absolute folder with the files of sets that have no home on a hub. */
+  /** Absolute path of the folder with the files of sets that the hub does not have. */
   readonly givenFolder?: string;
-  /** Names that entries of their own use: a glob leaves them to those. */
+  /** Names that have their own `use` entry. Globs skip them. */
   readonly usedByName: ReadonlySet<string>;
-  /** Where the entry stands. */
+  /** The place of the entry. */
   readonly path: readonly PropertyKey[];
   readonly problems: Problem[];
 }
 
-/** A task that may be left out before it is known whether its source can be had. */
+/** A task whose source is not built yet: a selection may leave it out first. */
 export interface PlannedTask {
   readonly name: string;
   readonly path: readonly PropertyKey[];
-  /** Undefined: told as a problem. */
+  /** Undefined if it has added a problem. */
   build(): Task | undefined;
 }
 
-/** Names that `use` entries give without a glob. */
+/** Names that `use` entries list without a glob. */
 export function namesUsedAlone(entries: readonly UsedTasks[]): Set<string> {
   return new Set(entries.flatMap(({ use }) => listOf(use).filter((name) => !isPattern(name))));
 }
@@ -50,7 +50,10 @@ export function planUsedTasks(entry: UsedTasks, context: UseContext): PlannedTas
   const isOne = patterns.length === 1 && !isPattern(patterns[0]!);
   for (const key of ['name', 'source'] as const)
     if (entry[key] !== undefined && !isOne)
-      problems.push({ path: [...path, key], message: `belongs to the use of one task, not of ${patterns.join(', ')}` });
+      problems.push({
+        path: [...path, key],
+        message: `is only allowed with the use of one task, not of ${patterns.join(', ')}`,
+      });
   return chosen.flatMap((name) => {
     const task = byName.get(name);
     return task === undefined ? [] : [planTask(task, isOne ? entry : { use: entry.use }, context)];
@@ -82,22 +85,21 @@ function sourceOf(task: ExmixTask, entry: UsedTasks, context: UseContext): Sourc
   return undefined;
 }
 
-/** What to bring for a set without a home on a hub. */
+/** Says which file to bring for a set that the hub does not have. */
 function describeMissing(task: ExmixTask, source: GivenSource): string {
   return (
-    `${task.name} has no home on a hub: bring ${givenFileName(task.name, source)} ` +
-    `(${source.format} with ${Object.keys(task.columns).join(', ')}) in a folder given:, or name it in source:, or leave it out ` +
-    `with except:; exmix tasks show ${task.name} says where it is published`
+    `the hub does not have ${task.name}: bring ${givenFileName(task.name, source)} ` +
+    `(${source.format} with ${Object.keys(task.columns).join(', ')}) in the folder given:, or name it in source:, or leave the task ` +
+    `out with except:; exmix tasks show ${task.name} says where it is published`
   );
 }
 
-/** Names that patterns match; one that matches nothing is a problem. */
+/** The names that match. Adds a problem for each pattern that matches nothing. */
 function expand(patterns: readonly string[], path: readonly PropertyKey[], problems: Problem[]): string[] {
   return patterns.flatMap((pattern) => {
     const names = matchNames(pattern, TASK_NAMES);
     if (names.length === 0) {
-      const hint =
-        pattern === C4.name ? `it belongs under denoising: { use: ${C4.name} }` : hintOf(pattern, TASK_NAMES);
+      const hint = pattern === C4.name ? `write it as denoising: { use: ${C4.name} }` : hintOf(pattern, TASK_NAMES);
       problems.push({ path, message: `ExMix has no task "${pattern}"; ${hint}` });
     }
     return names;

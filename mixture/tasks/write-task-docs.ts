@@ -1,5 +1,5 @@
 /**
- * docs/tasks.md, made of the table: `node --import tsx mixture/tasks/write-task-docs.ts` writes it, and a test holds the two together.
+ * Makes docs/tasks.md from the table: `node --import tsx mixture/tasks/write-task-docs.ts`. A test compares the two.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -7,19 +7,19 @@ import { describeExmix, type ExmixDescription } from './exmix/describe-exmix.ts'
 
 export const TASK_DOCS_FILE = fileURLToPath(new URL('../../docs/tasks.md', import.meta.url));
 
-/** The page, as prettier leaves it. */
+/** The page, formatted as prettier does. */
 export function renderTaskDocs(): string {
   const tasks = describeExmix();
   const given = tasks.filter(({ source }) => source.kind === 'given');
   const numHigh = tasks.filter(({ confidence }) => confidence === 'high').length;
   return `# The tasks of ExMix
 
-Made of the table in [mixture/tasks/exmix](../mixture/tasks/exmix/README.md) by \`node --import tsx mixture/tasks/write-task-docs.ts\`; do not edit.
-\`exmix tasks show NAME\` prints all of one task with a rendered example, \`exmix tasks --json\` all of all.
+Generated from the table in [mixture/tasks/exmix](../mixture/tasks/exmix/README.md) by \`node --import tsx mixture/tasks/write-task-docs.ts\`; do not edit.
+\`exmix tasks show NAME\` prints one task in full, with a rendered example; \`exmix tasks --json\` prints all tasks in full.
 
-${tasks.length - 1} supervised tasks and C4. Which 107 sets the paper mixed is a reconstruction: of ${numHigh} rows set, size and place agree with public
-figures (sure: high), the others are recalled or inferred (low), as their notes say. Rates are the paper's, K = 300,000 and R = 2; a size with ~ is an
-equal share of a known total.
+${tasks.length - 1} supervised tasks and C4. The choice of the 107 sets is a reconstruction. For ${numHigh} rows the set, its size and its place agree with
+public figures (sure: high). The others are from memory or inferred (low); their notes say so. The rates are those of the paper, K = 300,000 and R = 2.
+A size with ~ is an equal share of a known total.
 
 ## Sizes and rates
 
@@ -27,21 +27,21 @@ ${markdownTable(['task', 'family', 'examples', '% of ExMix', '% of draws', 'metr
 
 ## Sources
 
-A set of the hub is read from the parquet files of its repository, or of the hub's converted branch, at the newest revision of \`main\` unless
-the mixture file says another; \`exmix prepare\` pins it to a commit in the manifest.
+\`exmix prepare\` reads a set of the hub from the parquet files of its repository, or from the hub's converted branch. It reads the newest revision
+of \`main\`, unless the mixture file names another. The manifest holds the commit.
 
 ${markdownTable(['task', 'hub', 'config', 'split or files'], tasks.flatMap(hubRow), 'llll')}
 
 ## Files to bring
 
-${given.length} sets have no home on the hub. Put each under this name into a folder, and say \`--given FOLDER\` or \`given: FOLDER\` in the mixture file; or name
-the file in \`source:\`.
+The hub does not have ${given.length} sets. Put each file under this name into a folder, and give the folder with \`--given FOLDER\` or with
+\`given: FOLDER\` in the mixture file. Or name the file in \`source:\`.
 
-${markdownTable(['file', 'columns', 'how it is made'], tasks.flatMap(givenRow), 'lll')}
+${markdownTable(['file', 'columns', 'how to make it'], tasks.flatMap(givenRow), 'lll')}
 
 ## Templates
 
-\`<unk>\` is T5's target where a row has no label. What fills a placeholder other than a column of that name is in \`exmix tasks show NAME\`.
+\`<unk>\` is T5's target for a row without a label. \`exmix tasks show NAME\` says what fills a placeholder that is not a column.
 
 ${markdownTable(['task', 'inputs', 'targets'], tasks.map(templateRow), 'lll')}
 
@@ -97,7 +97,7 @@ function templateRow({ name, template, labels }: ExmixDescription): Row {
   return [name, code(template.inputs), targets];
 }
 
-/** A table with aligned columns. @param alignment one letter a column: l or r */
+/** A table with aligned columns. @param alignment one letter for each column: l or r */
 function markdownTable(head: Row, rows: readonly Row[], alignment: string): string {
   const cells = [head, ...rows].map((row) => row.map(escapeCell));
   const widths = head.map((_, column) => Math.max(3, ...cells.map((row) => row[column]!.length)));
@@ -108,7 +108,7 @@ function markdownTable(head: Row, rows: readonly Row[], alignment: string): stri
   return [line(cells[0]!), line(rule), ...cells.slice(1).map(line)].join('\n');
 }
 
-/** Marks that would end a cell or begin emphasis outside of code. */
+/** Escapes marks that would end a cell, or begin emphasis outside of code. */
 function escapeCell(text: string): string {
   return text
     .split(/(`[^`]*`)/u)

@@ -18,7 +18,7 @@ const keysArbitrary = fc.uniqueArray(fc.uint8Array({ minLength: 1, maxLength: 6,
   maxLength: 300,
 });
 
-test('a trie finds exactly its keys, any bytes', () => {
+test('a trie finds exactly its keys, for any bytes', () => {
   fc.assert(
     fc.property(keysArbitrary, fc.array(fc.uint8Array({ minLength: 1, maxLength: 6 })), (keys, others) => {
       const trie = buildByteTrie(keys);
@@ -29,7 +29,7 @@ test('a trie finds exactly its keys, any bytes', () => {
   );
 });
 
-test('the longest key that begins a place is found', () => {
+test('finds the longest key that begins at a position', () => {
   const trie = buildByteTrie(['a', 'abc', 'b'].map((key) => Buffer.from(key)));
   const lengthAt = (text: string, at: number): number => longestKey(trie, Buffer.from(text), at, text.length);
   assert.deepEqual(
@@ -38,7 +38,7 @@ test('the longest key that begins a place is found', () => {
   );
 });
 
-test('every step from any state stays inside the arrays', () => {
+test('each step from any state stays inside the arrays', () => {
   const trie = buildByteTrie([Uint8Array.of(255, 255), Uint8Array.of(0)]);
   for (const base of trie.base) assert.ok(base + 255 < trie.check.length);
 });

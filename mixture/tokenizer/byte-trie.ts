@@ -1,12 +1,12 @@
 /**
  * A trie over byte strings as a double array: the child of state s by byte b is t = base[s] + b if check[t] = s.
  *
- * Two flat arrays make a step two loads, which is what the encoder's speed comes from.
+ * With two flat arrays a step takes two loads, which makes the encoder fast.
  * Source: Aoe, "An efficient digital search algorithm by using a double-array structure", 1989.
  */
 
 export interface ByteTrie {
-  /** State 0 is the root. Every base + 255 is a valid index. */
+  /** State 0 is the root. Each base + 255 is a valid index. */
   readonly base: Int32Array;
   /** Parent of a state, or -1. */
   readonly check: Int32Array;
@@ -28,8 +28,8 @@ class TrieBuilder {
     this.check[0] = ROOT_SLOT;
   }
 
-  /** Gives `state` children by these bytes (ascending) and returns their common base. */
-  place(state: number, labels: readonly number[]): number {
+  /** Adds children of `state` for these bytes (ascending), and returns their common base. */
+  addChildren(state: number, labels: readonly number[]): number {
     const first = labels[0]!;
     let slot = Math.max(this.#searchFrom, first);
     let numTaken = 0;
@@ -48,7 +48,7 @@ class TrieBuilder {
       }
       slot++;
     }
-    // A nearly full stretch is not searched again.
+    // Do not search a nearly full range again.
     if (numTaken >= 0.95 * (slot - this.#searchFrom + 1)) this.#searchFrom = slot;
     const base = slot - first;
     this.base[state] = base;
@@ -81,7 +81,7 @@ class TrieBuilder {
   }
 }
 
-/** @param keys distinct, not empty; a key's value is its index. */
+/** @param keys distinct, not empty. The value of a key is its index. */
 export function buildByteTrie(keys: readonly Uint8Array[]): ByteTrie {
   const order = keys.map((_, index) => index).sort((a, b) => Buffer.compare(keys[a]!, keys[b]!));
   const builder = new TrieBuilder();
@@ -101,7 +101,7 @@ export function buildByteTrie(keys: readonly Uint8Array[]): ByteTrie {
         starts.push(i);
       }
     }
-    const base = builder.place(state, labels);
+    const base = builder.addChildren(state, labels);
     labels.forEach((label, i) => {
       stack.push({ state: base + label, from: starts[i]!, to: starts[i + 1] ?? to, depth: depth + 1 });
     });
@@ -109,7 +109,7 @@ export function buildByteTrie(keys: readonly Uint8Array[]): ByteTrie {
   return builder.finish();
 }
 
-/** Length of the longest key that begins text[at, end), 0 for none. */
+/** Length of the longest key that begins text[at, end). 0 if there is none. */
 export function longestKey(trie: ByteTrie, text: Uint8Array, at: number, end: number): number {
   let longest = 0;
   let state = 0;

@@ -1,13 +1,15 @@
 /**
- * SentencePiece's compiled normalization rules (`precompiled_charsmap`): for a place in a text, the longest rule that applies.
+ * SentencePiece's compiled normalization rules (`precompiled_charsmap`): finds the longest rule that applies at a
+ * position of a text.
  *
- * | bytes | what |
+ * | bytes | content |
  * |---|---|
  * | 4, little-endian | size of the trie, bytes |
  * | that many | units of a darts-clone double array, 4 bytes each, little-endian |
- * | the rest | replacements, UTF-8, each ended by a zero byte; a rule's value is its replacement's offset |
+ * | the rest | replacements, UTF-8, each ended by a zero byte; the value of a rule is the offset of its replacement |
  *
- * A unit: bits 0–7 label, 8 has a value, 9–30 offset to its children (bit 9: shift the offset by 8), 31 set in value units.
+ * A unit: bits 0–7 label, 8 has a value, 9–30 offset to its children (bit 9: shift the offset by 8), 31 set in value
+ * units.
  * Source: normalizer.cc of google/sentencepiece; s-yata/darts-clone.
  */
 import { TrainerError } from '../../shared/errors.ts';
@@ -20,12 +22,12 @@ function childrenOffset(unit: number): number {
 
 export class Charsmap {
   readonly #units: Int32Array;
-  /** All replacements; those of a match stand at [replacementStart, replacementEnd). */
+  /** All replacements. The replacement of the last match is at [replacementStart, replacementEnd). */
   readonly replacements: Uint8Array;
   replacementStart = 0;
   replacementEnd = 0;
 
-  /** @param blob empty means: no rules. @throws TOKENIZER_INVALID */
+  /** @param blob empty means no rules @throws TOKENIZER_INVALID */
   constructor(blob: Uint8Array, where: string) {
     if (blob.length === 0) {
       this.#units = new Int32Array(0);
@@ -48,7 +50,7 @@ export class Charsmap {
 
   /**
    * The longest rule whose key begins text[at, end).
-   * @returns the key's length in bytes, 0 where no rule applies; the replacement's place is left in the fields.
+   * @returns the length of the key in bytes, 0 if no rule applies. The fields hold the position of the replacement.
    */
   longestMatch(text: Uint8Array, at: number, end: number): number {
     const units = this.#units;
@@ -75,7 +77,7 @@ export class Charsmap {
     return longest;
   }
 
-  /** True where some rule's key begins with the two bytes. */
+  /** Whether the key of some rule begins with these two bytes. */
   hasRuleStarting(first: number, second: number): boolean {
     const units = this.#units;
     if (units.length === 0) return false;
@@ -86,7 +88,7 @@ export class Charsmap {
     return ((units[next] ?? -1) & LABEL_MASK) === second;
   }
 
-  /** Walks every reachable unit once: all values must point into the replacements, which must end with a zero. */
+  /** Visits each reachable unit once: all values must point into the replacements, which must end with a zero. */
   #validate(where: string): void {
     const units = this.#units;
     const invalid = (problem: string): TrainerError =>
@@ -96,7 +98,7 @@ export class Charsmap {
     const stack = [0];
     for (let place = stack.pop(); place !== undefined; place = stack.pop()) {
       const children = place ^ childrenOffset(units[place]!);
-      // The root's children stand at its offset; those of any other unit at its own place xor its offset.
+      // The children of the root are at its offset; those of another unit at its own index xor its offset.
       const isLeaf = place !== 0 && (units[place]! & 0x100) !== 0;
       if (isLeaf) {
         const value = units[children];

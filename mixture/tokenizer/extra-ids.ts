@@ -1,19 +1,20 @@
 /**
- * T5's sentinels `<extra_id_0>`, `<extra_id_1>`, …: ids above the model's pieces, `<extra_id_0>` the highest.
+ * T5's sentinels `<extra_id_0>`, `<extra_id_1>`, …: ids above the pieces of the model. `<extra_id_0>` is the highest.
  *
- * SeqIO adds them as user-defined pieces `▁<extra_id_N>`, so in a text they are recognised only at the start of a word: `a<extra_id_0>`
- * is ordinary text. Transformers, which recognises them anywhere, differs here; SeqIO made T5's and ExT5's data.
+ * SeqIO adds them as user-defined pieces `▁<extra_id_N>`. So a text contains one only at the start of a word:
+ * `a<extra_id_0>` is ordinary text. Transformers recognizes them anywhere. We follow SeqIO, which made the data of T5
+ * and ExT5.
  * Source: seqio/vocabularies.py (SentencePieceVocabulary, extra_ids, reverse_extra_ids).
  */
 import { TrainerError } from '../../shared/errors.ts';
 import { type Piece, SPACE_SYMBOL } from './unigram-model.ts';
 
-/** More would be a mistake: T5 has 100. */
+/** A larger number is an error: T5 has 100. */
 export const MAX_EXTRA_IDS = 10_000;
 
 const EXTRA_ID_PIECE = /^\u2581?<extra_id_(\d{1,9})>$/;
 
-/** `<extra_id_7>` or `▁<extra_id_7>` → 7; undefined for any other text. */
+/** `<extra_id_7>` or `▁<extra_id_7>` → 7. Undefined for any other text. */
 export function extraIdOf(text: string): number | undefined {
   const digits = EXTRA_ID_PIECE.exec(text)?.[1];
   return digits === undefined ? undefined : Number(digits);
@@ -28,7 +29,10 @@ export function extraIdPieces(numExtraIds: number): Piece[] {
   }));
 }
 
-/** Pieces without the extra ids at their end, and how many there were. @throws TOKENIZER_INVALID where these are not in T5's order */
+/**
+ * Pieces without the extra ids at their end, and the number of extra ids. @throws TOKENIZER_INVALID if they are not in
+ * T5's order
+ */
 export function withoutExtraIds(pieces: readonly Piece[], where: string): { pieces: Piece[]; numExtraIds: number } {
   let numPieces = pieces.length;
   while (numPieces > 0 && extraIdOf(pieces[numPieces - 1]!.text) !== undefined) numPieces--;
@@ -40,7 +44,7 @@ export function withoutExtraIds(pieces: readonly Piece[], where: string): { piec
       throw new TrainerError(
         'TOKENIZER_INVALID',
         `${where}: expected <extra_id_${expected}> at id ${id}, found ${JSON.stringify(pieces[id]!.text)}; ` +
-          'T5 numbers its extra ids downwards, <extra_id_0> is the highest id',
+          'T5 numbers its extra ids downwards: <extra_id_0> is the highest id',
       );
     }
   }

@@ -13,7 +13,7 @@ async function linesOf(chunks: (Uint8Array | string)[]): Promise<string[]> {
 const never = new AbortController().signal;
 
 describe('readLines', () => {
-  test('gives the same lines however the bytes are cut', async () => {
+  test('gives the same lines for any chunks', async () => {
     const text = 'é1\n\nüber\r\n\u{1f600}';
     const bytes = Buffer.from(text);
     await fc.assert(
@@ -26,7 +26,7 @@ describe('readLines', () => {
     );
   });
 
-  test('names the line that is not UTF-8 or has no end', async () => {
+  test('names the line that is not UTF-8 or too long', async () => {
     await assert.rejects(linesOf(['a\n', Uint8Array.of(0xff, 0x0a)]), {
       code: 'SOURCE_MALFORMED',
       message: /test, line 2: not valid/,
@@ -37,20 +37,21 @@ describe('readLines', () => {
 });
 
 describe('transformLines', () => {
-  test('reads no further than the output takes', async () => {
+  test('stops reading while the output is full', async () => {
     let numRead = 0;
     const source = async function* (): AsyncGenerator<Uint8Array> {
       for (; numRead < 1000; numRead++) yield await Promise.resolve(Buffer.from('x\n'));
     };
     const abort = new AbortController();
-    const stuck = new Writable({ highWaterMark: 10, write: () => undefined }); // never done
+    const stuck = new Writable({ highWaterMark: 10, write: () => undefined }); // never finishes a write
     const done = transformLines(source(), stuck, (line) => line, { where: 'test', signal: abort.signal });
+    // Without back-pressure all lines are read before the first immediate: the source needs only microtasks.
     setImmediate(() => abort.abort());
     await assert.rejects(done, { name: 'AbortError' });
     assert.ok(numRead <= 6, `${numRead} lines were read`);
   });
 
-  test('writes the lines before the one that fails', async () => {
+  test('writes all lines before the one that fails', async () => {
     let written = '';
     const output = new Writable({
       write(chunk: Buffer, _encoding, callback) {
@@ -73,7 +74,7 @@ describe('transformLines', () => {
     });
   });
 
-  test('ends quietly when the reader of the output goes away, not for another failure', async () => {
+  test('ends without error if the reader of the output goes away, but not for another failure', async () => {
     const failing = (code: string): Writable =>
       new Writable({ write: (_chunk, _encoding, callback) => callback(Object.assign(new Error(code), { code })) });
     const run = (output: Writable): Promise<void> =>

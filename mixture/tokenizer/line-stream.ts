@@ -1,7 +1,7 @@
 /**
- * Line after line from a stream of bytes to a stream of text, at the pace of the slower of the two.
+ * Transforms lines from a stream of bytes to a stream of text, with back-pressure.
  *
- * Assumption: UTF-8, lines end with \n (a \r before it is dropped); the last one may lack it.
+ * Assumption: UTF-8; lines end with \n (a \r before it is dropped); the last line may lack it.
  */
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
@@ -13,9 +13,9 @@ export const MAX_LINE_BYTES = 64 * 1024 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * The lines of a stream, decoded; memory is one line and one chunk.
+ * The decoded lines of a stream. Memory holds one line and one chunk.
  * @param where names the stream in errors
- * @throws SOURCE_MALFORMED for a line over MAX_LINE_BYTES or that is not UTF-8, with its number
+ * @throws SOURCE_MALFORMED with the line number, for a line over MAX_LINE_BYTES or not in UTF-8
  */
 export async function* readLines(input: AsyncIterable<Uint8Array | string>, where: string): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -29,7 +29,7 @@ export async function* readLines(input: AsyncIterable<Uint8Array | string>, wher
     if (pendingBytes > MAX_LINE_BYTES) throw malformed(`longer than ${MAX_LINE_BYTES} B`);
     pending.push(part);
   };
-  const takeLine = (): string => {
+  const endLine = (): string => {
     const bytes = pending.length === 1 ? pending[0]! : Buffer.concat(pending);
     pending = [];
     pendingBytes = 0;
@@ -46,19 +46,20 @@ export async function* readLines(input: AsyncIterable<Uint8Array | string>, wher
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
       add(chunk.subarray(start, end));
-      yield takeLine();
+      yield endLine();
       start = end + 1;
     }
     if (start < chunk.length) add(chunk.subarray(start));
   }
-  if (pendingBytes > 0) yield takeLine();
+  if (pendingBytes > 0) yield endLine();
 }
 
 /**
- * Writes one line for each line read, until the input ends or the output's reader goes away (as `head` does: not a failure).
- * @param transform gets a line and its number, from 1; what it throws ends the work, lines before it having been written
- * @param signal calls off the wait for an output that is not read; the input is the caller's to abort
- * @throws SOURCE_MALFORMED (readLines), PATH_UNUSABLE where the output cannot be written, AbortError
+ * Writes one line for each line read, until the input ends or the reader of the output goes away (e.g. `head`; this is
+ * not an error).
+ * @param transform gets a line and its number, from 1. If it throws, the work ends; earlier lines are written
+ * @param signal aborts the wait for the output; the caller aborts the input
+ * @throws SOURCE_MALFORMED (readLines), PATH_UNUSABLE if the output cannot be written, AbortError
  */
 export async function transformLines(
   input: AsyncIterable<Uint8Array | string>,
@@ -67,7 +68,7 @@ export async function transformLines(
   { where, signal }: { readonly where: string; readonly signal: AbortSignal },
 ): Promise<void> {
   const state: { failure?: NodeJS.ErrnoException } = {};
-  // Stays on: a late write error without a listener would end the process.
+  // The listener stays: without it, a late write error would end the process.
   output.on('error', (failure) => (state.failure = failure));
   try {
     let lineNumber = 0;

@@ -1,7 +1,8 @@
 /**
- * T5's normalization rules, `nmt_nfkc`, for models that are trained here: NFKC, control characters dropped, all spaces made one kind.
+ * T5's normalization rules, `nmt_nfkc`, for models that we train: NFKC, no control characters, one kind of space.
  *
- * `nmt-nfkc.charsmap` is the precompiled_charsmap that SentencePiece puts into every such model (google/sentencepiece, Apache-2.0).
+ * `nmt-nfkc.charsmap` is the precompiled_charsmap that SentencePiece writes into every such model
+ * (google/sentencepiece, Apache-2.0).
  */
 import { readFileSync } from 'node:fs';
 import { packageFile } from '../../shared/package-files.ts';

@@ -21,7 +21,7 @@ describe('nmt_nfkc', () => {
     ['A\u030a', '\u2581\u00c5'],
     ['a\u0301\u0301', '\u2581á\u0301'],
     ['a\u0001b\u007f', '\u2581ab'],
-    ['a\ud800x\udc00', '\u2581a\u2581x'], // as U+FFFD, which nmt_nfkc takes for a space
+    ['a\ud800x\udc00', '\u2581a\u2581x'], // as U+FFFD, which nmt_nfkc maps to a space
     ['a\u2581b', '\u2581a\u2581b'],
   ];
   for (const [text, normalized] of cases) {
@@ -30,7 +30,7 @@ describe('nmt_nfkc', () => {
     });
   }
 
-  test('the ASCII path and the path by rules agree', () => {
+  test('the ASCII path and the rule path give the same result', () => {
     const ascii = fc.string({
       unit: fc.integer({ min: 0, max: 127 }).map((code) => String.fromCharCode(code)),
       maxLength: 40,
@@ -47,11 +47,11 @@ describe('nmt_nfkc', () => {
     );
   });
 
-  test('normalizing twice changes nothing more', () => {
+  test('normalizing twice equals normalizing once', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), (text) => {
         const once = normalizer.normalizedText(text);
-        // Not so for marks that only compose once reordered; texts with them are left out.
+        // This does not hold for marks that compose only after reordering; skip texts with them.
         fc.pre(!/\p{M}/u.test(once));
         assert.equal(normalizer.normalizedText(once), once);
       }),
@@ -61,19 +61,19 @@ describe('nmt_nfkc', () => {
 });
 
 describe('settings', () => {
-  test('spaces are kept where they are not extra', () => {
+  test('all spaces are kept without removeExtraWhitespaces', () => {
     assert.equal(
       withSettings({ removeExtraWhitespaces: false }).normalizedText(' a  b '),
       '\u2581\u2581a\u2581\u2581b\u2581',
     );
   });
-  test('no dummy prefix', () => {
+  test('the dummy prefix is optional', () => {
     assert.equal(withSettings({ addDummyPrefix: false }).normalizedText(' a b'), 'a\u2581b');
   });
-  test('spaces are not escaped', () => {
+  test('escaping of spaces is optional', () => {
     assert.equal(withSettings({ escapeWhitespaces: false }).normalizedText(' a  b '), ' a b');
   });
-  test('user-defined texts pass unchanged', () => {
+  test('user-defined texts stay unchanged', () => {
     const marks = new Normalizer(spec, ['ﬁ', 'a\u0301'], 'test');
     assert.equal(marks.normalizedText('ﬁ a\u0301 ﬂ e\u0301'), '\u2581ﬁ\u2581a\u0301\u2581fl\u2581é');
   });
@@ -84,7 +84,7 @@ describe('a damaged charsmap is TOKENIZER_INVALID', () => {
   const refused = (damaged: Uint8Array): void =>
     assert.throws(() => new Charsmap(damaged, 'damaged'), { code: 'TOKENIZER_INVALID' });
 
-  test('cut short', () => {
+  test('truncated', () => {
     for (const length of [1, 3, 4, 5, 1000, 200_000, blob.length - 1, blob.length - 2]) {
       if (blob[length - 1] !== 0 || length < 200_000) refused(blob.subarray(0, length));
     }

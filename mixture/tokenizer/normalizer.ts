@@ -1,10 +1,11 @@
 /**
- * Text → the normalized bytes that are segmented: charsmap rules, spaces collapsed and escaped, dummy prefix. Exactly SentencePiece's
- * normalizer, place by place on UTF-8 bytes; so a combining sequence is taken as far as one rule reaches, not grapheme by grapheme.
+ * Text → normalized bytes: rules of the charsmap, spaces collapsed and escaped, dummy prefix. It equals SentencePiece's
+ * normalizer, position by position on UTF-8 bytes. So one rule consumes a combining sequence as far as it matches, not
+ * grapheme by grapheme.
  *
- * Definition: in the *inner form* a `▁` is the one byte 0x20 (where the model escapes spaces, no other 0x20 can occur), which makes the
- * most frequent character one step in the trie instead of three.
- * Assumption: a lone surrogate is U+FFFD, as in every UTF-8 encoder.
+ * Definition: in the *inner form* a `▁` is the single byte 0x20. If the model escapes spaces, there is no other 0x20.
+ * The most frequent character then takes one step in the trie instead of three.
+ * Assumption: a lone surrogate becomes U+FFFD, as in every UTF-8 encoder.
  * Source: normalizer.cc of google/sentencepiece.
  */
 import { TrainerError } from '../../shared/errors.ts';
@@ -12,14 +13,14 @@ import { type ByteTrie, buildByteTrie, longestKey } from './byte-trie.ts';
 import { Charsmap } from './charsmap.ts';
 import { type NormalizerSpec, SPACE_SYMBOL } from './unigram-model.ts';
 
-/** Longest text that is taken at once, in UTF-16 units; scratch memory grows to about 20 B for each. */
+/** Longest text in one call, UTF-16 units. Scratch memory grows to about 20 B for each. */
 export const MAX_TEXT_UNITS = 1 << 25;
 
 export const SPACE = 0x20;
-/** Scratch memory above this is not kept after a long text. */
+/** Larger scratch memory is released after a long text. */
 const KEPT_SCRATCH_BYTES = 1 << 20;
 
-/** What an ASCII byte becomes when another ASCII byte, or nothing, follows it: a byte, nothing, or a case for the rules. */
+/** Result for an ASCII byte before another ASCII byte or the end: a byte, nothing, or "use the rules". */
 const DROPPED = -1;
 const BY_RULE = -2;
 
@@ -36,11 +37,11 @@ export class Normalizer {
   #source = new Uint8Array(0);
   #endsInSpace = false;
   #length = 0;
-  /** The inner form of the last text; valid up to the length that `normalize` returned, until the next call. */
+  /** The inner form of the last text: valid up to the length that `normalize` returned, until the next call. */
   bytes = new Uint8Array(0);
 
   /**
-   * @param userDefined texts that pass unchanged wherever they occur (the model's user-defined pieces)
+   * @param userDefined texts that stay unchanged everywhere (the model's user-defined pieces)
    * @throws TOKENIZER_INVALID
    */
   constructor(spec: NormalizerSpec, userDefined: readonly string[], where: string) {
@@ -54,12 +55,12 @@ export class Normalizer {
     for (let byte = 0; byte < 128; byte++) this.#ascii[byte] = kept.has(byte) ? BY_RULE : this.#asciiRule(byte);
   }
 
-  /** What one SPACE of the inner form is in UTF-8. */
+  /** The UTF-8 bytes of one SPACE of the inner form. */
   get spaceBytes(): Uint8Array {
     return utf8Encoder.encode(this.#escapeSpaces ? SPACE_SYMBOL : ' ');
   }
 
-  /** Inner form of a piece, as it is looked for; undefined where it cannot occur in normalized text. */
+  /** Inner form of a piece. Undefined if normalized text cannot contain it. */
   innerForm(piece: string): Uint8Array | undefined {
     if (!this.#escapeSpaces) return utf8Encoder.encode(piece);
     return piece.includes(' ') ? undefined : utf8Encoder.encode(piece.replaceAll(SPACE_SYMBOL, ' '));
@@ -73,7 +74,7 @@ export class Normalizer {
   }
 
   /**
-   * Leaves the inner form in `bytes`.
+   * Writes the inner form to `bytes`.
    * @returns its length in bytes
    * @throws SOURCE_MALFORMED for a text of more than MAX_TEXT_UNITS
    */
@@ -86,7 +87,8 @@ export class Normalizer {
         `a text of ${numUnits} UTF-16 units: expected at most ${MAX_TEXT_UNITS}; split it into documents or paragraphs`,
       );
     }
-    // Every source unit is at most 3 bytes of UTF-8, and only rules lengthen (#applyRule reserves for them).
+    // Each source unit has at most 3 bytes of UTF-8. Only rules lengthen a text, and #applyRule reserves space for
+    // them.
     const room = 3 * numUnits + 2;
     if (this.bytes.length < room || (this.bytes.length > KEPT_SCRATCH_BYTES && room < KEPT_SCRATCH_BYTES)) {
       this.bytes = new Uint8Array(Math.max(2 * room, 256));
@@ -123,7 +125,7 @@ export class Normalizer {
     return length;
   }
 
-  /** The same for the rest of a text from its first place that is not plain ASCII. */
+  /** The same for the rest of a text, from its first position that is not plain ASCII. */
   #normalizeBytes(text: string): void {
     const room = 3 * text.length;
     if (this.#source.length < room || (this.#source.length > KEPT_SCRATCH_BYTES && room < KEPT_SCRATCH_BYTES)) {
@@ -154,7 +156,7 @@ export class Normalizer {
     }
   }
 
-  /** Appends what the text at a place becomes; returns how many bytes of it were used up. */
+  /** Appends the result for the text at a position. @returns how many of its bytes were used */
   #applyRule(source: Uint8Array, at: number, end: number): number {
     const kept = this.#userDefined === undefined ? 0 : longestKey(this.#userDefined, source, at, end);
     if (kept > 0) {
@@ -172,7 +174,7 @@ export class Normalizer {
     return character;
   }
 
-  /** @param pending bytes of source that must still fit behind the appended ones */
+  /** @param pending bytes of source that must still fit after the appended ones */
   #append(from: Uint8Array, start: number, end: number, pending: number): void {
     let at = start;
     if (this.#endsInSpace) while (at < end && from[at] === SPACE) at++;
@@ -209,7 +211,7 @@ export class Normalizer {
   }
 }
 
-/** Bytes of the UTF-8 character that begins with this byte. */
+/** Number of bytes of the UTF-8 character that begins with this byte. */
 export function characterBytes(first: number): number {
   return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }

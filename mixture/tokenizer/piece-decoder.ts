@@ -1,6 +1,7 @@
 /**
- * Ids → text as SentencePiece does it: pieces joined, `▁` printed as a space, those at the start of the text removed, control pieces
- * (pad, EOS) invisible, `<unk>` printed as the model says, byte pieces joined into characters.
+ * Ids → text, as SentencePiece does it. Pieces are joined; `▁` becomes a space; spaces at the start of the text are
+ * removed. Control pieces (pad, EOS) are invisible. `<unk>` becomes the text that the model names. Byte pieces are
+ * joined into characters.
  *
  * Source: sentencepiece_processor.cc (Decode) of google/sentencepiece.
  */
@@ -11,9 +12,9 @@ const utf8Strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 export class PieceDecoder {
   readonly #surfaces: readonly string[];
-  /** The byte of a byte piece, -1 for any other. */
+  /** The byte of a byte piece. -1 for any other piece. */
   readonly #bytes: Int16Array;
-  /** Ids whose text is printed as it is, spaces at the start of the text included. */
+  /** Ids whose text is printed unchanged, also with spaces at the start of the text. */
   readonly #isVerbatim: Uint8Array;
   readonly #stripsFirst: boolean;
   readonly #stripsAll: boolean;
@@ -34,7 +35,7 @@ export class PieceDecoder {
   decode(ids: ArrayLike<number>): string {
     let text = '';
     let isAtStart = true;
-    let wasSpaceTaken = false;
+    let wasSpaceRemoved = false;
     let bytes: number[] = [];
     for (let i = 0; i < ids.length; i++) {
       const given = ids[i]!;
@@ -45,13 +46,13 @@ export class PieceDecoder {
       }
       text += textOfBytes(bytes);
       if (bytes.length > 0) bytes = [];
-      if (wasSpaceTaken || text !== '') isAtStart = false;
+      if (wasSpaceRemoved || text !== '') isAtStart = false;
       let surface = this.#surfaces[id]!;
-      wasSpaceTaken = false;
+      wasSpaceRemoved = false;
       if (isAtStart && this.#stripsFirst && this.#isVerbatim[id] === 0 && surface.startsWith(' ')) {
         surface = surface.slice(1);
-        // Where extra spaces are removed, so is the next one at the start.
-        wasSpaceTaken = !this.#stripsAll;
+        // If extra spaces are removed, the next one at the start is removed too.
+        wasSpaceRemoved = !this.#stripsAll;
       }
       text += surface;
     }
@@ -59,7 +60,7 @@ export class PieceDecoder {
   }
 }
 
-/** Bytes as UTF-8; each byte that is not part of a valid character becomes one U+FFFD. */
+/** Decodes bytes as UTF-8. Each byte that is not part of a valid character becomes one U+FFFD. */
 function textOfBytes(bytes: readonly number[]): string {
   let text = '';
   for (let at = 0; at < bytes.length;) {
@@ -76,6 +77,6 @@ function decodeStrictly(bytes: readonly number[]): string | undefined {
   try {
     return utf8Strict.decode(Uint8Array.from(bytes));
   } catch {
-    return undefined; // the bytes of a generated text need not be UTF-8
+    return undefined; // the bytes of a generated text may be invalid UTF-8
   }
 }

@@ -1,12 +1,12 @@
 /**
- * The protobuf wire format, as much of it as a SentencePiece model needs: reading fields one by one, writing messages.
+ * The part of the protobuf wire format that a SentencePiece model needs: read fields one by one, write messages.
  *
  * Assumptions: proto2 messages; integers are int32, enum or bool (the low 32 bits of a varint hold their value).
  * Source: https://protobuf.dev/programming-guides/encoding
  *
  * | wire type | payload |
  * |---|---|
- * | 0 | varint, 1–10 bytes, 7 bits a byte, low bits first |
+ * | 0 | varint, 1–10 bytes, 7 bits in a byte, low bits first |
  * | 1 | 8 bytes |
  * | 2 | varint length, then that many bytes |
  * | 5 | 4 bytes, little-endian |
@@ -28,17 +28,17 @@ export class MessageReader {
   readonly #where: string;
   #at = 0;
   #wireType = 0;
-  /** Number of the field that `next` stopped at. */
+  /** Number of the current field. */
   field = 0;
 
-  /** @param where what is read, for messages: `/data/spiece.model: piece 17`. */
+  /** @param where names the input in messages: `/data/spiece.model: piece 17` */
   constructor(bytes: Uint8Array, where: string) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#where = where;
   }
 
-  /** Moves to the next field; false at the end of the message. @throws TOKENIZER_INVALID */
+  /** Moves to the next field. False at the end of the message. @throws TOKENIZER_INVALID */
   next(): boolean {
     if (this.#at === this.#bytes.length) return false;
     const tag = this.#varint() >>> 0;
@@ -62,19 +62,19 @@ export class MessageReader {
   /** @throws TOKENIZER_INVALID */
   float(): number {
     this.#expect(WIRE_FIXED32);
-    const at = this.#take(4);
+    const at = this.#advance(4);
     return this.#view.getFloat32(at, true);
   }
 
-  /** The field's bytes: a view, not a copy. @throws TOKENIZER_INVALID */
+  /** The field's bytes, as a view. @throws TOKENIZER_INVALID */
   bytes(): Uint8Array {
     this.#expect(WIRE_BYTES);
     const length = this.#varint() >>> 0;
-    const at = this.#take(length);
+    const at = this.#advance(length);
     return this.#bytes.subarray(at, at + length);
   }
 
-  /** @throws TOKENIZER_INVALID also where the bytes are not UTF-8 */
+  /** @throws TOKENIZER_INVALID, also if the bytes are not UTF-8 */
   string(): string {
     const bytes = this.bytes();
     try {
@@ -84,20 +84,20 @@ export class MessageReader {
     }
   }
 
-  /** Steps over a field that is not needed. @throws TOKENIZER_INVALID */
+  /** Skips the current field. @throws TOKENIZER_INVALID */
   skip(): void {
     switch (this.#wireType) {
       case WIRE_VARINT:
         this.#varint();
         return;
       case WIRE_FIXED64:
-        this.#take(8);
+        this.#advance(8);
         return;
       case WIRE_BYTES:
         this.bytes();
         return;
       case WIRE_FIXED32:
-        this.#take(4);
+        this.#advance(4);
         return;
       default:
         throw this.#invalid(`wire type ${this.#wireType}`);
@@ -110,10 +110,10 @@ export class MessageReader {
     }
   }
 
-  #take(length: number): number {
+  #advance(length: number): number {
     const at = this.#at;
     if (length > this.#bytes.length - at) {
-      throw this.#invalid(`${length} B expected, ${this.#bytes.length - at} B left: the file is cut short or damaged`);
+      throw this.#invalid(`${length} B expected, ${this.#bytes.length - at} B left: the file is truncated or damaged`);
     }
     this.#at = at + length;
     return at;
@@ -123,7 +123,7 @@ export class MessageReader {
   #varint(): number {
     let value = 0;
     for (let shift = 0; shift < 70; shift += 7) {
-      const byte = this.#bytes[this.#take(1)]!;
+      const byte = this.#bytes[this.#advance(1)]!;
       if (shift < 32) value |= (byte & 0x7f) << shift;
       if (byte < 0x80) return value;
     }
@@ -138,7 +138,7 @@ export class MessageReader {
   }
 }
 
-/** Collects the fields of one message, in the order of the calls. */
+/** Collects the fields of one message, in call order. */
 export class MessageWriter {
   readonly #parts: Uint8Array[] = [];
 

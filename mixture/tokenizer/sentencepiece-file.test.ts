@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { TrainerError } from '../../shared/errors.ts';
-import { readGoldenLines, readGoldenModel } from './golden-lines.ts';
+import { readGoldenLines, readGoldenModel } from './golden-lines.fixture.ts';
 import { MessageReader, MessageWriter } from './protobuf.ts';
 import { parseSentencePieceModel, serializeSentencePieceModel, writeSentencePieceModel } from './sentencepiece-file.ts';
 import { createTokenizer } from './tokenizer.ts';
@@ -14,7 +14,7 @@ import type { Piece, UnigramModel } from './unigram-model.ts';
 const bytes = readGoldenModel();
 const golden = parseSentencePieceModel(bytes, 'golden');
 
-/** A model small enough to cut at every byte. */
+/** A model that is small enough to truncate at every byte. */
 function tinyModel(changes: Partial<UnigramModel> = {}, extraPieces: readonly Piece[] = []): UnigramModel {
   return {
     pieces: [...golden.pieces.slice(0, 8), ...extraPieces],
@@ -28,7 +28,7 @@ function tinyModel(changes: Partial<UnigramModel> = {}, extraPieces: readonly Pi
 const isInvalid = (thrown: unknown): boolean => thrown instanceof TrainerError && thrown.code === 'TOKENIZER_INVALID';
 
 describe('spiece.model', () => {
-  test('is read as SentencePiece wrote it', () => {
+  test('is read with the values that SentencePiece wrote', () => {
     assert.equal(golden.pieces.length, 4000);
     assert.deepEqual(
       golden.pieces.slice(0, 3).map(({ text, kind }) => [text, kind]),
@@ -43,7 +43,7 @@ describe('spiece.model', () => {
     assert.equal(golden.byteFallback, false);
   });
 
-  test('is the same model after writing and reading', async () => {
+  test('equals the original after writing and reading', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'tokenizer-'));
     try {
       const path = join(folder, 'spiece.model');
@@ -71,7 +71,7 @@ describe('spiece.model', () => {
 });
 
 describe('a damaged spiece.model', () => {
-  test('cut at any byte is TOKENIZER_INVALID', () => {
+  test('truncated at any byte is TOKENIZER_INVALID', () => {
     const whole = serializeSentencePieceModel(tinyModel());
     assert.doesNotThrow(() => createTokenizer(whole, 'whole'));
     for (let length = 0; length < whole.length; length++) {
@@ -79,7 +79,7 @@ describe('a damaged spiece.model', () => {
     }
   });
 
-  test('cut anywhere in the golden file is TOKENIZER_INVALID', () => {
+  test('the golden file truncated anywhere is TOKENIZER_INVALID', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: bytes.length - 1 }), (length) => {
         assert.throws(() => createTokenizer(bytes.subarray(0, length), 'cut'), isInvalid);
@@ -88,7 +88,7 @@ describe('a damaged spiece.model', () => {
     );
   });
 
-  test('with flipped bits is refused or still encodes: nothing else is thrown, nothing hangs', () => {
+  test('with flipped bits is rejected or still encodes; no other error is thrown', () => {
     const text = readGoldenLines()
       .slice(0, 300)
       .map((line) => line.text)
@@ -123,7 +123,7 @@ describe('a damaged spiece.model', () => {
   });
 });
 
-describe('a model that is not for T5 is refused with what was found', () => {
+describe('a model that is not for T5 is rejected; the error says what was found', () => {
   const normal = (text: string, score = -1): Piece => ({ text, score, kind: 'normal' });
   const [pad, eos, unk, ...rest] = tinyModel().pieces as [Piece, Piece, Piece, ...Piece[]];
   const cases: [string, UnigramModel, RegExp][] = [
@@ -136,9 +136,9 @@ describe('a model that is not for T5 is refused with what was found', () => {
     ['too few pieces', tinyModel({ pieces: [pad, eos] }), /expected unk .* at id 2, found nothing/],
     ['no normal pieces', tinyModel({ pieces: [pad, eos, unk] }), /no normal pieces/],
     ['a second unk', tinyModel({}, [{ text: 'u', score: 0, kind: 'unknown' }]), /second unknown piece at id 8/],
-    ['a piece twice', tinyModel({}, [normal(rest[0]!.text)]), /stands at id 3 and at id 8/],
+    ['a piece twice', tinyModel({}, [normal(rest[0]!.text)]), /is at id 3 and at id 8/],
     ['an empty piece', tinyModel({}, [normal('')]), /piece 8 is empty/],
-    ['a score that is no number', tinyModel({}, [normal('x', NaN)]), /piece 8 has score NaN/],
+    ['a score that is not a number', tinyModel({}, [normal('x', NaN)]), /piece 8 has score NaN/],
     [
       'byte pieces without fallback',
       tinyModel({}, [{ text: '<0x00>', score: 0, kind: 'byte' }]),

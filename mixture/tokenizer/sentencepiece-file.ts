@@ -1,11 +1,11 @@
 /**
- * `spiece.model`: SentencePiece's ModelProto, read and written.
+ * `spiece.model`: reads and writes SentencePiece's ModelProto.
  *
- * Assumptions: a Unigram model whose trainer and normalizer specs are in the file, as SentencePiece always writes them after the
- * pieces; so a file cut short is noticed even where the cut falls between two fields.
+ * Assumptions: a Unigram model. The file has trainer and normalizer specs, because SentencePiece always writes them
+ * after the pieces. So a truncated file is noticed even if it ends between two fields.
  * Source: sentencepiece_model.proto of google/sentencepiece.
  *
- * | message | field | what |
+ * | message | field | content |
  * |---|---|---|
  * | ModelProto | 1, 2, 3, 5 | pieces, trainer_spec, normalizer_spec, denormalizer_spec |
  * | SentencePiece | 1, 2, 3 | piece, score, type |
@@ -39,7 +39,7 @@ interface TrainerFacts {
 
 /**
  * @param bytes the whole file
- * @param where the file's path, for messages
+ * @param where the path of the file, for messages
  * @throws TOKENIZER_INVALID
  */
 export function parseSentencePieceModel(bytes: Uint8Array, where: string): UnigramModel {
@@ -58,7 +58,7 @@ export function parseSentencePieceModel(bytes: Uint8Array, where: string): Unigr
     throw new TrainerError(
       'TOKENIZER_INVALID',
       `${where}: expected pieces, trainer_spec and normalizer_spec, found ${pieces.length} pieces and no ` +
-        `${trainer === undefined ? 'trainer_spec' : 'normalizer_spec'}; the file is cut short or not a SentencePiece model`,
+        `${trainer === undefined ? 'trainer_spec' : 'normalizer_spec'}; the file is truncated or not a SentencePiece model`,
     );
   }
   const model = { pieces, normalizer, ...trainer };
@@ -147,7 +147,7 @@ function rejectDenormalizer(bytes: Uint8Array, where: string): void {
   }
 }
 
-/** The bytes of a `spiece.model`; equal models give equal bytes. @throws TOKENIZER_INVALID for a model no reader would accept */
+/** The bytes of a `spiece.model`. Equal models give equal bytes. @throws TOKENIZER_INVALID for an invalid model */
 export function serializeSentencePieceModel(model: UnigramModel): Uint8Array {
   validateModel(model, 'the model to write');
   const file = new MessageWriter();
@@ -170,7 +170,7 @@ export function serializeSentencePieceModel(model: UnigramModel): Uint8Array {
   return file.finish();
 }
 
-/** Writes a `spiece.model` that SentencePiece loads. @throws PATH_UNUSABLE, TOKENIZER_INVALID */
+/** Writes a `spiece.model` that SentencePiece can load. @throws PATH_UNUSABLE, TOKENIZER_INVALID */
 export async function writeSentencePieceModel(path: string, model: UnigramModel): Promise<void> {
   const bytes = serializeSentencePieceModel(model);
   try {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { readGoldenLines, readGoldenModel } from './golden-lines.ts';
+import { readGoldenLines, readGoldenModel } from './golden-lines.fixture.ts';
 import { parseSentencePieceModel } from './sentencepiece-file.ts';
 import { createTokenizer } from './tokenizer.ts';
 
@@ -12,7 +12,7 @@ interface JsonOptions {
   readonly change?: (file: Record<string, unknown>) => void;
 }
 
-/** The file that Transformers' converter makes of the model. */
+/** The file that Transformers' converter makes from the model. */
 function tokenizerJson({ numExtraIds, extraIdPrefix = '', change }: JsonOptions): Uint8Array {
   const extraIds = Array.from({ length: numExtraIds }, (_, i) => `${extraIdPrefix}<extra_id_${numExtraIds - 1 - i}>`);
   const names = [...model.pieces.map(({ text }) => text), ...extraIds];
@@ -54,7 +54,7 @@ describe('tokenizer.json', () => {
     }
   });
 
-  test('may have no extra ids, or name them as pieces, or list them only as added tokens', () => {
+  test('may have no extra ids, may name them as pieces, or may list them only as added tokens', () => {
     const files = [
       tokenizerJson({ numExtraIds: 0 }),
       tokenizerJson({ numExtraIds: 100, extraIdPrefix: '\u2581' }),
@@ -69,7 +69,7 @@ describe('tokenizer.json', () => {
     }
   });
 
-  test('spaces are cleaned also by Strip and Replace, and a prefix may be declined', () => {
+  test('Strip and Replace also remove extra spaces, and the prefix is optional', () => {
     const file = tokenizerJson({
       numExtraIds: 0,
       change: (json) => {
@@ -84,7 +84,7 @@ describe('tokenizer.json', () => {
   });
 });
 
-describe('a tokenizer.json that is not one is refused', () => {
+describe('an invalid tokenizer.json is rejected', () => {
   const step = (type: string): unknown => ({ type: 'Sequence', pretokenizers: [{ type }] });
   const changes: [string, (file: Record<string, unknown>) => void, RegExp][] = [
     ['a BPE model', (file) => (file['model'] = { type: 'BPE' }), /Unigram/],
@@ -108,14 +108,14 @@ describe('a tokenizer.json that is not one is refused', () => {
     });
   }
 
-  test('another number of extra ids than was asked for', () => {
+  test('another number of extra ids than requested', () => {
     assert.throws(() => createTokenizer(tokenizerJson({ numExtraIds: 10 }), 'x.json'), {
       code: 'TOKENIZER_INVALID',
       message: /expected 100 extra ids, found 10/,
     });
   });
 
-  test('a file cut short', () => {
+  test('a truncated file', () => {
     const whole = tokenizerJson({ numExtraIds: 0 });
     for (const length of [0, 1, 100, whole.length >> 1, whole.length - 1]) {
       assert.throws(() => createTokenizer(whole.subarray(0, length), 'x.json'), { code: 'TOKENIZER_INVALID' });

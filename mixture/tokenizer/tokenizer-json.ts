@@ -1,10 +1,11 @@
 /**
- * Hugging Face `tokenizer.json` of a Unigram model (the form of the published T5 checkpoints) → the same model that `spiece.model` gives.
+ * Hugging Face `tokenizer.json` of a Unigram model (the form of the published T5 checkpoints) → the same model as from
+ * `spiece.model`.
  *
- * Where Transformers and SentencePiece differ (words split at any Unicode space, special tokens inside words, graphemes), the model is
- * used as SentencePiece would: the file's rules are read for what they say about SentencePiece's settings, nothing more.
- * Assumptions: pre-tokenizer Metaspace, alone or after WhitespaceSplit; normalizer Precompiled, alone or with Strip and Replace of
- * repeated spaces. Anything else is refused, not guessed.
+ * Transformers and SentencePiece differ (words split at any Unicode space, special tokens inside words, graphemes). We
+ * use the model as SentencePiece does: the steps of the file only give SentencePiece's settings.
+ * Assumptions: the pre-tokenizer is Metaspace, alone or after WhitespaceSplit. The normalizer is Precompiled, alone or
+ * with Strip and Replace of repeated spaces. Other steps are rejected.
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
@@ -51,13 +52,13 @@ const fileSchema = z.looseObject({
 });
 type File = z.infer<typeof fileSchema>;
 
-/** @returns the model without the extra ids, and how many of these the file has. @throws TOKENIZER_INVALID */
+/** @returns the model without extra ids, and the number of extra ids in the file @throws TOKENIZER_INVALID */
 export function parseTokenizerJson(text: string, where: string): { model: UnigramModel; numExtraIds: number } {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new TrainerError('TOKENIZER_INVALID', `${where}: not valid JSON; the file is cut short or damaged`, {
+    throw new TrainerError('TOKENIZER_INVALID', `${where}: not valid JSON; the file is truncated or damaged`, {
       cause,
     });
   }
@@ -103,23 +104,23 @@ function piecesOf({ model, added_tokens: addedTokens }: File, where: string): Pi
 }
 
 function normalizerOf(file: File, where: string): NormalizerSpec {
-  const refuse = (what: string, step: Step): TrainerError =>
+  const unexpected = (what: string, step: Step): TrainerError =>
     new TrainerError(
       'TOKENIZER_INVALID',
-      `${where}: ${what} ${JSON.stringify(step.type)} is not one of a T5 tokenizer`,
+      `${where}: ${what} ${JSON.stringify(step.type)} is not part of a T5 tokenizer`,
     );
   let charsmap = new Uint8Array(0);
   let removeExtraWhitespaces = false;
   for (const step of stepsOf(file.normalizer, file.normalizer?.normalizers)) {
     if (step.type === 'Precompiled') charsmap = Uint8Array.from(Buffer.from(step.precompiled_charsmap ?? '', 'base64'));
     else if (step.type === 'Strip' || step.type === 'Replace') removeExtraWhitespaces = true;
-    else throw refuse('normalizer', step);
+    else throw unexpected('normalizer', step);
   }
   let metaspace: Step | undefined;
   for (const step of stepsOf(file.pre_tokenizer, file.pre_tokenizer?.pretokenizers)) {
     if (step.type === 'WhitespaceSplit') removeExtraWhitespaces = true;
     else if (step.type === 'Metaspace') metaspace = step;
-    else throw refuse('pre_tokenizer', step);
+    else throw unexpected('pre_tokenizer', step);
   }
   if (metaspace?.replacement !== SPACE_SYMBOL) {
     throw new TrainerError('TOKENIZER_INVALID', `${where}: expected a Metaspace pre_tokenizer that writes spaces as ▁`);
@@ -128,7 +129,7 @@ function normalizerOf(file: File, where: string): NormalizerSpec {
   return { name: '', charsmap, addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces: true };
 }
 
-/** One step, or those of a Sequence. */
+/** A single step, or the steps of a Sequence. */
 function stepsOf(step: Step | null, sequence: Step[] | undefined): Step[] {
   if (step === null) return [];
   return step.type === 'Sequence' ? (sequence ?? []) : [step];

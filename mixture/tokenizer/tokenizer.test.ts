@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { GOLDEN_MODEL_PATH, readGoldenLines, readGoldenModel } from './golden-lines.ts';
+import { GOLDEN_MODEL_PATH, readGoldenLines, readGoldenModel } from './golden-lines.fixture.ts';
 import { MAX_TEXT_UNITS } from './normalizer.ts';
 import { createTokenizer, loadTokenizer } from './tokenizer.ts';
 
@@ -31,7 +31,7 @@ describe('on the 500 golden lines', () => {
     for (const { n, ids, decoded } of lines) assert.equal(plain.decode(ids), decoded, `line ${n}`);
   });
 
-  test('one instance gives the same ids in any order of texts', () => {
+  test('an instance gives the same ids for any order of texts', () => {
     for (const { n, text, ids } of [...lines].reverse()) assert.deepEqual(plain.encode(text), ids, `line ${n}`);
   });
 });
@@ -40,7 +40,7 @@ describe('extra ids', () => {
   const file = new URL('sentinels.json', `file://${GOLDEN_MODEL_PATH}`);
   const golden = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
 
-  test('lie above the pieces, <extra_id_0> highest', () => {
+  test('are above the pieces; <extra_id_0> is the highest', () => {
     assert.equal(tokenizer.numPieces, golden['vocab_size_of_model']);
     assert.equal(tokenizer.vocabSize, golden['vocab_size_with_extra_ids']);
     assert.equal(tokenizer.sentinelId(0), golden['extra_id_0']);
@@ -55,12 +55,12 @@ describe('extra ids', () => {
     assert.equal(tokenizer.decode([4099, 4000, ...comma]), golden['seqio_decode']);
   });
 
-  test('a sentinel that the tokenizer lacks is refused', () => {
+  test('a sentinel that does not exist is rejected', () => {
     for (const n of [-1, 100, 0.5]) assert.throws(() => tokenizer.sentinelId(n), { code: 'INTERNAL' });
     assert.throws(() => tokenizer.pieceOf(4100), { code: 'INTERNAL' });
   });
 
-  test('a senseless number of them is refused', () => {
+  test('an invalid number of extra ids is rejected', () => {
     for (const numExtraIds of [-1, 1.5, NaN, 1e9]) {
       assert.throws(() => createTokenizer(bytes, 'x', { numExtraIds }), { code: 'CONFIG_INVALID' });
     }
@@ -68,12 +68,12 @@ describe('extra ids', () => {
 });
 
 describe('interface', () => {
-  test('idOf and pieceOf are inverse on all ids', () => {
+  test('idOf and pieceOf are inverse for all ids', () => {
     for (let id = 0; id < tokenizer.vocabSize; id++) assert.equal(tokenizer.idOf(tokenizer.pieceOf(id)), id);
     assert.equal(tokenizer.idOf('no such piece'), undefined);
   });
 
-  test('encodeInto writes at a place, and nothing where the room does not do', () => {
+  test('encodeInto writes at a position, and nothing if there is too little space', () => {
     const out = new Int32Array(8).fill(-7);
     assert.equal(tokenizer.encodeInto('the value of a list', out, 2), 5);
     assert.deepEqual([...out], [-7, -7, 3, 56, 12, 8, 74, -7]);
@@ -82,13 +82,13 @@ describe('interface', () => {
     assert.deepEqual([...out], Array(8).fill(-7));
   });
 
-  test('the hash tells files and numbers of extra ids apart', () => {
+  test('the hash differs for other files and other numbers of extra ids', () => {
     assert.match(tokenizer.hash, /^[0-9a-f]{64}$/);
     assert.equal(createTokenizer(bytes, 'elsewhere').hash, tokenizer.hash);
     assert.notEqual(plain.hash, tokenizer.hash);
   });
 
-  test('pad and EOS are invisible in decoded text, ids outside the vocabulary print as unk', () => {
+  test('pad and EOS are invisible in decoded text; ids outside the vocabulary decode as unk', () => {
     assert.equal(tokenizer.decode([3, 56, 1, 0, 0]), 'the value');
     assert.equal(tokenizer.decode([3, 4100, -1, 2.5]), 'the \u2047  \u2047  \u2047 ');
   });
@@ -101,12 +101,12 @@ describe('interface', () => {
     assert.equal((await loadTokenizer(GOLDEN_MODEL_PATH)).hash, tokenizer.hash);
   });
 
-  test('a text over the bound is refused, and the next one is encoded', () => {
+  test('a text over the bound is rejected, and the next one is encoded', () => {
     assert.throws(() => tokenizer.encode('a'.repeat(MAX_TEXT_UNITS + 1)), { code: 'SOURCE_MALFORMED' });
     assert.deepEqual(tokenizer.encode('the value'), [3, 56]);
   });
 
-  test('a long text is encoded whole, and scratch memory shrinks without changing ids', () => {
+  test('a long text is encoded completely; releasing scratch memory does not change ids', () => {
     const long = 'the value of a list '.repeat(100_000);
     const ids = tokenizer.encode(long);
     assert.equal(ids.length, 500_000);
@@ -127,7 +127,7 @@ describe('any text', () => {
       .map((parts) => parts.join('')),
   );
 
-  test('encodes to ids of the vocabulary and decodes, lone surrogates and all', () => {
+  test('encodes to ids of the vocabulary and decodes, also with lone surrogates', () => {
     fc.assert(
       fc.property(anyText, (text) => {
         const ids = tokenizer.encode(text);
@@ -138,7 +138,7 @@ describe('any text', () => {
     );
   });
 
-  test('decodes to its normalized form wherever every character is known', () => {
+  test('decodes to its normalized form if all characters are known', () => {
     const known = Array.from({ length: plain.numPieces }, (_, id) => plain.pieceOf(id)).slice(3);
     const knownText = fc.array(fc.constantFrom(...known, ' ', '  '), { maxLength: 30 }).map((parts) => parts.join(''));
     fc.assert(

@@ -1,8 +1,11 @@
 /**
- * The tokenizer of T5: SentencePiece Unigram with extra ids as SeqIO adds them, ids equal to the official library's.
+ * The tokenizer of T5: SentencePiece Unigram with extra ids as SeqIO adds them. Ids equal those of the official
+ * library.
  *
- * Definitions: *pieces* are the model's, ids 0 … numPieces − 1; *extra ids* (sentinels) follow, `<extra_id_0>` the highest. No EOS is added.
- * Assumptions: one thread uses an instance at a time (scratch memory is reused); its files are trusted to be a model, not to be undamaged.
+ * Definitions: *pieces* are those of the model, ids 0 … numPieces − 1. *Extra ids* (sentinels) follow; `<extra_id_0>`
+ * is the highest. No EOS is added.
+ * Assumptions: one thread uses an instance at a time (it reuses scratch memory). Files are expected to be models, but
+ * may be damaged.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -16,31 +19,32 @@ import { EOS_ID, PAD_ID, SPACE_SYMBOL, UNK_ID, type UnigramModel } from './unigr
 import { UnigramEncoder } from './viterbi.ts';
 
 export interface Tokenizer {
-  /** Pieces of the model + extra ids, before any padding of the embedding table. */
+  /** Number of pieces and extra ids, before any padding of the embedding table. */
   readonly vocabSize: number;
   readonly numPieces: number;
   readonly numExtraIds: number;
   readonly padId: 0;
   readonly eosId: 1;
   readonly unkId: 2;
-  /** SHA-256 (hex) of the file's bytes and numExtraIds: part of a mixture's identity. */
+  /** SHA-256 (hex) of the file's bytes and numExtraIds. It is part of the identity of a mixture. */
   readonly hash: string;
-  /** Ids of a text, no EOS. @throws SOURCE_MALFORMED for a text of more than MAX_TEXT_UNITS (normalizer.ts) */
+  /** Ids of a text, without EOS. @throws SOURCE_MALFORMED for a text of more than MAX_TEXT_UNITS (normalizer.ts) */
   encode(text: string): number[];
   /**
-   * The same without allocating: ids into out[at…).
-   * @returns how many ids the text has; where that is more than out.length − at, nothing was written: call again with more room.
+   * The same without allocation: ids into out[at…).
+   * @returns the number of ids of the text. If it exceeds out.length − at, nothing was written: call again with more
+   * space.
    */
   encodeInto(text: string, out: Int32Array, at: number): number;
-  /** Text of ids; pad and EOS are invisible, an id outside the vocabulary prints as unk. */
+  /** Text of ids. Pad and EOS are invisible; an id outside the vocabulary decodes as unk. */
   decode(ids: ArrayLike<number>): string;
-  /** The text that is segmented: SentencePiece's normalizer, spaces as `▁`. */
+  /** The text that is segmented: SentencePiece's normalizer, with spaces as `▁`. */
   normalize(text: string): string;
   /** Id of `<extra_id_n>`. @throws INTERNAL unless 0 ≤ n < numExtraIds */
   sentinelId(n: number): number;
   /** Id of a piece (`▁the`, `</s>`, `<extra_id_0>`), or undefined. */
   idOf(piece: string): number | undefined;
-  /** Piece of an id, extra ids as `<extra_id_0>`. @throws INTERNAL unless 0 ≤ id < vocabSize */
+  /** Piece of an id; extra ids as `<extra_id_0>`. @throws INTERNAL unless 0 ≤ id < vocabSize */
   pieceOf(id: number): string;
 }
 
@@ -50,9 +54,9 @@ export interface TokenizerOptions {
 }
 
 /**
- * Reads `spiece.model` (SentencePiece) or `tokenizer.json` (Hugging Face, by its name's ending).
- * @throws PATH_UNUSABLE where the file cannot be read; TOKENIZER_INVALID where it is damaged or not a Unigram model with pad 0,
- *   EOS 1, unk 2; CONFIG_INVALID for a senseless numExtraIds
+ * Reads `spiece.model` (SentencePiece) or, if the name ends in `.json`, `tokenizer.json` (Hugging Face).
+ * @throws PATH_UNUSABLE if the file cannot be read; TOKENIZER_INVALID if it is damaged or not a Unigram model with pad
+ * 0, EOS 1, unk 2; CONFIG_INVALID for an invalid numExtraIds
  */
 export async function loadTokenizer(path: string, { numExtraIds = 100 }: TokenizerOptions = {}): Promise<Tokenizer> {
   let bytes: Uint8Array;
@@ -65,7 +69,10 @@ export async function loadTokenizer(path: string, { numExtraIds = 100 }: Tokeniz
   return createTokenizer(bytes, path, { numExtraIds });
 }
 
-/** The same from the file's bytes; `path` is for messages, and its ending `.json` tells the kind. @throws as loadTokenizer */
+/**
+ * The same from the file's bytes. `path` is for messages, and its ending `.json` selects the format. @throws as
+ * loadTokenizer
+ */
 export function createTokenizer(
   bytes: Uint8Array,
   path: string,

@@ -1,12 +1,12 @@
 /**
- * A Unigram model as data: its pieces with scores and kinds, and the rules of its normalizer; and what must hold of it.
+ * A Unigram model as data: its pieces with scores and kinds, the rules of its normalizer, and the checks of both.
  *
- * Definitions: a *piece* is a string of the vocabulary, its index is its id; `▁` (U+2581) stands for a space.
- * Scores are natural logarithms of probabilities, float32.
+ * Definitions: a *piece* is a string of the vocabulary; its index is its id. `▁` (U+2581) stands for a space. Scores
+ * are natural logarithms of probabilities, float32.
  */
 import { TrainerError } from '../../shared/errors.ts';
 
-/** `unused` pieces have an id but are never chosen; `byte` pieces stand for one byte of an unknown character. */
+/** `unused` pieces have an id but are never used. `byte` pieces stand for one byte of an unknown character. */
 export type PieceKind = 'normal' | 'unknown' | 'control' | 'user-defined' | 'unused' | 'byte';
 
 export interface Piece {
@@ -17,7 +17,7 @@ export interface Piece {
 
 export interface NormalizerSpec {
   readonly name: string;
-  /** SentencePiece's compiled rules (charsmap.ts); empty where there are none. */
+  /** SentencePiece's compiled rules (charsmap.ts). Empty if there are none. */
   readonly charsmap: Uint8Array;
   readonly addDummyPrefix: boolean;
   readonly removeExtraWhitespaces: boolean;
@@ -27,9 +27,9 @@ export interface NormalizerSpec {
 export interface UnigramModel {
   readonly pieces: readonly Piece[];
   readonly normalizer: NormalizerSpec;
-  /** Unknown characters become their UTF-8 bytes' pieces instead of `<unk>`. */
+  /** Unknown characters become the pieces of their UTF-8 bytes instead of `<unk>`. */
   readonly byteFallback: boolean;
-  /** What `<unk>` decodes to. */
+  /** The decoded text of `<unk>`. */
   readonly unkSurface: string;
 }
 
@@ -42,15 +42,15 @@ export const UNK_ID = 2;
 
 const BYTE_PIECE = /^<0x([0-9A-F]{2})>$/;
 
-/** The byte that a byte piece (`<0x0A>`) stands for, or undefined for any other text. */
+/** The byte of a byte piece (`<0x0A>`). Undefined for any other text. */
 export function byteOfPiece(text: string): number | undefined {
   const digits = BYTE_PIECE.exec(text)?.[1];
   return digits === undefined ? undefined : Number.parseInt(digits, 16);
 }
 
 /**
- * Checks what every later stage relies on: pad, EOS and unk at 0, 1 and 2, unique non-empty pieces, finite scores, all 256 byte
- * pieces where bytes stand in for unknown characters.
+ * Checks what later stages rely on: pad, EOS and unk at 0, 1 and 2; unique non-empty pieces; finite scores; all 256
+ * byte pieces if bytes represent unknown characters.
  * @throws TOKENIZER_INVALID
  */
 export function validateModel(model: UnigramModel, where: string): void {
@@ -92,7 +92,7 @@ export function validateModel(model: UnigramModel, where: string): void {
     const isMatched = piece.kind === 'normal' || piece.kind === 'user-defined' || piece.kind === 'unused';
     const seen = isMatched ? matched : reserved;
     const first = seen.get(piece.text);
-    if (first !== undefined) throw invalid(`piece ${JSON.stringify(piece.text)} stands at id ${first} and at id ${id}`);
+    if (first !== undefined) throw invalid(`piece ${JSON.stringify(piece.text)} is at id ${first} and at id ${id}`);
     seen.set(piece.text, id);
   });
   if (numNormal === 0) throw invalid('no normal pieces');

@@ -35,7 +35,7 @@ function modelOf(
   };
 }
 
-/** Pieces of a text, by name. */
+/** The pieces of a text. */
 function segment(model: UnigramModel, text: string): string[] {
   const userDefined = model.pieces.filter(({ kind }) => kind === 'user-defined').map((piece) => piece.text);
   const normalizer = new Normalizer(model.normalizer, userDefined, 'test');
@@ -52,40 +52,40 @@ const bytePieces = Array.from({ length: 256 }, (_, byte): Piece => {
 describe('segmentation', () => {
   const letters = { '\u2581': -3, a: -2, b: -2 };
 
-  test('takes the best sum of scores', () => {
+  test('has the best sum of scores', () => {
     assert.deepEqual(segment(modelOf({ ...letters, '\u2581a': -4, ab: -3.5 }), 'ab'), ['\u2581a', 'b']);
     assert.deepEqual(segment(modelOf({ ...letters, '\u2581a': -5, ab: -3.5 }), 'ab'), ['\u2581', 'ab']);
   });
 
-  test('of equal sums, keeps the one whose last piece starts first', () => {
+  test('among equal sums, has the last piece that starts first', () => {
     assert.deepEqual(segment(modelOf({ ...letters, ab: -4 }), 'ab'), ['\u2581', 'ab']);
     assert.deepEqual(segment(modelOf({ ...letters, aa: -4 }), 'aaa'), ['\u2581', 'a', 'aa']);
   });
 
-  test('a run of unknown characters is one id', () => {
+  test('gives one id for a run of unknown characters', () => {
     assert.deepEqual(segment(modelOf(letters), 'axyéb'), ['\u2581', 'a', '<unk>', 'b']);
     assert.deepEqual(segment(modelOf(letters), 'x y'), ['\u2581', '<unk>', '\u2581', '<unk>']);
   });
 
-  test('an unknown character costs 10 more than the worst piece', () => {
-    // x is unknown by itself: -2 (a) and -14.5 against one piece.
+  test('scores an unknown character 10 below the worst piece', () => {
+    // x alone is unknown: -2 (a) and -14.5 against one piece.
     const rare = (score: number): UnigramModel => modelOf({ ...letters, ax: score });
     assert.deepEqual(segment(rare(-4.5), 'ax'), ['\u2581', 'ax']);
     assert.deepEqual(segment(modelOf({ a: -2, '\u2581': -2, aax: -20 }), 'aax'), ['\u2581', 'aax']);
   });
 
-  test('unknown characters become bytes where the model says so, an unknown space too', () => {
+  test('gives bytes for unknown characters if the model says so, also for an unknown space', () => {
     const model = modelOf({ a: -1 }, bytePieces, { byteFallback: true });
     assert.deepEqual(segment(model, 'aé'), ['<0xE2>', '<0x96>', '<0x81>', 'a', '<0xC3>', '<0xA9>']);
   });
 
-  test('unused pieces are never chosen, user-defined ones always, unchanged by the normalizer', () => {
+  test('never uses unused pieces, and always uses user-defined pieces, which the normalizer does not change', () => {
     const unused: Piece = { text: 'ab', score: 0, kind: 'unused' };
     assert.deepEqual(segment(modelOf(letters, [unused]), 'ab'), ['\u2581', 'a', 'b']);
     const tag: Piece = { text: 'a b', score: -99, kind: 'user-defined' };
     const mark: Piece = { text: '<x>', score: -99, kind: 'user-defined' };
     assert.deepEqual(segment(modelOf(letters, [mark]), 'a<x>b'), ['\u2581', 'a', '<x>', 'b']);
-    // The space inside is escaped like any other, so this one is found nowhere.
+    // The space inside is escaped like any other, so this piece never matches.
     assert.deepEqual(segment(modelOf(letters, [tag]), 'a b'), ['\u2581', 'a', '\u2581', 'b']);
   });
 
@@ -132,7 +132,7 @@ describe('decoding', () => {
       pieces.map((text) => model.pieces.findIndex((piece) => piece.text === text)),
     );
 
-  test('removes all spaces at the start, or the first, or none, as the normalizer adds them', () => {
+  test('removes all, one or no spaces at the start, depending on the normalizer', () => {
     assert.equal(decode({}, '\u2581', '\u2581a', 'b', '\u2581a'), 'ab a');
     assert.equal(decode({ removeExtraWhitespaces: false }, '\u2581', '\u2581a', 'b'), ' ab');
     assert.equal(decode({ removeExtraWhitespaces: false, addDummyPrefix: false }, '\u2581a', 'b'), ' ab');
@@ -140,7 +140,7 @@ describe('decoding', () => {
     assert.equal(decode({}, '<unk>', '\u2581a'), ' ?  a');
   });
 
-  test('joins bytes into characters, and each byte that is none into U+FFFD', () => {
+  test('joins bytes into characters, and replaces each invalid byte by U+FFFD', () => {
     assert.equal(decode({}, '\u2581a', '<0xC3>', '<0xA9>', 'b'), 'aéb');
     assert.equal(decode({}, '<0xF0>', '<0x9F>', '<0x98>', '<0x80>'), '\u{1f600}');
     assert.equal(decode({}, '<0xC3>', 'b', '<0xE2>', '<0x96>', '<0x41>', '<0xFF>'), '\ufffdb\ufffd\ufffdA\ufffd');

@@ -1,29 +1,31 @@
 /**
  * The best segmentation of normalized text into pieces, and its ids: SentencePiece's optimized Viterbi, bit for bit.
  *
- * Score of a segmentation = sum of its pieces' scores; a character that is no piece by itself may be an unknown one at min score − 10.
- * Sums are float32 over the whole text, earliest start and shortest piece first, a later one only if strictly better: this is what
- * decides ties as SentencePiece does. (A cache of words would change sums, thus ties.)
- * Source: unigram_model.cc (EncodeOptimized) and sentencepiece_processor.cc (PopulateSentencePieceText) of google/sentencepiece.
+ * Definition: the score of a segmentation is the sum of the scores of its pieces. A character that is not a piece may
+ * be unknown, with score min − 10. Sums are float32 over the whole text. Candidates come by earliest start and shortest
+ * piece first, and a later one wins only if strictly better: this decides ties as SentencePiece does. A cache of words
+ * would change sums, and so ties.
+ * Source: unigram_model.cc (EncodeOptimized) and sentencepiece_processor.cc (PopulateSentencePieceText) of
+ * google/sentencepiece.
  */
 import { type ByteTrie, buildByteTrie } from './byte-trie.ts';
 import { type Normalizer, SPACE, characterBytes } from './normalizer.ts';
 import { UNK_ID, type UnigramModel, byteOfPiece } from './unigram-model.ts';
 
 const UNKNOWN_PENALTY = 10;
-/** A user-defined piece of L bytes scores L × (largest score, at least this) − 0.1; so it is always chosen. */
+/** A user-defined piece of L bytes scores L × max(largest score, this) − 0.1, so it always wins. */
 const SMALLEST_FLOAT = 1.1754943508222875e-38;
 const KEPT_SCRATCH_CHARS = 1 << 20;
 
 export class UnigramEncoder {
   readonly #trie: ByteTrie;
-  /** Score of the piece that ends in a trie state; NaN (never better) where none does. */
+  /** Score of the piece that ends in a trie state. NaN (never better) if none does. */
   readonly #stateScore: Float64Array;
   readonly #unknownScore: number;
-  /** Id of each byte's piece, or undefined without byte fallback. */
+  /** Id of the piece of each byte. Undefined without byte fallback. */
   readonly #byteIds: Int32Array | undefined;
   readonly #spaceBytes: Uint8Array;
-  // Of the best segmentation that ends at a byte: its score, and its last piece's start and id.
+  // The best segmentation that ends at each byte: its score, and start and id of its last piece.
   #bestScore = new Float32Array(256);
   #bestStart = new Int32Array(256);
   #bestId = new Int32Array(256);
@@ -67,8 +69,8 @@ export class UnigramEncoder {
   }
 
   /**
-   * Ids of the first `length` bytes of inner form; a run of unknown characters is one id.
-   * @returns how many; when they do not fit into out[at…), out is left as it was
+   * Ids of the first `length` bytes of inner form. A run of unknown characters is one id.
+   * @returns their number; if they do not fit into out[at…), out is unchanged
    */
   encodeInto(bytes: Uint8Array, length: number, out: Int32Array, at: number): number {
     if (length === 0) return 0;
@@ -125,7 +127,7 @@ export class UnigramEncoder {
     }
   }
 
-  /** Walks the best path back; ids stand at the end of #ids, from the returned index. */
+  /** Follows the best path backwards. The ids are at the end of #ids, from the returned index. */
   #collect(bytes: Uint8Array, length: number): number {
     const ids = this.#ids;
     const byteIds = this.#byteIds;

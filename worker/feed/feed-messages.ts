@@ -1,5 +1,5 @@
 /** Messages between the compute thread and the feed thread. */
-import type { PreparedAccess } from '../../mixture/feed/open-prepared-files.ts';
+import type { PreparedAccess } from '../../mixture/feed/prepared-mixture.ts';
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { BatchShape } from './batch-ring.ts';

@@ -1,4 +1,7 @@
-/** Duty: State of the Union addresses → attribution of a passage to its president, and denoising text. No passage is in both. */
+/**
+ * Duty: State of the Union addresses → two data sets: which president said a passage, and denoising text. They share no
+ * passage.
+ */
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { z } from 'zod';
@@ -13,15 +16,15 @@ interface Passage {
   readonly text: string;
 }
 
-/** @param folder of the package's data, one JSON file an address */
+/** @param folder the data folder of the package, with one JSON file per address */
 export function buildAddresses(folder: string): { attribution: Row[]; documents: string[] } {
   const files = readdirSync(folder).filter((file) => /^\d{4}_.*\.json$/.test(file));
   const all = files.sort().flatMap((file) => readPassages(readFileSync(`${folder}/${file}`, 'utf8')));
-  // Some sentences are said every year, word for word: the first one stays.
+  // Some sentences are repeated word for word every year. Keep the first one.
   const passages = distinctBy(all, ({ text }) => text);
   const attributed = sampleEachGroup(passages, 160, ({ president }) => president, 'sotu_president');
-  const taken = new Set(attributed);
-  const rest = passages.filter((passage) => !taken.has(passage)).map(({ text }) => text);
+  const used = new Set(attributed);
+  const rest = passages.filter((passage) => !used.has(passage)).map(({ text }) => text);
   return {
     attribution: attributed.map(({ president, text }) => ({ passage: text, president })),
     documents: sampleInOrder(rest, 4_000, 'denoising sotu'),

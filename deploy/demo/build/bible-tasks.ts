@@ -1,26 +1,32 @@
-/** Duty: translation, style transfer, paraphrase identification and denoising text from three Bibles in the public domain. */
+/**
+ * Duty: translation, style transfer, paraphrase identification and denoising text, made from three public-domain
+ * Bibles.
+ */
 
 import { type AlignedVerse, type Verses } from './bible.ts';
 import type { Row } from './file-writers.ts';
 import { countWords, packPassages } from './plain-text.ts';
 import { createStream, distinctBy, groupInOrder, sampleInOrder, shuffled } from './seeded-sampling.ts';
 
-/** A Spanish verse of 20 words is nearly always below 48 pieces of a small vocabulary. */
+/** A Spanish verse of 20 words nearly always has fewer than 48 pieces of a small vocabulary. */
 const MAX_VERSE_WORDS = 20;
 const MAX_PASSAGE_WORDS = 80;
 
-/** World English Bible ↔ Reina-Valera 1909; both directions share the file. */
+/** World English Bible ↔ Reina-Valera 1909. Both directions use the same file. */
 export function buildTranslation(verses: readonly AlignedVerse[]): Row[] {
   const short = verses.filter(({ web, es }) => countWords(web) <= MAX_VERSE_WORDS && countWords(es) <= MAX_VERSE_WORDS);
   return sampleInOrder(short, 12_000, 'bible_en_es').map(({ web, es }) => ({ en: web, es }));
 }
 
-/** King James (1769) → World English Bible (2020), and pairs of the two that do or do not match: no verse is in both tasks. */
+/**
+ * King James (1769) → World English Bible (2020), and pairs of the two that match or do not match. The two tasks share
+ * no verse.
+ */
 export function buildEnglishPairs(verses: readonly AlignedVerse[]): { style: Row[]; match: Row[] } {
   const short = verses.filter(
     ({ kjv, web }) => countWords(kjv) <= 30 && countWords(web) <= MAX_VERSE_WORDS + 6 && kjv !== web,
   );
-  // Some verses stand in the Bible twice, word for word.
+  // The Bible contains some verses twice, word for word.
   const once = distinctBy(
     distinctBy(short, ({ kjv }) => kjv),
     ({ web }) => web,
@@ -31,8 +37,8 @@ export function buildEnglishPairs(verses: readonly AlignedVerse[]): { style: Row
 }
 
 /**
- * label: 0 different, 1 same. A different verse is the one that shares most words with the first out of 200 drawn, so that a
- * single common word does not give the answer away.
+ * Labels: 0 different, 1 same. For a different pair we draw 200 verses and use the one that shares the most words with
+ * the first verse. So a single common word does not reveal the label.
  */
 function buildMatch(verses: readonly AlignedVerse[]): Row[] {
   const stream = createStream('kjv_web_match');
@@ -59,7 +65,7 @@ function wordsOf(text: string): ReadonlySet<string> {
   return new Set(text.toLowerCase().match(/\p{L}{3,}/gu));
 }
 
-/** Runs of verses of one chapter, at most 80 words each. */
+/** Consecutive verses of one chapter, joined into passages of at most 80 words. */
 export function buildBiblePassages(web: Verses, kjv: Verses): string[] {
   return [
     ...sampleInOrder(passagesOf(web), 4_500, 'denoising web'),

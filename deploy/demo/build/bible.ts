@@ -1,6 +1,6 @@
 /**
- * Duty: SWORD modules (OSIS markup inside mod2imp's export) → plain verses, and the verses that three translations share.
- * Footnotes, cross references, headings and psalm titles are left out; the words of the text are not touched.
+ * Duty: SWORD modules (OSIS markup in the export of mod2imp) → plain verses, and the verses that three translations
+ * share. We drop footnotes, cross references, headings and psalm titles. We do not change the words of the text.
  */
 
 import { countWords, collapseSpaces } from './plain-text.ts';
@@ -15,7 +15,7 @@ export interface AlignedVerse {
   readonly es: string;
 }
 
-/** @param exported lines `$$$Book chapter:verse`, each followed by the lines of that entry */
+/** @param exported lines `$$$Book chapter:verse`, each followed by the lines of its entry */
 export function readVerses(exported: string): Verses {
   const verses = new Map<string, string>();
   for (const entry of exported.split(/^\$\$\$/m)) {
@@ -28,7 +28,7 @@ export function readVerses(exported: string): Verses {
   return verses;
 }
 
-/** OSIS → plain text. Notes and line ends become a space, so that no two words grow together. */
+/** OSIS → plain text. Notes and line ends become a space, so that two words do not join into one. */
 export function stripOsis(osis: string): string {
   const text = osis
     .replace(/<note\b[^>]*>.*?<\/note>/gs, ' ')
@@ -41,13 +41,13 @@ export function stripOsis(osis: string): string {
     .replace(/([“‘(¡¿]) +/g, '$1');
 }
 
-/** Chapters where the numbering of the three texts differs. */
+/** Chapters that the three texts number differently. */
 const RENUMBERED = /^(II Corinthians 13|III John 1|Revelation of John 12|Romans (14|16)|Acts 19):/;
 
 /**
- * The verses that all three texts have under the same number and that agree in length within a factor of two.
- * First verses of psalms are left out (their titles are part of the text in one translation only), and so are Spanish verses
- * that open a chapter in capitals.
+ * The verses that all three texts have under the same number, if their lengths agree within a factor of two. We drop
+ * the first verses of psalms, because only one translation counts their titles as text. We also drop Spanish verses
+ * that begin a chapter in capitals.
  */
 export function alignVerses(kjv: Verses, web: Verses, es: Verses): AlignedVerse[] {
   const aligned: AlignedVerse[] = [];

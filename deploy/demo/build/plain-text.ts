@@ -1,6 +1,6 @@
-/** Duty: the few text measures and cuts that all tasks of the demo share. A word is a run of characters between white space. */
+/** Duty: counts and splits text for all tasks of the demo. A word is a run of characters between white space. */
 
-/** @returns the number of words, 0 for blank text */
+/** @returns 0 for blank text */
 export function countWords(text: string): number {
   const trimmed = text.trim();
   return trimmed === '' ? 0 : trimmed.split(/\s+/).length;
@@ -10,14 +10,20 @@ export function collapseSpaces(text: string): string {
   return text.replace(/\s+/g, ' ').trim();
 }
 
-/** Splits at `.`, `!` or `?` (and a closing quote) before a capital, a digit or an opening quote. Abbreviations split too: callers join again. */
+/**
+ * Splits after `.`, `!` or `?` (and a closing quote) if a capital, a digit or an opening quote follows. It also splits
+ * after abbreviations; callers join the parts again.
+ */
 export function splitSentences(text: string): string[] {
   return collapseSpaces(text)
     .split(/(?<=[.!?][”"’)]?) (?=[“"‘(]?[A-Z0-9])/)
     .filter((sentence) => sentence !== '');
 }
 
-/** Joins neighbours into passages of at most `maxWords` words; a piece that is longer alone is left out, and ends its passage. */
+/**
+ * Joins consecutive pieces into passages of at most `maxWords` words. A piece that alone is longer is dropped and ends
+ * the passage before it.
+ */
 export function packPassages(pieces: readonly string[], maxWords: number): string[] {
   const passages: string[] = [];
   let open: string[] = [];

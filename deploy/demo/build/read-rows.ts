@@ -1,6 +1,6 @@
 /**
- * Duty: a committed data file → its rows, whole, in memory: for the table of the README, the training text of the vocabulary
- * and the test. It is on purpose not the product's reader (mixture/sources): the test holds one against the other.
+ * Duty: reads all rows of a committed data file into memory, for the README's table, the training text of the
+ * vocabulary and the test. This is deliberately not the product's reader (mixture/sources): the test compares the two.
  */
 
 import { readFileSync } from 'node:fs';
@@ -14,7 +14,10 @@ export type DataRow = Readonly<Record<string, string | number>>;
 
 const rowSchema = z.record(z.string(), z.union([z.string(), z.number()]));
 
-/** @returns rows; those of `text` have the one field `text` @throws TrainerError SOURCE_MALFORMED with file and line */
+/**
+ * @returns rows; a row of the format `text` has one field, `text` @throws TrainerError SOURCE_MALFORMED with file and
+ * line
+ */
 export function readRows(file: string, format: Format): DataRow[] {
   const bytes = readFileSync(file);
   const text = new TextDecoder('utf-8', { fatal: true }).decode(file.endsWith('.gz') ? gunzipSync(bytes) : bytes);

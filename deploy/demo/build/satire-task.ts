@@ -1,6 +1,6 @@
 /**
- * Duty: is this definition meant seriously? Ambrose Bierce's Devil's Dictionary (1911) against WordNet, as many of each.
- * Both are brought to the same shape (one sentence, a capital, a full stop), so that the words must tell.
+ * Duty: is a definition serious or satirical? Ambrose Bierce's Devil's Dictionary (1911) and WordNet, equally many of
+ * each. All definitions have the same form (one sentence, a capital, a full stop), so only their words show the label.
  */
 
 import type { Row } from './file-writers.ts';
@@ -15,10 +15,10 @@ const PARTS_OF_SPEECH: Readonly<Record<string, PartOfSpeech>> = {
   adv: 'adverb',
 };
 
-/** Entries that quote the slurs of their time. */
-const LEFT_OUT = /\b(negro|nigger|jew|jews|hebrew|chinaman|squaw|savage|savages)\b/i;
+/** Excludes entries with ethnic slurs of their time. */
+const EXCLUDED = /\b(negro|nigger|jew|jews|hebrew|chinaman|squaw|savage|savages)\b/i;
 
-/** @param devilText the text of Debian's dict-devil @returns rows with label `serious` or `satirical`, the two in turn */
+/** @param devilText the text of Debian's dict-devil @returns rows with the labels `satirical` and `serious` in turn */
 export function buildSatire(devilText: string, { senses }: WordNet): Row[] {
   const satirical: Row[] = [];
   for (const paragraph of devilText.split(/\n\s*\n/)) {
@@ -26,7 +26,7 @@ export function buildSatire(devilText: string, { senses }: WordNet): Row[] {
     if (entry === null) continue;
     const definition = splitSentences(entry[3]!.replaceAll('_', ''))[0] ?? '';
     const words = countWords(definition);
-    if (words < 4 || words > 40 || LEFT_OUT.test(definition) || !/^[“"A-Z].*[.!?]$/.test(definition)) continue;
+    if (words < 4 || words > 40 || EXCLUDED.test(definition) || !/^[“"A-Z].*[.!?]$/.test(definition)) continue;
     satirical.push({ word: entry[1]!.toLowerCase(), pos: PARTS_OF_SPEECH[entry[2]!]!, definition, label: 'satirical' });
   }
   const serious = shuffled(

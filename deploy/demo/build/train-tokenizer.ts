@@ -1,6 +1,6 @@
 /**
- * Duty: trains the demo's vocabulary on its own data. `npx tsx deploy/demo/build/train-tokenizer.ts [file]` writes
- * tokenizer/spiece.model, or the file named. There is no randomness but the seeded sample: the same data gives the same bytes.
+ * Duty: trains the demo's vocabulary on the demo's data. `npx tsx deploy/demo/build/train-tokenizer.ts [file]` writes
+ * `file`, by default tokenizer/spiece.model. Only the seeded sample is random, so the same data gives the same bytes.
  */
 
 import path from 'node:path';
@@ -8,9 +8,9 @@ import { writeSentencePieceModel } from '../../../mixture/tokenizer/sentencepiec
 import { trainUnigram } from '../../../mixture/tokenizer/training/train-unigram.ts';
 import { collectTrainingText } from './training-text.ts';
 
-/** With the 100 extra ids: 4,096 embedding rows, a multiple of 128. */
+/** With 100 extra ids this makes 4,096 embedding rows, a multiple of 128. */
 const NUM_PIECES = 3_996;
-/** All letters of the Spanish and of the emoji names, down to those seen ten times in a million characters. */
+/** Covers all letters of Spanish and of the emoji names, down to those that occur ten times in a million characters. */
 const CHARACTER_COVERAGE = 0.99999;
 
 const demoFolder = path.resolve(import.meta.dirname, '..');
@@ -21,7 +21,7 @@ console.log(`${lines.length} lines, ${lines.reduce((sum, line) => sum + line.len
 const model = trainUnigram(lines, {
   vocabSize: NUM_PIECES,
   characterCoverage: CHARACTER_COVERAGE,
-  onPass: ({ numPieces, loss }) => console.log(`${numPieces} pieces, ${loss.toFixed(4)} nats a word`),
+  onPass: ({ numPieces, loss }) => console.log(`${numPieces} pieces, ${loss.toFixed(4)} nats per word`),
 });
 await writeSentencePieceModel(modelFile, model);
 console.log(`${modelFile}: ${model.pieces.length} pieces`);

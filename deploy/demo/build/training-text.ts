@@ -1,6 +1,6 @@
 /**
- * Duty: the text that the demo's vocabulary is trained on: rendered examples of every task and documents, the same amount of
- * each task whatever its size, so that phonemes and Spanish get their pieces beside English.
+ * Duty: the training text of the demo's vocabulary: rendered examples of every task, and documents. Every task gives
+ * the same amount of text whatever its size, so that phonemes and Spanish get pieces as English does.
  */
 
 import { loadMixture } from '../../../mixture/tasks/load-mixture.ts';
@@ -10,7 +10,7 @@ import { shuffled } from './seeded-sampling.ts';
 const CHARACTERS_PER_TASK = 300_000;
 const CHARACTERS_OF_DENOISING = 1_500_000;
 
-/** @param mixtureFile mixture.yaml @returns lines, inputs and targets of an example one after the other */
+/** @param mixtureFile mixture.yaml @returns lines; the inputs of an example come just before its targets */
 export function collectTrainingText(mixtureFile: string): string[] {
   const mixture = loadMixture(mixtureFile);
   const lines: string[] = [];
@@ -19,22 +19,22 @@ export function collectTrainingText(mixtureFile: string): string[] {
       const made = preprocessor.apply(row);
       return made.ok ? made.examples.flatMap(({ inputs, targets }) => [inputs, targets]) : [];
     });
-    lines.push(...takeCharacters(examples, CHARACTERS_PER_TASK));
+    lines.push(...sampleCharacters(examples, CHARACTERS_PER_TASK));
   }
   if (mixture.denoising !== undefined) {
     const documents = readSource(mixture.denoising.source).map(({ text }) => [String(text)]);
-    lines.push(...takeCharacters(shuffled(documents, 'vocabulary denoising'), CHARACTERS_OF_DENOISING));
+    lines.push(...sampleCharacters(shuffled(documents, 'vocabulary denoising'), CHARACTERS_OF_DENOISING));
   }
   return lines;
 }
 
-function takeCharacters(groups: readonly (readonly string[])[], limit: number): string[] {
-  const taken: string[] = [];
+function sampleCharacters(groups: readonly (readonly string[])[], limit: number): string[] {
+  const lines: string[] = [];
   let numCharacters = 0;
   for (const group of groups) {
     numCharacters += group.reduce((sum, line) => sum + line.length, 0);
     if (numCharacters > limit) break;
-    taken.push(...group);
+    lines.push(...group);
   }
-  return taken;
+  return lines;
 }

@@ -1,15 +1,18 @@
-/** Duty: tasks that are lists of words or of facts: pronunciation, spelling, emoji, countries. */
+/** Duty: tasks from lists of words or facts: pronunciation, spelling, emoji, countries. */
 
 import { z } from 'zod';
 import { TrainerError } from '../../../shared/errors.ts';
 import type { Row } from './file-writers.ts';
 import { sampleInOrder } from './seeded-sampling.ts';
 
-/** Words that no demo needs to say. */
+/** Offensive words, excluded from all tasks. */
 const COARSE =
   /fuck|shit|cunt|slut|bitch|whore|twat|^(nigg|fag|kike|spic|cock|dick|piss|wank)|^(tit|tits|ass|asses|rape|rapes|raped)$/;
 
-/** CMUdict: word → ARPAbet phonemes, stress digits included; coarse words left out. The package's only file is a JavaScript object of JSON syntax. */
+/**
+ * CMUdict: word → ARPAbet phonemes with stress digits, without the offensive words. The package's only file is a
+ * JavaScript object in JSON syntax.
+ */
 export function readPronunciations(moduleText: string): ReadonlyMap<string, string> {
   const entries = Array.from(moduleText.matchAll(/^ {2}("(?:[^"\\]|\\.)*"): "([A-Z0-9 ]+)",?$/gm), (match) => {
     const word = z.string().parse(JSON.parse(match[1]!));
@@ -20,7 +23,7 @@ export function readPronunciations(moduleText: string): ReadonlyMap<string, stri
   return new Map(entries.filter(([word]) => !COARSE.test(word)));
 }
 
-/** Words of 3 to 14 letters in their first pronunciation. */
+/** Words of 3 to 14 letters with their first pronunciation. */
 export function buildPronunciation(pronunciations: ReadonlyMap<string, string>): Row[] {
   const plain = Array.from(pronunciations).filter(([word]) => /^[a-z]{3,14}$/.test(word));
   return sampleInOrder(plain, 40_000, 'cmudict_g2p').map(([word, phonemes]) => ({ word, phonemes }));
@@ -35,8 +38,8 @@ export function buildSpelling(jsonText: string): Row[] {
 const emojiSchema = z.record(z.string(), z.object({ name: z.string(), group: z.string(), emoji_version: z.string() }));
 
 /**
- * Emoji as code points (`1F1F5 1F1EA`, so that a vocabulary without emoji can read them), name and group. Both emoji tasks share the file.
- * U+FE0F, which only asks for the coloured picture, is left out of the code points.
+ * Code points, name and group of each emoji. Both emoji tasks use the file. Code points (`1F1F5 1F1EA`) let a
+ * vocabulary without emoji read them. We drop U+FE0F, which only requests the coloured picture.
  */
 export function buildEmoji(jsonText: string): Row[] {
   return Object.entries(emojiSchema.parse(JSON.parse(jsonText))).map(
@@ -67,7 +70,7 @@ const countrySchema = z.object({
 const NEEDS_ARTICLE =
   /^(United|Netherlands|Philippines|Bahamas|Gambia|Maldives|Comoros|Seychelles|Dominican Republic|Central African|Republic|DR Congo)|Islands$/;
 
-/** Closed-book questions on the members of the United Nations. */
+/** Closed-book questions about the members of the United Nations. */
 export function buildCountries(jsonText: string): Row[] {
   const countries = z.array(countrySchema).parse(JSON.parse(jsonText));
   return countries

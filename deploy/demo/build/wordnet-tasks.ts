@@ -1,4 +1,4 @@
-/** Duty: the six tasks cut from WordNet. Inputs and targets are short: definitions of at most 24 words. */
+/** Duty: the six tasks made from WordNet. Inputs and targets are short: a definition has at most 24 words. */
 
 import type { Row } from './file-writers.ts';
 import { countWords } from './plain-text.ts';
@@ -22,7 +22,7 @@ export function buildDefine({ senses }: WordNet): Row[] {
   }));
 }
 
-/** Definition → word: the reverse dictionary; one word for each definition, and the definition does not say it. */
+/** Reverse dictionary: definition → word. Each definition has one word and does not mention it. */
 export function buildReverse({ senses }: WordNet): Row[] {
   const byDefinition = new Map<string, Sense>();
   for (const sense of senses.filter(isShort)) {
@@ -38,7 +38,7 @@ export function buildReverse({ senses }: WordNet): Row[] {
   }));
 }
 
-/** An example sentence with its word blanked out, and the definition as a hint. */
+/** An example sentence with a blank for its word, and the definition as a hint. */
 export function buildCloze({ senses }: WordNet): Row[] {
   const rows: Row[] = [];
   for (const { word, synset } of senses) {
@@ -54,9 +54,9 @@ export function buildCloze({ senses }: WordNet): Row[] {
 }
 
 /**
- * Is a word a kind of another? Half of the rows are true. False hypernyms are drawn from the true ones of other words, so the
- * hypernym alone tells nothing; half of them come from the same coarse class, so that the class alone does not tell either.
- * label: 0 not_entailment, 1 entailment.
+ * Is a word a kind of another? Half of the rows are true. False hypernyms are the true hypernyms of other words, so the
+ * hypernym alone does not reveal the label. Half of the false ones have the same coarse class, so the class alone does
+ * not reveal it either. Labels: 0 not_entailment, 1 entailment.
  */
 export function buildEntails({ nouns, senses }: WordNet): Row[] {
   const stream = createStream('wn_entails ancestors');
@@ -77,7 +77,7 @@ export function buildEntails({ nouns, senses }: WordNet): Row[] {
     const isTrue = i % 2 === 0;
     const pool = i % 4 === 1 ? byClass.get(hypernym.lexicographerFile)! : pairs;
     let claimed = hypernym;
-    // A class may hold nothing but true ancestors: after 50 draws, draw from all.
+    // A class may contain only true ancestors, so after 50 draws we draw from all pairs.
     for (let draw = 0; !isTrue && ancestors.has(claimed.lemmas[0]!); draw++) {
       const from = draw < 50 ? pool : pairs;
       claimed = from[stream.nextBelow(from.length)]!.hypernym;
@@ -91,7 +91,7 @@ export function buildEntails({ nouns, senses }: WordNet): Row[] {
   });
 }
 
-/** A word in one of its senses → up to three others that say the same. */
+/** A word in one of its senses → up to three synonyms. */
 export function buildSynonym({ senses }: WordNet): Row[] {
   const rows: Row[] = [];
   for (const sense of senses.filter(isShort)) {
@@ -102,7 +102,7 @@ export function buildSynonym({ senses }: WordNet): Row[] {
   return sampleInOrder(rows, 12_000, 'wn_synonym');
 }
 
-/** A word and its definition → the coarse class ("supersense") that WordNet's lexicographers put it in. */
+/** A word and its definition → its coarse class in WordNet ("supersense", the lexicographer file). */
 export function buildSupersense({ senses }: WordNet): Row[] {
   const candidates = senses.filter(
     (sense) => isShort(sense) && /^(noun|verb) (?!tops)/.test(sense.synset.lexicographerFile),

@@ -1,7 +1,8 @@
 /**
- * Duty: WordNet's database files → senses. Only plain words are kept: one lower-case word that CMUdict also knows (so no Latin
- * binomials and no names), and no sense that WordNet itself marks as a slur or obscene.
- * Source: wndb(5WN): `offset lex_filenum ss_type w_cnt(hex) {word lex_id} p_cnt {symbol offset pos source/target} … | gloss`.
+ * Duty: WordNet's database files → senses of plain words. A plain word is in lower case, without spaces, and in
+ * CMUdict; this excludes Latin binomials and names. We drop senses that WordNet marks as slurs or obscene.
+ * Source: wndb(5WN): `offset lex_filenum ss_type w_cnt(hex) {word lex_id} p_cnt {symbol offset pos source/target} … |
+ * gloss`.
  */
 
 import { readFileSync } from 'node:fs';
@@ -11,7 +12,7 @@ export type PartOfSpeech = 'noun' | 'verb' | 'adjective' | 'adverb';
 
 const FILES: Readonly<Record<PartOfSpeech, string>> = { noun: 'noun', verb: 'verb', adjective: 'adj', adverb: 'adv' };
 
-/** Lexicographer files 00 … 44, lexnames(5WN): WordNet's coarse classes. */
+/** Lexicographer files 00 … 44 of lexnames(5WN): WordNet's coarse classes. */
 const LEXICOGRAPHER_FILES = [
   'adjective all,adjective pertainym,adverb all,noun tops,noun act,noun animal,noun artifact,noun attribute,noun body',
   'noun cognition,noun communication,noun event,noun feeling,noun food,noun group,noun location,noun motive,noun object',
@@ -25,15 +26,15 @@ const MARKED_AS_OFFENSIVE =
   /\b(slurs?|offensive|disparag\w*|derogat\w*|obscene|vulgar|insulting|contempt\w*|sexual\w*|taboo)\b/i;
 
 export interface Synset {
-  /** Byte offset: the key inside one part of speech. */
+  /** Byte offset in the data file: the key within one part of speech. */
   readonly offset: string;
   readonly partOfSpeech: PartOfSpeech;
   readonly lexicographerFile: string;
-  /** All lemmas, spaces for underscores. */
+  /** All lemmas, with spaces instead of underscores. */
   readonly lemmas: readonly string[];
   readonly definition: string;
   readonly examples: readonly string[];
-  /** Offsets of the direct hypernyms, instances left out. */
+  /** Offsets of the direct hypernyms, without instance hypernyms. */
   readonly hypernyms: readonly string[];
 }
 
@@ -46,11 +47,11 @@ export interface Sense {
 
 export interface WordNet {
   readonly nouns: ReadonlyMap<string, Synset>;
-  /** Sorted as WordNet's index files are: by part of speech, then word, then sense number. */
+  /** In the order of WordNet's index files: part of speech, then word, then sense number. */
   readonly senses: readonly Sense[];
 }
 
-/** @param dictFolder holds data.* and index.* @param isKnownWord tells whether a word may be asked for or defined */
+/** @param dictFolder contains data.* and index.* @param isKnownWord whether tasks may use a word */
 export function readWordNet(dictFolder: string, isKnownWord: (word: string) => boolean): WordNet {
   const senses: Sense[] = [];
   let nouns: ReadonlyMap<string, Synset> = new Map();
@@ -87,7 +88,7 @@ function readSynsets(text: string, partOfSpeech: PartOfSpeech): Map<string, Syns
   return synsets;
 }
 
-/** `a; b; "example one"; "example two"` → definition `a; b` and the examples without a speaker. */
+/** `a; b; "example one"; "example two"` → definition `a; b` and the examples without speakers. */
 function splitGloss(gloss: string): { definition: string; examples: string[] } {
   const quote = gloss.search(/[;:,]?\s*"/);
   const definition = collapseSpaces(quote === -1 ? gloss : gloss.slice(0, quote)).replace(/[;:,]$/, '');
@@ -109,7 +110,7 @@ function readSenses(
     const offsets = fields.slice(-Number(fields[2]));
     for (const [i, offset] of offsets.entries()) {
       const synset = synsets.get(offset)!;
-      // The index is in lower case: the synset tells whether the word is a name.
+      // The index is in lower case; only the synset shows that a word is a name.
       if (!synset.lemmas.includes(word) || synset.definition === '' || MARKED_AS_OFFENSIVE.test(synset.definition))
         continue;
       senses.push({ word, synset, senseNumber: i + 1 });
@@ -118,7 +119,7 @@ function readSenses(
   return senses;
 }
 
-/** All synsets above `synset`, itself left out, nearest first. */
+/** All ancestors of `synset` without itself, nearest first. */
 export function listAncestors(synset: Synset, nouns: ReadonlyMap<string, Synset>): Synset[] {
   const found = new Map<string, Synset>();
   let level = synset.hypernyms;

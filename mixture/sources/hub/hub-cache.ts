@@ -1,10 +1,13 @@
 /**
- * Files of a hub on this machine's disk, by their content: `<cacheFolder>/hub/<version>`. Another data set, revision or mirror with
- * the same file finds it there. Nothing is ever removed: delete the folder to clear it, also while nothing reads from it.
+ * Files of a hub: downloaded to a cache on this machine, or read directly.
  *
- * A download goes to `<version>.partial-<host>-<pid>`, is resumed by a process of that host that finds it after its owner is gone,
- * and gets its name when its hash is that of the hub: SHA-256 of LFS files, git's SHA-1 of others. So a file that is there is whole.
- * Who finds another at it waits as long as that one writes; two that begin at the same moment both download, with the same result.
+ * The cache is keyed by content: `<cacheFolder>/hub/<version>`. A file that another data set, revision or mirror shares
+ * is downloaded once. Nothing is removed: delete the folder to clear it, when no process reads from it.
+ *
+ * A download is written to `<version>.partial-<host>-<pid>`. If its process dies, another process of that host
+ * continues it. It gets its final name when its hash equals the hub's: SHA-256 for LFS files, git's SHA-1 for others.
+ * So a file with a final name is whole. A process that finds another download of the same file waits while that one is
+ * still written. If two start at the same moment, both download, with the same result.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -15,19 +18,26 @@ import { syncFolder, systemCode, toStorageError } from '../../../shared/atomic-f
 import { systemClock } from '../../../shared/clock.ts';
 import { TrainerError } from '../../../shared/errors.ts';
 import { isAlive } from '../../../shared/process-identity.ts';
+import { HttpStorage } from '../../../shared/storage/http-storage.ts';
+import type { Storage } from '../../../shared/storage/storage.ts';
 import type { ResolvedFile } from '../resolved-source.ts';
 import type { SourceAccess } from '../source-access.ts';
-import { openHubFile } from './hub-files.ts';
 
-/** A download that was not written to for this long is not waited for, ms. */
+/** Do not wait for a download that was not written to for this long, ms. */
 const SILENT_MS = 120_000;
-/** How often one that waits looks, ms. */
-const LOOK_MS = 200;
+/** Interval between two looks at a download of another process, ms. */
+const POLL_MS = 200;
 
 /** Downloads of this process, by path. */
-const underWay = new Map<string, Promise<void>>();
+const downloads = new Map<string, Promise<void>>();
 
-/** Where a file lies, or will lie. */
+/** Opens a file directly. Its key is the empty one. A redirect to another server does not carry the token. */
+export function openHubFile(url: string, { hubToken, storage }: SourceAccess): Storage {
+  const headers = hubToken === undefined ? {} : { headers: { authorization: `Bearer ${hubToken}` } };
+  return new HttpStorage(url, { ...storage, ...headers });
+}
+
+/** Where a file is, or will be. */
 export function cachedPath({ version }: ResolvedFile, { cacheFolder }: SourceAccess): string {
   return join(cacheFolder, 'hub', version.replace(':', '-'));
 }
@@ -38,10 +48,11 @@ export async function isCached(file: ResolvedFile, access: SourceAccess): Promis
 }
 
 /**
- * Downloads the file unless it is there.
- * @param onAlive called as its bytes arrive, and while another process that writes them is waited for
+ * Downloads the file unless the cache has it.
+ * @param onAlive called as bytes arrive, and while waiting for another process that downloads it
  * @returns its path
- * @throws STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_UNAVAILABLE, SOURCE_UNREADABLE (another hash), DISK_FULL, PATH_UNUSABLE, ABORTED
+ * @throws STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_UNAVAILABLE, SOURCE_UNREADABLE (another hash), DISK_FULL,
+ * PATH_UNUSABLE, ABORTED
  */
 export async function ensureCached(
   file: ResolvedFile,
@@ -51,17 +62,17 @@ export async function ensureCached(
 ): Promise<string> {
   const path = cachedPath(file, access);
   while (!(await isCached(file, access))) {
-    const other = underWay.get(path);
+    const other = downloads.get(path);
     if (other !== undefined) {
-      await other.catch(() => undefined); // its failure is told to who started it; this one tries itself
+      await other.catch(() => undefined); // the caller that started it gets its error; this one tries itself
       continue;
     }
     const download = downloadOrWait(file, path, access, signal, onAlive);
-    underWay.set(path, download);
+    downloads.set(path, download);
     try {
       await download;
     } finally {
-      underWay.delete(path);
+      downloads.delete(path);
     }
   }
   return path;
@@ -83,12 +94,12 @@ async function downloadOrWait(
     const others = (await partialsOf(path)).filter((partial) => partial !== own);
     const written = await Promise.all(others.map((partial) => wasWritten(partial, clock.wallMs() - SILENT_MS)));
     if (!others.some((partial, i) => written[i] === true && !isAbandoned(partial))) {
-      // Renaming succeeds for one process only.
+      // Only one process succeeds in renaming.
       for (const partial of others.filter(isAbandoned)) await rename(partial, own).catch(() => undefined);
       break;
     }
     onAlive();
-    await clock.sleep(LOOK_MS, signal);
+    await clock.sleep(POLL_MS, signal);
     if ((await sizeOf(path)) === file.bytes) return;
   }
   await download(file, own, access, signal, onAlive);
@@ -98,7 +109,7 @@ async function downloadOrWait(
   await syncFolder(dirname(path));
 }
 
-/** Fills `partial` from where it ends, and checks it. */
+/** Continues `partial` from its end, and checks the hash. */
 async function download(
   file: ResolvedFile,
   partial: string,
@@ -141,7 +152,7 @@ async function download(
   );
 }
 
-/** Git's hash of a file covers its size too. */
+/** Git's hash of a file includes its size. */
 function hashOf({ version, bytes }: ResolvedFile): Hash {
   return version.startsWith('sha256:') ? createHash('sha256') : createHash('sha1').update(`blob ${bytes}\0`);
 }
@@ -169,7 +180,7 @@ async function partialsOf(path: string): Promise<string[]> {
   return names.filter((name) => name.startsWith(prefix)).map((name) => join(dirname(path), name));
 }
 
-/** Whether its owner was a process of this host that is gone. */
+/** Whether its process was on this host and is gone. */
 function isAbandoned(partial: string): boolean {
   const [, host, pid] = /\.partial-(.*)-(\d+)$/u.exec(partial) ?? [];
   return host === hostname() && !isAlive(Number(pid));

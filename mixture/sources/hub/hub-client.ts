@@ -1,8 +1,9 @@
 /**
- * The hub's API, by @huggingface/hub, under our retry policy and with our errors.
+ * The hub's API through @huggingface/hub, with our retry policy and our errors.
  *
- * The client's `fetch` is ours: it adds the token (also of mirrors, whose tokens look otherwise), tries again, reads the answer to
- * its end so that a cut one is tried again too, and turns the hub's error codes into messages that say what to do.
+ * We pass our own `fetch`. It adds the token (also for mirrors, whose tokens look different) and retries. It reads each
+ * answer completely, so that a truncated answer is retried too. It turns the hub's error codes into messages that say
+ * what to do.
  */
 import { datasetInfo, listFiles } from '@huggingface/hub';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
@@ -11,13 +12,13 @@ import { Retries } from '../../../shared/storage/retries.ts';
 import { compareKeys } from '../../../shared/storage/storage.ts';
 import type { SourceAccess } from '../source-access.ts';
 
-/** A page of a listing of 1,000 files is about 0.3 MB, bytes. */
+/** Largest answer, bytes. A listing page of 1,000 files has about 0.3 MB. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 export interface HubFile {
   readonly path: string;
   readonly bytes: number;
-  /** `sha256:…` of LFS files, `git:…` of others. */
+  /** `sha256:…` for LFS files, `git:…` for others. */
   readonly version: string;
 }
 
@@ -33,8 +34,8 @@ export class HubClient {
   }
 
   /**
-   * The commit that a revision is now; undefined where there is no such revision.
-   * @throws STORAGE_DENIED, NAME_UNKNOWN where there is no such data set, STORAGE_UNAVAILABLE, ABORTED
+   * The current commit of a revision. Undefined if there is no such revision.
+   * @throws STORAGE_DENIED, NAME_UNKNOWN if there is no such data set, STORAGE_UNAVAILABLE, ABORTED
    */
   async findCommit(revision: string): Promise<string | undefined> {
     try {
@@ -52,7 +53,7 @@ export class HubClient {
     }
   }
 
-  /** All files below a folder; none where there is no such folder. @throws as findCommit */
+  /** All files below a folder. Empty if there is no such folder. @throws as findCommit */
   async listFiles(commit: string, folder = ''): Promise<HubFile[]> {
     const files: HubFile[] = [];
     try {
@@ -102,13 +103,12 @@ export class HubClient {
 class RevisionMissing extends TrainerError {}
 class EntryMissing extends TrainerError {}
 
-/** @param code the header X-Error-Code @param hasToken whether one was sent */
+/** @param code the header X-Error-Code @param hasToken whether the request had a token */
 function hubError(dataset: string, hubUrl: string, status: number, code: string, hasToken: boolean): TrainerError {
   const page = `${hubUrl}/datasets/${dataset}`;
   if (code === 'RevisionNotFound')
     return new RevisionMissing('NAME_UNKNOWN', `${dataset}: no such revision on ${hubUrl}`);
-  if (code === 'EntryNotFound')
-    return new EntryMissing('STORAGE_NOT_FOUND', `${dataset}: the file is not there on ${hubUrl}`);
+  if (code === 'EntryNotFound') return new EntryMissing('STORAGE_NOT_FOUND', `${dataset}: no such file on ${hubUrl}`);
   if (status === 403 || code === 'GatedRepo' || (status === 401 && hasToken && code !== 'RepoNotFound'))
     return new TrainerError(
       'STORAGE_DENIED',
@@ -120,7 +120,7 @@ function hubError(dataset: string, hubUrl: string, status: number, code: string,
   if (status === 401)
     return new TrainerError(
       'STORAGE_DENIED',
-      `data set ${dataset}: ${hubUrl} does not show it (401): there is no such data set, or it is private or gated; ` +
+      `data set ${dataset}: ${hubUrl} refused access (401): there is no such data set, or it is private or gated; ` +
         'check the name, or accept its terms and set HF_TOKEN',
     );
   return new TrainerError(

@@ -1,9 +1,9 @@
 /**
- * Which files of a repository are a split of a configuration: pure.
+ * Finds the files of a split in a repository. Pure.
  *
- * Two layouts are known: the repository's own parquet files by name (`config/split-00000-of-00002.parquet`, `data/split-….parquet`,
- * `config/split/0000.parquet`), or as its README.md lists them, and the hub's conversion on `refs/convert/parquet`
- * (`config/split/0000.parquet`).
+ * Definition: two layouts are known. Parquet files of the repository, by name (`config/split-00000-of-00002.parquet`,
+ * `data/split-….parquet`, `config/split/0000.parquet`) or as its README.md lists them. And the hub's conversion on
+ * `refs/convert/parquet` (`config/split/0000.parquet`).
  */
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -14,13 +14,13 @@ import { createGlob } from '../glob.ts';
 const SHARD_SUFFIX = /(?:-\d+(?:-of-\d+)?(?:-[0-9a-f]{8,})?)?\.parquet$/u;
 const DEFAULT_CONFIG = 'default';
 
-export interface SplitPlace {
+export interface SplitName {
   readonly config: string;
   readonly split: string;
 }
 
-/** Config and split of a parquet file by its path; undefined where the path says neither. */
-export function placeOfParquet(path: string): SplitPlace | undefined {
+/** Config and split of a parquet file, from its path. Undefined if the path names neither. */
+export function splitNameOf(path: string): SplitName | undefined {
   const parts = path.split('/');
   const name = parts.pop()!;
   const suffix = SHARD_SUFFIX.exec(name);
@@ -51,13 +51,13 @@ const cardSchema = z.object({
   ),
 });
 
-export interface CardSplit extends SplitPlace {
+export interface CardSplit extends SplitName {
   /** Globs in the repository. */
   readonly patterns: readonly string[];
   readonly isDefault: boolean;
 }
 
-/** The splits that a README.md lists in its YAML header; none where it lists none in a form that is known. */
+/** The splits that a README.md lists in its YAML header. Empty if it lists none in a known form. */
 export function splitsOfCard(readme: string): CardSplit[] {
   const yaml = /^---\r?\n([^]*?)\r?\n---/u.exec(readme)?.[1];
   if (yaml === undefined) return [];
@@ -65,7 +65,7 @@ export function splitsOfCard(readme: string): CardSplit[] {
   try {
     header = parse(yaml);
   } catch {
-    return []; // its files may still be found by their names
+    return []; // its files may still be found by name
   }
   const card = cardSchema.safeParse(header);
   if (!card.success) return [];
@@ -80,7 +80,7 @@ export function splitsOfCard(readme: string): CardSplit[] {
   );
 }
 
-/** The paths of a split as the card lists them. @param config undefined: the default one, or the only one */
+/** The paths of a split, by the list in the README. @param config undefined: the default one, or the only one */
 export function chooseByCard(
   paths: readonly string[],
   splits: readonly CardSplit[],
@@ -94,39 +94,39 @@ export function chooseByCard(
   return paths.filter((path) => matches.some((match) => match(path)));
 }
 
-/** The paths of a split by their names. @param config undefined: `default`, or the only one */
+/** The paths of a split, by file name. @param config undefined: `default`, or the only one */
 export function chooseByName(
   paths: readonly string[],
   { config, split }: { readonly config: string | undefined; readonly split: string },
 ): string[] {
-  const placed = paths.map((path) => ({ path, place: placeOfParquet(path) }));
-  const configs = placed.flatMap(({ place }) => place?.config ?? []);
+  const named = paths.map((path) => ({ path, name: splitNameOf(path) }));
+  const configs = named.flatMap(({ name }) => name?.config ?? []);
   const wanted = config ?? (configs.includes(DEFAULT_CONFIG) ? DEFAULT_CONFIG : onlyName(configs));
-  return placed.filter(({ place }) => place?.config === wanted && place?.split === split).map(({ path }) => path);
+  return named.filter(({ name }) => name?.config === wanted && name?.split === split).map(({ path }) => path);
 }
 
 function onlyName(names: readonly string[]): string | undefined {
   return new Set(names).size === 1 ? names[0] : undefined;
 }
 
-/** What there is instead of a split that is not there, with the nearest names first. */
+/** Says what the data set has instead of a missing split, nearest names first. */
 export function describeSplits(
-  known: readonly SplitPlace[],
+  known: readonly SplitName[],
   { config, split }: { readonly config: string | undefined; readonly split: string },
 ): string {
-  const configs = [...new Set(known.map((place) => place.config))];
+  const configs = [...new Set(known.map((name) => name.config))];
   if (configs.length === 0)
-    return 'it has no parquet files, and the hub made none of it: name its files with files and format';
+    return 'it has no parquet files, and the hub has not converted it: name its files with files and format';
   if (config === undefined && configs.length > 1 && !configs.includes(DEFAULT_CONFIG))
     return `it has several configurations, name one: ${configs.slice(0, 20).join(', ')}`;
-  const inConfig = config === undefined ? known : known.filter((place) => place.config === config);
+  const inConfig = config === undefined ? known : known.filter((name) => name.config === config);
   if (inConfig.length === 0) {
     const hint = nearestHint(config ?? '', configs, `it has: ${configs.slice(0, 20).join(', ')}`);
     return `it has no configuration ${config ?? DEFAULT_CONFIG}; ${hint}`;
   }
-  const splits = [...new Set(inConfig.map((place) => place.split))];
+  const splits = [...new Set(inConfig.map((name) => name.split))];
   if (splits.includes(`partial-${split}`))
-    return 'the hub has converted only a part of that split: name its own files with files and format';
+    return 'the hub has converted only a part of that split: name the original files with files and format';
   const hint = nearestHint(split, splits, `it has: ${splits.slice(0, 20).join(', ')}`);
   return `it has no split ${split}${config === undefined ? '' : ` of configuration ${config}`}; ${hint}`;
 }

@@ -106,7 +106,7 @@ describe('files of a split', () => {
     assert.ok(hub.requests.filter((request) => request.includes('/tree/')).length >= 3, 'listed in pages');
   });
 
-  test('are those of the conversion where the repository has none of its own', async () => {
+  test('are those of the conversion if the repository has no parquet files', async () => {
     const { hub, access } = await open({
       'old/script': {
         files: { 'script.py': 'import datasets', 'README.md': '---\ntags: [a]\n---\n' },
@@ -130,7 +130,7 @@ describe('files of a split', () => {
     });
   });
 
-  test('are those that README.md lists, where it does', async () => {
+  test('are those that README.md lists, if it lists any', async () => {
     const card = [
       '---',
       'configs:',
@@ -162,7 +162,7 @@ describe('files of a split', () => {
     assert.deepEqual(await read('train'), ['x1', 'x2', 'y']);
   });
 
-  test('may be named by globs, of any format; only their folder is listed', async () => {
+  test('may be named by globs, in any format; only their folder is listed', async () => {
     const lines = (from: number) => gzipSync(`{"text":"${from}"}\n{"text":"${from + 1}"}\n`);
     const { hub, access } = await open({
       'allenai/c4': {
@@ -209,7 +209,7 @@ describe('files of a split', () => {
     ],
     ['which of several configs', source('nyu-mll/glue', 'train'), /NAME_UNKNOWN.*several configurations.*mnli, qqp/],
   ] as const)
-    test(`tell that there is no such thing: ${what}`, async () => {
+    test(`the error says what does not exist: ${what}`, async () => {
       const { access } = await open({
         'nyu-mll/glue': {
           files: {
@@ -225,10 +225,10 @@ describe('files of a split', () => {
     });
 });
 
-describe('a hub', () => {
+describe('requests to a hub', () => {
   const gated = { 'a/gated': { files: { 'data/train.parquet': table(['a']) }, gatedTo: 'hf_good' } };
 
-  test('is given the token, from where all tools look for it', async () => {
+  test('send the token from the usual places', async () => {
     const home = join(root, 'home');
     mkdirSync(join(home, '.cache', 'huggingface'), { recursive: true });
     writeFileSync(join(home, '.cache', 'huggingface', 'token'), 'hf_good\n');
@@ -244,7 +244,7 @@ describe('a hub', () => {
     }
   });
 
-  test('says that a gated set needs a token, or another one', async () => {
+  test('for a gated set without the right token fail with what to do', async () => {
     const without = await open(gated);
     await assert.rejects(resolveSource(source('a/gated', 'train'), without.access), {
       code: 'STORAGE_DENIED',
@@ -258,7 +258,7 @@ describe('a hub', () => {
     await assert.rejects(resolveSource(source('a/none', 'train'), wrong.access), { code: 'NAME_UNKNOWN' });
   });
 
-  test('that answers 429, 500, or breaks off is asked again, in listing and downloading', async () => {
+  test('are retried after 429, 500 or a broken connection, when listing and when downloading', async () => {
     const { hub, access, notices } = await open({ 'a/b': { files: { 'data/train.parquet': table(LONG) } } });
     hub.fault({ match: '/revision/', status: 500 });
     hub.fault({ match: '/tree/', status: 429, retryAfter: 0 });
@@ -268,10 +268,10 @@ describe('a hub', () => {
     const resolved = await resolveSource(source('a/b', 'train'), access);
     assert.deepEqual(await textsOf(resolved, access), LONG);
     assert.equal(notices.length, 7);
-    assert.ok(hub.bytesSent() < 2 * resolved.files[0]!.bytes + 20_000, 'resumed, not begun again');
+    assert.ok(hub.bytesSent() < 2 * resolved.files[0]!.bytes + 20_000, 'resumed, not started again');
   });
 
-  test('that does not come back is STORAGE_UNAVAILABLE by the deadline', async () => {
+  test('fail with STORAGE_UNAVAILABLE at the deadline if the hub stays away', async () => {
     const { hub, access } = await open(
       { 'a/b': { files: {} } },
       { storage: { retry: { deadlineMs: 50, firstWaitMs: 5 } } },
@@ -283,7 +283,7 @@ describe('a hub', () => {
     });
   });
 
-  test('whose branch moves on: what was resolved is read at its commit, a new look finds the new one', async () => {
+  test('after a new commit: a resolved source is read at its commit, and resolving again finds the new one', async () => {
     const { hub, access } = await open({ 'a/b': { files: { 'data/train.parquet': table(['old']) } } });
     const resolved = await resolveSource(source('a/b', 'train'), access);
     const commit = hub.commit('a/b', { 'data/train.parquet': table(['new']) });
@@ -298,7 +298,7 @@ describe('a hub', () => {
 describe('downloads', () => {
   const datasets = { 'a/b': { files: { 'data/train.parquet': table(LONG) } } };
 
-  test('are kept by content: the same file is fetched once, also of another set', async () => {
+  test('are kept by content: the same file is downloaded once, also for another set', async () => {
     const { hub, access } = await open({ ...datasets, 'c/d': datasets['a/b'] });
     const resolved = await resolveSource(source('a/b', 'train'), access);
     await Promise.all([textsOf(resolved, access), textsOf(resolved, access)]);
@@ -307,7 +307,7 @@ describe('downloads', () => {
     assert.deepEqual(readdirSync(join(access.cacheFolder, 'hub')), [resolved.files[0]!.version.replace(':', '-')]);
   });
 
-  test('that a killed process left are resumed', async () => {
+  test('of a killed process are resumed', async () => {
     const { hub, access } = await open(datasets);
     const resolved = await resolveSource(source('a/b', 'train'), access);
     const content = datasets['a/b'].files['data/train.parquet'];
@@ -323,7 +323,7 @@ describe('downloads', () => {
     assert.equal(readdirSync(join(access.cacheFolder, 'hub')).length, 1);
   });
 
-  test('show that they go on, also those of another host that are waited for', async () => {
+  test('report that they continue, also while waiting for another host', async () => {
     const { access } = await open(datasets);
     const resolved = await resolveSource(source('a/b', 'train'), access);
     mkdirSync(join(access.cacheFolder, 'hub'), { recursive: true });
@@ -341,7 +341,7 @@ describe('downloads', () => {
     assert.deepEqual([...new Set(signs)], ['rows'], 'nothing is downloaded again');
   });
 
-  test('with other bytes than the hub says are refused, and not kept', async () => {
+  test('with another hash than the hub says are rejected and removed', async () => {
     const { hub, access } = await open(datasets);
     const resolved = await resolveSource(source('a/b', 'train'), access);
     hub.fault({ match: '/cdn/', corrupt: true });
@@ -353,7 +353,7 @@ describe('downloads', () => {
     assert.deepEqual(await textsOf(resolved, access), LONG);
   });
 
-  test('are not begun for a footer: a large file is split by a few ranges', async () => {
+  test('are not needed for a footer: splitting a large file reads a few ranges', async () => {
     const { hub, access } = await open({ 'a/b': { files: { 'data/train.parquet': table(LONG, 100) } } });
     const resolved = await resolveSource(source('a/b', 'train'), access);
     const before = hub.bytesSent();

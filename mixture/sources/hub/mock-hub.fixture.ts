@@ -1,15 +1,16 @@
 /**
- * A Hugging Face hub for tests: a real HTTP server that speaks the part of the hub's API that reading datasets needs.
+ * A Hugging Face hub for tests: a real HTTP server with the part of the hub's API that reading data sets needs.
  *
  * | request | answer |
  * |---|---|
  * | `GET /api/datasets/ID[/revision/REV]` | `sha` of the commit, `gated`, … |
- * | `GET /api/datasets/ID/tree/REV?recursive=true` | files with sizes, `oid` and, of parquet files, `lfs.oid`; in pages, `Link: rel="next"` |
+ * | `GET /api/datasets/ID/tree/REV?recursive=true` | files with sizes, `oid` and, for parquet files, `lfs.oid`; in pages, `Link: rel="next"` |
  * | `POST /api/datasets/ID/paths-info/REV` | the same for given paths |
  * | `GET\|HEAD /datasets/ID/resolve/REV/PATH` | LFS files: 302 to `/cdn/SHA256`; others: the bytes; ranges in both |
  *
- * REV is a commit, `main`, `refs/convert/parquet` or a tag. As on the real hub, a repository that is not there answers 401 without
- * a token, a gated one 401 without and 403 with a token that may not read it; `X-Error-Code` says which.
+ * REV is a commit, `main`, `refs/convert/parquet` or a tag. As on the real hub, a missing repository answers 401
+ * without a token. A gated one answers 401 without a token, and 403 with a token that may not read it. `X-Error-Code`
+ * says which.
  */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -24,15 +25,15 @@ export interface MockDataset {
   readonly converted?: MockFiles;
   /** Tags and branches: name → files. */
   readonly revisions?: Readonly<Record<string, MockFiles>>;
-  /** Only this token may read it; others get 403, none 401. */
+  /** Only this token may read it. Other tokens get 403, no token gets 401. */
   readonly gatedTo?: string;
 }
 
-/** What the hub does wrong, for requests whose method and URL contain `match`. */
+/** A fault of the hub, for requests whose method and URL contain `match`. */
 export interface MockFault {
-  /** Part of `GET /datasets/…`; default: every request. */
+  /** Part of `GET /datasets/…`. Default: every request. */
   readonly match?: string;
-  /** How many requests it befalls; default 1. */
+  /** Number of requests that it affects. Default: 1. */
   readonly times?: number;
   /** Answers this status. */
   readonly status?: number;
@@ -42,7 +43,7 @@ export interface MockFault {
   readonly cutAfter?: number;
   /** Never answers. */
   readonly hang?: boolean;
-  /** Sends other bytes than those of the file. */
+  /** Sends other bytes than the file has. */
   readonly corrupt?: boolean;
 }
 
@@ -53,18 +54,18 @@ export interface MockHub {
   readonly requests: readonly string[];
   /** Bytes of bodies sent so far. */
   readonly bytesSent: () => number;
-  /** Adds a fault; faults are used up in the order in which they were added. */
+  /** Adds a fault. Faults are used in the order in which they were added. */
   fault(fault: MockFault): void;
-  /** A new commit: other files on a revision; default `main`. The commits before it stay. @returns the commit */
+  /** Adds a commit with other files on a revision, default `main`. Earlier commits stay. @returns the commit */
   commit(dataset: string, files: MockFiles, revision?: string): string;
-  /** The commit that a revision is now. */
+  /** The current commit of a revision. */
   commitOf(dataset: string, revision?: string): string;
   close(): Promise<void>;
 }
 
 export interface MockHubInit {
   readonly datasets: Readonly<Record<string, MockDataset>>;
-  /** Files on a page of a listing; default 1,000. */
+  /** Files on a page of a listing. Default: 1,000. */
   readonly pageSize?: number;
   /** Default: any free port. */
   readonly port?: number;
@@ -274,7 +275,7 @@ function isLfs(path: string): boolean {
   return /\.(parquet|gz|zip|arrow)$/u.test(path);
 }
 
-/** `REV/path` or, for revision and paths-info, `REV`; the slashes of REV may be encoded. */
+/** Parses `REV/path` or, for revision and paths-info, `REV`. The slashes of REV may be encoded. */
 function findCommit(
   { commits, refs }: Repository,
   action: string,

@@ -1,25 +1,25 @@
-/** A split of a data set of a hub → its files at one commit. */
+/** A split of a data set on a hub → its files at one commit. */
 import { TrainerError } from '../../../shared/errors.ts';
 import { nearestHint } from '../../../shared/nearest-names.ts';
 import type { HubSource } from '../../tasks/task.ts';
 import { createGlob, globFolder, isGlob } from '../glob.ts';
 import type { HubOrigin, ResolvedSource } from '../resolved-source.ts';
 import type { SourceAccess } from '../source-access.ts';
+import { openHubFile } from './hub-cache.ts';
 import { HubClient, type HubFile } from './hub-client.ts';
-import { openHubFile } from './hub-files.ts';
 import {
   chooseByCard,
   chooseByName,
   describeSplits,
-  placeOfParquet,
+  splitNameOf,
   splitsOfCard,
   type CardSplit,
-  type SplitPlace,
+  type SplitName,
 } from './hub-splits.ts';
 
 const CONVERTED = 'refs/convert/parquet';
 const CARD = 'README.md';
-/** A longer README is not looked at, bytes. */
+/** A larger README is not read, bytes. */
 const MAX_CARD_BYTES = 4 * 1024 * 1024;
 
 /**
@@ -64,7 +64,7 @@ async function findFiles(
   if (commit === undefined)
     throw new TrainerError(
       'NAME_UNKNOWN',
-      `data set ${dataset}: no revision ${revision} on ${access.hubUrl}; it was moved or removed: name a branch, a tag or a commit that is there`,
+      `data set ${dataset}: no revision ${revision} on ${access.hubUrl}; it may have been moved or removed: name an existing branch, tag or commit`,
     );
   if (source.files !== undefined) return { commit, files: await findByGlobs(source, source.files, commit, client) };
   const all = await client.listFiles(commit);
@@ -74,14 +74,14 @@ async function findFiles(
   const byCard = chooseByCard(paths, card, { config, split });
   const chosen = new Set(byCard.length > 0 ? byCard : chooseByName(paths, { config, split }));
   if (chosen.size > 0) return { commit, files: own.filter(({ path }) => chosen.has(path)) };
-  const known: SplitPlace[] = [...card, ...placesOf(paths)];
+  const known: SplitName[] = [...card, ...splitNamesOf(paths)];
   const convertedCommit = source.revision === undefined ? await client.findCommit(CONVERTED) : undefined;
   if (convertedCommit !== undefined) {
     const converted = await client.listFiles(convertedCommit);
     const convertedPaths = converted.map(({ path }) => path);
     const ofSplit = new Set(chooseByName(convertedPaths, { config, split }));
     if (ofSplit.size > 0) return { commit: convertedCommit, files: converted.filter(({ path }) => ofSplit.has(path)) };
-    known.push(...placesOf(convertedPaths));
+    known.push(...splitNamesOf(convertedPaths));
   }
   throw new TrainerError('NAME_UNKNOWN', `data set ${dataset}: ${describeSplits(known, { config, split })}`);
 }
@@ -102,7 +102,7 @@ async function findByGlobs(
     const found = listing.filter(({ path }) => matches(path));
     if (found.length === 0) {
       const paths = listing.map(({ path }) => path);
-      const hint = nearestHint(glob, paths, `${listing.length} files lie in that folder`);
+      const hint = nearestHint(glob, paths, `that folder has ${listing.length} files`);
       throw new TrainerError('NAME_UNKNOWN', `data set ${dataset}: no file matches ${glob}; ${hint}`);
     }
     for (const file of found) chosen.set(file.path, file);
@@ -124,8 +124,8 @@ async function readCard(
   return splitsOfCard(new TextDecoder().decode(bytes));
 }
 
-function placesOf(paths: readonly string[]): SplitPlace[] {
-  return paths.map(placeOfParquet).filter((place) => place !== undefined);
+function splitNamesOf(paths: readonly string[]): SplitName[] {
+  return paths.map(splitNameOf).filter((place) => place !== undefined);
 }
 
 function fileUrl(hubUrl: string, dataset: string, commit: string, path: string): string {

@@ -1,32 +1,35 @@
 /** The footer of a parquet file: its columns and row groups. */
 import { parquetMetadataAsync, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
-import { missingColumns } from '../missing-columns.ts';
 import type { SourceFileBytes } from '../source-file.ts';
+import { missingColumns } from '../source-record.ts';
 
-/** A file is shorter than this only if it is none: magic, length of the footer, magic. */
+/** A shorter file is not parquet: magic, length of the footer, magic. */
 const MIN_BYTES = 12;
-/** A footer is read with this many bytes at first, most need no more. */
+/** The first read of a footer has this many bytes. Most footers fit. */
 const FIRST_FETCH_BYTES = 64 * 1024;
 const MAGIC = 'PAR1';
 
 export interface ParquetFile {
   readonly buffer: AsyncBuffer;
   readonly metadata: FileMetaData;
-  /** Names at the top of the schema. */
+  /** Column names at the top of the schema. */
   readonly columns: readonly string[];
-  readonly groups: readonly RowGroupPlace[];
+  readonly groups: readonly RowGroupRange[];
 }
 
 /** A row group: rows `from` … `to` - 1 of the file. */
-export interface RowGroupPlace {
+export interface RowGroupRange {
   readonly from: number;
   readonly to: number;
-  /** Of all its columns, compressed. */
+  /** Compressed size of all its columns. */
   readonly bytes: number;
 }
 
-/** @param onBytes called with the bytes of each read @throws SOURCE_UNREADABLE where it is no whole parquet file; ABORTED */
+/**
+ * @param onBytes called with the bytes of each read @throws SOURCE_UNREADABLE if it is not a complete parquet file;
+ * ABORTED
+ */
 export async function openParquet(
   file: SourceFileBytes,
   {
@@ -61,16 +64,16 @@ async function checkMagic(file: SourceFileBytes, buffer: AsyncBuffer): Promise<v
   if (last === MAGIC) return;
   const first = await magicAt(0);
   if (first === 'PARE' || last === 'PARE')
-    throw new TrainerError('SOURCE_UNREADABLE', `${what} that is not encrypted, found one that is`);
+    throw new TrainerError('SOURCE_UNREADABLE', `${what} without encryption, found an encrypted one`);
   throw new TrainerError(
     'SOURCE_UNREADABLE',
     first === MAGIC
-      ? `${what} that ends with ${MAGIC}, found one that is cut short at ${file.bytes} B; fetch or write it again`
-      : `${what}, found one that starts with ${JSON.stringify(first)}; name its format`,
+      ? `${what} that ends with ${MAGIC}, found one that is truncated at ${file.bytes} B; download or write it again`
+      : `${what}, found one that starts with ${JSON.stringify(first)}; give its format`,
   );
 }
 
-function groupsOf({ row_groups: groups }: FileMetaData): RowGroupPlace[] {
+function groupsOf({ row_groups: groups }: FileMetaData): RowGroupRange[] {
   let to = 0;
   return groups.map((group) => {
     const from = to;
@@ -81,8 +84,8 @@ function groupsOf({ row_groups: groups }: FileMetaData): RowGroupPlace[] {
 }
 
 /**
- * The columns to read for these fields; a field `a.b` that is no column itself is part of column `a`.
- * @throws CONFIG_INVALID naming the nearest ones where some are not there
+ * The columns to read for these fields. A field `a.b` that is not a column is part of column `a`.
+ * @throws CONFIG_INVALID with the nearest columns, if some are missing
  */
 export function chooseColumns(name: string, columns: readonly string[], fields: readonly string[]): string[] {
   const chosen = new Set<string>();
@@ -96,13 +99,13 @@ export function chooseColumns(name: string, columns: readonly string[], fields: 
   throw missingColumns(name, missing, columns);
 }
 
-/** Whatever hyparquet throws over bytes that are not as they should be. */
+/** Any error that hyparquet throws for invalid bytes. */
 export function damaged(name: string, part: string, thrown: unknown): TrainerError {
   if (thrown instanceof TrainerError) return thrown;
   const { message } = toTrainerError(thrown);
   return new TrainerError(
     'SOURCE_UNREADABLE',
-    `source file ${name} cannot be read: ${part} is damaged or of a kind that is not known: ${message}`,
+    `source file ${name} cannot be read: ${part} is damaged or of an unknown kind: ${message}`,
     { cause: thrown },
   );
 }

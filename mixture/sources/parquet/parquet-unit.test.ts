@@ -6,8 +6,7 @@ import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { FilesSource } from '../../tasks/task.ts';
-import { readUnit } from '../read-unit.ts';
-import type { ReadOptions } from '../read-options.ts';
+import { readUnit, type ReadOptions } from '../read-unit.ts';
 import { resolveSource } from '../resolve-source.ts';
 import type { ResolvedSource, SourceUnit } from '../resolved-source.ts';
 import { createSourceAccess } from '../source-access.ts';
@@ -53,7 +52,7 @@ async function read(
 }
 
 describe('parquet', () => {
-  test('gives plain values: exact whole numbers, ISO times, null, structs and lists as they are stored', async () => {
+  test('gives plain values: exact integers, ISO times, null, structs and lists', async () => {
     const source = write({
       columnData: [
         { name: 'text', data: ['a', 'é😀'], type: 'STRING' },
@@ -100,7 +99,7 @@ describe('parquet', () => {
     ]);
   });
 
-  test('gives a struct of lists and a list of structs as the hub stores them', async () => {
+  test('reads a struct of lists and a list of structs as the hub stores them', async () => {
     const schema: Table['schema'] = [
       { name: 'root', num_children: 2 },
       { name: 'answers', num_children: 2, repetition_type: 'OPTIONAL' },
@@ -149,7 +148,7 @@ describe('parquet', () => {
     ]);
   });
 
-  test('reads only the columns that are needed', async () => {
+  test('reads only the required columns', async () => {
     const big = Array.from({ length: 2_000 }, (_, i) => `${i} ${'x'.repeat(200)} ${(i * 7919) % 1000}`);
     const source = write({
       codec: 'UNCOMPRESSED',
@@ -164,7 +163,7 @@ describe('parquet', () => {
     assert.ok(bytes < 100_000, `${bytes} B read`);
   });
 
-  test('a value that is no UTF-8, no JSON or too long makes its row malformed, no other', async () => {
+  test('a value that is not UTF-8, not JSON or too long makes only its own row malformed', async () => {
     const invalid = [Buffer.from('ok'), Buffer.from([0xff, 0x41]), Buffer.from('fine')];
     const raw = parquetWriteBuffer({
       codec: 'UNCOMPRESSED',
@@ -192,7 +191,7 @@ describe('parquet', () => {
     ]);
   });
 
-  test('a column that is not there is CONFIG_INVALID with the nearest names', async () => {
+  test('a missing column is CONFIG_INVALID with the nearest names', async () => {
     const source = write({
       columnData: [
         { name: 'premise', data: ['a'] },
@@ -205,17 +204,19 @@ describe('parquet', () => {
     });
   });
 
-  test('a file that is cut short anywhere, or is something else, is SOURCE_UNREADABLE', async () => {
+  test('a file that is truncated anywhere, or is not parquet, is SOURCE_UNREADABLE', async () => {
     const whole = new Uint8Array(
       parquetWriteBuffer({ columnData: [{ name: 'a', data: Array.from({ length: 300 }, (_, i) => `row ${i}`) }] }),
     );
     for (let length = 0; length < whole.length; length += 97)
       await assert.rejects(read(writeBytes(whole.subarray(0, length))), { code: 'SOURCE_UNREADABLE' }, `${length} B`);
-    await assert.rejects(read(writeBytes(whole.subarray(0, 500))), { message: /cut short at 500 B; fetch or write/ });
+    await assert.rejects(read(writeBytes(whole.subarray(0, 500))), {
+      message: /truncated at 500 B; download or write/,
+    });
     await assert.rejects(read(writeBytes(Buffer.from('{"a": 1}\n'.repeat(9)))), { message: /starts with "\{\\"a\\""/ });
   });
 
-  test('a byte that is flipped never ends the process: other values or SOURCE_UNREADABLE', async () => {
+  test('a changed byte gives other values or SOURCE_UNREADABLE, and no other error', async () => {
     const whole = new Uint8Array(
       parquetWriteBuffer({ columnData: [{ name: 'a', data: Array.from({ length: 50 }, (_, i) => `row ${i % 7}`) }] }),
     );
@@ -231,7 +232,7 @@ describe('parquet', () => {
     assert.ok(numRefused > 10);
   });
 
-  test('any table, in any row groups, pages and compression, is read back, however it is cut into units', async () => {
+  test('reads back any table, for any row groups, pages, compression and units', async () => {
     const row = fc.record({
       text: fc.option(fc.string({ unit: 'binary', maxLength: 12 }), { nil: undefined }),
       count: fc.integer(),
@@ -264,7 +265,7 @@ describe('parquet', () => {
   });
 });
 
-test('units hold whole row groups, near their size, each row once', async () => {
+test('units hold whole row groups of about their size, and each row once', async () => {
   const source = write({
     rowGroupSize: 10,
     codec: 'UNCOMPRESSED',

@@ -1,20 +1,19 @@
 /**
- * Rows of a parquet file → batches of records. Only the needed columns are read, one row group at a time: in memory is what these
- * columns of one row group are when decoded.
+ * Rows of a parquet file → batches of records. Only the required columns are read, one row group at a time. Memory
+ * holds these columns of one row group, decoded.
  */
 import { parquetRead } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { TrainerError } from '../../../shared/errors.ts';
-import type { UnitOptions } from '../read-options.ts';
 import type { SourceUnit } from '../resolved-source.ts';
 import type { SourceFileBytes } from '../source-file.ts';
-import type { RecordBatch, SourceRecord } from '../source-record.ts';
-import { chooseColumns, damaged, openParquet, type ParquetFile, type RowGroupPlace } from './parquet-file.ts';
+import type { RecordBatch, SourceRecord, UnitOptions } from '../source-record.ts';
+import { chooseColumns, damaged, openParquet, type ParquetFile, type RowGroupRange } from './parquet-file.ts';
 import { PARSERS, PlainConverter } from './parquet-values.ts';
 
 const BATCH_ROWS = 1_000;
 
-/** @throws SOURCE_UNREADABLE, CONFIG_INVALID where a required column is not there, ABORTED */
+/** @throws SOURCE_UNREADABLE, CONFIG_INVALID if a required column is missing, ABORTED */
 export async function* readParquetUnit(
   file: SourceFileBytes,
   part: SourceUnit['part'],
@@ -44,7 +43,7 @@ type Column = readonly [name: string, values: ArrayLike<unknown>];
 async function readGroup(
   name: string,
   { buffer, metadata }: ParquetFile,
-  { from, to }: RowGroupPlace,
+  { from, to }: RowGroupRange,
   columns: readonly string[],
 ): Promise<Column[]> {
   const pieces = new Map<string, { at: number; values: ArrayLike<unknown> }[]>();
@@ -58,7 +57,7 @@ async function readGroup(
       compressors,
       parsers: PARSERS,
       geoparquet: false,
-      // One call a page, of each column in order.
+      // One call for each page; pages of a column come in order.
       onChunk: ({ columnName, columnData, rowStart }) => {
         const ofColumn = pieces.get(columnName) ?? [];
         ofColumn.push({ at: rowStart - from, values: columnData });

@@ -1,11 +1,11 @@
 /**
- * Values of hyparquet → plain values, as the datasets library gives them: a struct is an object, a list an array, a missing value
- * null; whole numbers are numbers where they are exact, else their digits; times are ISO strings; bytes stay bytes.
+ * Values of hyparquet → plain values, as the datasets library gives them: a struct is an object, a list an array, a
+ * missing value null. Integers are numbers if exact, else their digits. Times are ISO strings. Bytes stay bytes.
  */
 import { isUtf8 } from 'node:buffer';
 import type { ParquetParsers } from 'hyparquet';
 
-/** Stands where a value could not be decoded; its row is malformed. */
+/** A value that could not be decoded. Its row is malformed. */
 class Undecodable {
   readonly reason: string;
 
@@ -23,7 +23,7 @@ function textOf(bytes: Uint8Array | undefined): string | Undecodable | undefined
   return isUtf8(buffer) ? buffer.toString('utf8') : NOT_UTF8;
 }
 
-/** For hyparquet: what is not text or JSON becomes a value that says so, in place of U+FFFD or an exception. */
+/** Parsers for hyparquet. Invalid text or JSON becomes an Undecodable, instead of U+FFFD or an exception. */
 export const PARSERS: Partial<ParquetParsers> = {
   stringFromBytes: textOf,
   jsonFromBytes(bytes: Uint8Array | undefined): unknown {
@@ -37,11 +37,11 @@ export const PARSERS: Partial<ParquetParsers> = {
   },
 };
 
-/** Makes one value plain, and adds up how large it is. One converter serves many values. */
+/** Converts values and adds up their size. One converter serves many values. */
 export class PlainConverter {
-  /** First thing that could not be decoded since `reset`. */
+  /** The first value since `reset` that could not be decoded. */
   #problem: string | undefined;
-  /** UTF-16 units of text and bytes of binary since `reset`. */
+  /** UTF-16 units of text plus bytes of binary values since `reset`. */
   size = 0;
 
   get problem(): string | undefined {

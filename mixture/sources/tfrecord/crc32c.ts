@@ -1,4 +1,7 @@
-/** CRC-32C (Castagnoli), eight bytes at a time, and the mask that TFRecord files put on it. Source: RFC 3720, B.4; TensorFlow, lib/hash/crc32c.h. */
+/**
+ * CRC-32C (Castagnoli), eight bytes at a time, and the mask that TFRecord files add to it. Source: RFC 3720, B.4;
+ * TensorFlow, lib/hash/crc32c.h.
+ */
 
 const POLYNOMIAL = 0x82f63b78;
 const MASK_DELTA = 0xa282ead8;
@@ -47,7 +50,7 @@ export function crc32c(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** As it stands in TFRecord files. */
+/** The form in TFRecord files. */
 export function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + MASK_DELTA) >>> 0;

@@ -8,7 +8,8 @@
  * | Feature | 1, 2, 3 | BytesList, FloatList, Int64List |
  * | … List | 1 | values; numbers packed or not |
  *
- * A feature of one value is that value, of none or several a list of them. Bytes are text; whole numbers beyond 2^53 are their digits.
+ * A feature with one value becomes that value; with none or several it becomes a list. Bytes are text. Integers beyond
+ * 2^53 become digits.
  * Source: tensorflow/core/example/{example,feature}.proto; https://protobuf.dev/programming-guides/encoding
  */
 import { isUtf8 } from 'node:buffer';
@@ -28,7 +29,7 @@ const INT64_LIST = 3;
 export type ParsedExample =
   { readonly ok: true; readonly fields: SourceFields } | { readonly ok: false; readonly reason: string };
 
-/** @param wanted only these features are decoded; all where it is empty */
+/** @param wanted the features to decode; all if empty */
 export function parseExample(data: Uint8Array, wanted: readonly string[]): ParsedExample {
   const fields: Record<string, unknown> = {};
   const reader = new Reader(data);
@@ -61,7 +62,7 @@ function readFeatures(reader: Reader, end: number, wanted: readonly string[], fi
     }
     if (reader.problem() !== undefined) return;
     if (wanted.length > 0 && !wanted.includes(name)) continue;
-    reader.at = from; // the name may stand behind the feature
+    reader.at = from; // the name may come after the feature
     const values = readFeature(reader, to, name);
     fields[name] = values.length === 1 ? values[0] : values;
     reader.at = entryEnd;
@@ -87,13 +88,13 @@ function readFeature(reader: Reader, end: number, name: string): unknown[] {
 }
 
 /**
- * A cursor over nested messages: `at` moves on, `end` says where the message that is being read ends. What is wrong is kept, the
- * first thing only, and ends all loops.
+ * A cursor over nested messages. `at` is the position; `end` is the end of the current message. The first problem is
+ * kept, and it ends all loops.
  */
 class Reader {
   readonly #bytes: Buffer;
   at = 0;
-  /** Of the field that `next` stopped at. */
+  /** Wire type of the current field. */
   #wireType = 0;
   #problem: string | undefined;
 
@@ -101,12 +102,12 @@ class Reader {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  /** The first thing that was wrong. */
+  /** The first problem, if any. */
   problem(): string | undefined {
     return this.#problem;
   }
 
-  /** Moves to the next field. @returns its number; 0 at the end of the message, or where something is wrong */
+  /** Moves to the next field. @returns its number; 0 at the end of the message or after a problem */
   next(end: number): number {
     if (this.at >= end || this.#problem !== undefined) return 0;
     const tag = this.#length(end);
@@ -115,7 +116,7 @@ class Reader {
     return this.problem() === undefined ? tag >>> 3 : 0;
   }
 
-  /** Steps into a field that is a message or bytes. @returns where it ends */
+  /** Enters a field that is a message or bytes. @returns its end */
   enter(end: number): number {
     this.#expect(BYTES);
     const fieldEnd = this.#length(end) + this.at;
@@ -190,7 +191,7 @@ class Reader {
 
   #int64(end: number): number | string {
     let value = 0;
-    // Up to 4 bytes it fits into 28 bits; more only for large or negative numbers.
+    // Four bytes hold 28 bits. Only large or negative numbers need more.
     for (let i = 0; i < 4; i++) {
       const byte = this.#bytes[this.at + i];
       if (byte === undefined || this.at + i >= end) break;

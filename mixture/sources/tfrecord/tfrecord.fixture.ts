@@ -1,4 +1,4 @@
-/** Writes TFRecord files of tf.train.Example, for tests: by the layouts of record-frames.ts and example-message.ts. */
+/** Writes TFRecord files of tf.train.Example for tests, by the layouts of read-tfrecords.ts and example-message.ts. */
 import { maskedCrc32c } from './crc32c.ts';
 
 export type FeatureValue =

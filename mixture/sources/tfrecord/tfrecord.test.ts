@@ -6,13 +6,12 @@ import { after, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import type { FilesSource } from '../../tasks/task.ts';
-import { readSource } from '../read-unit.ts';
-import type { ReadOptions } from '../read-options.ts';
+import { readSource, type ReadOptions } from '../read-unit.ts';
 import { resolveSource } from '../resolve-source.ts';
 import { createSourceAccess } from '../source-access.ts';
 import { crc32c } from './crc32c.ts';
 import { parseExample } from './example-message.ts';
-import { FrameReader } from './record-frames.ts';
+import { FrameReader } from './read-tfrecords.ts';
 import { writeExample, writeTfrecords } from './tfrecord.fixture.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'exmix-tfrecord-'));
@@ -48,7 +47,7 @@ test('crc32c gives the values of RFC 3720, B.4', () => {
   assert.equal(crc32c(Buffer.from('123456789')), 0xe3069283);
 });
 
-test('a tf.train.Example is read as TensorFlow writes it', () => {
+test('reads a tf.train.Example as TensorFlow writes it', () => {
   // tf.train.Example with {"a": bytes "hi", "b": int64 [1, -1], "c": float [1.5]}, packed as Python writes it.
   const feature = [
     '0a0b' + '0a0161' + '1206' + '0a04' + '0a026869',
@@ -62,7 +61,7 @@ test('a tf.train.Example is read as TensorFlow writes it', () => {
 
 describe('tfrecord', () => {
   for (const gz of [false, true])
-    test(`gives features by name: one value as itself, none or several as a list${gz ? ' (gzip)' : ''}`, async () => {
+    test(`gives features by name: one value alone, none or several as a list${gz ? ' (gzip)' : ''}`, async () => {
       const bytes = writeTfrecords(EXAMPLES.map(writeExample));
       assert.deepEqual(await read(bytes, { gz }), [
         [1, { inputs_pretokenized: 'Does é fit?', targets: [3, -1, 2 ** 40], score: 0.5 }],
@@ -74,7 +73,7 @@ describe('tfrecord', () => {
       ]);
     });
 
-  test('a record that is no example, no UTF-8 or too long is malformed, the others are read', async () => {
+  test('a record that is not an example, not UTF-8 or too long is malformed; the others are read', async () => {
     const bytes = writeTfrecords([
       Uint8Array.of(0x0a, 0x05, 0x01),
       writeExample({ a: [Uint8Array.of(0xff)] }),
@@ -89,7 +88,7 @@ describe('tfrecord', () => {
     ]);
   });
 
-  test('any flipped byte and any cut inside a record is SOURCE_UNREADABLE', async () => {
+  test('a changed byte or a truncated record is SOURCE_UNREADABLE', async () => {
     const bytes = writeTfrecords(EXAMPLES.map(writeExample));
     for (let at = 0; at < bytes.length; at += 3) {
       const flipped = Uint8Array.from(bytes);
@@ -103,10 +102,10 @@ describe('tfrecord', () => {
     const first = writeTfrecords([writeExample(EXAMPLES[0])]).length;
     for (let length = 1; length < bytes.length; length += 5)
       if (length !== first)
-        await assert.rejects(read(bytes.subarray(0, length)), { message: /cut short inside record/ }, `${length}`);
+        await assert.rejects(read(bytes.subarray(0, length)), { message: /truncated inside record/ }, `${length}`);
   });
 
-  test('any examples are read back, however the bytes are cut', () => {
+  test('reads back any examples, for any chunks', () => {
     const feature = fc.oneof(
       fc.array(fc.string({ unit: 'binary', maxLength: 5 }), { maxLength: 3 }),
       fc.record({ ints: fc.array(fc.maxSafeInteger(), { maxLength: 3 }) }),
@@ -143,7 +142,7 @@ describe('tfrecord', () => {
   });
 });
 
-test('an example that is cut or flipped anywhere is malformed or another one, and ends', () => {
+test('a truncated or changed example is malformed or another example, and parsing ends', () => {
   const whole = writeExample(EXAMPLES[0]);
   let numRefused = 0;
   for (let at = 0; at < whole.length; at++) {

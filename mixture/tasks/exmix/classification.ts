@@ -1,11 +1,11 @@
-/** Text → class: the sets of the family CLS that stand alone, and PAWS. */
+/** Text → class: the single sets of the family CLS, and PAWS. */
 import { labelTask, namedLabel, rewrite, rowsWith } from './building-blocks.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 import { classNames, flagNames, oneOf, threshold, valueName } from './label-derivations.ts';
 
-const recalled = 'Recalled as a probable appendix row; nothing to check it against.';
+const recalled = "Probably a row of the paper's appendix, from memory; there is nothing to check it against.";
 const representative = "One of the paper's representative classification sets (from memory).";
-const listed = 'In a public list of partial ExMix sources';
+const listed = 'It is in a public list of partial ExMix sources';
 
 const EMOTIONS = (
   'admiration amusement anger annoyance approval caring confusion curiosity desire disappointment disapproval disgust embarrassment ' +
@@ -58,7 +58,7 @@ export const CLASSIFICATION_TASKS: readonly ExmixTask[] = [
     numExamples: 18_341,
     source: given(
       'tsv',
-      'The topic files of tudatalib/2345, which have header lines; source.path may list them all. Quotes are ordinary characters.',
+      'The topic files of tudatalib/2345, which have header lines. Join them, or list all of them in source.path. Quotes are ordinary characters.',
     ),
     columns: { topic: 'string', sentence: 'string', annotation: 'string', set: 'string' },
     rule: {
@@ -67,7 +67,7 @@ export const CLASSIFICATION_TASKS: readonly ExmixTask[] = [
     },
     metrics: ['macro f1'],
     confidence: 'high',
-    note: `${listed}; the size is recalled.`,
+    note: `${listed}; the size is from memory.`,
   },
   {
     name: 'gpt2_output_detection',
@@ -76,14 +76,14 @@ export const CLASSIFICATION_TASKS: readonly ExmixTask[] = [
     numExamples: 500_000,
     source: given(
       'jsonl',
-      'webtext.train.jsonl and one file of a model of openai/gpt-2-output-dataset, with a field label added: ' +
+      'webtext.train.jsonl and the file of one model of openai/gpt-2-output-dataset, with a field label added: ' +
         `(jq -c '{text, label: "human"}' webtext.train.jsonl; jq -c '{text, label: "machine"}' small-117M.train.jsonl).`,
     ),
     columns: { text: 'string', label: 'string' },
     rule: namedLabel('deepfake: {text}', ['human', 'machine'], oneOf('label', ['human', 'machine'])),
     metrics: ['accuracy'],
     confidence: 'high',
-    note: `${listed}; 500,000 (250,000 of each) recalled; which model wrote the other half is not known.`,
+    note: `${listed}; the size, 500,000 (250,000 of each class), is from memory. We do not know which model wrote the second half.`,
   },
   {
     name: 'yelp_polarity',
@@ -135,7 +135,7 @@ export const CLASSIFICATION_TASKS: readonly ExmixTask[] = [
     rule: labelTask('trec: {text}', ['ABBR', 'ENTY', 'DESC', 'HUM', 'LOC', 'NUM'], {}, 'coarse_label'),
     metrics: ['accuracy'],
     confidence: 'low',
-    note: `${recalled} A size of 4,907 (90 % of 5,452) is recalled too. Column name and order of classes are those of the hub's present version, from memory.`,
+    note: `${recalled} We also recall a size of 4,907 (90 % of 5,452). The column name and the order of the classes are those of the hub's present version, from memory.`,
   },
   {
     name: 'wiki_toxicity',
@@ -163,6 +163,6 @@ export const CLASSIFICATION_TASKS: readonly ExmixTask[] = [
     rule: labelTask('paws sentence1: {sentence1} sentence2: {sentence2}', ['not_paraphrase', 'paraphrase']),
     metrics: ['accuracy', 'f1'],
     confidence: 'low',
-    note: 'A filler: a plausible member, chosen to reach 107.',
+    note: 'A filler: a plausible set, chosen so that the count is 107.',
   },
 ];

@@ -1,10 +1,11 @@
 /**
- * Types of source columns, written as parquet's readers print them: `string`, `int64`, `list<string>`,
- * `struct<text: list<string>, start: list<int32>>`; a `?` after a type allows null and absence.
+ * Types of source columns, written as parquet readers print them: `string`, `int64`, `list<string>`, `struct<text:
+ * list<string>, start: list<int32>>`. A `?` after a type allows null and absence.
  *
- * A column says what a preprocessor may count on; `checkColumns` holds a record against it, so that a rule reads checked values and a
- * row of another shape is malformed with the column, the type expected and the value found. Integers may be numbers or bigints
- * (parquet's int64), up to 2^53. A Hugging Face `Sequence` of a dict is a struct of lists.
+ * Definition: a column's type is what a preprocessor may rely on. `createColumnCheck` compares a record with its
+ * columns, so a rule reads checked values. A row with another shape is malformed; the reason names the column, the
+ * expected type and the found value. Integers may be numbers or bigints (parquet's int64), up to 2^53. A Hugging Face
+ * `Sequence` of a dict is a struct of lists.
  */
 import { TrainerError } from '../../../shared/errors.ts';
 import { missingField } from '../template.ts';
@@ -22,7 +23,7 @@ export type ColumnType = { readonly nullable: boolean } & (
 /** Column name → type as text. */
 export type Columns = Readonly<Record<string, string>>;
 
-/** @throws INTERNAL for text that is no type: the table is wrong */
+/** @throws INTERNAL for an unknown type: the table is wrong */
 export function parseColumnType(text: string): ColumnType {
   const nullable = text.endsWith('?');
   const bare = nullable ? text.slice(0, -1) : text;
@@ -38,7 +39,7 @@ export function parseColumnType(text: string): ColumnType {
   return { kind: 'struct', members, nullable };
 }
 
-/** Cuts `a: string, b: struct<c: string, d: string>` at its outer commas. */
+/** Splits `a: string, b: struct<c: string, d: string>` at its outer commas. */
 function splitMembers(text: string): string[] {
   const members: string[] = [];
   let depth = 0;
@@ -54,7 +55,7 @@ function splitMembers(text: string): string[] {
   return [...members, text.slice(from)];
 }
 
-/** @returns why a record does not have these columns, with column, expected type and found value; undefined where it does */
+/** @returns the reason why a record does not match: column, expected type and found value. Undefined if it matches. */
 export type ColumnCheck = (fields: SourceFields) => string | undefined;
 
 export function createColumnCheck(columns: Columns): ColumnCheck {
@@ -107,7 +108,7 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
 
-/** A value for a message: its type and, of a short one, the value itself. */
+/** A value for a message: its type, and the value itself if it is short. */
 export function describeValue(value: unknown): string {
   if (typeof value === 'string') return `text "${value.slice(0, 40)}"`;
   if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean')

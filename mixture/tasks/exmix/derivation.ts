@@ -1,10 +1,11 @@
 /**
- * Derivations: the small pure steps between a record's columns and the placeholders of a template. Each is a value that says what it
- * reads, what it does in words (for `exmix tasks show` and the docs) and who it is (`identity`, part of the preprocessor's identity:
- * raise its `version` when what it makes changes, and its tasks are prepared again).
+ * Derivations: small pure steps from the columns of a record to the placeholders of a template.
  *
- * Paths lead into structs: `answers.text` is the member `text` of the column `answers`.
- * Assumption: the record passed `checkColumns`, so a value of another type is a mistake in the table (INTERNAL).
+ * Definition: a derivation has the columns it reads, a description for people (`words`: `exmix tasks show`,
+ * docs/tasks.md) and an identity, which is part of the preprocessor's identity. Raise its `version` if its result
+ * changes: its tasks are then prepared again. A path leads into structs: `answers.text` is the member `text` of the
+ * column `answers`.
+ * Assumption: the record has passed the column check, so a value of another type is an error in the table (INTERNAL).
  */
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { Rendered } from '../template.ts';
@@ -14,17 +15,17 @@ import { describeValue, isRecord } from './column-type.ts';
 export interface Derivation {
   readonly identity: Identity;
   readonly words: string;
-  /** Columns it reads. */
+  /** The columns it reads. */
   readonly columns: readonly string[];
   derive(fields: SourceFields): Rendered;
 }
 
 export type Identity = Readonly<Record<string, JsonValue>>;
 
-/** T5's target where a row has no label. */
+/** T5's target for a row without a label. */
 export const NO_LABEL = '<unk>';
 
-/** A derivation that always gives a text. */
+/** A derivation that never fails. */
 export function textDerivation(
   identity: Identity,
   words: string,
@@ -38,41 +39,41 @@ export function rootsOf(paths: readonly string[]): string[] {
   return [...new Set(paths.map((path) => path.split('.', 1)[0]!))];
 }
 
-/** The value at a path; undefined where a nullable part of the way is null. */
+/** The value at a path. Undefined if a nullable value on the path is null. */
 export function valueAt(fields: SourceFields, path: string): unknown {
   let value: unknown = fields;
   for (const name of path.split('.')) {
     if (value === null || value === undefined) return undefined;
-    assertInvariant(isRecord(value), `the table's path ${path} leads through ${describeValue(value)}`);
+    assertInvariant(isRecord(value), `the table's path ${path} expects a struct, found ${describeValue(value)}`);
     value = value[name];
   }
   return value;
 }
 
-/** Text of a string, number or boolean; '' for null. */
+/** A string, number or boolean as text. '' for null. */
 export function asText(value: unknown, path: string): string {
   if (value === null || value === undefined) return '';
   if (typeof value === 'string') return value;
   assertInvariant(
     typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean',
-    `the table takes ${path} for text, but it is ${describeValue(value)}`,
+    `the table expects text at ${path}, found ${describeValue(value)}`,
   );
   return String(value);
 }
 
-/** A whole number, of any width. */
+/** An integer of any width. */
 export function asInteger(value: unknown, path: string): number {
   const number = Number(value);
   assertInvariant(
     (typeof value === 'number' || typeof value === 'bigint') && Number.isSafeInteger(number),
-    `the table takes ${path} for an integer, but it is ${describeValue(value)}`,
+    `the table expects an integer at ${path}, found ${describeValue(value)}`,
   );
   return number;
 }
 
 export function asList(value: unknown, path: string): readonly unknown[] {
   if (value === null || value === undefined) return [];
-  assertInvariant(Array.isArray(value), `the table takes ${path} for a list, but it is ${describeValue(value)}`);
+  assertInvariant(Array.isArray(value), `the table expects a list at ${path}, found ${describeValue(value)}`);
   return value;
 }
 
@@ -80,10 +81,10 @@ export const textAt = (fields: SourceFields, path: string): string => asText(val
 export const integerAt = (fields: SourceFields, path: string): number => asInteger(valueAt(fields, path), path);
 export const listAt = (fields: SourceFields, path: string): readonly unknown[] => asList(valueAt(fields, path), path);
 
-/** The structs of a list. @param shown the path for messages */
+/** The structs of a list. @param shown the path to name in messages */
 export function structsAt(fields: SourceFields, path: string, shown = path): SourceFields[] {
   return listAt(fields, path).map((element) => {
-    assertInvariant(isRecord(element), `the table takes ${shown} for structs, but one is ${describeValue(element)}`);
+    assertInvariant(isRecord(element), `the table expects structs at ${shown}, found ${describeValue(element)}`);
     return element;
   });
 }

@@ -1,9 +1,8 @@
-/** The table as listings show it: `exmix tasks`, docs/tasks.md. Rates are those of the paper, K = 300,000 and R = 2. */
+/** The table for listings: `exmix tasks`, docs/tasks.md. The rates are those of the paper, K = 300,000 and R = 2. */
 import { computeRates, PAPER_RATES } from '../../plan/rates.ts';
-import type { HubSource, SourceFields, SourceFormat } from '../task.ts';
+import type { HubSource, SourceFormat } from '../task.ts';
 import { C4, C4_FACTS } from './c4.ts';
 import type { Columns } from './column-type.ts';
-import { madeUpRows } from './examples/all-rows.ts';
 import { EXMIX_TASKS, exmixSizes } from './exmix.ts';
 import { givenFileName, type ExmixTask } from './exmix-task.ts';
 import { describeSteps } from './rule.ts';
@@ -12,7 +11,7 @@ import { describeSteps } from './rule.ts';
 export interface GivenDescription {
   readonly kind: 'given';
   readonly format: SourceFormat;
-  /** Its name in a folder `given:`. */
+  /** Its name in the folder `given:`. */
   readonly file: string;
   readonly how: string;
 }
@@ -25,26 +24,19 @@ export interface ExmixDescription {
   readonly source: HubSource | GivenDescription;
   readonly columns: Columns;
   readonly template: { readonly inputs: string; readonly targets: string };
-  /** The closed set of targets; empty where they are free text. */
+  /** All possible targets. Empty if targets are free text. */
   readonly labels: readonly string[];
   readonly steps: readonly string[];
   readonly metrics: readonly string[];
-  /** Supervised: training examples after preprocessing; denoising: documents. */
+  /** Supervised: training examples after preprocessing. Denoising: documents. */
   readonly numExamples: number;
   readonly isSizeEstimated: boolean;
-  /** Share of the draws within ExMix; 0 for denoising. */
+  /** Share of the ExMix draws. 0 for denoising. */
   readonly exmixRate: number;
   /** Share of all draws. */
   readonly overallRate: number;
   readonly confidence: 'high' | 'low';
   readonly note: string;
-}
-
-/** A made-up row and what the task makes of it. */
-export interface MadeUpExample {
-  readonly row: SourceFields;
-  readonly inputs: string;
-  readonly targets: string;
 }
 
 /** All 107 supervised tasks, then C4. */
@@ -94,22 +86,17 @@ function describeDenoising(): Described {
     source: C4.source,
     template: { inputs: C4.text, targets: '' },
     labels: [],
-    steps: ['span corruption while training: noise density 0.15, mean span length 3'],
+    steps: ['span corruption during training: noise density 0.15, mean span length 3'],
     metrics: [],
     numExamples: numDocuments,
     isSizeEstimated: false,
   };
 }
 
-/** The first made-up row of a task that gives an example, with that example. */
-export function madeUpExample(name: string): MadeUpExample | undefined {
-  const made = madeUpRows(name);
-  const [row] = made?.rows ?? [];
-  const [pair] = made?.expected ?? [];
-  return row === undefined || pair === undefined ? undefined : { row, inputs: pair[0], targets: pair[1] };
-}
-
-/** `hub nyu-mll/glue, mnli, train (parquet, revision main)`, or the file to bring. Preparing pins a branch to its commit. */
+/**
+ * `hub nyu-mll/glue, mnli, train (parquet, revision main)`, or the file to bring. Preparing replaces a branch by its
+ * commit.
+ */
 export function printSource(source: ExmixDescription['source']): string {
   if (source.kind === 'given') return `bring ${source.file}: ${source.how}`;
   const parts = [source.dataset, source.config, source.split, ...(source.files ?? [])];

@@ -1,11 +1,14 @@
-/** DialoGLUE without MultiWOZ: intents, slots and parses, in the splits that its own scripts make. None of them is on the hub. */
+/**
+ * DialoGLUE without MultiWOZ: intents, slots and parses, with the splits that its own scripts make. The hub has none of
+ * them.
+ */
 import { rewrite } from './building-blocks.ts';
 import { given, type ExmixTask } from './exmix-task.ts';
 import { slotValues } from './structure-derivations.ts';
 import { member } from './text-derivations.ts';
 
 const note =
-  'DialoGLUE is in a public list of partial ExMix sources; the recalled total, 76,122, is the sum of these six; MultiWOZ does not count.';
+  'DialoGLUE is in a public list of partial ExMix sources. The total that we recall, 76,122, is the sum of these six; it does not include MultiWOZ.';
 const spanColumns = {
   userInput: 'struct<text: string>',
   labels: 'list<struct<slot: string, valueSpan: struct<startIndex: int64?, endIndex: int64>>>?',
@@ -14,13 +17,13 @@ const slots = { text: member('userInput.text'), slots: slotValues('userInput.tex
 const intents = (folder: string) =>
   given(
     'csv',
-    `data_utils/dialoglue/${folder}/train.csv of alexa/dialoglue, as data_utils/download_data.sh makes it: a header line text,category.`,
+    `data_utils/dialoglue/${folder}/train.csv of alexa/dialoglue, made by data_utils/download_data.sh. Its header line is text,category.`,
     { quotes: true },
   );
 const spans = (folder: string) =>
   given(
     'jsonl',
-    `data_utils/dialoglue/${folder}/train.json of alexa/dialoglue, as data_utils/download_data.sh makes it, one record a line: jq -c '.[]'.`,
+    `data_utils/dialoglue/${folder}/train.json of alexa/dialoglue, made by data_utils/download_data.sh, with one record on each line: jq -c '.[]'.`,
   );
 
 export const DIALOGUE_TASKS: readonly ExmixTask[] = [
@@ -34,7 +37,7 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     rule: rewrite('banking77: {text}', '{category}'),
     metrics: ['accuracy'],
     confidence: 'high',
-    note: `${note} 77 intents, named as in the file; PolyAI/banking77 on the hub has 10,003 rows, before DialoGLUE's split.`,
+    note: `${note} 77 intents, named as in the file; PolyAI/banking77 on the hub has 10,003 rows because it lacks DialoGLUE's split.`,
   },
   {
     name: 'dialoglue_clinc150',
@@ -46,7 +49,7 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     rule: rewrite('clinc150: {text}', '{category}'),
     metrics: ['accuracy'],
     confidence: 'high',
-    note: `${note} 150 intents, named as in the file; clinc/clinc_oos plus on the hub has 15,250 rows, with those out of scope.`,
+    note: `${note} 150 intents, named as in the file; clinc/clinc_oos plus on the hub has 15,250 rows because it includes those out of scope.`,
   },
   {
     name: 'dialoglue_hwu64',
@@ -70,7 +73,7 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     rule: rewrite('restaurant8k: {text}', '{slots}', slots),
     metrics: ['slot f1'],
     confidence: 'high',
-    note: `${note} Schema of a record from memory: a span that starts at 0 has no startIndex, a text without slots no labels.`,
+    note: `${note} The schema of a record is from memory: a span that starts at 0 has no startIndex, and a text without slots has no labels.`,
   },
   {
     name: 'dialoglue_dstc8_sgd',
@@ -82,7 +85,7 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     rule: rewrite('dstc8_sgd: {text}', '{slots}', slots),
     metrics: ['slot f1'],
     confidence: 'high',
-    note: `${note} Buses_1, Events_1, Homes_1 and RentalCars_1; schema of a record from memory, as for restaurant8k.`,
+    note: `${note} It holds Buses_1, Events_1, Homes_1 and RentalCars_1. The schema of a record is from memory, as for restaurant8k.`,
   },
   {
     name: 'dialoglue_top',

@@ -1,18 +1,19 @@
 /**
- * A row of the table of ExMix's tasks. The table is data: `Task`s are made of its rows by `toTask`.
+ * A row of the table of ExMix's tasks. The table is data; `toTask` makes a `Task` of a row.
  *
- * `high` confidence: the set, its size and its place in ExMix agree with public figures; `low`: recalled or inferred, see the note.
+ * Definition: confidence is `high` if the set, its size and its place in ExMix agree with public figures. It is `low`
+ * if they are from memory or inferred; the note says which.
  */
 import type { HubSource, SourceFormat, SourceSpec, Task } from '../task.ts';
 import type { Columns } from './column-type.ts';
 import { createRulePreprocessor, type Rule } from './rule.ts';
 
-/** A set without a home on the hub: the user brings the file. */
+/** A set that the hub does not have: the user brings the file. */
 export interface GivenSource {
   readonly kind: 'given';
   readonly format: SourceFormat;
   readonly quotes: boolean;
-  /** Where the set is published and how its file is made, in one or two sentences. */
+  /** Where the set is published and how to make its file, in one or two sentences. */
   readonly how: string;
 }
 
@@ -23,10 +24,10 @@ export interface ExmixTask {
   readonly citation: string;
   /** Training examples after preprocessing. */
   readonly numExamples: number;
-  /** Where only the sum over a group of tasks is known, and this one's part is an equal share. */
+  /** Set if only the total of a group of tasks is known. The size is then an equal share of it. */
   readonly isSizeEstimated?: true;
   readonly source: HubSource | GivenSource;
-  /** Columns that the rule reads, with their types in the source. */
+  /** The columns that the rule reads, with their types in the source. */
   readonly columns: Columns;
   readonly rule: Rule;
   readonly metrics: readonly string[];
@@ -34,17 +35,17 @@ export interface ExmixTask {
   readonly note: string;
 }
 
-/** Parquet files of a set on the Hugging Face hub: those of the repository, or of its converted branch. */
+/** Parquet files of a set on the Hugging Face hub, from its repository or from its converted branch. */
 export function hub(dataset: string, config?: string, split = 'train', more: Partial<HubSource> = {}): HubSource {
   return { kind: 'hub', dataset, ...(config === undefined ? {} : { config }), split, ...more };
 }
 
-/** A file that the user gives. @param quotes csv and tsv: `"` quotes a field */
+/** A file that the user brings. @param quotes csv and tsv: `"` quotes a field */
 export function given(format: SourceFormat, how: string, { quotes = false } = {}): GivenSource {
   return { kind: 'given', format, quotes, how };
 }
 
-/** The file name under `given:` of a mixture, e.g. `cogs.tsv`. */
+/** The file name in the folder `given:` of a mixture, e.g. `cogs.tsv`. */
 export function givenFileName(name: string, { format }: GivenSource): string {
   return `${name}.${format === 'text' ? 'txt' : format}`;
 }

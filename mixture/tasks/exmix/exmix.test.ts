@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { parquetReadObjects } from 'hyparquet';
 import { parquetWriteBuffer } from 'hyparquet-writer';
@@ -7,15 +7,16 @@ import { computeRates, PAPER_RATES } from '../../plan/rates.ts';
 import type { SourceFields, TextPair } from '../task.ts';
 import { parseTemplate, renderTemplate } from '../template.ts';
 import { C4 } from './c4.ts';
-import { ROW_NAMES } from './examples/all-rows.ts';
+import { createColumnCheck } from './column-type.ts';
 import { EXMIX_NAMES, EXMIX_TASKS, exmixSizes } from './exmix.ts';
+import { loadMadeUpRows, MADE_UP_GROUPS } from './made-up-rows.ts';
 import { createRulePreprocessor } from './rule.ts';
 import { STYLEPTB_EXAMPLES } from './style-transfer.ts';
 import { parquetColumns, parquetSchema, taskFixtures } from './task-fixtures.fixture.ts';
 
 const byName = new Map(EXMIX_TASKS.map((task) => [task.name, task]));
 
-/** All examples of some rows; a malformed row fails. */
+/** The examples of these rows. A malformed row fails the test. */
 function render(name: string, rows: readonly SourceFields[]): TextPair[] {
   const task = byName.get(name);
   if (task === undefined) {
@@ -34,7 +35,7 @@ function render(name: string, rows: readonly SourceFields[]): TextPair[] {
   });
 }
 
-describe('each task of ExMix makes of made-up rows what it should', () => {
+describe('each task of ExMix makes the expected examples from its made-up rows', () => {
   for (const { task, rows, expected } of taskFixtures())
     test(task, () => {
       assert.ok(rows.length >= 2 && rows.length <= 4);
@@ -42,7 +43,7 @@ describe('each task of ExMix makes of made-up rows what it should', () => {
     });
 });
 
-describe('each task whose source is parquet makes the same of rows read back from parquet', () => {
+describe('each task with a parquet source makes the same examples from rows read back from parquet', () => {
   for (const fixture of taskFixtures()) {
     if (byName.get(fixture.task)?.source.kind !== 'hub') continue;
     test(fixture.task, async () => {
@@ -55,20 +56,44 @@ describe('each task whose source is parquet makes the same of rows read back fro
   }
 });
 
-describe('the table', () => {
-  test('has 107 supervised tasks with names of their own, rows for each and for C4, and no other', () => {
-    assert.equal(EXMIX_TASKS.length, 107);
-    assert.equal(new Set(EXMIX_NAMES).size, 108);
-    assert.deepEqual([...ROW_NAMES], [...EXMIX_NAMES]);
+describe('the made-up rows', () => {
+  test('exist for each task of the table and for C4, in the order of the table, and for no other', () => {
+    assert.deepEqual(
+      MADE_UP_GROUPS.flatMap((group) => [...loadMadeUpRows(group).keys()]),
+      [...EXMIX_NAMES],
+    );
+    const files = readdirSync(new URL('examples/', import.meta.url));
+    assert.deepEqual(files.sort(), MADE_UP_GROUPS.map((group) => `${group}.yaml`).sort());
   });
 
-  test('gives every preprocessor an identity of its own that survives JSON', () => {
+  test('have the columns of the source, each with its type, and no other column', () => {
+    for (const { task, columns, rows } of taskFixtures()) {
+      const check = createColumnCheck(Object.fromEntries(columns.map(({ name, type }) => [name, type])));
+      for (const row of rows) {
+        assert.equal(check(row), undefined, task);
+        assert.deepEqual(
+          Object.keys(row).filter((name) => !columns.some((column) => column.name === name)),
+          [],
+          task,
+        );
+      }
+    }
+  });
+});
+
+describe('the table', () => {
+  test('has 107 supervised tasks with distinct names', () => {
+    assert.equal(EXMIX_TASKS.length, 107);
+    assert.equal(new Set(EXMIX_NAMES).size, 108);
+  });
+
+  test('gives each preprocessor a distinct identity that survives JSON', () => {
     const identities = EXMIX_TASKS.map(({ rule, columns }) => createRulePreprocessor(rule, columns).identity);
     assert.deepEqual(JSON.parse(JSON.stringify(identities)), identities);
     assert.equal(new Set(identities.map((identity) => JSON.stringify(identity))).size, 107);
   });
 
-  test('reads no column that it does not declare', () => {
+  test('declares exactly the columns that its rules read', () => {
     for (const { name, rule, columns } of EXMIX_TASKS) {
       const derived = new Set([
         ...Object.keys(rule.derive),
@@ -107,7 +132,7 @@ describe('sizes and rates', () => {
   const near = (found: number, expected: number, what: string) =>
     assert.ok(Math.abs(found - expected) < 1e-12, `${what}: ${found} is not ${expected}`);
 
-  test('are golden/mixing.json for all 107 and C4', () => {
+  test('equal golden/mixing.json for all 107 tasks and C4', () => {
     const estimated = EXMIX_TASKS.filter(({ isSizeEstimated }) => isSizeEstimated === true).map(({ name }) => name);
     assert.deepEqual(estimated, golden.tasks_without_size);
     assert.deepEqual([...Object.keys(perTask), ...estimated].sort(), [...byName.keys()].sort());
@@ -123,7 +148,7 @@ describe('sizes and rates', () => {
     );
   });
 
-  test('of StylePTB add up to what is known of the group', () => {
+  test('of StylePTB add up to the known total of the group', () => {
     const tasks = golden.tasks_without_size.map((name) => rates.get(name)!);
     assert.equal(
       tasks.reduce((sum, { numExamples }) => sum + numExamples, 0),

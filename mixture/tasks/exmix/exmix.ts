@@ -1,7 +1,8 @@
 /**
- * ExMix (Aribandi et al., ICLR 2022): 107 supervised tasks and the denoising text C4 `en`, as one table in the order of the families.
+ * ExMix (Aribandi et al., ICLR 2022): 107 supervised tasks and the denoising text C4 `en`, as one table.
  *
- * Which 107 is a reconstruction: the paper's table could not be read whole, so each row says how sure it is (`confidence`, `note`).
+ * Assumption: the choice of the 107 is a reconstruction, because we could not read the paper's table completely. Each
+ * row says how sure we are (`confidence`, `note`).
  */
 import { CLASSIFICATION_TASKS } from './classification.ts';
 import { C4, C4_FACTS } from './c4.ts';
@@ -18,25 +19,31 @@ import { STYLE_TRANSFER_TASKS } from './style-transfer.ts';
 import { SUMMARIZATION_TASKS } from './summarization.ts';
 import { SUPER_GLUE_TASKS } from './super-glue.ts';
 
-export const EXMIX_TASKS: readonly ExmixTask[] = [
-  ...GLUE_TASKS,
-  ...SUPER_GLUE_TASKS,
-  ...KILT_TASKS,
-  ...RAINBOW_TASKS,
-  ...GEM_TASKS,
-  ...DIALOGUE_TASKS,
-  ...SEMANTIC_PARSING_TASKS,
-  ...STYLE_TRANSFER_TASKS,
-  ...INFERENCE_TASKS,
-  ...SUMMARIZATION_TASKS,
-  ...CLASSIFICATION_TASKS,
-  ...QUESTION_ANSWERING_TASKS,
-];
+/**
+ * The table in groups. Each group is a file of this folder; examples/ has a YAML file of the same name with made-up
+ * rows of its tasks.
+ */
+export const TASK_GROUPS: Readonly<Record<string, readonly ExmixTask[]>> = {
+  glue: GLUE_TASKS,
+  'super-glue': SUPER_GLUE_TASKS,
+  kilt: KILT_TASKS,
+  rainbow: RAINBOW_TASKS,
+  gem: GEM_TASKS,
+  dialogue: DIALOGUE_TASKS,
+  'semantic-parsing': SEMANTIC_PARSING_TASKS,
+  'style-transfer': STYLE_TRANSFER_TASKS,
+  'natural-language-inference': INFERENCE_TASKS,
+  summarization: SUMMARIZATION_TASKS,
+  classification: CLASSIFICATION_TASKS,
+  'question-answering': QUESTION_ANSWERING_TASKS,
+};
 
-/** Every name of the table, C4 last. */
+export const EXMIX_TASKS: readonly ExmixTask[] = Object.values(TASK_GROUPS).flat();
+
+/** All names of the table, C4 last. */
 export const EXMIX_NAMES: readonly string[] = [...EXMIX_TASKS.map(({ name }) => name), C4.name];
 
-/** Sizes for `computeRates`. C4 counts documents: its share depends on R alone. */
+/** Sizes for `computeRates`. C4 counts documents, which is enough: its share depends on R alone. */
 export function exmixSizes(): {
   readonly name: string;
   readonly kind: 'supervised' | 'denoising';

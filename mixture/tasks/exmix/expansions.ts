@@ -1,4 +1,4 @@
-/** Several examples of one row: one for each gold answer, one for each turn of a dialogue. */
+/** Several examples from one row: one for each gold answer, or one for each turn of a dialogue. */
 import { asList, asText, listAt, NO_LABEL, rootsOf, textsAt, type Identity } from './derivation.ts';
 import type { SourceFields } from '../task.ts';
 
@@ -6,14 +6,17 @@ export interface Expansion {
   readonly identity: Identity;
   readonly words: string;
   readonly columns: readonly string[];
-  /** The placeholders of each example, or why the row is malformed. */
+  /** The placeholders of each example, or the reason why the row is malformed. */
   expand(
     fields: SourceFields,
   ):
     { readonly ok: true; readonly examples: readonly SourceFields[] } | { readonly ok: false; readonly reason: string };
 }
 
-/** T5's ReCoRD rule: `{answer}` is each gold answer in turn, `<unk>` where there is none. */
+/**
+ * T5's ReCoRD rule: one example for each gold answer, in `{answer}`. A row without answers gives one example with
+ * `<unk>`.
+ */
 export function eachAnswer(path: string): Expansion {
   return {
     identity: { step: 'eachAnswer', version: 1, path },
@@ -27,8 +30,9 @@ export function eachAnswer(path: string): Expansion {
 }
 
 /**
- * `{question}` and `{answer}` are those of each turn, `{history}` all turns before it: `question: … answer: …`.
- * @param answersPath a list with the text of each turn's answer, or with a list of texts, of which the first counts
+ * One example for each turn, in `{question}` and `{answer}`. `{history}` holds all earlier turns: `question: … answer:
+ * …`.
+ * @param answersPath a list that has, for each turn, the answer or a list of answers, of which the first is used
  */
 export function eachTurn(questionsPath: string, answersPath: string): Expansion {
   return {

@@ -1,11 +1,11 @@
-/** GEM in English without XSum: text out of concepts, triples, tables, dialogue acts, and longer text. */
+/** GEM in English without XSum: text from concepts, triples, tables, dialogue acts and longer text. */
 import { rewrite, summarize } from './building-blocks.ts';
 import { hub, type ExmixTask } from './exmix-task.ts';
 import { dialogueActs, highlightedCells, triples } from './structure-derivations.ts';
 import { joined } from './text-derivations.ts';
 
 const note =
-  'Membership follows from the abstract; the recalled total of GEM in English, 1,067,955, is the sum of these eight.';
+  "The paper's abstract names GEM. The total that we recall of GEM in English, 1,067,955, is the sum of these eight.";
 const dataset = 'GEM/gem';
 const generation = ['meteor', 'bleu', 'rouge-2'];
 

@@ -1,9 +1,11 @@
-/** GLUE without WNLI, as T5 trains on it. Fields in T5's order: sorted by name, so MNLI's hypothesis comes before its premise. */
+/**
+ * GLUE without WNLI, as T5 trains on it. T5 sorts the fields by name, so MNLI's hypothesis comes before its premise.
+ */
 import { labelTask, rewrite } from './building-blocks.ts';
 import { hub, type ExmixTask } from './exmix-task.ts';
 import { fifths } from './label-derivations.ts';
 
-const note = 'The recalled total of GLUE, 949,101, is the sum of the sizes of these eight; T5 leaves WNLI out.';
+const note = 'The total that we recall of GLUE, 949,101, is the sum of the sizes of these eight. T5 leaves WNLI out.';
 const dataset = 'nyu-mll/glue';
 const label = 'int64';
 
@@ -54,7 +56,7 @@ export const GLUE_TASKS: readonly ExmixTask[] = [
     rule: labelTask('qqp question1: {question1} question2: {question2}', ['not_duplicate', 'duplicate']),
     metrics: ['f1', 'accuracy'],
     confidence: 'high',
-    note: `${note} The copy on the hub has 363,846 rows, T5's weight is 363,849.`,
+    note: `${note} The copy on the hub has 363,846 rows; T5's weight is 363,849.`,
   },
   {
     name: 'glue_stsb',

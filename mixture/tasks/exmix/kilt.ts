@@ -1,13 +1,13 @@
-/** KILT: the nine sets with a train split, one schema for all: `input` and a list of `output`s, of which the first answer is the target. */
+/** KILT: its nine sets with a train split. All have `input` and a list of `output`s; the target is the first answer. */
 import { rewrite } from './building-blocks.ts';
 import { firstOf } from './text-derivations.ts';
 import type { Rule } from './rule.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 
 const note =
-  'KILT counts with its nine train sets: their sizes on the hub add up to 3,129,891, the recalled total is 3,129,859.';
+  'KILT means its nine sets with a train split. Their sizes on the hub add up to 3,129,891; the total that we recall is 3,129,859.';
 const dataset = 'facebook/kilt_tasks';
-/** An output without an answer holds only where it was found. */
+/** An output without an answer only says where the answer was found. */
 const columns = { input: 'string', output: 'list<struct<answer: string?>>' };
 const answer = firstOf('output[].answer');
 const ask = (inputs: string): Rule => rewrite(inputs, '{answer}', { answer });
@@ -92,7 +92,7 @@ export const KILT_TASKS: readonly ExmixTask[] = [
     numExamples: 61_844,
     source: given(
       'jsonl',
-      "triviaqa-train-kilt.jsonl of facebookresearch/KILT after its script get_triviaqa_input.py, which fills in the questions; the hub's rows (facebook/kilt_tasks, config triviaqa_support_only) have an empty input.",
+      'triviaqa-train-kilt.jsonl of facebookresearch/KILT. Its script get_triviaqa_input.py must have added the questions: the rows on the hub (facebook/kilt_tasks, config triviaqa_support_only) have an empty input.',
     ),
     columns,
     rule: ask('kilt_triviaqa question: {input}'),

@@ -1,8 +1,8 @@
 /**
- * Derivations from numbers to words: class labels and their missing value, flags, thresholds, T5's rounding of STS-B.
+ * Derivations from values to label texts: class names, `<unk>` for a missing label, flags, thresholds, T5's rounding of
+ * STS-B.
  */
-import { nearestNames } from '../../../shared/nearest-names.ts';
-import { normalizeWhitespace, type Rendered } from '../template.ts';
+import { normalizeWhitespace, quotedHint, type Rendered } from '../template.ts';
 import {
   asInteger,
   integerAt,
@@ -15,7 +15,7 @@ import {
   type Derivation,
 } from './derivation.ts';
 
-/** The name of a class: labels are indices into `names`; -1, a row without label, is `<unk>` as in T5. */
+/** The name of a class. Labels are indices into `names`; -1 means no label and gives `<unk>`, as in T5. */
 export function className(path: string, names: readonly string[]): Derivation {
   return {
     identity: { step: 'className', version: 1, path, names: [...names] },
@@ -25,7 +25,7 @@ export function className(path: string, names: readonly string[]): Derivation {
   };
 }
 
-/** Several classes, joined by ", ". */
+/** The names of several classes, joined by ", ". */
 export function classNames(path: string, names: readonly string[]): Derivation {
   return {
     identity: { step: 'classNames', version: 1, path, names: [...names] },
@@ -43,7 +43,7 @@ export function classNames(path: string, names: readonly string[]): Derivation {
   };
 }
 
-/** Numbers of a set's own → words: `{ 0: 'negative', 4: 'positive' }`. */
+/** Values that a set defines itself → words: `{ 0: 'negative', 4: 'positive' }`. */
 export function valueName(path: string, names: Readonly<Record<string, string>>): Derivation {
   const words = Object.entries(names).map(([value, name]) => `${value} ${name}`);
   return {
@@ -60,11 +60,11 @@ export function valueName(path: string, names: Readonly<Record<string, string>>)
   };
 }
 
-/** A label that is one of a few texts (or their digits); -1 is `<unk>`. */
+/** A label that is one of a few texts (or digits). -1 gives `<unk>`. */
 export function oneOf(path: string, choices: readonly string[]): Derivation {
   return {
     identity: { step: 'oneOf', version: 1, path, choices: [...choices] },
-    words: `${path}: one of ${choices.join(', ')}; -1 ${NO_LABEL}`,
+    words: `${path} is one of ${choices.join(', ')}; -1 ${NO_LABEL}`,
     columns: rootsOf([path]),
     derive(fields) {
       const text = normalizeWhitespace(textAt(fields, path));
@@ -74,17 +74,17 @@ export function oneOf(path: string, choices: readonly string[]): Derivation {
   };
 }
 
-/** The names of the columns that are 1 or true; `none` where there is none. */
+/** The names of the columns that are 1 or true, or `none`. */
 export function flagNames(columns: readonly string[], none: string): Derivation {
   return textDerivation(
     { step: 'flagNames', version: 1, columns: [...columns], none },
-    `the columns of ${columns.join(', ')} that are 1, joined by ", ", or ${none}`,
+    `those of ${columns.join(', ')} that are 1, joined by ", ", or ${none}`,
     columns,
     (fields) => columns.filter((name) => ['1', 'true'].includes(textAt(fields, name).trim())).join(', ') || none,
   );
 }
 
-/** A score on one side of a threshold. */
+/** One word for scores from a limit on, another for scores below it. */
 export function threshold(path: string, limit: number, from: string, below: string): Derivation {
   return textDerivation(
     { step: 'threshold', version: 1, path, limit, from, below },
@@ -94,7 +94,9 @@ export function threshold(path: string, limit: number, from: string, below: stri
   );
 }
 
-/** T5's STS-B rule, in float32 and with ties to the even fifth: the nearest multiple of 0.2, one decimal. */
+/**
+ * T5's STS-B rule: the nearest multiple of 0.2, with one decimal. Computed in float32; ties go to the even multiple.
+ */
 export function roundToFifth(score: number): string {
   const fifths = Math.fround(Math.fround(score) * 5);
   const floor = Math.floor(fifths);
@@ -121,7 +123,6 @@ function nameOf(index: number, path: string, names: readonly string[]): Rendered
 }
 
 function unknownLabel(path: string, text: string, choices: readonly string[]): Rendered {
-  const near = nearestNames(text, choices);
-  const hint = near.length > 0 ? `did you mean "${near.join('", "')}"?` : `expected one of ${choices.join(', ')}`;
+  const hint = quotedHint(text, choices, `expected one of ${choices.join(', ')}`);
   return { ok: false, reason: `column "${path}": unknown label "${text.slice(0, 60)}"; ${hint}` };
 }

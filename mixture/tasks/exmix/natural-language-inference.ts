@@ -1,4 +1,4 @@
-/** Does one text follow from another: the sets of the family NLI that stand alone. */
+/** Whether one text follows from another: the single sets of the family NLI. */
 import { labelTask, namedLabel, rewrite } from './building-blocks.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 import { className, oneOf } from './label-derivations.ts';
@@ -18,7 +18,7 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     rule: labelTask('anli hypothesis: {hypothesis} premise: {premise}', LABELS),
     metrics: ['accuracy'],
     confidence: 'high',
-    note: "One of the paper's representative NLI sets (from memory). The recalled size is 16,946 + 45,460 + 100,459: three rounds as one task.",
+    note: "One of the paper's representative NLI sets (from memory). The size that we recall is 16,946 + 45,460 + 100,459: three rounds as one task.",
   },
   {
     name: 'agree_sum',
@@ -27,7 +27,7 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     numExamples: 7_750,
     source: given(
       'jsonl',
-      'The entailment annotations of the AgreeSum authors, one record a line with article, summary and label (entailed or not_entailed).',
+      'The entailment annotations of the AgreeSum authors, one record on each line, with article, summary and label (entailed or not_entailed).',
     ),
     columns: { article: 'string', summary: 'string', label: 'string' },
     rule: namedLabel(
@@ -37,7 +37,7 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['accuracy'],
     confidence: 'high',
-    note: 'Recalled appendix row (article and summary); shares an author with ExT5. Schema and label names from memory: check them against the release.',
+    note: 'A row of the appendix, from memory (article and summary). It shares an author with ExT5. The schema and the label names are from memory: check them against the release.',
   },
   {
     name: 'esnli',
@@ -51,7 +51,7 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     }),
     metrics: ['accuracy', 'bleu'],
     confidence: 'low',
-    note: 'Recalled as a probable appendix row; nothing to check it against.',
+    note: "Probably a row of the paper's appendix, from memory; there is nothing to check it against.",
   },
   {
     name: 'scitail',
@@ -67,6 +67,6 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['accuracy'],
     confidence: 'low',
-    note: 'A filler: a plausible member, chosen to reach 107.',
+    note: 'A filler: a plausible set, chosen so that the count is 107.',
   },
 ];

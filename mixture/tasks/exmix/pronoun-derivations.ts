@@ -1,14 +1,15 @@
 /**
- * T5's pronoun rules: the pronoun to resolve stands between asterisks, the target is the noun it refers to.
+ * T5's pronoun rules: asterisks mark the pronoun, and the target is the noun that it refers to.
  *
- * WSC (SuperGLUE `wsc.fixed`): words are what lies between single spaces and `span2_index` counts them. In two rows of the set the index
- * is off: the word there carries punctuation ("him,\""), or the pronoun is the word after it. T5 has both texts written out; here one
- * rule covers them: of the word at the index and its two neighbours the first that is the pronoun, or begins with it, is marked.
- * DPR: the first occurrence of the pronoun between a space and a space, comma or full stop is marked, none where there is none.
+ * WSC (SuperGLUE `wsc.fixed`): words are the parts between single spaces, and `span2_index` counts them. In two rows
+ * the index is wrong: the word there carries punctuation ("him,\""), or the pronoun is the next word. T5 lists both
+ * texts by hand. Here one rule covers them: we mark the first word that is the pronoun, or begins with it, among the
+ * word at the index and its two neighbours. DPR: we mark the first pronoun that stands between a space and a space,
+ * comma or full stop. If there is none, the text stays as it is.
  */
 import { integerAt, textAt, textDerivation, type Derivation } from './derivation.ts';
 
-/** The word at `index` (or beside it) between asterisks; undefined where the pronoun is not there. */
+/** Marks the word at `index` or beside it. Undefined if the pronoun is not there. */
 export function markPronoun(text: string, pronoun: string, index: number): string | undefined {
   const words = text.split(' ');
   const isPronoun = (at: number) => words[at] === pronoun;
@@ -27,7 +28,7 @@ export function markPronoun(text: string, pronoun: string, index: number): strin
 export function markedByIndex(textPath: string, pronounPath: string, indexPath: string): Derivation {
   return {
     identity: { step: 'markedByIndex', version: 1, textPath, pronounPath, indexPath },
-    words: `${textPath} with ${pronounPath} at word ${indexPath} between asterisks`,
+    words: `${textPath} with ${pronounPath}, at word ${indexPath}, between asterisks`,
     columns: [textPath, pronounPath, indexPath],
     derive(fields) {
       const pronoun = textAt(fields, pronounPath);

@@ -1,12 +1,12 @@
-/** Questions with a text (RC) and without one (CBQA), and questions made of news; the sets that stand alone. */
+/** Questions with a text (RC), questions without one (CBQA), and questions written from news: the single sets. */
 import { multipleChoice, paddedSpanQuestion, rewrite, spanQuestion } from './building-blocks.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 import { eachTurn } from './expansions.ts';
 import { className } from './label-derivations.ts';
 import { joined, lettered, member } from './text-derivations.ts';
 
-const recalled = 'Recalled as a probable appendix row; nothing to check it against.';
-const filler = 'A filler: a plausible member, chosen to reach 107.';
+const recalled = "Probably a row of the paper's appendix, from memory; there is nothing to check it against.";
+const filler = 'A filler: a plausible set, chosen so that the count is 107.';
 const representative = "One of the paper's representative reading-comprehension sets (from memory).";
 
 export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
@@ -44,7 +44,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     rule: rewrite('trivia question: {question}', '{answer}', { answer: member('answer.value') }),
     metrics: ['exact match over aliases'],
     confidence: 'high',
-    note: 'Recalled appendix row of 87,622.',
+    note: 'A row of the appendix, from memory, with the size 87,622.',
   },
   {
     name: 'news_quiz_qa',
@@ -53,13 +53,13 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     numExamples: 16_160,
     source: given(
       'jsonl',
-      'data/news_quiz_qa-train.csv of google-research-datasets/NewsQuizQA (url, question, answer), with the text of each url fetched by you into a field article.',
+      'data/news_quiz_qa-train.csv of google-research-datasets/NewsQuizQA (url, question, answer), with a field article that holds the text of each url. You must fetch it.',
     ),
     columns: { article: 'string', question: 'string', answer: 'string' },
     rule: rewrite('news_quiz_qa: {article}', 'question: {question} answer: {answer}'),
     metrics: ['rouge', 'bleu'],
     confidence: 'high',
-    note: 'In a public list of partial ExMix sources; 16,160 recalled, the public release has 9,576 training rows, with urls in place of articles.',
+    note: 'It is in a public list of partial ExMix sources. The size 16,160 is from memory; the public release has 9,576 training rows, with urls instead of articles.',
   },
   {
     name: 'drop',
@@ -71,7 +71,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     rule: spanQuestion('drop question: {question} passage: {passage}', 'answers_spans.spans'),
     metrics: ['exact match', 'f1'],
     confidence: 'low',
-    note: `${recalled} 77,409 in the first release.`,
+    note: `${recalled} The first release has 77,409.`,
   },
   {
     name: 'race',
@@ -102,7 +102,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     rule: spanQuestion('nq question: {question}', 'answer'),
     metrics: ['exact match'],
     confidence: 'low',
-    note: `${recalled} kilt_nq alone may stand for it.`,
+    note: `${recalled} Perhaps kilt_nq alone stands for it.`,
   },
   {
     name: 'web_questions_closed_book',
@@ -151,7 +151,7 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['f1'],
     confidence: 'low',
-    note: `${filler} 11,567 dialogues give 83,568 questions. A long history pushes the context past the inputs, which are cut and counted.`,
+    note: `${filler} 11,567 dialogues give 83,568 questions. A long history leaves no room for the context: inputs are cut to their length, and the cuts are counted.`,
   },
   {
     name: 'coqa',
@@ -168,6 +168,6 @@ export const QUESTION_ANSWERING_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['f1', 'exact match'],
     confidence: 'low',
-    note: `${filler} 7,199 dialogues give 108,647 questions. A long story pushes the question past the inputs, which are cut and counted.`,
+    note: `${filler} 7,199 dialogues give 108,647 questions. A long story leaves no room for the question: inputs are cut to their length, and the cuts are counted.`,
   },
 ];

@@ -3,7 +3,7 @@ import { multipleChoice } from './building-blocks.ts';
 import { hub, type ExmixTask } from './exmix-task.ts';
 import { numbered } from './text-derivations.ts';
 
-const note = 'Membership follows from the abstract; the recalled total of Rainbow, 324,742, is the sum of these six.';
+const note = "The paper's abstract names Rainbow. The total that we recall, 324,742, is the sum of these six.";
 const representative = `${note} One of the paper's representative commonsense sets (from memory).`;
 
 export const RAINBOW_TASKS: readonly ExmixTask[] = [

@@ -1,9 +1,10 @@
 /**
- * A rule: two templates, the derivations that fill their placeholders, and the preprocessor that they make. The table of tasks holds
- * rules as data; nothing else turns a record of ExMix into text.
+ * A rule: two templates, the derivations that fill their placeholders, and the preprocessor made from them. Rules are
+ * data in the table of tasks. No other code turns a record of ExMix into text.
  *
- * Order: columns are checked, rows that `keep` refuses give no example, derivations fill placeholders from the columns, `each` gives one
- * or several sets of values that replace them, then both templates are rendered (one whose placeholders are all blank is malformed).
+ * Order: `apply` checks the columns. It leaves out rows that `keep` refuses. Derivations fill placeholders from the
+ * columns; `each` gives one or several sets of values that replace them. Then it renders both templates; a template
+ * whose placeholders are all blank is malformed.
  */
 import { parseTemplate, renderTemplate } from '../template.ts';
 import type { Preprocessed, Preprocessor, SourceFields, TextPair } from '../task.ts';
@@ -11,7 +12,7 @@ import { createColumnCheck, type Columns } from './column-type.ts';
 import { NO_LABEL, type Derivation, type Identity } from './derivation.ts';
 import type { Expansion } from './expansions.ts';
 
-/** Which rows give examples. */
+/** Selects the rows that give examples. */
 export interface RowFilter {
   readonly identity: Identity;
   readonly words: string;
@@ -20,17 +21,17 @@ export interface RowFilter {
 }
 
 export interface Rule {
-  /** Template; a placeholder is a derivation, a value of `each`, or a column as it is. */
+  /** A template. A placeholder is a derivation, a value of `each`, or an unchanged column. */
   readonly inputs: string;
   readonly targets: string;
-  /** The closed set of targets, where there is one: any other target but `<unk>` is malformed. */
+  /** All possible targets, or empty. If not empty, any other target except `<unk>` is malformed. */
   readonly labels: readonly string[];
   readonly derive: Readonly<Record<string, Derivation>>;
   readonly each?: Expansion;
   readonly keep?: RowFilter;
 }
 
-/** What a rule does beside its templates, one sentence each, for listings. */
+/** What a rule does besides its templates, one line for each step, for listings. */
 export function describeSteps({ derive, each, keep }: Rule): string[] {
   const steps = Object.entries(derive).map(([name, { words }]) => `{${name}}: ${words}`);
   return [
@@ -40,7 +41,7 @@ export function describeSteps({ derive, each, keep }: Rule): string[] {
   ];
 }
 
-/** @throws CONFIG_INVALID for a template that does not parse */
+/** @throws CONFIG_INVALID for an invalid template */
 export function createRulePreprocessor(rule: Rule, columns: Columns): Preprocessor {
   const inputs = parseTemplate(rule.inputs);
   const targets = parseTemplate(rule.targets);

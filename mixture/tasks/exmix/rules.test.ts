@@ -1,4 +1,4 @@
-/** T5's rules by themselves, and what a row that does not fit is told. */
+/** T5's rules alone, and the reasons for malformed rows. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -9,13 +9,16 @@ import { eachTurn } from './expansions.ts';
 import { roundToFifth } from './label-derivations.ts';
 import { markPronoun } from './pronoun-derivations.ts';
 import { createRulePreprocessor } from './rule.ts';
-import { madeUpRows } from './examples/all-rows.ts';
+import { taskFixtures } from './task-fixtures.fixture.ts';
 import { firstOf, padPunctuation, withoutHighlights } from './text-derivations.ts';
+
+/** The first made-up row of each task. */
+const firstRows = new Map(taskFixtures().map(({ task, rows }) => [task, rows[0]!]));
 
 const reasonOf = (name: string, change: Readonly<Record<string, unknown>>, without: readonly string[] = []) => {
   const task = EXMIX_TASKS.find((candidate) => candidate.name === name)!;
   const row = Object.fromEntries(
-    Object.entries({ ...madeUpRows(name)!.rows[0], ...change }).filter(([key]) => !without.includes(key)),
+    Object.entries({ ...firstRows.get(name), ...change }).filter(([key]) => !without.includes(key)),
   );
   const result = createRulePreprocessor(task.rule, task.columns).apply(row);
   return result.ok ? assert.fail(`accepted: ${JSON.stringify(result.examples)}`) : result.reason;
@@ -37,7 +40,7 @@ describe('STS-B', () => {
       assert.equal(roundToFifth(score), text);
     });
 
-  test('every score becomes one of 26 texts, no further than a tenth away', () => {
+  test('each score becomes one of 26 texts that is at most a tenth away', () => {
     fc.assert(
       fc.property(fc.float({ min: 0, max: 5, noNaN: true }), (score) => {
         const text = roundToFifth(score);
@@ -50,11 +53,11 @@ describe('STS-B', () => {
 });
 
 describe('SQuAD', () => {
-  test('every mark of ASCII punctuation has spaces around it, other letters none', () => {
+  test('each ASCII punctuation mark has spaces around it; other characters have none', () => {
     assert.equal(padPunctuation('"Was it 1,5%?" – Ana\'s x_y [z]'), '" Was it 1 , 5 % ? " – Ana \' s x _ y [ z ]');
   });
 
-  test('padding again changes nothing, and no letter is lost', () => {
+  test('padding twice equals padding once, and no character is lost', () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         const padded = padPunctuation(text);
@@ -78,17 +81,17 @@ describe('ReCoRD', () => {
 });
 
 describe('WSC', () => {
-  test('the word at the index is marked, not the same word elsewhere', () => {
+  test('marks the word at the index, and not the same word elsewhere', () => {
     assert.equal(markPronoun('he said he would', 'he', 2), 'he said *he* would');
     assert.equal(markPronoun('he said he would', 'he', 0), '*he* said he would');
   });
 
-  test('a pronoun with punctuation keeps it behind the mark; the neighbour is taken where the index is off by one', () => {
+  test('a pronoun keeps its punctuation after the mark; if the index is off by one, the neighbour is marked', () => {
     assert.equal(markPronoun('it was for him," he said', 'him', 3), 'it was for *him* ," he said');
     assert.equal(markPronoun('to use it , but', 'it', 1), 'to use *it* , but');
   });
 
-  test('a word that only begins like the pronoun is not taken', () => {
+  test('does not mark a word that only begins like the pronoun', () => {
     assert.equal(markPronoun('the item is', 'it', 1), undefined);
     assert.match(
       reasonOf('super_glue_wsc', { span2_index: 9 }),
@@ -98,13 +101,13 @@ describe('WSC', () => {
 });
 
 describe('turns of a dialogue', () => {
-  test('must have an answer for each question', () => {
+  test('need an answer for each question', () => {
     const result = eachTurn('q', 'a').expand({ q: ['one?', 'two?'], a: ['1'] });
     assert.deepEqual(result, { ok: false, reason: 'column "a": expected 2 answers, one for each question, found 1' });
   });
 });
 
-describe('a row that does not fit is malformed, with column, expected and found', () => {
+describe('a row that does not match is malformed; the reason names column, expected and found', () => {
   for (const [what, name, change, expected] of [
     [
       'a column of another type',
@@ -113,7 +116,12 @@ describe('a row that does not fit is malformed, with column, expected and found'
       /column "label": expected int64, found text "entailment"/,
     ],
     ['null', 'glue_mnli', { premise: null }, /column "premise": expected string, found null/],
-    ['a fraction for an integer', 'glue_mnli', { label: 0.5 }, /column "label": expected int64, found number 0.5/],
+    [
+      'a fraction instead of an integer',
+      'glue_mnli',
+      { label: 0.5 },
+      /column "label": expected int64, found number 0.5/,
+    ],
     [
       'bytes',
       'glue_cola',
@@ -121,7 +129,7 @@ describe('a row that does not fit is malformed, with column, expected and found'
       /column "sentence": expected string, found bytes \(text that is not valid UTF-8\?\)/,
     ],
     [
-      'a class that is not there',
+      'a class that does not exist',
       'glue_mnli',
       { label: 3n },
       /column "label": unknown label 3; expected -1 to 2 \(entailment, neutral, contradiction\)/,
@@ -130,7 +138,7 @@ describe('a row that does not fit is malformed, with column, expected and found'
     ['empty text', 'glue_cola', { sentence: ' \n' }, /inputs: empty: "sentence"/],
     ['empty targets', 'xsum', { summary: '' }, /targets: empty: "summary"/],
     [
-      'a text in place of a list',
+      'a text instead of a list',
       'nq_open_closed_book',
       { answer: 'x' },
       /column "answer": expected a list, found text "x"/,
@@ -142,7 +150,7 @@ describe('a row that does not fit is malformed, with column, expected and found'
       /column "answers.text": expected at least one text, found an empty list/,
     ],
     [
-      'a list in place of a struct',
+      'a list instead of a struct',
       'squad_v1',
       { answers: [] },
       /column "answers": expected a struct, found a list of 0/,
@@ -166,14 +174,14 @@ describe('a row that does not fit is malformed, with column, expected and found'
       /column "label": unknown label "entials"; did you mean "entails"/,
     ],
     [
-      'a target that is no label',
+      'a target that is not a label',
       'kilt_fever',
       { output: [{ answer: 'MAYBE' }] },
       /targets: unknown label "MAYBE"; expected one of SUPPORTS, REFUTES/,
     ],
-    ['a candidate that is not there', 'dpr', { label: 2 }, /column "label": expected 0 to 1, found 2/],
+    ['a candidate that does not exist', 'dpr', { label: 2 }, /column "label": expected 0 to 1, found 2/],
     [
-      'a cell that is not there',
+      'a cell that does not exist',
       'gem_totto',
       { highlighted_cells: [[7, 0]] },
       /column "highlighted_cells": expected cells of table, found \[7, 0\]/,
@@ -201,18 +209,18 @@ describe('a row that does not fit is malformed, with column, expected and found'
       assert.match(reasonOf(name, change), expected);
     });
 
-  test('a column that is missing has its nearest', () => {
+  test('the reason for a missing column names the nearest column', () => {
     assert.match(
       reasonOf('glue_mnli', { premises: 'x' }, ['premise']),
       /field "premise" is missing; did you mean "premises"/,
     );
   });
 
-  test('every task calls a row malformed, and never throws, whatever is in any column', () => {
+  test('with any value in any column, each task gives examples or a reason and never throws', () => {
     const value = fc.oneof(fc.anything({ withBigInt: true, maxDepth: 2 }), fc.constant(new Uint8Array(2)));
     for (const { name, rule, columns } of EXMIX_TASKS) {
       const preprocessor = createRulePreprocessor(rule, columns);
-      const [row] = madeUpRows(name)!.rows;
+      const row = firstRows.get(name);
       fc.assert(
         fc.property(fc.constantFrom(...Object.keys(columns)), value, (column, junk) => {
           const result = preprocessor.apply({ ...row, [column]: junk });
@@ -227,12 +235,12 @@ describe('a row that does not fit is malformed, with column, expected and found'
 });
 
 describe('column types', () => {
-  test('are printed as they are written', () => {
+  test('print as they are written', () => {
     for (const { columns } of EXMIX_TASKS)
       for (const type of Object.values(columns)) assert.equal(printType(parseColumnType(type)), type);
   });
 
-  test('a nullable part may be null or absent, no other', () => {
+  test('only a nullable part may be null or absent', () => {
     const check = createColumnCheck({ a: 'list<struct<b: string?, c: int32>>?' });
     assert.equal(check({}), undefined);
     assert.equal(check({ a: null }), undefined);
@@ -240,13 +248,13 @@ describe('column types', () => {
     assert.match(check({ a: [{ b: 'x' }] })!, /column "a\[0\]\.c": expected int32, found null/);
   });
 
-  test('text that is no type is a mistake of the table', () => {
+  test('an unknown type is INTERNAL: the table is wrong', () => {
     assert.throws(() => parseColumnType('text'), { code: 'INTERNAL' });
   });
 });
 
 describe('identities', () => {
-  test('change with template, labels, column types and derivations', () => {
+  test('differ if template, labels, column types or derivations differ', () => {
     const columns = { text: 'string', label: 'int64' };
     const rules = [
       labelTask('a: {text}', ['x', 'y']),

@@ -1,9 +1,12 @@
-/** Sentences → meaning representations: FunQL over three domains, COGS. Published as TSV files without a header line. */
+/**
+ * Sentences → meaning representations: FunQL in three domains, and COGS. They are published as TSV files without a
+ * header line.
+ */
 import { rewrite } from './building-blocks.ts';
 import { given, type ExmixTask } from './exmix-task.ts';
 
 const note =
-  'Parsing to FunQL is in a public list of partial ExMix sources; the recalled total, 5,565, is 4,465 + 600 + 500 rows of the public files.';
+  'Parsing to FunQL is in a public list of partial ExMix sources. The total that we recall, 5,565, is 4,465 + 600 + 500 rows of the public files.';
 const columns = { utterance: 'string', funql: 'string' };
 const unimer = (file: string) =>
   given('tsv', `${file} of JasperGuo/Unimer with a header line: (printf "utterance\\tfunql\\n"; cat FILE).`);
@@ -58,6 +61,6 @@ export const SEMANTIC_PARSING_TASKS: readonly ExmixTask[] = [
     rule: rewrite('cogs: {sentence}', '{form}'),
     metrics: ['exact match'],
     confidence: 'high',
-    note: "In a public list of partial ExMix sources; one of the paper's representative semantic-parsing sets (from memory).",
+    note: "It is in a public list of partial ExMix sources, and one of the paper's representative semantic-parsing sets (from memory).",
   },
 ];

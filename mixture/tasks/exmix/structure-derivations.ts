@@ -1,4 +1,4 @@
-/** Derivations that write structures as text: triples, table cells, dialogue acts, slots, one element chosen by a number. */
+/** Derivations that write structures as text: triples, table cells, dialogue acts, slots, one element of a list. */
 import { isRecord } from './column-type.ts';
 import {
   asInteger,
@@ -15,11 +15,11 @@ import {
   type Derivation,
 } from './derivation.ts';
 
-/** The element of a list of texts that another column points at. */
+/** The element of a list of texts; another column holds its index. */
 export function chosen(listPath: string, indexPath: string): Derivation {
   return {
     identity: { step: 'chosen', version: 1, listPath, indexPath },
-    words: `the element ${indexPath} of ${listPath}`,
+    words: `element ${indexPath} of ${listPath}`,
     columns: rootsOf([listPath, indexPath]),
     derive(fields) {
       const texts = textsAt(fields, listPath);
@@ -97,13 +97,13 @@ export function dialogueActs(path: string, actNames: readonly string[]): Derivat
 }
 
 /**
- * Slots of span-extraction sets (restaurant8k, DSTC8): `people: four, time: 7 pm`, or `none`. A label names a slot and a range of
- * characters of the text; a range from 0 has no startIndex.
+ * Slots of the span-extraction sets restaurant8k and DSTC8: `people: four, time: 7 pm`, or `none`. A label names a slot
+ * and a range of characters of the text. A range that starts at 0 has no startIndex.
  */
 export function slotValues(textPath: string, labelsPath: string): Derivation {
   return {
     identity: { step: 'slotValues', version: 1, textPath, labelsPath },
-    words: `${labelsPath} as slot: text of its span, joined by ", ", or none`,
+    words: `${labelsPath} as "slot: text of its span", joined by ", ", or none`,
     columns: rootsOf([textPath, labelsPath]),
     derive(fields) {
       const text = textAt(fields, textPath);

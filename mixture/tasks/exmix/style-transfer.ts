@@ -4,12 +4,12 @@ import { given, type ExmixTask } from './exmix-task.ts';
 
 const shakespeare = given(
   'tsv',
-  'train.modern.nltok and train.original.nltok of harsh19/Shakespearizing-Modern-English, line beside line, with a header line: ' +
+  'train.modern.nltok and train.original.nltok of harsh19/Shakespearizing-Modern-English as two columns, with a header line: ' +
     '(printf "modern\\toriginal\\n"; paste train.modern.nltok train.original.nltok).',
 );
 const shakespeareColumns = { modern: 'string', original: 'string' };
 const shakespeareNote =
-  'In a public list of partial ExMix sources; the recalled total, 36,790, is twice the 18,395 pairs, hence two directions.';
+  'It is in a public list of partial ExMix sources. The total that we recall, 36,790, is twice the 18,395 pairs, hence two directions.';
 
 const SHAKESPEARE_TASKS: readonly ExmixTask[] = [
   {
@@ -38,7 +38,7 @@ const SHAKESPEARE_TASKS: readonly ExmixTask[] = [
   },
 ];
 
-/** Style code → what it asks for. */
+/** Style code → the change of style. */
 const STYLES: readonly (readonly [code: string, style: string])[] = [
   ['tfu', 'to future tense'],
   ['tpa', 'to past tense'],
@@ -63,19 +63,19 @@ const STYLES: readonly (readonly [code: string, style: string])[] = [
   ['mfs', 'most frequent synonym replacement'],
 ];
 
-/** The source sentence of these also holds what to add or to stress. */
+/** The source sentence of these styles also holds the text to add or to stress. */
 const WITH_EXTRA_INFORMATION = ['iad', 'aem', 'vem'];
-/** Of all styles together, recalled; 90 % of about 59,500 pairs. */
+/** All styles together, from memory: 90 % of about 59,500 pairs. */
 export const STYLEPTB_EXAMPLES = 53_546;
 const styleNote =
-  'StylePTB is in a public list of partial ExMix sources. That each style code is a task is inferred: it makes the count come to 107. ' +
+  'StylePTB is in a public list of partial ExMix sources. We infer that each style code is a task, because the count is then 107. ' +
   'Only the total of all styles is known (53,546); the size here is an equal share of it.';
 
 const STYLEPTB_TASKS: readonly ExmixTask[] = STYLES.map(([code, style], i) => ({
   name: `styleptb_${code}`,
   family: 'OTHER:style transfer',
   citation: 'Lyu 2021 (StylePTB)',
-  // Equal shares that add up: the first `rest` tasks have one more.
+  // Equal shares that add up: the first few tasks have one more.
   numExamples: Math.floor(STYLEPTB_EXAMPLES / STYLES.length) + (i < STYLEPTB_EXAMPLES % STYLES.length ? 1 : 0),
   isSizeEstimated: true,
   source: given(
@@ -87,7 +87,7 @@ const STYLEPTB_TASKS: readonly ExmixTask[] = STYLES.map(([code, style], i) => ({
   metrics: ['bleu-1..4', 'meteor', 'rouge-l'],
   confidence: 'low',
   note: WITH_EXTRA_INFORMATION.includes(code)
-    ? `${styleNote} The source also holds what to add or to stress.`
+    ? `${styleNote} The source also holds the text to add or to stress.`
     : styleNote,
 }));
 

@@ -1,8 +1,8 @@
-/** Long text → short text. T5's template for CNN/DailyMail, `summarize:`, with the set's name behind it for the others. */
+/** Long text → short text. CNN/DailyMail has T5's template, `summarize:`; the other sets add their name. */
 import { rewrite, summarize } from './building-blocks.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 
-const recalled = 'Recalled as a probable appendix row; nothing to check it against.';
+const recalled = "Probably a row of the paper's appendix, from memory; there is nothing to check it against.";
 const representative = "One of the paper's representative summarization sets (from memory).";
 const metrics = ['rouge-1', 'rouge-2', 'rouge-l'];
 
@@ -29,7 +29,7 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     rule: summarize('summarize xsum:', 'document', 'summary'),
     metrics,
     confidence: 'high',
-    note: `${representative} Not inside the row of GEM, whose total fits without it; GEM's version has 23,206 rows.`,
+    note: `${representative} It is not part of the row of GEM, whose total is right without it; GEM's version has 23,206 rows.`,
   },
   {
     name: 'multi_news',
@@ -104,6 +104,6 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     rule: summarize('summarize billsum:', 'text', 'summary'),
     metrics,
     confidence: 'low',
-    note: 'A filler: a plausible member, chosen to reach 107.',
+    note: 'A filler: a plausible set, chosen so that the count is 107.',
   },
 ];

@@ -1,4 +1,4 @@
-/** SuperGLUE as T5 trains on it: WSC as the referent of a pronoun, with the definite pronoun set beside it. */
+/** SuperGLUE as T5 trains on it, and the definite pronoun set. WSC asks for the noun that a pronoun refers to. */
 import { labelTask, rewrite, rowsWith } from './building-blocks.ts';
 import { hub, type ExmixTask } from './exmix-task.ts';
 import { eachAnswer } from './expansions.ts';
@@ -7,7 +7,7 @@ import { chosen } from './structure-derivations.ts';
 import { joined, withoutHighlights, withoutTags } from './text-derivations.ts';
 
 const note =
-  'Membership follows from the abstract; the recalled total, 185,673, is the sum of these nine as T5 weights them.';
+  "The paper's abstract names SuperGLUE. The total that we recall, 185,673, is the sum of these nine as T5 weights them.";
 const dataset = 'aps/super_glue';
 const label = 'int64';
 
@@ -82,7 +82,7 @@ export const SUPER_GLUE_TASKS: readonly ExmixTask[] = [
     ),
     metrics: ['f1', 'exact match'],
     confidence: 'high',
-    note: `${note} 138,854 examples come of 100,730 rows.`,
+    note: `${note} 100,730 rows give 138,854 examples.`,
   },
   {
     name: 'super_glue_rte',
@@ -94,7 +94,7 @@ export const SUPER_GLUE_TASKS: readonly ExmixTask[] = [
     rule: labelTask('rte hypothesis: {hypothesis} premise: {premise}', ['entailment', 'not_entailment']),
     metrics: ['accuracy'],
     confidence: 'high',
-    note: `${note} The same data as glue_rte; T5's all_proportional halves the weight of each copy.`,
+    note: `${note} It has the same data as glue_rte; T5's all_proportional halves the weight of each copy.`,
   },
   {
     name: 'super_glue_wic',
@@ -121,7 +121,7 @@ export const SUPER_GLUE_TASKS: readonly ExmixTask[] = [
     },
     metrics: ['accuracy (referent match)'],
     confidence: 'high',
-    note: `${note} 554 rows, of which the true pairs train.`,
+    note: `${note} It has 554 rows; only the true pairs give examples.`,
   },
   {
     name: 'dpr',

@@ -1,44 +1,47 @@
 /**
- * Made-up rows of every task with the types of all their columns, for tests that need files of real shapes: a hub of parquet files, a
- * folder of TSV. `parquetSchema` is the schema to write them with (hyparquet-writer), `parquetColumns` the rows as it wants them.
+ * Made-up rows of each task with the types of all their columns, for tests that need files of real shapes (a hub of
+ * parquet files, a folder of TSV). `parquetSchema` and `parquetColumns` give the schema and the columns that
+ * hyparquet-writer needs.
  */
 import type { SchemaElement } from 'hyparquet';
-import { TrainerError } from '../../../shared/errors.ts';
+import { assertInvariant } from '../../../shared/errors.ts';
 import type { SourceFields, TextPair } from '../task.ts';
 import { C4, C4_FACTS } from './c4.ts';
 import { parseColumnType, type ColumnType, type Columns } from './column-type.ts';
-import { madeUpRows } from './examples/all-rows.ts';
 import { EXMIX_TASKS } from './exmix.ts';
+import { loadMadeUpRows, MADE_UP_GROUPS, type MadeUpRows } from './made-up-rows.ts';
 
 export interface TaskFixture {
   readonly task: string;
   /** All columns of the source. */
   readonly columns: readonly { readonly name: string; readonly type: string }[];
   readonly rows: readonly SourceFields[];
-  /** Of all rows, in order. A row that the task leaves out has none; C4's are documents, with empty targets. */
+  /**
+   * The examples of all rows, in order. A row that the task leaves out has none; a document of C4 has empty targets.
+   */
   readonly expected: readonly TextPair[];
 }
 
 /** One fixture for each of the 107 tasks, C4 last. */
 export function taskFixtures(): TaskFixture[] {
+  const madeUp = new Map(MADE_UP_GROUPS.flatMap((group) => [...loadMadeUpRows(group)]));
   return [...EXMIX_TASKS, { name: C4.name, columns: C4_FACTS.columns }].map(({ name, columns }) =>
-    toFixture(name, columns),
+    toFixture(name, columns, madeUp.get(name)),
   );
 }
 
-function toFixture(task: string, ownColumns: Columns): TaskFixture {
-  const made = madeUpRows(task);
-  if (made === undefined) throw new TrainerError('INTERNAL', `task ${task} has no made-up rows`);
-  const columns = { ...ownColumns, ...made.fullColumns, ...made.otherColumns };
+function toFixture(task: string, ownColumns: Columns, madeUp: MadeUpRows | undefined): TaskFixture {
+  assertInvariant(madeUp !== undefined, `task ${task} has made-up rows`);
+  const columns = { ...ownColumns, ...madeUp.fullColumns, ...madeUp.otherColumns };
   return {
     task,
     columns: Object.entries(columns).map(([name, type]) => ({ name, type })),
-    rows: made.rows,
-    expected: made.expected.map(([inputs, targets]) => ({ inputs, targets })),
+    rows: madeUp.rows,
+    expected: madeUp.expected,
   };
 }
 
-/** Parquet's schema of columns, as Arrow writes it: lists of three levels, everything nullable. */
+/** The parquet schema of columns, as Arrow writes it: lists have three levels, and everything is nullable. */
 export function parquetSchema(columns: TaskFixture['columns']): SchemaElement[] {
   return [
     { name: 'schema', num_children: columns.length },
@@ -68,7 +71,7 @@ function elementsOf(name: string, type: ColumnType): SchemaElement[] {
   return [{ ...optional, num_children: type.members.length }, ...members];
 }
 
-/** A value as a parquet writer wants it: int64 as bigint, absence as null. */
+/** A value as the parquet writer expects it: int64 as bigint, absence as null. */
 function parquetValue(type: ColumnType, value: unknown): unknown {
   if (value === null || value === undefined) return null;
   if (type.kind === 'scalar') return type.scalar === 'int64' ? BigInt(Number(value)) : value;
@@ -78,7 +81,7 @@ function parquetValue(type: ColumnType, value: unknown): unknown {
   return Object.fromEntries(type.members.map(([name, member]) => [name, parquetValue(member, struct[name])]));
 }
 
-/** The columns of a fixture's rows, ready for `parquetWriteBuffer({ columnData, schema: parquetSchema(columns) })`. */
+/** The columns of rows, for `parquetWriteBuffer({ columnData, schema: parquetSchema(columns) })`. */
 export function parquetColumns({
   columns,
   rows,

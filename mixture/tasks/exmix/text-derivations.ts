@@ -1,16 +1,18 @@
 /**
- * Derivations that choose, join and clean text, T5's rules among them (t5/data/preprocessors.py): punctuation of SQuAD, highlights of
- * ReCoRD, HTML tags of MultiRC.
+ * Derivations that select, join and clean text. Some are T5 rules (t5/data/preprocessors.py): punctuation of SQuAD,
+ * highlights of ReCoRD, HTML tags of MultiRC.
  */
 import { normalizeWhitespace } from '../template.ts';
 import { listRoot, rootsOf, textAt, textDerivation, textsAt, type Derivation } from './derivation.ts';
 
-/** The text at a path of its own: `answer.value`. */
+/** The text at a path: `answer.value`. */
 export function member(path: string): Derivation {
   return textDerivation({ step: 'member', path }, path, [path], (fields) => textAt(fields, path));
 }
 
-/** The first text of a list that is not blank: the gold answer of sets with several. Malformed where all are blank. */
+/**
+ * The first text of a list that is not blank: the gold answer of sets with several answers. Malformed if all are blank.
+ */
 export function firstOf(path: string): Derivation {
   return {
     identity: { step: 'first', version: 1, path },
@@ -26,7 +28,7 @@ export function firstOf(path: string): Derivation {
   };
 }
 
-/** All texts of a list, with `separator` between two. */
+/** All texts of a list, joined by `separator`. */
 export function joined(path: string, separator: string): Derivation {
   return textDerivation(
     { step: 'joined', version: 1, path, separator },
@@ -36,20 +38,20 @@ export function joined(path: string, separator: string): Derivation {
   );
 }
 
-/** Choices of a question, each behind its letter: `(A) … (B) …`. */
+/** The choices of a question, each after its letter: `(A) … (B) …`. */
 export function lettered(path: string): Derivation {
-  return textDerivation({ step: 'lettered', version: 1, path }, `${path} behind (A), (B), …`, [path], (fields) =>
+  return textDerivation({ step: 'lettered', version: 1, path }, `${path}, each after (A), (B), …`, [path], (fields) =>
     textsAt(fields, path)
       .map((text, i) => `(${String.fromCharCode(65 + i)}) ${text}`)
       .join(' '),
   );
 }
 
-/** Choices of a question, each behind its number: `ending0: … ending1: …`. */
+/** The choices of a question, each after its number: `ending0: … ending1: …`. */
 export function numbered(path: string, name: string): Derivation {
   return textDerivation(
     { step: 'numbered', version: 1, path, name },
-    `${path} behind ${name}0:, ${name}1:, …`,
+    `${path}, each after ${name}0:, ${name}1:, …`,
     [path],
     (fields) =>
       textsAt(fields, path)
@@ -58,7 +60,7 @@ export function numbered(path: string, name: string): Derivation {
   );
 }
 
-/** T5's SQuAD rule: a space on both sides of every mark of ASCII punctuation. */
+/** T5's SQuAD rule: a space on both sides of each ASCII punctuation mark. */
 export function padPunctuation(text: string): string {
   return normalizeWhitespace(text.replace(/ ?([!-/:-@[-`{-~]) ?/gu, ' $1 '));
 }
@@ -72,7 +74,7 @@ export function padded(path: string): Derivation {
   );
 }
 
-/** `padded` of the first gold answer. */
+/** The first gold answer, `padded`. */
 export function firstPadded(path: string): Derivation {
   const first = firstOf(path);
   return {
@@ -86,7 +88,7 @@ export function firstPadded(path: string): Derivation {
   };
 }
 
-/** T5's MultiRC rule: `<br>` is a space, `<b>` and `</b>` go. */
+/** T5's MultiRC rule: `<br>` becomes a space; `<b>` and `</b>` are removed. */
 export function withoutTags(path: string): Derivation {
   return textDerivation(
     { step: 'withoutTags', version: 1, path },
@@ -99,7 +101,9 @@ export function withoutTags(path: string): Derivation {
   );
 }
 
-/** T5's ReCoRD rule: a highlight becomes a sentence; behind a mark that ends a sentence no second full stop is set. */
+/**
+ * T5's ReCoRD rule: a highlight becomes a sentence. No full stop is added after a mark that already ends a sentence.
+ */
 export function withoutHighlights(path: string): Derivation {
   return textDerivation(
     { step: 'withoutHighlights', version: 1, path },

@@ -1,36 +1,36 @@
 /**
- * The first, far too large vocabulary: every character, and the frequent substrings of words.
+ * The first vocabulary, which is far too large: all characters, and the frequent substrings of words.
  *
- * A substring is a candidate where it occurs at least twice, is at most `maxCharacters` long, mixes no scripts, and no longer candidate
- * occurs as often (else the longer one stands for it). The best by count × length are taken, as SentencePiece does from its suffix array.
- * Substrings are grown one character at a time; one is looked at only if both its halves that are one shorter are frequent.
+ * Definition: a substring is a candidate if it occurs at least twice, has at most `maxCharacters`, and mixes no
+ * scripts. It must also occur more often than each longer candidate that extends it; otherwise the longer one stands
+ * for it. The best by count × length are used, as SentencePiece does with its suffix array. Substrings grow by one
+ * character at a time; one is considered only if both of its parts that are one character shorter are frequent.
  */
 import { characterBytes, SPACE } from '../normalizer.ts';
-import { ANY_SCRIPT, scriptOf } from './script-of.ts';
 import { type TrainingWords, UNKNOWN_BYTE } from './word-counts.ts';
 
 export interface SeedPieces {
   /** Distinct pieces in inner form. */
   readonly keys: readonly Uint8Array[];
-  /** How much text each covers: count × characters for substrings, count for single characters. */
+  /** The text that each covers: count × characters for substrings, count for single characters. */
   readonly weights: Float64Array;
 }
 
 export interface SeedOptions {
   readonly maxCharacters: number;
-  /** Bound on the number of substrings taken. */
+  /** Largest number of substrings. */
   readonly maxSeeds: number;
 }
 
 const MIN_COUNT = 2;
 
-/** The words as characters: positions 0…n−1, words apart by a position with alphabet index -1. */
+/** The words as a sequence of characters. A position with alphabet index -1 separates words. */
 interface CharacterText {
-  /** Index into the alphabet; -1 behind each word and for unknown characters. */
+  /** Index into the alphabet. -1 after each word and for unknown characters. */
   readonly characters: Int32Array;
-  /** Where a position's character begins in TrainingWords.bytes. */
+  /** Start of the character of a position in TrainingWords.bytes. */
   readonly byteStarts: Int32Array;
-  /** Count of the word a position is in. */
+  /** Count of the word that contains the position. */
   readonly counts: Float64Array;
   /** How many characters from a position on may be in one piece. */
   readonly reaches: Uint8Array;
@@ -69,7 +69,7 @@ function readCharacters(
   const scripts = requiredCharacters.map((character) =>
     character[0] === SPACE ? ANY_SCRIPT : scriptOf(Buffer.from(character).toString('utf8')),
   );
-  const length = bytes.length + counts.length; // at most: one character a byte, one end a word
+  const length = bytes.length + counts.length; // at most: one character for each byte, one end for each word
   const characters = new Int32Array(length).fill(-1);
   const byteStarts = new Int32Array(length + 1);
   const positionCounts = new Float64Array(length);
@@ -106,10 +106,10 @@ function readCharacters(
   };
 }
 
-/** Frequent substrings of two characters and more. */
+/** Frequent substrings of at least two characters. */
 function findCandidates({ characters, counts, reaches, alphabet }: CharacterText, maxCharacters: number): Candidate[] {
   const candidates: Candidate[] = [];
-  // At each level: which substring of `length` characters begins at a position (-1: none that is frequent).
+  // At each level: the id of the substring of `length` characters that begins at a position. -1 if it is not frequent.
   let ids = Int32Array.from(characters);
   let parents: Candidate[] = [];
   for (let length = 2; length <= maxCharacters; length++) {
@@ -145,4 +145,31 @@ function findCandidates({ characters, counts, reaches, alphabet }: CharacterText
     parents = found;
   }
   return [...candidates, ...parents];
+}
+
+/** The script of combining marks: they match any script. */
+export const ANY_SCRIPT = 0;
+
+const HAN = 1;
+
+const SCRIPTS = (
+  'Common Latin Greek Cyrillic Armenian Hebrew Arabic Syriac Thaana Devanagari Bengali Gurmukhi Gujarati Oriya Tamil Telugu Kannada ' +
+  'Malayalam Sinhala Thai Lao Tibetan Myanmar Georgian Hangul Ethiopic Cherokee Canadian_Aboriginal Khmer Mongolian Bopomofo Yi ' +
+  'Tifinagh Nko Javanese Balinese Coptic Runic Braille Gothic Ogham'
+).split(' ');
+
+const PATTERNS = SCRIPTS.map((name) => new RegExp(`^\\p{Script=${name}}$`, 'u'));
+const INHERITED = /^\p{Script=Inherited}$/u;
+const CJ = /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u30fc]$/u;
+
+/**
+ * A number for the Unicode script of a character; ANY_SCRIPT for a combining mark. Pieces do not mix scripts: letters,
+ * digits and punctuation of one word (`F1`) stay apart. Han, Hiragana and Katakana count as one script. Scripts that
+ * SCRIPTS does not list (historic ones) count as one more script.
+ * Source: IsValidSentencePiece in trainer_interface.cc of google/sentencepiece.
+ */
+export function scriptOf(character: string): number {
+  if (INHERITED.test(character)) return ANY_SCRIPT;
+  if (CJ.test(character)) return HAN;
+  return HAN + 1 + PATTERNS.findIndex((pattern) => pattern.test(character)) + 1;
 }

@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { buildByteTrie } from '../byte-trie.ts';
-import { readGoldenLines } from '../golden-lines.ts';
+import { readGoldenLines } from '../golden-lines.fixture.ts';
 import { loadNmtNfkc } from '../nmt-nfkc.ts';
 import { serializeSentencePieceModel } from '../sentencepiece-file.ts';
 import { createTokenizer } from '../tokenizer.ts';
-import { ANY_SCRIPT, scriptOf } from './script-of.ts';
-import { findSeedPieces } from './seed-pieces.ts';
+import { ANY_SCRIPT, findSeedPieces, scriptOf } from './seed-pieces.ts';
 import { trainUnigram, type TrainingPass } from './train-unigram.ts';
 import { WordCounter } from './word-counts.ts';
 import { WordLattice } from './word-lattice.ts';
@@ -17,7 +16,7 @@ const train = (input: readonly string[], vocabSize = 600): Uint8Array =>
   serializeSentencePieceModel(trainUnigram(input, { vocabSize }));
 const trained = train(texts);
 
-/** Without the charsmap, which takes longer to load than all else here. */
+/** Without the charsmap, whose loading takes longer than everything else here. */
 const rules = { ...loadNmtNfkc(), charsmap: new Uint8Array(0) };
 
 function wordsOf(input: readonly string[], coverage = 1): ReturnType<WordCounter['finish']> {
@@ -27,7 +26,7 @@ function wordsOf(input: readonly string[], coverage = 1): ReturnType<WordCounter
 }
 
 describe('a trained model', () => {
-  test('has the size asked for, pad 0, EOS 1, unk 2, then pieces by falling score', () => {
+  test('has the requested size, pad 0, EOS 1, unk 2, then pieces by descending score', () => {
     const model = trainUnigram(texts, { vocabSize: 600 });
     assert.equal(model.pieces.length, 600);
     assert.deepEqual(
@@ -41,13 +40,13 @@ describe('a trained model', () => {
     );
   });
 
-  test('is the same bytes for the same texts, in any order', () => {
+  test('has the same bytes for the same texts in any order', () => {
     assert.deepEqual(train(texts), trained);
     assert.deepEqual(train([...texts].reverse()), trained);
     assert.ok(Buffer.compare(train(texts.slice(100)), trained) !== 0);
   });
 
-  test('is loaded and encodes its own text with few unknown characters and fewer tokens than characters', () => {
+  test('encodes its own text with few unknown characters and fewer tokens than characters', () => {
     const tokenizer = createTokenizer(trained, 'trained');
     let numTokens = 0;
     let numUnknown = 0;
@@ -63,7 +62,7 @@ describe('a trained model', () => {
     assert.equal(tokenizer.decode(tokenizer.encode('the value of a list')), 'the value of a list');
   });
 
-  test('learns the words that repeat, mixes no scripts, crosses no spaces', () => {
+  test('learns repeated words, and no piece mixes scripts or crosses a space', () => {
     const input = Array.from({ length: 50 }, (_, i) => `gradient descent F1 ${['alpha', 'beta', 'gamma'][i % 3]!}${i}`);
     const pieces = trainUnigram(input, { vocabSize: 36 })
       .pieces.slice(3)
@@ -72,7 +71,7 @@ describe('a trained model', () => {
     for (const piece of pieces) assert.ok(!/.\u2581|[a-zA-Z]\d|\d[a-zA-Z]/.test(piece), piece);
   });
 
-  test('each pass shrinks the vocabulary to at most 1.1 times the size', () => {
+  test('shrinks in each pass, to at most 1.1 times the size', () => {
     const passes: TrainingPass[] = [];
     trainUnigram(texts, { vocabSize: 600, onPass: (pass) => passes.push(pass) });
     assert.ok(passes.length > 2);
@@ -81,7 +80,7 @@ describe('a trained model', () => {
   });
 });
 
-describe('training is refused with what to do', () => {
+describe('training is rejected, and the error says what to do', () => {
   const cases: [string, () => unknown, RegExp][] = [
     ['no text', () => trainUnigram([' ', ''], { vocabSize: 10 }), /no text/],
     ['a size below the characters', () => trainUnigram(['abcdefghij'], { vocabSize: 10 }), /less than the 14 pieces/],
@@ -90,8 +89,8 @@ describe('training is refused with what to do', () => {
       () => trainUnigram(['ab ab ab'], { vocabSize: 1000 }),
       /yields only \d+ pieces/,
     ],
-    ['a senseless size', () => trainUnigram(texts, { vocabSize: 3.5 }), /vocabSize/],
-    ['a senseless coverage', () => trainUnigram(texts, { vocabSize: 600, characterCoverage: 0 }), /characterCoverage/],
+    ['an invalid size', () => trainUnigram(texts, { vocabSize: 3.5 }), /vocabSize/],
+    ['an invalid coverage', () => trainUnigram(texts, { vocabSize: 600, characterCoverage: 0 }), /characterCoverage/],
   ];
   for (const [name, run, message] of cases) {
     test(name, () => assert.throws(run, { code: 'CONFIG_INVALID', message }));
@@ -99,7 +98,7 @@ describe('training is refused with what to do', () => {
 });
 
 describe('words', () => {
-  test('are counted, most frequent first, rare characters replaced', () => {
+  test('are counted, most frequent first; rare characters are replaced', () => {
     const { bytes, offsets, counts, requiredCharacters } = wordsOf(['ab ab a', 'ab é'], 0.9);
     const words = Array.from(counts, (_, i) => Buffer.from(bytes.slice(offsets[i], offsets[i + 1])).toString('latin1'));
     assert.deepEqual(words, [' ab', ' a', ' \xff']);
@@ -112,7 +111,7 @@ describe('words', () => {
 });
 
 describe('seed pieces', () => {
-  test('are all characters and all frequent substrings of one script that no longer one stands for', () => {
+  test('are all characters, and all frequent substrings of one script that no longer one replaces', () => {
     const word = fc.string({ unit: fc.constantFrom('a', 'b', '1', 'é'), minLength: 1, maxLength: 7 });
     fc.assert(
       fc.property(fc.array(word, { minLength: 1, maxLength: 12 }), (input) => {
@@ -140,7 +139,7 @@ describe('seed pieces', () => {
     );
   });
 
-  test('no more than the bound, the heaviest', () => {
+  test('are at most as many as the bound, with the largest weights', () => {
     const words = wordsOf(['abab abab cdcd ef ef']);
     const all = findSeedPieces(words, { maxCharacters: 16, maxSeeds: 100 });
     const some = findSeedPieces(words, { maxCharacters: 16, maxSeeds: 2 });
@@ -148,7 +147,7 @@ describe('seed pieces', () => {
     assert.deepEqual(some.keys, all.keys.slice(0, some.keys.length));
   });
 
-  test('scripts: kana and Han are one, marks fit any, letters, digits and alphabets are apart', () => {
+  test('scripts: kana and Han are one; marks match any; letters, digits and alphabets are distinct', () => {
     assert.equal(scriptOf('漢'), scriptOf('か'));
     assert.equal(scriptOf('ー'), scriptOf('カ'));
     assert.equal(scriptOf('\u0301'), ANY_SCRIPT);
@@ -166,7 +165,7 @@ describe('the lattice', () => {
       .flatMap((key) => segmentations(text.slice(key.length), keys).map((rest) => [key, ...rest]));
   }
 
-  test('expected counts and likelihood equal those of all segmentations, one by one', () => {
+  test('expected counts and likelihood equal the sums over all segmentations', () => {
     const keys = [' ', 'a', 'b', ' a', 'ab', 'ba', 'aab', ' ab'];
     const scoresArbitrary = fc.array(fc.double({ min: -8, max: -0.1, noNaN: true }), {
       minLength: keys.length,
@@ -201,7 +200,7 @@ describe('the lattice', () => {
     );
   });
 
-  test('the alternative of a piece is the best one without it, none for a character', () => {
+  test('the alternative of a piece is the best segmentation without it; a character has none', () => {
     const keys = ['a', 'b', 'ab', 'abb'].map((key) => Buffer.from(key));
     const lattice = new WordLattice(buildByteTrie(keys), Float64Array.of(-1, -2, -2.5, -3));
     assert.deepEqual(lattice.bestAlternative(keys[3]!), { ids: [1, 2], score: -4.5 });

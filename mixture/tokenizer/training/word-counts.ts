@@ -1,39 +1,42 @@
 /**
- * What a vocabulary is learned from: the distinct words of the normalized training text, each with its count.
+ * The training data of a vocabulary: the distinct words of the normalized text with their counts.
  *
- * Definition: a *word* is a `▁` and what follows up to the next one, in inner form (normalizer.ts). Pieces never cross words.
- * Characters outside the required coverage are replaced by UNKNOWN_BYTE, which is part of no piece.
+ * Definition: a *word* is a `▁` and the text up to the next one, in inner form (normalizer.ts). Pieces never cross
+ * words. Characters outside the required coverage become UNKNOWN_BYTE, which no piece contains.
  */
 import { TrainerError } from '../../../shared/errors.ts';
 import { Normalizer, SPACE, characterBytes } from '../normalizer.ts';
 import type { NormalizerSpec } from '../unigram-model.ts';
 
-/** Stands for a rare character; no byte of UTF-8. */
+/** Represents a rare character. UTF-8 never contains this byte. */
 export const UNKNOWN_BYTE = 0xff;
 
-/** Distinct words held in memory; about 100 B each. */
+/** Largest number of distinct words in memory; about 100 B each. */
 const MAX_DISTINCT_WORDS = 2_000_000;
 
-/** Words one behind the other: word w is bytes[offsets[w], offsets[w+1]) and occurs counts[w] times. Most frequent first. */
+/** Concatenated words: word w is bytes[offsets[w], offsets[w+1]) and occurs counts[w] times. Most frequent first. */
 export interface TrainingWords {
   readonly bytes: Uint8Array;
   readonly offsets: Int32Array;
   readonly counts: Float64Array;
-  /** Characters every vocabulary must have, as UTF-8 in inner form; most frequent first. */
+  /** Characters that every vocabulary must contain, as UTF-8 in inner form, most frequent first. */
   readonly requiredCharacters: readonly Uint8Array[];
 }
 
-/** Collects words from texts; any order and cutting of the same texts at spaces gives the same words. */
+/** Counts the words of texts. The result does not depend on the order of the texts, nor on cuts at spaces. */
 export class WordCounter {
   readonly #normalizer: Normalizer;
-  /** Key: the word's bytes, each as one UTF-16 unit. */
+  /** Key: the bytes of the word, each as one UTF-16 unit. */
   readonly #counts = new Map<string, number>();
 
   constructor(spec: NormalizerSpec) {
     this.#normalizer = new Normalizer(spec, [], 'normalizer of the new model');
   }
 
-  /** @throws CONFIG_INVALID when the texts have more than MAX_DISTINCT_WORDS distinct words; SOURCE_MALFORMED for a text too long */
+  /**
+   * @throws CONFIG_INVALID if the texts have more than MAX_DISTINCT_WORDS distinct words; SOURCE_MALFORMED for a text
+   * that is too long
+   */
   add(text: string): void {
     const length = this.#normalizer.normalize(text);
     const bytes = Buffer.from(this.#normalizer.bytes.buffer, this.#normalizer.bytes.byteOffset, length);
@@ -100,7 +103,7 @@ export class WordCounter {
   }
 }
 
-/** Most frequent first, then by bytes: an order that does not depend on the order of the texts. */
+/** Most frequent first, then by bytes. This order does not depend on the order of the texts. */
 function sortByCount(counts: ReadonlyMap<string, number>): [string, number][] {
   return [...counts].sort(([a, countA], [b, countB]) => countB - countA || (a < b ? -1 : 1));
 }

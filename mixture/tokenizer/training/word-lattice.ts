@@ -1,8 +1,9 @@
 /**
- * All segmentations of the training words under a vocabulary: expected piece counts (forward-backward) and best paths (Viterbi).
+ * All segmentations of the training words with a vocabulary: expected piece counts (forward-backward) and best paths
+ * (Viterbi).
  *
- * One trie over the seed pieces serves the whole training; a piece that was pruned has score NaN and is passed over.
- * Sums run in a fixed order in float64, so equal words give equal bits.
+ * One trie over the seed pieces serves the whole training. A pruned piece has score NaN and is skipped. Sums have a
+ * fixed order in float64, so equal words give equal bits.
  */
 import type { ByteTrie } from '../byte-trie.ts';
 import { characterBytes } from '../normalizer.ts';
@@ -22,7 +23,7 @@ export class WordLattice {
   readonly #trie: ByteTrie;
   readonly #scores: Float64Array;
   #unknownScore = 0;
-  // The pieces found in the current word, by start, then by length.
+  // The pieces in the current word, by start, then by length.
   #numEdges = 0;
   #starts = new Int32Array(1024);
   #ends = new Int32Array(1024);
@@ -31,7 +32,7 @@ export class WordLattice {
   #backward = new Float64Array(256);
   #bestEdge = new Int32Array(256);
 
-  /** @param scores of the pieces whose keys the trie was built of; NaN where pruned. The caller changes it, then calls scoresChanged. */
+  /** @param scores of the keys of the trie; NaN if pruned. After changing them, the caller calls scoresChanged. */
   constructor(trie: ByteTrie, scores: Float64Array) {
     this.#trie = trie;
     this.#scores = scores;
@@ -46,7 +47,7 @@ export class WordLattice {
     return this.#scores.reduce((min, score) => (score < min ? score : min), Infinity);
   }
 
-  /** Adds to `expected` how often each piece is used, over all segmentations by their probability. @returns log-likelihood */
+  /** Adds the expected count of each piece over all segmentations to `expected`. @returns log-likelihood */
   addExpectedCounts({ bytes, offsets, counts }: TrainingWords, expected: Float64Array): number {
     let logLikelihood = 0;
     for (let word = 0; word < counts.length; word++) {
@@ -74,7 +75,7 @@ export class WordLattice {
     return logLikelihood;
   }
 
-  /** Adds to `used` how often each piece is in the words' best segmentations. */
+  /** Adds the count of each piece in the best segmentations to `used`. */
   addBestCounts({ bytes, offsets, counts }: TrainingWords, used: Float64Array): void {
     for (let word = 0; word < counts.length; word++) {
       const length = offsets[word + 1]! - offsets[word]!;
@@ -88,8 +89,8 @@ export class WordLattice {
   }
 
   /**
-   * What would stand for a piece if it were removed: the best segmentation of its text into other pieces.
-   * @returns their ids and score; undefined where only unknown characters would do
+   * The replacement of a piece: the best segmentation of its text into other pieces.
+   * @returns their ids and score; undefined if it needs unknown characters
    */
   bestAlternative(key: Uint8Array): { ids: number[]; score: number } | undefined {
     this.#findEdges(key, 0, key.length);
@@ -101,7 +102,7 @@ export class WordLattice {
     return ids.includes(UNKNOWN) ? undefined : { ids, score };
   }
 
-  /** @param withoutLength an edge from 0 of this length is left out */
+  /** @param withoutLength edges of this length are skipped */
   #findBest(length: number, withoutLength: number): number {
     const best = this.#forward.fill(-Infinity, 0, length + 1);
     best[0] = 0;

@@ -32,7 +32,7 @@ async function textsOf(source: FilesSource, by: SourceAccess = access): Promise<
   return texts;
 }
 
-test('globs match within a folder, over folders and by choice', () => {
+test('globs match within a folder, across folders and by choice', () => {
   const cases: [string, string, boolean][] = [
     ['a/*.txt', 'a/b.txt', true],
     ['a/*.txt', 'a/b/c.txt', false],
@@ -54,7 +54,7 @@ test('globs match within a folder, over folders and by choice', () => {
 });
 
 describe('a file of a mixture', () => {
-  test('may be a folder or a glob on disk; names stay those of the mixture', async () => {
+  test('may be a folder or a glob on disk; names keep the prefix of the mixture', async () => {
     const folder = join(root, 'data');
     mkdirSync(join(folder, 'part=2'), { recursive: true });
     for (const [name, text] of [
@@ -84,7 +84,7 @@ describe('a file of a mixture', () => {
     });
   });
 
-  test('may lie on a web server, in parts that are read by range', async () => {
+  test('may be on a web server; parquet is read by range', async () => {
     const parquet = new Uint8Array(
       parquetWriteBuffer({
         columnData: [

@@ -1,32 +1,32 @@
 /**
- * What `exmix train` makes of a run's compute settings on this host, once, before the run folder is written: from then on engine and
- * thread count are fixed, so that a run resumed with another number of workers, or after an engine was installed, keeps its bits. Pure.
+ * Resolves a run's compute settings on this host once, before `exmix train` writes the run folder. Engine and thread count are fixed
+ * from then on. So a run that resumes with another number of workers or after an engine was installed computes the same bits. Pure.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { chooseEngine, type EngineFacts } from '../../worker/engine-choice/choose-engine.ts';
 
 type Compute = RunConfig['compute'];
 
-export interface SettledCompute {
+export interface ResolvedCompute {
   readonly compute: Compute;
-  /** For the log: which engine, on what, why, and what would make it faster. */
+  /** For the log: engine, device, why they were chosen, and how to make the run faster. */
   readonly reason: string;
-  /** Warnings; what every worker finds for itself is left out. */
+  /** Warnings, without those that every worker logs itself. */
   readonly notes: readonly string[];
 }
 
 export interface LocalHost {
   readonly facts: EngineFacts;
   readonly numWorkers: number;
-  /** That this process may use. */
+  /** Cores that this process may use. */
   readonly numCores: number;
 }
 
-/** @throws NAME_UNKNOWN; ENGINE_UNAVAILABLE as every worker would */
-export function settleCompute(compute: Compute, { facts, numWorkers, numCores }: LocalHost): SettledCompute {
+/** @throws NAME_UNKNOWN; ENGINE_UNAVAILABLE, as every worker would */
+export function resolveCompute(compute: Compute, { facts, numWorkers, numCores }: LocalHost): ResolvedCompute {
   const { device } = compute;
   const choice = chooseEngine({ name: compute.engine, device }, facts);
-  const byWorkers = new Set(chooseEngine({ name: choice.engine, device }, facts).notes);
+  const loggedByWorkers = new Set(chooseEngine({ name: choice.engine, device }, facts).notes);
   const share = Math.max(1, Math.floor(numCores / numWorkers));
   const threads = compute.threads === 0 ? share : compute.threads;
   const used = numWorkers * (choice.engine === 'native' ? threads : 1);
@@ -35,7 +35,7 @@ export function settleCompute(compute: Compute, { facts, numWorkers, numCores }:
   return {
     compute: { ...compute, engine: choice.engine, threads },
     reason: choice.reason + shown + idle,
-    notes: choice.notes.filter((note) => !byWorkers.has(note)),
+    notes: choice.notes.filter((note) => !loggedByWorkers.has(note)),
   };
 }
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { childCommand } from './child-command.ts';
+import { childCommand } from './train-process.ts';
 
-describe('the command of the run under chaos', () => {
+describe('command line of the run under chaos', () => {
   const cases: readonly [string, string][] = [
     ['train --preset demo --chaos kill=0.1 --steps 5', 'train --preset demo --steps 5'],
     ['train --chaos=kill=0.1 --chaos-seed=3 --set a=1', 'train --set a=1'],

@@ -1,4 +1,4 @@
-/** Test support: the reference texts of golden/sentencepiece with the official library's answers. */
+/** The reference texts of golden/sentencepiece with the results of the official library. */
 import { readFileSync } from 'node:fs';
 
 export interface GoldenLine {
