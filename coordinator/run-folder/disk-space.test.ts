@@ -6,7 +6,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { DiskSpace } from './disk-space.ts';
 
-const full = () => new TrainerError('DISK_FULL', 'cannot append to /run/journal: no room (ENOSPC); free space there');
+const full = () => new TrainerError('DISK_FULL', 'cannot append to /run/journal: no free space (ENOSPC); free space there');
 const neverClosed = new AbortController().signal;
 
 /** The clock runs by the waits alone; `onSleep` is called with the second that begins. */

@@ -98,7 +98,7 @@ async function journalWaits(): Promise<void> {
   const { diskSpace, records } = createDiskSpace((second) => {
     sizes.add(statSync(path).size);
     if (second === 0) assert.equal(records[0]?.['freeBytes'], BLOCK_BYTES);
-    assert.match(diskSpace.waitingFor, /journal: no room \(ENOSPC\)/u);
+    assert.match(diskSpace.waitingFor, /journal: no free space \(ENOSPC\)/u);
     assert.deepEqual(order, []);
     if (second === 40) freeBlocks(20);
   });
@@ -221,7 +221,7 @@ async function runWaits(): Promise<void> {
     waitedFrom ??= numCommitted;
     assert.equal(numCommitted, waitedFrom, 'nothing is committed meanwhile');
     const status = JSON.stringify(coordinator.status());
-    assert.match(status, /"phase":"training","waitingFor":"cannot append to .*journal: no room \(ENOSPC\)/u);
+    assert.match(status, /"phase":"training","waitingFor":"cannot append to .*journal: no free space \(ENOSPC\)/u);
     if (second === 5) freeBlocks(30);
   });
   const { journal } = await Journal.open(path, { diskSpace });

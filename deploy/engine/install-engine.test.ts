@@ -372,7 +372,7 @@ test(
       cwd: join(import.meta.dirname, '../..'),
       encoding: 'utf8',
     });
-    assert.match(stdout, /^DISK_FULL cannot write .*libtensorflow_cc\.so\.2: no room \(ENOSPC\)/u, stderr);
+    assert.match(stdout, /^DISK_FULL cannot write .*libtensorflow_cc\.so\.2: no free space \(ENOSPC\)/u, stderr);
     assert.match(stdout, /left 0\n$/u);
   },
 );
