@@ -15,7 +15,7 @@ describe('abortable', () => {
 
   test('is ABORTED if the signal fires first or has fired, and names the work', async () => {
     const stop = new AbortController();
-    const expected = { code: 'ABORTED', message: 'waiting was called off' };
+    const expected = { code: 'ABORTED', message: 'waiting was aborted' };
     const waiting = assert.rejects(abortable(forever, stop.signal, 'waiting'), expected);
     stop.abort();
     await waiting;
@@ -37,7 +37,7 @@ test('throwIfAborted is ABORTED once the signal has fired, with its reason as ca
   const reason = new RangeError('why');
   assert.throws(() => throwIfAborted(AbortSignal.abort(reason), 'reading'), {
     code: 'ABORTED',
-    message: 'reading was called off',
+    message: 'reading was aborted',
     cause: reason,
   });
 });
@@ -95,7 +95,7 @@ describe('withDeadline', () => {
       numBegun += 1;
       return forever;
     };
-    const expected = { code: 'ABORTED', message: 'the work was called off' };
+    const expected = { code: 'ABORTED', message: 'the work was aborted' };
     const waiting = assert.rejects(withDeadline(work, deadline), expected);
     stop.abort();
     await waiting;

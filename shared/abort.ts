@@ -4,7 +4,7 @@ import { TrainerError } from './errors.ts';
 
 /** ABORTED, with the signal's reason as cause. @param doing the work that ends, e.g. `reading a.txt` */
 export function abortedError(doing: string, signal?: AbortSignal): TrainerError {
-  return new TrainerError('ABORTED', `${doing} was called off`, { cause: signal?.reason });
+  return new TrainerError('ABORTED', `${doing} was aborted`, { cause: signal?.reason });
 }
 
 /** @throws ABORTED if the signal has fired */

@@ -18,7 +18,7 @@ export const systemClock: Clock = {
     try {
       await sleep(ms, undefined, signal === undefined ? {} : { signal });
     } catch (error) {
-      throw new TrainerError('ABORTED', `waiting for ${ms} ms was called off`, { cause: error });
+      throw new TrainerError('ABORTED', `waiting for ${ms} ms was aborted`, { cause: error });
     }
   },
 };

@@ -113,7 +113,7 @@ export const ERROR_CODES = {
   STATE_DIVERGED: { reaction: 'run', meaning: 'Ranks hold different parameters.' },
   GRADIENT_NOT_FINITE: { reaction: 'run', meaning: 'A gradient or loss is NaN or infinite; nothing was applied.' },
   TENSOR_LEAK: { reaction: 'run', meaning: 'The engine holds more tensors after a step than before it.' },
-  ABORTED: { reaction: 'run', meaning: 'The work was called off by its AbortSignal.' },
+  ABORTED: { reaction: 'run', meaning: 'The work was aborted by its AbortSignal.' },
   INTERNAL: { reaction: 'run', meaning: 'An invariant of exmix itself does not hold: a bug.' },
 } as const satisfies Record<string, CodeFacts>;
 

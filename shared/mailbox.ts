@@ -7,7 +7,7 @@ import { throwIfAborted } from './abort.ts';
 import type { Clock } from './clock.ts';
 
 /** Reason of an abort: without one, abort() makes an error with its stack for each wait. */
-const OVER = 'an event came, or the wait was called off';
+const OVER = 'an event came, or the wait was aborted';
 
 export class Mailbox<Event> {
   readonly #events: Event[] = [];

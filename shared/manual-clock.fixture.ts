@@ -29,7 +29,7 @@ export class ManualClock implements Clock {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         this.#sleepers.delete(sleeper);
-        reject(new TrainerError('ABORTED', `waiting for ${ms} ms was called off`));
+        reject(new TrainerError('ABORTED', `waiting for ${ms} ms was aborted`));
       };
       const wake = (): void => {
         signal?.removeEventListener('abort', onAbort);

@@ -120,7 +120,7 @@ export class PlainFeed {
 
   next(expected: BatchPlace, signal: AbortSignal) {
     if (this.failure !== undefined) return Promise.reject(this.failure);
-    if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the feed was called off'));
+    if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the feed was aborted'));
     const place = this.#places.shift();
     if (place?.step !== expected.step || place.lane !== expected.lane)
       return Promise.reject(
@@ -172,7 +172,7 @@ export class PlainWriter {
   }
 
   callOff(): Promise<void> {
-    this.end(new TrainerError('ABORTED', 'the write was called off'));
+    this.end(new TrainerError('ABORTED', 'the write was aborted'));
     return Promise.resolve();
   }
 }

@@ -56,7 +56,7 @@ describe('commands of a worker', { timeout: 240_000 }, () => {
     );
   });
 
-  test('a generation that is called off before its turn among the commands comes is answered as that one', async (t) => {
+  test('a generation that is aborted before its turn among the commands comes is answered as that one', async (t) => {
     const { peer, worker, workers, members } = await openFormed(t);
     const gate = makeGate();
     worker.writer.onSave = gate.hook;

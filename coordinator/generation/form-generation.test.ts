@@ -220,7 +220,7 @@ describe('forming a generation', () => {
     );
   });
 
-  test('is called off by the signal', async () => {
+  test('is aborted by the signal', async () => {
     const { stop, forming } = start({ a: null });
     await rest();
     stop.abort();

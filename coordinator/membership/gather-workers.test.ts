@@ -180,7 +180,7 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gathering), ['a', 'b']);
   });
 
-  test('fails when the time is over, and is called off by the signal', async () => {
+  test('fails when the time is over, and is aborted by the signal', async () => {
     const { gather, clock, stop } = start();
     const gathering = gather();
     for (let ms = 0; ms <= 60_000; ms += 200) await clock.advance(200);

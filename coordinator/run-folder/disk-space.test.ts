@@ -6,7 +6,8 @@ import { TrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { DiskSpace } from './disk-space.ts';
 
-const full = () => new TrainerError('DISK_FULL', 'cannot append to /run/journal: no free space (ENOSPC); free space there');
+const full = () =>
+  new TrainerError('DISK_FULL', 'cannot append to /run/journal: no free space (ENOSPC); free space there');
 const neverClosed = new AbortController().signal;
 
 /** The clock runs by the waits alone; `onSleep` is called with the second that begins. */
@@ -20,7 +21,7 @@ function create(onSleep: (second: number) => void = () => undefined) {
     sleep: async (ms, signal) => {
       onSleep((nowMs - 5_000) / 1_000);
       await new Promise(setImmediate);
-      if (signal?.aborted === true) throw new TrainerError('ABORTED', 'called off');
+      if (signal?.aborted === true) throw new TrainerError('ABORTED', 'aborted');
       nowMs += ms;
     },
   };

@@ -67,7 +67,7 @@ function createDiskSpace(onSecond: (second: number) => void) {
     sleep: async (ms, signal) => {
       onSecond(Math.round(nowMs / 1_000));
       await new Promise(setImmediate);
-      if (signal?.aborted === true) throw new TrainerError('ABORTED', 'called off');
+      if (signal?.aborted === true) throw new TrainerError('ABORTED', 'aborted');
       nowMs += ms;
     },
   };

@@ -8,7 +8,13 @@
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import type { JsonValue } from '../tasks/task.ts';
-import { countSchema as count, FORMAT_VERSION, sha256Of, sha256Schema as sha256, shardEntrySchema } from './prepared-format.ts';
+import {
+  countSchema as count,
+  FORMAT_VERSION,
+  sha256Of,
+  sha256Schema as sha256,
+  shardEntrySchema,
+} from './prepared-format.ts';
 import { unitCountsSchema } from './unit-counts.ts';
 import { listNames } from '../../shared/list-names.ts';
 

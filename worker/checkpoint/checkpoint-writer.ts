@@ -28,7 +28,7 @@ export class CheckpointWriter {
   /**
    * Resolves once the snapshot is complete: the engine may continue. One save at a time: a second one waits for the first.
    * @param signal ends the wait for an earlier save
-   * @returns what was written, when it is on disk; rejects with DISK_FULL, PATH_UNUSABLE, ABORTED (called off)
+   * @returns what was written, when it is on disk; rejects with DISK_FULL, PATH_UNUSABLE, ABORTED
    * @throws ABORTED
    */
   async save(

@@ -421,7 +421,7 @@ describe('faults', () => {
     const promise = world.collectives[0]!.startStep(10, controller.signal);
     controller.abort();
     await assert.rejects(promise, { code: 'ABORTED' });
-    await expectFailure(world, 0, 'ABORTED', /step 10 was called off/);
+    await expectFailure(world, 0, 'ABORTED', /step 10 was aborted/);
   });
 
   test('a stalled peer is COLLECTIVE_TIMEOUT that names rank, bucket and part', async () => {

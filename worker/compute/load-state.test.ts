@@ -57,7 +57,7 @@ describe('starting state', () => {
     await assert.rejects(loadState({ ...base, checkpoint, step: 20 }), { code: 'CHECKPOINT_CORRUPT' });
   });
 
-  test('reading is called off by the signal', async () => {
+  test('reading is aborted by the signal', async () => {
     const checkpoint = await writeFixtureCheckpoint(root, 30);
     const signal = AbortSignal.abort();
     await assert.rejects(loadState({ ...base, checkpoint, step: 30, signal }), { code: 'ABORTED' });

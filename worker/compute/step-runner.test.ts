@@ -83,7 +83,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
   const feed = {
     next: (expected: { step: number; lane: number; microbatch: number }, signal: AbortSignal): Promise<FilledBatch> => {
       record(`feed ${expected.lane}.${expected.microbatch}`, 1);
-      if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the feed was called off'));
+      if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the feed was aborted'));
       place = expected;
       const arrays = createBatchArrays(1, 1, 1);
       arrays.taskOfTarget[0] = 1;
@@ -102,7 +102,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
       bucketReady: (bucket) => record(`bucket ${bucket}`, 0),
       reduced: (step, signal) => {
         record(`reduced ${step}`, 100);
-        if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the sum was called off'));
+        if (signal.aborted) return Promise.reject(new TrainerError('ABORTED', 'the sum was aborted'));
         return Promise.resolve({ ...sums, step, ...reduced });
       },
     },

@@ -143,7 +143,7 @@ describe('training state', () => {
     const { state, prepare, calls, failCopy } = make();
     await prepare(SEEDED);
     calls.length = 0;
-    failCopy(new TrainerError('ABORTED', 'called off'));
+    failCopy(new TrainerError('ABORTED', 'aborted'));
     await assert.rejects(prepare({ state: { kind: 'peers', ranks: [1] } }), { code: 'ABORTED' });
     assert.deepEqual([state.step, calls], [0, ['copy 0']]);
   });

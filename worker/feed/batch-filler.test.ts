@@ -108,7 +108,7 @@ describe('filling of slots', () => {
     filler.deal([dealt(7, 1), dealt(8, 1)]);
     assert.equal(fillings.length, 4);
     fillings[0]!.end(9); // what was dropped and ends late
-    fillings[1]!.end(new Error('called off'));
+    fillings[1]!.end(new Error('aborted'));
     fillings[3]!.end(8);
     fillings[2]!.end(7);
     await settle();

@@ -99,7 +99,7 @@ describe('generation session', { timeout: 240_000 }, () => {
   test('a mesh that connects after the end is closed, and nothing is reported', async () => {
     const { generation, calls, end, formed } = make();
     generation.stateInPlace({ kind: 'state-in-place', generation: 2 });
-    generation.end('called off');
+    generation.end('aborted');
     end.formed.resolve(formed);
     await turn();
     assert.deepEqual(calls, ['withdrawn', 'collective closed']);
@@ -109,7 +109,7 @@ describe('generation session', { timeout: 240_000 }, () => {
   test('a state that is copied only after the end is not the next generation’s', async () => {
     const { generation, calls, end } = make();
     void generation.copyState({ kind: 'copy-state', step: 0, tensors });
-    generation.end('called off');
+    generation.end('aborted');
     end.copied.resolve(undefined);
     await turn();
     assert.deepEqual(calls, ['withdrawn']);
@@ -118,7 +118,7 @@ describe('generation session', { timeout: 240_000 }, () => {
   test('a sum that is there only after the end is not applied', async () => {
     const { generation, calls, end, result } = await makeFormed();
     generation.beginStep(1);
-    generation.end('called off');
+    generation.end('aborted');
     end.step.resolve(result);
     await turn();
     assert.deepEqual(calls, ['formed', 'formed sent', 'collective closed', 'withdrawn']);
@@ -128,7 +128,7 @@ describe('generation session', { timeout: 240_000 }, () => {
     const { generation, calls, end } = await makeFormed();
     generation.beginStep(1);
     void generation.copyState({ kind: 'copy-state', step: 0, tensors });
-    generation.end('called off');
+    generation.end('aborted');
     generation.end('again');
     const error = new TrainerError('CONNECTION_LOST', 'as the test wants');
     end.step.reject(error);

@@ -24,7 +24,7 @@ export type CoordinatorCommand = Exclude<NetworkEvent, Answer | { kind: 'refused
 
 export interface Command {
   readonly command: CoordinatorCommand;
-  /** Fires when the command is called off: by an abort, by another welcome, or when the coordinator is gone for good. */
+  /** Fires when the command is aborted: by an abort, by another welcome, or when the coordinator is gone for good. */
   readonly signal: AbortSignal;
 }
 

@@ -234,7 +234,7 @@ describe('generations', { timeout: 240_000 }, () => {
       if (generation % 4 !== 0) await abortAll(opened, generation - 1);
       const firstStep = generation + 1;
       if (generation % 4 === 2) {
-        // Neither knows where the other is, so they are called off while they connect.
+        // Neither knows where the other is, so they are aborted while they connect.
         const { dataUrl } = nobody;
         const [first, second] = [members[0]!, members[1]!];
         opened.peers[0]!.send(formOf([first, { ...second, dataUrl }], 0, { generation, firstStep }));

@@ -379,7 +379,7 @@ describe('an abort', () => {
     });
     await assert.rejects(copyFrom(transport, hosts, makeState(SIZES), { signal: controller.signal }), {
       code: 'ABORTED',
-      message: /0 of 13 pieces copied\): copying was called off/,
+      message: /0 of 13 pieces copied\): copying was aborted/,
       cause,
     });
     await ends[0];

@@ -105,7 +105,7 @@ class StateCopy {
 
   async run(): Promise<void> {
     const { signal } = this.#init;
-    const onAbort = (): void => this.#finish(this.#fault('ABORTED', 'copying was called off', signal?.reason));
+    const onAbort = (): void => this.#finish(this.#fault('ABORTED', 'copying was aborted', signal?.reason));
     if (signal?.aborted === true) onAbort();
     else signal?.addEventListener('abort', onAbort, { once: true });
     await Promise.all([...this.#holders].map((holder) => this.#reach(holder)).concat(this.#watch()));

@@ -192,7 +192,7 @@ describe('the native engine', () => {
     for (const failing of [engine.parameters.length - 1, 20, 0])
       await assert.rejects(
         engine.step(exampleBatch(), (parameter) => {
-          if (parameter === failing) throw new TrainerError('ABORTED', 'called off');
+          if (parameter === failing) throw new TrainerError('ABORTED', 'aborted');
         }),
         { code: 'ABORTED' },
       );
