@@ -58,7 +58,7 @@ describe('a write on a full disk', () => {
     assert.ok(Number(first['freeBytes']) > 0);
     assert.match(
       String(first['reason']),
-      /^cannot append to \/run\/journal: no room .*continues by itself once there is free space$/u,
+      /^cannot append to \/run\/journal: no free space .*continues by itself once there is free space$/u,
     );
     assert.deepEqual([...waitingFor], [first['reason']]);
     assert.equal(diskSpace.waitingFor, '');
