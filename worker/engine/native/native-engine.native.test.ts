@@ -298,7 +298,7 @@ describe('the native engine', () => {
     await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
     const { gradients } = await stepOf(engine, exampleBatch());
     assert.equal(warnings.length, 1);
-    assert.match(warnings[0]!, /step-4x24x12 is refused, the engine goes on eagerly: .* from eager/);
+    assert.match(warnings[0]!, /step-4x24x12 is refused, the engine continues eagerly: .* from eager/);
     assert.deepEqual(gradients, (await stepOf(reference, exampleBatch())).gradients);
     for (const one of [engine, reference]) await one.apply(gradients, updateAt(0));
     assert.deepEqual(await stateOf(engine), await stateOf(reference));
