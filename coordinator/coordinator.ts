@@ -12,7 +12,7 @@ import { Penalties } from './generation/penalties.ts';
 import { Training } from './generation/training.ts';
 import { checkAlike, logOtherEngine } from './membership/check-alike.ts';
 import { ControlServer } from './membership/control-server.ts';
-import { gatherWorkers } from './membership/gather-workers.ts';
+import { gatherWorkers, type Gathered } from './membership/gather-workers.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
 import type { ReadyWorker, Roster } from './membership/roster.ts';
 import { RunPhase } from './membership/run-phase.ts';
@@ -156,23 +156,23 @@ export class Coordinator implements WorkerProgress {
     }
   }
 
-  #gather(isFirst: boolean, signal: AbortSignal): ReturnType<typeof gatherWorkers> {
+  #gather(isFirst: boolean, signal: AbortSignal): Promise<Gathered> {
     const { config, opening, workerHost, runtime } = this.#init;
-    const { server, roster } = this.#membership;
     const { committer } = this.#parts.steps;
-    const pidOf = new Map(this.#generation?.members.map(({ workerId, pid }) => [workerId, pid]));
-    return gatherWorkers({
-      ...{ config, roster, server, signal },
-      clock: runtime.clock,
-      before: this.#generation?.members.map(({ workerId }) => workerId) ?? opening.before?.members,
-      awaitsThem: isFirst && opening.before !== undefined,
-      hasEnded: (workerId) => pidOf.has(workerId) && workerHost.hasEnded(workerId, pidOf.get(workerId)!),
-      isHolder: (heldStep) => heldStep > committer.step || committer.isState(heldStep),
-      needsHolder: this.#needsHolder(),
-      explain: (reason) => this.#phase.waitFor(reason),
-      stopReason: () => this.#phase.stopReason,
-      workerFailure: () => workerHost.failure,
-    });
+    const isHolder = (heldStep: number): boolean => heldStep > committer.step || committer.isState(heldStep);
+    const state = { isHolder, needsHolder: this.#needsHolder() };
+    const pids = new Map(this.#generation?.members.map(({ workerId, pid }) => [workerId, pid]));
+    const ids = this.#generation === undefined ? opening.before?.members : [...pids.keys()];
+    const hasEnded = (workerId: string): boolean => {
+      const pid = pids.get(workerId);
+      return pid !== undefined && workerHost.hasEnded(workerId, pid);
+    };
+    const last = ids === undefined ? undefined : { ids, mustReturn: isFirst && opening.before !== undefined, hasEnded };
+    const { clock } = runtime;
+    return gatherWorkers(
+      { config, membership: this.#membership, last, state, workerHost, phase: this.#phase, clock },
+      signal,
+    );
   }
 
   /** Whether no checkpoint has the committed state: then only a worker that holds it can continue the run. */

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { gatherWorkers, type GatherInit } from './gather-workers.ts';
+import { gatherWorkers, type CommittedState, type LastMembers } from './gather-workers.ts';
 import { ManualClock, rest } from '../../shared/manual-clock.fixture.ts';
 import { readyMessage, ScriptedRoster, type ScriptedHandle } from '../testing/scripted-handle.fixture.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 
-/** A rendezvous that is under way; where the test does not say otherwise, of a run that begins. */
-function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Partial<GatherInit> = {}) {
+type Changes = Partial<CommittedState & LastMembers>;
+
+/** A rendezvous in progress; by default of a new run. */
+function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Changes = {}) {
+  const { ids, mustReturn = false, hasEnded = () => false, isHolder = () => true, needsHolder = false } = changes;
   const clock = new ManualClock();
   const room = new ScriptedRoster(clock);
   const reasons: string[] = [];
@@ -14,22 +17,27 @@ function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Partial<Gat
   const asked: { stopReason?: string; workerFailure?: string } = {};
   /** Begins; workers that are there already have joined before. */
   const gather = () => {
-    const gathering = gatherWorkers({
-      config: { ...room.config, cluster: { ...room.config.cluster, minWorkers: 2, ...cluster } },
-      roster: room.roster,
-      server: room.server,
-      clock,
-      before: undefined,
-      awaitsThem: false,
-      hasEnded: () => false,
-      isHolder: () => true,
-      needsHolder: false,
-      explain: (reason) => void reasons.push(reason),
-      stopReason: () => asked.stopReason,
-      workerFailure: () => asked.workerFailure,
-      signal: stop.signal,
-      ...changes,
-    });
+    const gathering = gatherWorkers(
+      {
+        config: { ...room.config, cluster: { ...room.config.cluster, minWorkers: 2, ...cluster } },
+        membership: { server: room.server, roster: room.roster },
+        last: ids === undefined ? undefined : { ids, mustReturn, hasEnded },
+        state: { isHolder, needsHolder },
+        workerHost: {
+          get failure() {
+            return asked.workerFailure;
+          },
+        },
+        phase: {
+          waitFor: (reason) => void reasons.push(reason),
+          get stopReason() {
+            return asked.stopReason;
+          },
+        },
+        clock,
+      },
+      stop.signal,
+    );
     gathering.catch(() => undefined);
     return gathering;
   };
@@ -62,13 +70,13 @@ describe('gathering workers', () => {
   });
 
   test('later minWorkers are enough, in the ranks of before, newcomers behind them', async () => {
-    const { gather, idsOf, room } = start({ startWorkers: 4 }, { before: ['z', 'gone', 'b'] });
+    const { gather, idsOf, room } = start({ startWorkers: 4 }, { ids: ['z', 'gone', 'b'] });
     for (const workerId of ['a', 'b', 'z']) room.ready(workerId, { step: 0 });
     assert.deepEqual(await idsOf(gather()), ['z', 'b', 'a']);
   });
 
   test('no more than maxWorkers take part, and survivors before newcomers', async () => {
-    const { gather, idsOf, room } = start({ maxWorkers: 2 }, { before: ['x', 'y'] });
+    const { gather, idsOf, room } = start({ maxWorkers: 2 }, { ids: ['x', 'y'] });
     for (const workerId of ['a', 'y', 'x']) room.ready(workerId, { step: 0 });
     assert.deepEqual(await idsOf(gather()), ['x', 'y']);
   });
@@ -81,8 +89,8 @@ describe('gathering workers', () => {
 
   test('members of before are awaited for five seconds by a coordinator that comes after another', async () => {
     const init = {
-      before: ['a', 'b', 'c'],
-      awaitsThem: true,
+      ids: ['a', 'b', 'c'],
+      mustReturn: true,
       isHolder: (step: number) => step >= 5,
       needsHolder: true,
     };
@@ -99,7 +107,7 @@ describe('gathering workers', () => {
   });
 
   test('survivors that hold the state do not wait for who is gone', async () => {
-    const init = { before: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
+    const init = { ids: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
     const { gather, idsOf, room } = start({}, init);
     room.ready('a', { step: 5 });
     room.ready('b', { step: 4 });
@@ -107,7 +115,7 @@ describe('gathering workers', () => {
   });
 
   test('without a holder members of before are awaited, and then the run must go back', async () => {
-    const init = { before: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
+    const init = { ids: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
     const { gather, room, clock } = start({}, init);
     room.ready('a', { step: 4 });
     room.ready('z');
@@ -121,10 +129,7 @@ describe('gathering workers', () => {
   test('a holder whose process is known to have ended is not awaited: the run goes back at once', async () => {
     const ended = new Set<string>();
     const hasEnded = (workerId: string): boolean => ended.has(workerId);
-    const { gather, room, clock } = start(
-      {},
-      { before: ['a', 'b'], hasEnded, isHolder: () => false, needsHolder: true },
-    );
+    const { gather, room, clock } = start({}, { ids: ['a', 'b'], hasEnded, isHolder: () => false, needsHolder: true });
     room.ready('a', { step: 4 });
     room.ready('z');
     const gathering = gather();
@@ -137,7 +142,7 @@ describe('gathering workers', () => {
   test('a state further than what is committed makes a holder: its report may still come', async () => {
     const { gather, idsOf, room } = start(
       {},
-      { before: ['a', 'b'], isHolder: (step: number) => step >= 5, needsHolder: true },
+      { ids: ['a', 'b'], isHolder: (step: number) => step >= 5, needsHolder: true },
     );
     room.ready('a', { step: 6 });
     room.ready('b', { step: 4 });
@@ -152,7 +157,7 @@ describe('gathering workers', () => {
   });
 
   test('a stop later takes whoever is there to save what was trained, and ends where nobody is', async () => {
-    const { gather, idsOf, room, asked } = start({ minWorkers: 3 }, { before: ['a', 'b'] });
+    const { gather, idsOf, room, asked } = start({ minWorkers: 3 }, { ids: ['a', 'b'] });
     asked.stopReason = 'SIGTERM';
     assert.deepEqual(await gather(), { kind: 'stopped' });
     room.ready('b', { step: 0 });
@@ -172,7 +177,7 @@ describe('gathering workers', () => {
   });
 
   test('later a worker process that was given up is no reason while enough are loading', async () => {
-    const { gather, idsOf, room, asked, getReady } = start({}, { before: ['a', 'b'] });
+    const { gather, idsOf, room, asked, getReady } = start({}, { ids: ['a', 'b'] });
     const workers = [room.join('a'), room.join('b')];
     asked.workerFailure = 'local-2 ended three times';
     const gathering = gather();

@@ -6,33 +6,38 @@ import { assignRanks } from './assign-ranks.ts';
 import type { ControlServer } from './control-server.ts';
 import { decideRendezvous, type Candidate } from './rendezvous.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
+import type { RunPhase } from './run-phase.ts';
 import { TICK_MS } from './tick.ts';
+import type { WorkerHost } from './worker-host.ts';
 
 /** Time for workers that held the state to come back, after the coordinator has started or all workers were lost, ms. */
 const AWAIT_MS = 5_000;
 
 export interface GatherInit {
   readonly config: RunConfig;
-  readonly roster: Roster;
-  readonly server: ControlServer;
+  readonly membership: { readonly server: ControlServer; readonly roster: Roster };
+  /** The last generation, of this epoch or the one before; undefined where no worker has trained. */
+  readonly last: LastMembers | undefined;
+  readonly state: CommittedState;
+  readonly workerHost: Pick<WorkerHost, 'failure'>;
+  readonly phase: Pick<RunPhase, 'waitFor' | 'stopReason'>;
   readonly clock: Clock;
-  /** Ids in rank order of the last generation, of this epoch or the one before; undefined where no worker has trained. */
-  readonly before: readonly string[] | undefined;
+}
+
+export interface LastMembers {
+  /** Worker ids in rank order. */
+  readonly ids: readonly string[];
   /** Wait for them: this coordinator does not know yet which of them are left. */
-  readonly awaitsThem: boolean;
+  readonly mustReturn: boolean;
   /** Whether the process of one of them is known to have ended: its state is gone. */
   readonly hasEnded: (workerId: string) => boolean;
+}
+
+export interface CommittedState {
   /** Whether `heldStep` has the committed state, or a later one. */
   readonly isHolder: (heldStep: number) => boolean;
   /** The state of the committed step is in no checkpoint. */
   readonly needsHolder: boolean;
-  /** Called with what the run waits for. */
-  readonly explain: (reason: string) => void;
-  /** Why the run is to stop; undefined while it is not. */
-  readonly stopReason: () => string | undefined;
-  /** Why the first worker process of this host was not restarted; undefined while all run. */
-  readonly workerFailure: () => string | undefined;
-  readonly signal: AbortSignal;
 }
 
 export type Gathered =
@@ -43,37 +48,34 @@ export type Gathered =
   | { readonly kind: 'rewind'; readonly reason: string };
 
 /** @throws RENDEZVOUS_TIMEOUT; WORKER_LOST where a worker process of this host is not restarted and too few are left; ABORTED */
-export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
-  const { config, roster, server, clock, before, explain, stopReason, workerFailure, signal } = init;
+export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Promise<Gathered> {
+  const { config, membership, last, state, workerHost, phase, clock } = init;
+  const { server, roster } = membership;
   const { minWorkers, startWorkers = minWorkers, maxWorkers, rendezvousTimeoutMs } = config.cluster;
-  const isStart = before === undefined;
-  const options = {
-    isStart,
-    needsHolder: init.needsHolder,
-    awaitMs: AWAIT_MS,
-    timeoutMs: rendezvousTimeoutMs,
-  };
+  const isStart = last === undefined;
+  const { needsHolder } = state;
+  const options = { isStart, needsHolder, awaitMs: AWAIT_MS, timeoutMs: rendezvousTimeoutMs };
   const startedMs = clock.monotonicMs();
   for (;;) {
     // One worker is enough to save the state.
-    const isStopping = stopReason() !== undefined;
+    const isStopping = phase.stopReason !== undefined;
     if (isStopping && (isStart || roster.ready.length + roster.preparing.length === 0)) return { kind: 'stopped' };
     const needed = isStopping ? 1 : isStart ? startWorkers : minWorkers;
-    const candidates = candidatesOf(roster, init.isHolder);
+    const candidates = candidatesOf(roster, state.isHolder);
     const hasHolder = candidates.some(({ isHolder }) => isHolder);
     // With a holder, survivors need not wait for the others. Without one, a worker that holds the state may come back.
-    const mayComeBack = (before ?? []).filter((id) => !init.hasEnded(id));
-    const awaited = init.awaitsThem || (init.needsHolder && !hasHolder) ? mayComeBack : [];
+    const mayComeBack = last?.ids.filter((id) => !last.hasEnded(id)) ?? [];
+    const awaited = last?.mustReturn === true || (needsHolder && !hasHolder) ? mayComeBack : [];
     const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, { ...options, needed, awaited });
-    explain(decision.reason);
-    const failure = workerFailure();
+    phase.waitFor(decision.reason);
+    const { failure } = workerHost;
     if (failure !== undefined && decision.kind === 'wait' && (isStart || candidates.length < needed))
       throw new TrainerError('WORKER_LOST', failure + roster.lastFailure);
     if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + roster.lastFailure);
     if (decision.kind === 'rewind') return { kind: 'rewind', reason: decision.reason };
     if (decision.kind === 'form') {
       const ready = new Map(roster.ready.map((entry) => [entry.worker.workerId, entry]));
-      const { members } = assignRanks(before ?? [], [...ready.keys()], maxWorkers ?? config.training.numLanes);
+      const { members } = assignRanks(last?.ids ?? [], [...ready.keys()], maxWorkers ?? config.training.numLanes);
       return { kind: 'members', members: members.map((id) => ready.get(id)!) };
     }
     // Decide once for all events that came together.
@@ -84,7 +86,7 @@ export async function gatherWorkers(init: GatherInit): Promise<Gathered> {
   }
 }
 
-function candidatesOf(roster: Roster, isHolder: GatherInit['isHolder']): Candidate[] {
+function candidatesOf(roster: Roster, isHolder: CommittedState['isHolder']): Candidate[] {
   const preparing = roster.preparing.map(({ workerId, host }) => ({
     workerId,
     host,
