@@ -248,8 +248,8 @@ export class Coordinator implements WorkerProgress {
       log.info({ step, reason: ending.reason }, 'generation changes');
       return;
     }
-    const { error, outliers } = ending;
-    if (outliers !== undefined) this.#divergence = error;
+    const { error, cause } = ending;
+    if (cause.kind === 'outliers' || cause.kind === 'undecided') this.#divergence = error;
     log.warn({ step, code: error.code, reason: error.message }, 'generation ended');
     const { settlement } = steps;
     await endGeneration({ error, generation, server, roster, settlement, saver, clock, signal });

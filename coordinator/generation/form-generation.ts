@@ -7,7 +7,7 @@ import type { FailedMessage, StateSource } from '../../shared/protocol/messages.
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { ControlServer } from '../membership/control-server.ts';
-import type { BrokenGeneration, Generation } from '../membership/generation.ts';
+import type { BreakCause, BrokenGeneration, Generation } from '../membership/generation.ts';
 import type { ReadyWorker, Roster } from '../membership/roster.ts';
 import type { RunPhase } from '../membership/run-phase.ts';
 import { sendEach, type WorkerHandle } from '../membership/worker-handle.ts';
@@ -57,10 +57,10 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   const { runs, reason } = assignLanes(config.training.numLanes, members.length, plan.speeds);
   const { engineFingerprint } = members[0]!.facts;
   const generation: Generation = { epoch, generation: number, members: handles, runs, engineFingerprint };
-  const broken = (error: TrainerError, blame: Omit<BrokenGeneration, 'kind' | 'error'> = {}): FormFailure => ({
-    ...blame,
+  const broken = (error: TrainerError, cause: BreakCause): FormFailure => ({
     kind: 'broken',
     error,
+    cause,
     generation,
   });
 
@@ -81,7 +81,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
       for (const worker of waiting)
         worker.dropAsHung('WORKER_LOST', `not formed within ${config.cluster.stepTimeoutMs} ms`);
       const error = new TrainerError('WORKER_LOST', `generation ${number}: late in ${waitingFor}`);
-      return broken(error, { culprits: [...waiting] });
+      return broken(error, { kind: 'members', culprits: [...waiting] });
     }
     const { worker } = event;
     if (!handles.includes(worker)) {
@@ -91,7 +91,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
     if (event.kind === 'joined') continue;
     if (event.kind === 'lost') {
       roster.handle(event);
-      return broken(event.error, { culprits: [worker] });
+      return broken(event.error, { kind: 'members', culprits: [worker] });
     }
     const { message } = event;
     if (!('generation' in message) || message.generation !== number || message.epoch !== epoch) roster.handle(event);
@@ -108,7 +108,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
     if (outliers !== undefined) {
       const workers = outliers.ranks.map((rank) => handles[rank]!);
       await roster.distrust(workers.map(({ workerId }) => workerId));
-      return broken(outliers.error, { outliers: workers });
+      return broken(outliers.error, { kind: 'outliers', outliers: workers });
     }
   }
   for (const worker of handles) roster.trustNewState(worker, step);
@@ -120,9 +120,10 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   function brokenBy(worker: WorkerHandle, { error: record, peers = [] }: FailedMessage): FormFailure {
     const cause = fromErrorRecord(record);
     const error = new TrainerError(cause.code, `${worker.toString()}: ${cause.message}`, { cause });
-    if (error.reaction !== 'transport' && error.reaction !== 'protocol') return broken(error, { culprits: [worker] });
+    if (error.reaction !== 'transport' && error.reaction !== 'protocol')
+      return broken(error, { kind: 'members', culprits: [worker] });
     const peerIds = peers.flatMap((rank) => handles[rank]?.workerId ?? []);
-    return broken(error, { links: [{ workerId: worker.workerId, peers: peerIds }] });
+    return broken(error, { kind: 'links', failures: [{ workerId: worker.workerId, peers: peerIds }] });
   }
 
   /** @returns undefined where all prove the same state @throws STATE_DIVERGED where no majority tells which is right */

@@ -22,23 +22,36 @@ export class Penalties {
    * @param step the last one that was committed when the generation broke
    * @throws GRADIENT_DIVERGED where ranks differ without a majority in the same step again and again
    */
-  apply({ error, culprits = [], links, outliers }: BrokenGeneration, { members }: Generation, step: number): void {
+  apply({ error, cause }: BrokenGeneration, { members }: Generation, step: number): void {
     const roster = this.#roster;
-    for (const outlier of outliers ?? []) roster.strike(outlier, step + 1, error.message);
-    const repeated = outliers?.length === 0 ? this.#divergence.add(step, error) : undefined;
-    if (repeated !== undefined) throw repeated;
-    for (const culprit of culprits) {
-      roster.strike(culprit, step + 1, error.message);
-      if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed, its socket lives
-    }
     const areAllConnected = members.every((worker) => roster.of(worker) !== undefined);
-    if (links === undefined || !areAllConnected) {
-      this.#brokenLinks.forget();
-      return;
+    if (cause.kind !== 'links' || !areAllConnected) this.#brokenLinks.forget();
+    switch (cause.kind) {
+      case 'members':
+        for (const culprit of cause.culprits) {
+          roster.strike(culprit, step + 1, error.message);
+          if (roster.of(culprit) !== undefined) culprit.drop('WORKER_LOST', error.message); // it failed, its socket lives
+        }
+        return;
+      case 'outliers':
+        for (const outlier of cause.outliers) roster.strike(outlier, step + 1, error.message);
+        return;
+      case 'undecided': {
+        const repeated = this.#divergence.add(step, error);
+        if (repeated !== undefined) throw repeated;
+        return;
+      }
+      case 'links': {
+        if (!areAllConnected) return;
+        const ids = members.map(({ workerId }) => workerId);
+        const { failures } = cause;
+        const leftOut = this.#brokenLinks.broke(this.#committer.step, failures, ids, (id) => this.#canBeSpared(id));
+        if (leftOut !== undefined) roster.leaveOut(leftOut.workerId, leftOut.reason);
+        return;
+      }
+      case 'not-finite':
+        return;
     }
-    const ids = members.map(({ workerId }) => workerId);
-    const leftOut = this.#brokenLinks.broke(this.#committer.step, links, ids, (id) => this.#canBeSpared(id));
-    if (leftOut !== undefined) roster.leaveOut(leftOut.workerId, leftOut.reason);
   }
 
   /** Another worker holds the state, or no worker does. */

@@ -15,7 +15,7 @@ import { DeadlineWatch } from '../health/deadline-watch.ts';
 import type { WorkerSpeeds } from '../health/lane-speeds.ts';
 import { SpeedWatch } from '../health/speed-watch.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
-import { pastOf, type Generation, type GenerationEnding } from '../membership/generation.ts';
+import { pastOf, type BreakCause, type Generation, type GenerationEnding } from '../membership/generation.ts';
 import { TICK_MS } from '../membership/tick.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { RunPhase } from '../membership/run-phase.ts';
@@ -179,7 +179,8 @@ export class Training {
       case 'lost': {
         membership.roster.handle(event);
         const message = `${name}, was lost in step ${steps.committer.step + 1}: ${event.error.message}`;
-        return { kind: 'broken', error: new TrainerError('WORKER_LOST', message), culprits: [worker] };
+        const error = new TrainerError('WORKER_LOST', message);
+        return { kind: 'broken', error, cause: { kind: 'members', culprits: [worker] } };
       }
       case 'message':
         return this.#onMessage(name, rank, worker, event.message);
@@ -227,7 +228,11 @@ export class Training {
     if (divergence === undefined) return this.#judgeNonFinite();
     const { error } = divergence;
     const outliers = generation.members.filter(({ workerId }) => divergence.outliers.includes(workerId));
-    return { kind: 'broken', error, outliers };
+    return {
+      kind: 'broken',
+      error,
+      cause: outliers.length > 0 ? { kind: 'outliers', outliers } : { kind: 'undecided' },
+    };
   }
 
   /** Judges the oldest open step once every rank has reported it or found it not finite. @throws GRADIENT_NOT_FINITE */
@@ -253,12 +258,12 @@ export class Training {
         await settlement.spoil(step, ids);
       }
       const ranks = `${message}, but not on all ranks: ${applied.length} of ${members.length} have applied it`;
-      return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), outliers: [] };
+      return { kind: 'broken', error: new TrainerError('GRADIENT_DIVERGED', ranks), cause: { kind: 'undecided' } };
     }
     const decision = nonFinite.decide(step);
     if (decision === 'end') throw error;
     if (decision === 'skip') await committer.skip(message, pastOf(generation));
-    return { kind: 'broken', error };
+    return { kind: 'broken', error, cause: { kind: 'not-finite' } };
   }
 
   /** The shards may come from writers of an earlier generation: outliers that are no members now were dropped already. */
@@ -275,7 +280,7 @@ export class Training {
     }
     const outliers = differing.map((outlier) => outlier.worker);
     await membership.roster.distrust(outliers.map(({ workerId }) => workerId));
-    return { kind: 'broken', error, outliers };
+    return { kind: 'broken', error, cause: { kind: 'outliers', outliers } };
   }
 
   /**
@@ -289,7 +294,7 @@ export class Training {
     const { reaction } = failure;
     if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
     if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')
-      return { kind: 'broken', error: failure, culprits: [worker] };
+      return { kind: 'broken', error: failure, cause: { kind: 'members', culprits: [worker] } };
     this.#deadlines.suspect(worker, failure, peers);
     return undefined;
   }
@@ -302,6 +307,8 @@ export class Training {
     if (overdue === undefined) return undefined;
     const { error, late, links } = overdue;
     for (const worker of late) worker.dropAsHung('WORKER_LOST', error.message);
-    return { kind: 'broken', error, culprits: late, ...(links === undefined ? {} : { links }) };
+    const cause: BreakCause =
+      links === undefined ? { kind: 'members', culprits: late } : { kind: 'links', failures: links };
+    return { kind: 'broken', error, cause };
   }
 }

@@ -40,13 +40,20 @@ export type GenerationEnding =
 export interface BrokenGeneration {
   readonly kind: 'broken';
   readonly error: TrainerError;
-  /** Members whose failure it is, where that is known. */
-  readonly culprits?: readonly WorkerHandle[];
-  /** Broken links between members that are alive, as the members reported them. */
-  readonly links?: readonly LinkFailure[];
-  /** Members whose parameters or gradients differ from the others'; empty where no majority tells which are wrong. */
-  readonly outliers?: readonly WorkerHandle[];
+  readonly cause: BreakCause;
 }
+
+export type BreakCause =
+  /** These members failed, were lost, hang or are late. */
+  | { readonly kind: 'members'; readonly culprits: readonly WorkerHandle[] }
+  /** Links between members that are alive are broken, as the members reported them. */
+  | { readonly kind: 'links'; readonly failures: readonly LinkFailure[] }
+  /** Parameters or gradients of these members differ from those of a majority. */
+  | { readonly kind: 'outliers'; readonly outliers: readonly WorkerHandle[] }
+  /** Parameters or gradients differ, and no majority tells which are wrong. */
+  | { readonly kind: 'undecided' }
+  /** The gradient is not finite on all members: no member is to blame. */
+  | { readonly kind: 'not-finite' };
 
 /** A member reports that it lost, or could not make, links. */
 export interface LinkFailure {

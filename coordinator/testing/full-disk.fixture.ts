@@ -277,7 +277,10 @@ async function runWaits(): Promise<void> {
     'run continues after a full disk',
     'step committed',
   ]);
-  assert.deepEqual([msgs.at(-1), JSON.stringify(coordinator.status()).includes('no free space')], ['run finished', false]);
+  assert.deepEqual(
+    [msgs.at(-1), JSON.stringify(coordinator.status()).includes('no free space')],
+    ['run finished', false],
+  );
 }
 
 const TOKEN = 'the token of the test';
