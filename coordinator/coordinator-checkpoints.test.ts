@@ -20,7 +20,7 @@ function slowWriter() {
 const published = (run: SmallRun) => run.records('checkpoint-published').map(({ step }) => step);
 
 describe('a checkpoint under way', () => {
-  test('survives a worker that joins: training goes on in the new generation, and it is published', async () => {
+  test('survives a joining worker: training continues in the new generation, and the checkpoint is published', async () => {
     const { edit, asked, release } = slowWriter();
     const { run } = await startRun([{}, { edit }], { cluster: { minWorkers: 2, plansAhead: 1 }, steps: 8 });
     const ended = run.runToEnd();
@@ -40,7 +40,7 @@ describe('a checkpoint under way', () => {
     assert.deepEqual(run.committed, await undisturbed({ steps: 8 }));
   });
 
-  test('is heard of while the next generation is formed', async () => {
+  test('is received while the next generation forms', async () => {
     const { edit, asked, release } = slowWriter();
     const { run } = await startRun([{}, { edit }], { cluster: { minWorkers: 2, plansAhead: 1 }, steps: 8 });
     const ended = run.runToEnd();
@@ -63,7 +63,7 @@ describe('a checkpoint under way', () => {
     ['while the next generation trains', 'step committed', { generation: 2 }],
     ['while the next generation is formed', 'generation changes', {}],
   ] as const)
-    test(`that cannot be written ends the run with its code, also where that is heard ${when}`, async () => {
+    test(`that cannot be written ends the run with its code, also if the coordinator receives it ${when}`, async () => {
       const { edit, asked } = slowWriter();
       const { run, workers } = await startRun([{}, { edit }], { cluster: { plansAhead: 1 }, steps: 8 });
       const ended = run.run();
@@ -114,7 +114,7 @@ describe('a checkpoint under way', () => {
     assert.ok(run.clock.monotonicMs() < run.config.cluster.stepTimeoutMs, 'it is not waited for');
   });
 
-  test('that is overdue ends the generation without the writers that are late', async () => {
+  test('ends the generation when it is overdue; the late writers are dropped', async () => {
     const edit = changing('saved', () => undefined);
     const cluster = { minWorkers: 1, stepTimeoutMs: 1_000 };
     const { run, workers } = await startRun([{}, { edit }], { cluster });
@@ -129,7 +129,7 @@ describe('a checkpoint under way', () => {
     assert.deepEqual(run.committed, await undisturbed());
   });
 
-  test('of a stop is waited for, and the run ends with it', async () => {
+  test('is completed after a stop, and the run ends with it', async () => {
     const { edit, asked, release } = slowWriter();
     const { run } = await startRun([{ edit }], { checkpoint: {}, steps: 50 });
     const ended = run.runToEnd();
@@ -143,14 +143,14 @@ describe('a checkpoint under way', () => {
     assert.deepEqual(published(run), [step]);
   });
 
-  test('is not published where two writers hold different parameters', async () => {
+  test('is not published if two writers hold different parameters', async () => {
     const edit = changing('saved', (message) => ({ ...message, paramDigest: '12'.repeat(32) }));
     const { run } = await startRun([{}, { edit }]);
     await assert.rejects(run.run(), { code: 'STATE_DIVERGED', message: /step 2: .*not published/u });
     assert.deepEqual(published(run), []);
   });
 
-  test('is written anew where one writer of three holds other parameters, which are replaced', async () => {
+  test('is written again if one of three writers holds other parameters; those are replaced', async () => {
     let numSaves = 0;
     const edit = changing('saved', (message) =>
       (numSaves += 1) > 1 ? message : { ...message, paramDigest: '12'.repeat(32) },

@@ -31,7 +31,7 @@ const generationsOf = (run: SmallRun) =>
   run.records('generation-formed').map(({ members, firstStep }) => [firstStep, ...members]);
 
 describe('a member that dies', () => {
-  test('in the middle of a step: the next generation is dealt the same rows, and each step is committed once', async () => {
+  test('in the middle of a step: the next generation receives the same rows, and each step is committed once', async () => {
     const { run, workers } = await startRun([{}, {}, {}], ONE);
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 2 });
@@ -52,7 +52,7 @@ describe('a member that dies', () => {
     assert.match(String(record?.['reason']), /rank 1, worker w1 \(pid 1 on h\), was lost in step 3/u);
   });
 
-  test('after a survivor has applied its last step: that is committed from the report of the survivor', async () => {
+  test('after a survivor has applied the last step: the step is committed from the report of the survivor', async () => {
     const { run, workers } = await startRun([{}, { edit: dyingAt(3) }], ONE);
     const summary = await run.runToEnd();
     assert.deepEqual(run.committed, await undisturbed());
@@ -64,7 +64,7 @@ describe('a member that dies', () => {
     assert.equal(summary.step, 6);
   });
 
-  test('where survivors are a step apart: who is behind copies the state of who is ahead', async () => {
+  test('while survivors are a step apart: the member behind copies the state of the one ahead', async () => {
     // All put their lanes of step 3 in; w0 reports it, w1 dies before it does, w2 never gets the sum.
     const script = { loses: (step: number) => step === 3 };
     const { run, workers } = await startRun([{}, { edit: dyingAt(3) }, script], ONE);
@@ -80,7 +80,7 @@ describe('a member that dies', () => {
     assert.equal(workers[2]!.digest, workers[0]!.digest);
   });
 
-  test('the last one: a worker that comes then takes the newest checkpoint, in a new epoch', async () => {
+  test('as the last one: a worker that joins later loads the newest checkpoint, in a new epoch', async () => {
     const { run, workers } = await startRun([{}], { checkpoint: { everySteps: 2 }, ...ONE });
     const ended = run.run();
     await run.logged('step committed', { step: 3 });
@@ -92,7 +92,7 @@ describe('a member that dies', () => {
     assert.match(ending.reason, /none of 1 ready workers holds the state of the last step/u);
   });
 
-  test('the last one, and its process is known to have ended: nobody waits for it to come back', async () => {
+  test('as the last one, with a process known to have ended: the coordinator does not wait for it', async () => {
     const { run, workers } = await startRun([{ pid: 7 }], { checkpoint: { everySteps: 2 }, ...ONE });
     const ended = run.run();
     await run.logged('step committed', { step: 3 });
@@ -105,7 +105,7 @@ describe('a member that dies', () => {
     assert.ok(run.clock.monotonicMs() - sinceMs < 1_000, 'ms of the clock of the run');
   });
 
-  test('by computing no more: who runs its process is told', async () => {
+  test('by hanging: the worker host kills its process', async () => {
     let hangs = true;
     const silent = changing('report', (message) => (hangs ? undefined : message));
     const { run } = await startRun([{}, { edit: silent }], { ...ONE, checkpoint: {} });
@@ -132,8 +132,8 @@ describe('a member that dies', () => {
   });
 });
 
-describe('a worker that comes late', () => {
-  test('joins at a boundary: what is dealt is finished, nothing is aborted, and it copies the state', async () => {
+describe('a worker that joins late', () => {
+  test('joins at a step boundary: the dealt steps are finished, no step is aborted, and it copies the state', async () => {
     const { run, workers } = await startRun([{}], { ...ONE, steps: 10 });
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 2 });
@@ -156,7 +156,7 @@ describe('a worker that comes late', () => {
     assert.equal(late.digest, workers[0]!.digest);
   });
 
-  test('waits in reserve where maxWorkers are there, and takes the place of one that dies', async () => {
+  test('waits in reserve while maxWorkers train, and replaces one that dies', async () => {
     const { run, workers } = await startRun([{}, {}], { cluster: { minWorkers: 1, maxWorkers: 2 }, steps: 10 });
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 1 });
@@ -170,7 +170,7 @@ describe('a worker that comes late', () => {
     assert.deepEqual(run.committed, await undisturbed({ steps: 10 }));
   });
 
-  test('is not waited for when the last step has been dealt', async () => {
+  test('does not delay the run after the last step was dealt', async () => {
     const { run } = await startRun([{}], { ...ONE, steps: 4 });
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 2 });
@@ -179,7 +179,7 @@ describe('a worker that comes late', () => {
     assert.equal(run.records('generation-formed').length, 1);
   });
 
-  test('is not admitted with a worker of fewer than needed: the run waits and says so', async () => {
+  test('does not train with fewer members than needed: the run waits and logs the reason', async () => {
     const { run, workers } = await startRun([{}, {}], { ...TWO, steps: 10 });
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 2 });
@@ -195,7 +195,7 @@ describe('a worker that comes late', () => {
     assert.deepEqual(run.committed, await undisturbed({ steps: 10 }));
   });
 
-  test('never comes: the run ends when the wait is over, and what it has is saved', async () => {
+  test('never joins: the run ends at the timeout, and its state is saved', async () => {
     const { run, workers } = await startRun([{}, {}], { ...TWO, checkpoint: {} });
     const ended = run.run();
     await run.logged('step committed', { step: 2 });
@@ -209,7 +209,7 @@ describe('a worker that comes late', () => {
 });
 
 describe('a member that fails or is late', () => {
-  test('a step that is overdue ends the generation without the ranks that are late', async () => {
+  test('an overdue step ends the generation; the late ranks are dropped', async () => {
     const edit = changing('report', (message) =>
       message.kind === 'report' && message.step === 3 ? undefined : message,
     );
@@ -224,7 +224,7 @@ describe('a member that fails or is late', () => {
     assert.deepEqual(run.committed, await undisturbed());
   });
 
-  test('that fails of itself is taken out at once, and may come back', async () => {
+  test('that reports a failure is dropped at once, and may join again', async () => {
     let numFailures = 0;
     const edit = changing('report', (message, worker) =>
       message.kind === 'report' && message.step === 3 && numFailures++ === 0
@@ -243,7 +243,7 @@ describe('a member that fails or is late', () => {
     assert.deepEqual(run.committed, await undisturbed({ steps: 8 }));
   });
 
-  test('three times in one step is excluded, and refused when it comes again', async () => {
+  test('that fails three times in one step is excluded, and refused when it joins again', async () => {
     const ignores: Script['ignores'] = (message, worker) => {
       if (message.kind !== 'deal' || message.step !== 3) return false;
       worker.fail('TENSOR_LEAK', 'it leaks');
@@ -268,7 +268,7 @@ describe('a member that fails or is late', () => {
     assert.deepEqual(run.committed, await undisturbed());
   });
 
-  test('a broken link is not held against anybody: all members stay', async () => {
+  test('a broken link blames no member: all stay', async () => {
     const once = { said: false };
     const edit = changing('report', (message, worker) => {
       if (message.kind !== 'report' || message.step !== 3 || once.said) return message;
@@ -288,7 +288,7 @@ describe('a member that fails or is late', () => {
 });
 
 describe('a stop', () => {
-  test('in the middle of a repair: what is left saves the last step, and nothing is lost', async () => {
+  test('in the middle of a repair: the survivors save the last step, and nothing is lost', async () => {
     const { run, workers } = await startRun([{}, {}], { ...TWO, checkpoint: {}, steps: 20 });
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 2 });
@@ -303,7 +303,7 @@ describe('a stop', () => {
     assert.ok(run.clock.monotonicMs() < 20 * STEP_MS, 'nobody is waited for');
   });
 
-  test('with nobody left ends the run at the last committed step', async () => {
+  test('without any worker left ends the run at the last committed step', async () => {
     const { run, workers } = await startRun([{}], { checkpoint: {}, steps: 20 });
     const ended = run.runToEnd();
     await run.logged('step committed', { step: 2 });

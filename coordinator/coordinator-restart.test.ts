@@ -25,7 +25,7 @@ const rejoinAll = (run: SmallRun, workers: readonly ScriptedWorker[]) =>
   Promise.all(workers.map((worker) => run.rejoin(worker)));
 
 describe('a coordinator that was killed', () => {
-  test('is followed by one that goes on from what the workers hold, with no step done again', async () => {
+  test('is followed by one that continues from the state of the workers, and repeats no step', async () => {
     const { run, workers } = await killedAt([{}, {}], 'step committed', 4, { checkpoint: {} });
     const { step } = run.journalState;
     await run.open();
@@ -49,7 +49,7 @@ describe('a coordinator that was killed', () => {
       changing('report', (message) => (message.kind === 'report' && message.step > 2 ? undefined : message)),
     ],
   ] as const)
-    test(`has not heard of a step that was reported ${what}: it is committed from the report`, async () => {
+    test(`did not receive a step that was reported ${what}: the step is committed from the report`, async () => {
       // The first coordinator hears nothing of step 3 from w1, so it is open when it dies.
       let isDeaf = true;
       const unheard: Script['edit'] = (message, worker) =>
@@ -74,7 +74,7 @@ describe('a coordinator that was killed', () => {
       assert.equal(workers[0]!.seen.filter((message) => message.kind === 'deal' && message.step === 3).length, 1);
     });
 
-  test('waits a little for the members of before, and goes on without those that do not come', async () => {
+  test('is followed by one that waits briefly for the last members, and continues without those that do not return', async () => {
     const { run, workers } = await killedAt([{}, {}, {}], 'step committed', 3, {
       cluster: { minWorkers: 1 },
       checkpoint: {},
@@ -89,7 +89,7 @@ describe('a coordinator that was killed', () => {
     assert.ok(run.clock.monotonicMs() - killedMs > 5_000);
   });
 
-  test('keeps the ranks of before, whoever comes first', async () => {
+  test('is followed by one that keeps the ranks, in any order of joins', async () => {
     const { run, workers } = await killedAt([{ workerId: 'z' }, { workerId: 'a' }], 'step committed', 3, {
       checkpoint: {},
     });
@@ -101,7 +101,7 @@ describe('a coordinator that was killed', () => {
     assert.deepEqual(run.records('generation-formed')[1]?.members, ['a', 'z', '0']);
   });
 
-  test('and all workers with it: nobody holds the state, and the run goes back to its newest checkpoint', async () => {
+  test('dies with all workers: no worker holds the state, and the run goes back to its newest checkpoint', async () => {
     const { run } = await killedAt([{}, {}], 'step committed', 3, { cluster: { plansAhead: 1 } });
     await run.open();
     await Promise.all([0, 1].map((i) => run.join({ workerId: `w${i}`, pid: 9 }, i)));
@@ -122,7 +122,7 @@ describe('a coordinator that was killed', () => {
     assert.equal(lastForm(workers[0]!)?.proveState, true);
   });
 
-  test('and those who were furthest with it: the run goes back to the step that somebody holds', async () => {
+  test('dies with the workers that were furthest: the run goes back to a step that a worker holds', async () => {
     // w1 dies in step 4, which is committed from the report of w0; w2 never gets its sum.
     const dies = changing('report', (message, worker) => {
       if (message.kind !== 'report' || message.step < 4) return message;
@@ -175,7 +175,7 @@ describe('a coordinator that was killed', () => {
   });
 
   for (const numDeaths of [1, 2])
-    test(`died ${numDeaths} times when its generation was in the journal and nobody had heard of it: the state still counts`, async () => {
+    test(`died ${numDeaths} times after it journalled a generation and before it sent it: the state still counts`, async () => {
       const watch: { onLog?: () => void } = {};
       const init = { checkpoint: {}, onLog: () => watch.onLog?.() };
       const { run, workers } = await killedAt([{}, {}], 'step committed', 3, init);

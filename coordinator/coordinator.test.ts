@@ -8,7 +8,7 @@ import type { Script } from './testing/scripted-worker.fixture.ts';
 import { changing, startRun, TOKEN, type SmallRunInit } from './testing/small-run.fixture.ts';
 
 describe('coordinator', () => {
-  test('deals, commits, saves on schedule and ends; the journal tells all of it in order', async () => {
+  test('deals, commits, saves on schedule and ends; the journal has all of it in order', async () => {
     const { run, workers } = await startRun([{}, {}], { cluster: { plansAhead: 1 } });
     const summary = await run.runToEnd();
     assert.deepEqual(
@@ -48,7 +48,7 @@ describe('coordinator', () => {
     for (const { run } of runs) assert.deepEqual(run.committed, runs[0]!.run.committed);
   });
 
-  test('steps are dealt a few ahead of the commits, and no more', async () => {
+  test('steps are dealt at most plansAhead steps ahead of the commits', async () => {
     const silent = { edit: changing('report', () => undefined) };
     const { run, workers } = await startRun([{}, silent], { cluster: { plansAhead: 2 }, checkpoint: {} });
     const dealt = (): number[] =>
@@ -61,7 +61,7 @@ describe('coordinator', () => {
     await assert.rejects(ended, { code: 'ABORTED' });
   });
 
-  test('a stop finishes what is dealt, saves it, and journals the interruption', async () => {
+  test('a stop finishes the dealt steps, saves, and journals the interruption', async () => {
     const { run } = await startRun([{}], { cluster: { plansAhead: 1 } });
     const ended = run.runToEnd();
     await run.logged('step committed');
@@ -73,7 +73,7 @@ describe('coordinator', () => {
     assert.deepEqual(run.journal.at(-1), { kind: 'run-interrupted', epoch: 1, step, reason: 'SIGTERM' });
   });
 
-  test('a stop while workers are waited for ends the run, with nothing to save', async () => {
+  test('a stop during the rendezvous ends the run, with nothing to save', async () => {
     const { run } = await startRun([], { cluster: { minWorkers: 2 } });
     const ended = run.runToEnd();
     await run.join();
@@ -84,7 +84,7 @@ describe('coordinator', () => {
     assert.deepEqual(run.checkpoints.begun, []);
   });
 
-  test('says whom it waits for, and gives up when the time is over', async () => {
+  test('logs which workers it waits for, and fails at the timeout', async () => {
     const { run } = await startRun([]);
     await assert.rejects(run.run(), {
       code: 'RENDEZVOUS_TIMEOUT',
@@ -93,13 +93,13 @@ describe('coordinator', () => {
     assert.ok(run.messages('waiting').some(({ reason }) => String(reason).includes('waiting for 1 more')));
   });
 
-  test('a worker process that is given up before the first step ends the wait', async () => {
+  test('a worker process that is not restarted before the first step ends the wait', async () => {
     const { run } = await startRun([]);
     run.host.failure = 'worker local-0 ended with status 2';
     await assert.rejects(run.run(), { code: 'WORKER_LOST', message: /local-0 ended with status 2/u });
   });
 
-  test('the status names phase, generation, ranks and what is waited for', async () => {
+  test('the status has phase, generation, ranks and the reason of the wait', async () => {
     const { run } = await startRun([{}, {}], { steps: 3 });
     const status = (): Record<string, unknown> => run.coordinator.status() as Record<string, unknown>;
     const ended = run.runToEnd();
@@ -118,7 +118,7 @@ describe('coordinator', () => {
   });
 });
 
-describe('what ends a run', () => {
+describe('a failure', () => {
   const failures: readonly [string, Partial<Script>, string, RegExp, SmallRunInit?][] = [
     [
       'a worker of another mixture',
@@ -164,7 +164,7 @@ describe('what ends a run', () => {
     ],
   ];
   for (const [what, script, code, message, init] of failures)
-    test(`${what} ends it with ${code}, and that is journalled`, async () => {
+    test(`${what} ends the run with ${code}, and the journal has it`, async () => {
       const { run } = await startRun([{}, script], init);
       await assert.rejects(run.run(), { code, message });
       const last = run.journal.at(-1);
@@ -172,7 +172,7 @@ describe('what ends a run', () => {
       assert.equal(run.messages('run failed').length, 1);
     });
 
-  test('what the survivors hold beyond the newest checkpoint is saved first', async () => {
+  test('the survivors first save a state that is newer than the newest checkpoint', async () => {
     const edit: Script['edit'] = (message, worker) => {
       if (message.kind !== 'report' || message.step !== 4) return message;
       worker.fail('SHARD_CORRUPT', 'shard 3');
@@ -186,7 +186,7 @@ describe('what ends a run', () => {
     assert.equal((await workers[0]!.closed).code, 1000);
   });
 
-  test('the signal ends it at once: nothing is saved', async () => {
+  test('the signal ends the run at once: nothing is saved', async () => {
     const { run } = await startRun([{}], { checkpoint: {} });
     const ended = run.run();
     await run.logged('step committed');
@@ -197,7 +197,7 @@ describe('what ends a run', () => {
 });
 
 describe('a coordinator that was taken over', () => {
-  test('ends without another record, and its workers are to dial the other one', async () => {
+  test('ends without another record, and its workers dial the other one', async () => {
     const { run, workers } = await startRun([{}, {}], { checkpoint: {} });
     const ended = run.run();
     await run.logged('step committed');
@@ -227,7 +227,7 @@ describe('a stranger', () => {
     ['a message that is none', { kind: 'nonsense' }, 4002],
     ['a join that breaks its schema', { ...join, pid: -1, dataUrl: 'u' }, 4002],
   ] as const)
-    test(`with ${what} is closed with ${code}, and the run goes on`, async () => {
+    test(`with ${what} is closed with ${code}, and the run continues`, async () => {
       const { run } = await startRun([{}]);
       const stranger = await run.transport.dial(run.url, { token: TOKEN, timeoutMs: 1_000 });
       await stranger.send([encodeMessage(message)]);
@@ -235,7 +235,7 @@ describe('a stranger', () => {
       assert.equal((await run.runToEnd()).step, 6);
     });
 
-  test('a member that sends what is no message is closed, and the run goes on without it', async () => {
+  test('a member that sends an invalid message is closed, and the run continues without it', async () => {
     const { run, workers } = await startRun([{}, {}]);
     const ended = run.runToEnd();
     await run.logged('step committed');
@@ -249,7 +249,7 @@ describe('a stranger', () => {
     ['another mixture', { mixtureHash: 'ef'.repeat(32) }],
     ['another engine', { edit: changing('ready', (m) => ({ ...m, engineFingerprint: 'other' })) }],
   ] as const)
-    test(`that comes late with ${what} is turned away, and the run goes on`, async () => {
+    test(`that joins late with ${what} is refused, and the run continues`, async () => {
       const { run } = await startRun([{}], { steps: 10 });
       const ended = run.runToEnd();
       await run.logged('step committed', { step: 2 });

@@ -15,7 +15,7 @@ function wrongIn(step: number, times: number): Partial<Script> {
 }
 
 describe('a run whose ranks differ', () => {
-  test('goes on with what more than half of them have; who is wrong copies the state', async () => {
+  test('continues with the state of the majority; the other ranks copy it', async () => {
     const { run, workers } = await startRun([{}, wrongIn(3, 1), {}]);
     await run.runToEnd();
     assert.deepEqual(run.committed, await undisturbed());
@@ -25,7 +25,7 @@ describe('a run whose ranks differ', () => {
     assert.deepEqual(sources, ['start', 'peers']);
   });
 
-  test('knows who is wrong also when the coordinator has died and come again', async () => {
+  test('distrusts the same ranks after a restart of the coordinator', async () => {
     const { run, workers } = await startRun([{}, wrongIn(3, 1), {}], { checkpoint: {} });
     void run.coordinator.run(run.signal.signal);
     await run.clock.during(run.logged('rank differs'));
@@ -42,7 +42,7 @@ describe('a run whose ranks differ', () => {
     assert.equal(run.journalState.distrusted.size, 0);
   });
 
-  test('leaves out who is wrong three times in the same step', async () => {
+  test('excludes a rank that differs three times in the same step', async () => {
     let numReports = 0;
     const edit: Script['edit'] = (message) => {
       // Its parameters never are those of the others: each generation ends when it is formed.
@@ -59,7 +59,7 @@ describe('a run whose ranks differ', () => {
     assert.deepEqual(run.committed, await undisturbed());
   });
 
-  test('goes back where nobody can tell who is right, and the step is done again', async () => {
+  test('goes back without a majority, and trains the step again', async () => {
     const { run, workers } = await startRun([{}, wrongIn(3, 1)], { checkpoint: { everySteps: 2 } });
     const ending = await run.run();
     // Step 2 is saved or not when step 3 differs: then the checkpoint is loaded in the same epoch, else in the next one.
@@ -76,7 +76,7 @@ describe('a run whose ranks differ', () => {
     );
   });
 
-  test('proves the parameters as often as it is told to', async () => {
+  test('proves the parameters every proveEverySteps steps', async () => {
     const { run, workers } = await startRun([{}, {}], { training: { proveEverySteps: 2 } });
     await run.runToEnd();
     const proven = workers[0]!.seen.flatMap((message) =>
@@ -85,7 +85,7 @@ describe('a run whose ranks differ', () => {
     assert.deepEqual(proven, [2, 4, 6]);
   });
 
-  test('whose parameters are found to be others at a proof: who has them is named and copies the state', async () => {
+  test('finds other parameters at a proof: the rank is named and copies the state', async () => {
     let isSound = false;
     const edit: Script['edit'] = (message) => {
       if (message.kind === 'formed') isSound = message.generation > 1;
@@ -101,7 +101,7 @@ describe('a run whose ranks differ', () => {
     assert.deepEqual(run.committed, await undisturbed());
   });
 
-  test('a step that is done again with another gradient than the journal has ends it', async () => {
+  test('ends when a repeated step has another gradient than in the journal', async () => {
     const dies: Script['edit'] = (message, worker) => {
       if (message.kind !== 'report' || message.step !== 3) return message;
       worker.die();

@@ -26,7 +26,7 @@ describe('a gradient that is not finite', () => {
     assert.equal(run.committed.at(-1)?.step, 2);
   });
 
-  test('is computed once more where that is wished, and the bits are those of an undisturbed run', async () => {
+  test('is computed once more with onNonFinite retry, and the bits are those of an undisturbed run', async () => {
     const { run } = await startRun([badIn(3, 1), badIn(3, 1)], training('retry'));
     await run.runToEnd();
     assert.deepEqual(run.committed, await undisturbed());
@@ -36,13 +36,13 @@ describe('a gradient that is not finite', () => {
     );
   });
 
-  test('ends the run where it is not finite the second time', async () => {
+  test('ends the run if it is not finite the second time', async () => {
     const { run } = await startRun([badIn(3, 2), badIn(3, 2)], training('retry'));
     await assert.rejects(run.run(), { code: 'GRADIENT_NOT_FINITE' });
     assert.equal(run.records('generation-formed').length, 2);
   });
 
-  test('is skipped where that is wished: the state stays, the step counts, and the run goes on to its end', async () => {
+  test('is skipped with onNonFinite skip: the state stays, the step counts, and the run continues to its end', async () => {
     const { run, workers } = await startRun([badIn(3, 1), badIn(3, 1)], training('skip'));
     const { step } = await run.runToEnd();
     assert.equal(step, 6);
@@ -68,7 +68,7 @@ describe('a gradient that is not finite', () => {
       assert.equal(run.records('checkpoint-published').at(-1)?.step, 6);
     });
 
-  test('a state from before a skipped step is that of the run after the coordinator has come again', async () => {
+  test('a state from before a skipped step counts as a state of the run after a restart of the coordinator', async () => {
     const { run, workers } = await startRun([badIn(3, 1)], { ...training('skip'), checkpoint: {} });
     const first = run.run().catch(() => undefined);
     await run.logged('step skipped');
@@ -79,7 +79,7 @@ describe('a gradient that is not finite', () => {
     assert.equal(workers[0]!.step, 2);
   });
 
-  test('was skipped when the run failed: the survivor saves its state, as that of the skipped step', async () => {
+  test('in a skipped step before a failure: the survivor saves its state as that of the skipped step', async () => {
     const { run, workers } = await startRun([badIn(3, 1), badIn(3, 1)], { ...training('skip'), checkpoint: {} });
     const ended = run.run();
     await run.logged('step skipped');
@@ -91,14 +91,14 @@ describe('a gradient that is not finite', () => {
     assert.equal(workers[0]!.step, 2);
   });
 
-  test('that only some ranks have is of no majority: the step is done again', async () => {
+  test('on half of the ranks has no majority: the step is trained again', async () => {
     const { run } = await startRun([badIn(3, 1), {}]);
     const ending = await run.run();
     assert.equal(run.messages('generation ended')[0]?.['code'], 'GRADIENT_DIVERGED');
     if (ending.kind === 'ended') assert.deepEqual(run.committed, await undisturbed());
   });
 
-  test('that the fewer ranks have puts them behind: the step is committed, and they copy the state', async () => {
+  test('on a minority leaves those ranks behind: the step is committed, and they copy the state', async () => {
     const { run, workers } = await startRun([badIn(3, 1), {}, {}]);
     await run.runToEnd();
     assert.deepEqual(

@@ -20,7 +20,7 @@ describe('prediction of a generation', () => {
     assert.deepEqual(predictRunOf(members, RUNS, TRAINING), { stepMs: 81, workerBytes: 300 });
   });
 
-  test('one worker that does not say is enough to say nothing', () => {
+  test('without the prediction of one worker there is none', () => {
     const members = [{ facts: { predicted: { microbatchMs: 10, updateMs: 5, workerBytes: 100 } } }, { facts: {} }];
     assert.equal(predictRunOf(members, RUNS, TRAINING), undefined);
   });

@@ -51,7 +51,7 @@ describe('many workers', () => {
     [50, 64],
     [200, 256],
   ] as const)
-    test(`${numWorkers} cost ${numWorkers} times the messages of one, and one more for each generation`, async () => {
+    test(`${numWorkers} workers cost ${numWorkers} times the messages of one, and one more for each generation`, async () => {
       const { run, workers, sent } = await startCrowd(numWorkers, initOf(numLanes, numWorkers));
       await run.runToEnd();
       const once = { join: numWorkers, ready: numWorkers, formed: numWorkers, saved: numWorkers };

@@ -30,7 +30,7 @@ describe('BrokenLinks', () => {
         assert.match(leftOut.reason, /^3 generations in a row broke on their links after step 4/u);
     });
 
-  test('a committed step begins the count anew, and so does another ending', () => {
+  test('a committed step starts the count anew, and so does another ending', () => {
     const rule = new BrokenLinks();
     const failures = [failure('a', 'b')];
     for (const step of [1, 1, 2, 2]) assert.equal(rule.broke(step, failures, MEMBERS, anybody), undefined);

@@ -63,7 +63,7 @@ async function assertDiverged(forming: ReturnType<typeof formGeneration>, messag
 }
 
 describe('forming a generation', () => {
-  test('it is journalled before anybody hears of it; all hear of all, and hold the state when all have formed', async () => {
+  test('is journalled before any member receives it; all members receive all, and hold the state when all have formed', async () => {
     const { room, workers, journal, forming, formed, reasons } = start({ a: { step: STEP }, b: { step: STEP } });
     const [a, b] = workers;
     assert.equal(formOf(a!), undefined);
@@ -110,7 +110,7 @@ describe('forming a generation', () => {
     assert.deepEqual(heldSteps(room), [STEP, STEP]);
   });
 
-  test('at the start all begin from the seed and prove that it is the same', async () => {
+  test('at the start all members begin from the seed and prove the same parameters', async () => {
     const { room, workers, forming, formed } = start({ a: null, b: null }, { step: 0 });
     await rest();
     for (const worker of workers) {
@@ -121,7 +121,7 @@ describe('forming a generation', () => {
     assert.deepEqual(heldSteps(room), [0, 0]);
   });
 
-  test('who comes late copies from those who hold the state, and counts as a holder once it has', async () => {
+  test('a late member copies the state from a holder, and is a holder afterwards', async () => {
     const { room, workers, forming, formed } = start({ a: { step: STEP }, b: null });
     await rest();
     assert.deepEqual(
@@ -162,7 +162,7 @@ describe('forming a generation', () => {
     await assertDiverged(forming, /cdcd.* on rank 0; abab.* on rank 1/u);
   });
 
-  test('a member that is lost breaks it off, and is not there any more', async () => {
+  test('a lost member breaks the generation, and is removed', async () => {
     const { room, workers, forming } = start({ a: { step: STEP }, b: { step: STEP } });
     await rest();
     room.lose(workers[1]!);
@@ -175,7 +175,7 @@ describe('forming a generation', () => {
     );
   });
 
-  test('a member that fails breaks it off with its own error', async () => {
+  test('a failing member breaks the generation with its own error', async () => {
     const { room, workers, forming } = start({ a: { step: STEP }, b: { step: STEP } });
     await rest();
     const error = { code: 'CONNECT_FAILED', message: 'rank 0 does not answer' };
@@ -187,7 +187,7 @@ describe('forming a generation', () => {
     assert.equal(workers[1]!.isClosed(), false);
   });
 
-  test('members that are late are dropped, and named', async () => {
+  test('late members are dropped and named', async () => {
     const { room, clock, workers, forming, formed } = start({ a: null, b: null, c: null });
     await rest();
     formed(workers[1]!, A);
@@ -202,7 +202,7 @@ describe('forming a generation', () => {
     );
   });
 
-  test('what is said of another generation or epoch does not count, and newcomers are heard meanwhile', async () => {
+  test('messages of another generation or epoch are ignored, and newcomers are handled meanwhile', async () => {
     const { room, workers, forming, formed } = start({ a: { step: STEP } });
     await rest();
     formed(workers[0]!, undefined, GENERATION - 1);

@@ -14,7 +14,7 @@ describe('RepeatedDivergence', () => {
     assert.match(last.message, /^3 times in a row .*: step 5: a on rank 0/u);
   });
 
-  test('a step that was committed meanwhile begins the count anew', () => {
+  test('a step that was committed meanwhile starts the count anew', () => {
     const rule = new RepeatedDivergence();
     for (const step of [4, 4, 5, 5]) assert.equal(rule.add(step, error), undefined);
   });

@@ -29,12 +29,12 @@ describe('where the state comes from', () => {
       assert.deepEqual(planStateSources(ranks, isSame, checkpoint), { sources, receivers, proveState });
     });
 
-  test('a state with fewer updates is held as it is, where the steps since were skipped', () => {
+  test('a state with fewer updates is kept if the steps since then were skipped', () => {
     const plan = planStateSources([6, 7, 5], (step) => step >= 6, null);
     assert.deepEqual(plan.sources, [{ kind: 'held', step: 6 }, { kind: 'held', step: 7 }, from(0, 1)]);
   });
 
-  test('of many that hold it each copy asks eight, and all of them send as often', () => {
+  test('of many holders each copy asks eight, and all holders send equally often', () => {
     const numHolders = 40;
     const { sources, receivers } = planStateSources(
       [...new Array<number>(numHolders).fill(STEP), ...new Array<null>(20).fill(null)],
@@ -46,7 +46,7 @@ describe('where the state comes from', () => {
     for (const given of receivers.slice(0, numHolders)) assert.equal(given.length, (20 * 8) / numHolders);
   });
 
-  test('whoever copies does so from ranks that hold it and that know of it; all prove unless all hold it', () => {
+  test('a copy comes from holders that know of it; all members prove unless all hold the state', () => {
     const ranks = fc.array(fc.option(fc.integer({ min: 5, max: 8 })), { minLength: 1, maxLength: 12 });
     fc.assert(
       fc.property(ranks, (heldSteps) => {

@@ -31,7 +31,7 @@ describe('the limit', () => {
       assert.deepEqual(limitsOf(...stepMs), { limitMs, reason, ...TIMEOUTS });
     });
 
-  test('is never above the deadline of a step, though that be under ten seconds', () => {
+  test('is never above the deadline of a step, even if that is under ten seconds', () => {
     const times = new RecentTimes();
     for (let i = 0; i < 3; i++) times.add(1);
     assert.equal(planHangLimits(times, { stepTimeoutMs: 2_000, sourceTimeoutMs: 1 }).limitMs, 2_000);
@@ -232,7 +232,7 @@ describe('findHung', () => {
       } else assert.equal(verdict.kind, expected);
     });
 
-  test('the sentences say who, where, how long and by which limit', () => {
+  test('the sentences name rank, phase, duration and limit', () => {
     const reasonOf = (lines: readonly Line[]): string => {
       const verdict = findHung(limits, membersOf(lines));
       assert.ok(verdict.kind !== 'none');
@@ -256,7 +256,7 @@ describe('findHung', () => {
     );
   });
 
-  test('any state: whoever is blamed works, is late and still, and nobody that works moves', () => {
+  test('any state: a blamed rank works, is late and makes no progress, and no working rank makes progress', () => {
     const member = fc.record({
       phase: fc.constantFrom(...workerPhaseSchema.options),
       stillMs: fc.integer({ min: 0, max: 20_000 }),

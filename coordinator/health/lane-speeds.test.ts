@@ -44,7 +44,7 @@ describe('Rebalance', () => {
 });
 
 describe('WorkerSpeeds', () => {
-  test('are those that each worker had last, whatever its rank', () => {
+  test('are the last ones of each worker, at any rank', () => {
     const speeds = new WorkerSpeeds();
     speeds.learn(['a', 'b'], [4, 2]);
     speeds.learn(['b', 'c'], [3, 5]);
@@ -52,7 +52,7 @@ describe('WorkerSpeeds', () => {
     assert.deepEqual(speeds.of(['c', 'a', 'b']), [5, 4, 3]);
   });
 
-  test('say nothing where one is not known', () => {
+  test('are undefined if one is not known', () => {
     const speeds = new WorkerSpeeds();
     speeds.learn(['a'], [4]);
     assert.equal(speeds.of(['a', 'b']), undefined);

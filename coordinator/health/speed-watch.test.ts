@@ -31,7 +31,7 @@ function start(rebalance: boolean) {
 }
 
 describe('speed watch', () => {
-  test('logs that a rank is slow, keeps the sentence while it is, and logs when it is not any more', () => {
+  test('logs a slow rank, keeps the sentence while it is slow, and logs its recovery', () => {
     const { watch, records, observe } = start(false);
     observe(10, 400, 400);
     assert.deepEqual(watch.slow, []);
@@ -46,7 +46,7 @@ describe('speed watch', () => {
     ]);
   });
 
-  test('learns the speeds, and asks for other lanes only with cluster.rebalance', () => {
+  test('records the speeds, and asks for other lanes only with cluster.rebalance', () => {
     for (const rebalance of [false, true]) {
       const { watch, speeds, observe } = start(rebalance);
       observe(40, 400, 1000);

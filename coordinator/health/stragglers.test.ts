@@ -67,11 +67,11 @@ class Generation {
 const slowCompute = (rank: number): Load => (rank === 1 ? { compute: 208 } : {});
 
 describe('stragglers', () => {
-  test('ranks alike give no notice', () => {
+  test('equally fast ranks give no notice', () => {
     assert.deepEqual(new Generation().run(50, 10, () => ({})).told, []);
   });
 
-  test('a rank that computes twice as long is told once, after five steps, with its factor, cause and what it costs', () => {
+  test('a rank that computes twice as long is reported once, after five steps, with factor, cause and cost', () => {
     const { told } = new Generation().run(1 + 20, 10, slowCompute);
     assert.equal(told.length, 1);
     const [notice] = told;
@@ -91,7 +91,7 @@ describe('stragglers', () => {
     });
   });
 
-  test('of two ranks the slower one is told', () => {
+  test('of two ranks the slower one is reported', () => {
     const generation = new Generation().run(10, 10, slowCompute, 2);
     assert.deepEqual(generation.changes, ['6 rank 1 begins compute']);
   });
@@ -101,13 +101,13 @@ describe('stragglers', () => {
     assert.deepEqual(generation.changes, ['6 rank 2 begins feed']);
   });
 
-  test('a rank that recovers is told, when its mean says so too', () => {
+  test('a recovery is reported once the mean confirms it', () => {
     const generation = new Generation().run(10, 10, slowCompute).run(20, 10, () => ({}));
     assert.deepEqual(generation.changes, ['6 rank 1 begins compute', '15 rank 1 ends compute']);
     assert.match(generation.told[1]!.sentence, /^rank 1 \(w1\) is slow no more: 1\.\d times/u);
   });
 
-  test('a cause that changes is told, once it is steady', () => {
+  test('a changed cause is reported once it is steady', () => {
     const generation = new Generation()
       .run(10, 10, slowCompute)
       .run(4, 10, (rank) => (rank === 1 ? { feed: 202, compute: 98 } : {}))
@@ -117,7 +117,7 @@ describe('stragglers', () => {
     assert.match(generation.told[1]!.sentence, /for another reason, most of it is feed now/u);
   });
 
-  test('a rank slow by the lane that has so few lanes that nobody waits is told as such', () => {
+  test('a rank that is slow per lane, with so few lanes that no rank waits, is reported as such', () => {
     const { told } = new Generation().run(10, 10, (rank) => (rank === 1 ? { compute: 198, numLanes: 2 } : {}));
     assert.match(told[0]!.sentence, /with 2 lanes it delays no other rank$/u);
   });
@@ -154,7 +154,7 @@ describe('stragglers', () => {
     );
   });
 
-  test('one slow rank in that noise is told, and no other', () => {
+  test('one slow rank in that noise is reported, and no other', () => {
     fc.assert(
       fc.property(fc.integer({ min: 2, max: 8 }), fc.nat(), fc.nat(), (worldSize, seed, slow) => {
         const random = new RandomStream([seed]);
@@ -168,7 +168,7 @@ describe('stragglers', () => {
 });
 
 describe('slow links', () => {
-  test('are told without a rank when most of a step is spent in them, and when that ends', () => {
+  test('are reported without a rank when they take most of a step, and when that ends', () => {
     const generation = new Generation().run(10, 600, () => ({})).run(20, 10, () => ({}));
     assert.deepEqual(generation.changes, ['6 links begins', '15 links ends']);
     assert.equal(
@@ -177,19 +177,19 @@ describe('slow links', () => {
     );
   });
 
-  test('waiting for a slow rank is not taken for them', () => {
+  test('waiting for a slow rank is not reported as slow links', () => {
     const { changes } = new Generation().run(20, 10, (rank) => (rank === 1 ? { compute: 2_000 } : {}));
     assert.deepEqual(changes, ['6 rank 1 begins compute']);
   });
 
-  test('a slow link of one rank shows alike on all, so that no rank can be named', () => {
+  test('a slow link of one rank slows all ranks alike, so no rank is named', () => {
     const generation = new Generation().run(20, 10, (rank) => (rank === 1 ? { lateMs: 800 } : {}));
     assert.deepEqual(generation.changes, ['6 links begins']);
     const unexplained = generation.last.map(({ ms }) => ms.total - ms.feed - ms.compute - ms.update);
     assert.deepEqual(unexplained, [810, 810, 810]);
   });
 
-  test('a few milliseconds are not told, though they be most of a step', () => {
+  test('a few milliseconds are not reported, even if they are most of a step', () => {
     const generation = new Generation().run(20, 45, () => ({ feed: 0, compute: 1, update: 1 }));
     assert.deepEqual(generation.told, []);
   });
@@ -209,7 +209,7 @@ describe('speeds', () => {
     for (const speed of generation.stragglers.speeds()!) assert.ok(Math.abs(speed - 20) < 0.1, `${speed}`);
   });
 
-  test('of one rank alone, or of times of zero, there are none', () => {
+  test('are undefined for a single rank and for times of zero', () => {
     assert.equal(new Generation().run(20, 10, () => ({}), 1).stragglers.speeds(), undefined);
     assert.equal(new Generation().run(20, 10, () => ({ feed: 0, compute: 0 })).stragglers.speeds(), undefined);
   });

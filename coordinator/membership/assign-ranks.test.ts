@@ -47,7 +47,7 @@ describe('assignRanks', () => {
       assert.deepEqual(assignRanks(previous, ready, maxWorkers), { members, reason });
     });
 
-  test('any workers: survivors before newcomers, each in its order, nobody twice, no place empty without need', () => {
+  test('any workers: survivors before newcomers, each in its order, no worker twice, no free rank without need', () => {
     const ids = fc.uniqueArray(
       fc.integer({ min: 10, max: 21 }).map((n) => `w${n}`),
       { maxLength: 12 },

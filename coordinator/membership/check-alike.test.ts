@@ -6,7 +6,7 @@ import { ScriptedRoster } from '../testing/scripted-handle.fixture.ts';
 import { MIXTURE_HASH } from '../testing/small-run.fixture.ts';
 
 describe('workers of one run', () => {
-  test('must have the same mixture and engine; who has not is named', () => {
+  test('must have the same mixture and engine; one that differs is named', () => {
     const room = new ScriptedRoster(new ManualClock());
     room.ready('a');
     const members = () => room.roster.ready;

@@ -79,7 +79,7 @@ describe('control server', () => {
     [4, 64],
     [1_000, 1_000],
   ] as const)
-    test(`where ${maxWorkers} may train, ${expected} sockets without token are let in at the same time`, async () => {
+    test(`with maxWorkers ${maxWorkers}, ${expected} sockets without token are accepted at the same time`, async () => {
       let found: number | undefined;
       class Observed extends MemoryTransport {
         override listen(init: ListenInit): Promise<Listener> {
@@ -92,7 +92,7 @@ describe('control server', () => {
       await server.close();
     });
 
-  test('a worker is somebody from its join on, and lost once when its socket closes', async () => {
+  test('a worker exists from its join on, and is lost once when its socket closes', async () => {
     const { server, join, say, events } = await start();
     const connection = await join('w0');
     await say(connection, FAILED);
@@ -125,7 +125,7 @@ describe('control server', () => {
       await server.close();
     });
 
-  test('a worker that is dropped is lost at once and once', async () => {
+  test('a dropped worker is lost at once, and once', async () => {
     const { server, join, events, only } = await start();
     const connection = await join('w0');
     const worker = only();
@@ -138,7 +138,7 @@ describe('control server', () => {
     await server.close();
   });
 
-  test('nothing that was under way from a dropped worker counts, though its socket still gives it', async () => {
+  test('messages in flight from a dropped worker are ignored', async () => {
     const memory = new MemoryTransport();
     const accepted: { take?: (connection: Connection) => void } = {};
     const transport: Transport = {
@@ -163,7 +163,7 @@ describe('control server', () => {
     await server.close();
   });
 
-  test('a peer that does not join in time is closed, and no event tells of it', async () => {
+  test('a peer that does not join in time is closed, without an event', async () => {
     const { server, clock, dial, events } = await start();
     const connection = await dial();
     await clock.advance(9_999);
@@ -185,7 +185,7 @@ describe('control server', () => {
     await server.close();
   });
 
-  test('a heartbeat is answered, and says where the worker is', async () => {
+  test('a heartbeat is answered, and its phase and step are recorded', async () => {
     const { server, join, say, events, only } = await start();
     const connection = await join('w0');
     let numAnswers = 0;
@@ -208,14 +208,14 @@ describe('a full mailbox', () => {
     return { ...parts, connection, found };
   }
 
-  test('still takes the end of a connection: nobody waits for a worker that has left', async () => {
+  test('still accepts the end of a connection, so no one waits for a worker that has left', async () => {
     const { server, connection, found } = await flooded();
     connection.close('CONNECTION_LOST', 'it died');
     assert.deepEqual(await found(), ['joined w0', 'lost w0']);
     await server.close();
   });
 
-  test('still takes the end of a worker that is dropped, and of one that sends more', async () => {
+  test('still accepts the end of a dropped worker, and of one that sends more', async () => {
     const { server, join, say, only, found, connection } = await flooded();
     await say(connection, FAILED);
     assert.equal((await closeOf(connection))?.code, 4010);
@@ -228,7 +228,7 @@ describe('a full mailbox', () => {
     await server.close();
   });
 
-  test('admits nobody, so that ends are bounded: the older socket of the id stays, no event tells of the newer one', async () => {
+  test('refuses joins, so that ends are bounded: the older socket of the id stays, the newer one gives no event', async () => {
     const { server, join, connection, found } = await flooded();
     const [other, newer] = [await join('w1'), await join('w0')];
     assert.deepEqual([(await closeOf(other))?.code, (await closeOf(newer))?.code], [4010, 4010]);
@@ -246,7 +246,7 @@ describe('a silent worker', () => {
     for (let left = ms; left > 0; left -= 250) await clock.advance(Math.min(250, left));
   }
 
-  test('is lost after the limit and not before; any message counts as a sign of life', async () => {
+  test('is lost after the limit and not before; any message resets the limit', async () => {
     const { server, clock, join, say, events, hung } = await start();
     const [quiet, beating] = [await join('quiet'), await join('beating')];
     await pass(clock, SILENCE_MS - 1_000);
@@ -279,7 +279,7 @@ describe('a silent worker', () => {
 });
 
 describe('the end of a control server', () => {
-  test('workers that are told to finish and leave are not waited for', async () => {
+  test('ends at once when all workers leave after finish', async () => {
     const { server, join, events } = await start();
     const connection = await join('w0');
     connection.onMessage(() => connection.close('NORMAL', 'done'));
@@ -288,7 +288,7 @@ describe('the end of a control server', () => {
     await server.close();
   });
 
-  test('those that do not leave are closed when the time is over', async () => {
+  test('closes the workers that do not leave in time', async () => {
     const { server, clock, join } = await start();
     const connection = await join('w0');
     connection.onMessage(() => undefined);

@@ -59,7 +59,7 @@ function start(cluster: Partial<RunConfig['cluster']> = {}, changes: Changes = {
 }
 
 describe('gathering workers', () => {
-  test('at the start as many as startWorkers says are waited for, and whoever else is loading', async () => {
+  test('at the start it waits for startWorkers, and for workers that still load', async () => {
     const { gather, idsOf, join, getReady, reasons } = start({ startWorkers: 2, minWorkers: 1 });
     const gathering = gather();
     const workers = [await join('b'), await join('a'), await join('c')];
@@ -69,25 +69,25 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gathering), ['a', 'b', 'c']);
   });
 
-  test('later minWorkers are enough, in the ranks of before, newcomers behind them', async () => {
+  test('later minWorkers are enough, in their earlier ranks, with newcomers behind them', async () => {
     const { gather, idsOf, room } = start({ startWorkers: 4 }, { ids: ['z', 'gone', 'b'] });
     for (const workerId of ['a', 'b', 'z']) room.ready(workerId, { step: 0 });
     assert.deepEqual(await idsOf(gather()), ['z', 'b', 'a']);
   });
 
-  test('no more than maxWorkers take part, and survivors before newcomers', async () => {
+  test('at most maxWorkers train, survivors before newcomers', async () => {
     const { gather, idsOf, room } = start({ maxWorkers: 2 }, { ids: ['x', 'y'] });
     for (const workerId of ['a', 'y', 'x']) room.ready(workerId, { step: 0 });
     assert.deepEqual(await idsOf(gather()), ['x', 'y']);
   });
 
-  test('no more than one a lane take part where maxWorkers is not set', async () => {
+  test('without maxWorkers at most one worker a lane trains', async () => {
     const { gather, idsOf, room } = start();
     for (const workerId of ['a', 'b', 'c', 'd', 'e', 'f']) room.ready(workerId);
     assert.deepEqual(await idsOf(gather()), ['a', 'b', 'c', 'd']);
   });
 
-  test('members of before are awaited for five seconds by a coordinator that comes after another', async () => {
+  test('a restarted coordinator waits five seconds for the last members', async () => {
     const init = {
       ids: ['a', 'b', 'c'],
       mustReturn: true,
@@ -106,7 +106,7 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gathering), ['a', 'b']);
   });
 
-  test('survivors that hold the state do not wait for who is gone', async () => {
+  test('survivors that hold the state do not wait for lost members', async () => {
     const init = { ids: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
     const { gather, idsOf, room } = start({}, init);
     room.ready('a', { step: 5 });
@@ -114,7 +114,7 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gather()), ['a', 'b']);
   });
 
-  test('without a holder members of before are awaited, and then the run must go back', async () => {
+  test('without a holder it waits for the last members, and then the run must go back', async () => {
     const init = { ids: ['a', 'b', 'c'], isHolder: (step: number) => step >= 5, needsHolder: true };
     const { gather, room, clock } = start({}, init);
     room.ready('a', { step: 4 });
@@ -126,7 +126,7 @@ describe('gathering workers', () => {
     assert.match(gathered.reason, /none of 2 ready workers holds the state of the last step/u);
   });
 
-  test('a holder whose process is known to have ended is not awaited: the run goes back at once', async () => {
+  test('it does not wait for a holder whose process is known to have ended: the run goes back at once', async () => {
     const ended = new Set<string>();
     const hasEnded = (workerId: string): boolean => ended.has(workerId);
     const { gather, room, clock } = start({}, { ids: ['a', 'b'], hasEnded, isHolder: () => false, needsHolder: true });
@@ -139,7 +139,7 @@ describe('gathering workers', () => {
     assert.equal((await gathering).kind, 'rewind');
   });
 
-  test('a state further than what is committed makes a holder: its report may still come', async () => {
+  test('a state beyond the committed step makes a holder: its report may still arrive', async () => {
     const { gather, idsOf, room } = start(
       {},
       { ids: ['a', 'b'], isHolder: (step: number) => step >= 5, needsHolder: true },
@@ -149,14 +149,14 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gather()), ['a', 'b']);
   });
 
-  test('a stop before anybody has trained ends it at once', async () => {
+  test('a stop before any worker has trained ends it at once', async () => {
     const { gather, room, asked } = start();
     room.ready('a');
     asked.stopReason = 'SIGTERM';
     assert.deepEqual(await gather(), { kind: 'stopped' });
   });
 
-  test('a stop later takes whoever is there to save what was trained, and ends where nobody is', async () => {
+  test('a later stop takes the present workers to save the state, and ends without any', async () => {
     const { gather, idsOf, room, asked } = start({ minWorkers: 3 }, { ids: ['a', 'b'] });
     asked.stopReason = 'SIGTERM';
     assert.deepEqual(await gather(), { kind: 'stopped' });
@@ -164,7 +164,7 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gather()), ['b']);
   });
 
-  test('a worker process that was given up ends the wait where too few are left, with what a worker said', async () => {
+  test('a worker process that is not restarted ends the wait if too few are left, with the last error of a worker', async () => {
     const { gather, room, asked, clock } = start();
     const worker = room.join('a');
     const gathering = gather();
@@ -176,7 +176,7 @@ describe('gathering workers', () => {
     await assert.rejects(gathering, { code: 'WORKER_LOST', message: /local-1 ended three times; worker a .*no GPU/u });
   });
 
-  test('later a worker process that was given up is no reason while enough are loading', async () => {
+  test('later a worker process that is not restarted does not end the wait while enough load', async () => {
     const { gather, idsOf, room, asked, getReady } = start({}, { ids: ['a', 'b'] });
     const workers = [room.join('a'), room.join('b')];
     asked.workerFailure = 'local-2 ended three times';

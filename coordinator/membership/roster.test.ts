@@ -17,7 +17,7 @@ const heldStep = ({ roster }: ScriptedRoster, { handle }: ScriptedHandle): numbe
   roster.of(handle)?.heldStep;
 
 describe('roster', () => {
-  test('a worker is welcomed with the run and what is committed, is preparing, and then ready', () => {
+  test('a worker receives the run and the committed step, is preparing, and then ready', () => {
     const scripted = room();
     scripted.committedStep = 9;
     const worker = scripted.join('a');

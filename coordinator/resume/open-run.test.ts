@@ -78,12 +78,12 @@ describe('a run that is opened', () => {
     assert.deepEqual([opened?.runId, opened?.goesOn, opened?.fromCheckpoint], [run.runId, undefined, undefined]);
   });
 
-  test('is not begun in a folder that holds something', async () => {
+  test('is refused in a folder that is not empty', async () => {
     const runDir = await killedRun(1);
     await assert.rejects(open({ runDir }), { code: 'PATH_UNUSABLE', message: /continue that run with --resume/u });
   });
 
-  test('keeps its identity over all its epochs', async () => {
+  test('keeps its identity in all epochs', async () => {
     const runDir = await killedRun(2);
     const ids = [(await openings(runDir))[0]!.runId];
     for (let i = 0; i < 2; i++) {
@@ -98,7 +98,7 @@ describe('a run that is opened', () => {
     );
   });
 
-  test('by a process that was killed with SIGKILL goes on at its last commit, where an uninterrupted plan is', async () => {
+  test('after a SIGKILL continues at its last commit, where an undisturbed plan would be', async () => {
     const runDir = newFolder();
     const child = spawn(process.execPath, ['--import', 'tsx', FIXTURE, runDir], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -121,7 +121,7 @@ describe('a run that is opened', () => {
     assert.deepEqual([report.violations, report.to], [[], step + 5]);
   });
 
-  test('where the owner was only frozen: what that one still writes is nowhere', async () => {
+  test('after a takeover from a frozen owner has no later write of that owner', async () => {
     const runDir = newFolder();
     const frozen = await open({ runDir });
     let next: Awaited<ReturnType<typeof open>> | undefined;
@@ -145,7 +145,7 @@ describe('a run that is opened', () => {
     await again.close();
   });
 
-  test('goes on from what the workers hold, further than the newest checkpoint, and says so', async () => {
+  test('continues from the state of the workers, beyond the newest checkpoint, and notes it', async () => {
     const runDir = await killedRun(9);
     await checkpointOf(runDir, 6);
     const run = await open({ resume: runDir });
@@ -158,7 +158,7 @@ describe('a run that is opened', () => {
     assert.deepEqual([opened.step, opened.goesOn, opened.fromCheckpoint], [9, true, undefined]);
   });
 
-  test('after epochs that died before they formed a generation still knows who trained last', async () => {
+  test('after epochs that died before they formed a generation still knows the last members', async () => {
     const runDir = await killedRun(4);
     for (let epoch = 2; epoch <= 4; epoch++) {
       const run = await open({ resume: runDir });
@@ -167,7 +167,7 @@ describe('a run that is opened', () => {
     }
   });
 
-  test('goes on at an earlier step where that is what workers hold', async () => {
+  test('continues at an earlier step if workers hold that', async () => {
     const runDir = await killedRun(9);
     await checkpointOf(runDir, 6);
     const run = await open({ resume: runDir, resumeAt: { kind: 'held-step', step: 8 } });
@@ -178,7 +178,7 @@ describe('a run that is opened', () => {
     assert.deepEqual((await auditLedger({ runFolder: runDir })).violations, []);
   });
 
-  test('goes back to its newest checkpoint where nobody holds a later state; who trained then counts no more', async () => {
+  test('goes back to its newest checkpoint if no worker holds a later state; the last members count no more', async () => {
     const runDir = await killedRun(9);
     const path = await checkpointOf(runDir, 6);
     const run = await open({ resume: runDir, resumeAt: { kind: 'newest-checkpoint' } });
@@ -191,14 +191,14 @@ describe('a run that is opened', () => {
     await next.close();
   });
 
-  test('goes back to the beginning where there is no checkpoint', async () => {
+  test('goes back to the beginning without a checkpoint', async () => {
     const runDir = await killedRun(3);
     const run = await open({ resume: runDir, resumeAt: { kind: 'newest-checkpoint' } });
     assert.deepEqual([run.start.step, run.start.cursor, run.before], [0, undefined, undefined]);
     await run.close();
   });
 
-  test('names a checkpoint in its ledger where it begins from that, and none where workers hold a later state', async () => {
+  test('names the checkpoint it starts from in its ledger, and none if workers hold a later state', async () => {
     const runDir = await killedRun(9);
     const path = await checkpointOf(runDir, 6);
     const held = await open({ resume: runDir });
@@ -210,7 +210,7 @@ describe('a run that is opened', () => {
     await loaded.close();
   });
 
-  test('and had ended in order begins from its newest checkpoint', async () => {
+  test('after an orderly end starts from its newest checkpoint', async () => {
     const runDir = newFolder();
     const first = await open({ runDir });
     await train(first, 5);
@@ -222,7 +222,7 @@ describe('a run that is opened', () => {
     await run.close();
   });
 
-  test('goes on in a new folder from a checkpoint, as another run', async () => {
+  test('continues from a checkpoint in a new folder, as another run', async () => {
     const runDir = await killedRun(9);
     const path = await checkpointOf(runDir, 6);
     const target = newFolder();
@@ -247,7 +247,7 @@ describe('a run that is opened', () => {
       await (await open({ resume: runDir })).close();
     });
 
-  test('with other steps, workers and checkpoints goes on: these are free', async () => {
+  test('with other steps, workers and checkpoint schedule continues: these are free', async () => {
     const runDir = await killedRun(4);
     const training = { steps: 500, rowsPerStep: 4, numLanes: 2, microbatchRows: 1 };
     const config = configOf({ training, cluster: { minWorkers: 2 }, checkpoint: { everySteps: 3 } });
@@ -256,7 +256,7 @@ describe('a run that is opened', () => {
     await run.close();
   });
 
-  test('with another mixture is refused, and with --allow-mixture-change goes on from its newest checkpoint', async () => {
+  test('with another mixture is refused, and with --allow-mixture-change continues from its newest checkpoint', async () => {
     const runDir = await killedRun(9);
     const mixture = mixtureOf('ab'.repeat(32));
     await assert.rejects(open({ resume: runDir, mixture }), {
@@ -269,7 +269,7 @@ describe('a run that is opened', () => {
     await run.close();
   });
 
-  test('with other rates goes on from its newest checkpoint with --allow-mixture-change', async () => {
+  test('with other rates and --allow-mixture-change continues from its newest checkpoint', async () => {
     const runDir = await killedRun(9);
     await checkpointOf(runDir, 6);
     const config = configOf({
@@ -281,7 +281,7 @@ describe('a run that is opened', () => {
     await run.close();
   });
 
-  test('with --allow-mixture-change where nothing has changed goes on from what the workers hold', async () => {
+  test('with --allow-mixture-change and no change continues from the state of the workers', async () => {
     const runDir = await killedRun(4);
     const run = await open({ resume: runDir, allowMixtureChange: true });
     assert.deepEqual([run.start.step, run.before?.members], [4, MEMBERS]);

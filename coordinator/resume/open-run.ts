@@ -123,7 +123,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     // A new folder does not have the changes of the run before; a changed mixture begins with a change of its own.
     for (const change of start.rateChanges)
       if (!state.rateChanges.some((known) => isDeepStrictEqual(known, change)))
-        await journal.append({ kind: 'rates-changed', epoch, ...change, reason: 'as the run goes on' });
+        await journal.append({ kind: 'rates-changed', epoch, ...change, reason: 'carried over from the resumed run' });
     const held = journal;
     const close = async (): Promise<void> => {
       try {

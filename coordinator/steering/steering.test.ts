@@ -73,7 +73,7 @@ async function deal(dealer: StepDealer, numSteps: number): Promise<Deal[]> {
 const lanesOf = (deals: readonly Deal[]) => deals.map(({ lanes }) => lanes);
 
 describe('steering', () => {
-  test('a change is in the journal, takes effect at the step that was said, and replayed it gives the same deals', async (context) => {
+  test('a change is in the journal, takes effect at the stated step, and replayed gives the same deals', async (context) => {
     const { dealer, set, journal, records } = await start(context);
     const before = await deal(dealer, 5);
     const answer = await set({ rates: { mnli: 5 }, denoisingRatio: 0.5, reason: 'mnli overfits' });
@@ -137,7 +137,7 @@ describe('steering', () => {
     );
   });
 
-  test('no step is dealt while a change is on its way to the disk', async (context) => {
+  test('no step is dealt while a change is being written', async (context) => {
     const { dealer } = await start(context);
     const order: string[] = [];
     let resolve!: () => void;
@@ -150,7 +150,7 @@ describe('steering', () => {
     assert.deepEqual(order, ['changed', 'dealt']);
   });
 
-  test('what the journal refuses changes nothing, and the run goes on', async (context) => {
+  test('a change that cannot be journalled has no effect, and the run continues', async (context) => {
     const { dealer, journal, set } = await start(context);
     await journal.append({ kind: 'run-interrupted', epoch: 1, step: 0, reason: 'test' });
     await assert.rejects(set({ rates: { mnli: 1 } }), { code: 'INTERNAL' });
@@ -186,7 +186,7 @@ describe('steering', () => {
       assert.deepEqual(await recordsOf(journal, 'rates-changed'), []);
     });
 
-  test('the report counts what was handed out and averages losses by target tokens', async (context) => {
+  test('the report counts drawn examples and averages losses by target tokens', async (context) => {
     const { dealer, steering, set } = await start(context);
     const deals = await deal(dealer, 3);
     for (const [i, { cursor }] of deals.entries()) {

@@ -1,4 +1,4 @@
-/** The compute thread's side of the client, with a link thread that the test plays. */
+/** The client in the compute thread; the test plays the network thread. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TrainerError } from '../../shared/errors.ts';
