@@ -9,7 +9,7 @@ const folder = temporaryFolder();
 const home = join(folder, 'home');
 const run = join(folder, 'elastic');
 const POLL_MS = 50;
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 240_000;
 
 type Fields = Record<string, unknown>;
 

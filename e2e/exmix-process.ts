@@ -11,7 +11,7 @@ import type { LogRecord } from '../shared/logger.ts';
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
 export const TINY = fileURLToPath(new URL('./tiny.yaml', import.meta.url));
 /** A command is killed after this time, ms. */
-const DEADLINE_MS = 240_000;
+const DEADLINE_MS = 480_000;
 
 export interface Ended {
   readonly code: number | null;

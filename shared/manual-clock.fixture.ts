@@ -5,7 +5,7 @@ import { assertInvariant, TrainerError } from './errors.ts';
 /** Work that is not done after this time waits for an event that cannot come, ms of this clock. */
 const LONGEST_WORK_MS = 3_600_000;
 /** Real time within which the event loop must come to rest, ms. */
-const QUIET_DEADLINE_MS = 20_000;
+const QUIET_DEADLINE_MS = 120_000;
 
 interface Sleeper {
   readonly dueMs: number;

@@ -59,7 +59,7 @@ describe('process identity', () => {
     assert.equal(isProvenAlive(identity), false);
   });
 
-  test('a zombie process is gone', { ...LINUX, timeout: 30_000 }, async (context) => {
+  test('a zombie process is gone', { ...LINUX, timeout: 240_000 }, async (context) => {
     // The shell becomes `sleep`, which does not ask for the end of the child that it inherits.
     const parent = spawn('sh', ['-c', 'sleep 600 & echo $!; exec sleep 600'], { stdio: ['ignore', 'pipe', 'inherit'] });
     context.after(() => parent.kill('SIGKILL'));

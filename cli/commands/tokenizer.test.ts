@@ -21,7 +21,7 @@ function run(args: readonly string[], input = ''): { stdout: string; stderr: str
     input,
     encoding: 'utf8',
     cwd: new URL('../..', import.meta.url).pathname,
-    timeout: 60_000,
+    timeout: 240_000,
   });
 }
 

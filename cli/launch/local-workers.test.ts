@@ -18,7 +18,7 @@ const RESTART = { limit: 2, firstPauseMs: 1_000, longestPauseMs: 60_000 };
 const GRACE_MS = 15_000;
 const KILL_AFTER_MS = 5_000;
 /** Limit of each wait, real ms. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 240_000;
 
 type Command = NonNullable<LocalWorkersInit['command']>;
 

@@ -32,7 +32,7 @@ describe('on a full disk', () => {
           const { stdout, stderr, status } = spawnSync('unshare', args, {
             cwd: join(import.meta.dirname, '..'),
             encoding: 'utf8',
-            timeout: 60_000,
+            timeout: 240_000,
           });
           assert.equal(status, 0, stderr);
           assert.equal(stdout, `shown: ${scenario}\n`);

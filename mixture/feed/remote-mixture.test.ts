@@ -48,7 +48,7 @@ const flipped = (key: string, at: number) => {
   return bytes;
 };
 
-describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
+describe('a prepared mixture on S3', { timeout: 240_000 }, () => {
   test('has the hash, the lengths and the tokens of the local mixture', async (t) => {
     const far = await openRemote(t, remote.location);
     const near = await openPreparedMixture(remote.folder);
@@ -148,7 +148,7 @@ describe('a prepared mixture on S3', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a prepared mixture on a web server', { timeout: 30_000 }, () => {
+describe('a prepared mixture on a web server', { timeout: 240_000 }, () => {
   test('that sometimes fails or breaks the connection is read to the last token', async (t) => {
     let numRequests = 0;
     let numFailed = 0;
