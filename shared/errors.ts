@@ -86,6 +86,10 @@ export const ERROR_CODES = {
   },
   JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record before the last one does not have its checksum.' },
   LEDGER_CORRUPT: { reaction: 'data', meaning: 'A segment of the ledger is missing, cut or altered.' },
+  METRIC_INPUT_INVALID: {
+    reaction: 'data',
+    meaning: 'Predictions and targets of a metric do not belong together, or are not of the kind that it compares.',
+  },
   SAFETENSORS_INVALID: { reaction: 'data', meaning: 'A safetensors file is truncated or its header is not valid.' },
 
   AUTH_FAILED: { reaction: 'protocol', meaning: 'A socket came without the token of the run.' },

@@ -1,0 +1,138 @@
+/**
+ * Corpus BLEU (Papineni et al. 2002) with sacrebleu's tokenizers and smoothing.
+ *
+ * Source: sacrebleu 2.6.0 corpus_bleu. T5's `bleu` is `bleu({ tokenizer: 'intl' })`. Scores are times 100.
+ */
+import { closestLength, countCommon, countNgrams, maximumCounts } from './ngrams.ts';
+import { splitWords, trimEnd } from './python-text.ts';
+import { checkPaired, sumScorer, type Metric } from './scorer.ts';
+
+export type BleuTokenizer = '13a' | 'intl' | 'char' | 'none';
+
+export interface BleuOptions {
+  readonly tokenizer?: BleuTokenizer;
+  readonly lowercase?: boolean;
+  readonly smoothing?: 'exp' | 'floor' | 'add-k' | 'none';
+  /** 0.1 for `floor` and 1 for `add-k` by default. */
+  readonly smoothingValue?: number;
+  /** Leaves out orders that are longer than the prediction: for single sentences. */
+  readonly effectiveOrder?: boolean;
+}
+
+const MAX_ORDER = 4;
+
+/** Rules of mteval-v13a.pl: punctuation apart; periods and commas apart unless between digits; a dash apart after a digit. */
+const RULES_13A: readonly (readonly [RegExp, string])[] = [
+  [/([{-~[-` -&(-+:-@/])/gu, ' $1 '],
+  [/([^0-9])([.,])/gu, '$1 $2 '],
+  [/([.,])([^0-9])/gu, ' $1 $2'],
+  [/([0-9])(-)/gu, '$1 $2 '],
+];
+
+/** Rules of mteval-v14.pl: punctuation apart unless between digits; symbols apart. */
+const RULES_INTL: readonly (readonly [RegExp, string])[] = [
+  [/(\P{N})(\p{P})/gu, '$1 $2 '],
+  [/(\p{P})(\P{N})/gu, ' $1 $2'],
+  [/(\p{S})/gu, ' $1 '],
+];
+
+function applyRules(text: string, rules: readonly (readonly [RegExp, string])[]): string {
+  return rules.reduce((line, [pattern, replacement]) => line.replace(pattern, replacement), text);
+}
+
+function unescapeEntities(text: string): string {
+  if (!text.includes('&')) return text;
+  return text.replaceAll('&quot;', '"').replaceAll('&amp;', '&').replaceAll('&lt;', '<').replaceAll('&gt;', '>');
+}
+
+/** Tokens of one segment. */
+export function tokenize(text: string, tokenizer: BleuTokenizer): string[] {
+  switch (tokenizer) {
+    case '13a': {
+      const line = text.replaceAll('<skipped>', '').replaceAll('-\n', '').replaceAll('\n', ' ');
+      return splitWords(applyRules(` ${unescapeEntities(line)} `, RULES_13A));
+    }
+    case 'intl':
+      return splitWords(applyRules(text, RULES_INTL));
+    case 'char':
+      return splitWords(Array.from(text).join(' '));
+    case 'none':
+      return splitWords(text);
+  }
+}
+
+/** Columns of a statistics row: length of the prediction, of the closest reference, then matches and totals of each order. */
+const WIDTH = 2 + 2 * MAX_ORDER;
+
+/** `bleu`, `precision1` to `precision4`, `brevity_penalty`, `prediction_length`, `reference_length` (tokens) against any number of references. */
+export function bleu(options: BleuOptions = {}): Metric<readonly string[], string> {
+  const { tokenizer = '13a', lowercase = false } = options;
+  const tokens = (text: string): string[] => tokenize(trimEnd(lowercase ? text.toLowerCase() : text), tokenizer);
+  return (targets, predictions) => {
+    checkPaired('bleu', targets, predictions);
+    const rows = targets.map((references, at) => segmentStatistics(references.map(tokens), tokens(predictions[at]!)));
+    return sumScorer(rows, WIDTH, (sums) => {
+      const [predictionLength = 0, referenceLength = 0] = sums;
+      const matches = sums.slice(2, 2 + MAX_ORDER);
+      const totals = sums.slice(2 + MAX_ORDER);
+      const penalty =
+        predictionLength >= referenceLength
+          ? 1
+          : predictionLength === 0
+            ? 0
+            : Math.exp(1 - referenceLength / predictionLength);
+      const precisions = smoothedPrecisions(matches, totals, options);
+      return {
+        bleu: penalty * precisions.mean,
+        ...Object.fromEntries(precisions.orders.map((precision, order) => [`precision${order + 1}`, precision])),
+        brevity_penalty: penalty,
+        prediction_length: predictionLength,
+        reference_length: referenceLength,
+      };
+    });
+  };
+}
+
+function segmentStatistics(references: readonly string[][], prediction: readonly string[]): number[] {
+  const row = [
+    prediction.length,
+    closestLength(
+      references.map(({ length }) => length),
+      prediction.length,
+    ),
+  ];
+  const totals: number[] = [];
+  for (let order = 1; order <= MAX_ORDER; order++) {
+    const wanted = maximumCounts(references.map((reference) => countNgrams(reference, order)));
+    row.push(countCommon(countNgrams(prediction, order), wanted));
+    totals.push(Math.max(0, prediction.length - order + 1));
+  }
+  return [...row, ...totals];
+}
+
+/** Precisions of each order times 100, and their geometric mean. Without any match both are 0, smoothed or not. */
+function smoothedPrecisions(
+  matches: readonly number[],
+  totals: readonly number[],
+  { smoothing = 'exp', smoothingValue, effectiveOrder = false }: BleuOptions,
+): { orders: number[]; mean: number } {
+  const orders = new Array<number>(MAX_ORDER).fill(0);
+  if (matches.every((count) => count === 0)) return { orders, mean: 0 };
+  let numOrders = MAX_ORDER;
+  let halving = 1;
+  for (let order = 0; order < MAX_ORDER; order++) {
+    const added = smoothing === 'add-k' && order > 0 ? (smoothingValue ?? 1) : 0;
+    const match = matches[order]! + added;
+    const total = totals[order]! + added;
+    if (total === 0) break;
+    if (effectiveOrder) numOrders = order + 1;
+    if (match > 0) orders[order] = (100 * match) / total;
+    else if (smoothing === 'exp') orders[order] = 100 / ((halving *= 2) * total);
+    else if (smoothing === 'floor') orders[order] = (100 * (smoothingValue ?? 0.1)) / total;
+  }
+  const used = orders.slice(0, numOrders);
+  const mean = used.includes(0)
+    ? 0
+    : Math.exp(used.reduce((sum, precision) => sum + Math.log(precision), 0) / numOrders);
+  return { orders, mean };
+}
