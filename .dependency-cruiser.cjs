@@ -61,10 +61,16 @@ module.exports = {
       to: { path: '^(worker|coordinator|cli)/' },
     },
     {
+      name: 'evaluation-judges-alone',
+      severity: 'error',
+      from: { path: '^evaluation/', pathNot: '\\.test\\.ts$' },
+      to: { path: '^(worker|coordinator|cli|mixture|api)/' },
+    },
+    {
       name: 'shared-is-the-ground',
       severity: 'error',
       from: { path: '^shared/' },
-      to: { path: '^(worker|coordinator|cli|mixture)/' },
+      to: { path: '^(worker|coordinator|cli|mixture|evaluation)/' },
     },
     {
       name: 'api-is-the-roof',

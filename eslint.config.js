@@ -38,5 +38,5 @@ export default tseslint.config(
     },
   },
   { files: ['*.js'], extends: [tseslint.configs.disableTypeChecked] },
-  { files: ['bench/**', 'deploy/**', 'e2e/simulation/storm.ts'], rules: { 'no-console': 'off' } },
+  { files: ['bench/**', 'deploy/**', 'e2e/simulation/storm.ts', 'e2e/golden/run-golden.ts'], rules: { 'no-console': 'off' } },
 );

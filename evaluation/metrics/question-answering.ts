@@ -115,7 +115,11 @@ function spanText(context: string, span: string): string {
   const [, start = '', , end = ''] = bareWords(span);
   const first = parseIntegerLikePython(start);
   const last = parseIntegerLikePython(end);
-  return first === undefined || last === undefined ? '' : bareWords(context).slice(first, last + 1).join(' ');
+  return first === undefined || last === undefined
+    ? ''
+    : bareWords(context)
+        .slice(first, last + 1)
+        .join(' ');
 }
 
 /** A value with the group that it is judged in. A group is a question, or a passage and query. */

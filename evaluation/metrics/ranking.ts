@@ -24,7 +24,7 @@ function areasUnderCurves(examples: readonly ScoredExample[]): { 'auc-roc': numb
   let negatives = 0;
   let orderedPairs = 0;
   let precisions = 0;
-  for (let start = 0; start < sorted.length; ) {
+  for (let start = 0; start < sorted.length;) {
     let morePositives = 0;
     let moreNegatives = 0;
     const { score } = sorted[start]!;
@@ -47,7 +47,11 @@ function areasUnderCurves(examples: readonly ScoredExample[]): { 'auc-roc': numb
 export function auc(threshold = 1): Metric<number> {
   return (targets, predictions) => {
     checkPaired('auc', targets, predictions);
-    const examples = targets.map((target, at) => ({ isPositive: target >= threshold, score: predictions[at]!, weight: 1 }));
+    const examples = targets.map((target, at) => ({
+      isPositive: target >= threshold,
+      score: predictions[at]!,
+      weight: 1,
+    }));
     return selectionScorer(examples.length, (units) => areasUnderCurves(Array.from(units, (unit) => examples[unit]!)));
   };
 }
@@ -100,8 +104,7 @@ export function rankClassification(
       const selected = Array.from(units, (unit) => examples[unit]!);
       const weightOf = (keep: (example: (typeof selected)[number]) => boolean): number =>
         selected.reduce((sum, example) => (keep(example) ? sum + example.weight : sum), 0);
-      const accuracy =
-        (100 * weightOf(({ chosen, rightOnes }) => rightOnes.includes(chosen))) / weightOf(() => true);
+      const accuracy = (100 * weightOf(({ chosen, rightOnes }) => rightOnes.includes(chosen))) / weightOf(() => true);
       if (numClasses === undefined || severalRight) return { accuracy };
       const f1Of = (label: number): number => {
         const right = weightOf(({ chosen, rightOnes }) => chosen === label && rightOnes[0] === label);
@@ -109,7 +112,10 @@ export function rankClassification(
         return right === 0 ? 0 : (2 * right) / (2 * right + wrong);
       };
       if (numClasses !== 2) {
-        const sum = Array.from({ length: numClasses }, (_, label) => f1Of(label)).reduce((total, one) => total + one, 0);
+        const sum = Array.from({ length: numClasses }, (_, label) => f1Of(label)).reduce(
+          (total, one) => total + one,
+          0,
+        );
         return { accuracy, [`mean_${numClasses}class_f1`]: (100 * sum) / numClasses };
       }
       const areas = areasUnderCurves(selected);

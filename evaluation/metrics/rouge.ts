@@ -23,7 +23,7 @@ export interface RougeOptions {
 }
 
 /** Tokens of rouge_score: with a stemmer, only tokens of more than 3 letters are stemmed. */
-export function rougeTokens(text: string, stemmer = false): string[] {
+function rougeTokens(text: string, stemmer = false): string[] {
   const tokens = text.toLowerCase().match(/[a-z0-9]+/gu) ?? [];
   return stemmer ? tokens.map((token) => (token.length > 3 ? stem(token) : token)) : tokens;
 }

@@ -13,7 +13,7 @@ interface Entity {
 }
 
 /** Entities of BIO tags: an `I-` after another type, or after `O`, starts an entity, as conlleval has it. */
-export function entitiesOf(tags: readonly string[]): Entity[] {
+function entitiesOf(tags: readonly string[]): Entity[] {
   const entities: Entity[] = [];
   let open: { type: string; start: number } | undefined;
   tags.concat('O').forEach((tag, at) => {

@@ -6,7 +6,7 @@
 import { hashName, RandomStream } from '../../shared/random.ts';
 import type { Scorer, Scores } from './scorer.ts';
 
-export const NUM_BOOTSTRAP_SAMPLES = 1_000;
+const NUM_BOOTSTRAP_SAMPLES = 1_000;
 const SEED = 0;
 
 /** For each figure, the standard deviation (n − 1) over bootstrap samples; NaN for fewer than two units or figures that are not finite. */

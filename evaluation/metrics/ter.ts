@@ -67,13 +67,18 @@ function tercomWords(text: string, options: TerOptions): string[] {
   return splitWords(line);
 }
 
+/** sacrebleu normalizes references two times, which splits some of them further. */
+function twice(reference: string, options: TerOptions): string[] {
+  return tercomWords(tercomWords(reference, options).join(' '), options);
+}
+
 /** `ter`, in percent: the fewest edits over the references, divided by their mean length. */
 export function ter(options: TerOptions = {}): Metric<readonly string[], string> {
   return (targets, predictions) => {
     checkPaired('ter', targets, predictions);
     const rows = targets.map((references, at) => {
       const prediction = tercomWords(predictions[at]!, options);
-      const wanted = references.map((reference) => tercomWords(reference, options));
+      const wanted = references.map((reference) => twice(reference, options));
       const numEdits = Math.min(...wanted.map((reference) => countEdits(prediction, reference)));
       return [numEdits, wanted.reduce((sum, { length }) => sum + length, 0) / wanted.length];
     });

@@ -1,0 +1,43 @@
+/** Our numbers against those of the reference programs (golden/README.md). */
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { checkJsonFile, checkJsonText } from './golden-report.ts';
+import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS } from './metric-cases.ts';
+
+for (const folder of ['golden/metrics', 'golden/postprocess']) {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
+  for (const name of names) {
+    test(`${folder}/${name}: every case is equal within the file's tolerance`, async () => {
+      const report = await checkJsonFile(join(folder, name));
+      assert.deepEqual(report?.failures, []);
+      assert.ok(report.numCases >= 12, `${report.numCases} cases`);
+    });
+  }
+
+  test(`${folder}: a figure that is off by a millionth, or a text that is another one, makes its file fail`, async () => {
+    for (const name of names) {
+      const content = JSON.parse(await readFile(join(folder, name), 'utf8')) as Record<string, unknown>;
+      const answers = 'metric' in content ? METRIC_ANSWERS : POSTPROCESSOR_ANSWERS;
+      const answer = answers[(content['metric'] ?? content['postprocessor']) as string]!;
+      const report = checkJsonText(name, JSON.stringify(content), (one, options) => plantError(answer(one, options)) as never);
+      assert.ok(report!.failures.length > 0, name);
+    }
+  });
+}
+
+test('a file whose metric nobody computes fails, and so does one without cases', () => {
+  assert.match(checkJsonText('x', '{"metric":"unheard_of","cases":[{}]}')!.failures[0]!, /nothing here computes/u);
+  assert.match(checkJsonText('x', '{"metric":"accuracy","cases":[]}')!.failures[0]!, /no case/u);
+  assert.equal(checkJsonText('x', '{"tables":{}}'), undefined, 'another kind of file');
+});
+
+/** The answer with each number a little larger and each text a little longer. */
+function plantError(answer: unknown): unknown {
+  if (typeof answer === 'number') return answer === 0 ? 2e-6 : answer * (1 + 2e-6);
+  if (typeof answer === 'string') return `${answer}x`;
+  if (typeof answer !== 'object' || answer === null) return answer;
+  if (Array.isArray(answer)) return answer.map(plantError);
+  return Object.fromEntries(Object.entries(answer).map(([key, value]) => [key, plantError(value)]));
+}
