@@ -83,7 +83,11 @@ export class PlainEngine implements Engine {
     throw new TrainerError('INTERNAL', 'nobody asks for it');
   }
 
-  generate(): never {
+  score(): never {
+    throw new TrainerError('INTERNAL', 'nobody asks for it');
+  }
+
+  startDecoding(): never {
     throw new TrainerError('INTERNAL', 'nobody asks for it');
   }
 

@@ -1,11 +1,13 @@
 /** Compares our answers with a reference file, case by case. */
 import { readFile } from 'node:fs/promises';
+import { checkGenerateFile, DECODING_TOLERANCE, generateKind } from './generate-cases.ts';
+import { openModel } from './golden-model.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type Answer, type GoldenCase } from './metric-cases.ts';
 
 export interface FileReport {
   readonly file: string;
   readonly numCases: number;
-  /** Largest |ours − reference| / max(1, |reference|) over all numbers. */
+  /** Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding. */
   readonly worst: number;
   readonly tolerance: number;
   /** What differs beyond the tolerance, by case. */
@@ -18,12 +20,20 @@ interface Comparison {
   readonly failures: string[];
 }
 
-/** A file in the form of golden/metrics and golden/postprocess; undefined if it has neither `metric` nor `postprocessor`. */
-export async function checkJsonFile(file: string): Promise<FileReport | undefined> {
-  return checkJsonText(file, await readFile(file, 'utf8'));
+/** A file in the form of golden/metrics, golden/postprocess or golden/generate; undefined for other files. @param engineName for decoding */
+export async function checkJsonFile(file: string, engineName = 'auto'): Promise<FileReport | undefined> {
+  const text = await readFile(file, 'utf8');
+  const content = JSON.parse(text) as GoldenCase;
+  if (generateKind(content) === undefined) return checkJsonText(file, text);
+  const engine = await openModel(file, content['model'] as string, engineName);
+  try {
+    return { file, tolerance: DECODING_TOLERANCE, ...(await checkGenerateFile(content, engine)) };
+  } finally {
+    await engine.dispose();
+  }
 }
 
-/** @param answer replaces our own computation: tests plant errors */
+/** As checkJsonFile, without files of decoding. @param answer replaces our own computation: tests plant errors */
 export function checkJsonText(file: string, text: string, answer?: Answer): FileReport | undefined {
   const content = JSON.parse(text) as GoldenCase;
   const { metric, postprocessor, cases } = content;

@@ -4,7 +4,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkJsonFile, checkJsonText } from './golden-report.ts';
-import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS } from './metric-cases.ts';
+import { checkGenerateFile, generateKind } from './generate-cases.ts';
+import { openModel } from './golden-model.ts';
+import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type GoldenCase } from './metric-cases.ts';
 
 for (const folder of ['golden/metrics', 'golden/postprocess']) {
   const names = (await readdir(folder)).filter((name) => name.endsWith('.json'));
@@ -25,6 +27,36 @@ for (const folder of ['golden/metrics', 'golden/postprocess']) {
       assert.ok(report!.failures.length > 0, name);
     }
   });
+}
+
+for (const engine of ['wasm', 'cpu']) {
+  for (const name of await readdir('golden/generate')) {
+    test(`golden/generate/${name} on ${engine}: tokens are the same, scores within the tolerance`, async () => {
+      const report = await checkJsonFile(join('golden/generate', name), engine);
+      assert.deepEqual(report?.failures, []);
+      assert.ok(report.numCases >= 9, `${report.numCases} cases`);
+    });
+  }
+}
+
+test('a model with another weight fails every file of decoding that it is asked for', async () => {
+  for (const name of await readdir('golden/generate')) {
+    const content = JSON.parse(await readFile(join('golden/generate', name), 'utf8')) as GoldenCase;
+    if (generateKind(content) === 'next-token') continue; // compares distributions of given logits
+    const other = (content['model'] as string).endsWith('v1_0') ? 'golden/t5-tiny-v1_1' : 'golden/t5-tiny-v1_0';
+    const engine = await openModel(name, other, 'wasm');
+    const tooLarge = (id: number): number => id % 384; // v1_0 has fewer tokens
+    const changed = JSON.parse(JSON.stringify(content), (key, value: unknown) =>
+      Array.isArray(value) && ['input_ids', 'labels'].includes(key) ? mapIds(value, tooLarge) : value,
+    ) as GoldenCase;
+    assert.ok((await checkGenerateFile(changed, engine)).failures.length > 0, name);
+    await engine.dispose();
+  }
+});
+
+/** Each id of nested lists by `change`; -100 stays. */
+function mapIds(list: readonly unknown[], change: (id: number) => number): unknown[] {
+  return list.map((one) => (Array.isArray(one) ? mapIds(one, change) : (one as number) < 0 ? one : change(one as number)));
 }
 
 test('a file whose metric nobody computes fails, and so does one without cases', () => {

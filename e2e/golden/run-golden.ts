@@ -1,7 +1,7 @@
 /**
  * Compares exmix with reference numbers in folders of the form of golden/ (golden/README.md).
  *
- *   npm run golden -- DIR… [--verbose]
+ *   npm run golden -- DIR… [--engine native|wasm|cpu] [--verbose]
  *
  * Prints for each file its cases, the worst difference and the tolerance. Exit status 1 if a file is beyond its tolerance, or none was found.
  */
@@ -13,7 +13,7 @@ import { checkJsonFile, type FileReport } from './golden-report.ts';
 
 const { values: flags, positionals: places } = parseArgs({
   allowPositionals: true,
-  options: { verbose: { type: 'boolean', default: false } },
+  options: { engine: { type: 'string', default: 'auto' }, verbose: { type: 'boolean', default: false } },
 });
 
 async function* filesIn(place: string): AsyncGenerator<string> {
@@ -28,7 +28,7 @@ const reports: FileReport[] = [];
 for (const place of places) {
   for await (const file of filesIn(place)) {
     if (!file.endsWith('.json')) continue;
-    const report = await checkJsonFile(file);
+    const report = await checkJsonFile(file, flags.engine);
     if (report !== undefined) reports.push(report);
   }
 }

@@ -119,7 +119,11 @@ export class ToyEngine implements Engine {
     return Promise.reject(new TrainerError('INTERNAL', 'a toy engine has no separate forward pass'));
   }
 
-  generate(): Promise<never> {
+  score(): Promise<never> {
+    return Promise.reject(new TrainerError('INTERNAL', 'a toy engine has no separate forward pass'));
+  }
+
+  startDecoding(): Promise<never> {
     return Promise.reject(new TrainerError('INTERNAL', 'a toy engine generates no text'));
   }
 

@@ -3,6 +3,8 @@
  * its expected results (`case.safetensors`; optionally `packed.safetensors`, `zloss.safetensors`), in the form of golden/t5-tiny-*.
  * golden/README.md describes the files and the sources of the tolerances.
  */
+import { createSearch, decodeBatch } from '../../evaluation/decoding/decode-batch.ts';
+import { parseDecodingSettings } from '../../evaluation/decoding/settings.ts';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
@@ -149,16 +151,23 @@ async function checkCase(engine: Engine, reference: Tensors): Promise<FixtureChe
   const inputIds = get(reference, 'generate.input_ids');
   const outputIds = get(reference, 'generate.output_ids');
   const [numRows, inputsLength] = inputIds.shape as [number, number];
-  const generated = await engine.generate(
-    {
-      numRows,
-      inputsLength,
-      encoderInputIds: asInt32(inputIds),
-      encoderSegmentIds: asInt32(get(reference, 'generate.attention_mask')),
-    },
-    outputIds.shape[1]! - 1,
-  );
-  const numWrong = asInt32(outputIds).reduce((sum, id, i) => sum + (generated[i] === id ? 0 : 1), 0);
+  const decoding = await engine.startDecoding({
+    numRows,
+    inputsLength,
+    encoderInputIds: asInt32(inputIds),
+    encoderSegmentIds: asInt32(get(reference, 'generate.attention_mask')),
+  });
+  const length = outputIds.shape[1]!;
+  const settings = parseDecodingSettings({ method: 'greedy', maxNewTokens: length - 1 });
+  const searches = Array.from({ length: numRows }, (_, row) => createSearch(settings, row, decoding.vocabSize));
+  const generated = await decodeBatch(decoding, searches);
+  decoding.dispose();
+  // The file has the start token first, and 0 after EOS.
+  const wanted = asInt32(outputIds);
+  const numWrong = wanted.reduce((sum, id, i) => {
+    const found = i % length === 0 ? 0 : (generated[Math.floor(i / length)]![0]!.ids[(i % length) - 1] ?? 0);
+    return sum + (found === id ? 0 : 1);
+  }, 0);
   return [...checks, check('greedy ids that differ', numWrong, 0)];
 }
 

@@ -39,7 +39,8 @@ export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine
     apply: (gradients, update) => advise(engine.apply(gradients, update), shape),
     readBack: (parameters, optimizer) => engine.readBack(parameters, optimizer),
     forward: (batch) => advise(engine.forward(batch), shapeOf(batch)),
-    generate: (inputs, maxNewTokens) => engine.generate(inputs, maxNewTokens),
+    score: (batch) => advise(engine.score(batch), shapeOf(batch)),
+    startDecoding: (inputs) => engine.startDecoding(inputs),
     memory: () => engine.memory(),
     dispose: () => engine.dispose(),
   };

@@ -5,6 +5,7 @@
  * Assumptions of every implementation: one call at a time; shapes of batches are static (a run has few); the same calls give the same bits
  * for the same `description.fingerprint`.
  */
+import type { DecodingSession } from '../../evaluation/decoding/decode-batch.ts';
 import type { OptimizerSlot } from '../model/optimizer-slots.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
 
@@ -43,6 +44,11 @@ export interface ForwardOutput {
   readonly encoderOutput: Float32Array;
   /** [numRows, targetsLength, vocabSize] */
   readonly logits: Float32Array;
+}
+
+/** A decoder that holds keys and values of a batch in the engine. */
+export interface Decoding extends DecodingSession {
+  dispose(): void;
 }
 
 export interface EngineDescription {
@@ -97,11 +103,14 @@ export interface Engine {
   /** Forward pass alone. */
   forward(batch: Batch): Promise<ForwardOutput>;
 
+  /** Losses of each target position, without gradients. @throws as step does */
+  score(batch: Batch): Promise<StepOutput>;
+
   /**
-   * Greedy decoding, without a cache: for checks and small samples.
-   * @returns [numRows, 1 + maxNewTokens]: the start token 0, then tokens; 0 after EOS (1)
+   * Runs the encoder and opens a decoder over its output (evaluation/decoding). Each row is one example; its segment ids are 1, and 0 at padding.
+   * Dispose of it before parameters change: until then it reads the engine's.
    */
-  generate(inputs: GenerationInputs, maxNewTokens: number): Promise<Int32Array>;
+  startDecoding(inputs: GenerationInputs): Promise<Decoding>;
 
   /** Tensors that the engine's library holds now in this process. */
   memory(): { readonly numTensors: number; readonly numBytes: number };

@@ -9,22 +9,23 @@ import type { ModelConfig } from '../../shared/model-config.ts';
 import { updateParameter, updateScalars } from '../model/adafactor.ts';
 import { optimizerSlots, slotSpecs, type OptimizerSlot } from '../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../model/parameters.ts';
-import { checkBatch } from './batch-check.ts';
+import { checkBatch, checkGenerationInputs } from './batch-check.ts';
 import { batchParts, uploadBatch, type BatchTensors } from './batch-tensors.ts';
 import type {
   AdafactorUpdate,
   Batch,
+  Decoding,
   Engine,
   EngineDescription,
   ForwardOutput,
   GenerationInputs,
   StepOutput,
 } from './engine.ts';
-import { generate } from './generate.ts';
 import { checkNames } from './named-arrays.ts';
 import { leavingNoTensors } from './tensor-leak.ts';
 import { enterBackend, openBackend, type PackagedBackend, type TfjsBackend } from './tfjs-backend.ts';
-import { activations, lossAndGradients, stepOutput, type PassInit } from './tfjs-passes.ts';
+import { TfjsDecoding } from './tfjs-decoding.ts';
+import { activations, byName, lossAndGradients, lossTerms, stepOutput, type PassInit } from './tfjs-passes.ts';
 
 export interface TfjsEngineInit {
   readonly backend: TfjsBackend;
@@ -141,8 +142,21 @@ export class TfjsEngine implements Engine {
     });
   }
 
-  generate(inputs: GenerationInputs, maxNewTokens: number): Promise<Int32Array> {
-    return generate(this, this.#config, inputs, maxNewTokens);
+  async score(batch: Batch): Promise<StepOutput> {
+    await this.#enter(batch);
+    return leavingNoTensors(`score on ${this.#backend}`, () => {
+      const uploaded = uploadBatch(batchParts(batch));
+      const terms_M2 = lossTerms(this.#pass(uploaded), this.#zLoss);
+      const terms = terms_M2.dataSync<'float32'>();
+      tf.dispose([terms_M2, ...uploaded.all]);
+      return stepOutput(terms);
+    });
+  }
+
+  async startDecoding(inputs: GenerationInputs): Promise<Decoding> {
+    await this.#enter();
+    checkGenerationInputs(inputs, this.#config.vocabSize);
+    return new TfjsDecoding(this.#config, byName(this.parameters, this.#weights), inputs);
   }
 
   memory(): { numTensors: number; numBytes: number } {

@@ -39,6 +39,14 @@ export function lossAndGradients(
   return { terms_M2, gradients: grads };
 }
 
+/** Forward pass and losses: cross-entropy and z-loss of each position, [M, 2]. The caller disposes the result. */
+export function lossTerms({ config, specs, weights, batch }: PassInit, zLoss: number): Tensor2D {
+  return tf.tidy(() => {
+    const { logits_MV } = runT5(byName(specs, weights), config, batch.inputs, batch.targets);
+    return crossEntropy(logits_MV, batch.labels, zLoss);
+  });
+}
+
 /** Forward pass alone; the caller disposes the result. */
 export function activations({ config, specs, weights, batch }: PassInit): Activations {
   return tf.tidy(() => ({ ...runT5(byName(specs, weights), config, batch.inputs, batch.targets) }));
@@ -51,6 +59,6 @@ export function stepOutput(terms: Float32Array): StepOutput {
 }
 
 /** Names the weights anew in each pass: on the tape they are other tensors than the engine's. */
-function byName(specs: readonly ParameterSpec[], weights: readonly Tensor[]): ReadonlyMap<string, Tensor> {
+export function byName(specs: readonly ParameterSpec[], weights: readonly Tensor[]): ReadonlyMap<string, Tensor> {
   return new Map(specs.map(({ name }, i) => [name, weights[i]!]));
 }

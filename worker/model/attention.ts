@@ -67,6 +67,41 @@ export function attention(
   return tf.matMul(joinHeads(context_BNQH), weights.o, false, true);
 }
 
+/** Keys and values of positions that queries will see: [B, N, K, H] each. */
+export interface KeysAndValues {
+  readonly keys: Tensor4D;
+  readonly values: Tensor4D;
+}
+
+/** Keys and values of positions. @param x_MD [B·K, D] */
+export function keysAndValues(
+  x_MD: Tensor2D,
+  weights: Pick<AttentionWeights, 'k' | 'v'>,
+  numRows: number,
+  numHeads: number,
+): KeysAndValues {
+  const project = (weight: Tensor2D): Tensor4D => splitHeads(tf.matMul(x_MD, weight, false, true), numRows, numHeads);
+  return { keys: project(weights.k), values: project(weights.v) };
+}
+
+/**
+ * Attention to keys and values that are known already: decoding with a cache.
+ * @param queries_MD [B·Q, D] @param bias_BNQK mask plus relative bias, broadcast where a dimension is 1
+ * @returns [B·Q, D]
+ */
+export function attendTo(
+  queries_MD: Tensor2D,
+  { keys, values }: KeysAndValues,
+  weights: Pick<AttentionWeights, 'q' | 'o'>,
+  bias_BNQK: Tensor4D,
+): Tensor2D {
+  const [numRows, numHeads] = keys.shape;
+  const q_BNQH = splitHeads(tf.matMul(queries_MD, weights.q, false, true), numRows, numHeads);
+  const scores_BNQK = tf.matMul<Tensor4D>(q_BNQH, keys, false, true);
+  const p_BNQK = tf.softmax(tf.add<Tensor4D>(scores_BNQK, bias_BNQK));
+  return tf.matMul(joinHeads(tf.matMul<Tensor4D>(p_BNQK, values)), weights.o, false, true);
+}
+
 /** softmax(q kᵀ + bias) v. A bias that is broadcast is a mask and gets no gradient. */
 function attend(q_BNQH: Tensor4D, k_BNKH: Tensor4D, v_BNKH: Tensor4D, bias_BNQK: Tensor4D): Tensor4D {
   const hasLearnedBias = bias_BNQK.shape[1] === q_BNQH.shape[1];

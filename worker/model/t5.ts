@@ -11,9 +11,17 @@ import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { withGradient } from './custom-gradient.ts';
-import { attention, causalMask, segmentMask } from './attention.ts';
+import {
+  attendTo,
+  attention,
+  causalMask,
+  keysAndValues,
+  segmentMask,
+  type AttentionWeights,
+  type KeysAndValues,
+} from './attention.ts';
 import { gatedGelu, reluFeedForward } from './feed-forward.ts';
-import { relativeBias } from './relative-bias.ts';
+import { relativeBias, relativePositionBucket } from './relative-bias.ts';
 import { rmsNorm } from './rms-norm.ts';
 
 /** Parameters by their Hugging Face name; matrices are [out, in]. */
@@ -45,6 +53,57 @@ export function runT5(weights: Weights, config: ModelConfig, inputs: Tokens, tar
     segmentIds_BS: inputs.segmentIds,
   });
   return { encoderOutput_MD, logits_MV: outputLogits(weights, config, decoderOutput_MD) };
+}
+
+/**
+ * What decoding keeps of the inputs: for each decoder block the keys and values of its cross-attention, [B, N, S, H], and the mask of padding.
+ * B = examples, G = hypotheses of an example, t = tokens decoded before.
+ */
+export interface EncodedInputs {
+  readonly cross: readonly KeysAndValues[];
+  /** [B, 1, 1, S] */
+  readonly crossBias_B11S: Tensor4D;
+}
+
+/** Runs the encoder once. Each row is one example: its segment ids are 1, and 0 at padding. */
+export function encodeInputs(weights: Weights, config: ModelConfig, inputs: Tokens): EncodedInputs {
+  const embedded_MD = tf.gather(matrix(weights, 'shared.weight'), inputs.ids_M);
+  const output_MD = encode(weights, config, embedded_MD, inputs.segmentIds);
+  const stack = new Stack(weights, config, 'decoder');
+  const numRows = inputs.segmentIds.shape[0];
+  const blocks = Array.from({ length: config.numDecoderLayers }, (_, block) => block);
+  return {
+    cross: blocks.map((block) => stack.crossKeysAndValues(block, output_MD, numRows)),
+    crossBias_B11S: segmentMask(tf.ones([numRows, 1], 'int32'), inputs.segmentIds),
+  };
+}
+
+/**
+ * One step of the decoder with a cache: the next token of each hypothesis.
+ *
+ * @param tokens_M token at position t of each hypothesis, [B·G] int32
+ * @param past keys and values of positions 0 to t − 1 of each decoder block, [B·G, N, t, H]; empty at the first position
+ * @returns logits [B·G, V], and keys and values of positions 0 to t
+ */
+export function decodeNext(
+  weights: Weights,
+  config: ModelConfig,
+  encoded: EncodedInputs,
+  tokens_M: Tensor1D,
+  past: readonly KeysAndValues[],
+): { readonly logits_MV: Tensor2D; readonly present: readonly KeysAndValues[] } {
+  const stack = new Stack(weights, config, 'decoder');
+  const position = past[0]?.keys.shape[2] ?? 0;
+  const selfBias_1N1T = stack.biasOfPosition(position);
+  const present: KeysAndValues[] = [];
+  let hidden_MD = tf.gather(matrix(weights, 'shared.weight'), tokens_M);
+  for (let block = 0; block < config.numDecoderLayers; block++) {
+    const self = stack.cachedSelfAttention(block, hidden_MD, past[block], selfBias_1N1T);
+    present.push(self.present);
+    hidden_MD = stack.cachedCrossAttention(block, self.hidden_MD, encoded.cross[block]!, encoded.crossBias_B11S);
+    hidden_MD = stack.feedForward(block, 2, hidden_MD);
+  }
+  return { logits_MV: outputLogits(weights, config, stack.finalNorm(hidden_MD)), present };
 }
 
 /**
@@ -131,6 +190,51 @@ class Stack {
     return tf.add(hidden_MD, this.#attention(`${layer}.EncDecAttention`, x_MD, encoderOutput_MD, bias_B1TS));
   }
 
+  /** Relative bias of the query at a position for the keys up to it. [1, N, 1, position + 1] */
+  biasOfPosition(position: number): Tensor4D {
+    const table_CN = this.#matrix('block.0.layer.0.SelfAttention.relative_attention_bias.weight');
+    const scheme = {
+      numBuckets: this.#config.relativeAttentionNumBuckets,
+      maxDistance: this.#config.relativeAttentionMaxDistance,
+      isBidirectional: false,
+    };
+    const buckets = Int32Array.from({ length: position + 1 }, (_, key) =>
+      relativePositionBucket(key - position, scheme),
+    );
+    const bias_TN = tf.gather(table_CN, tf.tensor1d(buckets, 'int32'));
+    return tf.reshape(tf.transpose(bias_TN), [1, this.#config.numHeads, 1, position + 1]);
+  }
+
+  /** @param past of positions before; undefined at the first */
+  cachedSelfAttention(
+    block: number,
+    hidden_MD: Tensor2D,
+    past: KeysAndValues | undefined,
+    bias_1N1T: Tensor4D,
+  ): { readonly hidden_MD: Tensor2D; readonly present: KeysAndValues } {
+    const layer = `block.${block}.layer.0`;
+    const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
+    const weights = this.#attentionWeights(`${layer}.SelfAttention`);
+    const now = keysAndValues(x_MD, weights, x_MD.shape[0], this.#config.numHeads);
+    const present =
+      past === undefined
+        ? now
+        : { keys: tf.concat([past.keys, now.keys], 2), values: tf.concat([past.values, now.values], 2) };
+    return { hidden_MD: tf.add(hidden_MD, attendTo(x_MD, present, weights, bias_1N1T)), present };
+  }
+
+  cachedCrossAttention(block: number, hidden_MD: Tensor2D, cross: KeysAndValues, bias_B11S: Tensor4D): Tensor2D {
+    const layer = `block.${block}.layer.1`;
+    const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
+    const weights = this.#attentionWeights(`${layer}.EncDecAttention`);
+    return tf.add(hidden_MD, attendTo(x_MD, cross, weights, bias_B11S));
+  }
+
+  crossKeysAndValues(block: number, encoderOutput_MD: Tensor2D, numRows: number): KeysAndValues {
+    const weights = this.#attentionWeights(`block.${block}.layer.1.EncDecAttention`);
+    return keysAndValues(encoderOutput_MD, weights, numRows, this.#config.numHeads);
+  }
+
   feedForward(block: number, layerIndex: number, hidden_MD: Tensor2D): Tensor2D {
     const layer = `block.${block}.layer.${layerIndex}`;
     const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
@@ -152,9 +256,12 @@ class Stack {
   }
 
   #attention(name: string, queries_MD: Tensor2D, keys_MD: Tensor2D, bias: Tensor4D): Tensor2D {
+    return attention(queries_MD, keys_MD, this.#attentionWeights(name), bias, this.#config.numHeads);
+  }
+
+  #attentionWeights(name: string): AttentionWeights {
     const part = (letter: string) => this.#matrix(`${name}.${letter}.weight`);
-    const weights = { q: part('q'), k: part('k'), v: part('v'), o: part('o') };
-    return attention(queries_MD, keys_MD, weights, bias, this.#config.numHeads);
+    return { q: part('q'), k: part('k'), v: part('v'), o: part('o') };
   }
 
   #matrix(name: string): Tensor2D {

@@ -11,11 +11,11 @@ export const PASS_TOLERANCES = {
 } as const;
 
 /**
- * @param kind 'step': the first output is the losses, the others gradients; 'forward': all are activations
+ * @param kind 'step': the first output is the losses, the others gradients; 'score': losses; 'forward': activations
  * @returns a sentence when a tolerance is exceeded or a value is not finite, else undefined
  */
 export function differenceOf(
-  kind: 'step' | 'forward',
+  kind: 'step' | 'score' | 'forward',
   found: readonly Float32Array[],
   expected: readonly Float32Array[],
   precision: keyof typeof PASS_TOLERANCES,

@@ -17,13 +17,13 @@ import { batchParts } from '../batch-tensors.ts';
 import type {
   AdafactorUpdate,
   Batch,
+  Decoding,
   Engine,
   EngineDescription,
   ForwardOutput,
   GenerationInputs,
   StepOutput,
 } from '../engine.ts';
-import { generate } from '../generate.ts';
 import { checkNames } from '../named-arrays.ts';
 import { leavingNoTensors } from '../tensor-leak.ts';
 import { enterBackend } from '../tfjs-backend.ts';
@@ -32,7 +32,7 @@ import { TfjsEngine } from '../tfjs-engine.ts';
 import { NATIVE_BACKEND } from './addon/load-addon.ts';
 import { differenceOf } from './compare-passes.ts';
 import { gradientGroups } from './gradient-groups.ts';
-import { recordForward, recordStep } from './recorded-pass.ts';
+import { recordForward, recordScore, recordStep, type RecordedPass, type RecordPassInit } from './recorded-pass.ts';
 import { withBfloat16Products } from './recording/bfloat16-products.ts';
 import type { RecordableBackend } from './recording/recorder.ts';
 import { SessionState } from './session-state.ts';
@@ -56,7 +56,7 @@ export interface NativeEngineInit {
   readonly onWarning: (sentence: string) => void;
 }
 
-type PassKind = 'step' | 'forward';
+type PassKind = 'step' | 'score' | 'forward';
 
 interface PreparedPass {
   readonly call: CallHandle;
@@ -73,6 +73,8 @@ export class NativeEngine implements Engine {
   readonly #passes = new Map<string, PreparedPass>();
   /** Replaces the session for good once a graph was refused. */
   #eager: TfjsEngine | undefined;
+  /** A copy of the parameters for decoding. */
+  #decoder: TfjsEngine | undefined;
   #isDisposed = false;
 
   constructor(init: NativeEngineInit) {
@@ -93,6 +95,7 @@ export class NativeEngine implements Engine {
     checkNames(parameters, this.parameters, 'parameter', 'all');
     if (optimizer !== 'zero') checkNames(optimizer, this.optimizerSlots, 'optimizer state', 'all');
     assertInvariant(!this.#isDisposed, 'the engine was used after dispose');
+    await this.#dropDecoder();
     if (this.#eager !== undefined) await this.#eager.load(parameters, optimizer);
     else this.#state.load(parameters, optimizer);
   }
@@ -114,6 +117,7 @@ export class NativeEngine implements Engine {
   async apply(gradients: readonly Float32Array[], update: AdafactorUpdate): Promise<void> {
     assertInvariant(gradients.length === this.parameters.length, `${gradients.length} gradients`);
     this.#checkLoaded();
+    await this.#dropDecoder();
     if (this.#eager !== undefined) return this.#eager.apply(gradients, update);
     await enterBackend(NATIVE_BACKEND);
     leavingNoTensors('apply', () => {
@@ -146,8 +150,19 @@ export class NativeEngine implements Engine {
     }));
   }
 
-  generate(inputs: GenerationInputs, maxNewTokens: number): Promise<Int32Array> {
-    return generate(this, this.#init.config, inputs, maxNewTokens);
+  async score(batch: Batch): Promise<StepOutput> {
+    const pass = await this.#enter('score', batch);
+    if (pass === undefined) return this.#fallback().score(batch);
+    const feeds = batchParts(batch).map(({ values }) => values);
+    return this.#init.session.run(pass.call, feeds, ([terms]) => stepOutput(terms!));
+  }
+
+  /** Decoding runs eagerly, on a copy of the parameters that lasts until they change. */
+  async startDecoding(inputs: GenerationInputs): Promise<Decoding> {
+    this.#checkLoaded();
+    if (this.#eager !== undefined) return this.#eager.startDecoding(inputs);
+    this.#decoder ??= await this.#eagerCopy();
+    return this.#decoder.startDecoding(inputs);
   }
 
   /** The session's variables count as tensors. */
@@ -160,6 +175,7 @@ export class NativeEngine implements Engine {
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
+    await this.#dropDecoder();
     this.#closeSession();
     await this.#eager?.dispose();
   }
@@ -183,7 +199,7 @@ export class NativeEngine implements Engine {
     const parts = batchParts(batch);
     const { variables, weights } = this.#state.weights();
     const init = { backend, config, specs: this.parameters, variables, weights, parts, prefix: `${key}/`, fusesBlocks };
-    const recorded = kind === 'step' ? recordStep(init, zLoss) : recordForward(init);
+    const recorded = recordPass(kind, init, zLoss);
     const { nodes, outputs } = precision === 'bfloat16' ? withBfloat16Products(recorded) : recorded;
     session.extend(nodes);
     const groups = kind === 'step' ? gradientGroups(this.parameters, MAX_GRADIENT_GROUPS) : [];
@@ -215,6 +231,19 @@ export class NativeEngine implements Engine {
     this.#eager = eager;
   }
 
+  async #eagerCopy(): Promise<TfjsEngine> {
+    const { config, zLoss, description } = this.#init;
+    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
+    const [parameters] = this.#state.read();
+    await eager.load(parameters, 'zero');
+    return eager;
+  }
+
+  async #dropDecoder(): Promise<void> {
+    await this.#decoder?.dispose();
+    this.#decoder = undefined;
+  }
+
   #closeSession(): void {
     if (this.#eager !== undefined) return;
     this.#state.close();
@@ -229,5 +258,16 @@ export class NativeEngine implements Engine {
   #checkLoaded(): void {
     const isLoaded = this.#eager !== undefined || this.#state.isLoaded;
     assertInvariant(isLoaded && !this.#isDisposed, 'the engine was used before load or after dispose');
+  }
+}
+
+function recordPass(kind: PassKind, init: RecordPassInit, zLoss: number): RecordedPass {
+  switch (kind) {
+    case 'step':
+      return recordStep(init, zLoss);
+    case 'score':
+      return recordScore(init, zLoss);
+    case 'forward':
+      return recordForward(init);
   }
 }
