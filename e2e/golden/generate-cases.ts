@@ -41,9 +41,9 @@ function inputsOf(place: GoldenCase): GenerationInputs {
 }
 
 /** Transformers' and T5X's option names as ours. */
-function settingsOf(options: Readonly<Record<string, never>>): DecodingSettings {
+function settingsOf(options: Readonly<Record<string, unknown>>): DecodingSettings {
   const common = {
-    maxNewTokens: options['max_new_tokens'] ?? options['max_decode_len']!,
+    maxNewTokens: options['max_new_tokens'] ?? options['max_decode_len'],
     minNewTokens: options['min_new_tokens'],
     noRepeatNgramSize: options['no_repeat_ngram_size'],
     repetitionPenalty: options['repetition_penalty'],
@@ -52,7 +52,7 @@ function settingsOf(options: Readonly<Record<string, never>>): DecodingSettings 
   const given = <Settings extends object>(settings: Settings): Settings =>
     Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as Settings;
   if ('num_decodes' in options) {
-    const numBeams = options['num_decodes']!;
+    const numBeams = options['num_decodes'];
     return parseDecodingSettings(
       given({ method: 'beam-t5x', ...common, numBeams, numReturnSequences: numBeams, alpha: options['alpha'] }) as never,
     );
