@@ -67,7 +67,9 @@ const huggingFaceSchema = z.looseObject({
   num_layers: size,
   num_decoder_layers: size.nullish(),
   num_heads: size,
-  feed_forward_proj: z.enum(['gated-gelu', 'relu']).default('relu'),
+  feed_forward_proj: z.string().optional(),
+  is_gated_act: z.boolean().optional(),
+  dense_act_fn: z.string().optional(),
   tie_word_embeddings: z.boolean().default(true),
   scale_decoder_outputs: z.boolean().optional(),
   relative_attention_num_buckets: size.default(32),
@@ -101,7 +103,7 @@ export function fromHuggingFace(configJson: unknown, hasLmHead: boolean): ModelC
     numLayers: hf.num_layers,
     numDecoderLayers: hf.num_decoder_layers ?? hf.num_layers,
     numHeads: hf.num_heads,
-    feedForward: hf.feed_forward_proj,
+    feedForward: feedForwardOf(hf),
     tieEmbeddings: scaled,
     relativeAttentionNumBuckets: hf.relative_attention_num_buckets,
     relativeAttentionMaxDistance: hf.relative_attention_max_distance,
@@ -109,6 +111,25 @@ export function fromHuggingFace(configJson: unknown, hasLmHead: boolean): ModelC
   });
   if (!config.success) throw invalid('config.json describes a model exmix cannot build', config.error);
   return config.data;
+}
+
+/** Activations of a gated layer that are the tanh form of GELU. Transformers computes `gated-gelu` with `gelu_new`, and has since its first T5 v1.1. */
+const GELU_NAMES = ['gelu', 'gelu_new', 'gelu_pytorch_tanh'];
+
+/**
+ * `feed_forward_proj` is `relu`, `gated-gelu` and so on; files of the first versions lack it and are relu. `is_gated_act` and `dense_act_fn`
+ * repeat it in newer files.
+ */
+function feedForwardOf(hf: z.output<typeof huggingFaceSchema>): ModelConfig['feedForward'] {
+  const stated = hf.feed_forward_proj ?? `${hf.is_gated_act === true ? 'gated-' : ''}${hf.dense_act_fn ?? 'relu'}`;
+  const isGated = stated.startsWith('gated-');
+  const activation = isGated ? stated.slice('gated-'.length) : stated;
+  if (!isGated && activation === 'relu') return 'relu';
+  if (isGated && GELU_NAMES.includes(activation)) return 'gated-gelu';
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `config.json: feed_forward_proj is "${stated}"; expected "relu" (T5 v1.0) or "gated-gelu" (T5 v1.1, flan)`,
+  );
 }
 
 /** The config.json of a T5ForConditionalGeneration; both tie flags are written, so every Transformers reads the same model. */

@@ -128,7 +128,7 @@ export async function writeSafetensors(
   }
 }
 
-/** F32 as it is (without a copy if aligned), BF16 widened exactly. @throws SAFETENSORS_INVALID for other dtypes */
+/** F32 as it is (without a copy if aligned), BF16 and F16 widened exactly. @throws SAFETENSORS_INVALID for other dtypes */
 export function asFloat32(tensor: SafeTensor): Float32Array {
   if (tensor.dtype === 'F32') {
     const { buffer, byteOffset, byteLength: bytes } = alignedTo(4, tensor.data);
@@ -139,7 +139,20 @@ export function asFloat32(tensor: SafeTensor): Float32Array {
     const words = Uint32Array.from(new Uint16Array(buffer, byteOffset, bytes / 2), (half) => half << 16);
     return new Float32Array(words.buffer);
   }
-  throw new TrainerError('SAFETENSORS_INVALID', `${tensor.name}: expected F32 or BF16, found ${tensor.dtype}`);
+  if (tensor.dtype === 'F16') {
+    const { buffer, byteOffset, byteLength: bytes } = alignedTo(2, tensor.data);
+    return Float32Array.from(new Uint16Array(buffer, byteOffset, bytes / 2), widenHalf);
+  }
+  throw new TrainerError('SAFETENSORS_INVALID', `${tensor.name}: expected F32, BF16 or F16, found ${tensor.dtype}`);
+}
+
+/** The value of an IEEE 754 binary16: sign, 5 bits of exponent, 10 of fraction. */
+function widenHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** @throws SAFETENSORS_INVALID for other dtypes than I32 */

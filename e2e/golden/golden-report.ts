@@ -1,6 +1,8 @@
 /** Compares our answers with a reference file, case by case. */
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { checkGenerateFile, DECODING_TOLERANCE, generateKind } from './generate-cases.ts';
+import { checkLoadFile, isLoadFile } from './load-cases.ts';
 import { openModel } from './golden-model.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type Answer, type GoldenCase } from './metric-cases.ts';
 
@@ -20,10 +22,14 @@ interface Comparison {
   readonly failures: string[];
 }
 
-/** A file in the form of golden/metrics, golden/postprocess or golden/generate; undefined for other files. @param engineName for decoding */
+/** A file in the form of golden/metrics, postprocess, generate or load; undefined for other files. @param engineName for decoding */
 export async function checkJsonFile(file: string, engineName = 'auto'): Promise<FileReport | undefined> {
   const text = await readFile(file, 'utf8');
   const content = JSON.parse(text) as GoldenCase;
+  if (isLoadFile(content)) {
+    const tolerance = content['logit_tolerance'] as number;
+    return { file, tolerance, ...(await checkLoadFile(content, dirname(file), engineName)) };
+  }
   if (generateKind(content) === undefined) return checkJsonText(file, text);
   const engine = await openModel(file, content['model'] as string, engineName);
   try {

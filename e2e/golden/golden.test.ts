@@ -39,6 +39,14 @@ for (const engine of ['wasm', 'cpu']) {
   }
 }
 
+for (const engine of ['wasm', 'cpu']) {
+  test(`golden/load on ${engine}: each folder gives the reference's tokens, or is refused`, async () => {
+    const report = await checkJsonFile('golden/load/expected.json', engine);
+    assert.deepEqual(report?.failures, []);
+    assert.equal(report.numCases, 22);
+  });
+}
+
 test('a model with another weight fails every file of decoding that it is asked for', async () => {
   for (const name of await readdir('golden/generate')) {
     const content = JSON.parse(await readFile(join('golden/generate', name), 'utf8')) as GoldenCase;
