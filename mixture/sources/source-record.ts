@@ -50,10 +50,16 @@ export interface UnitOptions {
 /**
  * @param place where the header is, for the message
  * @param missing at least one
+ * @param cure instead of a hint at columns
  * @returns CONFIG_INVALID with the nearest columns, or with all columns if none is near
  */
-export function missingColumns(place: string, missing: readonly string[], columns: readonly string[]): TrainerError {
+export function missingColumns(
+  place: string,
+  missing: readonly string[],
+  columns: readonly string[],
+  cure?: string,
+): TrainerError {
   const near = [...new Set(missing.flatMap((name) => nearestNames(name, columns)))];
-  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ')}`;
-  return new TrainerError('CONFIG_INVALID', `${place}: no column "${missing.join('", "')}"; ${hint}`);
+  const others = near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ') || 'none'}`;
+  return new TrainerError('CONFIG_INVALID', `${place}: no column "${missing.join('", "')}"; ${cure ?? others}`);
 }

@@ -34,9 +34,9 @@ export async function* readTextUnit(
 ): AsyncGenerator<RecordBatch> {
   const from = unit.part.kind === 'bytes' ? unit.part.from : 0;
   const splitter = new LineSplitter(options.maxRecordBytes, from === 0);
-  const toRecords = await createRecordParser(file, unit, from, options);
+  const { toRecords, start } = await createRecordParser(file, unit, from, options);
   let chunks: AsyncIterable<Uint8Array>;
-  if (unit.part.kind === 'bytes') chunks = readLines(file, from, unit.part.to, options);
+  if (unit.part.kind === 'bytes') chunks = readLines(file, start, unit.part.to, options);
   else {
     const content = await decodeContent(streamBytes(file, options), file.name, unit.format);
     if (content.layout === 'json-values') {
@@ -73,16 +73,19 @@ async function* readJsonValues(
   yield splitter.flush().map(toRecord);
 }
 
+/** @returns also the first byte of the unit at which a record may start: behind the header */
 async function createRecordParser(
   file: SourceFileBytes,
   { format, quotes }: TextUnit,
   from: number,
   options: UnitOptions,
-): Promise<RecordParser> {
+): Promise<{ readonly toRecords: RecordParser; readonly start: number }> {
   const label = from === 0 ? file.name : `${file.name}@${from}`;
   if (format === 'jsonl' || format === 'text') {
     const parseLine = format === 'jsonl' ? parseJsonLine : parseTextLine;
-    return (lines) => lines.map((line) => parseLine(line, label)).filter((record) => record !== undefined);
+    const toRecords: RecordParser = (lines) =>
+      lines.map((line) => parseLine(line, label)).filter((record) => record !== undefined);
+    return { toRecords, start: from };
   }
   const reader = new DelimitedReader({
     file: label,
@@ -91,22 +94,33 @@ async function createRecordParser(
     requiredFields: options.requiredFields,
     maxRecordLength: options.maxRecordBytes,
   });
-  if (from > 0) await readHeader(file, reader, options);
-  return (lines, isEnd) => {
-    const records = lines.map((line) => reader.push(line));
-    if (isEnd) records.push(reader.flush());
-    return records.filter((record) => record !== undefined);
+  const start = from > 0 ? Math.max(from, await readHeader(file, reader, options)) : from;
+  const toRecords: RecordParser = (lines, isEnd) => {
+    const records = lines.flatMap((line) => reader.push(line));
+    const last = isEnd ? reader.flush() : undefined;
+    return last === undefined ? records : [...records, last];
   };
+  return { toRecords, start };
 }
 
-/** Reads the header row at the start of the file, for a unit that starts after it. */
-async function readHeader(file: SourceFileBytes, reader: DelimitedReader, options: UnitOptions): Promise<void> {
+/**
+ * Reads the header row at the start of the file, for a unit that starts after byte 0.
+ * @returns the byte behind it, where the first record may start
+ */
+async function readHeader(file: SourceFileBytes, reader: DelimitedReader, options: UnitOptions): Promise<number> {
   const splitter = new LineSplitter(options.maxRecordBytes);
-  for await (const chunk of file.stream({ signal: options.signal }))
-    for (const line of splitter.push(chunk)) {
-      reader.push(line);
-      if (reader.hasHeader) return;
+  let at = 0;
+  for await (const chunk of file.stream({ signal: options.signal })) {
+    let start = 0;
+    for (let end = chunk.indexOf(LF) + 1; end !== 0; end = chunk.indexOf(LF, start) + 1) {
+      for (const line of splitter.push(chunk.subarray(start, end))) reader.push(line);
+      if (reader.hasHeader) return at + end;
+      start = end;
     }
+    splitter.push(chunk.subarray(start));
+    at += chunk.length;
+  }
+  return at;
 }
 
 /** The bytes of the lines that start at `from` … `to` - 1. */
