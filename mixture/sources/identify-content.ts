@@ -99,7 +99,11 @@ export function identifyContent(head: Uint8Array): ContentKind {
   if (bytes.toString('latin1', 257, 262) === 'ustar') return 'tar';
   if (isZlib(bytes)) return 'zlib';
   const unmarked = start.replace(/^\xef\xbb\xbf/u, '').trimStart();
-  if (/^(?:<!--[^]*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body|script)[\s>]/iu.test(unmarked))
+  if (
+    /^(?:<!--[^]*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body|script|title|meta|link|style|div|h1|center)[\s>]/iu.test(
+      unmarked,
+    )
+  )
     return 'html';
   if (/^<\?xml\s|^<Error>\s*<Code>/iu.test(unmarked)) return 'xml';
   return findUtf16(bytes) ?? 'other';
