@@ -253,7 +253,7 @@ async function* toUtf8(
 }
 
 function encodeUtf8(text: string): Uint8Array {
-  if (!/\p{Surrogate}/u.test(text)) return Buffer.from(text, 'utf8');
+  if (text.isWellFormed()) return Buffer.from(text, 'utf8');
   return Buffer.concat(
     text
       .split(/(\p{Surrogate})/u)

@@ -14,7 +14,6 @@ export type ParsedJson =
 
 /** May a number of this text lose digits? Text of strings may match too: that costs time only. */
 const MAY_LOSE_DIGITS = /(?:^|[\s:,[])-?(?:\d[\d.]{15}|\d[\d.]*[eE]|0\.000000)/u;
-const LONE_SURROGATE = /\p{Surrogate}/u;
 const MAY_LACK_SURROGATE = /\\u[dD][89a-fA-F]/u;
 /** Characters that a message shows of the wrong text. */
 const MAX_FOUND = 12;
@@ -68,10 +67,10 @@ function findLoneSurrogate(root: unknown): string | undefined {
   const open: { readonly value: unknown; readonly place: string }[] = [{ value: root, place: '' }];
   for (let top = open.pop(); top !== undefined; top = open.pop()) {
     const { value, place } = top;
-    if (typeof value === 'string' && LONE_SURROGATE.test(value)) return `in ${place || 'the text'}`;
+    if (typeof value === 'string' && !value.isWellFormed()) return `in ${place || 'the text'}`;
     if (typeof value !== 'object' || value === null) continue;
     for (const [name, entry] of Object.entries(value)) {
-      if (LONE_SURROGATE.test(name)) return 'in a name';
+      if (!name.isWellFormed()) return 'in a name';
       open.push({ value: entry, place: place === '' ? JSON.stringify(name) : place });
     }
   }
