@@ -13,8 +13,8 @@ interface Origin {
    */
   readonly file: string;
   /**
-   * Counted from 1: the line of the (decompressed) text where the record starts, the row of a parquet file, or the
-   * record of a TFRecord file.
+   * Counted from 1: the line of the decoded text where the record starts, the value of JSON over several lines or of an
+   * array, the row of a parquet file, or the record of a TFRecord file.
    */
   readonly row: number;
 }
