@@ -6,7 +6,8 @@
  * lines are not records. An unclosed quote gives one malformed record of all lines up to the record bound or the end of
  * the file. All these lines count. In a TSV, a quoted field does not hold both a tab and a line end: its quote is an
  * ordinary character of a file without quoting, so its lines are malformed and the next line is read on its own.
- * A first line `sep=;`, as Excel writes it, sets the delimiter. Columns without a name have no field.
+ * A first line `sep=;`, as Excel writes it, sets the delimiter; `#TYPE …` of PowerShell's Export-Csv is left out.
+ * Columns without a name have no field.
  */
 import papa from 'papaparse';
 import { TrainerError } from '../../shared/errors.ts';
@@ -26,6 +27,7 @@ export interface DelimitedOptions {
 const NO_QUOTES = 'if quotes are ordinary characters in this file, set quotes: false';
 const NO_UTF8 = 'if it is in Windows-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8';
 const SEPARATOR_LINE = /^"?sep=([^"])"?$/iu;
+const TYPE_LINE = /^#TYPE [\w.]+/u;
 const DELIMITERS = [',', ';', '\t', '|'];
 
 export class DelimitedReader {
@@ -64,6 +66,7 @@ export class DelimitedReader {
     if (!isContinued) {
       if (line.text.trim() === '' && !line.text.includes(this.#delimiter)) return [];
       this.#openedAt = line.line;
+      if (line.line === 1 && this.#header === undefined && TYPE_LINE.test(line.text)) return [];
       const separator = line.line === 1 ? SEPARATOR_LINE.exec(line.text)?.[1] : undefined;
       if (separator !== undefined && this.#header === undefined) {
         this.#delimiter = separator;

@@ -152,6 +152,8 @@ describe('csv and tsv', () => {
         ]);
       }
     assert.deepEqual(await read(sourceOf('csv', 'sep=,\nq,a\nfoo,1\n')), [[3, { q: 'foo', a: '1' }]]);
+    const exported = '#TYPE System.Management.Automation.PSCustomObject\r\n"q","a"\r\n"foo","1"\r\n';
+    assert.deepEqual(await read(sourceOf('csv', exported)), [[3, { q: 'foo', a: '1' }]]);
   });
 
   test('a header with another delimiter says which, and what to do', async () => {
