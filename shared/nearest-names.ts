@@ -14,14 +14,16 @@ function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** At most `count` of `known`, nearest first. A name that contains the other counts as near. */
+/** At most `count` of `known`, nearest first. A name that contains the other counts as near; an empty name never is. */
 export function nearestNames(name: string, known: readonly string[], count = 3): string[] {
   const wanted = name.toLowerCase();
-  const scored = known.map((candidate) => {
-    const lower = candidate.toLowerCase();
-    const contained = lower.includes(wanted) || wanted.includes(lower);
-    return { candidate, distance: contained ? 1 : editDistance(wanted, lower) };
-  });
+  const scored = known
+    .filter((candidate) => candidate !== '')
+    .map((candidate) => {
+      const lower = candidate.toLowerCase();
+      const contained = lower.includes(wanted) || wanted.includes(lower);
+      return { candidate, distance: contained ? 1 : editDistance(wanted, lower) };
+    });
   return scored
     .filter(({ distance, candidate }) => distance <= Math.max(2, Math.ceil(candidate.length / 2)))
     .sort((a, b) => a.distance - b.distance || a.candidate.localeCompare(b.candidate))

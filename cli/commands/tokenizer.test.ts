@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/golden-lines.fixture.ts';
 
 /** Runs only this command under yargs. Prints an error's code to standard error and exits with status 1. */
@@ -56,6 +58,24 @@ describe('exmix tokenizer', () => {
       run(['decode', ...model], '[1,"2"]').stderr,
       /SOURCE_MALFORMED: line 1: expected a JSON array of integers/,
     );
+  });
+
+  test('train reads a text that is compressed or in UTF-16, and refuses a page of HTML', () => {
+    const text = lines.map((line) => line.text.replaceAll('\n', ' ')).join('\n');
+    const models = [Buffer.from(text), gzipSync(text), Buffer.from(`\ufeff${text}`, 'utf16le')].map((content, i) => {
+      const [input, output] = [join(folder, `in-${i}.txt`), join(folder, `out-${i}.model`)];
+      writeFileSync(input, content);
+      const { status, stderr } = run(['train', '--input', input, '--vocab-size', '600', '--output', output]);
+      assert.equal(status, 0, stderr);
+      return readFileSync(output);
+    });
+    assert.deepEqual(models[1], models[0]);
+    assert.deepEqual(models[2], models[0]);
+    const page = join(folder, 'page.txt');
+    writeFileSync(page, '<!doctype html><html>Sign in</html>\n');
+    const { stderr, status } = run(['train', '--input', page, '--vocab-size', '600', '--output', join(folder, 'x')]);
+    assert.notEqual(status, 0);
+    assert.match(stderr, /SOURCE_UNREADABLE.*found a page of HTML/);
   });
 
   test('train writes a model that encode can load', async () => {

@@ -4,6 +4,7 @@ import { addAbortSignal } from 'node:stream';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { TrainerError } from '../../shared/errors.ts';
 import { untilInterrupted } from '../until-interrupted.ts';
+import { decodeContent, withLineFeeds } from '../../mixture/sources/decode-content.ts';
 import { parseJsonLine, readLines, transformLines } from '../../mixture/tokenizer/line-stream.ts';
 import { loadNmtNfkc } from '../../mixture/tokenizer/nmt-nfkc.ts';
 import { writeSentencePieceModel } from '../../mixture/tokenizer/sentencepiece-file.ts';
@@ -86,7 +87,12 @@ const trainCommand: CommandModule<object, TrainArguments> = {
     'Trains a Unigram vocabulary (pad 0, EOS 1, unk 2, nmt_nfkc) on plain text, one sentence or paragraph per line',
   builder: (parser) =>
     parser
-      .option('input', { type: 'string', array: true, demandOption: true, describe: 'Text files, UTF-8' })
+      .option('input', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: 'Text files, UTF-8; also gzip, zstd, UTF-16',
+      })
       .option('vocab-size', {
         type: 'number',
         demandOption: true,
@@ -121,7 +127,9 @@ const trainCommand: CommandModule<object, TrainArguments> = {
 
 async function countFile(counter: WordCounter, path: string): Promise<void> {
   try {
-    for await (const line of readLines(createReadStream(path), path)) counter.add(line);
+    const { layout, chunks } = await decodeContent(createReadStream(path), path, 'text');
+    const text = layout === 'cr-lines' ? withLineFeeds(chunks) : chunks;
+    for await (const line of readLines(text, path)) counter.add(line);
   } catch (cause) {
     if (cause instanceof TrainerError) throw cause;
     const message = cause instanceof Error ? cause.message : String(cause);

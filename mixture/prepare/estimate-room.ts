@@ -8,7 +8,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
-import { isCompressed } from '../sources/source-file.ts';
+import { hasCompressedName } from '../sources/source-file.ts';
 import type { ResolvedSource } from '../sources/resolved-source.ts';
 
 const BYTES_PER_TOKEN = 4.2;
@@ -17,7 +17,7 @@ const PARQUET = 2;
 
 /** @param bytes of the source that are not prepared yet @returns about how many bytes on disk */
 export function estimateRoom(source: ResolvedSource, bytes: number, tokenBytes: 2 | 4): number {
-  const expansion = source.format === 'parquet' ? PARQUET : source.files.some(isCompressed) ? COMPRESSED : 1;
+  const expansion = source.format === 'parquet' ? PARQUET : source.files.some(hasCompressedName) ? COMPRESSED : 1;
   return Math.ceil(((bytes * expansion) / BYTES_PER_TOKEN) * tokenBytes);
 }
 

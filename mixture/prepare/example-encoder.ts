@@ -6,6 +6,9 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { FeatureLengths, TextPair } from '../tasks/task.ts';
 
+/** A task module may cut a text anywhere. A tokenizer would make it U+FFFD. */
+export const CUT_CHARACTER = 'half of a surrogate pair: the text was cut inside a character';
+
 export type EncodedExample =
   | {
       readonly ok: true;
@@ -59,6 +62,8 @@ export class ExampleEncoder {
   }
 
   encode({ inputs, targets }: TextPair): EncodedExample {
+    if (!inputs.isWellFormed()) return { ok: false, reason: `inputs: ${CUT_CHARACTER}` };
+    if (!targets.isWellFormed()) return { ok: false, reason: `targets: ${CUT_CHARACTER}` };
     const numInputs = this.#encoder.encodeAt(inputs, 0);
     if (numInputs === undefined || numInputs === 0) return emptyOrTooLong('inputs', numInputs);
     const inputsLength = this.#end(0, numInputs, this.#limits.inputs);

@@ -18,8 +18,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { TrainerError } from '../../shared/errors.ts';
 import { openPreparedMixture } from '../feed/prepared-mixture.ts';
+import { writeZstd } from '../sources/zstd.fixture.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import type { Mixture } from '../tasks/task.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
@@ -85,6 +87,27 @@ describe('preparing a mixture', () => {
       [...contentOf(first).keys()].includes(join('zipped', 'unit-00001', 'shard-00001.tokens')),
       'several shards',
     );
+  });
+
+  test('makes the same tokens from compressed files, UTF-16 and a JSON array under the same names', async () => {
+    const [first, second] = [newFolder(), newFolder()];
+    const folder = newFolder();
+    await prepare(writeSmallMixture(newFolder()), first);
+    writeSmallMixture(folder);
+    const encode = (file: string, change: (content: Buffer) => Uint8Array | string) => {
+      const path = join(folder, file);
+      writeFileSync(path, change(readFileSync(path)));
+    };
+    const rowsOf = (content: Buffer) => content.toString().trim().split('\n');
+    encode('plain.jsonl', gzipSync);
+    encode('z1.jsonl.gz', (content) => writeZstd([gunzipSync(content)]));
+    encode('z2.jsonl.gz', (content) => gzipSync(`[${rowsOf(gunzipSync(content)).join(',\n')}]`));
+    encode('table.csv', (content) => Buffer.from(`\ufeffsep=,\r\n${rowsOf(content).join('\r\n')}`, 'utf16le'));
+    encode('text.txt.gz', (content) => gzipSync(gzipSync(gunzipSync(content))));
+    await prepare(loadMixture(join(folder, 'mixture.yaml')), second, { unitBytes: 100_000 });
+    const tokensOf = (outDir: string) => [...contentOf(outDir)].filter(([name]) => /\.(tokens|index|crc)$/u.test(name));
+    assert.deepEqual(tokensOf(second), tokensOf(first));
+    assert.ok(tokensOf(first).length > 10);
   });
 
   test('stores the ids of the tokenizer, with EOS after inputs and targets, in the order of the source', async () => {

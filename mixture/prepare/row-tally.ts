@@ -7,6 +7,7 @@ const EARLY_ROWS = 10_000;
 /** Characters of a reason that are kept. */
 const MAX_REASON_LENGTH = 300;
 const MAX_KIND_LENGTH = 120;
+const OTHER_ENCODING = 'If a file is in another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8.';
 
 type RowCounts = Pick<UnitCounts, 'rows' | 'malformedKinds' | 'malformedFirst'>;
 
@@ -62,12 +63,12 @@ export class RowTally {
   }
 }
 
-/** The kind of a reason: names of fields stay; numbers, quoted text and what follows it are removed. */
+/** The kind of a reason: names of fields and encodings stay; numbers, quoted text and what follows it are removed. */
 export function kindOf(reason: string): string {
   const kind = reason
     .replace(/;.*$/su, '')
     .replace(/"[^"]*"(?! (?:is missing|must be)).*$/su, '"…"')
-    .replace(/\d[\d,.]*/gu, '#');
+    .replace(/UTF-\d+|\d[\d,.]*/gu, (text) => (text.startsWith('UTF') ? text : '#'));
   return kind.slice(0, MAX_KIND_LENGTH);
 }
 
@@ -87,9 +88,12 @@ function tooManyMalformed(
   const percent = (share: number) => `${Number((100 * share).toPrecision(3))}%`;
   const shown = malformedFirst.map(({ file, row, reason }) => `\n  ${file}:${row}: ${reason}`);
   const kinds = malformedKinds.map(({ reason, rows: ofKind }) => `${ofKind} × ${reason}`).join('; ');
+  const isEncoding = malformedKinds.some(({ reason }) => reason.includes('not valid UTF-8'));
   return new TrainerError(
     'SOURCE_MALFORMED',
     `task ${task}: ${rows.malformed} of ${rows.read} rows are malformed (${percent(rows.malformed / rows.read)}), ` +
-      `at most ${percent(allowed)} may be; correct them or raise the threshold. ${kinds}. The first:${shown.join('')}`,
+      `at most ${percent(allowed)} may be; correct them or raise the threshold. ` +
+      (isEncoding ? `${OTHER_ENCODING} ` : '') +
+      `${kinds}. The first:${shown.join('')}`,
   );
 }

@@ -75,6 +75,8 @@ describe('the kind of a malformed row', () => {
     ['inputs: field "a" must be text, found 3 as a list', 'inputs: field "a" must be text, found # as a list'],
     ['unknown label "perhaps"; did you mean "yes"?', 'unknown label "…"'],
     ['not JSON: the line starts with "{\\"a\\": 1"', 'not JSON: the line starts with "…"'],
+    ['the line is not valid UTF-8', 'the line is not valid UTF-8'],
+    ['line 7 is UTF-16, not UTF-8', 'line # is UTF-16, not UTF-8'],
     ['5 fields, but the header has 3', '# fields, but the header has #'],
   ] as const)
     test(`of ${reason} is ${kind}`, () => assert.equal(kindOf(reason), kind));

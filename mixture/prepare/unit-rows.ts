@@ -5,7 +5,7 @@ import type { FeatureLengths, SourceFields } from '../tasks/task.ts';
 import { parseTemplate, renderTemplate, type Template } from '../tasks/template.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { chooseChunk } from './document-chunk.ts';
-import { ExampleEncoder, SegmentCutter, TextIds, type EncodedExample } from './example-encoder.ts';
+import { CUT_CHARACTER, ExampleEncoder, SegmentCutter, TextIds, type EncodedExample } from './example-encoder.ts';
 import type { PreparableTask } from './preparable-task.ts';
 import { RowTally } from './row-tally.ts';
 import type { UnitCounts } from './unit-counts.ts';
@@ -179,6 +179,7 @@ class Documents implements UnitRows {
   #tokensOf(fields: SourceFields): Int32Array | string {
     const document = renderTemplate(this.#template, fields);
     if (!document.ok) return document.reason;
+    if (!document.text.isWellFormed()) return CUT_CHARACTER;
     const count = this.#encoder.encodeAt(document.text, 0);
     if (count === undefined) return 'the document is too long for the tokenizer';
     return count === 0 ? 'the document has no tokens' : this.#encoder.ids.subarray(0, count);

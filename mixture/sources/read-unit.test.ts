@@ -107,6 +107,75 @@ describe('csv and tsv', () => {
     ]);
   });
 
+  test('an unclosed quote in a TSV takes no other row with it', async () => {
+    const unclosed =
+      'a quoted field holds a tab and a line end: its quote is not closed; if quotes are ordinary characters in this file, set quotes: false';
+    const inside =
+      'a quote is inside a quoted field; if quotes are ordinary characters in this file, set quotes: false';
+    assert.deepEqual(await read(sourceOf('tsv', 'q\ta\n"open one\t1\nclosed two"\t2\n"three\n4"\t3\n')), [
+      [2, unclosed],
+      [3, { q: 'closed two"', a: '2' }],
+      [4, { q: 'three\n4', a: '3' }],
+    ]);
+    assert.deepEqual(await read(sourceOf('tsv', 'q\ta\n1\t"open\n2\tx\n3\t"tab\tin one line"\n4\t"y\n"5"\tz\n')), [
+      [2, unclosed],
+      [3, { q: '2', a: 'x' }],
+      [4, { q: '3', a: 'tab\tin one line' }],
+      [5, inside, 2],
+    ]);
+    // A comma and a line end in a field are usual in a CSV.
+    assert.deepEqual(await read(sourceOf('csv', 'q,a\n"one, two\nthree",1\n')), [
+      [2, { q: 'one, two\nthree', a: '1' }],
+    ]);
+    await assert.rejects(read(sourceOf('tsv', '"q\ta\nx"\ty\n')), { message: /header row: .*set quotes: false/ });
+  });
+
+  test('a quote inside a quoted field is malformed, and the reason names quotes: false', async () => {
+    for (const format of ['csv', 'tsv'] as const) {
+      const delimiter = format === 'csv' ? ',' : '\t';
+      const rows = await read(sourceOf(format, `q${delimiter}a\n"x "y" z"${delimiter}1\nx${delimiter}2\n`));
+      assert.match(String(rows[0]![1]), /a quote is inside a quoted field; .*set quotes: false/);
+      assert.deepEqual(rows[1], [3, { q: 'x', a: '2' }]);
+    }
+  });
+
+  test('a first line sep=; sets the delimiter, with and without quotes', async () => {
+    for (const quotes of [true, false])
+      for (const line of ['sep=;', 'SEP=;', '"sep=;"']) {
+        const source = await resolveSource(
+          sourceOf('csv', `\ufeff${line}\r\nq;a\r\nx, y;1\r\nz;2\r\n`, { quotes }),
+          access,
+        );
+        assert.deepEqual(await collect(source, await splitSource(source, 5, access)), [
+          { q: 'x, y', a: '1' },
+          { q: 'z', a: '2' },
+        ]);
+      }
+    assert.deepEqual(await read(sourceOf('csv', 'sep=,\nq,a\nfoo,1\n')), [[3, { q: 'foo', a: '1' }]]);
+    const exported = '#TYPE System.Management.Automation.PSCustomObject\r\n"q","a"\r\n"foo","1"\r\n';
+    assert.deepEqual(await read(sourceOf('csv', exported)), [[3, { q: 'foo', a: '1' }]]);
+  });
+
+  test('a header with another delimiter says which, and what to do', async () => {
+    for (const [format, header, message] of [
+      ['csv', '"q";"a"', /delimiter ";", not ",": put the line sep=; before the header/],
+      ['csv', 'q;a', /delimiter ";", not ","/],
+      ['csv', 'q\ta', /delimiter a tab, not ",": give format: tsv/],
+      ['csv', 'q|a|b', /delimiter "\|"/],
+      ['tsv', 'q,a', /delimiter ",", not a tab: give format: csv/],
+    ] as const)
+      await assert.rejects(read(sourceOf(format, `${header}\nx\n`), { requiredFields: ['q', 'a'] }), { message });
+  });
+
+  test('columns without a name have no field, and are never a hint', async () => {
+    assert.deepEqual(await read(sourceOf('csv', 'q,a,,\nfoo,bar,,x\n')), [[2, { q: 'foo', a: 'bar' }]]);
+    assert.deepEqual(await read(sourceOf('csv', ',q\n0,foo\n')), [[2, { q: 'foo' }]]);
+    await assert.rejects(read(sourceOf('csv', ',a\n0,foo\n'), { requiredFields: ['question'] }), {
+      message: /no column "question"; columns: a$/,
+    });
+    await assert.rejects(read(sourceOf('csv', '\n,\n'), { requiredFields: ['q'] }), { message: /; columns: none$/ });
+  });
+
   test('if the header lacks a required column, the error names the nearest column', async () => {
     const source = sourceOf('tsv', 'word\tgloss\nx\ty\n');
     await assert.rejects(read(source, { requiredFields: ['wrod', 'gloss'] }), {
@@ -264,8 +333,9 @@ describe('units', () => {
           fc.array(line, { maxLength: 12 }),
           fc.boolean(),
           fc.integer({ min: 1, max: 40 }),
-          async (lines, ends, size) => {
-            const header = format === 'tsv' || format === 'csv' ? 'column\n' : '';
+          fc.constantFrom('column\n', '\n\ncolumn\n', 'sep=;\ncolumn\n'),
+          async (lines, ends, size, start) => {
+            const header = format === 'tsv' || format === 'csv' ? start : '';
             const body = lines
               .map((text) => (format === 'jsonl' && text !== '' ? JSON.stringify({ text }) : text))
               .join('\n');

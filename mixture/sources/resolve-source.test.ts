@@ -84,6 +84,37 @@ describe('a file of a mixture', () => {
     });
   });
 
+  test('may be below a folder whose name has the characters of a glob', async () => {
+    for (const odd of ['what?', 'set {a,b}', 'empty{}', 'star*', '{x', 'a[1]']) {
+      const folder = join(root, 'odd', odd, 'deep');
+      mkdirSync(join(folder, 'part {1}'), { recursive: true });
+      writeFileSync(join(folder, '1.txt'), `${odd} 1`);
+      writeFileSync(join(folder, '2.txt'), `${odd} 2`);
+      writeFileSync(join(folder, 'part {1}', '3.txt'), `${odd} 3`);
+      assert.deepEqual(await textsOf(sourceOf(join(folder, '?.txt'), 'deep/?.txt')), [`${odd} 1`, `${odd} 2`]);
+      assert.deepEqual(await textsOf(sourceOf(join(folder, '{1,2}.txt'), '{1,2}.txt')), [`${odd} 1`, `${odd} 2`]);
+      assert.deepEqual(await textsOf(sourceOf(folder, 'deep')), [`${odd} 1`, `${odd} 2`, `${odd} 3`]);
+      assert.deepEqual(await textsOf(sourceOf(join(folder, '1.txt'), 'deep/1.txt')), [`${odd} 1`]);
+      const { files } = await resolveSource(sourceOf(join(folder, 'part {1}', '*.txt'), 'part {1}/*.txt'), access);
+      assert.deepEqual(
+        files.map(({ name }) => name),
+        ['part {1}/3.txt'],
+      );
+      await assert.rejects(resolveSource(sourceOf(join(folder, '9.txt'), 'deep/9.txt'), access), {
+        code: 'SOURCE_UNREADABLE',
+        message: /deep\/9\.txt cannot be read/,
+      });
+    }
+    assert.deepEqual(await textsOf(sourceOf(join(root, 'odd', '*', 'deep', '1.txt'), '*/deep/1.txt')), [
+      'a[1] 1',
+      'empty{} 1',
+      'set {a,b} 1',
+      'star* 1',
+      'what? 1',
+      '{x 1',
+    ]);
+  });
+
   test('may be on a web server; parquet is read by range', async () => {
     const parquet = new Uint8Array(
       parquetWriteBuffer({

@@ -65,13 +65,23 @@ async function* expandFile(
     yield { name, location };
     return;
   }
-  const root = isFolder ? location.replace(/\/$/u, '') : globFolder(location);
+  const isPath = isLocal && !isFolder;
+  const root = isFolder
+    ? location.replace(/\/$/u, '')
+    : isPath
+      ? await localGlobFolder(location)
+      : globFolder(location);
   const pattern = location.slice(root.length + 1);
+  if (isPath && !isGlob(pattern)) {
+    yield { name, location };
+    return;
+  }
   const matches = isFolder ? isVisible : createGlob(pattern);
-  const nameRoot = isFolder ? name.replace(/\/$/u, '') : globFolder(name);
+  const numLevels = pattern.split('/').length;
+  const nameRoot = isFolder ? name.replace(/\/$/u, '') : name.split('/').slice(0, -numLevels).join('/');
   const prefix = isFolder ? '' : pattern.slice(0, pattern.search(/[*?{]/u));
   let numFound = 0;
-  for await (const { key } of openStorage(root, storage).list(prefix, signal)) {
+  for await (const { key } of openStorage(root === '' && isLocal ? '/' : root, storage).list(prefix, signal)) {
     if (!matches(key)) continue;
     numFound += 1;
     yield { name: nameRoot === '' ? key : `${nameRoot}/${key}`, location: `${root}/${key}` };
@@ -92,6 +102,14 @@ async function isLocalFolder(path: string): Promise<boolean> {
     (found) => found.isDirectory(),
     () => false,
   );
+}
+
+/** The longest folder at the start of a path that exists. A folder may have `?` or `{}` in its name. */
+async function localGlobFolder(path: string): Promise<string> {
+  const parts = path.split('/');
+  for (let numParts = 1; numParts < parts.length; numParts++)
+    if (!(await isLocalFolder(`${parts.slice(0, numParts).join('/')}/`))) return parts.slice(0, numParts - 1).join('/');
+  return parts.slice(0, -1).join('/');
 }
 
 /** A file may have a star in its name, so an existing path is not a glob. */

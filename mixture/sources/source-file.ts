@@ -1,7 +1,5 @@
 /** A file of a source, on disk, on a server or in a bucket. Its errors name the file and become SOURCE_UNREADABLE. */
 import { createHash } from 'node:crypto';
-import { pipeline, Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
@@ -12,8 +10,6 @@ import type { SourceAccess } from './source-access.ts';
 import type { UnitOptions } from './source-record.ts';
 
 const SHA256 = 'sha256:';
-/** Bytes of a decompressed chunk. */
-const CHUNK_BYTES = 256 * 1024;
 
 export interface ByteRange {
   readonly from?: number;
@@ -96,33 +92,17 @@ function bytesOf({ name, bytes, version, storageVersion }: ResolvedFile, storage
   };
 }
 
-export function isCompressed({ name }: { readonly name: string }): boolean {
-  return name.endsWith('.gz');
+/** Whether the name promises compressed bytes. The bytes themselves decide (identify-content.ts). */
+export function hasCompressedName({ name }: { readonly name: string }): boolean {
+  return /\.(?:gz|gzip|zst|zstd)$/iu.test(name);
 }
 
-/**
- * All bytes in chunks, decompressed if the name ends in `.gz`. @throws SOURCE_UNREADABLE, also for damaged gzip;
- * ABORTED
- */
-export async function* streamBytes(
+/** All bytes of a file as it is stored. @throws SOURCE_UNREADABLE, ABORTED */
+export function streamBytes(
   file: SourceFileBytes,
   { signal, onBytes }: Pick<UnitOptions, 'signal' | 'onBytes'>,
 ): AsyncGenerator<Uint8Array> {
-  const raw = tap(file.stream({ signal }), onBytes);
-  if (!isCompressed(file)) {
-    yield* raw;
-    return;
-  }
-  const readable = Readable.from(raw, { objectMode: false, highWaterMark: CHUNK_BYTES });
-  const ignore = (): void => undefined; // the last stream, which is iterated, throws the error
-  const stream: AsyncIterable<Buffer> = pipeline(readable, createGunzip({ chunkSize: CHUNK_BYTES }), ignore);
-  try {
-    yield* stream;
-  } catch (error) {
-    throw unreadable(file.name, error);
-  } finally {
-    readable.destroy();
-  }
+  return tap(file.stream({ signal }), onBytes);
 }
 
 async function* tap(

@@ -13,8 +13,8 @@ interface Origin {
    */
   readonly file: string;
   /**
-   * Counted from 1: the line of the (decompressed) text where the record starts, the row of a parquet file, or the
-   * record of a TFRecord file.
+   * Counted from 1: the line of the decoded text where the record starts, the value of JSON over several lines or of an
+   * array, the row of a parquet file, or the record of a TFRecord file.
    */
   readonly row: number;
 }
@@ -50,10 +50,16 @@ export interface UnitOptions {
 /**
  * @param place where the header is, for the message
  * @param missing at least one
+ * @param cure instead of a hint at columns
  * @returns CONFIG_INVALID with the nearest columns, or with all columns if none is near
  */
-export function missingColumns(place: string, missing: readonly string[], columns: readonly string[]): TrainerError {
+export function missingColumns(
+  place: string,
+  missing: readonly string[],
+  columns: readonly string[],
+  cure?: string,
+): TrainerError {
   const near = [...new Set(missing.flatMap((name) => nearestNames(name, columns)))];
-  const hint = near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ')}`;
-  return new TrainerError('CONFIG_INVALID', `${place}: no column "${missing.join('", "')}"; ${hint}`);
+  const others = near.length > 0 ? `did you mean ${near.join(', ')}?` : `columns: ${columns.join(', ') || 'none'}`;
+  return new TrainerError('CONFIG_INVALID', `${place}: no column "${missing.join('", "')}"; ${cure ?? others}`);
 }

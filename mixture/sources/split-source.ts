@@ -1,15 +1,21 @@
-/** A source → units of about the same size. A pure function of the files and, for parquet, of their footers. */
+/**
+ * A source → units of about the same size. A pure function of the files, of the first bytes of those that may be split
+ * at lines, and of the footers of parquet files.
+ */
 import { TrainerError } from '../../shared/errors.ts';
+import { isPlainLines } from './decode-content.ts';
+import { HEAD_BYTES, type LineFormat } from './identify-content.ts';
 import { openParquet, type RowGroupRange } from './parquet/parquet-file.ts';
 import type { ResolvedFile, ResolvedSource, SourceUnit } from './resolved-source.ts';
 import type { SourceAccess } from './source-access.ts';
-import { isCompressed, peekSourceFile } from './source-file.ts';
+import { hasCompressedName, peekSourceFile } from './source-file.ts';
 
 /** Number of footers that are read at the same time. */
 const NUM_AT_ONCE = 8;
 
 /**
- * Parquet files larger than a unit are split between row groups, uncompressed lines anywhere. Other files are one unit.
+ * Parquet files larger than a unit are split between row groups, plain lines anywhere. Other files are one unit:
+ * compressed, UTF-16, JSON over several lines, tables with quotes.
  * @param unitBytes about how many bytes of a file make a unit
  * @throws CONFIG_INVALID if unitBytes is not a whole number above 0; SOURCE_UNREADABLE, STORAGE_DENIED,
  * STORAGE_UNAVAILABLE, ABORTED
@@ -40,15 +46,20 @@ async function splitFile(
   signal: AbortSignal | undefined,
 ): Promise<readonly SourceUnit[]> {
   if (file.bytes <= unitBytes) return [wholeFile(file, index)];
-  if (isCutAtLines(source, file)) return splitAtBytes(file, index, unitBytes);
+  if (isLineFormat(source) && !hasCompressedName(file)) {
+    const head = await (
+      await peekSourceFile(source, file, access)
+    ).readRange(0, Math.min(file.bytes, HEAD_BYTES), signal);
+    return isPlainLines(head, source.format) ? splitAtBytes(file, index, unitBytes) : [wholeFile(file, index)];
+  }
   if (source.format !== 'parquet') return [wholeFile(file, index)];
   const { groups } = await openParquet(await peekSourceFile(source, file, access), { signal });
   return splitRowGroups(index, groups, unitBytes);
 }
 
-/** Whether each line break ends a record, so that a record's start can be found from any byte. */
-function isCutAtLines({ format, quotes }: ResolvedSource, file: ResolvedFile): boolean {
-  if (isCompressed(file)) return false;
+/** Formats in which each line break ends a record, so that a record's start can be found from any byte. */
+function isLineFormat(source: ResolvedSource): source is ResolvedSource & { readonly format: LineFormat } {
+  const { format, quotes } = source;
   return format === 'jsonl' || format === 'text' || ((format === 'csv' || format === 'tsv') && !quotes);
 }
 

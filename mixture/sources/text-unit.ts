@@ -7,9 +7,12 @@
  * to-1.
  */
 import { TEXT_FIELD, type SourceFields } from '../tasks/task.ts';
+import { decodeContent, withLineFeeds } from './decode-content.ts';
 import { DelimitedReader } from './delimited-records.ts';
+import { parseJson } from './json-text.ts';
+import { JsonValueSplitter, type JsonPiece } from './json-values.ts';
 import type { SourceUnit } from './resolved-source.ts';
-import { isCompressed, streamBytes, type SourceFileBytes } from './source-file.ts';
+import { streamBytes, type SourceFileBytes } from './source-file.ts';
 import type { RecordBatch, SourceRecord, TextLine, UnitOptions } from './source-record.ts';
 import { LineSplitter } from './text-lines.ts';
 
@@ -30,23 +33,59 @@ export async function* readTextUnit(
   options: UnitOptions,
 ): AsyncGenerator<RecordBatch> {
   const from = unit.part.kind === 'bytes' ? unit.part.from : 0;
-  const to = unit.part.kind === 'bytes' ? unit.part.to : file.bytes;
   const splitter = new LineSplitter(options.maxRecordBytes, from === 0);
-  const toRecords = await createRecordParser(file, unit, from, options);
-  for await (const chunk of readLines(file, from, to, options)) yield toRecords(splitter.push(chunk), false);
+  const { toRecords, start } = await createRecordParser(file, unit, from, options);
+  let chunks: AsyncIterable<Uint8Array>;
+  if (unit.part.kind === 'bytes') chunks = readLines(file, start, unit.part.to, options);
+  else {
+    const content = await decodeContent(streamBytes(file, options), file.name, unit.format);
+    if (content.layout === 'json-values') {
+      yield* readJsonValues(file.name, content.chunks, options.maxRecordBytes);
+      return;
+    }
+    chunks = content.layout === 'cr-lines' ? withLineFeeds(content.chunks) : content.chunks;
+  }
+  for await (const chunk of chunks) yield toRecords(splitter.push(chunk), false);
   yield toRecords(splitter.flush(), true);
 }
 
+/** Records of JSON over several lines, or of an array: rows are values, counted from 1. */
+async function* readJsonValues(
+  file: string,
+  chunks: AsyncIterable<Uint8Array>,
+  maxRecordBytes: number,
+): AsyncGenerator<RecordBatch> {
+  const splitter = new JsonValueSplitter(file, maxRecordBytes);
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let row = 0;
+  const toRecord = (piece: JsonPiece): SourceRecord => {
+    const origin = { file, row: ++row };
+    if (!piece.ok) return { ...origin, ok: false, rows: 1, reason: piece.reason };
+    let text: string;
+    try {
+      text = decoder.decode(piece.bytes);
+    } catch {
+      return { ...origin, ok: false, rows: 1, reason: 'the value is not valid UTF-8' };
+    }
+    return parseJsonRecord(text, origin, 'value');
+  };
+  for await (const chunk of chunks) yield splitter.push(chunk).map(toRecord);
+  yield splitter.flush().map(toRecord);
+}
+
+/** @returns also the first byte of the unit at which a record may start: behind the header */
 async function createRecordParser(
   file: SourceFileBytes,
   { format, quotes }: TextUnit,
   from: number,
   options: UnitOptions,
-): Promise<RecordParser> {
+): Promise<{ readonly toRecords: RecordParser; readonly start: number }> {
   const label = from === 0 ? file.name : `${file.name}@${from}`;
   if (format === 'jsonl' || format === 'text') {
     const parseLine = format === 'jsonl' ? parseJsonLine : parseTextLine;
-    return (lines) => lines.map((line) => parseLine(line, label)).filter((record) => record !== undefined);
+    const toRecords: RecordParser = (lines) =>
+      lines.map((line) => parseLine(line, label)).filter((record) => record !== undefined);
+    return { toRecords, start: from };
   }
   const reader = new DelimitedReader({
     file: label,
@@ -55,35 +94,42 @@ async function createRecordParser(
     requiredFields: options.requiredFields,
     maxRecordLength: options.maxRecordBytes,
   });
-  if (from > 0) await readHeader(file, reader, options);
-  return (lines, isEnd) => {
-    const records = lines.map((line) => reader.push(line));
-    if (isEnd) records.push(reader.flush());
-    return records.filter((record) => record !== undefined);
+  const start = from > 0 ? Math.max(from, await readHeader(file, reader, options)) : from;
+  const toRecords: RecordParser = (lines, isEnd) => {
+    const records = lines.flatMap((line) => reader.push(line));
+    const last = isEnd ? reader.flush() : undefined;
+    return last === undefined ? records : [...records, last];
   };
+  return { toRecords, start };
 }
 
-/** Reads the header row at the start of the file, for a unit that starts after it. */
-async function readHeader(file: SourceFileBytes, reader: DelimitedReader, options: UnitOptions): Promise<void> {
+/**
+ * Reads the header row at the start of the file, for a unit that starts after byte 0.
+ * @returns the byte behind it, where the first record may start
+ */
+async function readHeader(file: SourceFileBytes, reader: DelimitedReader, options: UnitOptions): Promise<number> {
   const splitter = new LineSplitter(options.maxRecordBytes);
-  for await (const chunk of file.stream({ signal: options.signal }))
-    for (const line of splitter.push(chunk)) {
-      reader.push(line);
-      if (reader.hasHeader) return;
+  let at = 0;
+  for await (const chunk of file.stream({ signal: options.signal })) {
+    let start = 0;
+    for (let end = chunk.indexOf(LF) + 1; end !== 0; end = chunk.indexOf(LF, start) + 1) {
+      for (const line of splitter.push(chunk.subarray(start, end))) reader.push(line);
+      if (reader.hasHeader) return at + end;
+      start = end;
     }
+    splitter.push(chunk.subarray(start));
+    at += chunk.length;
+  }
+  return at;
 }
 
-/** The bytes of the lines that start at `from` … `to` - 1, decompressed. */
+/** The bytes of the lines that start at `from` … `to` - 1. */
 async function* readLines(
   file: SourceFileBytes,
   from: number,
   to: number,
   { signal, onBytes }: UnitOptions,
 ): AsyncGenerator<Uint8Array> {
-  if (isCompressed(file)) {
-    yield* streamBytes(file, { signal, onBytes });
-    return;
-  }
   let at = Math.max(0, from - 1);
   let isInside = from === 0;
   for await (const chunk of file.stream({ from: at, signal })) {
@@ -106,18 +152,23 @@ async function* readLines(
 function parseJsonLine(line: TextLine, file: string): SourceRecord | undefined {
   if (!line.ok) return { file, row: line.line, ok: false, rows: 1, reason: line.reason };
   if (line.text.trim() === '') return undefined;
-  const origin = { file, row: line.line };
-  let value: unknown;
-  try {
-    value = JSON.parse(line.text);
-  } catch {
-    // Leave out the engine's own message: manifests hold reasons, and their bytes must not depend on the version of
-    // Node.
-    const start = JSON.stringify(line.text.slice(0, 40));
-    return { ...origin, ok: false, rows: 1, reason: `not JSON: the line starts with ${start}` };
+  return parseJsonRecord(line.text, { file, row: line.line }, 'line');
+}
+
+function parseJsonRecord(
+  text: string,
+  origin: Pick<SourceRecord, 'file' | 'row'>,
+  what: 'line' | 'value',
+): SourceRecord {
+  const parsed = parseJson(text);
+  if (!parsed.ok) {
+    // Kinds of reasons end at the first quote: the place and what is there differ from row to row.
+    const start = JSON.stringify(text.slice(0, 40));
+    const reason = `not JSON: the ${what} starts with ${start}; ${parsed.reason}`;
+    return { ...origin, ok: false, rows: 1, reason: parsed.kind === 'surrogate' ? parsed.reason : reason };
   }
-  if (!isObject(value)) return { ...origin, ok: false, rows: 1, reason: 'not a JSON object' };
-  return { ...origin, ok: true, fields: value };
+  if (!isObject(parsed.value)) return { ...origin, ok: false, rows: 1, reason: 'not a JSON object' };
+  return { ...origin, ok: true, fields: parsed.value };
 }
 
 function parseTextLine(line: TextLine, file: string): SourceRecord | undefined {

@@ -23,7 +23,7 @@ export interface SourceFile {
 /** The source that a task declares. */
 export type SourceSpec = FilesSource | HubSource;
 
-/** Files of one format, read in order. A name that ends in `.gz` is decompressed. */
+/** Files of one format, read in order. Their first bytes tell whether they are compressed. */
 export interface FilesSource {
   readonly kind: 'files';
   readonly format: SourceFormat;

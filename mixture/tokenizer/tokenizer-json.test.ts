@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { readGoldenLines, readGoldenModel } from './golden-lines.fixture.ts';
 import { parseSentencePieceModel } from './sentencepiece-file.ts';
 import { createTokenizer } from './tokenizer.ts';
@@ -82,6 +85,77 @@ describe('tokenizer.json', () => {
     });
     assert.equal(createTokenizer(file, 'a.json').normalize('  a  b '), 'a\u2581b');
   });
+});
+
+describe('tokenizer.json of a model with byte pieces, as Transformers writes it', () => {
+  const folder = new URL('../../golden/sentencepiece-bytes/', import.meta.url);
+  const bytes = (name: string): Uint8Array => readFileSync(new URL(name, folder));
+  const oracle = Buffer.from(bytes('oracle.jsonl'))
+    .toString()
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { text: string; ids: number[] });
+
+  for (const name of ['spiece.model', 'tokenizer.json'])
+    test(`${name} gives the ids of SentencePiece`, () => {
+      const tokenizer = createTokenizer(bytes(name), name);
+      assert.equal(oracle.length, 31);
+      // SentencePiece knows no extra ids.
+      for (const { text, ids } of oracle.filter((line) => !line.text.includes('<extra_id')))
+        assert.deepEqual(tokenizer.encode(text), ids, JSON.stringify(text));
+    });
+
+  test('byte_fallback on or off gives the same ids, and off has a hash of its own', () => {
+    const off = bytes('tokenizer.json');
+    const on = Buffer.from(
+      Buffer.from(off)
+        .toString()
+        .replace(/"byte_fallback": ?false/u, '"byte_fallback":true'),
+    );
+    assert.notDeepEqual(Buffer.from(off), on);
+    const [first, second] = [createTokenizer(off, 'a.json'), createTokenizer(on, 'a.json')];
+    for (const { text } of oracle) assert.deepEqual(first.encode(text), second.encode(text));
+    const plain = createHash('sha256').update(off).update('\nextra ids: 100\n').digest('hex');
+    assert.notEqual(first.hash, plain);
+  });
+
+  test('255 byte pieces are ordinary pieces if byte_fallback is off', () => {
+    const file = JSON.parse(Buffer.from(bytes('tokenizer.json')).toString()) as {
+      model: { vocab: [string, number][] };
+    };
+    const at = file.model.vocab.findIndex(([text]) => text === '<0x41>');
+    file.model.vocab[at] = ['<0x4G>', 0];
+    const tokenizer = createTokenizer(Buffer.from(JSON.stringify(file)), 'a.json');
+    assert.equal(tokenizer.encode('한').at(-1), 2);
+  });
+});
+
+describe('the first bytes of a tokenizer file decide', () => {
+  test('JSON and SentencePiece models are read under any name', () => {
+    const expected = [3, 4099, 74];
+    for (const [content, path] of [
+      [readGoldenModel(), 'tokenizer.json'],
+      [tokenizerJson({ numExtraIds: 100 }), 'spiece.model'],
+      [Buffer.concat([Buffer.from('\ufeff \n'), tokenizerJson({ numExtraIds: 100 })]), 'vocabulary'],
+    ] as const)
+      assert.deepEqual(createTokenizer(content, path).encode('the <extra_id_0> list'), expected, path);
+  });
+
+  for (const [what, content, message] of [
+    [
+      'a git-LFS pointer',
+      Buffer.from('version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 791656\n'),
+      /git lfs pull/,
+    ],
+    ['a page of HTML', Buffer.from('<!doctype html><html>Sign in</html>'), /found a page of HTML/],
+    ['gzip', gzipSync(readGoldenModel()), /found data of the kind gzip; unpack/],
+    ['UTF-16', Buffer.from('\ufeff{"model": {}}', 'utf16le'), /utf-16le; unpack or convert/],
+    ['a zip archive', Buffer.from('PK\x03\x04abc'), /zip archive/],
+  ] as const)
+    test(`${what} is TOKENIZER_INVALID and says what it is`, () => {
+      for (const path of ['spiece.model', 'tokenizer.json'])
+        assert.throws(() => createTokenizer(content, path), { code: 'TOKENIZER_INVALID', message });
+    });
 });
 
 describe('an invalid tokenizer.json is rejected', () => {

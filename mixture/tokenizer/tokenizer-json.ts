@@ -5,7 +5,8 @@
  * Transformers and SentencePiece differ (words split at any Unicode space, special tokens inside words, graphemes). We
  * use the model as SentencePiece does: the steps of the file only give SentencePiece's settings.
  * Assumptions: the pre-tokenizer is Metaspace, alone or after WhitespaceSplit. The normalizer is Precompiled, alone or
- * with Strip and Replace of repeated spaces. Other steps are rejected.
+ * with Strip and Replace of repeated spaces. Other steps are rejected. All 256 byte pieces mean bytes, whatever
+ * byte_fallback says.
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
@@ -52,11 +53,19 @@ const fileSchema = z.looseObject({
 });
 type File = z.infer<typeof fileSchema>;
 
-/** @returns the model without extra ids, and the number of extra ids in the file @throws TOKENIZER_INVALID */
-export function parseTokenizerJson(text: string, where: string): { model: UnigramModel; numExtraIds: number } {
+interface TokenizerJson {
+  /** Without extra ids. */
+  readonly model: UnigramModel;
+  readonly numExtraIds: number;
+  /** Whether byte_fallback is off in the file, but all 256 byte pieces are there. */
+  readonly bytesMended: boolean;
+}
+
+/** @throws TOKENIZER_INVALID */
+export function parseTokenizerJson(text: string, where: string): TokenizerJson {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(text.replace(/^\uFEFF/u, ''));
   } catch (cause) {
     throw new TrainerError('TOKENIZER_INVALID', `${where}: not valid JSON; the file is truncated or damaged`, {
       cause,
@@ -70,15 +79,24 @@ export function parseTokenizerJson(text: string, where: string): { model: Unigra
     );
   }
   const file = parsed.data;
-  const { pieces, numExtraIds } = withoutExtraIds(piecesOf(file, where), where);
-  const byteFallback = file.model.byte_fallback ?? false;
+  const bytesMended = file.model.byte_fallback !== true && hasAllBytes(file.model.vocab);
+  const byteFallback = file.model.byte_fallback === true || bytesMended;
+  const { pieces, numExtraIds } = withoutExtraIds(piecesOf(file, byteFallback, where), where);
   const normalizer = normalizerOf(file, where);
   const model = { pieces, normalizer, byteFallback, unkSurface: DEFAULT_UNK_SURFACE };
   validateModel(model, where);
-  return { model, numExtraIds };
+  return { model, numExtraIds, bytesMended };
 }
 
-function piecesOf({ model, added_tokens: addedTokens }: File, where: string): Piece[] {
+/**
+ * Transformers writes byte_fallback false for every T5 model, also for those whose spiece.model has byte pieces (mT5).
+ * As ordinary pieces they would give <unk> for unknown characters, and a byte for the text "<0x41>".
+ */
+function hasAllBytes(vocab: File['model']['vocab']): boolean {
+  return new Set(vocab.map(([text]) => byteOfPiece(text)).filter((byte) => byte !== undefined)).size === 256;
+}
+
+function piecesOf({ model, added_tokens: addedTokens }: File, byteFallback: boolean, where: string): Piece[] {
   if (model.unk_id !== UNK_ID) {
     throw new TrainerError('TOKENIZER_INVALID', `${where}: expected unk_id ${UNK_ID}, found ${model.unk_id}`);
   }
@@ -95,7 +113,7 @@ function piecesOf({ model, added_tokens: addedTokens }: File, where: string): Pi
     }
     if (id !== UNK_ID) kinds.set(id, special ? 'control' : 'user-defined');
   }
-  const isByte = (text: string): boolean => model.byte_fallback === true && byteOfPiece(text) !== undefined;
+  const isByte = (text: string): boolean => byteFallback && byteOfPiece(text) !== undefined;
   return texts.map((text, id) => ({
     text,
     score: Math.fround(model.vocab[id]?.[1] ?? 0),

@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { TrainerError } from '../../shared/errors.ts';
+import { describeRefused, HEAD_BYTES, identifyContent, isRefused } from '../sources/identify-content.ts';
 import { MAX_EXTRA_IDS, extraIdOf, extraIdPieces } from './extra-ids.ts';
 import { Normalizer } from './normalizer.ts';
 import { PieceDecoder } from './piece-decoder.ts';
@@ -17,6 +18,9 @@ import { parseSentencePieceModel } from './sentencepiece-file.ts';
 import { parseTokenizerJson } from './tokenizer-json.ts';
 import { EOS_ID, PAD_ID, SPACE_SYMBOL, UNK_ID, type UnigramModel } from './unigram-model.ts';
 import { UnigramEncoder } from './viterbi.ts';
+
+/** Field 1 of ModelProto, the first piece. */
+const FIRST_BYTE = 0x0a;
 
 export interface Tokenizer {
   /** Number of pieces and extra ids, before any padding of the embedding table. */
@@ -54,7 +58,7 @@ export interface TokenizerOptions {
 }
 
 /**
- * Reads `spiece.model` (SentencePiece) or, if the name ends in `.json`, `tokenizer.json` (Hugging Face).
+ * Reads `spiece.model` (SentencePiece) or `tokenizer.json` (Hugging Face). The first bytes tell which.
  * @throws PATH_UNUSABLE if the file cannot be read; TOKENIZER_INVALID if it is damaged or not a Unigram model with pad
  * 0, EOS 1, unk 2; CONFIG_INVALID for an invalid numExtraIds
  */
@@ -70,8 +74,7 @@ export async function loadTokenizer(path: string, { numExtraIds = 100 }: Tokeniz
 }
 
 /**
- * The same from the file's bytes. `path` is for messages, and its ending `.json` selects the format. @throws as
- * loadTokenizer
+ * The same from the file's bytes. `path` is for messages. @throws as loadTokenizer
  */
 export function createTokenizer(
   bytes: Uint8Array,
@@ -84,20 +87,45 @@ export function createTokenizer(
       `numExtraIds: expected an integer from 0 to ${MAX_EXTRA_IDS}, got ${numExtraIds}`,
     );
   }
-  const hash = createHash('sha256').update(bytes).update(`\nextra ids: ${numExtraIds}\n`).digest('hex');
-  return new UnigramTokenizer(readModel(bytes, path, numExtraIds), numExtraIds, hash, path);
+  const { model, bytesMended } = readModel(bytes, path, numExtraIds);
+  const hash = createHash('sha256').update(bytes).update(`\nextra ids: ${numExtraIds}\n`);
+  // Such a file gave other ids before its byte pieces were bytes.
+  if (bytesMended) hash.update('byte pieces: bytes\n');
+  return new UnigramTokenizer(model, numExtraIds, hash.digest('hex'), path);
 }
 
-function readModel(bytes: Uint8Array, path: string, numExtraIds: number): UnigramModel {
-  if (!path.endsWith('.json')) return parseSentencePieceModel(bytes, path);
-  const file = parseTokenizerJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'), path);
+function readModel(
+  bytes: Uint8Array,
+  path: string,
+  numExtraIds: number,
+): { readonly model: UnigramModel; readonly bytesMended: boolean } {
+  const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (!isJson(content, path)) return { model: parseSentencePieceModel(bytes, path), bytesMended: false };
+  const file = parseTokenizerJson(content.toString('utf8'), path);
   if (file.numExtraIds !== 0 && file.numExtraIds !== numExtraIds) {
     throw new TrainerError(
       'TOKENIZER_INVALID',
       `${path}: expected ${numExtraIds} extra ids, found ${file.numExtraIds}; set the number of extra ids to that of the file`,
     );
   }
-  return file.model;
+  return file;
+}
+
+/** Whether it is JSON; else a SentencePiece model, whose first byte is that of a piece. @throws TOKENIZER_INVALID */
+function isJson(content: Buffer, path: string): boolean {
+  const head = content.subarray(0, HEAD_BYTES);
+  const kind = identifyContent(head);
+  const start = head
+    .toString('utf8', 0, 256)
+    .replace(/^\uFEFF/u, '')
+    .trimStart();
+  if (start.startsWith('{')) return true;
+  if (kind === 'other') return path.endsWith('.json') && head[0] !== FIRST_BYTE;
+  const { what, remedy } = isRefused(kind)
+    ? describeRefused(kind)
+    : { what: `data of the kind ${kind}`, remedy: 'unpack or convert it first' };
+  const expected = 'expected spiece.model or the tokenizer.json of a Unigram model';
+  throw new TrainerError('TOKENIZER_INVALID', `${path}: ${expected}, found ${what}; ${remedy}`);
 }
 
 class UnigramTokenizer implements Tokenizer {

@@ -2,7 +2,10 @@
 import { parquetMetadataAsync, parquetSchema, type AsyncBuffer, type FileMetaData } from 'hyparquet';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
 import type { SourceFileBytes } from '../source-file.ts';
+import { describeOther } from '../decode-content.ts';
+import { HEAD_BYTES } from '../identify-content.ts';
 import { missingColumns } from '../source-record.ts';
+import { shapeOf, type ColumnShape } from './parquet-values.ts';
 
 /** A shorter file is not parquet: magic, length of the footer, magic. */
 const MIN_BYTES = 12;
@@ -15,6 +18,8 @@ export interface ParquetFile {
   readonly metadata: FileMetaData;
   /** Column names at the top of the schema. */
   readonly columns: readonly string[];
+  /** Columns with raw values, by name. */
+  readonly shapes: ReadonlyMap<string, ColumnShape>;
   readonly groups: readonly RowGroupRange[];
 }
 
@@ -49,27 +54,36 @@ export async function openParquet(
   await checkMagic(file, buffer);
   try {
     const metadata = await parquetMetadataAsync(buffer, { initialFetchSize: FIRST_FETCH_BYTES, geoparquet: false });
-    const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
-    return { buffer, metadata, columns, groups: groupsOf(metadata) };
+    const { children } = parquetSchema(metadata);
+    const columns = children.map(({ element }) => element.name);
+    const shapes = new Map<string, ColumnShape>();
+    for (const child of children) {
+      const shape = shapeOf(child);
+      if (shape !== undefined) shapes.set(child.element.name, shape);
+    }
+    return { buffer, metadata, columns, shapes, groups: groupsOf(metadata) };
   } catch (error) {
     throw damaged(file.name, 'its footer', error);
   }
 }
 
 async function checkMagic(file: SourceFileBytes, buffer: AsyncBuffer): Promise<void> {
-  const magicAt = async (from: number) => Buffer.from(await buffer.slice(from, from + MAGIC.length)).toString('latin1');
   const what = `source file ${file.name} cannot be read: expected a parquet file`;
-  if (file.bytes < MIN_BYTES) throw new TrainerError('SOURCE_UNREADABLE', `${what}, found ${file.bytes} B`);
-  const last = await magicAt(file.bytes - MAGIC.length);
-  if (last === MAGIC) return;
-  const first = await magicAt(0);
-  if (first === 'PARE' || last === 'PARE')
-    throw new TrainerError('SOURCE_UNREADABLE', `${what} without encryption, found an encrypted one`);
-  throw new TrainerError(
-    'SOURCE_UNREADABLE',
+  const fail = (found: string): TrainerError => new TrainerError('SOURCE_UNREADABLE', `${what}${found}`);
+  const size = file.bytes;
+  const last = Buffer.from(await buffer.slice(Math.max(0, size - MAGIC.length), size)).toString('latin1');
+  if (size >= MIN_BYTES && last === MAGIC) return;
+  const head = Buffer.from(await buffer.slice(0, Math.min(size, HEAD_BYTES)));
+  const first = head.toString('latin1', 0, MAGIC.length);
+  if (size >= MIN_BYTES && (first === 'PARE' || last === 'PARE'))
+    throw fail(' without encryption, found an encrypted one');
+  const other = describeOther(head);
+  if (other !== undefined) throw fail(`, found ${other.what}; ${other.remedy}`);
+  if (size < MIN_BYTES) throw fail(`, found ${size} B`);
+  throw fail(
     first === MAGIC
-      ? `${what} that ends with ${MAGIC}, found one that is truncated at ${file.bytes} B; download or write it again`
-      : `${what}, found one that starts with ${JSON.stringify(first)}; give its format`,
+      ? ` that ends with ${MAGIC}, found one that is truncated at ${size} B; download or write it again`
+      : `, found one that starts with ${JSON.stringify(first)}; give its format`,
   );
 }
 

@@ -9,7 +9,7 @@ import type { SourceUnit } from '../resolved-source.ts';
 import type { SourceFileBytes } from '../source-file.ts';
 import type { RecordBatch, SourceRecord, UnitOptions } from '../source-record.ts';
 import { chooseColumns, damaged, openParquet, type ParquetFile, type RowGroupRange } from './parquet-file.ts';
-import { PARSERS, PlainConverter } from './parquet-values.ts';
+import { PARSERS, PlainConverter, toRawSchema, type ColumnShape } from './parquet-values.ts';
 
 const BATCH_ROWS = 1_000;
 
@@ -37,12 +37,12 @@ export async function* readParquetUnit(
   }
 }
 
-type Column = readonly [name: string, values: ArrayLike<unknown>];
+type Column = readonly [name: string, values: ArrayLike<unknown>, shape: ColumnShape | undefined];
 
 /** The decoded columns of a row group. */
 async function readGroup(
   name: string,
-  { buffer, metadata }: ParquetFile,
+  { buffer, metadata, shapes }: ParquetFile,
   { from, to }: RowGroupRange,
   columns: readonly string[],
 ): Promise<Column[]> {
@@ -50,7 +50,7 @@ async function readGroup(
   try {
     await parquetRead({
       file: buffer,
-      metadata,
+      metadata: { ...metadata, schema: toRawSchema(metadata.schema) },
       columns: [...columns],
       rowStart: from,
       rowEnd: to,
@@ -75,7 +75,8 @@ async function readGroup(
         'SOURCE_UNREADABLE',
         `source file ${name} cannot be read: column ${column}, rows ${from + 1} to ${to}: expected ${to - from} values, found ${numValues}`,
       );
-    return [column, ofColumn.length === 1 ? ofColumn[0]!.values : joinPieces(ofColumn, numValues)];
+    const values = ofColumn.length === 1 ? ofColumn[0]!.values : joinPieces(ofColumn, numValues);
+    return [column, values, shapes.get(column)];
   });
 }
 
@@ -95,8 +96,8 @@ function toRecord(
 ): SourceRecord {
   const fields: Record<string, unknown> = {};
   converter.reset();
-  for (const [name, values] of columns) {
-    fields[name] = converter.convert(values[index]);
+  for (const [name, values, shape] of columns) {
+    fields[name] = converter.convert(values[index], shape);
     if (converter.problem !== undefined)
       return { file, row: row + 1, ok: false, rows: 1, reason: `column "${name}" ${converter.problem}` };
   }

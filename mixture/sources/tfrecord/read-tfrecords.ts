@@ -13,6 +13,7 @@
  * Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
  */
 import { TrainerError } from '../../../shared/errors.ts';
+import { decodeContent } from '../decode-content.ts';
 import { streamBytes, type SourceFileBytes } from '../source-file.ts';
 import type { RecordBatch, SourceRecord, UnitOptions } from '../source-record.ts';
 import { maskedCrc32c } from './crc32c.ts';
@@ -25,7 +26,8 @@ const FOOTER_BYTES = 4;
 export async function* readTfrecords(file: SourceFileBytes, options: UnitOptions): AsyncGenerator<RecordBatch> {
   const frames = new FrameReader(file.name, options.maxRecordBytes);
   let row = 0;
-  for await (const chunk of streamBytes(file, options)) {
+  const { chunks } = await decodeContent(streamBytes(file, options), file.name, 'tfrecord');
+  for await (const chunk of chunks) {
     const batch = frames.push(chunk).map((frame) => toRecord(frame, file.name, ++row, options.requiredFields));
     if (batch.length > 0) yield batch;
   }
