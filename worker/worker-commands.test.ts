@@ -175,8 +175,8 @@ describe('commands of a worker', { timeout: 240_000 }, () => {
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
     await formWorkers(workers, members, { generation: 3, state: { kind: 'held', step: 0 } });
     worker.writer.end(asTheTestWants('DISK_FULL'));
-    const { generation, error } = await peer.receive('failed');
-    assert.deepEqual([generation, error.code], [2, 'DISK_FULL']);
+    const { generation, error, unsavedStep } = await peer.receive('failed');
+    assert.deepEqual([generation, error.code, unsavedStep], [2, 'DISK_FULL', 0]);
     dealTo(workers, members, 1, { generation: 3 });
     assert.equal((await peer.receive('report')).step, 1);
   });

@@ -207,9 +207,9 @@ export class Worker {
     if (error.code !== 'ABORTED' && error !== this.#network.generationError) this.#reportFailure(error);
   }
 
-  /** @param ids epoch and generation of the failure */
-  #reportFailure(error: TrainerError, { epoch, generation } = this.#ids): void {
-    this.#network.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error) });
+  /** @param ids epoch and generation of the failure @param more `unsavedStep` where it could not save */
+  #reportFailure(error: TrainerError, { epoch, generation } = this.#ids, more: { unsavedStep?: number } = {}): void {
+    this.#network.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error), ...more });
   }
 
   /** Names the aborted generation: its `form` may still be queued. */
@@ -248,7 +248,7 @@ export class Worker {
     } catch (thrown) {
       const error = toTrainerError(thrown);
       this.#init.log.warn({ code: error.code, reason: error.message, step: ids.step }, 'checkpoint not written');
-      if (error.code !== 'ABORTED') this.#reportFailure(error, ids);
+      if (error.code !== 'ABORTED') this.#reportFailure(error, ids, { unsavedStep: ids.step });
     }
   }
 }

@@ -108,7 +108,15 @@ describe('publishing a checkpoint', () => {
         await writeFile(join(init.writingFolder, PLAN[0]!.file), 'short');
         return init;
       },
-      { code: 'PATH_UNUSABLE', message: /5 B are there/ },
+      { code: 'PATH_UNUSABLE', message: /5 B are there/, workerId: 'w0' },
+    ],
+    [
+      'a shard that its writer has written elsewhere',
+      async (init) => {
+        await rm(join(init.writingFolder, init.workerFiles[1]!.files[0]!.file));
+        return init;
+      },
+      { code: 'PATH_UNUSABLE', message: /worker w1 wrote \d+ B, no file is there/, workerId: 'w1' },
     ],
     [
       'a file that nobody reported',

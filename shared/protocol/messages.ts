@@ -159,6 +159,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     error: errorRecordSchema,
     /** Ranks at the other end of broken links. */
     peers: z.array(count).max(65_536).optional(),
+    /** It continues, but could not write its shards of the checkpoint of this step. */
+    unsavedStep: count.optional(),
   }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
