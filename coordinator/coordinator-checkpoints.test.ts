@@ -167,7 +167,11 @@ describe('a checkpoint under way', () => {
   });
 
   test('of a failed run is saved again by the others if a survivor cannot write, or dies', async () => {
-    for (const script of [{ edit: unableWriter() }, { edit: changing('saved', (_, worker) => void worker.die()) }]) {
+    const dyingWriter = changing('saved', (_, worker) => {
+      worker.die();
+      return undefined;
+    });
+    for (const script of [{ edit: unableWriter() }, { edit: dyingWriter }]) {
       const edit = changing('report', (message, worker) =>
         message.kind === 'report' && message.step === 4 ? worker.fail('SHARD_CORRUPT', 'shard 3') : message,
       );

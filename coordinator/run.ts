@@ -20,6 +20,7 @@ import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
 import { announceCoordinator, readAnnouncement } from './run-folder/announcement.ts';
+import { FolderProbe } from './run-folder/folder-probe.ts';
 import { isRunFolder } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
@@ -125,20 +126,25 @@ export class Run {
       tokenizerHash: mixture.tokenizer.hash,
       clock: systemClock,
     });
-    const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace };
-    const coordinator = new Coordinator({
-      ...{ config, mixture, stores, runtime, token, workerHost },
-      opening: { runId, epoch, start, before },
-      transport: webSocketTransport,
-    });
-    this.#coordinator = coordinator;
-    const url = await this.#listen(coordinator, this.#address.port);
-    this.#address = { token, port: Number(new URL(url).port) };
-    await announceCoordinator(this.folder, { url, token, epoch });
-    log.info({ url }, 'coordinator listens');
-    onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
-    await this.#startWorkers(url, token);
-    return coordinator.run(signal);
+    const probe = await FolderProbe.create(folder.checkpoints);
+    try {
+      const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace, probe };
+      const coordinator = new Coordinator({
+        ...{ config, mixture, stores, runtime, token, workerHost },
+        opening: { runId, epoch, start, before },
+        transport: webSocketTransport,
+      });
+      this.#coordinator = coordinator;
+      const url = await this.#listen(coordinator, this.#address.port);
+      this.#address = { token, port: Number(new URL(url).port) };
+      await announceCoordinator(this.folder, { url, token, epoch });
+      log.info({ url }, 'coordinator listens');
+      onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
+      await this.#startWorkers(url, token);
+      return await coordinator.run(signal);
+    } finally {
+      await probe.remove();
+    }
   }
 
   /** Workers still dial the address of the coordinator before, and know its token. */

@@ -226,17 +226,20 @@ export class Saver {
         failed.set(writer, toTrainerError(error));
       }
     }
-    await this.#leaveOut(writing);
+    await this.#abandonFailed(writing);
     return undefined;
   }
 
+  /** The worker does not write while another one can. */
+  leaveOut(worker: WorkerHandle, { code, message: reason }: TrainerError): void {
+    this.#leftOut.add(worker);
+    const { workerId, host } = worker;
+    this.#init.runtime.log.warn({ workerId, host, code, reason }, 'worker left out of saving');
+  }
+
   /** @throws the first failure where no writer is left */
-  async #leaveOut({ step, writers, failed }: Writing): Promise<void> {
-    for (const [worker, { code, message: reason }] of failed) {
-      this.#leftOut.add(worker);
-      const { workerId, host } = worker;
-      this.#init.runtime.log.warn({ step, workerId, host, code, reason }, 'worker left out of saving');
-    }
+  async #abandonFailed({ writers, failed }: Writing): Promise<void> {
+    for (const [worker, error] of failed) this.leaveOut(worker, error);
     const names = listNames([...failed.keys()].map(({ workerId }) => workerId));
     await this.abandon(`${names} could not write; the others save again`);
     if (writers.every((writer) => this.#leftOut.has(writer))) throw [...failed.values()][0]!;
