@@ -78,6 +78,18 @@ describe('a worker that does not see the run folder', { skip }, () => {
     assert.equal(log.filter(({ msg }) => msg === 'checkpoint published').at(-1)?.['step'], steps);
   });
 
+  test('is named and left out if it has no prepared mixture', async () => {
+    const run = join(folder, 'no-mixture');
+    const { coordinator, startWorker } = await startCoordinator(run, 2, 1);
+    const { code, stderr } = await startWorker('bare', withMounts(`mount -t tmpfs none ${home}`)).ended;
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, /PATH_UNUSABLE.*cannot read .*mixture\.json \(ENOENT\).*EXMIX_HOME/su);
+    startWorker('a');
+    assert.equal((await coordinator.ended).code, 0);
+    const [named] = readLog(run).filter(({ msg }) => msg === 'worker could not get ready');
+    assert.equal(named?.['workerId'], 'bare');
+  });
+
   test(
     'is refused if it reads the files of the coordinator and its own files stay on its host',
     { skip: skipOverlay },

@@ -5,10 +5,12 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { ManualClock } from '../shared/manual-clock.fixture.ts';
-import { probePaths } from './probe-paths.ts';
+import { probePaths, type ProbeInit } from './probe-paths.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'exmix-probe-paths-'));
 after(() => rmSync(root, { recursive: true }));
+/** Is not probed. */
+const REMOTE = 'https://mixtures.invalid/a';
 const never = new AbortController().signal;
 
 async function makeFolder() {
@@ -21,12 +23,12 @@ async function makeFolder() {
 describe('probing paths', () => {
   test('reads the text of the coordinator and writes it to a file beside it', async () => {
     const { folder, path } = await makeFolder();
-    const { text, file } = await probePaths({ path }, new ManualClock(), never);
+    const { text, file } = await probePaths({ path, preparedFolder: REMOTE }, new ManualClock(), never);
     assert.equal(text, 'the text');
     assert.equal(await readFile(join(folder, file), 'utf8'), text);
   });
 
-  const missing: readonly [string, (folder: string) => { path: string; checkpoint?: string }, RegExp][] = [
+  const missing: readonly [string, (folder: string) => Partial<ProbeInit> & { path: string }, RegExp][] = [
     ['run folder that is not there', (folder) => ({ path: join(folder, 'x', 'coordinator') }), /cannot read .*ENOENT/u],
     ['folder that it may not write', () => ({ path: '/proc/version' }), /cannot write \/proc\/worker-.*\(E[A-Z]+\)/u],
     [
@@ -34,13 +36,18 @@ describe('probing paths', () => {
       (folder) => ({ path: join(folder, 'coordinator'), checkpoint: '/nowhere/step-2' }),
       /cannot read \/nowhere\/step-2\/manifest\.json \(ENOENT\)/u,
     ],
+    [
+      'prepared mixture that is not there',
+      (folder) => ({ path: join(folder, 'coordinator'), preparedFolder: 'file:///nowhere/mixture' }),
+      /cannot read \/nowhere\/mixture\/mixture\.json \(ENOENT\)/u,
+    ],
   ];
   for (const [what, request, message] of missing)
     test(`a ${what} is PATH_UNUSABLE after some seconds; path, process, host and cure are named`, async () => {
       const { folder } = await makeFolder();
       const clock = new ManualClock();
       await assert.rejects(
-        clock.during(probePaths(request(folder), clock, never)),
+        clock.during(probePaths({ preparedFolder: REMOTE, ...request(folder) }, clock, never)),
         (error: Error & { code?: string }) => {
           assert.equal(error.code, 'PATH_UNUSABLE');
           assert.match(error.message, message);
@@ -60,14 +67,16 @@ describe('probing paths', () => {
       await mkdir(join(folder, 'probe'));
       await writeFile(path, 'late');
     });
-    const { text } = await clock.during(probePaths({ path }, clock, never));
+    const { text } = await clock.during(probePaths({ path, preparedFolder: REMOTE }, clock, never));
     assert.equal(text, 'late');
     assert.equal((await readdir(join(folder, 'probe'))).length, 2);
   });
 
   test('the signal ends it', async () => {
     const clock = new ManualClock();
-    const probing = clock.during(probePaths({ path: '/nowhere/x' }, clock, AbortSignal.abort()));
+    const probing = clock.during(
+      probePaths({ path: '/nowhere/x', preparedFolder: REMOTE }, clock, AbortSignal.abort()),
+    );
     await assert.rejects(probing, { code: 'ABORTED' });
   });
 });

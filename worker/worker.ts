@@ -19,7 +19,7 @@ import { ProgressCell } from './network/progress-cell.ts';
 import type { Deal } from './network/network-messages.ts';
 import { NetworkClient, type Command, type CoordinatorCommand } from './network/network-client.ts';
 import { checkSame, prepareWorker, type Prepared, type Welcome } from './prepare-worker.ts';
-import { probePaths } from './probe-paths.ts';
+import { probePaths, type ProbeInit } from './probe-paths.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
 export interface WorkerInit {
@@ -132,7 +132,8 @@ export class Worker {
     this.#ids = { epoch: welcome.epoch, generation: 0 };
     this.#config = checkConfig(welcome.config, 'the config from the coordinator');
     const until = AbortSignal.any([processSignal, this.#network.lost]);
-    const probe = welcome.probe && (await this.#probe(welcome.probe, until));
+    const mixture = this.#prepared === undefined ? { preparedFolder: welcome.preparedFolder } : {};
+    const probe = welcome.probe && (await this.#probe({ ...welcome.probe, ...mixture }, until));
     if (this.#prepared === undefined) {
       const onOpened = (close: () => Promise<void>): void => void this.#closers.push(close);
       const [config, network] = [this.#config, this.#network];
@@ -148,7 +149,7 @@ export class Worker {
   }
 
   /** A worker with a state joins even if its probe fails: the others can copy the state and save it. @throws what probePaths throws */
-  async #probe(request: NonNullable<Welcome['probe']>, signal: AbortSignal): Promise<ReadyMessage['probe']> {
+  async #probe(request: ProbeInit, signal: AbortSignal): Promise<ReadyMessage['probe']> {
     try {
       return await probePaths(request, this.#init.clock, signal);
     } catch (thrown) {
