@@ -142,7 +142,8 @@ async function measure(numWorkers: number): Promise<Measured> {
     'the bench',
   );
   const signal = new AbortController().signal;
-  const opening = { config, mixture, clock: systemClock, signal, requiredBytes: 1, allowMixtureChange: false };
+  const lock = { gentle: signal, onLockWait: () => undefined };
+  const opening = { config, mixture, clock: systemClock, signal, ...lock, requiredBytes: 1, allowMixtureChange: false };
   const run = await openRun({ ...opening, runDir: join(root, 'run') });
   const timeline = new Timeline();
   const log = createLogger({ file: run.folder.log, onRecord: (record) => timeline.add(record) });

@@ -1,6 +1,7 @@
 /** Checkpoints while generations come and go. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { ShardMissing } from './checkpoint/publish.ts';
 import { changing, startRun, undisturbed, type SmallRun } from './testing/small-run.fixture.ts';
 
 /** Keeps back the first `saved`; `release` says it. */
@@ -71,8 +72,9 @@ describe('a checkpoint under way', () => {
       await run.join({ workerId: 'w2' });
       await run.logged(msg, fields);
       // The links of the generation that is over say that they have ended: that is no failure to write.
-      for (const code of ['CONNECTION_LOST', 'DISK_FULL'])
-        workers[1]!.say({ kind: 'failed', epoch: 1, generation: 1, error: { code, message: 'x' } });
+      const ids = { kind: 'failed' as const, epoch: 1, generation: 1 };
+      workers[1]!.say({ ...ids, error: { code: 'CONNECTION_LOST', message: 'x' } });
+      workers[1]!.say({ ...ids, error: { code: 'DISK_FULL', message: 'x' }, unsavedStep: 2 });
       await assert.rejects(ended, { code: 'DISK_FULL', message: /worker w1 .*x/u });
       assert.deepEqual(run.messages('generation ended'), []);
       assert.deepEqual(published(run), []);
@@ -127,6 +129,88 @@ describe('a checkpoint under way', () => {
     assert.deepEqual(run.records('generation-formed').at(-1)?.members, ['w0']);
     assert.equal(published(run).at(-1), 6);
     assert.deepEqual(run.committed, await undisturbed());
+  });
+
+  /** Cannot write its shards of the first `numTimes` saves. */
+  const unableWriter = (numTimes = Infinity) => {
+    let numSaves = 0;
+    return changing('saved', (message, worker) =>
+      ++numSaves > numTimes ? message : worker.failToSave(message, 'PATH_UNUSABLE', 'cannot write /run (EROFS)'),
+    );
+  };
+  const writersOf = (run: SmallRun) =>
+    run.checkpoints.published.map(({ step, workerFiles }) => [step, workerFiles.map(({ workerId }) => workerId)]);
+
+  for (const everySteps of [2, 100])
+    test(`every ${everySteps} steps: is saved again by the others if one cannot write; that worker is named and trains on`, async () => {
+      const init = { checkpoint: { everySteps }, steps: 8 };
+      const { run } = await startRun([{}, { edit: unableWriter() }, {}], { cluster: { plansAhead: 1 }, ...init });
+      await run.runToEnd();
+      assert.deepEqual(published(run).at(-1), 8);
+      for (const [, writers] of writersOf(run)) assert.deepEqual(writers, ['w0', 'w2']);
+      const named = run.messages('worker left out of saving');
+      assert.deepEqual(
+        named.map(({ workerId, host, code }) => [workerId, host, code]),
+        [['w1', 'h', 'PATH_UNUSABLE']],
+      );
+      assert.match(String(named[0]!['reason']), /rank 1, worker w1 .*cannot write \/run \(EROFS\)/u);
+      assert.deepEqual(run.messages('generation ended'), []);
+      assert.deepEqual(run.checkpoints.discarded, run.checkpoints.begun.slice(0, 1));
+      assert.deepEqual(run.committed, await undisturbed(init));
+    });
+
+  test('that no worker can write ends the run with the code of the first one', async () => {
+    const { run } = await startRun([{ edit: unableWriter() }, { edit: unableWriter() }]);
+    await assert.rejects(run.run(), { code: 'PATH_UNUSABLE', message: /rank 0, worker w0 .*EROFS/u });
+    assert.equal(run.messages('worker left out of saving').length, 4, 'the survivors were asked once more');
+    assert.deepEqual(published(run), []);
+  });
+
+  test('of a failed run is saved again by the others if a survivor cannot write, or dies', async () => {
+    const dyingWriter = changing('saved', (_, worker) => {
+      worker.die();
+      return undefined;
+    });
+    for (const script of [{ edit: unableWriter() }, { edit: dyingWriter }]) {
+      const edit = changing('report', (message, worker) =>
+        message.kind === 'report' && message.step === 4 ? worker.fail('SHARD_CORRUPT', 'shard 3') : message,
+      );
+      const init = { checkpoint: {}, cluster: { plansAhead: 1 } };
+      const { run } = await startRun([{}, { edit }, script], init);
+      await assert.rejects(run.run(), { code: 'SHARD_CORRUPT' });
+      assert.deepEqual(published(run), [run.committed.at(-1)!.step]);
+      assert.ok(!writersOf(run).flat(2).includes('w2'));
+    }
+  });
+
+  test('is saved again if the shards of one writer are not in the run folder', async () => {
+    const { run } = await startRun([{}, {}]);
+    const { checkpoints } = run;
+    const publish = checkpoints.publish.bind(checkpoints);
+    checkpoints.publish = (written) => {
+      const ofOther = written.workerFiles.find(({ workerId }) => workerId === 'w1');
+      if (ofOther === undefined) return publish(written);
+      return Promise.reject(new ShardMissing('w1', '/run/shard-1', 1, 'no file is there'));
+    };
+    await run.runToEnd();
+    assert.deepEqual(
+      run.messages('worker left out of saving').map(({ workerId }) => workerId),
+      ['w1'],
+    );
+    assert.equal(published(run).at(-1), 6);
+    assert.deepEqual(run.committed, await undisturbed());
+  });
+
+  test('a worker that could not write is asked again once no other worker is left', async () => {
+    const { run, workers } = await startRun([{}, { edit: unableWriter(1) }], {
+      cluster: { minWorkers: 1, plansAhead: 1 },
+      steps: 8,
+    });
+    const ended = run.runToEnd();
+    await run.logged('checkpoint published');
+    workers[0]!.die();
+    await ended;
+    assert.deepEqual(writersOf(run).at(-1), [8, ['w1']]);
   });
 
   test('is completed after a stop, and the run ends with it', async () => {

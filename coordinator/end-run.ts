@@ -1,5 +1,5 @@
 /** Ends an epoch: the run has finished, was interrupted, has failed, or must be opened again at an earlier step. */
-import { toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
+import { fromErrorRecord, toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
 import type { Runtime } from '../shared/runtime.ts';
 import type { CheckpointRef, Saver } from './checkpoint/saver.ts';
 import { endGeneration } from './generation/end-generation.ts';
@@ -147,7 +147,8 @@ async function saveFrom(
   { generation, saveTimeoutMs }: Failure & { readonly generation: Generation },
 ): Promise<void> {
   const { step, stateStep, cursor } = steps.committer;
-  await saver.start({ step, cursor, generation }, holders, 'the run ends', stateStep);
+  const start = (): Promise<void> => saver.start({ step, cursor, generation }, holders, 'the run ends', stateStep);
+  await start();
   const limitMs = Math.min(SAVE_DEADLINE_MS, saveTimeoutMs);
   const deadlineMs = runtime.clock.monotonicMs() + limitMs;
   for (;;) {
@@ -156,11 +157,21 @@ async function saveFrom(
       const late = saver.missing().map(({ workerId }) => workerId);
       throw new TrainerError('WORKER_LOST', `${late.join(', ')} did not write within ${limitMs} ms`);
     }
-    if (event.kind === 'lost' && holders.includes(event.worker)) throw event.error;
-    if (event.kind !== 'message' || event.message.kind !== 'saved') continue;
-    if (!saver.isWriting(event.worker, event.message)) continue;
-    const outcome = await saver.saved(event.worker, event.message);
-    if (outcome?.kind === 'differ') throw outcome.error;
-    if (outcome !== undefined) return;
+    const { worker } = event;
+    const message = event.kind === 'message' ? event.message : undefined;
+    const unwritten =
+      event.kind === 'lost'
+        ? event.error
+        : message?.kind === 'failed' && saver.isUnwritten(worker, message)
+          ? fromErrorRecord(message.error)
+          : undefined;
+    if (unwritten !== undefined) await saver.unwritten(worker, unwritten);
+    if (message?.kind === 'saved' && saver.isWriting(worker, message)) {
+      const outcome = await saver.saved(worker, message);
+      if (outcome?.kind === 'differ') throw outcome.error;
+      if (outcome !== undefined) return;
+    }
+    // The others save again.
+    if (saver.writing === undefined) await start();
   }
 }

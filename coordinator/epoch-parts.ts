@@ -1,6 +1,7 @@
 /** Makes the parts that live for one epoch and serve all its generations. */
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
+import { TrainerError } from '../shared/errors.ts';
 import type { Runtime } from '../shared/runtime.ts';
 import type { CheckpointStore } from './checkpoint/checkpoint-store.ts';
 import { Saver } from './checkpoint/saver.ts';
@@ -13,6 +14,7 @@ import type { PastGeneration } from './membership/generation.ts';
 import { Roster } from './membership/roster.ts';
 import type { StartingPoint } from './resume/starting-point.ts';
 import type { DiskSpace } from './run-folder/disk-space.ts';
+import type { FolderProbe } from './run-folder/folder-probe.ts';
 import { RunSummary } from './run-summary.ts';
 import { Steering } from './steering/steering.ts';
 import { Committer } from './step/committer.ts';
@@ -45,6 +47,8 @@ export interface RunStores {
   readonly checkpoints: CheckpointStore;
   /** Pauses the run while the disk is full; undefined: a full disk ends the run. */
   readonly diskSpace: DiskSpace | undefined;
+  /** Undefined where coordinator and workers share no files: in tests. */
+  readonly probe?: FolderProbe | undefined;
 }
 
 export interface EpochParts {
@@ -59,7 +63,7 @@ export interface EpochParts {
 /** @throws CONFIG_INVALID, MIXTURE_MISMATCH where the plan cannot be resumed */
 export function createEpochParts({ config, mixture, opening, stores, runtime }: EpochInit): EpochParts {
   const { runId, epoch, start, before } = opening;
-  const { runFolder, journal, ledger, checkpoints } = stores;
+  const { runFolder, journal, ledger, checkpoints, probe } = stores;
   const { clock, log } = runtime;
   const { sizes, tasks, taskNames } = mixture;
   const { goodUntil, heldSince, distrusted } = journal.state;
@@ -75,6 +79,11 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
   const roster: Roster = new Roster({
     ...{ config, runId, epoch, mixture, journal, heldSince, clock, log },
     distrusted: distrusted.keys(),
+    probe: probe && {
+      request: () => probe.request(saver.newest?.path),
+      findFault: (answer) => probe.findFault(answer),
+      onFault: (worker, fault) => saver.leaveOut(worker, new TrainerError('PATH_UNUSABLE', fault)),
+    },
     committedStep: () => committer.step,
     onLateReport: (worker, report) => settlement.receiveLate(worker, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),

@@ -20,6 +20,8 @@ import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
 import { announceCoordinator, readAnnouncement } from './run-folder/announcement.ts';
+import { FolderProbe } from './run-folder/folder-probe.ts';
+import type { LockWait } from './run-folder/run-lock.ts';
 import { isRunFolder } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
@@ -70,7 +72,9 @@ export class Run {
 
   /** @throws what openRun throws: whatever is wrong with config, mixture or folder is known before a worker starts */
   static async open(init: RunInit): Promise<Run> {
-    return new Run(init, await openRun({ ...openingOf(init), ...(await placeOf(init.place)) }));
+    const { onRecord } = init;
+    const terminal = createLogger(onRecord === undefined ? {} : { onRecord }); // the log belongs to the owner of the lock
+    return new Run(init, await openRun({ ...openingOf(init, terminal), ...(await placeOf(init.place)) }));
   }
 
   private constructor(init: RunInit, opened: OpenRun) {
@@ -97,7 +101,7 @@ export class Run {
         const heldStep = resumeAt.kind === 'held-step' ? resumeAt.step : null;
         this.log.warn({ reason, heldStep }, 'run goes back');
         await this.#opened.close();
-        this.#opened = await openRun({ ...openingOf(this.#init), resume: this.folder, resumeAt });
+        this.#opened = await openRun({ ...openingOf(this.#init, this.log), resume: this.folder, resumeAt });
       }
     } finally {
       await this.#init.workerHost.stop();
@@ -125,20 +129,25 @@ export class Run {
       tokenizerHash: mixture.tokenizer.hash,
       clock: systemClock,
     });
-    const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace };
-    const coordinator = new Coordinator({
-      ...{ config, mixture, stores, runtime, token, workerHost },
-      opening: { runId, epoch, start, before },
-      transport: webSocketTransport,
-    });
-    this.#coordinator = coordinator;
-    const url = await this.#listen(coordinator, this.#address.port);
-    this.#address = { token, port: Number(new URL(url).port) };
-    await announceCoordinator(this.folder, { url, token, epoch });
-    log.info({ url }, 'coordinator listens');
-    onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
-    await this.#startWorkers(url, token);
-    return coordinator.run(signal);
+    const probe = await FolderProbe.create(folder.checkpoints);
+    try {
+      const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace, probe };
+      const coordinator = new Coordinator({
+        ...{ config, mixture, stores, runtime, token, workerHost },
+        opening: { runId, epoch, start, before },
+        transport: webSocketTransport,
+      });
+      this.#coordinator = coordinator;
+      const url = await this.#listen(coordinator, this.#address.port);
+      this.#address = { token, port: Number(new URL(url).port) };
+      await announceCoordinator(this.folder, { url, token, epoch });
+      log.info({ url }, 'coordinator listens');
+      onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
+      await this.#startWorkers(url, token);
+      return await coordinator.run(signal);
+    } finally {
+      await probe.remove();
+    }
   }
 
   /** Workers still dial the address of the coordinator before, and know its token. */
@@ -174,10 +183,12 @@ export class Run {
   }
 }
 
-function openingOf({ config, mixture, checkpoint, place, stop }: RunInit) {
+function openingOf({ config, mixture, checkpoint, place, stop }: RunInit, log: Logger) {
   const { allowMixtureChange } = place;
   const requiredBytes = checkpointBytes(checkpoint.tensors) * (config.checkpoint.keepLast + 1);
-  return { config, mixture, clock: systemClock, signal: stop.atOnce, requiredBytes, allowMixtureChange };
+  const onLockWait = (wait: LockWait): void => log.warn({ ...wait }, 'waiting for the run lock');
+  const { atOnce: signal, gentle } = stop;
+  return { config, mixture, clock: systemClock, signal, gentle, onLockWait, requiredBytes, allowMixtureChange };
 }
 
 /** The command that began a run also continues it. */

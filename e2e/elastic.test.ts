@@ -3,25 +3,25 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { exmix, finalDigest, killWorkers, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
+import {
+  exmix,
+  finalDigest,
+  killWorkers,
+  logged as loggedIn,
+  readLog,
+  startExmix,
+  temporaryFolder,
+  TINY,
+} from './exmix-process.ts';
 
 const folder = temporaryFolder();
 const home = join(folder, 'home');
 const run = join(folder, 'elastic');
-const POLL_MS = 50;
-const DEADLINE_MS = 240_000;
 
 type Fields = Record<string, unknown>;
 
-/** Waits until the log has a matching record at or after index `from`. @returns its index */
-async function logged(from: number, matches: (record: Fields) => boolean, what: string): Promise<number> {
-  for (const end = performance.now() + DEADLINE_MS; performance.now() < end;) {
-    const at = readLog(run).findIndex((record, index) => index >= from && matches(record));
-    if (at >= 0) return at;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-  throw new Error(`not logged within ${DEADLINE_MS} ms: ${what}`);
-}
+const logged = (from: number, matches: (record: Fields) => boolean, what: string): Promise<number> =>
+  loggedIn(run, from, matches, what);
 
 const isFormed = (worldSize: number) => (record: Fields) =>
   record['msg'] === 'generation formed' && record['worldSize'] === worldSize;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after } from 'node:test';
-import { assertInvariant } from '../shared/errors.ts';
+import { assertInvariant, TrainerError } from '../shared/errors.ts';
 import type { LogRecord } from '../shared/logger.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
@@ -33,10 +33,21 @@ export function temporaryFolder(): string {
   return folder;
 }
 
+export interface ExmixStart {
+  /** Program and arguments that run the command which is appended to them. */
+  readonly wrapper?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Starts `exmix` with the given arguments. @param home $EXMIX_HOME, the folder of prepared mixtures */
-export function startExmix(args: readonly string[], home: string): RunningExmix {
-  const child = spawn(process.execPath, [EXMIX, ...args], {
-    env: { ...process.env, EXMIX_HOME: home },
+export function startExmix(
+  args: readonly string[],
+  home: string,
+  { wrapper = [], env = {} }: ExmixStart = {},
+): RunningExmix {
+  const [program, ...rest] = [...wrapper, process.execPath, EXMIX, ...args];
+  const child = spawn(program!, rest, {
+    env: { ...process.env, EXMIX_HOME: home, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: DEADLINE_MS,
     killSignal: 'SIGKILL',
@@ -95,6 +106,23 @@ export function killWorkers(runFolder: string): void {
 export function readLog(runFolder: string): LogRecord[] {
   const lines = readFileSync(join(runFolder, 'coordinator.jsonl'), 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line) as LogRecord);
+}
+
+const POLL_MS = 50;
+
+/** Waits until the log has a matching record at or after index `from`. @returns its index */
+export async function logged(
+  runFolder: string,
+  from: number,
+  matches: (record: LogRecord) => boolean,
+  what: string,
+): Promise<number> {
+  for (const end = performance.now() + DEADLINE_MS; performance.now() < end;) {
+    const at = readLog(runFolder).findIndex((record, index) => index >= from && matches(record));
+    if (at >= 0) return at;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  throw new TrainerError('INTERNAL', `not logged within ${DEADLINE_MS} ms: ${what}`);
 }
 
 /** The last `paramDigest` in the run's log. */

@@ -7,11 +7,11 @@
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { copyFile, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { TrainerError } from './errors.ts';
 import { throwIfAborted } from './abort.ts';
+import { ownFileTag } from './process-place.ts';
 
 /** Bytes read at a time when a file is hashed. */
 const HASH_CHUNK_BYTES = 4 * 1024 * 1024;
@@ -106,8 +106,8 @@ export async function writeNewFile(path: string, content: string | Uint8Array, m
 }
 
 /**
- * Makes the names of temporary files unique within this thread: two calls may replace the same file at the same time. Host, process and
- * thread are in the name too, because other threads, processes and hosts may replace it.
+ * Makes the names of temporary files unique within this thread: two calls may replace the same file at the same time. Process, its
+ * place and thread are in the name too, because other threads, processes and hosts may replace it.
  */
 let numReplaced = 0;
 
@@ -116,7 +116,7 @@ let numReplaced = 0;
  * @throws PATH_UNUSABLE, DISK_FULL; the old file then stays as it was
  */
 export async function replaceFile(path: string, content: string | Uint8Array, mode = 0o666): Promise<void> {
-  const temporary = `${path}.new-${hostname()}-${process.pid}-${threadId}-${numReplaced++}`;
+  const temporary = `${path}.new-${ownFileTag()}-${threadId}-${numReplaced++}`;
   try {
     await rm(temporary, { force: true });
     await writeNewFile(temporary, content, mode);

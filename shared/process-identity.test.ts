@@ -32,7 +32,9 @@ describe('process identity', () => {
   });
 
   const cases: readonly (readonly [string, Partial<ProcessIdentity>, string | undefined])[] = [
-    ['of another boot', { bootId: 'earlier' }, 'the machine was started anew since'],
+    ['of another boot', { bootId: 'earlier' }, undefined],
+    ['of another PID namespace', { pidNamespace: 'pid:[1]', pid: 4_000_000 }, undefined],
+    ['of a file of an earlier version', { pidNamespace: null, pid: 4_000_000 }, undefined],
     ['that started at another time', { processStart: '1' }, 'that process is gone and its number is used by another'],
     ['on another host', { host: 'elsewhere', bootId: 'its own', processStart: '1' }, undefined],
   ];

@@ -1,5 +1,8 @@
 /** What a worker does with steps, saves and aborts, and what ends it, over real sessions and an engine that the test holds up or breaks. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { TrainerError } from '../shared/errors.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
@@ -175,10 +178,31 @@ describe('commands of a worker', { timeout: 240_000 }, () => {
     while (worker.writer.folders.length === 0) await new Promise(setImmediate);
     await formWorkers(workers, members, { generation: 3, state: { kind: 'held', step: 0 } });
     worker.writer.end(asTheTestWants('DISK_FULL'));
-    const { generation, error } = await peer.receive('failed');
-    assert.deepEqual([generation, error.code], [2, 'DISK_FULL']);
+    const { generation, error, unsavedStep } = await peer.receive('failed');
+    assert.deepEqual([generation, error.code, unsavedStep], [2, 'DISK_FULL', 0]);
     dealTo(workers, members, 1, { generation: 3 });
     assert.equal((await peer.receive('report')).step, 1);
+  });
+
+  test('a worker with a state answers the probe of a returning coordinator, and is ready without an answer if it sees no such file', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'exmix-probe-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'coordinator');
+    writeFileSync(path, 'the text');
+    const { coordinator, peer, worker } = await openFormed(t);
+    peer.close('CONNECTION_LOST', 'killed');
+    const second = await coordinator.peer();
+    second.send(welcome(EPOCH + 1, { probe: { path } }));
+    const { probe } = await second.receive('ready');
+    assert.equal(probe?.text, 'the text');
+    assert.equal(readFileSync(join(folder, probe.file), 'utf8'), 'the text');
+    second.close('CONNECTION_LOST', 'killed');
+    const third = await coordinator.peer();
+    third.send(welcome(EPOCH + 2, { probe: { path: join(folder, 'elsewhere', 'coordinator') } }));
+    const ready = await third.receive('ready');
+    assert.deepEqual([ready.probe, ready.held?.step], [undefined, 0]);
+    const [warning] = worker.log.filter(({ msg }) => msg === 'run folder not seen');
+    assert.match(String(warning?.['reason']), /cannot read .*elsewhere.*ENOENT/u);
   });
 
   for (const [what, more] of [

@@ -10,6 +10,7 @@ import { checkConfig } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
+import type { ReadyMessage } from '../shared/protocol/messages.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import { abortable } from '../shared/abort.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
@@ -18,6 +19,7 @@ import { ProgressCell } from './network/progress-cell.ts';
 import type { Deal } from './network/network-messages.ts';
 import { NetworkClient, type Command, type CoordinatorCommand } from './network/network-client.ts';
 import { checkSame, prepareWorker, type Prepared, type Welcome } from './prepare-worker.ts';
+import { probePaths, type ProbeInit } from './probe-paths.ts';
 import type { WorkerParts } from './worker-parts.ts';
 
 export interface WorkerInit {
@@ -129,8 +131,10 @@ export class Worker {
   async #welcome(welcome: Welcome, processSignal: AbortSignal): Promise<void> {
     this.#ids = { epoch: welcome.epoch, generation: 0 };
     this.#config = checkConfig(welcome.config, 'the config from the coordinator');
+    const until = AbortSignal.any([processSignal, this.#network.lost]);
+    const mixture = this.#prepared === undefined ? { preparedFolder: welcome.preparedFolder } : {};
+    const probe = welcome.probe && (await this.#probe({ ...welcome.probe, ...mixture }, until));
     if (this.#prepared === undefined) {
-      const until = AbortSignal.any([processSignal, this.#network.lost]);
       const onOpened = (close: () => Promise<void>): void => void this.#closers.push(close);
       const [config, network] = [this.#config, this.#network];
       this.#prepared = await prepareWorker({ ...this.#init, welcome, config, network, onOpened, signal: until });
@@ -140,7 +144,20 @@ export class Worker {
       await this.#dropWork();
     }
     const { state, facts } = this.#prepared;
-    this.#network.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...facts });
+    const ready = { ...facts, ...(probe === undefined ? {} : { probe }) };
+    this.#network.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...ready });
+  }
+
+  /** A worker with a state joins even if its probe fails: the others can copy the state and save it. @throws what probePaths throws */
+  async #probe(request: ProbeInit, signal: AbortSignal): Promise<ReadyMessage['probe']> {
+    try {
+      return await probePaths(request, this.#init.clock, signal);
+    } catch (thrown) {
+      const { code, message: reason } = toTrainerError(thrown);
+      if (signal.aborted || this.#prepared?.state.step === undefined) throw thrown;
+      this.#init.log.warn({ code, reason }, 'run folder not seen');
+      return undefined;
+    }
   }
 
   async #prepareState(form: CommandOf<'form'>, stop: AbortSignal): Promise<void> {
@@ -207,9 +224,9 @@ export class Worker {
     if (error.code !== 'ABORTED' && error !== this.#network.generationError) this.#reportFailure(error);
   }
 
-  /** @param ids epoch and generation of the failure */
-  #reportFailure(error: TrainerError, { epoch, generation } = this.#ids): void {
-    this.#network.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error) });
+  /** @param ids epoch and generation of the failure @param more `unsavedStep` where it could not save */
+  #reportFailure(error: TrainerError, { epoch, generation } = this.#ids, more: { unsavedStep?: number } = {}): void {
+    this.#network.post({ kind: 'failed', epoch, generation, error: toErrorRecord(error), ...more });
   }
 
   /** Names the aborted generation: its `form` may still be queued. */
@@ -248,7 +265,7 @@ export class Worker {
     } catch (thrown) {
       const error = toTrainerError(thrown);
       this.#init.log.warn({ code: error.code, reason: error.message, step: ids.step }, 'checkpoint not written');
-      if (error.code !== 'ABORTED') this.#reportFailure(error, ids);
+      if (error.code !== 'ABORTED') this.#reportFailure(error, ids, { unsavedStep: ids.step });
     }
   }
 }

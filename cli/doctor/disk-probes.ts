@@ -2,6 +2,7 @@
 import { open, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { systemCode } from '../../shared/atomic-file.ts';
+import { ownFileTag } from '../../shared/process-place.ts';
 import { formatBytes, type Finding } from './finding.ts';
 import type { Probe } from './probe.ts';
 
@@ -39,7 +40,7 @@ export function judgeDiskSpeed(folder: string, { syncSeconds, bytesPerSecond }: 
 
 /** Writes a file of 32 MiB to the folder and removes it. @throws the file system's error */
 async function measureDisk(folder: string, signal: AbortSignal): Promise<DiskSpeed> {
-  const path = join(folder, `.exmix-doctor-${process.pid}`);
+  const path = join(folder, `.exmix-doctor-${ownFileTag()}`);
   const file = await open(path, 'wx');
   try {
     const record = Buffer.alloc(RECORD_BYTES, 1);

@@ -490,6 +490,23 @@ describe('orphans of an exmix train that was killed', () => {
     await eventually('it is dead', () => !isAlive(stranger!));
   });
 
+  test('in another container with the same host name are neither adopted nor signalled, though their pid is taken here', async (t) => {
+    const folder = newFolder();
+    const [stranger] = await leaveOrphans(folder, 1);
+    const file = join(folder, 'local-0.json');
+    const { process: identity } = JSON.parse(readFileSync(file, 'utf8')) as { process: object };
+    const other = { ...identity, pidNamespace: 'pid:[1]' };
+    writeFileSync(file, JSON.stringify({ process: other, url: 'ws://127.0.0.1:1' }));
+    const scene = await startScene(t, {}, folder);
+    assert.notEqual(scene.pid(), stranger);
+    const [record] = scene.logged('worker not adopted') as { reason: string }[];
+    assert.match(record!.reason, /cannot be checked from here$/u);
+    await scene.end();
+    assert.ok(isAlive(stranger!));
+    process.kill(stranger!, 'SIGKILL');
+    await eventually('it is dead', () => !isAlive(stranger!));
+  });
+
   test('on another host, and files in another format, are ignored and logged', async (t) => {
     const folder = newFolder();
     const elsewhere = { pid: 4_000_000, host: 'elsewhere', bootId: null, processStart: null };

@@ -15,6 +15,7 @@ import {
   writeShardFiles,
 } from '../../shared/checkpoint/checkpoint.fixture.ts';
 import { findLatestCheckpoint, readCheckpoint } from '../../shared/checkpoint/read.ts';
+import { systemClock } from '../../shared/clock.ts';
 import { createRunFolder, openRunFolder } from '../run-folder/run-folder.ts';
 import { pruneCheckpoints } from './retention.ts';
 import { makeWritingFolder, publishCheckpoint, type PublishInit } from './publish.ts';
@@ -108,7 +109,15 @@ describe('publishing a checkpoint', () => {
         await writeFile(join(init.writingFolder, PLAN[0]!.file), 'short');
         return init;
       },
-      { code: 'PATH_UNUSABLE', message: /5 B are there/ },
+      { code: 'PATH_UNUSABLE', message: /5 B are there/, workerId: 'w0' },
+    ],
+    [
+      'a shard that its writer has written elsewhere',
+      async (init) => {
+        await rm(join(init.writingFolder, init.workerFiles[1]!.files[0]!.file));
+        return init;
+      },
+      { code: 'PATH_UNUSABLE', message: /worker w1 wrote \d+ B, no file is there/, workerId: 'w1' },
     ],
     [
       'a file that nobody reported',
@@ -170,10 +179,11 @@ const PUBLISHER = `
 describe('a coordinator killed in mid-write', () => {
   for (const moment of ['writing 3', 'shards 3', 'shards 5', 'published 4'])
     test(`at "${moment}": the checkpoint before is the latest and valid, and the next start cleans up`, async () => {
+      const lock = { clock: systemClock, signal: new AbortController().signal, onWaiting: () => undefined };
       const run = await createRunFolder({
         runsFolder: await newRoot(),
         name: 'killed',
-        wallMs: 0,
+        lock,
         configText: '',
         requiredBytes: 1,
       });
@@ -194,7 +204,7 @@ describe('a coordinator killed in mid-write', () => {
       assert.ok(latest !== undefined && (latest.step === publishedStep || latest.step === publishedStep + 1));
       const checkpoint = await readCheckpoint(latest.path);
       assert.deepEqual(await checkpoint.loadParameters(PARAMETERS), plain(randomTensors(PARAMETERS, latest.step)));
-      const again = await openRunFolder(run.folder, 0, 1);
+      const again = await openRunFolder(run.folder, lock, 1);
       await again.lock.release();
       assert.deepEqual(
         (await readdir(run.checkpoints)).filter((name) => name.startsWith('.')),

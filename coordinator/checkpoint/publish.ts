@@ -8,6 +8,7 @@ import { z } from 'zod';
 import {
   copyDurably,
   hashFile,
+  statIfThere,
   syncFolder,
   systemCode,
   toStorageError,
@@ -59,6 +60,20 @@ export interface PublishedCheckpoint {
   readonly step: number;
   readonly bytes: number;
   readonly paramDigest: string;
+}
+
+/** A shard that a worker reported is not in the writing folder as it was reported: the worker writes to another file system. */
+export class ShardMissing extends TrainerError {
+  readonly workerId: string;
+
+  constructor(workerId: string, path: string, expectedBytes: number, found: string) {
+    super(
+      'PATH_UNUSABLE',
+      `${path}: worker ${workerId} wrote ${expectedBytes} B, ${found}; ` +
+        'its host must have the file system of the run folder under the same path',
+    );
+    this.workerId = workerId;
+  }
 }
 
 /**
@@ -131,14 +146,13 @@ async function collectShards(init: PublishInit): Promise<FileEntry[]> {
     return entry;
   });
   assertInvariant(reported.size === shards.length, 'workers reported files that are not in the shard plan');
-  for (const { file, bytes } of shards) {
-    const { size } = await stat(join(writingFolder, file));
-    if (size !== bytes)
-      throw new TrainerError(
-        'PATH_UNUSABLE',
-        `${join(writingFolder, file)}: a worker wrote ${bytes} B, ${size} B are there`,
-      );
-  }
+  for (const { workerId, files } of workerFiles)
+    for (const { file, bytes } of files) {
+      const path = join(writingFolder, file);
+      const size = (await statIfThere(path))?.size;
+      if (size !== bytes)
+        throw new ShardMissing(workerId, path, bytes, size === undefined ? 'no file is there' : `${size} B are there`);
+    }
   const extra = (await readdir(writingFolder)).filter((name) => !reported.has(name));
   assertInvariant(extra.length === 0, `${writingFolder} holds files that no worker reported: ${extra.join(', ')}`);
   return shards;

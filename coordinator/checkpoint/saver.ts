@@ -1,8 +1,9 @@
 /**
  * Saves one checkpoint at a time, when it is due: asks the members to write their shards, collects their reports, and publishes.
  * The order of messages decides which state is saved: a member saves after the steps dealt to it so far.
+ * A member that could not write is left out of later saves, unless no other one is left. The save then falls due again by itself.
  */
-import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { relative } from 'node:path';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -10,6 +11,7 @@ import type { Generation } from '../membership/generation.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { SavedMessage, FailedMessage } from '../../shared/protocol/messages.ts';
 import type { CheckpointStore } from './checkpoint-store.ts';
+import { ShardMissing } from './publish.ts';
 import { decideCheckpoint, type ScheduleOptions } from './schedule.ts';
 import { judgeDigests } from '../step/divergence.ts';
 import { listNames } from '../../shared/list-names.ts';
@@ -64,6 +66,8 @@ interface Writing extends SavePoint {
   readonly startedMs: number;
   readonly writers: readonly WorkerHandle[];
   readonly saved: Map<WorkerHandle, SavedMessage>;
+  /** Writers whose shards are not on the disk of the run folder. */
+  readonly failed: Map<WorkerHandle, TrainerError>;
 }
 
 export class Saver {
@@ -72,6 +76,7 @@ export class Saver {
   #writing: Writing | undefined;
   /** Answers that came while no generation trained. Bound: one for each writer. */
   readonly #kept = new Map<WorkerHandle, SavedMessage | FailedMessage>();
+  readonly #leftOut = new WeakSet<WorkerHandle>();
   #newest: CheckpointRef | undefined;
   #savedAtMs: number;
 
@@ -115,27 +120,32 @@ export class Saver {
 
   /** Members whose shards are still missing. */
   missing(): WorkerHandle[] {
-    return this.#writing?.writers.filter((writer) => !this.#writing?.saved.has(writer)) ?? [];
+    const { writers = [], saved, failed } = this.#writing ?? {};
+    return writers.filter((writer) => saved?.has(writer) !== true && failed?.has(writer) !== true);
   }
 
   /**
-   * Asks the writers for their shards; number i of the shards belongs to writer i mod their number.
+   * Asks the members for their shards; number i of the shards belongs to writer i mod their number.
+   * @param members those that are left out do not write
    * @param stateStep states from this step on equal that of the point: the steps between were skipped
    * @throws DISK_FULL, PATH_UNUSABLE
    */
   async start(
     point: SavePoint,
-    writers: readonly WorkerHandle[],
+    members: readonly WorkerHandle[],
     reason: string,
     stateStep: number = point.step,
   ): Promise<void> {
+    const able = members.filter((member) => !this.#leftOut.has(member));
+    const writers = able.length > 0 ? able : members;
     const { step } = point;
     const { generation } = point.generation;
     const { checkpoints, epoch, runtime } = this.#init;
     const { clock, log } = runtime;
     const ids = { epoch, generation, step, stateStep };
     const writingFolder = await checkpoints.begin({ step, epoch, generation });
-    this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, saved: new Map() };
+    const answers = { saved: new Map(), failed: new Map() };
+    this.#writing = { ...point, writingFolder, startedMs: clock.monotonicMs(), writers, ...answers };
     for (const [writer, handle] of writers.entries())
       handle.send({ kind: 'save', ...ids, folder: writingFolder, writer, numWriters: writers.length });
     log.debug({ step, reason }, 'checkpoint started');
@@ -147,15 +157,10 @@ export class Saver {
     return writing?.step === step && writing.generation.generation === generation && writing.writers.includes(worker);
   }
 
-  /**
-   * Whether the failure means that the worker could not write its shards of the checkpoint under way, which may belong to a generation that
-   * has ended. A failure of links does not.
-   */
-  isUnwritten(worker: WorkerHandle, { epoch, generation, error }: FailedMessage): boolean {
-    const { reaction } = fromErrorRecord(error);
-    const isOfLinks = reaction === 'transport' || reaction === 'protocol';
-    const isItsTurn = this.#writing?.generation.generation === generation && this.missing().includes(worker);
-    return isItsTurn && epoch === this.#init.epoch && !isOfLinks;
+  /** Whether the worker could not write its shards of the checkpoint under way, which may belong to a generation that has ended. */
+  isUnwritten(worker: WorkerHandle, { epoch, generation, unsavedStep }: FailedMessage): boolean {
+    const isOfThis = this.#writing?.step === unsavedStep && this.#writing?.generation.generation === generation;
+    return isOfThis && epoch === this.#init.epoch && this.missing().includes(worker);
   }
 
   /** Forgets the checkpoint under way and removes its files. Call it when no worker writes any more. */
@@ -193,8 +198,51 @@ export class Saver {
         `${worker.workerId} saved step ${message.step}, which it was not asked for`,
       );
     writing.saved.set(worker, message);
-    if (writing.saved.size < writing.writers.length) return undefined;
-    return (await this.#differ(writing)) ?? { kind: 'published', checkpoint: await this.#publish(writing) };
+    return this.#settle(writing);
+  }
+
+  /**
+   * One writer could not write, or was lost. The others finish; then the save is abandoned, and a later one goes without this writer.
+   * @throws its error where no other writer is left; what `saved` throws
+   */
+  async unwritten(worker: WorkerHandle, error: TrainerError): Promise<void> {
+    if (this.#writing === undefined || !this.missing().includes(worker)) return;
+    this.#writing.failed.set(worker, error);
+    await this.#settle(this.#writing);
+  }
+
+  /** Publishes or abandons, once all writers have answered: then none of them writes any more. */
+  async #settle(writing: Writing): Promise<SaveOutcome | undefined> {
+    const { writers, failed } = writing;
+    if (this.missing().length > 0) return undefined;
+    if (failed.size === 0) {
+      const differ = await this.#differ(writing);
+      if (differ !== undefined) return differ;
+      try {
+        return { kind: 'published', checkpoint: await this.#publish(writing) };
+      } catch (error) {
+        const writer = writers.find(({ workerId }) => error instanceof ShardMissing && error.workerId === workerId);
+        if (writer === undefined) throw error;
+        failed.set(writer, toTrainerError(error));
+      }
+    }
+    await this.#abandonFailed(writing);
+    return undefined;
+  }
+
+  /** The worker does not write while another one can. */
+  leaveOut(worker: WorkerHandle, { code, message: reason }: TrainerError): void {
+    this.#leftOut.add(worker);
+    const { workerId, host } = worker;
+    this.#init.runtime.log.warn({ workerId, host, code, reason }, 'worker left out of saving');
+  }
+
+  /** @throws the first failure where no writer is left */
+  async #abandonFailed({ writers, failed }: Writing): Promise<void> {
+    for (const [worker, error] of failed) this.leaveOut(worker, error);
+    const names = listNames([...failed.keys()].map(({ workerId }) => workerId));
+    await this.abandon(`${names} could not write; the others save again`);
+    if (writers.every((writer) => this.#leftOut.has(writer))) throw [...failed.values()][0]!;
   }
 
   /** Undefined where all writers hold the same. @throws STATE_DIVERGED */

@@ -81,10 +81,8 @@ export class Training {
   async run(signal: AbortSignal): Promise<GenerationEnding> {
     const { events } = this.#init.membership.server;
     for (const [worker, message] of this.#init.saver.drainKept()) {
-      const broken =
-        message.kind === 'saved'
-          ? await this.#onSaved(worker, message)
-          : this.#onFailed(worker.toString(), worker, message);
+      if (message.kind === 'failed') await this.#onUnwritten(worker.toString(), worker, message);
+      const broken = message.kind === 'saved' ? await this.#onSaved(worker, message) : undefined;
       if (broken !== undefined) return broken;
     }
     for (;;) {
@@ -193,10 +191,10 @@ export class Training {
     worker: WorkerHandle,
     message: WorkerEventMessage,
   ): Promise<GenerationEnding | undefined> {
-    const { saver, steps, generation } = this.#init;
+    const { steps, generation } = this.#init;
     // Shards may belong to a checkpoint that an earlier generation began.
     if (message.kind === 'saved') return this.#onSaved(worker, message);
-    if (message.kind === 'failed' && saver.isUnwritten(worker, message)) return this.#onFailed(name, worker, message);
+    if (message.kind === 'failed' && message.unsavedStep !== undefined) return this.#onUnwritten(name, worker, message);
     const isOfThis = message.epoch === generation.epoch && 'generation' in message;
     if (!isOfThis || message.generation !== generation.generation) return undefined;
     switch (message.kind) {
@@ -283,19 +281,32 @@ export class Training {
     return { kind: 'broken', error, cause: { kind: 'outliers', outliers } };
   }
 
+  /** Other members save again, without this one. @throws DISK_FULL, which the others would get too; its failure where it was the last writer */
+  async #onUnwritten(name: string, worker: WorkerHandle, message: FailedMessage): Promise<undefined> {
+    const { saver } = this.#init;
+    if (!saver.isUnwritten(worker, message)) return; // of a checkpoint that was abandoned
+    const failure = this.#failureOf(name, message);
+    if (failure.code === 'DISK_FULL') throw failure;
+    await saver.unwritten(worker, failure);
+  }
+
+  #failureOf(name: string, { error }: FailedMessage): TrainerError {
+    const cause = fromErrorRecord(error);
+    const message = `${name}, after step ${this.#init.steps.committer.step}: ${cause.message}`;
+    return new TrainerError(cause.code, message, { cause });
+  }
+
   /**
    * A peer's death makes links of other members fail, and their reports often arrive first: a link failure waits a little for its cause.
    * @throws a failure that every later generation would have as well
    */
-  #onFailed(name: string, worker: WorkerHandle, { error, peers = [] }: FailedMessage): GenerationEnding | undefined {
-    const cause = fromErrorRecord(error);
-    const message = `${name}, after step ${this.#init.steps.committer.step}: ${cause.message}`;
-    const failure = new TrainerError(cause.code, message, { cause });
+  #onFailed(name: string, worker: WorkerHandle, failed: FailedMessage): GenerationEnding | undefined {
+    const failure = this.#failureOf(name, failed);
     const { reaction } = failure;
     if (reaction === 'usage' || reaction === 'data' || failure.code === 'DISK_FULL') throw failure;
     if (reaction === 'run' && failure.code !== 'COLLECTIVE_TIMEOUT')
       return { kind: 'broken', error: failure, cause: { kind: 'members', culprits: [worker] } };
-    this.#deadlines.suspect(worker, failure, peers);
+    this.#deadlines.suspect(worker, failure, failed.peers ?? []);
     return undefined;
   }
 

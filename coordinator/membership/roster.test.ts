@@ -33,6 +33,37 @@ describe('roster', () => {
     );
   });
 
+  test('a worker that does not see the run folder is refused, unless it holds the state: then it trains and does not save', async () => {
+    const left: [string, string][] = [];
+    let open!: (fault: undefined) => void;
+    const gate = new Promise<undefined>((resolve) => (open = resolve));
+    const scripted = room({
+      probe: {
+        request: () => ({ path: '/run/checkpoints/.probe-1/coordinator' }),
+        findFault: (answer) => (answer?.text === 'the text' ? gate : Promise.resolve('it does not see the run folder')),
+        onFault: ({ workerId }, fault) => left.push([workerId, fault]),
+      },
+    });
+    const sees = scripted.ready('sees', null, { probe: { text: 'the text', file: 'x' } });
+    const [blind, holder] = [scripted.ready('blind'), scripted.ready('holder', { step: 5 })];
+    const [welcome] = sees.sent;
+    assert.deepEqual(welcome?.kind === 'welcome' && welcome.probe, { path: '/run/checkpoints/.probe-1/coordinator' });
+    assert.equal((await blind.closed).code, 4007);
+    const ids = (): string[] => scripted.roster.ready.map(({ worker }) => worker.workerId);
+    assert.deepEqual([ids(), scripted.roster.preparing], [['holder'], [sees.handle]]);
+    open(undefined);
+    await gate;
+    assert.deepEqual(ids(), ['holder', 'sees']);
+    assert.equal(heldStep(scripted, holder), 5);
+    assert.deepEqual(left, [['holder', 'it does not see the run folder']]);
+    const refused = scripted.log.filter(({ msg }) => msg === 'worker refused');
+    assert.deepEqual(
+      refused.map(({ workerId, reason }) => [workerId, reason]),
+      [['blind', 'it does not see the run folder']],
+    );
+    assert.match(scripted.roster.lastFailure, /worker blind .* was refused: it does not see the run folder/u);
+  });
+
   const cases: readonly [string, Partial<HeldState> | null, number, number | null][] = [
     ['of this epoch counts', { step: 5 }, EPOCH, 5],
     ['of an epoch that this one goes on from counts', { step: 5, epoch: 2 }, 2, 5],

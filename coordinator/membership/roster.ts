@@ -6,7 +6,13 @@ import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
-import type { StepReport, FailedMessage, SavedMessage, ReadyMessage } from '../../shared/protocol/messages.ts';
+import type {
+  StepReport,
+  FailedMessage,
+  MessageOf,
+  SavedMessage,
+  ReadyMessage,
+} from '../../shared/protocol/messages.ts';
 import { differenceOf } from './check-alike.ts';
 import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -23,6 +29,15 @@ export interface ReadyWorker {
   readonly heldStep: number | null;
 }
 
+/** Whether a worker sees the files of the run (run-folder/folder-probe.ts). */
+export interface RunFolderProbe {
+  request(): NonNullable<MessageOf<'welcome'>['probe']>;
+  /** Never rejects. */
+  findFault(answer: ReadyMessage['probe']): Promise<string | undefined>;
+  /** Called with a worker that takes part all the same, because it holds the state. */
+  onFault(worker: WorkerHandle, fault: string): void;
+}
+
 export interface RosterInit {
   readonly config: RunConfig;
   readonly runId: string;
@@ -33,6 +48,8 @@ export interface RosterInit {
   readonly distrusted: Iterable<string>;
   readonly journal: Pick<Journal, 'append'>;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
+  /** Undefined where coordinator and workers share no files: in tests. */
+  readonly probe?: RunFolderProbe | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly committedStep: () => number;
@@ -45,6 +62,8 @@ export interface RosterInit {
 export class Roster {
   readonly #init: RosterInit;
   readonly #preparing = new Set<WorkerHandle>();
+  /** Those whose `ready` came. */
+  readonly #proving = new WeakSet<WorkerHandle>();
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
   /** Ids of workers whose state does not count until it is replaced. */
   readonly #distrusted: Set<string>;
@@ -185,22 +204,34 @@ export class Roster {
     this.#preparing.add(worker);
     const { folder: preparedFolder, hash: mixtureHash } = mixture;
     const step = committedStep();
-    worker.send({ kind: 'welcome', epoch, runId, config, preparedFolder, mixtureHash, committedStep: step });
+    const probe = this.#init.probe === undefined ? {} : { probe: this.#init.probe.request() };
+    worker.send({ kind: 'welcome', epoch, runId, config, preparedFolder, mixtureHash, committedStep: step, ...probe });
   }
 
   #receiveReady(worker: WorkerHandle, facts: ReadyMessage): void {
-    if (!this.#preparing.delete(worker)) return;
-    const refused = this.#differenceOf(worker, facts);
-    if (refused !== undefined) {
-      this.#init.log.error({ workerId: worker.workerId, reason: refused }, 'worker refused');
-      worker.drop('JOIN_REFUSED', refused);
-      return;
-    }
-    const { runId, epoch, heldSince, log } = this.#init;
+    if (!this.#preparing.has(worker) || this.#proving.has(worker)) return;
+    this.#proving.add(worker);
+    const { probe } = this.#init;
+    if (probe === undefined) this.#addReady(worker, facts, undefined);
+    else void probe.findFault(facts.probe).then((fault) => this.#addReady(worker, facts, fault));
+  }
+
+  /** @param fault why the worker does not see the files of the run */
+  #addReady(worker: WorkerHandle, facts: ReadyMessage, fault: string | undefined): void {
+    if (!this.#preparing.delete(worker)) return; // it was lost meanwhile
+    const { runId, epoch, heldSince, log, probe } = this.#init;
     const { held, engine, engineFingerprint, engineNotes, numParameters } = facts;
     const counts =
       held?.runId === runId && held.epoch >= heldSince && held.epoch <= epoch && !this.#distrusted.has(worker.workerId);
     const heldStep = counts ? held.step : null;
+    const refused = (heldStep === null ? fault : undefined) ?? this.#differenceOf(worker, facts);
+    if (refused !== undefined) {
+      log.error({ workerId: worker.workerId, reason: refused }, 'worker refused');
+      this.#lastFailure = `; ${worker.toString()} was refused: ${refused}`;
+      worker.drop('JOIN_REFUSED', refused);
+      return;
+    }
+    if (fault !== undefined) probe?.onFault(worker, fault);
     const others = this.ready;
     this.#ready.set(worker, { worker, facts, heldStep });
     const { workerId } = worker;

@@ -25,6 +25,7 @@ import {
   type RunFolder,
   type RunPaths,
 } from '../run-folder/run-folder.ts';
+import type { LockInit } from '../run-folder/run-lock.ts';
 import { hasSamePlan, resumeFrom, type ResumePoint } from './resume-point.ts';
 import { startFromCheckpoint, startFromScratch, type StartInit, type StartingPoint } from './starting-point.ts';
 
@@ -35,6 +36,9 @@ export interface OpenRunInit {
   readonly clock: Clock;
   /** Ends the wait for free space on a full disk. */
   readonly signal: AbortSignal;
+  /** Ends the wait for the lease of another coordinator. */
+  readonly gentle: AbortSignal;
+  readonly onLockWait: LockInit['onWaiting'];
   /** Free space that the checkpoints need at least, bytes. */
   readonly requiredBytes: number;
   /** Folder of a new run; default `runs/<name>-<time>`. */
@@ -142,14 +146,14 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
 }
 
 function openFolder(
-  { config, clock, requiredBytes, runDir }: OpenRunInit,
+  { config, clock, signal, gentle, onLockWait, requiredBytes, runDir }: OpenRunInit,
   target: ResumeTarget | undefined,
   configText: string,
 ): Promise<RunFolder> {
-  const wallMs = clock.wallMs();
-  if (target?.kind === 'run') return openRunFolder(target.runFolder, wallMs, requiredBytes);
+  const lock = { clock, signal: AbortSignal.any([signal, gentle]), onWaiting: onLockWait };
+  if (target?.kind === 'run') return openRunFolder(target.runFolder, lock, requiredBytes);
   const place = { runsFolder: 'runs', ...(runDir === undefined ? {} : { folder: runDir }) };
-  return createRunFolder({ ...place, name: config.name, wallMs, configText, requiredBytes });
+  return createRunFolder({ ...place, name: config.name, lock, configText, requiredBytes });
 }
 
 /** The newest valid checkpoint of a run folder, or the beginning where it has none. */

@@ -6,10 +6,19 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from '
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { throwIfAborted } from '../../shared/abort.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { ownIdentity } from '../../shared/process-identity.ts';
 import { createRunFolder, openRunFolder, readRunConfig, resolveResume, checkFreeSpace } from './run-folder.ts';
-import { acquireRunLock, LEASE_MS } from './run-lock.ts';
+import { acquireRunLock, judgeOwner, LEASE_MS, type LockInit, type LockOwner, type LockWait } from './run-lock.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 23, 5, 5, 48);
+const never = new AbortController().signal;
+const LOCK: LockInit = {
+  clock: { ...systemClock, wallMs: () => NOW_MS },
+  signal: never,
+  onWaiting: ({ reason }) => assert.fail(`it waits: ${reason}`),
+};
 let root = '';
 before(async () => {
   root = await mkdtemp(join(tmpdir(), 'exmix-run-'));
@@ -18,7 +27,7 @@ after(() => rm(root, { recursive: true, force: true }));
 const newRoot = () => mkdtemp(join(root, 'case-'));
 
 const create = (runsFolder: string) =>
-  createRunFolder({ runsFolder, name: 'tiny', wallMs: NOW_MS, configText: 'seed: 7\n', requiredBytes: 1 });
+  createRunFolder({ runsFolder, name: 'tiny', lock: LOCK, configText: 'seed: 7\n', requiredBytes: 1 });
 
 describe('run folder', () => {
   test('is made with its configuration, named after the run and the time', async () => {
@@ -45,7 +54,7 @@ describe('run folder', () => {
     await run.lock.release();
     for (const name of ['.writing-step-000012-e1-g2', '.removing-step-4', 'step-8'])
       await mkdir(join(run.checkpoints, name, 'inner'), { recursive: true });
-    const again = await openRunFolder(run.folder, NOW_MS, 1);
+    const again = await openRunFolder(run.folder, LOCK, 1);
     assert.deepEqual(await readdir(run.checkpoints), ['step-8']);
     assert.equal(again.notes.length, 2);
     assert.match(again.notes[1] ?? '', /removed .*\.writing-step-000012-e1-g2, which a killed run left unfinished/);
@@ -54,14 +63,14 @@ describe('run folder', () => {
 
   test('a name that is no folder name, a file in place of the folder and a folder that is no run are PATH_UNUSABLE', async () => {
     const parent = await newRoot();
-    const init = { runsFolder: parent, wallMs: NOW_MS, configText: '', requiredBytes: 1 };
+    const init = { runsFolder: parent, lock: LOCK, configText: '', requiredBytes: 1 };
     await assert.rejects(createRunFolder({ ...init, name: '../elsewhere' }), {
       code: 'PATH_UNUSABLE',
       message: /run name/,
     });
     await writeFile(join(parent, 'file'), '');
     await assert.rejects(create(join(parent, 'file', 'runs')), { code: 'PATH_UNUSABLE', message: /ENOTDIR/ });
-    await assert.rejects(openRunFolder(parent, NOW_MS, 1), { code: 'PATH_UNUSABLE', message: /no config\.yaml/ });
+    await assert.rejects(openRunFolder(parent, LOCK, 1), { code: 'PATH_UNUSABLE', message: /no config\.yaml/ });
   });
 
   test('a folder that cannot be written is PATH_UNUSABLE before training', async () => {
@@ -70,7 +79,7 @@ describe('run folder', () => {
 
   test('a disk without space for the checkpoints is DISK_FULL with the numbers, and the lock is released', async () => {
     const parent = await newRoot();
-    const init = { runsFolder: parent, name: 'big', wallMs: NOW_MS, configText: '', requiredBytes: 2 ** 60 };
+    const init = { runsFolder: parent, name: 'big', lock: LOCK, configText: '', requiredBytes: 2 ** 60 };
     await assert.rejects(createRunFolder(init), {
       code: 'DISK_FULL',
       message: /needs 1152921504606847000 B for its checkpoints, \d+ B are free/,
@@ -103,7 +112,9 @@ describe('resume target', () => {
 async function lockInChild(folder: string) {
   const script = `
     import { acquireRunLock } from '${new URL('run-lock.ts', import.meta.url).href}';
-    await acquireRunLock(process.argv[1], ${NOW_MS});
+    import { systemClock } from '${new URL('../../shared/clock.ts', import.meta.url).href}';
+    const clock = { ...systemClock, wallMs: () => ${NOW_MS} };
+    await acquireRunLock(process.argv[1], { clock, signal: new AbortController().signal, onWaiting: () => undefined });
     process.stdout.write('locked');
     process.stdin.resume();`;
   const args = ['--import', 'tsx', '--input-type=module', '-e', script, folder];
@@ -118,14 +129,14 @@ describe('run lock', () => {
     const folder = await newRoot();
     const child = await lockInChild(folder);
     const owner = `process ${child.pid ?? 0} on ${hostname()}, started 2026-11-23T05:05:48.000Z`;
-    await assert.rejects(acquireRunLock(folder, NOW_MS), (error: Error & { code?: string }) => {
+    await assert.rejects(acquireRunLock(folder, LOCK), (error: Error & { code?: string }) => {
       assert.equal(error.code, 'RUN_LOCKED');
       assert.ok(error.message.includes(`held by ${owner}`), error.message);
       return true;
     });
     child.kill('SIGKILL');
     await once(child, 'exit');
-    const lock = await acquireRunLock(folder, NOW_MS);
+    const lock = await acquireRunLock(folder, LOCK);
     assert.equal(lock.takenOver, `took over the lock of ${owner}: that process is gone`);
     await lock.release();
     assert.deepEqual(await readdir(folder), []);
@@ -133,7 +144,7 @@ describe('run lock', () => {
 
   test('of many that lock at once exactly one succeeds', async () => {
     const folder = await newRoot();
-    const results = await Promise.allSettled(Array.from({ length: 12 }, () => acquireRunLock(folder, NOW_MS)));
+    const results = await Promise.allSettled(Array.from({ length: 12 }, () => acquireRunLock(folder, LOCK)));
     const locks = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     assert.equal(locks.length, 1);
     for (const result of results)
@@ -145,7 +156,7 @@ describe('run lock', () => {
   /** Writes the lock that an owner like us, changed by `change`, would have. */
   async function forgeLock(folder: string, change: Record<string, unknown>, ageMs = 0) {
     const path = join(folder, 'lock');
-    const own = await acquireRunLock(folder, NOW_MS);
+    const own = await acquireRunLock(folder, LOCK);
     await own.release();
     await writeFile(path, JSON.stringify({ ...own.owner, ...change }));
     const then = new Date(Date.now() - ageMs);
@@ -153,29 +164,127 @@ describe('run lock', () => {
   }
 
   const stale: readonly (readonly [string, Record<string, unknown>, number, RegExp])[] = [
-    ['of another boot of this machine', { bootId: 'earlier' }, 0, /the machine was started anew since$/],
+    ['of another boot of this machine', { bootId: 'earlier' }, 2 * LEASE_MS, /not renewed for 1[12]\d s/],
     ['of a process whose number was given to another', { processStart: '1' }, 0, /its number is used by another$/],
     ['of another host that stopped renewing it', { host: 'elsewhere' }, 2 * LEASE_MS, /not renewed for 1[12]\d s/],
+    ['of another container', { pidNamespace: 'pid:[1]' }, 2 * LEASE_MS, /not renewed for 1[12]\d s/],
+    ['of an earlier version', { pidNamespace: undefined }, 2 * LEASE_MS, /not renewed for 1[12]\d s/],
   ];
   for (const [name, change, ageMs, reason] of stale)
     test(`a lock ${name} is taken over`, async () => {
       const folder = await newRoot();
       await forgeLock(folder, { id: 'other', ...change }, ageMs);
-      const lock = await acquireRunLock(folder, NOW_MS);
+      const lock = await acquireRunLock(folder, LOCK);
       assert.match(lock.takenOver ?? '', reason);
       await lock.release();
     });
 
-  test('a lock of another host that was renewed within the lease is respected', async () => {
+  /** A clock on which every wait makes the lock of the folder older. @param onWait called after each wait */
+  function agingClock(folder: string, onWait: (nowMs: number) => unknown = () => undefined) {
+    const path = join(folder, 'lock');
+    const clock = {
+      nowMs: 0,
+      monotonicMs: () => clock.nowMs,
+      wallMs: () => NOW_MS + clock.nowMs,
+      sleep: async (ms: number, signal?: AbortSignal) => {
+        throwIfAborted(signal, 'waiting');
+        clock.nowMs += ms;
+        const then = new Date((await stat(path)).mtimeMs - ms);
+        await utimes(path, then, then);
+        await onWait(clock.nowMs);
+      },
+    };
+    return clock;
+  }
+
+  for (const [what, change] of [
+    ['another host', { host: 'elsewhere' }],
+    ['another container with the same host name', { pidNamespace: 'pid:[1]', pid: 4_000_000 }],
+    ['another boot', { bootId: 'earlier', pid: 4_000_000 }],
+  ] as const) {
+    test(`the lease of an owner in ${what} is waited out, which is told once with its end`, async () => {
+      const folder = await newRoot();
+      await forgeLock(folder, { id: 'other', ...change }, 5_000);
+      const clock = agingClock(folder);
+      const waits: LockWait[] = [];
+      const lock = await acquireRunLock(folder, { clock, signal: never, onWaiting: (wait) => waits.push(wait) });
+      assert.match(lock.takenOver ?? '', /took over the lock of process .* not renewed for 6\d s/);
+      assert.ok(clock.nowMs > LEASE_MS - 15_000 && clock.nowMs <= LEASE_MS - 3_000, String(clock.nowMs));
+      assert.equal(waits.length, 1);
+      assert.match(waits[0]!.reason, /held by process \d+ on .*; another host or container, so this coordinator waits/);
+      const leftMs = Date.parse(waits[0]!.until) - NOW_MS;
+      assert.ok(leftMs > LEASE_MS - 15_000 && leftMs <= LEASE_MS - 5_000, String(leftMs));
+      await lock.release();
+    });
+
+    test(`a lock of ${what} that is renewed is respected after one lease`, async () => {
+      const folder = await newRoot();
+      await forgeLock(folder, { id: 'other', ...change }, LEASE_MS / 2);
+      const renew = (nowMs: number) =>
+        nowMs % 10_000 === 0 ? utimes(join(folder, 'lock'), new Date(), new Date()) : undefined;
+      const clock = agingClock(folder, renew);
+      await assert.rejects(acquireRunLock(folder, { clock, signal: never, onWaiting: () => undefined }), {
+        code: 'RUN_LOCKED',
+        message: /held by process \d+ on .*, which still renews it \(\d+ s ago\): stop it first/,
+      });
+      assert.equal(clock.nowMs, LEASE_MS);
+      assert.deepEqual(await readdir(folder), ['lock']);
+    });
+  }
+
+  test('an owner that dies during the wait is waited for until its last lease ends', async () => {
     const folder = await newRoot();
-    await forgeLock(folder, { id: 'other', host: 'elsewhere' }, LEASE_MS / 2);
-    await assert.rejects(acquireRunLock(folder, NOW_MS), { code: 'RUN_LOCKED', message: /on elsewhere/ });
+    await forgeLock(folder, { id: 'other', host: 'elsewhere' });
+    const renewOnce = (nowMs: number) =>
+      nowMs === 30_000 ? utimes(join(folder, 'lock'), new Date(), new Date()) : undefined;
+    const clock = agingClock(folder, renewOnce);
+    const lock = await acquireRunLock(folder, { clock, signal: never, onWaiting: () => undefined });
+    assert.ok(clock.nowMs > 30_000 + LEASE_MS - 5_000 && clock.nowMs <= 32_000 + LEASE_MS, String(clock.nowMs));
+    await lock.release();
+  });
+
+  test('a lock that is released during the wait is acquired', async () => {
+    const folder = await newRoot();
+    await forgeLock(folder, { id: 'other', host: 'elsewhere' });
+    const clock = agingClock(folder, (nowMs) => (nowMs === 3_000 ? rm(join(folder, 'lock')) : undefined));
+    const lock = await acquireRunLock(folder, { clock, signal: never, onWaiting: () => undefined });
+    assert.deepEqual([lock.takenOver, clock.nowMs], [undefined, 3_000]);
+    await lock.release();
+  });
+
+  test('the signal ends the wait, and the lock stays', async () => {
+    const folder = await newRoot();
+    await forgeLock(folder, { id: 'other', host: 'elsewhere' });
+    const stop = new AbortController();
+    const clock = agingClock(folder, () => stop.abort());
+    const acquiring = acquireRunLock(folder, { clock, signal: stop.signal, onWaiting: () => undefined });
+    await assert.rejects(acquiring, { code: 'ABORTED' });
+    assert.deepEqual(await readdir(folder), ['lock']);
+  });
+
+  test('an owner of this place is judged by its process, one of another place by lease and renewal', () => {
+    const own: LockOwner = { id: 'other', ...ownIdentity(), startedAt: '2026-11-23T05:05:48.000Z' };
+    const other = { ...own, pidNamespace: 'pid:[1]' };
+    const kindOf = (owner: LockOwner, ageMs: number, waitedMs: number) => judgeOwner(owner, { ageMs, waitedMs }).kind;
+    for (const [owner, ageMs, waitedMs, kind] of [
+      [own, 0, 0, 'alive'],
+      [own, 10 * LEASE_MS, 0, 'alive'],
+      [{ ...own, processStart: '1' }, 0, 0, 'dead'],
+      [other, 0, 0, 'unknown'],
+      [other, LEASE_MS, 0, 'unknown'],
+      [other, LEASE_MS + 1, 0, 'dead'],
+      [other, 0, LEASE_MS - 1, 'unknown'],
+      [other, 20_000, LEASE_MS, 'alive'],
+      [other, 20_001, LEASE_MS, 'unknown'],
+      [other, LEASE_MS + 1, 2 * LEASE_MS, 'dead'],
+    ] as const)
+      assert.equal(kindOf(owner, ageMs, waitedMs), kind, `${owner.pidNamespace ?? ''} ${ageMs} ${waitedMs}`);
   });
 
   test('a lock file that exmix did not write is left alone', async () => {
     const folder = await newRoot();
     await writeFile(join(folder, 'lock'), 'precious');
-    await assert.rejects(acquireRunLock(folder, NOW_MS), { code: 'PATH_UNUSABLE', message: /not a lock of exmix/ });
+    await assert.rejects(acquireRunLock(folder, LOCK), { code: 'PATH_UNUSABLE', message: /not a lock of exmix/ });
     assert.equal(await readFile(join(folder, 'lock'), 'utf8'), 'precious');
   });
 
@@ -183,7 +292,7 @@ describe('run lock', () => {
     context.mock.timers.enable({ apis: ['setInterval'] });
     const folder = await newRoot();
     const path = join(folder, 'lock');
-    const lock = await acquireRunLock(folder, NOW_MS);
+    const lock = await acquireRunLock(folder, LOCK);
     const content = await readFile(path, 'utf8');
     await utimes(path, 0, 0);
     const watcher = watch(path);
@@ -199,7 +308,7 @@ describe('run lock', () => {
   test('an owner whose lock was taken over gets the signal, and does not remove the new lock', async (context) => {
     context.mock.timers.enable({ apis: ['setInterval'] });
     const folder = await newRoot();
-    const lock = await acquireRunLock(folder, NOW_MS);
+    const lock = await acquireRunLock(folder, LOCK);
     await writeFile(join(folder, 'lock'), JSON.stringify({ ...lock.owner, id: 'other' }));
     context.mock.timers.tick(10_000);
     if (!lock.lost.aborted) await once(lock.lost, 'abort');

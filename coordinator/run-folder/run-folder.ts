@@ -22,7 +22,7 @@ import {
 } from '../../shared/atomic-file.ts';
 import { stepOfFolder, UNFINISHED_PREFIXES } from '../../shared/checkpoint/layout.ts';
 import { TrainerError } from '../../shared/errors.ts';
-import { acquireRunLock, type RunLock } from './run-lock.ts';
+import { acquireRunLock, type LockInit, type RunLock } from './run-lock.ts';
 
 export interface RunPaths {
   /** Absolute, as all paths here. */
@@ -58,8 +58,8 @@ export interface CreateRunInit {
   /** Parent of run folders, e.g. `runs`; made if missing. */
   readonly runsFolder: string;
   readonly name: string;
-  /** Wall-clock time, ms since 1970; part of the folder's name. */
-  readonly wallMs: number;
+  /** The wall time of its clock is part of the folder's name. */
+  readonly lock: LockInit;
   /** The resolved configuration, YAML. */
   readonly configText: string;
   /** Free space that the checkpoints need at least, bytes. */
@@ -71,7 +71,7 @@ export interface CreateRunInit {
  * @throws PATH_UNUSABLE, also where the given folder is not empty; DISK_FULL
  */
 export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
-  const { runsFolder, name, wallMs, configText, requiredBytes } = init;
+  const { runsFolder, name, lock, configText, requiredBytes } = init;
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
     throw new TrainerError(
       'PATH_UNUSABLE',
@@ -79,9 +79,9 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
     );
   const folder =
     init.folder === undefined
-      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(wallMs)}`))
+      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(lock.clock.wallMs())}`))
       : await makeEmptyFolder(init.folder);
-  const run = await lockAndCheck(runPaths(folder), wallMs, requiredBytes);
+  const run = await lockAndCheck(runPaths(folder), lock, requiredBytes);
   try {
     await replaceFile(run.config, configText);
     return run;
@@ -93,13 +93,13 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
 
 /**
  * Opens the folder of an earlier run to continue it: locks it, and removes the unfinished checkpoints of a killed coordinator.
- * @throws RUN_LOCKED, PATH_UNUSABLE, DISK_FULL
+ * @throws RUN_LOCKED, PATH_UNUSABLE, DISK_FULL, ABORTED
  */
-export async function openRunFolder(folder: string, wallMs: number, requiredBytes: number): Promise<RunFolder> {
+export async function openRunFolder(folder: string, lock: LockInit, requiredBytes: number): Promise<RunFolder> {
   const paths = runPaths(folder);
   if (!(await isFile(paths.config)))
     throw new TrainerError('PATH_UNUSABLE', `${paths.folder} is not a run folder: it has no config.yaml`);
-  return lockAndCheck(paths, wallMs, requiredBytes);
+  return lockAndCheck(paths, lock, requiredBytes);
 }
 
 /** Whether the folder is that of a run. */
@@ -168,8 +168,8 @@ export async function checkFreeSpace(folder: string, requiredBytes: number): Pro
   }
 }
 
-async function lockAndCheck(paths: RunPaths, wallMs: number, requiredBytes: number): Promise<RunFolder> {
-  const lock = await acquireRunLock(paths.folder, wallMs);
+async function lockAndCheck(paths: RunPaths, lockInit: LockInit, requiredBytes: number): Promise<RunFolder> {
+  const lock = await acquireRunLock(paths.folder, lockInit);
   try {
     await makeFolder(paths.checkpoints);
     const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);

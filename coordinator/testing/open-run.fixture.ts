@@ -47,6 +47,8 @@ export function open(init: Partial<OpenRunInit>): Promise<OpenRun> {
     mixture: mixtureOf(),
     clock: systemClock,
     signal: new AbortController().signal,
+    gentle: new AbortController().signal,
+    onLockWait: () => undefined,
     requiredBytes: 1,
     allowMixtureChange: false,
     ...init,

@@ -122,6 +122,13 @@ export class ScriptedWorker {
     return undefined;
   }
 
+  /** Reports, in place of `saved`, that it could not write its shards; it trains on. */
+  failToSave(saved: WorkerMessage, code: string, message: string): undefined {
+    if (saved.kind !== 'saved') return;
+    const { epoch, generation, step: unsavedStep } = saved;
+    this.say({ kind: 'failed', epoch, generation, error: { code, message }, unsavedStep });
+  }
+
   /** Closes its connection, as if the process had died. */
   die(): void {
     this.#drop();

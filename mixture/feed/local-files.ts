@@ -5,7 +5,7 @@
  * passing it to a thread pool costs ten times as much.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { access, constants, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
@@ -64,6 +64,9 @@ export class LocalFiles implements PreparedFiles {
         throw toShardError(error, path);
       });
       if (size !== bytes) throw corrupt(path, `${bytes} B`, `${size} B`);
+      await access(path, constants.R_OK).catch((error: unknown) => {
+        throw toShardError(error, path);
+      });
     }, signal);
   }
 

@@ -104,6 +104,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     predicted: predictedSchema.optional(),
     mixtureHash: hexDigest,
     numParameters: count,
+    /** The text in the `probe.path` of the welcome, and the file beside it into which this worker has written the same. */
+    probe: z.object({ text: shortText, file: shortText }).optional(),
   }),
   /** The data links of the generation are up and the state is complete; with the digest if `form` asked for it. */
   z.object({ kind: z.literal('formed'), epoch: uint32, generation: uint32, paramDigest: hexDigest.optional() }),
@@ -159,6 +161,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     error: errorRecordSchema,
     /** Ranks at the other end of broken links. */
     peers: z.array(count).max(65_536).optional(),
+    /** It continues, but could not write its shards of the checkpoint of this step. */
+    unsavedStep: count.optional(),
   }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
@@ -167,6 +171,13 @@ export type WorkerStall = NonNullable<MessageOf<'heartbeat', WorkerMessage>['sta
 
 /** The rows of one lane, as mixture/plan encodes them. */
 const dealtLaneSchema = z.object({ lane: count, rows: z.instanceof(Uint8Array) });
+
+/** A file that the worker is to read before it says `ready`; it is to write one beside it. */
+const probeRequestSchema = z.object({
+  path: z.string().max(4096),
+  /** A checkpoint outside the run folder, which it may have to load. */
+  checkpoint: z.string().max(4096).optional(),
+});
 
 /** Coordinator → worker. */
 export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
@@ -180,6 +191,8 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     mixtureHash: hexDigest,
     /** Steps up to this one are in the journal; the worker sends reports of later ones again. */
     committedStep: count,
+    /** Left out where coordinator and workers share no files: in tests. */
+    probe: probeRequestSchema.optional(),
   }),
   z.object({
     kind: z.literal('form'),

@@ -4,20 +4,20 @@
  * The cache is keyed by content: `<cacheFolder>/hub/<version>`. A file that another data set, revision or mirror shares
  * is downloaded once. Nothing is removed: delete the folder to clear it, when no process reads from it.
  *
- * A download is written to `<version>.partial-<host>-<pid>`. If its process dies, another process of that host
- * continues it. It gets its final name when its hash equals the hub's: SHA-256 for LFS files, git's SHA-1 for others.
+ * A download is written to `<version>.partial-<place>-<pid>`. If its process dies, another process of that place (host
+ * or container) continues it. It gets its final name when its hash equals the hub's: SHA-256 for LFS files, git's SHA-1 for others.
  * So a file with a final name is whole. A process that finds another download of the same file waits while that one is
  * still written. If two start at the same moment, both download, with the same result.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { syncFolder, systemCode, toStorageError } from '../../../shared/atomic-file.ts';
 import { systemClock } from '../../../shared/clock.ts';
 import { TrainerError } from '../../../shared/errors.ts';
 import { isAlive } from '../../../shared/process-identity.ts';
+import { ownFileTag, placeTag } from '../../../shared/process-place.ts';
 import { HttpStorage } from '../../../shared/storage/http-storage.ts';
 import type { Storage } from '../../../shared/storage/storage.ts';
 import type { ResolvedFile } from '../resolved-source.ts';
@@ -89,7 +89,7 @@ async function downloadOrWait(
   await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
     throw toStorageError(error, 'create', dirname(path));
   });
-  const own = `${path}.partial-${hostname()}-${process.pid}`;
+  const own = `${path}.partial-${ownFileTag()}`;
   for (;;) {
     const others = (await partialsOf(path)).filter((partial) => partial !== own);
     const written = await Promise.all(others.map((partial) => wasWritten(partial, clock.wallMs() - SILENT_MS)));
@@ -180,10 +180,10 @@ async function partialsOf(path: string): Promise<string[]> {
   return names.filter((name) => name.startsWith(prefix)).map((name) => join(dirname(path), name));
 }
 
-/** Whether its process was on this host and is gone. */
+/** Whether its process was here and is gone. */
 function isAbandoned(partial: string): boolean {
-  const [, host, pid] = /\.partial-(.*)-(\d+)$/u.exec(partial) ?? [];
-  return host === hostname() && !isAlive(Number(pid));
+  const [, place, pid] = /\.partial-(.*)-(\d+)$/u.exec(partial) ?? [];
+  return place === placeTag() && !isAlive(Number(pid));
 }
 
 async function wasWritten(path: string, sinceMs: number): Promise<boolean> {
