@@ -8,7 +8,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readIfThere, replaceFile, toStorageError } from '../../shared/atomic-file.ts';
+import { replaceFile, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { processIdentitySchema } from '../../shared/process-identity.ts';
 
 const workerFileSchema = z.strictObject({ process: processIdentitySchema, url: z.string() });

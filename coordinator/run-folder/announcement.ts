@@ -1,8 +1,9 @@
 /** `coordinator.json` in the run folder: workers, `exmix status` and the next coordinator find address and token of the run there. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { replaceFile, systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { replaceFile } from '../../shared/atomic-file.ts';
+import { TrainerError } from '../../shared/errors.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 
 const ANNOUNCEMENT_FILE = 'coordinator.json';
 
@@ -19,13 +20,20 @@ export async function announceCoordinator(
   await replaceFile(join(runFolder, ANNOUNCEMENT_FILE), `${text}\n`, 0o600);
 }
 
-/** @returns undefined where no coordinator was ever announced @throws PATH_UNUSABLE */
+/** @returns undefined where no coordinator was ever announced @throws PATH_UNUSABLE, also for a file that exmix did not write */
 export async function readAnnouncement(runFolder: string): Promise<CoordinatorAddress | undefined> {
   const path = join(runFolder, ANNOUNCEMENT_FILE);
+  const text = await readIfThere(path);
+  if (text === undefined) return undefined;
   try {
-    return announcementSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    return announcementSchema.parse(JSON.parse(text));
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw toStorageError(error, 'read', path);
+    throw new TrainerError(
+      'PATH_UNUSABLE',
+      `${path}: expected the address and token of a coordinator; remove the file`,
+      {
+        cause: error,
+      },
+    );
   }
 }

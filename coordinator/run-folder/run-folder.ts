@@ -10,7 +10,7 @@
  * | `ledger/`           | the examples of each committed step (ledger/)         |
  * | `lock`              | the coordinator that owns the folder (run-lock.ts)    |
  */
-import { mkdir, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import {
   removeLeftovers,
@@ -22,6 +22,7 @@ import {
 } from '../../shared/atomic-file.ts';
 import { stepOfFolder, UNFINISHED_PREFIXES } from '../../shared/checkpoint/layout.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { acquireRunLock, type RunLock } from './run-lock.ts';
 
 export interface RunPaths {
@@ -110,7 +111,7 @@ export function isRunFolder(folder: string): Promise<boolean> {
 /** The resolved configuration of a run, YAML. @throws PATH_UNUSABLE */
 export async function readRunConfig(paths: RunPaths): Promise<string> {
   try {
-    return await readFile(paths.config, 'utf8');
+    return (await readSmallFile(paths.config)).toString('utf8');
   } catch (error) {
     throw toStorageError(error, 'read', paths.config);
   }

@@ -12,15 +12,9 @@ import { link, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import {
-  readIfThere,
-  systemCode,
-  syncFolder,
-  toStorageError,
-  writeNewFile,
-  withFile,
-} from '../../shared/atomic-file.ts';
+import { systemCode, syncFolder, toStorageError, writeNewFile, withFile } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { ownIdentity, processIdentitySchema, whyGone } from '../../shared/process-identity.ts';
 
 /** A lock of another host is stale when it was not renewed for this long. */

@@ -20,6 +20,8 @@ import { listNames } from '../../shared/list-names.ts';
 
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
+/** Largest manifest, bytes. A task with 100,000 shards has about 60 MB. */
+export const MAX_MANIFEST_BYTES = 128 * 1024 * 1024;
 
 const featureLengths = z.strictObject({ inputs: count, targets: count });
 const jsonValue: z.ZodType<JsonValue> = z.json();

@@ -1,7 +1,7 @@
 /**
  * Reads checkpoints: verifies every byte before it uses anything, and loads only tensors that fit the model.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { toStorageError } from '../atomic-file.ts';
@@ -9,6 +9,7 @@ import { throwIfAborted } from '../abort.ts';
 import { listNames } from '../list-names.ts';
 import { assertInvariant, TrainerError } from '../errors.ts';
 import { asFloat32, readSafetensors } from '../safetensors.ts';
+import { readSmallFile } from '../small-file.ts';
 import { checkpointName, RUN_FILE, stepOfFolder } from './layout.ts';
 import type { Manifest } from './manifest.ts';
 import { parameterDigest } from './parameter-digest.ts';
@@ -62,7 +63,7 @@ export async function readRunRecord(path: string): Promise<RunRecord> {
   const file = join(path, RUN_FILE);
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = (await readSmallFile(file)).toString('utf8');
   } catch (error) {
     throw toStorageError(error, 'read', file);
   }

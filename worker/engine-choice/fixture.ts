@@ -3,11 +3,11 @@
  * its expected results (`case.safetensors`; optionally `packed.safetensors`, `zloss.safetensors`), in the form of golden/t5-tiny-*.
  * golden/README.md describes the files and the sources of the tolerances.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
 import { fromHuggingFace } from '../../shared/model-config.ts';
 import { asFloat32, asInt32, readSafetensors, type SafeTensor } from '../../shared/safetensors.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { createEngine, type CreatedEngine, type EngineInit } from './create-engine.ts';
 import type { Batch, Engine, StepOutput } from '../engine/engine.ts';
 import { largestDifference, relativeNorm } from '../engine/array-differences.ts';
@@ -118,7 +118,7 @@ async function readFixture(folder: string): Promise<Fixture> {
 
 async function readConfig(folder: string): Promise<unknown> {
   for (const name of ['config.json', 'config.classic.json']) {
-    const text = await readFile(join(folder, name), 'utf8').catch(() => undefined);
+    const text = await readIfThere(join(folder, name)).catch(() => undefined);
     if (text === undefined) continue;
     try {
       return JSON.parse(text);
