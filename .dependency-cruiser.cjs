@@ -85,6 +85,12 @@ module.exports = {
       to: { path: 'node_modules/ws/' },
     },
     {
+      name: 'workers-run-no-task-modules', // their config comes over the network
+      severity: 'error',
+      from: { path: '^worker/', pathNot: '\\.(test|fixture)\\.ts$' },
+      to: { path: '^mixture/tasks/task-module\\.ts$', reachable: true },
+    },
+    {
       name: 'no-tests-in-product',
       severity: 'error',
       from: { pathNot: '\\.test\\.ts$' },

@@ -24,6 +24,10 @@ export const ERROR_CODES = {
     reaction: 'usage',
     meaning: 'No task, preset, engine or command of that name; the nearest names are shown.',
   },
+  MODULE_NOT_TRUSTED: {
+    reaction: 'usage',
+    meaning: 'A checkpoint or run folder names TypeScript that this machine does not know; it was not run.',
+  },
   PATH_UNUSABLE: {
     reaction: 'usage',
     meaning: 'A file or folder is missing, of the wrong kind, or not readable or writable.',

@@ -27,6 +27,18 @@ export function localPathOf(location: string): string | undefined {
   }
 }
 
+/**
+ * A location as messages and logs name it: of a URL without login, query and fragment, which may be secrets. A path stays as it is.
+ * Text that only looks like a URL loses all before its last `@` and all from its first `?` or `#`.
+ */
+export function nameLocation(location: string | URL): string {
+  const text = String(location);
+  if (!text.includes('://')) return text;
+  if (!URL.canParse(text)) return text.replace(/:\/\/.*@/u, '://').replace(/[?#].*$/su, '');
+  const { protocol, host, pathname } = new URL(text);
+  return `${protocol}//${host}${pathname}`;
+}
+
 /** Whether a location is on this machine: a path or a file: URL. @throws as localPathOf */
 export function isLocalLocation(location: string): boolean {
   return localPathOf(location) !== undefined;
