@@ -83,6 +83,30 @@ export async function withRegularFile<T>(
   });
 }
 
+/**
+ * Opens or creates a file of a run folder to append to it. The folder may be a stranger's: a link must not lead to another file, and a FIFO
+ * must not block.
+ * @throws PATH_UNUSABLE for anything but a regular file; the error of the system as it is
+ */
+export async function openToAppend(path: string): Promise<FileHandle> {
+  const { O_APPEND, O_CREAT, O_WRONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let file: FileHandle;
+  try {
+    file = await open(path, O_APPEND | O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+  } catch (error) {
+    const found = { ELOOP: 'a symbolic link', ENXIO: 'a FIFO' }[systemCode(error) ?? ''];
+    if (found === undefined) throw error;
+    throw new TrainerError('PATH_UNUSABLE', `${path}: expected a regular file, found ${found}`, { cause: error });
+  }
+  try {
+    checkRegular(path, await file.stat());
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
 /** @throws PATH_UNUSABLE for anything but a regular file */
 export function checkRegular(path: string, facts: Stats): void {
   if (facts.isFile()) return;
@@ -106,7 +130,8 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** Copies a file and fsyncs the copy; its name becomes durable with the next fsync of its folder. @throws the system's error as it is */
 async function copyAndSync(source: string, target: string): Promise<void> {
-  await copyFile(source, target);
+  await rm(target, { force: true }); // a link there must not lead to another file
+  await copyFile(source, target, constants.COPYFILE_EXCL);
   await withFile(target, 'r+', (file) => file.sync());
 }
 

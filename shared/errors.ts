@@ -88,7 +88,7 @@ export const ERROR_CODES = {
     reaction: 'usage',
     meaning: 'A checkpoint does not fit the model or the run that wants to load it.',
   },
-  JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record before the last one does not have its checksum.' },
+  JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record is damaged, or does not follow the record before it.' },
   LEDGER_CORRUPT: { reaction: 'data', meaning: 'A segment of the ledger is missing, cut or altered.' },
   SAFETENSORS_INVALID: { reaction: 'data', meaning: 'A safetensors file is truncated or its header is not valid.' },
 

@@ -48,8 +48,9 @@ export class CommitWatch {
 function appendCommits(bytes: Buffer, steps: number[]): number {
   let start = 0;
   for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
-    const record = decodeLine(bytes.subarray(start, end));
-    if (typeof record === 'string') break;
+    const decoded = decodeLine(bytes.subarray(start, end));
+    if (typeof decoded === 'string') break;
+    const { record } = decoded;
     if (record.kind === 'step-committed' || record.kind === 'step-skipped') steps.push(record.step);
     start = end + 1;
   }
