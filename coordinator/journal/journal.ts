@@ -108,11 +108,11 @@ export async function replayJournal(
         continue;
       }
       const { record } = decoded;
-      if (decoded.link !== link)
+      if (decoded.previous !== link)
         throw corrupt(
           path,
           line,
-          `expected a record that follows line ${line - 1} (link ${link}), found link ${decoded.link}`,
+          `expected a record that follows line ${line - 1} (link ${link}), found link ${decoded.previous}`,
         );
       const next = applyRecord(state, record);
       if (typeof next === 'string') throw corrupt(path, line, next);
@@ -263,7 +263,7 @@ export class Journal {
 export interface DecodedLine {
   readonly record: JournalRecord;
   /** To the line before. */
-  readonly link: string;
+  readonly previous: string;
 }
 
 /** The record of a line without its newline, or the reason why it is none. Its link is not compared here. */
@@ -273,11 +273,11 @@ export function decodeLine(line: Buffer): DecodedLine | string {
   const found = crc32(line.subarray(CRC_CHARS)).toString(16).padStart(8, '0');
   if (text[CRC_CHARS - 1] !== ' ' || expected !== found)
     return `expected CRC-32 ${JSON.stringify(expected)}, found ${found}`;
-  const link = text.slice(CRC_CHARS, CRC_CHARS + LINK_CHARS - 1);
+  const previous = text.slice(CRC_CHARS, CRC_CHARS + LINK_CHARS - 1);
   const json = text.slice(CRC_CHARS + LINK_CHARS);
   try {
     const parsed = journalRecordSchema.safeParse(JSON.parse(json));
-    return parsed.success ? { record: parsed.data, link } : z.prettifyError(parsed.error);
+    return parsed.success ? { record: parsed.data, previous } : z.prettifyError(parsed.error);
   } catch {
     return 'not JSON';
   }

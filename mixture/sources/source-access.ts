@@ -1,7 +1,9 @@
 /** How sources are reached: hub, token, cache, storage. No other file of this folder reads environment variables. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { TrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
+import { hasLogin, nameLocation } from '../../shared/storage/location.ts';
 import type { StorageOptions } from '../../shared/storage/open-storage.ts';
 import { readSmallFileSync } from '../../shared/small-file.ts';
 import { formatRetry } from '../../shared/storage/retries.ts';
@@ -36,8 +38,14 @@ export function createSourceAccess({
   const hubToken = readHubToken(environment);
   const endpoint = environment['HF_ENDPOINT'];
   const fallback = endpoint === undefined || endpoint === '' ? 'https://huggingface.co' : endpoint;
+  const hub = (hubUrl ?? fallback).replace(/\/+$/u, '');
+  if (hasLogin(hub))
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `hub ${nameLocation(hub)}: expected a URL without login; give HF_TOKEN instead`,
+    );
   return {
-    hubUrl: (hubUrl ?? fallback).replace(/\/+$/u, ''),
+    hubUrl: hub,
     ...(hubToken === undefined ? {} : { hubToken }),
     cacheFolder: cacheFolder ?? join(exmixHome(environment), 'sources'),
     ...(storage === undefined ? {} : { storage }),

@@ -21,9 +21,13 @@ export function localPathOf(location: string): string | undefined {
   try {
     return fileURLToPath(location);
   } catch (error) {
-    throw new TrainerError('CONFIG_INVALID', `${location}: expected a file: URL of this machine, file:///path`, {
-      cause: error,
-    });
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `${nameLocation(location)}: expected a file: URL of this machine, file:///path`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -37,6 +41,13 @@ export function nameLocation(location: string | URL): string {
   if (!URL.canParse(text)) return text.replace(/:\/\/.*@/u, '://').replace(/[?#].*$/su, '');
   const { protocol, host, pathname } = new URL(text);
   return `${protocol}//${host}${pathname}`;
+}
+
+/** Whether a URL has a user name or a password. */
+export function hasLogin(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { username, password } = new URL(url);
+  return username !== '' || password !== '';
 }
 
 /** Whether a location is on this machine: a path or a file: URL. @throws as localPathOf */
