@@ -62,11 +62,11 @@ describe('bad input', () => {
     [
       'a coordinator URL with a login',
       ['worker', '--url', 'ws://user:sekret@127.0.0.1:1'],
-      [/CONFIG_INVALID: --url: expected ws:\/\/host:port without login.*got "ws:\/\/127\.0\.0\.1:1\/"/u],
+      [/CONFIG_INVALID: --url: expected ws:\/\/host:port without login.*got "ws:\/\/127\.0\.0\.1:1"/u],
     ],
     [
-      'a status request to a URL with a query',
-      ['status', 'ws://127.0.0.1:1/?token=sekret'],
+      'a coordinator URL with a query',
+      ['mixture', 'show', 'ws://127.0.0.1:1/?token=sekret'],
       [/CONFIG_INVALID: the run: expected ws:\/\/host:port without login/u],
     ],
     ['neither preset nor config', ['train'], [/expected --preset NAME/u]],

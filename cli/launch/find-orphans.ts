@@ -48,7 +48,7 @@ type Verdict =
   | { readonly kind: 'gone' | 'unknown'; readonly reason: string };
 
 function judge(file: WorkerFile | null, url: string): Verdict {
-  if (file === null) return { kind: 'unknown', reason: 'its file was not written by exmix' };
+  if (file === null) return { kind: 'unknown', reason: "its file has no seal of this user's exmix" };
   const { process } = file;
   const gone = whyGone(process);
   if (gone !== undefined) return { kind: 'gone', reason: gone };

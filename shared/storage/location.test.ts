@@ -11,7 +11,7 @@ describe('the name of a location in messages', () => {
     ['https://:secret@host/a', 'https://host/a'],
     ['https://host/a?X-Amz-Signature=secret&b=1', 'https://host/a'],
     ['https://host/a#access_token=secret', 'https://host/a'],
-    ['ws://user:secret@10.0.0.1:7070', 'ws://10.0.0.1:7070/'],
+    ['ws://user:secret@10.0.0.1:7070', 'ws://10.0.0.1:7070'],
     ['wss://user:secret@[::1]:7070/data/1?t=secret#secret', 'wss://[::1]:7070/data/1'],
     ['s3://AKIA:secret@bucket/key', 's3://bucket/key'],
     ['s3://bucket/a/b', 's3://bucket/a/b'],

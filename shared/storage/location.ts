@@ -40,7 +40,7 @@ export function nameLocation(location: string | URL): string {
   if (!text.includes('://')) return text;
   if (!URL.canParse(text)) return text.replace(/:\/\/.*@/u, '://').replace(/[?#].*$/su, '');
   const { protocol, host, pathname } = new URL(text);
-  return `${protocol}//${host}${pathname}`;
+  return `${protocol}//${host}${pathname === '/' ? '' : pathname}`;
 }
 
 /** Whether a URL has a user name or a password. */
