@@ -1,7 +1,18 @@
 /** Checkpoints and run folders of strangers: they are data. Nothing that they name runs, and the user's own runs resume without a flag. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { before, describe, test } from 'node:test';
@@ -62,7 +73,7 @@ function expectRefusal({ code, stderr, stdout }: Ended, module: string): void {
   assert.ok(!existsSync(MARK), 'the module did not run');
 }
 
-describe('a stranger names TypeScript', () => {
+describe('checkpoints and run folders of strangers', () => {
   const own = join(folder, 'own');
   const ownRun = join(own, 'run');
   let strangersRun = '';
@@ -145,4 +156,38 @@ describe('a stranger names TypeScript', () => {
     const again = await exmix(['train', '--resume', ownRun, '--steps', '9', '--workers', '1'], otherHome);
     assert.equal(again.code, 0, `what was prepared here is known: ${again.stdout}${again.stderr}`);
   });
+
+  const kinds = [
+    ['a FIFO', (path: string) => void execFileSync('mkfifo', [path])],
+    ['a link to /dev/zero', (path: string) => symlinkSync('/dev/zero', path)],
+    ['a folder', (path: string) => void mkdirSync(path)],
+    ['a sparse file of a terabyte', (path: string) => (writeFileSync(path, ''), truncateSync(path, 1e12))],
+  ] as const;
+  for (const [what, make] of kinds)
+    test(`${what} in place of a file of a checkpoint or run folder ends each command at once, with a code`, async () => {
+      const cases: readonly (readonly [string, (run: string) => string[]])[] = [
+        ['checkpoints/step-4/manifest.json', (run) => ['checkpoint', 'verify', join(run, 'checkpoints', 'step-4')]],
+        ['checkpoints/step-4/run.json', (run) => ['checkpoint', 'verify', join(run, 'checkpoints', 'step-4')]],
+        ['checkpoints/step-4/model.safetensors', (run) => ['checkpoint', 'verify', join(run, 'checkpoints', 'step-4')]],
+        ['checkpoints/step-4/run.json', (run) => ['train', '--resume', join(run, 'checkpoints', 'step-4')]],
+        ['config.yaml', (run) => ['train', '--config', join(run, 'config.yaml')]],
+        ['config.yaml', (run) => ['train', '--resume', run]],
+        ['journal', (run) => ['train', '--resume', run, '--steps', '20']],
+        ['coordinator.jsonl', (run) => ['train', '--resume', run, '--steps', '20']],
+        ['ledger/segment-000001.ledger', (run) => ['ledger', 'audit', run]],
+      ];
+      for (const [i, [file, args]] of cases.entries()) {
+        const run = join(folder, `special-${kinds.findIndex(([name]) => name === what)}-${i}`);
+        cpSync(ownRun, run, { recursive: true });
+        rmSync(join(run, file));
+        make(join(run, file));
+        const isSparseLog = what.startsWith('a sparse') && file.endsWith('.jsonl'); // a log may be long
+        if (isSparseLog) continue;
+        const { code, stdout, stderr } = await exmix(args(run), home);
+        assert.ok(code === 2 || code === 3, `${file}: ${String(code)} ${stdout}${stderr}`);
+        assert.match(stderr, /^exmix: [A-Z_]+: /u);
+        assert.doesNotMatch(stderr, /INTERNAL/u);
+        rmSync(run, { recursive: true });
+      }
+    });
 });
