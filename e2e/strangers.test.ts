@@ -157,12 +157,23 @@ describe('checkpoints and run folders of strangers', () => {
     assert.equal(again.code, 0, `what was prepared here is known: ${again.stdout}${again.stderr}`);
   });
 
-  const kinds = [
-    ['a FIFO', (path: string) => void execFileSync('mkfifo', [path])],
-    ['a link to /dev/zero', (path: string) => symlinkSync('/dev/zero', path)],
-    ['a folder', (path: string) => void mkdirSync(path)],
-    ['a sparse file of a terabyte', (path: string) => (writeFileSync(path, ''), truncateSync(path, 1e12))],
-  ] as const;
+  const kinds: readonly (readonly [string, (path: string) => unknown])[] = [
+    ['a FIFO', (path) => execFileSync('mkfifo', [path])],
+    [
+      'a link to /dev/zero',
+      (path) => {
+        symlinkSync('/dev/zero', path);
+      },
+    ],
+    ['a folder', (path) => mkdirSync(path, { recursive: true })],
+    [
+      'a sparse file of a terabyte',
+      (path) => {
+        writeFileSync(path, '');
+        truncateSync(path, 1e12);
+      },
+    ],
+  ];
   for (const [what, make] of kinds)
     test(`${what} in place of a file of a checkpoint or run folder ends each command at once, with a code`, async () => {
       const cases: readonly (readonly [string, (run: string) => string[]])[] = [

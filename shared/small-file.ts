@@ -9,7 +9,7 @@ import { checkRegular, notThere, READ_ONLY, withRegularFile } from './atomic-fil
 import { TrainerError } from './errors.ts';
 
 /** Bound of files that have no other one, bytes. */
-export const SMALL_FILE_BYTES = 16 * 1024 * 1024;
+const SMALL_FILE_BYTES = 16 * 1024 * 1024;
 
 /**
  * @throws PATH_UNUSABLE for anything but a regular file of at most `maxBytes`; a failure of the system as it is (`systemCode`)
