@@ -85,6 +85,12 @@ module.exports = {
       to: { path: 'node_modules/ws/' },
     },
     {
+      name: 'yaml-is-parsed-in-one-place',
+      severity: 'error',
+      from: { pathNot: '(^shared/parse-yaml\\.ts|^coordinator/resume/open-run\\.ts|\\.(test|fixture)\\.ts)$' }, // open-run.ts writes YAML
+      to: { path: 'node_modules/yaml/' },
+    },
+    {
       name: 'workers-run-no-task-modules', // their config comes over the network
       severity: 'error',
       from: { path: '^worker/', pathNot: '\\.(test|fixture)\\.ts$' },

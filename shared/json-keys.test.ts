@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { findDuplicateKey } from './json-keys.ts';
+import { findDuplicateKey, isTooDeep } from './json-keys.ts';
+
+describe('nesting', () => {
+  for (const [what, json, expected] of [
+    ['100 lists', `${'['.repeat(100)}${']'.repeat(100)}`, false],
+    ['101 lists', `${'['.repeat(101)}${']'.repeat(101)}`, true],
+    ['101 lists and objects', `${'[{"a":'.repeat(51)}1${'}]'.repeat(51)}`, true],
+    ['a million lists', '['.repeat(1_000_000) + ']'.repeat(1_000_000), true],
+    ['a thousand lists beside each other', `[${Array(1000).fill('[]').join(',')}]`, false],
+    ['brackets in texts', JSON.stringify(['['.repeat(500), '"['.repeat(500), '\\['.repeat(500)]), false],
+  ] as const)
+    test(`${what}: ${expected ? 'too deep' : 'not too deep'}`, () => assert.equal(isTooDeep(json), expected));
+});
 
 describe('duplicate keys', () => {
   for (const [json, expected] of [

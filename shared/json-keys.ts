@@ -1,8 +1,30 @@
 /**
- * Duplicate keys in JSON. JSON.parse keeps the last of them and other readers the first, so one file can say two things.
+ * What JSON.parse lets pass: deep nesting and duplicate keys.
+ *
+ * JSON.parse does not recurse, but a walk over its result does, and a stack that overflows can end the process. Of two equal keys JSON.parse
+ * keeps the last one and other readers the first one, so one file can say two things.
  *
  * Assumes text that JSON.parse has accepted.
  */
+
+/** Most lists and objects inside each other that records of exmix have; a cursor has three. */
+const MAX_DEPTH = 100;
+
+const [QUOTE, BRACE, BRACE_END, BRACKET, BRACKET_END] = [0x22, 0x7b, 0x7d, 0x5b, 0x5d];
+
+/** Whether more than MAX_DEPTH lists and objects are inside each other. */
+export function isTooDeep(json: string): boolean {
+  let depth = 0;
+  for (let at = 0; at < json.length; at++) {
+    const code = json.charCodeAt(at);
+    if (code === QUOTE) at = endOfString(json, at);
+    else if (code === BRACE || code === BRACKET) {
+      depth += 1;
+      if (depth > MAX_DEPTH) return true;
+    } else if (code === BRACE_END || code === BRACKET_END) depth -= 1;
+  }
+  return false;
+}
 
 /** The first key that an object has twice, at any depth; undefined if there is none. */
 export function findDuplicateKey(json: string): string | undefined {

@@ -214,6 +214,17 @@ describe('journal file', () => {
     }
   });
 
+  test('a record nested beyond any cursor is JOURNAL_CORRUPT, whatever its CRC', async () => {
+    const path = newPath();
+    const nested = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    const before = text(RUN.slice(0, 2));
+    const link = linkTo(before.trimEnd().split('\n').at(-1)!);
+    const rest = `${link} ${JSON.stringify({ ...committed(1, 1), cursor: 0 }).replace('"cursor":0', `"cursor":${nested}`)}`;
+    const line = `${crc32(rest).toString(16).padStart(8, '0')} ${rest}\n`;
+    await writeFile(path, before + line + line);
+    await assert.rejects(replayJournal(path), { code: 'JOURNAL_CORRUPT', message: /line 3: too many lists/u });
+  });
+
   test('the links go on over sessions and over a torn last line', async () => {
     const path = newPath();
     for (const [i, record] of RUN.entries()) {

@@ -19,6 +19,7 @@ import { z } from 'zod';
 import { openToAppend, syncFolder, toStorageError, withRegularFile } from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { isTooDeep } from '../../shared/json-keys.ts';
 import {
   applyRecord,
   EMPTY_JOURNAL_STATE,
@@ -276,7 +277,9 @@ export function decodeLine(line: Buffer): DecodedLine | string {
   const previous = text.slice(CRC_CHARS, CRC_CHARS + LINK_CHARS - 1);
   const json = text.slice(CRC_CHARS + LINK_CHARS);
   try {
-    const parsed = journalRecordSchema.safeParse(JSON.parse(json));
+    const value: unknown = JSON.parse(json);
+    if (isTooDeep(json)) return 'too many lists and objects inside each other';
+    const parsed = journalRecordSchema.safeParse(value);
     return parsed.success ? { record: parsed.data, previous } : z.prettifyError(parsed.error);
   } catch {
     return 'not JSON';

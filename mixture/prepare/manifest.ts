@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
+import { isTooDeep } from '../../shared/json-keys.ts';
 import type { JsonValue } from '../tasks/task.ts';
 import {
   countSchema as count,
@@ -156,6 +157,11 @@ function parse<T>(schema: z.ZodType<T>, text: string, path: string): T {
   } catch (error) {
     throw new TrainerError('SHARD_CORRUPT', `${path} is not JSON; prepare the mixture again`, { cause: error });
   }
+  if (isTooDeep(text))
+    throw new TrainerError(
+      'SHARD_CORRUPT',
+      `${path} has too many lists and objects inside each other; prepare the mixture again`,
+    );
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const { data: of } = versionSchema.safeParse(value);

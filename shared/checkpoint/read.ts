@@ -8,6 +8,7 @@ import { toStorageError } from '../atomic-file.ts';
 import { throwIfAborted } from '../abort.ts';
 import { listNames } from '../list-names.ts';
 import { assertInvariant, TrainerError } from '../errors.ts';
+import { isTooDeep } from '../json-keys.ts';
 import { asFloat32, readSafetensors } from '../safetensors.ts';
 import { readSmallFile } from '../small-file.ts';
 import { checkpointName, RUN_FILE, stepOfFolder } from './layout.ts';
@@ -73,6 +74,7 @@ export async function readRunRecord(path: string): Promise<RunRecord> {
   } catch (error) {
     throw new TrainerError('CHECKPOINT_CORRUPT', `${file}: expected JSON: ${String(error)}`, { cause: error });
   }
+  if (isTooDeep(text)) throw corrupt(path, `${RUN_FILE} has too many lists and objects inside each other`);
   const parsed = runRecordSchema.safeParse(json);
   if (!parsed.success) throw corrupt(path, `${RUN_FILE}: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
