@@ -91,6 +91,18 @@ module.exports = {
       to: { path: 'node_modules/ws/' },
     },
     {
+      name: 'yaml-is-parsed-in-one-place',
+      severity: 'error',
+      from: { pathNot: '(^shared/parse-yaml\\.ts|^coordinator/resume/open-run\\.ts|\\.(test|fixture)\\.ts)$' }, // open-run.ts writes YAML
+      to: { path: 'node_modules/yaml/' },
+    },
+    {
+      name: 'workers-run-no-task-modules', // their config comes over the network
+      severity: 'error',
+      from: { path: '^worker/', pathNot: '\\.(test|fixture)\\.ts$' },
+      to: { path: '^mixture/tasks/task-module\\.ts$', reachable: true },
+    },
+    {
       name: 'no-tests-in-product',
       severity: 'error',
       from: { pathNot: '\\.test\\.ts$' },

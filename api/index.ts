@@ -8,6 +8,7 @@ export type { RunSettings } from './run-settings.ts';
 export { prepare, type PreparedMixtureReport, type PreparedTask, type PrepareOptions } from './prepare.ts';
 export { readCheckpoint, type Checkpoint, type Parameter } from './checkpoint.ts';
 export { loadMixture } from '../mixture/tasks/load-mixture.ts';
+export type { ModuleFile } from '../mixture/tasks/known-modules.ts';
 export { defineTask, type TaskContext, type TaskModule } from '../mixture/tasks/task-module.ts';
 export type { SourceEntry } from '../mixture/tasks/mixture-schema.ts';
 export {

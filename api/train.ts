@@ -2,7 +2,7 @@
 import { ensurePrepared } from '../cli/ensure-prepared.ts';
 import { createLocalWorkers, resolveOnThisHost } from '../cli/launch/create-local-workers.ts';
 import { openPreparedRun } from '../cli/open-prepared-run.ts';
-import { resolveConfig } from '../cli/run-options.ts';
+import { resolveConfig, storedConfigOf } from '../cli/run-options.ts';
 import type { RunSummaryView } from '../coordinator/run-summary.ts';
 import { overrideConfig, type ConfigOverride } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -25,6 +25,8 @@ export interface TrainOptions {
   readonly resume?: string;
   /** Resume although the mixture has changed. */
   readonly allowMixtureChange?: boolean;
+  /** Run the TypeScript of a mixture that only the resumed checkpoint or run folder names. Default: MODULE_NOT_TRUSTED, unless known here. */
+  readonly trustModules?: boolean;
   /** Stops the run in order: it finishes the dealt steps, saves a checkpoint, and `train` returns. While the mixture is prepared: ABORTED. */
   readonly signal?: AbortSignal;
   /** Receives each record of the run's log, `step committed` among them (docs/logs.md). */
@@ -48,8 +50,9 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
   const { signal = new AbortController().signal } = options;
   if (!Number.isInteger(workers) || workers < 1)
     throw new TrainerError('CONFIG_INVALID', `workers: expected a whole number of at least 1, got ${workers}`);
-  const { config, resolved } = await resolveOnThisHost(await configOf(options, workers), workers);
-  const prepared = await ensurePrepared(config, onLine, signal);
+  const { config: asked, mixtureNamedBy } = await configOf(options, workers);
+  const { config, resolved } = await resolveOnThisHost(asked, workers);
+  const prepared = await ensurePrepared(config, mixtureNamedBy, onLine, signal);
   const run = await openPreparedRun({
     ...{ config, prepared, resolved, token: undefined },
     place: { runDir, resume, allowMixtureChange },
@@ -61,14 +64,21 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
   return { ...summary, runDir: run.folder, isInterrupted: signal.aborted && summary.step < config.training.steps };
 }
 
-async function configOf({ preset, config, resume, settings = {} }: TrainOptions, workers: number): Promise<RunConfig> {
+interface AskedConfig {
+  readonly config: RunConfig;
+  readonly mixtureNamedBy: string | undefined;
+}
+
+async function configOf(options: TrainOptions, workers: number): Promise<AskedConfig> {
+  const { preset, config, resume, trustModules = false, settings = {} } = options;
   if (preset !== undefined && config !== undefined)
     throw new TrainerError('CONFIG_INVALID', 'preset and config: expected one of them');
   const startWorkers = { path: ['cluster', 'startWorkers'], value: workers, origin: 'workers' };
   const overrides = [...overridesOf(settings), startWorkers];
   if (preset === undefined && config === undefined && resume === undefined)
-    return overrideConfig({}, 'settings', overrides);
-  return resolveConfig({ preset, config, resume, set: [], 'allow-mixture-change': false }, overrides);
+    return { config: overrideConfig({}, 'settings', overrides), mixtureNamedBy: undefined };
+  const args = { preset, config, resume, set: [], 'allow-mixture-change': false, 'trust-modules': trustModules };
+  return { config: await resolveConfig(args, overrides), mixtureNamedBy: await storedConfigOf(args, overrides) };
 }
 
 /** The leaves of the tree; a list or a value is one. */

@@ -16,7 +16,7 @@ import { loadConfig } from '../shared/config/load-config.ts';
 const { values } = parseArgs({ options: { rows: { type: 'string', default: '20000' } } });
 const config = await loadConfig(fileURLToPath(new URL('../deploy/presets/demo.yaml', import.meta.url)), []);
 const { featureLengths } = config;
-const { mixture, prepared: outDir } = loadRunMixture(config);
+const { mixture, prepared: outDir } = loadRunMixture(config, undefined);
 const { folder } = await prepareMixture({
   mixture,
   featureLengths,

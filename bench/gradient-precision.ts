@@ -158,7 +158,7 @@ console.log(
 );
 console.log(`largest ${show(Math.max(...differences))} nats\n`);
 
-const { mixture, prepared: outDir } = loadRunMixture(config);
+const { mixture, prepared: outDir } = loadRunMixture(config, undefined);
 const { folder: preparedFolder } = await prepareMixture({ mixture, featureLengths, outDir });
 const prepared = await openPreparedMixture(preparedFolder);
 const { engine } = await createEngine({ name: flags.engine, config: config.model, zLoss: training.zLoss });

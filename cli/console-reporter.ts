@@ -1,5 +1,6 @@
 /** Prints a run to the console: one short line for each log record and, on a terminal, one progress line at the bottom. */
 import type { LogRecord } from '../shared/logger.ts';
+import { visibleText } from '../shared/visible-text.ts';
 
 const CLEAR_LINE = '\r\u001b[2K';
 const BAR_CELLS = 24;
@@ -30,7 +31,7 @@ export class ConsoleReporter {
   /** Prints a line above the progress line. */
   line(text: string): void {
     if (this.#progress !== '') this.#output.write(CLEAR_LINE);
-    this.#output.write(`${text}\n`);
+    this.#output.write(`${visibleText(text)}\n`);
     if (this.#progress !== '') this.#output.write(this.#progress);
   }
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { readAnnouncement, type CoordinatorAddress } from '../coordinator/run-folder/announcement.ts';
 import { fromErrorRecord, TrainerError } from '../shared/errors.ts';
+import { hasLogin, nameLocation } from '../shared/storage/location.ts';
 import { readToken } from './token.ts';
 
 /** A request fails after this time, ms. */
@@ -14,12 +15,28 @@ export function isCoordinatorUrl(run: string): boolean {
 }
 
 /**
+ * @param flag for the message
+ * @returns the URL as it was given
+ * @throws CONFIG_INVALID unless it is ws(s):// or http(s)://host:port, without login, query and fragment: those would go to any host, and
+ *   the token comes from a file or the environment
+ */
+export function checkCoordinatorUrl(url: string, flag: string): string {
+  const parsed = isCoordinatorUrl(url) && URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || hasLogin(url) || parsed.search !== '' || parsed.hash !== '' || parsed.pathname !== '/')
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `${flag}: expected ws://host:port without login, path or query, got ${JSON.stringify(nameLocation(url))}; the token of the run comes from $EXMIX_TOKEN or --token-file`,
+    );
+  return url;
+}
+
+/**
  * @param run a run folder, or a URL with the token in $EXMIX_TOKEN or a file
  * @returns undefined for a folder in which no coordinator ever listened
  * @throws CONFIG_INVALID without a token, PATH_UNUSABLE
  */
 export async function findCoordinator(run: string, tokenFile?: string): Promise<CoordinatorAddress | undefined> {
-  if (isCoordinatorUrl(run)) return { url: run, token: await readToken(tokenFile) };
+  if (isCoordinatorUrl(run)) return { url: checkCoordinatorUrl(run, 'the run'), token: await readToken(tokenFile) };
   return readAnnouncement(run);
 }
 
@@ -62,5 +79,5 @@ export async function askCoordinator(
   const failure = failureSchema.safeParse(answer);
   throw failure.success
     ? fromErrorRecord(failure.data)
-    : new TrainerError('CONNECT_FAILED', `${address.href} answered with status ${response.status}`);
+    : new TrainerError('CONNECT_FAILED', `${nameLocation(address)} answered with status ${response.status}`);
 }

@@ -8,7 +8,7 @@ import type { SourceNotice } from '../mixture/feed/source-watch.ts';
 import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
-import { isLocalLocation } from '../shared/storage/location.ts';
+import { isLocalLocation, nameLocation } from '../shared/storage/location.ts';
 import { loadRunMixture } from './run-mixture.ts';
 
 /** A larger prepared mixture is not hashed at each start: only file sizes are checked then, and tokens when they are read. */
@@ -21,15 +21,19 @@ export interface MixtureOfRun {
 }
 
 /**
+ * @param namedBy the stored config that names the mixture, where the user named none (`storedConfigOf`)
  * @param onLine receives a line for each prepared task and each notice of a source
  * @throws the errors of prepareMixture and openPreparedMixture; CONFIG_INVALID if the model has fewer ids than the tokenizer
  */
 export async function ensurePrepared(
   config: RunConfig,
+  namedBy: string | undefined,
   onLine: (text: string) => void,
   signal: AbortSignal,
 ): Promise<MixtureOfRun> {
-  const { mixture, prepared: location } = loadRunMixture(config);
+  const { mixture, prepared: location } = loadRunMixture(config, namedBy);
+  if (namedBy !== undefined && !isLocalLocation(location))
+    onLine(`${namedBy} names the prepared mixture: it is read from ${nameLocation(location)}`);
   const prepared = isLocalLocation(location)
     ? await prepareHere(mixture, config.featureLengths, location, onLine, signal)
     : await openPreparedMixture(location, {

@@ -1,4 +1,5 @@
 /** Prints the tasks of a mixture as text or JSON: from its file, its manifests and the first rows of a source. */
+import { nameLocation } from '../shared/storage/location.ts';
 import { readManifests, type PreparedFacts } from '../mixture/prepare/read-manifests.ts';
 import { readSamples } from '../mixture/prepare/read-samples.ts';
 import { allTasks, findTask } from '../mixture/tasks/load-mixture.ts';
@@ -81,7 +82,7 @@ function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefine
 }
 
 function filesOf(source: SourceSpec): readonly string[] {
-  if (source.kind === 'files') return source.files.map(({ location }) => location);
+  if (source.kind === 'files') return source.files.map(({ location }) => nameLocation(location));
   const { dataset, config = 'default', split, revision = 'main' } = source;
   return [`hub: ${dataset} ${config} ${split} ${revision}`];
 }

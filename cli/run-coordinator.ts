@@ -15,6 +15,8 @@ import { givenToken } from './token.ts';
 
 export interface RunCoordinatorInit {
   readonly args: Pick<RunArguments, 'run-dir' | 'resume' | 'allow-mixture-change'>;
+  /** The stored config that names the mixture, where the user named none (`storedConfigOf`). */
+  readonly mixtureNamedBy: string | undefined;
   readonly config: RunConfig;
   readonly tokenFile?: string | undefined;
   /** How the engine was chosen; given if the workers run on this host. */
@@ -23,13 +25,13 @@ export interface RunCoordinatorInit {
 }
 
 export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
-  const { args, config, resolved, workerHost = NO_LOCAL_WORKERS } = init;
+  const { args, config, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
   checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
   const token = await givenToken(init.tokenFile);
   const reporter = new ConsoleReporter(process.stdout);
   const signals = new TerminalSignals();
   try {
-    const prepared = await ensurePrepared(config, (text) => reporter.line(text), signals.atOnce);
+    const prepared = await ensurePrepared(config, mixtureNamedBy, (text) => reporter.line(text), signals.atOnce);
     const { 'run-dir': runDir, resume, 'allow-mixture-change': allowMixtureChange } = args;
     signals.canStopGently = true;
     const run = await openPreparedRun({

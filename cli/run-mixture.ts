@@ -10,13 +10,20 @@ export interface RunMixture {
   readonly prepared: string;
 }
 
-/** @throws the errors of loadMixture */
-export function loadRunMixture({ mixture: settings, featureLengths }: RunConfig): RunMixture {
+/**
+ * @param namedBy the stored config that names the mixture, where the user named none (`storedConfigOf`)
+ * @throws the errors of loadMixture
+ */
+export function loadRunMixture(
+  { mixture: settings, featureLengths }: RunConfig,
+  namedBy: string | undefined,
+): RunMixture {
   const { path, tokenizer, given, tasks, prepared } = settings;
   const mixture = loadMixture(path, {
     ...(tokenizer === undefined ? {} : { tokenizer }),
     ...(given === undefined ? {} : { given }),
     ...(tasks === undefined ? {} : { tasks }),
+    ...(namedBy === undefined ? {} : { namedBy }),
   });
   return { mixture, prepared: prepared ?? preparedFolder({ mixture, featureLengths }) };
 }

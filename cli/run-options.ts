@@ -1,8 +1,10 @@
 /** The flags that `train` and `coordinator` share, and their resolution to a RunConfig. */
-import { join } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Argv } from 'yargs';
 import { resolveResume, runPaths } from '../coordinator/run-folder/run-folder.ts';
-import { RUN_FILE } from '../shared/checkpoint/layout.ts';
+import { statIfThere } from '../shared/atomic-file.ts';
+import { MANIFEST_FILE, RUN_FILE } from '../shared/checkpoint/layout.ts';
 import { readRunRecord } from '../shared/checkpoint/read.ts';
 import { loadConfig, overrideConfig, parseSetting, type ConfigOverride } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -19,6 +21,7 @@ export interface RunArguments {
   'run-dir'?: string | undefined;
   resume?: string | undefined;
   'allow-mixture-change': boolean;
+  'trust-modules': boolean;
   set: string[];
 }
 
@@ -40,6 +43,11 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
       type: 'boolean',
       default: false,
       describe: 'Resume with a changed mixture; unchanged tasks continue in their epoch',
+    })
+    .option('trust-modules', {
+      type: 'boolean',
+      default: false,
+      describe: 'Run the TypeScript of a mixture that only the checkpoint or run folder names',
     })
     .option('set', {
       type: 'string',
@@ -67,6 +75,36 @@ export async function resolveConfig(args: RunArguments, extra: readonly ConfigOv
   if (target.kind === 'run') return loadConfig(runPaths(target.runFolder).config, overrides);
   const { config: resolved } = await readRunRecord(target.checkpointFolder);
   return overrideConfig(resolved, join(target.checkpointFolder, RUN_FILE), overrides);
+}
+
+/**
+ * The stored config that names the mixture of a run; undefined where the user named it himself, or trusts it. A config of a run folder or
+ * checkpoint counts as stored however it was given: it may be a stranger's.
+ */
+export async function storedConfigOf(
+  args: Pick<RunArguments, 'preset' | 'config' | 'resume' | 'trust-modules' | 'set'>,
+  extra: readonly ConfigOverride[] = [],
+): Promise<string | undefined> {
+  const { preset, config, resume } = args;
+  if (args['trust-modules'] || preset !== undefined) return undefined;
+  if ([...args.set.map(parseSetting), ...extra].some(namesMixture)) return undefined;
+  if (config !== undefined) return (await isStored(config)) ? config : undefined;
+  if (resume === undefined) return undefined;
+  const target = await resolveResume(resume);
+  return target.kind === 'run' ? runPaths(target.runFolder).config : join(target.checkpointFolder, RUN_FILE);
+}
+
+function namesMixture({ path: [section, field], value }: ConfigOverride): boolean {
+  if (section !== 'mixture') return false;
+  return field === undefined ? typeof value === 'object' && value !== null && 'path' in value : field === 'path';
+}
+
+/** Whether a config file lies in a run folder or checkpoint. */
+async function isStored(config: string): Promise<boolean> {
+  const { journal, checkpoints } = runPaths(dirname(await realpath(config).catch(() => config)));
+  const marks = [journal, checkpoints, join(dirname(journal), MANIFEST_FILE)];
+  const found = await Promise.all(marks.map((mark) => statIfThere(mark)));
+  return found.some((facts) => facts !== undefined);
 }
 
 function flagOverrides({ steps, seed, engine, device }: RunArguments): ConfigOverride[] {

@@ -1,5 +1,7 @@
 /** Formats rows as aligned columns for a terminal: numbers to the right, text to the left. */
 
+import { visibleText } from '../shared/visible-text.ts';
+
 export type Cell = string | number;
 
 export function formatTable(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
@@ -15,7 +17,7 @@ export function formatTable(head: readonly string[], rows: readonly (readonly Ce
 }
 
 function formatCell(cell: Cell): string {
-  return typeof cell === 'number' ? formatNumber(cell) : cell;
+  return typeof cell === 'number' ? formatNumber(cell) : visibleText(cell);
 }
 
 /** Whole numbers with thousands separated, others to three significant digits. */

@@ -1,6 +1,6 @@
 /** Reads the token of a run from a file or the environment. Never from the command line: every user of the host can read that. */
-import { readFile } from 'node:fs/promises';
 import { TrainerError } from '../shared/errors.ts';
+import { readSmallFile } from '../shared/small-file.ts';
 
 const MIN_CHARACTERS = 16;
 
@@ -19,7 +19,7 @@ export async function givenToken(file: string | undefined): Promise<string | und
   let token = process.env['EXMIX_TOKEN'];
   if (file !== undefined) {
     try {
-      token = (await readFile(file, 'utf8')).trim();
+      token = (await readSmallFile(file)).toString('utf8').trim();
     } catch (error) {
       throw new TrainerError('PATH_UNUSABLE', `cannot read the token file ${file}: ${(error as Error).message}`, {
         cause: error,

@@ -19,10 +19,10 @@ import type { EpochEnding } from './end-run.ts';
 import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
-import { announceCoordinator, readAnnouncement } from './run-folder/announcement.ts';
+import { announceCoordinator, readAnnouncement, readOwnAnnouncement } from './run-folder/announcement.ts';
 import { FolderProbe } from './run-folder/folder-probe.ts';
 import type { LockWait } from './run-folder/run-lock.ts';
-import { isRunFolder } from './run-folder/run-folder.ts';
+import { isRunFolder, WORKERS_FOLDER } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
 export interface RunInit {
@@ -60,6 +60,9 @@ export interface StopSignals {
   /** Ends at once. */
   readonly atOnce: AbortSignal;
 }
+
+const UNKNOWN_ADDRESS =
+  "coordinator.json has no seal of this user's exmix ($EXMIX_HOME/secret): its address and token are not taken over";
 
 export class Run {
   readonly folder: string;
@@ -153,9 +156,12 @@ export class Run {
   /** Workers still dial the address of the coordinator before, and know its token. */
   async #findAddress(): Promise<{ token: string; port?: number }> {
     const { token } = this.#init;
-    const before = this.#opened.before === undefined ? undefined : await readAnnouncement(this.folder);
-    if (before === undefined) return { token: token ?? randomBytes(32).toString('base64url') };
-    return { token: token ?? before.token, port: Number(new URL(before.url).port) };
+    if (this.#opened.before === undefined) return { token: token ?? newToken() };
+    // The token of the folder is a secret only if it is ours; a port is no secret.
+    const before = await (token === undefined ? readOwnAnnouncement : readAnnouncement)(this.folder);
+    if (before !== undefined) return { token: token ?? before.token, port: Number(new URL(before.url).port) };
+    this.log.warn({ reason: UNKNOWN_ADDRESS }, 'workers of the coordinator before cannot come back');
+    return { token: token ?? newToken() };
   }
 
   /** @param port where workers dial; undefined: that of the config @throws PORT_IN_USE */
@@ -173,7 +179,7 @@ export class Run {
   async #startWorkers(url: string, token: string): Promise<void> {
     if (this.#areWorkersStarted) return;
     this.#areWorkersStarted = true;
-    const logFolder = join(this.folder, 'workers');
+    const logFolder = join(this.folder, WORKERS_FOLDER);
     await mkdir(logFolder, { recursive: true });
     const progress = {
       numCommitted: (workerId: string) => this.#coordinator?.numCommitted(workerId) ?? 0,
@@ -196,6 +202,10 @@ async function placeOf({ runDir, resume }: RunPlace): Promise<{ runDir?: string;
   if (resume !== undefined) return { resume, ...(runDir === undefined ? {} : { runDir }) };
   if (runDir === undefined) return {};
   return (await isRunFolder(runDir)) ? { resume: runDir } : { runDir };
+}
+
+function newToken(): string {
+  return randomBytes(32).toString('base64url');
 }
 
 function checkpointBytes({ parameters, optimizerSlots }: CheckpointTensors): number {

@@ -49,6 +49,26 @@ describe('bad input', () => {
     ],
     ['a missing GPU', ['train', '--config', TINY, '--device', 'gpu'], [/ENGINE_UNAVAILABLE/u, /--device gpu/u]],
     ['an unknown task', ['tasks', 'wn_defin'], [/NAME_UNKNOWN/u, /wn_define/u]],
+    [
+      'a YAML alias without an anchor in a setting',
+      ['train', '--preset', 'demo', '--set', 'seed=*x'],
+      [/CONFIG_INVALID: --set seed is not YAML:\n {2}line 1: no anchor &x/u],
+    ],
+    [
+      'a device as config',
+      ['train', '--config', '/dev/zero'],
+      [/PATH_UNUSABLE.*expected a regular file, found a device/u],
+    ],
+    [
+      'a coordinator URL with a login',
+      ['worker', '--url', 'ws://user:sekret@127.0.0.1:1'],
+      [/CONFIG_INVALID: --url: expected ws:\/\/host:port without login.*got "ws:\/\/127\.0\.0\.1:1"/u],
+    ],
+    [
+      'a coordinator URL with a query',
+      ['mixture', 'show', 'ws://127.0.0.1:1/?token=sekret'],
+      [/CONFIG_INVALID: the run: expected ws:\/\/host:port without login/u],
+    ],
     ['neither preset nor config', ['train'], [/expected --preset NAME/u]],
     [
       'no workers',
@@ -93,7 +113,9 @@ describe('bad input', () => {
     ['a worker without a token', ['worker', '--url', 'ws://127.0.0.1:1'], [/\$EXMIX_TOKEN or --token-file/u]],
   ] as const) {
     test(`${what} ends with status 2 and names a remedy`, async () => {
-      expectRefusal(await exmix([...args], home), 2, ...patterns);
+      const ended = await exmix([...args], home);
+      expectRefusal(ended, 2, ...patterns);
+      assert.ok(!ended.stderr.includes('sekret'), ended.stderr);
     });
   }
 

@@ -5,8 +5,8 @@
  * Every failure of the file system becomes a TrainerError that names the path and the action.
  */
 import { createHash } from 'node:crypto';
-import type { Stats } from 'node:fs';
-import { copyFile, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { type Stats, constants } from 'node:fs';
+import { copyFile, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { TrainerError } from './errors.ts';
@@ -65,6 +65,60 @@ export async function withFile<T>(
   }
 }
 
+/** Flags that open a file of anybody: open(2) of a FIFO does not block, a terminal does not become ours. */
+export const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+
+/**
+ * As withFile, to read a regular file that anybody may have made: a FIFO blocks nobody, and a device is not read.
+ * @throws PATH_UNUSABLE for another kind of file; the error of the system or of the use, as it is
+ */
+export async function withRegularFile<T>(
+  path: string,
+  use: (file: FileHandle, facts: Stats) => Promise<T>,
+): Promise<T> {
+  return withFile(path, READ_ONLY, async (file) => {
+    const facts = await file.stat();
+    checkRegular(path, facts);
+    return use(file, facts);
+  });
+}
+
+/**
+ * Opens or creates a file of a run folder to append to it. The folder may be a stranger's: a link must not lead to another file, and a FIFO
+ * must not block.
+ * @throws PATH_UNUSABLE for anything but a regular file; the error of the system as it is
+ */
+export async function openToAppend(path: string): Promise<FileHandle> {
+  const { O_APPEND, O_CREAT, O_WRONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let file: FileHandle;
+  try {
+    file = await open(path, O_APPEND | O_CREAT | O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+  } catch (error) {
+    const found = { ELOOP: 'a symbolic link', ENXIO: 'a FIFO' }[systemCode(error) ?? ''];
+    if (found === undefined) throw error;
+    throw new TrainerError('PATH_UNUSABLE', `${path}: expected a regular file, found ${found}`, { cause: error });
+  }
+  try {
+    checkRegular(path, await file.stat());
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** @throws PATH_UNUSABLE for anything but a regular file */
+export function checkRegular(path: string, facts: Stats): void {
+  if (facts.isFile()) return;
+  throw new TrainerError('PATH_UNUSABLE', `${path}: expected a regular file, found ${kindOf(facts)}`);
+}
+
+function kindOf(facts: Stats): string {
+  if (facts.isDirectory()) return 'a folder';
+  if (facts.isFIFO()) return 'a FIFO';
+  return facts.isSocket() ? 'a socket' : 'a device';
+}
+
 /** Makes the names in a folder durable. @throws PATH_UNUSABLE, DISK_FULL */
 export async function syncFolder(path: string): Promise<void> {
   try {
@@ -76,7 +130,8 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** Copies a file and fsyncs the copy; its name becomes durable with the next fsync of its folder. @throws the system's error as it is */
 async function copyAndSync(source: string, target: string): Promise<void> {
-  await copyFile(source, target);
+  await rm(target, { force: true }); // a link there must not lead to another file
+  await copyFile(source, target, constants.COPYFILE_EXCL);
   await withFile(target, 'r+', (file) => file.sync());
 }
 
@@ -145,17 +200,13 @@ export async function replaceByCopy(path: string): Promise<void> {
   await syncFolder(dirname(path));
 }
 
-/** Text of a file; undefined if it does not exist. @throws PATH_UNUSABLE */
-export async function readIfThere(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch((error: unknown) => notThere(error, path));
-}
-
 /** Facts of a path; undefined if it does not exist. @throws PATH_UNUSABLE */
 export async function statIfThere(path: string): Promise<Stats | undefined> {
   return stat(path).catch((error: unknown) => notThere(error, path));
 }
 
-function notThere(error: unknown, path: string): undefined {
+/** @throws PATH_UNUSABLE unless the error says that the path does not exist */
+export function notThere(error: unknown, path: string): undefined {
   if (systemCode(error) !== 'ENOENT') throw toStorageError(error, 'read', path);
 }
 
@@ -164,7 +215,7 @@ export async function hashFile(path: string, signal?: AbortSignal): Promise<File
   const hash = createHash('sha256');
   let bytes = 0;
   try {
-    await withFile(path, 'r', async (file) => {
+    await withRegularFile(path, async (file) => {
       const chunk = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
       for (;;) {
         throwIfAborted(signal, `hashing ${path}`);

@@ -2,8 +2,10 @@
  * Every failure of exmix: one class, one stable code, one table.
  *
  * Match on `code` (or on the code's `reaction`), never on the message, nor by `instanceof` across a socket or a thread.
- * A message says what was expected, what was found, where, and what to do.
+ * A message says what was expected, what was found, where, and what to do. It may repeat names of a stranger's file: control characters are
+ * escaped.
  */
+import { visibleText } from './visible-text.ts';
 
 /** The reaction of a catcher to a failure. The command line maps it to the exit status (docs/protocol.md, Errors). */
 export type Reaction = 'usage' | 'data' | 'protocol' | 'transport' | 'run';
@@ -23,6 +25,10 @@ export const ERROR_CODES = {
   NAME_UNKNOWN: {
     reaction: 'usage',
     meaning: 'No task, preset, engine or command of that name; the nearest names are shown.',
+  },
+  MODULE_NOT_TRUSTED: {
+    reaction: 'usage',
+    meaning: 'A checkpoint or run folder names TypeScript that this machine does not know; it was not run.',
   },
   PATH_UNUSABLE: {
     reaction: 'usage',
@@ -84,7 +90,10 @@ export const ERROR_CODES = {
     reaction: 'usage',
     meaning: 'A checkpoint does not fit the model or the run that wants to load it.',
   },
-  JOURNAL_CORRUPT: { reaction: 'data', meaning: 'A journal record before the last one does not have its checksum.' },
+  JOURNAL_CORRUPT: {
+    reaction: 'data',
+    meaning: 'A journal record is damaged, or does not follow the record before it.',
+  },
   LEDGER_CORRUPT: { reaction: 'data', meaning: 'A segment of the ledger is missing, cut or altered.' },
   METRIC_INPUT_INVALID: {
     reaction: 'data',
@@ -137,7 +146,7 @@ export class TrainerError extends Error {
   readonly peers: readonly number[];
 
   constructor(code: ErrorCode, message: string, options: TrainerErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(visibleText(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'TrainerError';
     this.code = code;
     this.retryable = options.retryable ?? false;

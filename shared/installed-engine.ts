@@ -12,12 +12,13 @@
  *     deps/include/                      the C headers, for addons built later
  *     deps/nvidia/<package>/lib/         CUDA's libraries; only with flavour cuda
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { hashFile, systemCode, toStorageError } from './atomic-file.ts';
 import { TrainerError } from './errors.ts';
 import { listNames } from './list-names.ts';
+import { readSmallFile } from './small-file.ts';
 
 export const ENGINE_FLAVOURS = ['cpu', 'cuda'] as const;
 export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
@@ -194,7 +195,7 @@ async function readManifest(folder: string): Promise<EngineManifest | NoManifest
   const damaged = (problem: string): NoManifest => ({ problem, isOutdated: false });
   let text: string;
   try {
-    text = await readFile(join(folder, ENGINE_MANIFEST), 'utf8');
+    text = (await readSmallFile(join(folder, ENGINE_MANIFEST))).toString('utf8');
   } catch (error) {
     const code = systemCode(error);
     return damaged(`${ENGINE_MANIFEST} ${code === 'ENOENT' ? 'is missing' : `cannot be read (${code ?? '?'})`}`);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -166,11 +166,81 @@ describe('safetensors', () => {
       '{"__metadata__":{"a":1},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
     ],
     ['a tensor that is not an object', '{"a":null}'],
+    [
+      'two tensors of one name',
+      '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}}',
+    ],
+    [
+      'two tensors of one name, once with an escape',
+      '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    ],
+    ['a dtype given twice', '{"a":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}}'],
+    [
+      'metadata given twice',
+      '{"__metadata__":{},"__metadata__":{},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    ],
+    ['a fraction as offset', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0.5,4.5]}}'],
+    ['an offset beyond whole numbers', '{"a":{"dtype":"I8","shape":[4],"data_offsets":[0,1e300]}}'],
+    ['offsets that go backwards', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}'],
+    [
+      'sizes whose product is not exact',
+      '{"a":{"dtype":"F32","shape":[9007199254740991,9007199254740991],"data_offsets":[0,4]}}',
+    ],
+    ['33 dimensions', `{"a":{"dtype":"F32","shape":[${Array(33).fill(1).join(',')}],"data_offsets":[0,4]}}`],
+    ['a tensor above the bound', '{"a":{"dtype":"I8","shape":[4294967296],"data_offsets":[0,4294967296]}}'],
+    ['lists inside each other', '['.repeat(100_000)],
   ];
   for (const [what, header] of bad)
     test(`rejects ${what}`, async () => {
       await assert.rejects(readSafetensors(await writeRaw(header, new Uint8Array(4))), isInvalid);
     });
+
+  test('refuses by the header: a sparse file with a tensor above the bound takes no memory', async () => {
+    const bytes = 2 ** 32;
+    const path = await writeRaw(
+      `{"a":{"dtype":"I8","shape":[${bytes}],"data_offsets":[0,${bytes}]}}`,
+      new Uint8Array(0),
+    );
+    await truncate(path, (await readFile(path)).length + bytes);
+    const expected = {
+      code: 'SAFETENSORS_INVALID',
+      message: /"a": expected at most 4294967295 B, found 4294967296 B/u,
+    };
+    await assert.rejects(readSafetensors(path), expected);
+  });
+
+  test('refuses a header above the bound without reading it', async () => {
+    const path = join(dir, 'header.safetensors');
+    const prefix = Buffer.alloc(8);
+    prefix.writeBigUInt64LE(BigInt(16 * 1024 * 1024 + 1));
+    await writeFile(path, prefix);
+    await truncate(path, 32 * 1024 * 1024);
+    const expected = { code: 'SAFETENSORS_INVALID', message: /a header of at most 16777216 B, found 16777217 B/u };
+    await assert.rejects(readSafetensors(path), expected);
+    prefix.writeBigUInt64LE(0xffff_ffff_ffff_ffffn);
+    await writeFile(path, prefix);
+    await assert.rejects(readSafetensors(path), isInvalid);
+  });
+
+  test('a tensor that is not wanted is not read', async () => {
+    const path = join(dir, 'wanted.safetensors');
+    const bytes = 3 * 1024 ** 3;
+    const header = `{"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"I8","shape":[${bytes}],"data_offsets":[4,${bytes + 4}]}}`;
+    await copyFile(await writeRaw(header, Uint8Array.of(1, 2, 3, 4)), path);
+    await truncate(path, 8 + header.length + 4 + bytes);
+    const before = process.memoryUsage().arrayBuffers;
+    const { tensors } = await readSafetensors(path, ({ name, shape }) => name === 'a' && shape[0] === 4);
+    assert.deepEqual([...tensors.keys()], ['a']);
+    assert.ok(process.memoryUsage().arrayBuffers - before < 1024 ** 3);
+  });
+
+  test('names of a stranger are printed escaped and cut', async () => {
+    const header = JSON.stringify({ [`\u001b[31m${'x'.repeat(5000)}`]: null });
+    await assert.rejects(readSafetensors(await writeRaw(header, new Uint8Array(4))), (error: Error) => {
+      assert.ok(!error.message.includes('\u001b'));
+      return error.message.length < 1000;
+    });
+  });
 
   test('a missing file is PATH_UNUSABLE, and two tensors of one name cannot be written', async () => {
     await assert.rejects(readSafetensors(join(dir, 'absent')), { code: 'PATH_UNUSABLE' });

@@ -4,16 +4,20 @@
  *
  * | bytes         | what                                                                                              |
  * |---------------|---------------------------------------------------------------------------------------------------|
- * | 8             | N, uint64: length of the header, at most 100 MB                                                     |
+ * | 8             | N, uint64: length of the header, at most MAX_HEADER_BYTES                                           |
  * | N             | UTF-8 JSON: name → {dtype, shape, data_offsets: [begin, end)}, and `__metadata__`: string → string  |
  * | rest          | data; the tensors cover it exactly, without gap or overlap                                          |
+ *
+ * A file may be a stranger's: no key comes twice (JSON.parse would keep the last, other readers the first), and memory is allocated only
+ * for tensors that the caller wants, after the header agrees with the size of the file.
  *
  * The writer makes the same bytes for the same tensors in any order: larger elements first, so that every tensor is aligned, then by
  * name. Spaces pad the header to a multiple of 8.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { toStorageError, withFile } from './atomic-file.ts';
+import { toStorageError, withFile, withRegularFile } from './atomic-file.ts';
 import { assertInvariant, TrainerError } from './errors.ts';
+import { findDuplicateKey } from './json-keys.ts';
 
 /** Bytes of one element. */
 const DTYPE_BYTES = {
@@ -34,57 +38,73 @@ const DTYPE_BYTES = {
 
 export type SafeDtype = keyof typeof DTYPE_BYTES;
 
-export interface SafeTensor {
+/** A tensor as the header states it. */
+export interface TensorFacts {
   readonly name: string;
   readonly dtype: SafeDtype;
   readonly shape: readonly number[];
+}
+
+export interface SafeTensor extends TensorFacts {
   /** Row-major, little-endian; exactly the bytes of the shape. */
   readonly data: Uint8Array;
 }
 
 export interface SafetensorsFile {
   readonly metadata: Record<string, string>;
-  /** In the order of the data. */
+  /** In the order of the data; those that were wanted. */
   readonly tensors: Map<string, SafeTensor>;
 }
 
-/** The reference implementation's bound on the header. */
-const MAX_HEADER_BYTES = 100_000_000;
+/** Some 100,000 tensors. The reference implementation allows 100 MB, which JSON.parse turns into a gigabyte. */
+const MAX_HEADER_BYTES = 16 * 1024 * 1024;
+/** Largest tensor: the longest Buffer of the oldest Node that exmix runs on. */
+const MAX_TENSOR_BYTES = 4_294_967_295;
+/** Most dimensions of a tensor. */
+const MAX_DIMENSIONS = 32;
 /** Most bytes of one read or write call: larger calls fail on some systems. */
 const MAX_TRANSFER_BYTES = 64 * 1024 * 1024;
 
-interface Placement {
-  readonly name: string;
-  readonly dtype: SafeDtype;
-  readonly shape: readonly number[];
+interface Placement extends TensorFacts {
   readonly begin: number;
   readonly end: number;
 }
 
 /**
- * Reads a whole file, each tensor into memory of its own.
+ * Reads a file, each tensor into memory of its own.
+ * @param wants decides by the header whether a tensor is read; default: all are
  * @throws SAFETENSORS_INVALID for anything but a whole, valid file; PATH_UNUSABLE if it cannot be read
  */
-export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+export async function readSafetensors(
+  path: string,
+  wants: (tensor: TensorFacts) => boolean = () => true,
+): Promise<SafetensorsFile> {
   try {
-    return await withFile(path, 'r', (file) => readAll(file, path));
+    return await withRegularFile(path, (file, { size }) => readWanted(file, path, size, wants));
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }
 }
 
-async function readAll(file: FileHandle, path: string): Promise<SafetensorsFile> {
-  const { size } = await file.stat();
+async function readWanted(
+  file: FileHandle,
+  path: string,
+  size: number,
+  wants: (tensor: TensorFacts) => boolean,
+): Promise<SafetensorsFile> {
   if (size < 8) throw invalid(path, `expected at least 8 B, found ${size} B`);
   const headerBytes = (await readBytes(file, path, 0, 8)).readBigUInt64LE();
-  if (headerBytes > BigInt(Math.min(MAX_HEADER_BYTES, size - 8)))
+  if (headerBytes > BigInt(size - 8))
     throw invalid(path, `header of ${headerBytes.toString()} B does not fit a file of ${size} B`);
+  if (headerBytes > BigInt(MAX_HEADER_BYTES))
+    throw invalid(path, `expected a header of at most ${MAX_HEADER_BYTES} B, found ${headerBytes.toString()} B`);
   const dataStart = 8 + Number(headerBytes);
   const header = await readBytes(file, path, 8, Number(headerBytes));
   const { metadata, placements } = parseHeader(header, path, size - dataStart);
 
   const tensors = new Map<string, SafeTensor>();
   for (const { name, dtype, shape, begin, end } of placements) {
+    if (!wants({ name, dtype, shape })) continue;
     const data = await readBytes(file, path, dataStart + begin, end - begin);
     tensors.set(name, { name, dtype, shape, data });
   }
@@ -108,6 +128,7 @@ export async function writeSafetensors(
   for (const { name, dtype, shape, data } of ordered) {
     assertInvariant(!(name in header), `two tensors named ${name} for ${path}`);
     const bytes = byteLength(dtype, shape);
+    assertInvariant(bytes <= MAX_TENSOR_BYTES, `${name}: ${bytes} B, a tensor has at most ${MAX_TENSOR_BYTES} B`);
     assertInvariant(bytes === data.byteLength, `${name}: shape needs ${bytes} B, data has ${data.byteLength} B`);
     header[name] = { dtype, shape, data_offsets: [offset, offset + bytes] };
     offset += bytes;
@@ -173,13 +194,18 @@ function parseHeader(
   path: string,
   dataBytes: number,
 ): { metadata: Record<string, string>; placements: Placement[] } {
+  let text: string;
   let parsed: unknown;
   try {
-    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(header));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(header);
+    parsed = JSON.parse(text);
   } catch (error) {
     throw invalid(path, `the header is not JSON`, error);
   }
   if (!isRecord(parsed)) throw invalid(path, 'the header is not a JSON object');
+
+  const duplicate = findDuplicateKey(text);
+  if (duplicate !== undefined) throw invalid(path, `the header has ${named(duplicate)} twice`);
 
   let metadata: Record<string, string> = {};
   const placements: Placement[] = [];
@@ -192,7 +218,7 @@ function parseHeader(
   placements.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let covered = 0;
   for (const { name, begin, end } of placements) {
-    if (begin !== covered) throw invalid(path, `${name}: expected to begin at byte ${covered}, found ${begin}`);
+    if (begin !== covered) throw invalid(path, `${named(name)}: expected to begin at byte ${covered}, found ${begin}`);
     covered = end;
   }
   if (covered !== dataBytes) throw invalid(path, `tensors cover ${covered} B, the file holds ${dataBytes} B of data`);
@@ -200,15 +226,24 @@ function parseHeader(
 }
 
 function parsePlacement(name: string, entry: unknown, path: string): Placement {
-  if (!isRecord(entry)) throw invalid(path, `${name}: not an object`);
+  const place = named(name);
+  if (!isRecord(entry)) throw invalid(path, `${place}: not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (typeof dtype !== 'string' || !isDtype(dtype)) throw invalid(path, `${name}: unknown dtype ${String(dtype)}`);
-  if (!isSizes(shape)) throw invalid(path, `${name}: shape is not a list of sizes`);
-  if (!isSizes(offsets) || offsets.length !== 2) throw invalid(path, `${name}: data_offsets is not [begin, end]`);
+  if (typeof dtype !== 'string') throw invalid(path, `${place}: dtype is not text`);
+  if (!isDtype(dtype)) throw invalid(path, `${place}: unknown dtype ${named(dtype)}`);
+  if (!isSizes(shape)) throw invalid(path, `${place}: shape is not a list of sizes`);
+  if (shape.length > MAX_DIMENSIONS)
+    throw invalid(path, `${place}: expected at most ${MAX_DIMENSIONS} dimensions, found ${shape.length}`);
+  if (!isSizes(offsets) || offsets.length !== 2) throw invalid(path, `${place}: data_offsets is not [begin, end]`);
   const [begin, end] = offsets as [number, number];
   const bytes = byteLength(dtype, shape);
   if (end - begin !== bytes)
-    throw invalid(path, `${name}: ${dtype} [${shape.join(', ')}] needs ${bytes} B, data_offsets give ${end - begin} B`);
+    throw invalid(
+      path,
+      `${place}: ${dtype} [${shape.join(', ')}] needs ${bytes} B, data_offsets give ${end - begin} B`,
+    );
+  if (bytes > MAX_TENSOR_BYTES)
+    throw invalid(path, `${place}: expected at most ${MAX_TENSOR_BYTES} B, found ${bytes} B`);
   return { name, dtype, shape, begin, end };
 }
 
@@ -259,6 +294,11 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0);
+}
+
+/** A name of a file, for messages: visible and of bounded length. */
+function named(name: string): string {
+  return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}…` : name);
 }
 
 function invalid(path: string, problem: string, cause?: unknown): TrainerError {

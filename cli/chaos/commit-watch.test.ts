@@ -3,13 +3,20 @@ import { appendFileSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
-import { encodeRecord } from '../../coordinator/journal/journal.ts';
+import { encodeRecord, FIRST_LINK } from '../../coordinator/journal/journal.ts';
 import { CommitWatch } from './commit-watch.ts';
 
-const OPENED = encodeRecord({ kind: 'run-opened', epoch: 1, configHash: 'c', seed: 1, mixtureHash: 'm', step: 0 });
+// The watch reads one line at a time; the coordinator alone compares the links.
+const OPENED = encodeRecord(
+  { kind: 'run-opened', epoch: 1, configHash: 'c', seed: 1, mixtureHash: 'm', step: 0 },
+  FIRST_LINK,
+);
 
 function commit(step: number): string {
-  return encodeRecord({ kind: 'step-committed', epoch: 1, generation: 1, step, cursor: null, gradDigest: 0, loss: 1 });
+  return encodeRecord(
+    { kind: 'step-committed', epoch: 1, generation: 1, step, cursor: null, gradDigest: 0, loss: 1 },
+    FIRST_LINK,
+  );
 }
 
 function scene(t: TestContext): { path: string; watch: CommitWatch } {

@@ -3,7 +3,7 @@
  * complete, or that a kill has torn: the next coordinator truncates it.
  */
 import { open, type FileHandle } from 'node:fs/promises';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { READ_ONLY, systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { decodeLine } from '../../coordinator/journal/journal.ts';
 
 const NEWLINE = 0x0a;
@@ -24,7 +24,7 @@ export class CommitWatch {
   async poll(): Promise<number[]> {
     let file: FileHandle;
     try {
-      file = await open(this.#path, 'r');
+      file = await open(this.#path, READ_ONLY);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return [];
       throw toStorageError(error, 'read', this.#path);
@@ -48,8 +48,9 @@ export class CommitWatch {
 function appendCommits(bytes: Buffer, steps: number[]): number {
   let start = 0;
   for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, start)) {
-    const record = decodeLine(bytes.subarray(start, end));
-    if (typeof record === 'string') break;
+    const decoded = decodeLine(bytes.subarray(start, end));
+    if (typeof decoded === 'string') break;
+    const { record } = decoded;
     if (record.kind === 'step-committed' || record.kind === 'step-skipped') steps.push(record.step);
     start = end + 1;
   }

@@ -5,6 +5,7 @@ import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { visibleText } from '../../shared/visible-text.ts';
 import type { CommandBody } from '../command-body.ts';
 
 interface PathArguments {
@@ -47,7 +48,7 @@ const showCommand: CommandModule<object, PathArguments> = {
     const report = await verifyCheckpoint(path, { depth: 'size' });
     if (report.problems.length > 0) throw toCorruptError(report);
     const record = { path, bytes: report.bytes, files: report.manifest?.files, run: await readRunRecord(path) };
-    process.stdout.write(`${JSON.stringify(record, null, 2)}\n`);
+    process.stdout.write(`${visibleText(JSON.stringify(record, null, 2))}\n`);
   },
 };
 
@@ -92,7 +93,7 @@ function formatTable(summaries: readonly CheckpointSummary[], nowMs: number): st
   const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
   const format = (row: readonly string[]) =>
     row.map((cell, i) => (i < 3 ? cell.padStart(widths[i]!) : i === 3 ? cell.padEnd(widths[i]!) : cell)).join('  ');
-  return `${table.map(format).join('\n')}\n`;
+  return `${visibleText(table.map(format).join('\n'))}\n`;
 }
 
 /** `45 s`, `12 min`, `3 h`, `9 d`. */

@@ -1,7 +1,7 @@
 /** `exmix coordinator`: runs only the control plane; workers on any host join it with `exmix worker`. */
 import type { ConfigOverride } from '../../shared/config/load-config.ts';
 import type { CommandBody } from '../command-body.ts';
-import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
+import { addRunOptions, resolveConfig, storedConfigOf, type RunArguments } from '../run-options.ts';
 
 interface CoordinatorArguments extends RunArguments {
   'min-workers'?: number | undefined;
@@ -36,6 +36,6 @@ export const coordinatorCommand: CommandBody<CoordinatorArguments> = {
     const config = await resolveConfig(args, extra);
     // Loaded here: no other command needs a coordinator.
     const { runCoordinator } = await import('../run-coordinator.ts');
-    await runCoordinator({ args, config, tokenFile: args['token-file'] });
+    await runCoordinator({ args, config, mixtureNamedBy: await storedConfigOf(args), tokenFile: args['token-file'] });
   },
 };

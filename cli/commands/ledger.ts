@@ -28,6 +28,14 @@ const withRun = (parser: Argv<object>) =>
     .positional('run', { type: 'string', demandOption: true, describe: 'Run folder, also of a run under way' })
     .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' });
 
+/** For the commands that load the mixture of the run. */
+const withTrust = <T>(parser: Argv<T>) =>
+  parser.option('trust-modules', {
+    type: 'boolean',
+    default: false,
+    describe: 'Run the TypeScript of the mixture that the run folder names',
+  });
+
 const print = (text: string): boolean => process.stdout.write(text);
 const printJson = (value: unknown): boolean => print(`${JSON.stringify(value)}\n`);
 
@@ -35,13 +43,14 @@ interface ShowArguments extends RunArgument, JsonArgument {
   step: number;
   task?: string | undefined;
   text: boolean;
+  'trust-modules': boolean;
 }
 
 const showCommand: CommandModule<object, ShowArguments> = {
   command: 'show <run>',
   describe: 'Shows a step: its lanes, rows and examples; tokens and loss of each task; gradient',
   builder: (parser) =>
-    withRun(parser)
+    withTrust(withRun(parser))
       .option('step', { type: 'number', demandOption: true, describe: 'Step to show' })
       .option('task', { type: 'string', describe: 'Only the examples of this task' })
       .option('text', {
@@ -51,13 +60,13 @@ const showCommand: CommandModule<object, ShowArguments> = {
       })
       .example(`$0 ledger show ${RUN} --step 120`, 'every example of step 120')
       .example(`$0 ledger show ${RUN} --step 120 --task squad --text`, 'the texts of one task'),
-  handler: async ({ run, step, task, text, json }) => {
+  handler: async ({ run, step, task, text, json, 'trust-modules': trustModules }) => {
     const reader = await LedgerReader.open(run);
     const recorded = await reader.step(step);
     const only = task === undefined ? undefined : taskNumber(recorded.header, task);
     // Loaded on demand: only --text needs a mixture.
     const { openExampleTexts } = await import('../ledger/example-texts.ts');
-    const texts = text ? await openExampleTexts(run, recorded.header) : undefined;
+    const texts = text ? await openExampleTexts(run, recorded.header, trustModules) : undefined;
     try {
       const described = await describeStep(recorded, only, texts);
       if (json) printJson(described);
@@ -101,13 +110,14 @@ interface ReplayArguments extends RunArgument, JsonArgument {
   step: number;
   'max-steps': number;
   scratch?: string | undefined;
+  'trust-modules': boolean;
 }
 
 const replayCommand: CommandModule<object, ReplayArguments> = {
   command: 'replay <run>',
   describe: 'Computes the gradient of a step again, from the nearest checkpoint before it; exit status 1 if it differs',
   builder: (parser) =>
-    withRun(parser)
+    withTrust(withRun(parser))
       .option('step', { type: 'number', demandOption: true, describe: 'Step to replay' })
       .option('max-steps', {
         type: 'number',
@@ -116,10 +126,10 @@ const replayCommand: CommandModule<object, ReplayArguments> = {
       })
       .option('scratch', { type: 'string', describe: 'Folder with room for two checkpoints; default: the system’s' })
       .example(`$0 ledger replay ${RUN} --step 120`, 'the same gradient, or the first step that differs'),
-  handler: async ({ run, step, 'max-steps': maxSteps, scratch, json }) => {
+  handler: async ({ run, step, 'max-steps': maxSteps, scratch, json, 'trust-modules': trustModules }) => {
     const reader = await LedgerReader.open(run);
     const replay = await untilInterrupted((signal) =>
-      replayStep({ reader, step, maxSteps, signal, ...(scratch === undefined ? {} : { scratch }) }),
+      replayStep({ reader, step, maxSteps, trustModules, signal, ...(scratch === undefined ? {} : { scratch }) }),
     );
     const origin = replay.checkpoint ?? 'the seed';
     const steps = replay.steps.map((each) => ({

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { visibleText } from '../../shared/visible-text.ts';
 import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 
@@ -59,5 +60,5 @@ function formatStatus(view: Record<string, unknown>): string {
       (item, i) => `${(i === 0 ? name : '').padEnd(width)}  ${typeof item === 'string' ? item : JSON.stringify(item)}`,
     );
   });
-  return `${lines.join('\n')}\n`;
+  return `${visibleText(lines.join('\n'))}\n`;
 }

@@ -3,7 +3,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { CommandBody } from '../command-body.ts';
 import { createLocalWorkers, resolveOnThisHost } from '../launch/create-local-workers.ts';
 import { refuseWithoutChaos, startChaos, type ChaosArguments } from '../chaos/start-chaos.ts';
-import { addRunOptions, resolveConfig, type RunArguments } from '../run-options.ts';
+import { addRunOptions, resolveConfig, storedConfigOf, type RunArguments } from '../run-options.ts';
 
 interface TrainArguments extends RunArguments, ChaosArguments {
   workers: number;
@@ -45,6 +45,7 @@ export const trainCommand: CommandBody<TrainArguments> = {
     const local = await resolveOnThisHost(config, workers);
     // Loaded here: no other command needs a coordinator.
     const { runCoordinator } = await import('../run-coordinator.ts');
-    await runCoordinator({ args, ...local, workerHost: createLocalWorkers(workers) });
+    const mixtureNamedBy = await storedConfigOf(args);
+    await runCoordinator({ args, mixtureNamedBy, ...local, workerHost: createLocalWorkers(workers) });
   },
 };

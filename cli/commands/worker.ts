@@ -4,6 +4,7 @@ import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { localRankOf } from '../../worker/machine/visible-device.ts';
+import { checkCoordinatorUrl } from '../coordinator-client.ts';
 import type { CommandBody } from '../command-body.ts';
 import { readToken } from '../token.ts';
 
@@ -48,6 +49,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
         'on each GPU of a cluster',
       ),
   handler: async (args) => {
+    const coordinatorUrl = checkCoordinatorUrl(args.url, '--url');
     const token = await readToken(args['token-file']);
     const log = createLogger({
       fields: { workerId: args.id, pid: process.pid },
@@ -59,7 +61,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
     const { Worker } = await import('../../worker/worker.ts');
     const { createWorkerParts } = await import('../../worker/worker-parts.ts');
     const parts = createWorkerParts({
-      coordinatorUrl: args.url,
+      coordinatorUrl,
       token,
       workerId: args.id,
       listenHost: args.listen,

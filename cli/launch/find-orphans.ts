@@ -7,6 +7,7 @@ import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { isProvenAlive, whyGone, type ProcessIdentity } from '../../shared/process-identity.ts';
+import { nameLocation } from '../../shared/storage/location.ts';
 import { localWorkerId, readWorkerFiles, removeWorkerFile, type WorkerFile } from './worker-files.ts';
 import { adoptProcess } from './worker-process.ts';
 
@@ -47,13 +48,14 @@ type Verdict =
   | { readonly kind: 'gone' | 'unknown'; readonly reason: string };
 
 function judge(file: WorkerFile | null, url: string): Verdict {
-  if (file === null) return { kind: 'unknown', reason: 'its file was not written by exmix' };
+  if (file === null) return { kind: 'unknown', reason: "its file has no seal of this user's exmix" };
   const { process } = file;
   const gone = whyGone(process);
   if (gone !== undefined) return { kind: 'gone', reason: gone };
   if (!isProvenAlive(process))
     return { kind: 'unknown', reason: `process ${process.pid} on ${process.host} cannot be checked from here` };
-  if (file.url !== url) return { kind: 'end', process, reason: `it dials ${file.url}, not ${url}: killed` };
+  if (file.url !== url)
+    return { kind: 'end', process, reason: `it dials ${nameLocation(file.url)}, not ${url}: killed` };
   return { kind: 'adopt', process };
 }
 

@@ -11,6 +11,7 @@ import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { isAlive } from '../../shared/process-identity.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import { LocalWorkers, type LocalWorkersInit, type LocalWorkerView } from './local-workers.ts';
+import { writeWorkerFile, type WorkerFile } from './worker-files.ts';
 import { POLL_INTERVAL_MS } from './worker-process.ts';
 
 const URL = 'ws://127.0.0.1:7070';
@@ -167,9 +168,9 @@ async function leaveOrphans(folder: string, count: number): Promise<number[]> {
   const init = { count, restart: RESTART, graceMs: GRACE_MS, command: STAY };
   const start = { url: URL, token: 'a token', logFolder: folder };
   const code = `
-    import { LocalWorkers } from './cli/launch/local-workers.ts';
-    import { systemClock } from './shared/clock.ts';
-    import { createLogger } from './shared/logger.ts';
+    import { LocalWorkers } from './local-workers.ts';
+    import { systemClock } from '../../shared/clock.ts';
+    import { createLogger } from '../../shared/logger.ts';
     const workers = new LocalWorkers({ ...JSON.parse(process.argv[1]), clock: systemClock });
     await workers.start({
       ...JSON.parse(process.argv[2]),
@@ -478,8 +479,8 @@ describe('orphans of an exmix train that was killed', () => {
     const folder = newFolder();
     const [stranger] = await leaveOrphans(folder, 1);
     const file = join(folder, 'local-0.json');
-    const { process: identity, url } = JSON.parse(readFileSync(file, 'utf8')) as { process: object; url: string };
-    writeFileSync(file, JSON.stringify({ process: { ...identity, processStart: '1' }, url }));
+    const { process: identity, url } = JSON.parse(readFileSync(file, 'utf8')) as WorkerFile;
+    await writeWorkerFile(folder, 0, { process: { ...identity, processStart: '1' }, url });
     const scene = await startScene(t, {}, folder);
     assert.notEqual(scene.pid(), stranger);
     const reason = 'that process is gone and its number is used by another';
@@ -494,9 +495,8 @@ describe('orphans of an exmix train that was killed', () => {
     const folder = newFolder();
     const [stranger] = await leaveOrphans(folder, 1);
     const file = join(folder, 'local-0.json');
-    const { process: identity } = JSON.parse(readFileSync(file, 'utf8')) as { process: object };
-    const other = { ...identity, pidNamespace: 'pid:[1]' };
-    writeFileSync(file, JSON.stringify({ process: other, url: 'ws://127.0.0.1:1' }));
+    const { process: identity } = JSON.parse(readFileSync(file, 'utf8')) as WorkerFile;
+    await writeWorkerFile(folder, 0, { process: { ...identity, pidNamespace: 'pid:[1]' }, url: URL });
     const scene = await startScene(t, {}, folder);
     assert.notEqual(scene.pid(), stranger);
     const [record] = scene.logged('worker not adopted') as { reason: string }[];
@@ -507,10 +507,29 @@ describe('orphans of an exmix train that was killed', () => {
     await eventually('it is dead', () => !isAlive(stranger!));
   });
 
+  test('that a stranger’s folder names are neither adopted nor killed', async (t) => {
+    const [folder, other] = [newFolder(), newFolder()];
+    const [mine] = await leaveOrphans(other, 1);
+    const file = readFileSync(join(other, 'local-0.json'), 'utf8');
+    const { process: identity } = JSON.parse(file) as WorkerFile;
+    writeFileSync(join(folder, 'local-0.json'), file); // the seal is of another folder
+    writeFileSync(join(folder, 'local-1.json'), JSON.stringify({ process: identity, url: 'ws://stranger:1' }));
+    writeFileSync(join(folder, 'local-2.json'), JSON.stringify({ process: identity, url: URL, seal: '0'.repeat(64) }));
+    const scene = await startScene(t, {}, folder);
+    assert.deepEqual(
+      scene.logged('worker not adopted').map(({ workerId }) => workerId),
+      ['local-0', 'local-1', 'local-2'],
+    );
+    assert.notEqual(scene.pid(), mine);
+    assert.ok(isAlive(mine!));
+    process.kill(mine!, 'SIGKILL');
+    await eventually('it is dead', () => !isAlive(mine!));
+  });
+
   test('on another host, and files in another format, are ignored and logged', async (t) => {
     const folder = newFolder();
-    const elsewhere = { pid: 4_000_000, host: 'elsewhere', bootId: null, processStart: null };
-    writeFileSync(join(folder, 'local-0.json'), JSON.stringify({ process: elsewhere, url: URL }));
+    const elsewhere = { pid: 4_000_000, host: 'elsewhere', bootId: null, pidNamespace: null, processStart: null };
+    await writeWorkerFile(folder, 0, { process: elsewhere, url: URL });
     writeFileSync(join(folder, 'local-1.json'), 'precious');
     writeFileSync(join(folder, 'local-7.json.new-elsewhere-1-0-0'), '{');
     const scene = await startScene(t, {}, folder);
@@ -518,7 +537,7 @@ describe('orphans of an exmix train that was killed', () => {
       scene.logged('worker not adopted').map(({ workerId, reason }) => [workerId, reason]),
       [
         ['local-0', 'process 4000000 on elsewhere cannot be checked from here'],
-        ['local-1', 'its file was not written by exmix'],
+        ['local-1', "its file has no seal of this user's exmix"],
       ],
     );
     assert.deepEqual(await scene.files(), ['local-0.json']);

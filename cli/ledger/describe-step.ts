@@ -3,6 +3,7 @@ import type { RecordedStep } from '../../coordinator/ledger/ledger-reader.ts';
 import type { Lanes } from '../../coordinator/ledger/step-record.ts';
 import { TaskDraws } from '../../coordinator/ledger/task-draws.ts';
 import { formatDigest } from '../../coordinator/step/divergence.ts';
+import { visibleText } from '../../shared/visible-text.ts';
 import { formatTable } from '../text-table.ts';
 import type { ExampleText, ExampleTexts } from './example-texts.ts';
 
@@ -132,7 +133,8 @@ export function formatExamples(examples: readonly DescribedExample[]): string {
   const [head = '', ...rest] = lines.trimEnd().split('\n');
   const withTexts = rest.map((line, i) => {
     const text = examples[i]?.text;
-    return text === undefined ? line : `${line}\n    inputs:  ${text.inputs}\n    targets: ${text.targets}`;
+    if (text === undefined) return line;
+    return `${line}\n    inputs:  ${visibleText(text.inputs)}\n    targets: ${visibleText(text.targets)}`;
   });
   return `${[head, ...withTexts].join('\n')}\n`;
 }

@@ -19,13 +19,19 @@ export interface ExampleTexts {
 
 /**
  * @param expected from the ledger
- * @throws MIXTURE_MISMATCH where the prepared mixture is not that of the run; PATH_UNUSABLE, SHARD_CORRUPT
+ * @param trustModules run the TypeScript that only the run folder names
+ * @throws MIXTURE_MISMATCH where the prepared mixture is not that of the run; MODULE_NOT_TRUSTED, PATH_UNUSABLE, SHARD_CORRUPT
  */
 export async function openExampleTexts(
   runFolder: string,
   expected: { readonly mixtureHash: string; readonly seed: number },
+  trustModules: boolean,
 ): Promise<ExampleTexts> {
-  const { mixture, prepared: location } = loadRunMixture(await loadConfig(runPaths(runFolder).config, []));
+  const stored = runPaths(runFolder).config;
+  const { mixture, prepared: location } = loadRunMixture(
+    await loadConfig(stored, []),
+    trustModules ? undefined : stored,
+  );
   const prepared = await openPreparedMixture(location, { expectedHash: expected.mixtureHash });
   const { numExtraIds } = prepared.tokenizer;
   const tokenizer = await loadTokenizer(mixture.tokenizerPath, { numExtraIds });

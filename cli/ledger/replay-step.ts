@@ -27,6 +27,8 @@ export interface ReplayInit {
   readonly maxSteps: number;
   /** Parent of the scratch folder, which holds up to two checkpoints. */
   readonly scratch?: string;
+  /** Run the TypeScript of the mixture that the run folder names. */
+  readonly trustModules: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -54,7 +56,8 @@ interface Origin {
  * @throws CONFIG_INVALID with the steps that can be replayed, where no checkpoint is near enough; WORKER_LOST where the scratch run fails;
  *   ABORTED
  */
-export async function replayStep({ reader, step, maxSteps, scratch = tmpdir(), signal }: ReplayInit): Promise<Replay> {
+export async function replayStep(init: ReplayInit): Promise<Replay> {
+  const { reader, step, maxSteps, trustModules, scratch = tmpdir(), signal } = init;
   reader.checkStep(step);
   const origin = await findOrigin(reader, step, maxSteps);
   let folder: string;
@@ -66,7 +69,7 @@ export async function replayStep({ reader, step, maxSteps, scratch = tmpdir(), s
   try {
     const copy = join(folder, 'run');
     await copyRun(reader.runFolder, copy, origin);
-    await train(copy, step, signal);
+    await train(copy, step, trustModules, signal);
     const again = await readRunHistory(runPaths(copy).journal);
     const steps: ReplayedStep[] = [];
     for (let at = origin.step + 1; at <= step; at++) {
@@ -123,9 +126,18 @@ async function copyRun(runFolder: string, copy: string, { step, path }: Origin):
   }
 }
 
-async function train(runFolder: string, steps: number, signal: AbortSignal): Promise<void> {
+async function train(runFolder: string, steps: number, trustModules: boolean, signal: AbortSignal): Promise<void> {
   throwIfAborted(signal, `replaying step ${steps}`);
-  const args = ['train', '--resume', runFolder, '--workers', '1', '--steps', String(steps)];
+  const args = [
+    'train',
+    '--resume',
+    runFolder,
+    '--workers',
+    '1',
+    '--steps',
+    String(steps),
+    ...(trustModules ? ['--trust-modules'] : []),
+  ];
   const never = String(steps + 1);
   const settings = [`checkpoint.everySteps=${never}`, `checkpoint.keepLast=${never}`];
   const [program, ...first] = nodeCommand(EXMIX_ENTRY);

@@ -1,11 +1,23 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { appendFile, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from './journal-records.ts';
-import { encodeRecord, Journal, MAX_PENDING_BYTES, MAX_PENDING_RECORDS, replayJournal } from './journal.ts';
+import { journalText as text } from './journal.fixture.ts';
+import {
+  encodeRecord,
+  FIRST_LINK,
+  Journal,
+  linkTo,
+  MAX_PENDING_BYTES,
+  MAX_PENDING_RECORDS,
+  replayJournal,
+} from './journal.ts';
 
 let folder = '';
 let numPaths = 0;
@@ -59,20 +71,29 @@ const RUN: readonly JournalRecord[] = [
   committed(1, 3),
 ];
 
-const text = (records: readonly JournalRecord[]) => records.map(encodeRecord).join('');
+/** The last line of a journal of these records, newline included. */
+const lastLine = (records: readonly JournalRecord[]) =>
+  text(records.slice(-1), text(records.slice(0, -1)).split('\n').at(-2));
 
 describe('journal file', () => {
-  test('a line is the CRC-32 of the JSON, a space, the JSON and a newline', () => {
-    const line = encodeRecord({ kind: 'run-finished', epoch: 1, step: 3 });
-    assert.equal(line, '894b2f87 {"kind":"run-finished","epoch":1,"step":3}\n');
+  test('a line is the CRC-32 of the rest, the link to the line before and the JSON', () => {
+    const record: JournalRecord = { kind: 'run-finished', epoch: 1, step: 3 };
+    const json = '{"kind":"run-finished","epoch":1,"step":3}';
+    const first = encodeRecord(record, FIRST_LINK);
+    const firstRest = `00000000000000000000000000000000 ${json}`;
+    assert.equal(first, `${crc32(firstRest).toString(16).padStart(8, '0')} ${firstRest}\n`);
+    const link = createHash('sha256').update(first.slice(0, -1)).digest('hex').slice(0, 32);
+    assert.equal(linkTo(first.slice(0, -1)), link);
+    assert.equal(encodeRecord(record, link).slice(9), `${link} ${json}\n`);
+    assert.equal(text([record, record]), first + encodeRecord(record, link));
   });
 
   test('a record is in the file when append resolves, and replay gives the sum of all records', async () => {
     const path = newPath();
     const { journal } = await Journal.open(path);
-    for (const record of RUN) {
+    for (const [i, record] of RUN.entries()) {
       await journal.append(record);
-      assert.ok((await readFile(path, 'utf8')).endsWith(encodeRecord(record)));
+      assert.equal(await readFile(path, 'utf8'), text(RUN.slice(0, i + 1)));
     }
     const before = journal.state;
     await journal.close();
@@ -101,7 +122,7 @@ describe('journal file', () => {
 
   test('a last record torn at any byte is cut off and reported; the next append follows the record before it', async () => {
     const whole = Buffer.from(text(RUN.slice(0, -1)));
-    const last = Buffer.from(encodeRecord(RUN.at(-1)!));
+    const last = Buffer.from(lastLine(RUN));
     const path = newPath();
     for (let kept = 0; kept < last.length; kept++) {
       await writeFile(path, Buffer.concat([whole, last.subarray(0, kept)]));
@@ -126,7 +147,7 @@ describe('journal file', () => {
 
   test('any flipped bit before the last record is JOURNAL_CORRUPT and names the line', async () => {
     const bytes = Buffer.from(text(RUN));
-    const lastStart = bytes.length - Buffer.byteLength(encodeRecord(RUN.at(-1)!));
+    const lastStart = bytes.length - Buffer.byteLength(lastLine(RUN));
     const path = newPath();
     await fc.assert(
       fc.asyncProperty(fc.nat(lastStart - 1), fc.nat(7), async (at, bit) => {
@@ -142,6 +163,102 @@ describe('journal file', () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  /** The lines of a run, changed, without their newlines. */
+  const changed: readonly (readonly [string, (lines: string[]) => string[], number])[] = [
+    ['two records swapped', ([a, b, c, d, ...rest]) => [a!, b!, d!, c!, ...rest], 3],
+    ['a record dropped', ([a, b, ...rest]) => [a!, b!, ...rest.slice(1)], 3],
+    ['the first record dropped', (lines) => lines.slice(1), 1],
+    ['the record before the last dropped', (lines) => lines.toSpliced(-2, 1), 5],
+    ['a record twice', ([a, b, ...rest]) => [a!, b!, b!, ...rest], 3],
+    [
+      'a record inserted that follows the one before',
+      ([a, b, ...rest]) => [a!, b!, text([formed(1, 2, 1)], b).trimEnd(), ...rest],
+      4,
+    ],
+    [
+      'a record with another content and its right CRC',
+      ([a, b, , ...rest]) => [a!, b!, text([{ ...committed(1, 1), loss: 0 } as JournalRecord], b).trimEnd(), ...rest],
+      4,
+    ],
+    ['a record of another journal', ([a, b, , ...rest]) => [a!, b!, text([committed(1, 1)]).trimEnd(), ...rest], 3],
+  ];
+  for (const [what, change, line] of changed)
+    test(`${what}: JOURNAL_CORRUPT names the first line that does not follow`, async () => {
+      const path = newPath();
+      const lines = change(text(RUN).trimEnd().split('\n'));
+      await writeFile(path, `${lines.join('\n')}\n`);
+      const expected = {
+        code: 'JOURNAL_CORRUPT',
+        message: new RegExp(`line ${line}: expected a record that follows line ${line - 1}`, 'u'),
+      };
+      await assert.rejects(replayJournal(path), expected);
+      await assert.rejects(Journal.open(path), expected);
+      assert.equal(await readFile(path, 'utf8'), `${lines.join('\n')}\n`, 'nothing is cut off');
+    });
+
+  test('any two lines swapped, any line but the last dropped, any line doubled: JOURNAL_CORRUPT', async () => {
+    const lines = text([...RUN, ...Array.from({ length: 6 }, (_, i) => committed(1, i + 4))])
+      .trimEnd()
+      .split('\n');
+    const path = newPath();
+    const expectRefusal = async (damaged: readonly string[]): Promise<void> => {
+      await writeFile(path, `${damaged.join('\n')}\n`);
+      await assert.rejects(replayJournal(path), { code: 'JOURNAL_CORRUPT' });
+    };
+    for (let i = 0; i < lines.length; i++) {
+      for (let k = i + 1; k < lines.length; k++) await expectRefusal(lines.with(i, lines[k]!).with(k, lines[i]!));
+      if (i < lines.length - 1) await expectRefusal(lines.toSpliced(i, 1));
+      await expectRefusal(lines.toSpliced(i, 0, lines[i]!));
+    }
+  });
+
+  test('a record nested beyond any cursor is JOURNAL_CORRUPT, whatever its CRC', async () => {
+    const path = newPath();
+    const nested = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    const before = text(RUN.slice(0, 2));
+    const link = linkTo(before.trimEnd().split('\n').at(-1)!);
+    const rest = `${link} ${JSON.stringify({ ...committed(1, 1), cursor: 0 }).replace('"cursor":0', `"cursor":${nested}`)}`;
+    const line = `${crc32(rest).toString(16).padStart(8, '0')} ${rest}\n`;
+    await writeFile(path, before + line + line);
+    await assert.rejects(replayJournal(path), { code: 'JOURNAL_CORRUPT', message: /line 3: too many lists/u });
+  });
+
+  test('the links go on over sessions and over a torn last line', async () => {
+    const path = newPath();
+    for (const [i, record] of RUN.entries()) {
+      const { journal } = await Journal.open(path);
+      await journal.append(record);
+      await journal.close();
+      if (i === 3) await appendFile(path, lastLine(RUN.slice(0, 5)).slice(0, 60));
+    }
+    assert.equal(await readFile(path, 'utf8'), text(RUN));
+  });
+
+  test('a journal of a version without links is refused with what to do, whole or torn', async () => {
+    const path = newPath();
+    const json = JSON.stringify(RUN[0]);
+    const old = `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
+    for (const content of [old, old.slice(0, -20), old + old]) {
+      await writeFile(path, content);
+      const expected = { code: 'JOURNAL_CORRUPT', message: /older version of exmix.*--resume CHECKPOINT/u };
+      await assert.rejects(Journal.open(path), expected);
+      assert.equal(await readFile(path, 'utf8'), content, 'nothing is cut off');
+    }
+  });
+
+  test('a link or a FIFO in place of the journal is refused, and nothing is written through it', async () => {
+    const target = newPath();
+    await writeFile(target, 'mine\n');
+    const link = newPath();
+    await symlink(target, link);
+    await assert.rejects(Journal.open(link), { code: 'PATH_UNUSABLE', message: /found a symbolic link/u });
+    assert.equal(await readFile(target, 'utf8'), 'mine\n');
+    const fifo = newPath();
+    execFileSync('mkfifo', [fifo]);
+    await assert.rejects(Journal.open(fifo), { code: 'PATH_UNUSABLE', message: /found a FIFO/u });
+    await assert.rejects(replayJournal(fifo), { code: 'PATH_UNUSABLE', message: /found a FIFO/u });
   });
 
   test('a whole record that cannot follow the others is JOURNAL_CORRUPT, also at the end', async () => {
@@ -203,7 +320,7 @@ describe('journal file', () => {
     const big = (step: number) => ({ ...committed(1, step), cursor }) as JournalRecord;
     // The first is being written, the others wait.
     const appends = [journal.append(opened(1, 0))];
-    const numTaken = Math.floor(MAX_PENDING_BYTES / Buffer.byteLength(encodeRecord(big(1))));
+    const numTaken = Math.floor(MAX_PENDING_BYTES / Buffer.byteLength(encodeRecord(big(1), FIRST_LINK)));
     for (let step = 1; step <= numTaken; step++) appends.push(journal.append(big(step)));
     await assert.rejects(journal.append(big(numTaken + 1)), {
       code: 'INTERNAL',
@@ -225,7 +342,7 @@ describe('journal file', () => {
   test('two half lines joined by a second writer are found', async () => {
     const path = newPath();
     await writeFile(path, text(RUN).slice(0, -5));
-    await appendFile(path, encodeRecord(committed(1, 4)) + encodeRecord(committed(1, 5)));
+    await appendFile(path, text([committed(1, 4), committed(1, 5)], lastLine(RUN)));
     await assert.rejects(replayJournal(path), { code: 'JOURNAL_CORRUPT', message: /line 6/ });
   });
 });

@@ -1,20 +1,25 @@
 /**
  * The journal of a run: an append-only file, one record a line, each on disk before anything is built on it.
  *
- *   line = crc32 of the JSON text (8 hex digits) · space · JSON · newline
+ *   line = CRC-32 of the rest of the line (8 hex digits) · space · link (32 hex digits) · space · JSON · newline
+ *   link = first 16 bytes of the SHA-256 of the line before, its newline left out; zeros in the first line
+ *
+ * The CRC finds a damaged line. The links find a line that was changed with its CRC, dropped, moved or inserted, but not lines dropped from
+ * the end; they have no key. The ledger has a record of each committed step too.
  *
  * `append` resolves after fsync, and each record has its own fsync: a crash or a power cut can tear the last line only. Replay cuts a torn
  * last line off (no caller was told that it is there) and refuses any other damage. While the disk is full a record waits for free space, and
  * later ones wait behind it. Assumes one writer (the lock of the run folder) and a disk that keeps what fsync reported.
  */
-import { createReadStream } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
-import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
+import { openToAppend, syncFolder, toStorageError, withRegularFile } from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { isTooDeep } from '../../shared/json-keys.ts';
 import {
   applyRecord,
   EMPTY_JOURNAL_STATE,
@@ -26,9 +31,16 @@ import { RecordFile } from '../run-folder/record-file.ts';
 import type { DiskSpace } from '../run-folder/disk-space.ts';
 
 const NEWLINE = 0x0a;
-const PREFIX_CHARS = 9;
+/** CRC-32 and its space. */
+const CRC_CHARS = 9;
+/** Link and its space. */
+const LINK_CHARS = 33;
+/** The link of the first record. */
+export const FIRST_LINK = '0'.repeat(LINK_CHARS - 1);
 /** Inside a line it shows that a newline was damaged: the line holds two records and is not merely torn. */
-const RECORD_START = /[0-9a-f]{8} \{"kind":/;
+const RECORD_START = /[0-9a-f]{8} [0-9a-f]{32} \{"kind":/;
+/** A line of a journal without links, as versions before them wrote it. */
+const UNLINKED = /^[0-9a-f]{8} \{"kind":/;
 /** A longer line is damage, or not of a journal. */
 const MAX_LINE_BYTES = 16 * 1024 * 1024;
 /** Bound of the appends that wait for the disk. A coordinator awaits its commits, so reaching it is a bug. */
@@ -47,53 +59,77 @@ export interface TornTail {
 export interface JournalReplay {
   readonly state: JournalState;
   readonly numRecords: number;
+  /** Of the next record. */
+  readonly link: string;
   /** Bytes of the whole records; the rest is torn. */
   readonly wholeBytes: number;
   readonly torn?: TornTail;
 }
 
-/** One record as it stands in the file, newline included. */
-export function encodeRecord(record: JournalRecord): string {
-  const json = JSON.stringify(record);
-  return `${crc32(json).toString(16).padStart(8, '0')} ${json}\n`;
+/** One record as it stands in the file, newline included. @param link to the line before, or FIRST_LINK */
+export function encodeRecord(record: JournalRecord, link: string): string {
+  const rest = `${link} ${JSON.stringify(record)}`;
+  return `${crc32(rest).toString(16).padStart(8, '0')} ${rest}\n`;
+}
+
+/** The link that the record after a line has. @param line without its newline */
+export function linkTo(line: string | Uint8Array): string {
+  return createHash('sha256')
+    .update(line)
+    .digest('hex')
+    .slice(0, LINK_CHARS - 1);
 }
 
 /**
  * Reads a journal from its beginning, in bounded memory.
  * @param onRecord sees each record in order with its 1-based line, e.g. to print the ledger
- * @throws JOURNAL_CORRUPT naming the line, for a bad line before the last one or a record that cannot follow the others;
- *   PATH_UNUSABLE; ABORTED
+ * @throws JOURNAL_CORRUPT naming the line, for a bad line before the last one, a record whose link is not that to the line before, or one
+ *   that cannot follow the others; PATH_UNUSABLE; ABORTED
  */
 export async function replayJournal(
   path: string,
   options: { readonly onRecord?: (record: JournalRecord, line: number) => void; readonly signal?: AbortSignal } = {},
 ): Promise<JournalReplay> {
   let state = EMPTY_JOURNAL_STATE;
+  let link = FIRST_LINK;
   let line = 0;
   let wholeBytes = 0;
   let torn: TornTail | undefined;
-  try {
-    for await (const { bytes, isWhole } of readLines(path)) {
+  const read = async (file: FileHandle): Promise<void> => {
+    for await (const { bytes, isWhole } of readLines(file, path)) {
       throwIfAborted(options.signal, `replaying ${path}`);
       if (torn !== undefined) throw corrupt(path, torn.line, torn.reason);
       line += 1;
-      const record = isWhole ? decodeLine(bytes) : 'the line does not end';
-      if (typeof record === 'string') {
-        if (RECORD_START.test(bytes.subarray(1).toString('latin1'))) throw corrupt(path, line, record);
-        torn = { line, bytes: bytes.length + (isWhole ? 1 : 0), reason: record };
+      const decoded = isWhole ? decodeLine(bytes) : 'the line does not end';
+      if (typeof decoded === 'string') {
+        const start = bytes.toString('latin1');
+        if (line === 1 && UNLINKED.test(start)) throw unlinked(path);
+        if (RECORD_START.test(start.slice(1))) throw corrupt(path, line, decoded);
+        torn = { line, bytes: bytes.length + (isWhole ? 1 : 0), reason: decoded };
         continue;
       }
+      const { record } = decoded;
+      if (decoded.previous !== link)
+        throw corrupt(
+          path,
+          line,
+          `expected a record that follows line ${line - 1} (link ${link}), found link ${decoded.previous}`,
+        );
       const next = applyRecord(state, record);
       if (typeof next === 'string') throw corrupt(path, line, next);
       state = next;
+      link = linkTo(bytes);
       wholeBytes += bytes.length + 1;
       options.onRecord?.(record, line);
     }
+  };
+  try {
+    await withRegularFile(path, read);
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }
   const numRecords = torn === undefined ? line : line - 1;
-  return { state, numRecords, wholeBytes, ...(torn === undefined ? {} : { torn }) };
+  return { state, numRecords, link, wholeBytes, ...(torn === undefined ? {} : { torn }) };
 }
 
 interface Pending {
@@ -119,6 +155,8 @@ export class Journal {
   /** State after every record given to `append`, written or not: the next record must follow it. */
   #state: JournalState;
   #durableState: JournalState;
+  /** Of the next record given to `append`. */
+  #link: string;
   #draining: Promise<void> | undefined;
   #failure: TrainerError | undefined;
 
@@ -132,6 +170,7 @@ export class Journal {
     });
     this.#state = replay.state;
     this.#durableState = replay.state;
+    this.#link = replay.link;
   }
 
   /**
@@ -144,7 +183,7 @@ export class Journal {
   ): Promise<{ journal: Journal; replay: JournalReplay }> {
     let file: FileHandle;
     try {
-      file = await open(path, 'a'); // creates it
+      file = await openToAppend(path); // creates it
     } catch (error) {
       throw toStorageError(error, 'open', path);
     }
@@ -177,13 +216,14 @@ export class Journal {
     assertInvariant(parsed.success, `journal record: ${parsed.success ? '' : z.prettifyError(parsed.error)}`);
     const next = applyRecord(this.#state, record);
     if (typeof next === 'string') throw new TrainerError('INTERNAL', `${this.path}: ${next}`);
-    const bytes = Buffer.from(encodeRecord(record));
+    const bytes = Buffer.from(encodeRecord(record, this.#link));
     assertInvariant(bytes.length <= MAX_LINE_BYTES, `journal record above ${MAX_LINE_BYTES} B`);
     const pendingBytes = this.#pendingBytes + bytes.length;
     assertInvariant(this.#pending.length < MAX_PENDING_RECORDS, `${MAX_PENDING_RECORDS} journal records are pending`);
     assertInvariant(pendingBytes <= MAX_PENDING_BYTES, `${MAX_PENDING_BYTES} B of journal records are pending`);
 
     this.#state = next;
+    this.#link = linkTo(bytes.subarray(0, -1));
     this.#pendingBytes = pendingBytes;
     await new Promise<void>((resolve, reject) => {
       const acknowledge = () => {
@@ -220,17 +260,27 @@ export class Journal {
   }
 }
 
-/** The record of a line without its newline, or the reason why it is none. */
-export function decodeLine(line: Buffer): JournalRecord | string {
+/** A line that is whole by itself. */
+export interface DecodedLine {
+  readonly record: JournalRecord;
+  /** To the line before. */
+  readonly previous: string;
+}
+
+/** The record of a line without its newline, or the reason why it is none. Its link is not compared here. */
+export function decodeLine(line: Buffer): DecodedLine | string {
   const text = line.toString('utf8');
-  const expected = text.slice(0, PREFIX_CHARS - 1);
-  const json = text.slice(PREFIX_CHARS);
-  const found = crc32(line.subarray(PREFIX_CHARS)).toString(16).padStart(8, '0');
-  if (text[PREFIX_CHARS - 1] !== ' ' || expected !== found)
+  const expected = text.slice(0, CRC_CHARS - 1);
+  const found = crc32(line.subarray(CRC_CHARS)).toString(16).padStart(8, '0');
+  if (text[CRC_CHARS - 1] !== ' ' || expected !== found)
     return `expected CRC-32 ${JSON.stringify(expected)}, found ${found}`;
+  const previous = text.slice(CRC_CHARS, CRC_CHARS + LINK_CHARS - 1);
+  const json = text.slice(CRC_CHARS + LINK_CHARS);
   try {
-    const parsed = journalRecordSchema.safeParse(JSON.parse(json));
-    return parsed.success ? parsed.data : z.prettifyError(parsed.error);
+    const value: unknown = JSON.parse(json);
+    if (isTooDeep(json)) return 'too many lists and objects inside each other';
+    const parsed = journalRecordSchema.safeParse(value);
+    return parsed.success ? { record: parsed.data, previous } : z.prettifyError(parsed.error);
   } catch {
     return 'not JSON';
   }
@@ -243,10 +293,11 @@ interface Line {
   readonly isWhole: boolean;
 }
 
-async function* readLines(path: string): AsyncGenerator<Line> {
+async function* readLines(file: FileHandle, path: string): AsyncGenerator<Line> {
   let rest: Buffer[] = [];
   let restBytes = 0;
-  for await (const piece of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
+  const pieces = file.createReadStream({ start: 0, highWaterMark: 1024 * 1024, autoClose: false });
+  for await (const piece of pieces as AsyncIterable<Buffer>) {
     let start = 0;
     for (let end = piece.indexOf(NEWLINE); end !== -1; end = piece.indexOf(NEWLINE, start)) {
       yield { bytes: Buffer.concat([...rest, piece.subarray(start, end)]), isWhole: true };
@@ -261,6 +312,14 @@ async function* readLines(path: string): AsyncGenerator<Line> {
       throw new TrainerError('JOURNAL_CORRUPT', `${path}: a line above ${MAX_LINE_BYTES} B; this is not a journal`);
   }
   if (restBytes > 0) yield { bytes: Buffer.concat(rest), isWhole: false };
+}
+
+function unlinked(path: string): TrainerError {
+  return new TrainerError(
+    'JOURNAL_CORRUPT',
+    `${path}: expected a journal whose records are linked, found one of an older version of exmix; continue the run with that version, ` +
+      'or resume from a checkpoint of the run into a new folder: exmix train --resume CHECKPOINT',
+  );
 }
 
 function corrupt(path: string, line: number, reason: string): TrainerError {

@@ -1,8 +1,9 @@
 /** The segments of a ledger on disk: their names, and reading them. */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, toStorageError, withFile } from '../../shared/atomic-file.ts';
+import { systemCode, toStorageError, withRegularFile } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import type { RunPaths } from '../run-folder/run-folder.ts';
 import { isOlderFormat, parseHeader, type SegmentHeader } from './segment-format.ts';
 
@@ -12,6 +13,8 @@ export interface SegmentFile {
   readonly path: string;
 }
 
+/** A larger file is no segment: one is sealed at 1 MiB, after its last record of at most 64 MiB. */
+const MAX_SEGMENT_BYTES = 128 * 1024 * 1024;
 /** Bytes to read for the header; a file with a longer header is read in full. */
 const HEADER_GUESS_BYTES = 16 * 1024;
 
@@ -45,7 +48,7 @@ export async function listKeptSegments({ folder, ledger }: RunPaths): Promise<Se
 /** @throws PATH_UNUSABLE; LEDGER_CORRUPT for a segment of an older format */
 export async function readSegmentBytes(path: string): Promise<Buffer> {
   try {
-    return refuseOlderFormat(path, await readFile(path));
+    return refuseOlderFormat(path, await readSmallFile(path, MAX_SEGMENT_BYTES));
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }
@@ -56,7 +59,7 @@ export async function readSegmentHeader(path: string): Promise<SegmentHeader | s
   const bytes = Buffer.alloc(HEADER_GUESS_BYTES);
   let numBytes: number;
   try {
-    ({ bytesRead: numBytes } = await withFile(path, 'r', (file) => file.read(bytes, 0, bytes.length, 0)));
+    ({ bytesRead: numBytes } = await withRegularFile(path, (file) => file.read(bytes, 0, bytes.length, 0)));
   } catch (error) {
     throw toStorageError(error, 'read', path);
   }

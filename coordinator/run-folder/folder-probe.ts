@@ -8,8 +8,9 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { readIfThere, removeLeftovers, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import { removeLeftovers, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import type { MessageOf, ReadyMessage } from '../../shared/protocol/messages.ts';
 
 const PREFIX = '.probe-';

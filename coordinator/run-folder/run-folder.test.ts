@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { watch } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -60,6 +60,63 @@ describe('run folder', () => {
     assert.match(again.notes[1] ?? '', /removed .*\.writing-step-000012-e1-g2, which a killed run left unfinished/);
     await again.lock.release();
   });
+
+  /** A run folder and a file of the user outside of it. */
+  async function strangersFolder(): Promise<{ folder: string; mine: string }> {
+    const parent = await newRoot();
+    const run = await create(parent);
+    await run.lock.release();
+    const mine = join(parent, 'mine');
+    await writeFile(mine, 'mine\n');
+    await mkdir(join(run.folder, 'workers'));
+    await mkdir(join(run.folder, 'ledger'));
+    return { folder: run.folder, mine };
+  }
+
+  for (const name of [
+    'journal',
+    'journal.own',
+    'coordinator.jsonl',
+    'lock',
+    'ledger/segment-000001.ledger',
+    'ledger/segment-000001.ledger.own',
+    'workers/local-0.log',
+    'workers/local-0.json',
+  ]) {
+    test(`a link in place of ${name} is refused, and the file that it names stays as it was`, async () => {
+      const { folder, mine } = await strangersFolder();
+      await symlink(mine, join(folder, name));
+      const expected = { code: 'PATH_UNUSABLE', message: /expected a regular file, found a symbolic link/u };
+      await assert.rejects(openRunFolder(folder, LOCK, 1), expected);
+      assert.equal(await readFile(mine, 'utf8'), 'mine\n');
+      assert.equal((await readdir(folder)).includes('lock'), name === 'lock');
+    });
+
+    test(`a FIFO in place of ${name} is refused at once`, async () => {
+      const { folder } = await strangersFolder();
+      execFileSync('mkfifo', [join(folder, name)]);
+      await assert.rejects(openRunFolder(folder, LOCK, 1), { code: 'PATH_UNUSABLE', message: /of another kind/u });
+    });
+  }
+
+  for (const name of ['checkpoints', 'ledger', 'workers'])
+    test(`${name} as a link into another run is refused, as a link to another disk it is not`, async () => {
+      const victim = await create(await newRoot());
+      await victim.lock.release();
+      const { folder } = await strangersFolder();
+      await mkdir(join(victim.folder, name, '.writing-step-000004-e1-g1'), { recursive: true });
+      await rm(join(folder, name), { recursive: true });
+      await symlink(join(victim.folder, name), join(folder, name));
+      const expected = { code: 'PATH_UNUSABLE', message: /is a link into another run/u };
+      await assert.rejects(openRunFolder(folder, LOCK, 1), expected);
+      assert.deepEqual(await readdir(join(victim.folder, name)), ['.writing-step-000004-e1-g1'], 'nothing is removed');
+
+      await rm(join(folder, name));
+      const disk = await newRoot();
+      await symlink(disk, join(folder, name));
+      const run = await openRunFolder(folder, LOCK, 1);
+      await run.lock.release();
+    });
 
   test('a name that is no folder name, a file in place of the folder and a folder that is no run are PATH_UNUSABLE', async () => {
     const parent = await newRoot();

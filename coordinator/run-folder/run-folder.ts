@@ -8,10 +8,12 @@
  * | `coordinator.jsonl` | the log                                               |
  * | `checkpoints/`      | `step-<n>` folders                                    |
  * | `ledger/`           | the examples of each committed step (ledger/)         |
+ * | `workers/`          | logs of the workers that `exmix train` starts         |
  * | `lock`              | the coordinator that owns the folder (run-lock.ts)    |
  */
-import { mkdir, readdir, readFile, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, realpath, rm, stat, statfs, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import {
   removeLeftovers,
   replaceFile,
@@ -22,7 +24,11 @@ import {
 } from '../../shared/atomic-file.ts';
 import { stepOfFolder, UNFINISHED_PREFIXES } from '../../shared/checkpoint/layout.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { acquireRunLock, type LockInit, type RunLock } from './run-lock.ts';
+
+/** Folder of logs and records of the workers that `exmix train` starts. */
+export const WORKERS_FOLDER = 'workers';
 
 export interface RunPaths {
   /** Absolute, as all paths here. */
@@ -110,7 +116,7 @@ export function isRunFolder(folder: string): Promise<boolean> {
 /** The resolved configuration of a run, YAML. @throws PATH_UNUSABLE */
 export async function readRunConfig(paths: RunPaths): Promise<string> {
   try {
-    return await readFile(paths.config, 'utf8');
+    return (await readSmallFile(paths.config)).toString('utf8');
   } catch (error) {
     throw toStorageError(error, 'read', paths.config);
   }
@@ -148,13 +154,13 @@ export async function resolveResume(path: string): Promise<ResumeTarget> {
  * @throws PATH_UNUSABLE, DISK_FULL with the numbers
  */
 export async function checkFreeSpace(folder: string, requiredBytes: number): Promise<void> {
-  const probe = join(folder, `.probe-${process.pid}`);
+  const probe = join(folder, `.probe-${process.pid}-${randomUUID()}`);
   try {
     const write = async (file: FileHandle): Promise<void> => {
       await file.writeFile('exmix');
       await file.sync();
     };
-    await withFile(probe, 'w', write).finally(() => rm(probe, { force: true }));
+    await withFile(probe, 'wx', write).finally(() => rm(probe, { force: true }));
     const { bavail, bsize } = await statfs(folder);
     const freeBytes = bavail * bsize;
     if (freeBytes < requiredBytes)
@@ -168,7 +174,43 @@ export async function checkFreeSpace(folder: string, requiredBytes: number): Pro
   }
 }
 
+/** Files in a run folder and in its folders that exmix appends to, cuts or replaces while they are open. */
+const WRITTEN_FILES =
+  /^(?:journal(?:\.own)?|coordinator\.jsonl|lock|segment-.*\.ledger(?:\.own)?|local-\d+\.(?:log|json))$/u;
+
+/**
+ * The folder may come from a stranger. A link in it must not make exmix write into another file of the user, nor prune the checkpoints of
+ * another run; a FIFO must not block it. A link of a whole folder to another disk is fine.
+ * @throws PATH_UNUSABLE
+ */
+async function checkEntries({ folder, checkpoints, ledger }: RunPaths): Promise<void> {
+  const folders = [folder, checkpoints, ledger, join(folder, WORKERS_FOLDER)];
+  for (const place of folders) {
+    try {
+      const target = await realpath(place);
+      if (
+        place !== folder &&
+        target !== join(await realpath(folder), basename(place)) &&
+        (await isRunFolder(dirname(target)))
+      )
+        throw new TrainerError(
+          'PATH_UNUSABLE',
+          `${place} is a link into another run, ${target}; replace the link by a folder of its own`,
+        );
+      for (const entry of await readdir(place, { withFileTypes: true }))
+        if (WRITTEN_FILES.test(entry.name) && !entry.isFile())
+          throw new TrainerError(
+            'PATH_UNUSABLE',
+            `${join(place, entry.name)}: expected a regular file, found ${entry.isSymbolicLink() ? 'a symbolic link' : 'a file of another kind'}; remove it if you know what it is`,
+          );
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw toStorageError(error, 'read', place);
+    }
+  }
+}
+
 async function lockAndCheck(paths: RunPaths, lockInit: LockInit, requiredBytes: number): Promise<RunFolder> {
+  await checkEntries(paths);
   const lock = await acquireRunLock(paths.folder, lockInit);
   try {
     await makeFolder(paths.checkpoints);

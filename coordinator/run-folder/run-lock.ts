@@ -13,7 +13,6 @@ import { link, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import {
-  readIfThere,
   statIfThere,
   systemCode,
   syncFolder,
@@ -23,6 +22,7 @@ import {
 } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { ownIdentity, processIdentitySchema, whyGone } from '../../shared/process-identity.ts';
 import { isHere } from '../../shared/process-place.ts';
 

@@ -4,7 +4,7 @@
  */
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
-import { toStorageError } from '../../shared/atomic-file.ts';
+import { READ_ONLY, toStorageError } from '../../shared/atomic-file.ts';
 import { findLatestCheckpoint, readRunRecord } from '../../shared/checkpoint/read.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { runPaths } from '../run-folder/run-folder.ts';
@@ -67,7 +67,7 @@ function parseJson(line: string): unknown {
 
 /** Lines of a file from its end. */
 async function* readLinesBackwards(path: string): AsyncGenerator<string> {
-  const file = await open(path).catch((error: unknown) => {
+  const file = await open(path, READ_ONLY).catch((error: unknown) => {
     throw toStorageError(error, 'read', path);
   });
   try {

@@ -14,7 +14,8 @@ import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { Coordinator } from '../coordinator.ts';
 import { NO_LOCAL_WORKERS } from '../membership/worker-host.ts';
 import type { JournalRecord } from '../journal/journal-records.ts';
-import { encodeRecord, Journal, replayJournal } from '../journal/journal.ts';
+import { journalText } from '../journal/journal.fixture.ts';
+import { Journal, replayJournal } from '../journal/journal.ts';
 import { auditLedger } from '../ledger/audit.ts';
 import { encoded, openSession, plannedStep } from '../ledger/ledger.fixture.ts';
 import { DiskSpace } from '../run-folder/disk-space.ts';
@@ -81,7 +82,7 @@ const code = (work: Promise<unknown>) =>
     () => 'done',
     (error: unknown) => (error instanceof TrainerError ? error.code : String(error)),
   );
-const text = (records: readonly JournalRecord[]) => records.map(encodeRecord).join('');
+const text = journalText;
 
 /** A journal with two records, on a disk with space for a part of the third. */
 async function fullJournal(diskSpace: DiskSpace): Promise<{ journal: Journal; before: string }> {

@@ -5,10 +5,12 @@
  * passing it to a thread pool costs ten times as much.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
+import { READ_ONLY, systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
+import { MAX_MANIFEST_BYTES } from '../prepare/manifest.ts';
 import { sha256Of } from '../prepare/prepared-format.ts';
 import { corrupt, noMixture, ReadSlots, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 
@@ -36,7 +38,7 @@ export class LocalFiles implements PreparedFiles {
     const path = this.placeOf(key);
     return this.#slots.run(async () => {
       try {
-        return await readFile(path);
+        return await readSmallFile(path, MAX_MANIFEST_BYTES);
       } catch (error) {
         if (systemCode(error) === 'ENOENT') throw noMixture(path, error);
         throw toStorageError(error, 'read', path);
@@ -47,7 +49,7 @@ export class LocalFiles implements PreparedFiles {
   readKnown({ key, bytes, sha256 }: KnownFile, signal?: AbortSignal): Promise<Uint8Array> {
     const path = this.placeOf(key);
     return this.#slots.run(async () => {
-      const content = await readFile(path).catch((error: unknown) => {
+      const content = await readSmallFile(path, Math.max(bytes ?? 0, MAX_MANIFEST_BYTES)).catch((error: unknown) => {
         throw toShardError(error, path);
       });
       if (bytes !== undefined && content.length !== bytes) throw corrupt(path, `${bytes} B`, `${content.length} B`);
@@ -98,7 +100,7 @@ export class LocalFiles implements PreparedFiles {
   #descriptor(path: string): number {
     let file = this.#open.get(path);
     if (file === undefined) {
-      file = openSync(path, 'r');
+      file = openSync(path, READ_ONLY);
       const [oldest] = this.#open.size >= MAX_OPEN_FILES ? this.#open : [];
       if (oldest !== undefined) {
         this.#open.delete(oldest[0]);

@@ -5,19 +5,18 @@
  * Assumption: a file in the cache folder is named by its SHA-256 and verified at each read, so it may be deleted at any
  * time.
  */
-import { readFile } from 'node:fs/promises';
 import { systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import type { ObjectFacts, Storage } from '../../shared/storage/storage.ts';
+import { MAX_MANIFEST_BYTES } from '../prepare/manifest.ts';
 import { sha256Of } from '../prepare/prepared-format.ts';
 import { corrupt, noMixture, ReadSlots, type KnownFile, type PreparedFiles } from './prepared-files.ts';
 import type { SourceWatch } from './source-watch.ts';
 
 /** Number of requests at the same time. */
 const MAX_REMOTE_READS = 32;
-/** Largest manifest, bytes. A task with 100,000 shards has about 60 MB. */
-const MAX_MANIFEST_BYTES = 128 * 1024 * 1024;
 
 export interface RemoteFilesInit {
   readonly storage: Storage;
@@ -60,10 +59,12 @@ export class RemoteFiles implements PreparedFiles {
     const key = `${file.sha256.slice(0, 2)}/${file.sha256}`;
     const path = this.#cache.placeOf(key);
     return this.#slots.run(async () => {
-      const cached = await readFile(path).catch((error: unknown) => {
-        if (systemCode(error) === 'ENOENT') return undefined;
-        throw toStorageError(error, 'read', path);
-      });
+      const cached = await readSmallFile(path, Math.max(file.bytes ?? 0, MAX_MANIFEST_BYTES)).catch(
+        (error: unknown) => {
+          if (systemCode(error) === 'ENOENT') return undefined;
+          throw toStorageError(error, 'read', path);
+        },
+      );
       if (cached !== undefined && sha256Of(cached) === file.sha256) return cached;
       const content = await this.#fetch(file, signal);
       await this.#cache.put(key, content);

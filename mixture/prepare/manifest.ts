@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
+import { isTooDeep } from '../../shared/json-keys.ts';
 import type { JsonValue } from '../tasks/task.ts';
 import {
   countSchema as count,
@@ -20,6 +21,8 @@ import { listNames } from '../../shared/list-names.ts';
 
 export const MIXTURE_FILE = 'mixture.json';
 export const MANIFEST_FILE = 'manifest.json';
+/** Largest manifest, bytes. A task with 100,000 shards has about 60 MB. */
+export const MAX_MANIFEST_BYTES = 128 * 1024 * 1024;
 
 const featureLengths = z.strictObject({ inputs: count, targets: count });
 const jsonValue: z.ZodType<JsonValue> = z.json();
@@ -154,6 +157,11 @@ function parse<T>(schema: z.ZodType<T>, text: string, path: string): T {
   } catch (error) {
     throw new TrainerError('SHARD_CORRUPT', `${path} is not JSON; prepare the mixture again`, { cause: error });
   }
+  if (isTooDeep(text))
+    throw new TrainerError(
+      'SHARD_CORRUPT',
+      `${path} has too many lists and objects inside each other; prepare the mixture again`,
+    );
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const { data: of } = versionSchema.safeParse(value);

@@ -9,7 +9,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readIfThere, replaceFile, toStorageError } from '../../shared/atomic-file.ts';
+import { replaceFile, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { isLocalLocation } from '../../shared/storage/location.ts';
 import type { ResolvedSource, SourceUnit } from '../sources/resolved-source.ts';
 import { SOURCE_FORMATS, type SourceFile, type SourceSpec } from '../tasks/task.ts';

@@ -9,8 +9,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toStorageError } from '../../shared/atomic-file.ts';
-import { assertInvariant } from '../../shared/errors.ts';
+import { assertInvariant, toTrainerError } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
+import { rememberModules } from '../tasks/known-modules.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { tokenBytesOf } from './ensure-unit.ts';
 import { freeRoom } from './estimate-room.ts';
@@ -99,6 +100,9 @@ export async function prepareShard(init: PrepareInit): Promise<ShardReport> {
   const tasks = preparables.map(({ task }) => reports.get(task.name)).filter((report) => report !== undefined);
   assertInvariant(tasks.length === preparables.length, 'every task has a report');
   const hash = await writeMixtureManifest(settings, tokenizer, tasks);
+  await rememberModules(mixture.modules ?? []).catch((error: unknown) => {
+    settings.onNote?.(`a resume by --resume alone will ask for --trust-modules: ${toTrainerError(error).message}`);
+  });
   return { folder: outDir, missing: [], unitsMade, finished: { folder: outDir, hash, tasks } };
 }
 

@@ -2,10 +2,12 @@
  * The default folder of a prepared mixture: `<home>/prepared/<mixture name>-<short identity hash>`, for prepare and
  * train.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readSmallFileSync } from '../../shared/small-file.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
 import type { FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
+import { MAX_TOKENIZER_BYTES } from '../tokenizer/tokenizer.ts';
 import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 
 export interface PreparedFolderInit {
@@ -48,7 +50,7 @@ function sizeOf(path: string): number {
 
 function sha256OfFile(path: string): string {
   try {
-    return sha256Of(readFileSync(path));
+    return sha256Of(readSmallFileSync(path, MAX_TOKENIZER_BYTES));
   } catch {
     return 'missing';
   }

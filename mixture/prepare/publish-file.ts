@@ -4,7 +4,8 @@
  */
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import { syncFolder, toStorageError, writeNewFile } from '../../shared/atomic-file.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
 
 /** Writes nothing if the file already has this content. @throws DISK_FULL, PATH_UNUSABLE */

@@ -1,8 +1,15 @@
 /** Facts of a prepared mixture for listings, read from its manifests alone. */
 import { join } from 'node:path';
-import { readFile } from 'node:fs/promises';
-import { readIfThere, toStorageError } from '../../shared/atomic-file.ts';
-import { MANIFEST_FILE, MIXTURE_FILE, parseMixtureManifest, parseTaskManifest, type TaskManifest } from './manifest.ts';
+import { toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere, readSmallFile } from '../../shared/small-file.ts';
+import {
+  MANIFEST_FILE,
+  MAX_MANIFEST_BYTES,
+  MIXTURE_FILE,
+  parseMixtureManifest,
+  parseTaskManifest,
+  type TaskManifest,
+} from './manifest.ts';
 
 export interface PreparedFacts {
   readonly hash: string;
@@ -19,10 +26,10 @@ export async function readManifests(folder: string): Promise<PreparedFacts | und
   const tasks = new Map<string, TaskManifest>();
   for (const { name } of manifest.tasks) {
     const manifestPath = join(folder, name, MANIFEST_FILE);
-    const content = await readFile(manifestPath, 'utf8').catch((error: unknown) => {
+    const content = await readSmallFile(manifestPath, MAX_MANIFEST_BYTES).catch((error: unknown) => {
       throw toStorageError(error, 'read', manifestPath);
     });
-    tasks.set(name, parseTaskManifest(content, manifestPath));
+    tasks.set(name, parseTaskManifest(content.toString('utf8'), manifestPath));
   }
   return { hash, tasks };
 }

@@ -1,7 +1,8 @@
 /** Finds the existing parts of a task from its manifest and the records of its units, without reading a shard. */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, statIfThere, toStorageError } from '../../shared/atomic-file.ts';
+import { statIfThere, toStorageError } from '../../shared/atomic-file.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { removeAbandoned } from '../../shared/partial-folders.ts';
 import {

@@ -4,10 +4,11 @@
  * Any number of processes may do this at the same time, on all hosts that share the file system. The bytes of a unit do
  * not depend on the process that makes it, so the first published one stays.
  */
-import { readFile, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashFile, statIfThere, syncFolder, systemCode, toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { dropPartialFolder, makePartialFolder } from '../../shared/partial-folders.ts';
 import { filesOf } from './prepared-format.ts';
 import { parseUnitRecord, UNIT_FILE, type UnitRecord } from './unit-record.ts';
@@ -44,7 +45,7 @@ export async function readUnitState(folder: string, key: UnitKey): Promise<UnitS
   const path = join(folder, UNIT_FILE);
   let record: UnitRecord;
   try {
-    record = parseUnitRecord(await readFile(path, 'utf8'), path);
+    record = parseUnitRecord((await readSmallFile(path)).toString('utf8'), path);
   } catch (error) {
     if (error instanceof TrainerError) return { state: 'damaged', reason: `${path} is damaged or of another version` };
     if (systemCode(error) === 'ENOENT')

@@ -7,9 +7,10 @@
  * files are always hashed.
  */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { hashFile } from '../../shared/atomic-file.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { LocalStorage } from '../../shared/storage/local-storage.ts';
 import { changed } from '../../shared/storage/storage-errors.ts';
 
@@ -56,7 +57,7 @@ export async function hashLocalFile(
 
 async function readEntry(path: string): Promise<z.infer<typeof entrySchema> | undefined> {
   try {
-    return entrySchema.safeParse(JSON.parse(await readFile(path, 'utf8'))).data;
+    return entrySchema.safeParse(JSON.parse((await readSmallFile(path)).toString('utf8'))).data;
   } catch {
     return undefined; // missing or damaged: the file is hashed again
   }

@@ -4,7 +4,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { TrainerError } from '../../shared/errors.ts';
-import { isLocalLocation } from '../../shared/storage/location.ts';
+import { isLocalLocation, nameLocation } from '../../shared/storage/location.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
 import type { FilesSource, SourceFile, SourceSpec } from '../tasks/task.ts';
 import { hashLocalFile } from './file-hashes.ts';
@@ -89,7 +89,7 @@ async function* expandFile(
   if (numFound === 0)
     throw new TrainerError(
       'STORAGE_NOT_FOUND',
-      `${location}: ${isFolder ? 'the folder has no files' : 'no file matches'}`,
+      `${nameLocation(location)}: ${isFolder ? 'the folder has no files' : 'no file matches'}`,
     );
 }
 

@@ -1,9 +1,11 @@
 /** How sources are reached: hub, token, cache, storage. No other file of this folder reads environment variables. */
-import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { TrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
+import { hasLogin, nameLocation } from '../../shared/storage/location.ts';
 import type { StorageOptions } from '../../shared/storage/open-storage.ts';
+import { readSmallFileSync } from '../../shared/small-file.ts';
 import { formatRetry } from '../../shared/storage/retries.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -36,8 +38,14 @@ export function createSourceAccess({
   const hubToken = readHubToken(environment);
   const endpoint = environment['HF_ENDPOINT'];
   const fallback = endpoint === undefined || endpoint === '' ? 'https://huggingface.co' : endpoint;
+  const hub = (hubUrl ?? fallback).replace(/\/+$/u, '');
+  if (hasLogin(hub))
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `hub ${nameLocation(hub)}: expected a URL without login; give HF_TOKEN instead`,
+    );
   return {
-    hubUrl: (hubUrl ?? fallback).replace(/\/+$/u, ''),
+    hubUrl: hub,
     ...(hubToken === undefined ? {} : { hubToken }),
     cacheFolder: cacheFolder ?? join(exmixHome(environment), 'sources'),
     ...(storage === undefined ? {} : { storage }),
@@ -53,7 +61,9 @@ function readHubToken(environment: Environment): string | undefined {
   if (given !== undefined && given !== '') return given;
   const home = environment['HF_HOME'] ?? join(environment['HOME'] ?? homedir(), '.cache', 'huggingface');
   try {
-    const token = readFileSync(environment['HF_TOKEN_PATH'] ?? join(home, 'token'), 'utf8').trim();
+    const token = readSmallFileSync(environment['HF_TOKEN_PATH'] ?? join(home, 'token'))
+      .toString('utf8')
+      .trim();
     return token === '' ? undefined : token;
   } catch {
     return undefined; // public sets do not need a token

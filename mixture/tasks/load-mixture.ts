@@ -1,14 +1,16 @@
 /**
  * mixture.yaml → Mixture. One error reports all problems of the file, each with line and place.
  *
+ * Modules are TypeScript: all are read before any of them runs, and `namedBy` (task.ts) decides which may run.
+ *
  * Assumptions: relative paths are relative to the YAML file. Sources are checked only when they are read, so a mixture
  * can be listed on a machine without its data. Tasks that are not selected are left out before anybody looks for their
  * sources.
  */
-import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { readSmallFileSync } from '../../shared/small-file.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
 import { C4 } from './exmix/c4.ts';
 import { describeIssue, hintOf, MixtureDocument, type Problem } from './mixture-problems.ts';
@@ -24,16 +26,19 @@ import {
 import { createNameSelection } from './name-patterns.ts';
 import { buildSource } from './source-entry.ts';
 import { TEXT_FIELD, type Denoising, type Mixture, type MixtureOptions, type SourceSpec, type Task } from './task.ts';
+import { isKnownModule, readModuleFile, type ModuleFile } from './known-modules.ts';
 import { loadTaskModule } from './task-module.ts';
 import { createTemplatePreprocessor, missingField, parseTemplate } from './template.ts';
 import { namesUsedAlone, planUsedTasks, type PlannedTask } from './use-tasks.ts';
 
-/** @throws PATH_UNUSABLE if the file cannot be read, CONFIG_INVALID with all problems, NAME_UNKNOWN for a selection */
+/**
+ * @throws PATH_UNUSABLE if the file cannot be read, CONFIG_INVALID with all problems, NAME_UNKNOWN for a selection, MODULE_NOT_TRUSTED
+ */
 export function loadMixture(path: string, options: MixtureOptions = {}): Mixture {
   const absolutePath = resolve(path);
   let yaml: string;
   try {
-    yaml = readFileSync(absolutePath, 'utf8');
+    yaml = readSmallFileSync(absolutePath).toString('utf8');
   } catch (error) {
     const message = `mixture file ${absolutePath} cannot be read; give one with --mixture PATH`;
     throw new TrainerError('PATH_UNUSABLE', message, { cause: error });
@@ -42,7 +47,7 @@ export function loadMixture(path: string, options: MixtureOptions = {}): Mixture
 }
 
 /**
- * @param path absolute. Messages name it, and relative paths are relative to it. @throws CONFIG_INVALID, NAME_UNKNOWN
+ * @param path absolute. Messages name it, and relative paths are relative to it. @throws CONFIG_INVALID, NAME_UNKNOWN, MODULE_NOT_TRUSTED
  */
 export function parseMixture(yaml: string, path: string, options: MixtureOptions = {}): Mixture {
   const document = new MixtureDocument(yaml, path);
@@ -58,8 +63,10 @@ export function parseMixture(yaml: string, path: string, options: MixtureOptions
     denoising === undefined
       ? undefined
       : parseEntry<DenoisingEntry>(denoisingEntrySchema(denoising), denoising, ['denoising'], problems);
+  const modules = readModules(entries, dirname(path), problems);
+  if (options.namedBy !== undefined) refuseUnknown(modules, path, options.namedBy);
   const mixture = parsed.success
-    ? buildMixture(parsed.data, entries, denoisingEntry, path, options, problems)
+    ? buildMixture(parsed.data, { entries, modules, denoisingEntry }, path, options, problems)
     : undefined;
   if (problems.length > 0 || mixture === undefined) throw document.describe(problems);
   return mixture;
@@ -102,10 +109,48 @@ function parseEntry<T>(
   return undefined;
 }
 
+/** Task modules by their absolute path. */
+type Modules = ReadonlyMap<string, ModuleFile>;
+
+/** Reads the modules, and runs none. Adds the unreadable ones to `problems`. */
+function readModules(entries: readonly (TaskEntry | undefined)[], folder: string, problems: Problem[]): Modules {
+  const modules = new Map<string, ModuleFile>();
+  for (const [i, entry] of entries.entries()) {
+    if (entry === undefined || !('module' in entry)) continue;
+    const path = resolve(folder, entry.module);
+    try {
+      modules.set(path, readModuleFile(path));
+    } catch (error) {
+      problems.push({ path: ['tasks', i, 'module'], message: `cannot be loaded: ${toTrainerError(error).message}` });
+    }
+  }
+  return modules;
+}
+
+/** @throws MODULE_NOT_TRUSTED */
+function refuseUnknown(modules: Modules, path: string, namedBy: string): void {
+  const unknown = [...modules.values()].filter((module) => !isKnownModule(module));
+  if (unknown.length === 0) return;
+  const files = unknown.map((module) => `  ${module.path} (SHA-256 ${module.sha256})`).join('\n');
+  throw new TrainerError(
+    'MODULE_NOT_TRUSTED',
+    `${namedBy} names the mixture ${path}, and that names TypeScript that no mixture prepared on this machine has:\n${files}\n` +
+      'Nothing of it was run: code of a checkpoint or run folder may be a stranger’s. Read it; then give --trust-modules ' +
+      '(in a program: trustModules), or name the mixture yourself with --set mixture.path=FILE, --config or --preset',
+  );
+}
+
 function buildMixture(
   file: MixtureFile,
-  entries: readonly (TaskEntry | undefined)[],
-  denoisingEntry: DenoisingEntry | undefined,
+  {
+    entries,
+    modules,
+    denoisingEntry,
+  }: {
+    readonly entries: readonly (TaskEntry | undefined)[];
+    readonly modules: Modules;
+    readonly denoisingEntry: DenoisingEntry | undefined;
+  },
   path: string,
   options: MixtureOptions,
   problems: Problem[],
@@ -117,6 +162,7 @@ function buildMixture(
     ...(givenFolder === undefined
       ? {}
       : { givenFolder: resolve(options.given === undefined ? folder : '.', givenFolder) }),
+    modules,
     usedByName: namesUsedAlone(entries.flatMap((entry) => (entry !== undefined && 'use' in entry ? [entry] : []))),
     problems,
   };
@@ -144,16 +190,22 @@ function buildMixture(
     tokenizerPath: resolve(options.tokenizer === undefined ? folder : '.', tokenizer ?? ''),
     tasks,
     ...(denoising === undefined ? {} : { denoising }),
+    modules: [...modules.values()],
     options,
   };
 }
 
-function planEntry(entry: TaskEntry, context: Parameters<typeof planUsedTasks>[1]): PlannedTask[] {
+function planEntry(
+  entry: TaskEntry,
+  context: Parameters<typeof planUsedTasks>[1] & { readonly modules: Modules },
+): PlannedTask[] {
   const { path, folder, problems } = context;
   if ('use' in entry) return planUsedTasks(entry, context);
   if ('module' in entry) {
+    const file = context.modules.get(resolve(folder, entry.module));
+    if (file === undefined) return []; // could not be read
     try {
-      return loadTaskModule(resolve(folder, entry.module)).map((task) => ({
+      return loadTaskModule(file).map((task) => ({
         name: task.name,
         path,
         build: () => task,

@@ -2,9 +2,9 @@
  * Problems of a mixture file. They are collected as values with their place; one error reports all, each with line,
  * place, task and nearest key.
  */
-import { LineCounter, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
+import { parseYaml, type YamlDocument } from '../../shared/parse-yaml.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
 import { knownKeysAt } from './mixture-schema.ts';
 
@@ -17,22 +17,16 @@ export interface Problem {
 /** A parsed YAML file: its value, and the line of each part. */
 export class MixtureDocument {
   readonly path: string;
-  readonly #document: Document;
-  readonly #lines = new LineCounter();
+  readonly #document: YamlDocument;
 
   /** @throws CONFIG_INVALID if the text is not YAML */
   constructor(yaml: string, path: string) {
     this.path = path;
-    this.#document = parseDocument(yaml, { lineCounter: this.#lines });
-    if (this.#document.errors.length > 0)
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `${path} is not YAML:\n${this.#document.errors.map((error) => `  ${error.message}`).join('\n')}`,
-      );
+    this.#document = parseYaml(yaml, path);
   }
 
   value(): unknown {
-    return this.#document.toJS();
+    return this.#document.value;
   }
 
   /** @returns one error that reports all problems */
@@ -42,26 +36,16 @@ export class MixtureDocument {
         (so, key) => so + (typeof key === 'number' ? `[${key}]` : `.${String(key)}`),
         '',
       );
-      return `  line ${this.#lineOf(place)}: ${where.slice(1) || 'the mixture'}${this.#taskAt(place)}: ${message}`;
+      return `  line ${this.#document.lineOf(place)}: ${where.slice(1) || 'the mixture'}${this.#taskAt(place)}: ${message}`;
     });
     return new TrainerError('CONFIG_INVALID', `${this.path}: ${rows.length} problem(s)\n${rows.join('\n')}`);
   }
 
   #taskAt(place: readonly PropertyKey[]): string {
     if (place[0] !== 'tasks' || typeof place[1] !== 'number') return '';
-    const names = ['name', 'use', 'module'].map((key) => this.#document.getIn(['tasks', place[1], key]));
+    const names = ['name', 'use', 'module'].map((key) => valueAt(this.#document.value, ['tasks', place[1]!, key]));
     const name = names.find((candidate) => typeof candidate === 'string' && candidate !== '');
     return typeof name === 'string' ? ` (${name})` : '';
-  }
-
-  /** Line of the value at `place`, or of the nearest enclosing value that exists. */
-  #lineOf(place: readonly PropertyKey[]): number {
-    for (let depth = place.length; depth > 0; depth--) {
-      const found: unknown = this.#document.getIn(place.slice(0, depth), true);
-      if (typeof found === 'object' && found !== null && 'range' in found && Array.isArray(found.range))
-        return this.#lines.linePos(Number(found.range[0])).line;
-    }
-    return 1;
   }
 }
 
@@ -80,4 +64,11 @@ export function describeIssue(issue: z.core.$ZodIssue, base: readonly PropertyKe
 /** "did you mean X?", or all known names if none is near. */
 export function hintOf(name: string, known: readonly string[]): string {
   return nearestHint(name, known, `known here: ${known.join(', ')}`);
+}
+
+function valueAt(value: unknown, place: readonly PropertyKey[]): unknown {
+  return place.reduce<unknown>(
+    (at, key) => (typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined),
+    value,
+  );
 }

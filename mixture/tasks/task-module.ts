@@ -7,14 +7,13 @@
  * preprocessor's identity, so a changed module is prepared again. Files that it imports are not hashed: raise `identity.version` if they
  * change.
  */
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type * as jiti from 'jiti';
 import { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { vendoredFile } from '../../shared/package-files.ts';
+import type { ModuleFile } from './known-modules.ts';
 import { sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema.ts';
 import { buildSource } from './source-entry.ts';
 import { SOURCE_FORMATS, type SourceSpec, type Task } from './task.ts';
@@ -63,11 +62,12 @@ const taskSchema = z.object({
 });
 
 /**
- * @param path absolute
+ * Runs a module. The caller has decided that it may be run.
  * @throws CONFIG_INVALID with all problems, if the module cannot be loaded or its export is not a task
  */
-export function loadTaskModule(path: string): Task[] {
-  const { exported, hash } = exportOf(path);
+export function loadTaskModule(file: ModuleFile): Task[] {
+  const { path } = file;
+  const { exported, hash } = exportOf(file);
   const folder = dirname(path);
   const context: TaskContext = { folder, source: (entry) => buildSource(sourceSchema.parse(entry), folder) };
   const value =
@@ -119,12 +119,11 @@ function moduleLoader(): jiti.Jiti {
 /** Modules that this process has loaded. Code is loaded once, so its hash is taken once, before loading. */
 const loadedModules = new Map<string, { readonly exported: unknown; readonly hash: string }>();
 
-function exportOf(path: string): { readonly exported: unknown; readonly hash: string } {
+function exportOf({ path, source, sha256: hash }: ModuleFile): { readonly exported: unknown; readonly hash: string } {
   const known = loadedModules.get(path);
   if (known !== undefined) return known;
   try {
-    const hash = createHash('sha256').update(readFileSync(path)).digest('hex');
-    const loaded: unknown = moduleLoader()(path);
+    const loaded: unknown = moduleLoader().evalModule(source, { id: basename(path), filename: path });
     const exported: unknown =
       typeof loaded === 'object' && loaded !== null && 'default' in loaded ? loaded.default : undefined;
     loadedModules.set(path, { exported, hash });

@@ -4,6 +4,8 @@
  * Definitions: a task is a source, a preprocessor and metrics. A mixture is tasks and at most one denoising text.
  */
 
+import type { ModuleFile } from './known-modules.ts';
+
 export const SOURCE_FORMATS = ['jsonl', 'csv', 'tsv', 'text', 'parquet', 'tfrecord'] as const;
 export type SourceFormat = (typeof SOURCE_FORMATS)[number];
 
@@ -100,6 +102,8 @@ export interface Mixture {
   readonly tokenizerPath: string;
   readonly tasks: readonly Task[];
   readonly denoising?: Denoising;
+  /** The TypeScript that its file names, as it was run. */
+  readonly modules?: readonly ModuleFile[];
   /** The options it was loaded with: `loadMixture(path, options)` gives the same mixture in another process. */
   readonly options: MixtureOptions;
 }
@@ -112,6 +116,11 @@ export interface MixtureOptions {
   readonly tokenizer?: string;
   /** Folder with the files of sets that the hub does not have. Replaces the file's `given`. */
   readonly given?: string;
+  /**
+   * The file of a checkpoint or run folder that names the mixture, where the user named none. Modules are then loaded only if a mixture
+   * with them was prepared on this machine.
+   */
+  readonly namedBy?: string;
 }
 
 /** Static lengths of a row in tokens, EOS included. */

@@ -8,9 +8,9 @@
  * may be damaged.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { TrainerError } from '../../shared/errors.ts';
 import { describeRefused, HEAD_BYTES, identifyContent, isRefused } from '../sources/identify-content.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { MAX_EXTRA_IDS, extraIdOf, extraIdPieces } from './extra-ids.ts';
 import { Normalizer } from './normalizer.ts';
 import { PieceDecoder } from './piece-decoder.ts';
@@ -52,6 +52,9 @@ export interface Tokenizer {
   pieceOf(id: number): string;
 }
 
+/** Largest tokenizer file, bytes; that of mT5 has 16 MB as JSON. */
+export const MAX_TOKENIZER_BYTES = 256 * 1024 * 1024;
+
 export interface TokenizerOptions {
   /** T5: 100. */
   readonly numExtraIds?: number;
@@ -65,7 +68,7 @@ export interface TokenizerOptions {
 export async function loadTokenizer(path: string, { numExtraIds = 100 }: TokenizerOptions = {}): Promise<Tokenizer> {
   let bytes: Uint8Array;
   try {
-    bytes = await readFile(path);
+    bytes = await readSmallFile(path, MAX_TOKENIZER_BYTES);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new TrainerError('PATH_UNUSABLE', `${path}: the tokenizer cannot be read: ${message}`, { cause });

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { PARAMETERS, PLAN, randomTensors, runRecord, SLOTS, writeFixtureCheckpoint } from './checkpoint.fixture.ts';
 import { MANIFEST_FILE, stepOfFolder } from './layout.ts';
 import { encodeManifest } from './manifest.ts';
-import { findLatestCheckpoint, listCheckpointFolders, readCheckpoint } from './read.ts';
+import { findLatestCheckpoint, listCheckpointFolders, readCheckpoint, readRunRecord } from './read.ts';
 import { verifyCheckpoint } from './verify.ts';
 
 let root = '';
@@ -41,6 +41,12 @@ describe('reading a checkpoint', () => {
     const slots = await checkpoint.loadOptimizerSlots(SLOTS);
     assert.equal(slots.size, SLOTS.length);
     for (const [name, values] of randomTensors(SLOTS, 13)) assert.deepEqual(slots.get(name), Float32Array.from(values));
+  });
+
+  test('with a record nested without bound is CHECKPOINT_CORRUPT', async () => {
+    const path = await writeFixtureCheckpoint(await newRoot(), 12);
+    await writeFile(join(path, 'run.json'), `{"cursor":${'['.repeat(200_000)}${']'.repeat(200_000)}}`);
+    await assert.rejects(readRunRecord(path), { code: 'CHECKPOINT_CORRUPT', message: /too many lists and objects/u });
   });
 
   test('of another model is CHECKPOINT_MISMATCH with every difference', async () => {

@@ -1,14 +1,16 @@
 /**
  * Reads checkpoints: verifies every byte before it uses anything, and loads only tensors that fit the model.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { toStorageError } from '../atomic-file.ts';
 import { throwIfAborted } from '../abort.ts';
 import { listNames } from '../list-names.ts';
 import { assertInvariant, TrainerError } from '../errors.ts';
+import { isTooDeep } from '../json-keys.ts';
 import { asFloat32, readSafetensors } from '../safetensors.ts';
+import { readSmallFile } from '../small-file.ts';
 import { checkpointName, RUN_FILE, stepOfFolder } from './layout.ts';
 import type { Manifest } from './manifest.ts';
 import { parameterDigest } from './parameter-digest.ts';
@@ -62,7 +64,7 @@ export async function readRunRecord(path: string): Promise<RunRecord> {
   const file = join(path, RUN_FILE);
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = (await readSmallFile(file)).toString('utf8');
   } catch (error) {
     throw toStorageError(error, 'read', file);
   }
@@ -72,6 +74,7 @@ export async function readRunRecord(path: string): Promise<RunRecord> {
   } catch (error) {
     throw new TrainerError('CHECKPOINT_CORRUPT', `${file}: expected JSON: ${String(error)}`, { cause: error });
   }
+  if (isTooDeep(text)) throw corrupt(path, `${RUN_FILE} has too many lists and objects inside each other`);
   const parsed = runRecordSchema.safeParse(json);
   if (!parsed.success) throw corrupt(path, `${RUN_FILE}: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
@@ -139,16 +142,17 @@ async function loadTensors(
   const isOfKind = (file: string) => file.startsWith(kind) && file.endsWith('.safetensors');
   for (const { file } of manifest.files.filter((entry) => isOfKind(entry.file))) {
     throwIfAborted(signal, `loading ${path}`);
-    const { tensors } = await readSafetensors(join(path, file));
-    for (const tensor of tensors.values()) {
-      const shape = wanted.get(tensor.name);
-      const found = `[${tensor.shape.join(', ')}]`;
-      if (shape === undefined) problems.push(`${tensor.name} ${found} is in ${file}, the run has no such tensor`);
-      else if (`[${shape.join(', ')}]` !== found)
-        problems.push(`${tensor.name}: expected shape [${shape.join(', ')}], found ${found} in ${file}`);
-      else loaded.set(tensor.name, asFloat32(tensor));
-      wanted.delete(tensor.name);
-    }
+    // Decided by the header: a tensor that the model does not have takes no memory.
+    const { tensors } = await readSafetensors(join(path, file), ({ name, shape: found }) => {
+      const shape = wanted.get(name);
+      const stated = `[${found.join(', ')}]`;
+      if (shape === undefined) problems.push(`${name} ${stated} is in ${file}, the run has no such tensor`);
+      else if (`[${shape.join(', ')}]` !== stated)
+        problems.push(`${name}: expected shape [${shape.join(', ')}], found ${stated} in ${file}`);
+      wanted.delete(name);
+      return problems.length === 0;
+    });
+    for (const tensor of tensors.values()) loaded.set(tensor.name, asFloat32(tensor));
   }
   for (const name of wanted.keys()) problems.push(`${name} is missing`);
   if (problems.length > 0)

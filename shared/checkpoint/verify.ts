@@ -1,11 +1,12 @@
 /**
  * Verifies that a folder is a whole checkpoint: the manifest is valid, every file agrees with it, there is no other file.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hashFile, systemCode, toStorageError } from '../atomic-file.ts';
 import { throwIfAborted } from '../abort.ts';
 import { TrainerError } from '../errors.ts';
+import { readSmallFile } from '../small-file.ts';
 import { MANIFEST_FILE, stepOfFolder } from './layout.ts';
 import { decodeManifest, type FileEntry, type Manifest } from './manifest.ts';
 
@@ -78,7 +79,8 @@ async function readManifest(path: string, names: readonly string[]): Promise<Man
   if (!names.includes(MANIFEST_FILE)) return { ...problem, found: 'none: the checkpoint was never published' };
   try {
     // latin1 keeps each byte apart; a manifest is ASCII, so a flipped byte cannot decode to the same text.
-    return decodeManifest(await readFile(join(path, MANIFEST_FILE), 'latin1'), join(path, MANIFEST_FILE));
+    const bytes = await readSmallFile(join(path, MANIFEST_FILE));
+    return decodeManifest(bytes.toString('latin1'), join(path, MANIFEST_FILE));
   } catch (error) {
     if (error instanceof TrainerError) return { ...problem, found: error.message };
     throw toStorageError(error, 'read', join(path, MANIFEST_FILE));

@@ -3,12 +3,12 @@
  * Later sources win: file < `--set` < flags. Relative paths in a file are relative to that file.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
+import { parseYaml } from '../parse-yaml.ts';
+import { readSmallFile } from '../small-file.ts';
 import { localPathOf } from '../storage/location.ts';
 import { DECIDES_BITS, type Bits } from './bits.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
@@ -37,10 +37,8 @@ export function parseSetting(text: string): ConfigOverride {
   const path = text.slice(0, at).split('.');
   if (at < 1 || path.some((part) => part === ''))
     throw new TrainerError('CONFIG_INVALID', `--set: expected a.b=value, got ${JSON.stringify(text)}`);
-  const document = parseDocument(text.slice(at + 1));
-  if (document.errors.length > 0)
-    throw new TrainerError('CONFIG_INVALID', `--set ${path.join('.')}: ${document.errors[0]!.message}`);
-  return { path, value: document.toJS(), origin: `--set ${path.join('.')}` };
+  const origin = `--set ${path.join('.')}`;
+  return { path, value: parseYaml(text.slice(at + 1), origin).value, origin };
 }
 
 /**
@@ -50,16 +48,13 @@ export function parseSetting(text: string): ConfigOverride {
 export async function loadConfig(file: string, overrides: readonly ConfigOverride[]): Promise<RunConfig> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = (await readSmallFile(file)).toString('utf8');
   } catch (error) {
     throw new TrainerError('PATH_UNUSABLE', `cannot read the config ${file}: ${(error as Error).message}`, {
       cause: error,
     });
   }
-  const document = parseDocument(text);
-  if (document.errors.length > 0)
-    throw new TrainerError('CONFIG_INVALID', `${file}: ${document.errors.map((error) => error.message).join('\n')}`);
-  const tree: unknown = document.toJS();
+  const tree = parseYaml(text, file).value;
   if (!isTree(tree)) throw new TrainerError('CONFIG_INVALID', `${file}: expected a mapping at the top`);
   resolveFiles(tree, dirname(resolve(file)));
   return overrideConfig(tree, file, overrides);

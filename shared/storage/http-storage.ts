@@ -1,6 +1,7 @@
 /** Storage on a web server: read only. */
 import { TrainerError } from '../errors.ts';
 import { headObject, readObjectRange, streamObject, type HttpInit, type HttpObject } from './http-objects.ts';
+import { nameLocation } from './location.ts';
 import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
 
 export interface HttpStorageInit extends HttpInit {
@@ -15,14 +16,14 @@ export class HttpStorage implements Storage {
 
   /** @throws CONFIG_INVALID if it is not a URL */
   constructor(url: string, init: HttpStorageInit = {}) {
-    if (!URL.canParse(url)) throw new TrainerError('CONFIG_INVALID', `${url} is not a URL`);
+    if (!URL.canParse(url)) throw new TrainerError('CONFIG_INVALID', `${nameLocation(url)} is not a URL`);
     this.#url = new URL(url);
     this.#init = init;
-    this.location = withoutSecrets(this.#url);
+    this.location = nameLocation(this.#url);
   }
 
   placeOf(key: string): string {
-    return withoutSecrets(this.#urlOf(key));
+    return nameLocation(this.#urlOf(key));
   }
 
   head(key: string, signal?: AbortSignal): Promise<ObjectFacts> {
@@ -64,7 +65,7 @@ export class HttpStorage implements Storage {
     url.username = '';
     url.password = '';
     return {
-      place: withoutSecrets(url),
+      place: nameLocation(url),
       request: (method, headers) =>
         Promise.resolve(new Request(url, { method, headers: { ...login, ...extra, ...headers } })),
     };
@@ -77,9 +78,4 @@ export class HttpStorage implements Storage {
     url.pathname = `${url.pathname.replace(/\/$/u, '')}/${encoded}`;
     return url;
   }
-}
-
-/** The URL for messages: without user, password and query (it may be a signature). */
-function withoutSecrets(url: URL): string {
-  return `${url.protocol}//${url.host}${url.pathname}`;
 }

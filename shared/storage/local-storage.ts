@@ -2,7 +2,7 @@
 import { createReadStream, type BigIntStats } from 'node:fs';
 import { mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
-import { replaceFile, systemCode, toStorageError } from '../atomic-file.ts';
+import { READ_ONLY, replaceFile, systemCode, toStorageError } from '../atomic-file.ts';
 import { throwIfAborted } from '../abort.ts';
 import { toTrainerError, TrainerError } from '../errors.ts';
 import { changed, truncated } from './storage-errors.ts';
@@ -153,7 +153,7 @@ async function kindOfLink(path: string): Promise<typeof NEITHER> {
 
 async function openForReading(path: string, version: string | undefined): Promise<FileHandle> {
   try {
-    const file = await open(path, 'r');
+    const file = await open(path, READ_ONLY);
     await checkVersion(file, path, version).catch(async (error: unknown) => {
       await file.close();
       throw error;

@@ -21,10 +21,33 @@ export function localPathOf(location: string): string | undefined {
   try {
     return fileURLToPath(location);
   } catch (error) {
-    throw new TrainerError('CONFIG_INVALID', `${location}: expected a file: URL of this machine, file:///path`, {
-      cause: error,
-    });
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `${nameLocation(location)}: expected a file: URL of this machine, file:///path`,
+      {
+        cause: error,
+      },
+    );
   }
+}
+
+/**
+ * A location as messages and logs name it: of a URL without login, query and fragment, which may be secrets. A path stays as it is.
+ * Text that only looks like a URL loses all before its last `@` and all from its first `?` or `#`.
+ */
+export function nameLocation(location: string | URL): string {
+  const text = String(location);
+  if (!text.includes('://')) return text;
+  if (!URL.canParse(text)) return text.replace(/:\/\/.*@/u, '://').replace(/[?#].*$/su, '');
+  const { protocol, host, pathname } = new URL(text);
+  return `${protocol}//${host}${pathname === '/' ? '' : pathname}`;
+}
+
+/** Whether a URL has a user name or a password. */
+export function hasLogin(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { username, password } = new URL(url);
+  return username !== '' || password !== '';
 }
 
 /** Whether a location is on this machine: a path or a file: URL. @throws as localPathOf */

@@ -4,7 +4,7 @@ import { TrainerError } from '../errors.ts';
 import type { HttpInit } from './http-objects.ts';
 import { HttpStorage } from './http-storage.ts';
 import { LocalStorage } from './local-storage.ts';
-import { localPathOf, schemeOf } from './location.ts';
+import { localPathOf, nameLocation, schemeOf } from './location.ts';
 import { s3OptionsOf, type S3Options } from './s3-options.ts';
 import { S3Storage } from './s3-storage.ts';
 import type { Storage } from './storage.ts';
@@ -31,7 +31,7 @@ export function openStorage(location: string, options: StorageOptions = {}): Sto
     default:
       throw new TrainerError(
         'CONFIG_INVALID',
-        `${location}: expected a path or a URL that starts with file:, http:, https: or s3:`,
+        `${nameLocation(location)}: expected a path or a URL that starts with file:, http:, https: or s3:`,
       );
   }
 }

@@ -9,6 +9,7 @@ import { TrainerError } from '../errors.ts';
 import { checkStatus, exchange, readBody } from './http-exchange.ts';
 import { headObject, readObjectRange, streamObject, type HttpInit, type HttpObject } from './http-objects.ts';
 import { Retries } from './retries.ts';
+import { nameLocation } from './location.ts';
 import { parseListing } from './s3-listing.ts';
 import type { S3Options } from './s3-options.ts';
 import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
@@ -26,7 +27,8 @@ export class S3Storage implements Storage {
   /** @param location `s3://bucket` or `s3://bucket/prefix` @throws CONFIG_INVALID */
   constructor(location: string, options: S3Options, init: HttpInit = {}) {
     const parsed = /^s3:\/\/([a-z0-9][a-z0-9._-]+)(?:\/(.*))?$/iu.exec(location);
-    if (parsed === null) throw new TrainerError('CONFIG_INVALID', `${location}: expected s3://bucket/key`);
+    if (parsed === null)
+      throw new TrainerError('CONFIG_INVALID', `${nameLocation(location)}: expected s3://bucket/key`);
     this.location = location;
     this.#bucket = parsed[1]!;
     this.#root = (parsed[2] ?? '').replace(/\/$/u, '');

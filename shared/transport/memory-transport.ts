@@ -1,4 +1,5 @@
 /** A Transport inside one process, for tests: the same rules and codes, without sockets. Messages are copied. */
+import { nameLocation } from '../storage/location.ts';
 import { abortedError, throwIfAborted } from '../abort.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
@@ -38,27 +39,33 @@ export class MemoryTransport implements Transport {
   }
 
   async dial(url: string, { token, timeoutMs, signal, limits, clock }: DialInit): Promise<Connection> {
-    throwIfAborted(signal, `connecting to ${url}`);
+    throwIfAborted(signal, `connecting to ${nameLocation(url)}`);
     const parsed = URL.canParse(url) ? new URL(url) : null;
     if (parsed?.protocol !== 'memory:')
-      throw new TrainerError('CONFIG_INVALID', `address: expected memory://host:port/path, found ${url}`);
+      throw new TrainerError('CONFIG_INVALID', `address: expected memory://host:port/path, found ${nameLocation(url)}`);
     await nextTurn();
     const listening = this.#ports.get(`memory://${parsed.host}`);
     if (listening === undefined)
-      throw new TrainerError('CONNECT_FAILED', `cannot connect to ${url} within ${timeoutMs} ms: nobody listens`, {
-        retryable: true,
-      });
+      throw new TrainerError(
+        'CONNECT_FAILED',
+        `cannot connect to ${nameLocation(url)} within ${timeoutMs} ms: nobody listens`,
+        {
+          retryable: true,
+        },
+      );
     const { init, connections } = listening;
     const path = parsed.pathname + parsed.search;
     const remote = 'memory';
     if (!createBearerCheck(init.token)(formatBearer(token))) {
       init.onRefused?.({ remote, code: 'AUTH_FAILED', reason: `${path} without the token of the run` });
-      throw new TrainerError('AUTH_FAILED', `${url} refused the token; use the token of that run`);
+      throw new TrainerError('AUTH_FAILED', `${nameLocation(url)} refused the token; use the token of that run`);
     }
     const refused = init.admit?.(path) ?? null;
     if (refused !== null) {
       init.onRefused?.({ remote, code: 'JOIN_REFUSED', reason: refused });
-      throw new TrainerError('CONNECT_FAILED', `${url} refused the connection: ${refused}`, { retryable: true });
+      throw new TrainerError('CONNECT_FAILED', `${nameLocation(url)} refused the connection: ${refused}`, {
+        retryable: true,
+      });
     }
     const near = new MemoryConnection(url, path, { ...DEFAULT_CONNECTION_LIMITS, ...limits }, clock);
     const far = new MemoryConnection(remote, path, { ...DEFAULT_CONNECTION_LIMITS, ...init.limits }, init.clock);

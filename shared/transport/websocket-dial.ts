@@ -4,6 +4,7 @@ import { WebSocket } from 'ws';
 import { abortedError } from '../abort.ts';
 import { systemClock } from '../clock.ts';
 import { TrainerError } from '../errors.ts';
+import { nameLocation } from '../storage/location.ts';
 import { formatBearer } from './bearer-token.ts';
 import { LOCAL_PROTOCOL, toSocketPath } from './local-socket.ts';
 import { DEFAULT_CONNECTION_LIMITS, type DialInit } from './transport.ts';
@@ -24,8 +25,9 @@ export function dialWebSocket(
   const { token, timeoutMs, signal, clock = systemClock } = init;
   const limits = { ...DEFAULT_CONNECTION_LIMITS, ...init.limits };
   const address = parseAddress(url);
+  const named = nameLocation(url);
   if (address instanceof TrainerError) return Promise.reject(address);
-  if (signal?.aborted === true) return Promise.reject(abortedError(`connecting to ${url}`, signal));
+  if (signal?.aborted === true) return Promise.reject(abortedError(`connecting to ${named}`, signal));
   return new Promise((resolve, reject) => {
     let socket: Socket | null = null;
     const webSocket = new WebSocket(address.requestUrl, {
@@ -47,15 +49,15 @@ export function dialWebSocket(
       webSocket.terminate();
       socket?.destroy();
     };
-    const onAbort = (): void => fail(abortedError(`connecting to ${url}`, signal));
+    const onAbort = (): void => fail(abortedError(`connecting to ${named}`, signal));
     const timer = setTimeout(
       () =>
-        fail(new TrainerError('CONNECT_FAILED', `${url} did not answer within ${timeoutMs} ms`, { retryable: true })),
+        fail(new TrainerError('CONNECT_FAILED', `${named} did not answer within ${timeoutMs} ms`, { retryable: true })),
       timeoutMs,
     );
     const onError = (error: Error): void =>
       fail(
-        new TrainerError('CONNECT_FAILED', `cannot connect to ${url}: ${error.message}`, {
+        new TrainerError('CONNECT_FAILED', `cannot connect to ${named}: ${error.message}`, {
           cause: error,
           retryable: true,
         }),
@@ -71,8 +73,8 @@ export function dialWebSocket(
       const status = response.statusCode ?? 0;
       const refusal = String(response.headers[REFUSAL_HEADER] ?? `HTTP status ${status}`).slice(0, 300);
       if (status === 401)
-        fail(new TrainerError('AUTH_FAILED', `${url} refused the token: ${refusal}; use the token of that run`));
-      else fail(new TrainerError('CONNECT_FAILED', `${url} refused the connection: ${refusal}`, { retryable: true }));
+        fail(new TrainerError('AUTH_FAILED', `${named} refused the token: ${refusal}; use the token of that run`));
+      else fail(new TrainerError('CONNECT_FAILED', `${named} refused the connection: ${refusal}`, { retryable: true }));
     });
     webSocket.once('open', () => {
       stopWaiting();
@@ -102,7 +104,7 @@ function parseAddress(url: string): Address | TrainerError {
       peer: `local socket ${parsed.hostname}`,
     };
   if (parsed?.protocol !== 'ws:')
-    return new TrainerError('CONFIG_INVALID', `address: expected ws://host:port/path, found ${url}`);
+    return new TrainerError('CONFIG_INVALID', `address: expected ws://host:port/path, found ${nameLocation(url)}`);
   const host = parsed.hostname.replace(/^\[(.*)\]$/, '$1');
   const port = parsed.port === '' ? 80 : Number(parsed.port);
   return { target: { host, port }, requestUrl: url, path, peer: `${host}:${port}` };

@@ -139,7 +139,7 @@ class Admission {
     const { onRequest } = this.#init;
     response.setHeader('connection', 'close');
     if (!this.#isAuthorized(request.headers.authorization)) {
-      this.#report(request.socket, 'AUTH_FAILED', `HTTP ${request.url ?? ''} without the token of the run`);
+      this.#report(request.socket, 'AUTH_FAILED', `HTTP ${pathOf(request)} without the token of the run`);
       response.once('finish', () => request.socket.destroy());
       response.writeHead(401).end();
       return;
@@ -152,7 +152,7 @@ class Admission {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const path = request.url ?? '/';
     if (!this.#isAuthorized(request.headers.authorization)) {
-      this.refuse(socket, 'AUTH_FAILED', `WebSocket ${path.slice(0, 100)} without the token of the run`, 401);
+      this.refuse(socket, 'AUTH_FAILED', `WebSocket ${pathOf(request)} without the token of the run`, 401);
       return;
     }
     const refused = this.#init.admit?.(path) ?? null;
@@ -211,4 +211,9 @@ function describe(socket: Duplex): string {
   if (!(socket instanceof Socket)) return 'unknown';
   if (socket.remoteAddress === undefined && !socket.destroyed) return 'this host';
   return `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+}
+
+/** Of a request without the token, for the log: without its query, and cut. */
+function pathOf({ url = '' }: IncomingMessage): string {
+  return url.replace(/[?#].*$/su, '').slice(0, 100);
 }

@@ -241,6 +241,30 @@ describe('plain HTTP', () => {
     await listener.close();
   });
 
+  test('refusals and failed dials name neither login nor query', async () => {
+    const { listener, refusals } = await listen();
+    const { port } = listener;
+    const secretUrl = `ws://user:sekret@127.0.0.1:${port}/path?token=sekret`;
+    const failures = [
+      transport.dial(secretUrl, { token: 'wrong', timeoutMs: 60_000 }),
+      transport.dial('ftp://user:sekret@host', { token: TOKEN, timeoutMs: 60_000 }),
+      transport.dial(secretUrl, { token: TOKEN, timeoutMs: 60_000, signal: AbortSignal.abort() }),
+    ];
+    for (const result of await Promise.allSettled(failures)) {
+      assert.ok(result.status === 'rejected');
+      assert.ok(!String(result.reason).includes('sekret'), String(result.reason));
+    }
+    assert.deepEqual(
+      refusals.map(({ reason }) => reason),
+      ['WebSocket /path without the token of the run'],
+    );
+    await listener.close();
+    await assert.rejects(transport.dial(secretUrl, { token: TOKEN, timeoutMs: 60_000 }), (error: Error) => {
+      assert.match(error.message, new RegExp(`cannot connect to ws://127.0.0.1:${port}/path:`, 'u'));
+      return !error.message.includes('sekret');
+    });
+  });
+
   test('without onRequest a request gets a 426', async () => {
     const { listener } = await listen();
     assert.equal((await get(listener.port, TOKEN)).status, 426);

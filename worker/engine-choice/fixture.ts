@@ -5,11 +5,11 @@
  */
 import { createSearch, decodeBatch } from '../../evaluation/decoding/decode-batch.ts';
 import { parseDecodingSettings } from '../../evaluation/decoding/settings.ts';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
 import { fromHuggingFace } from '../../shared/model-config.ts';
 import { asFloat32, asInt32, readSafetensors, type SafeTensor } from '../../shared/safetensors.ts';
+import { readIfThere } from '../../shared/small-file.ts';
 import { createEngine, type CreatedEngine, type EngineInit } from './create-engine.ts';
 import type { Batch, Engine, StepOutput } from '../engine/engine.ts';
 import { largestDifference, relativeNorm } from '../engine/array-differences.ts';
@@ -120,7 +120,7 @@ async function readFixture(folder: string): Promise<Fixture> {
 
 async function readConfig(folder: string): Promise<unknown> {
   for (const name of ['config.json', 'config.classic.json']) {
-    const text = await readFile(join(folder, name), 'utf8').catch(() => undefined);
+    const text = await readIfThere(join(folder, name)).catch(() => undefined);
     if (text === undefined) continue;
     try {
       return JSON.parse(text);

@@ -1,4 +1,5 @@
 /** Connects every rank of a generation with every other: one channel per peer, both directions, before any frame is sent. */
+import { nameLocation } from '../../shared/storage/location.ts';
 import { abortable, abortedError } from '../../shared/abort.ts';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
@@ -165,7 +166,7 @@ function describeFailure(
       return new TrainerError(final.code, `${where}: ${final.message}`, { cause: final, peers: [peer] });
   const notReached = peers.filter((peer) => !inbounds.has(peer.rank));
   const unreached = notReached.map(
-    (peer) => `rank ${peer.rank} at ${peer.url} (${failures.get(peer.rank)?.message ?? 'no answer'})`,
+    (peer) => `rank ${peer.rank} at ${nameLocation(peer.url)} (${failures.get(peer.rank)?.message ?? 'no answer'})`,
   );
   const silent = expected.missing.map((peer) => `rank ${peer}`);
   const parts = [

@@ -5,6 +5,7 @@
  * The line is over for good when the coordinator closes it with a reason, when a message breaks the protocol, or when no coordinator has
  * welcomed this worker within the grace.
  */
+import { nameLocation } from '../../shared/storage/location.ts';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Clock } from '../../shared/clock.ts';
@@ -160,7 +161,7 @@ export class CoordinatorLine {
       () => true,
     );
     if (isWelcomed) return;
-    const late = `the coordinator at ${data.coordinatorUrl} did not welcome this worker within ${waitMs} ms`;
+    const late = `the coordinator at ${nameLocation(data.coordinatorUrl)} did not welcome this worker within ${waitMs} ms`;
     this.close(this.#cluster === undefined ? 'CONNECT_FAILED' : 'CONNECTION_LOST', late);
   }
 
@@ -193,7 +194,7 @@ export class CoordinatorLine {
   #describeClose({ code, reason, error }: CloseInfo): TrainerError {
     if (this.#reason !== undefined) return this.#reason;
     const why = error?.message ?? `closed by the coordinator (${code} ${reason})`;
-    const message = `the connection to the coordinator at ${this.#init.data.coordinatorUrl} has ended: ${why}`;
+    const message = `the connection to the coordinator at ${nameLocation(this.#init.data.coordinatorUrl)} has ended: ${why}`;
     return new TrainerError(error?.code ?? 'ABORTED', message, { cause: error });
   }
 }

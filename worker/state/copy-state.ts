@@ -5,6 +5,7 @@
  * A piece is written only after its checksum held. Assumptions: the holders have the same state, which the coordinator knows from their
  * digests; nobody reads the tensors before the copy has resolved. After a failure they are part old, part new.
  */
+import { nameLocation } from '../../shared/storage/location.ts';
 import { crc32 } from 'node:zlib';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { assertInvariant, TrainerError, toTrainerError } from '../../shared/errors.ts';
@@ -236,7 +237,7 @@ class StateCopy {
     const holders = [...this.#holders];
     const silent = holders.map(({ rank, url, connection, lastFailure }) =>
       connection === null
-        ? `rank ${rank} at ${url} (not reached: ${lastFailure?.message ?? 'no answer'})`
+        ? `rank ${rank} at ${nameLocation(url)} (not reached: ${lastFailure?.message ?? 'no answer'})`
         : `rank ${rank} (asked for ${this.#progress.numUnderWay(rank)} pieces)`,
     );
     const code = holders.every(({ connection }) => connection === null) ? 'CONNECT_FAILED' : 'COLLECTIVE_TIMEOUT';

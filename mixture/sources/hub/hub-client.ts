@@ -5,6 +5,7 @@
  * answer completely, so that a truncated answer is retried too. It turns the hub's error codes into messages that say
  * what to do.
  */
+import { nameLocation } from '../../../shared/storage/location.ts';
 import { datasetInfo, listFiles } from '@huggingface/hub';
 import { toTrainerError, TrainerError } from '../../../shared/errors.ts';
 import { checkStatus, exchange, readBody } from '../../../shared/storage/http-exchange.ts';
@@ -79,7 +80,7 @@ export class HubClient {
   #fetch(what: string): typeof fetch {
     const { hubUrl, hubToken, storage = {} } = this.#access;
     const signal = this.#signal;
-    const place = `data set ${this.#dataset} on ${hubUrl}`;
+    const place = `data set ${this.#dataset} on ${nameLocation(hubUrl)}`;
     return (input, init) => {
       const retries = new Retries(`asking ${place} for ${what}`, storage, signal);
       return exchange(retries, signal, async (watch) => {
@@ -90,7 +91,7 @@ export class HubClient {
         if (response.status === 401 || response.status === 403 || response.status === 404) {
           const code = response.headers.get('x-error-code') ?? '';
           await response.body?.cancel();
-          throw hubError(this.#dataset, hubUrl, response.status, code, hubToken !== undefined);
+          throw hubError(this.#dataset, nameLocation(hubUrl), response.status, code, hubToken !== undefined);
         }
         await checkStatus(response, place);
         const body = await readBody(response, MAX_ANSWER_BYTES, `${place}: an answer`, watch);

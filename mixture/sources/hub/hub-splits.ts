@@ -5,9 +5,9 @@
  * `data/split-….parquet`, `config/split/0000.parquet`) or as its README.md lists them. And the hub's conversion on
  * `refs/convert/parquet` (`config/split/0000.parquet`).
  */
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { nearestHint } from '../../../shared/nearest-names.ts';
+import { parseYaml } from '../../../shared/parse-yaml.ts';
 import { createGlob } from '../glob.ts';
 
 /** `train`, `train-00000-of-00002`, `train-00000-of-00002-0123456789abcdef`, `train-0`. */
@@ -63,7 +63,7 @@ export function splitsOfCard(readme: string): CardSplit[] {
   if (yaml === undefined) return [];
   let header: unknown;
   try {
-    header = parse(yaml);
+    header = parseYaml(yaml, 'README.md').value;
   } catch {
     return []; // its files may still be found by name
   }

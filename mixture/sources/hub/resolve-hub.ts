@@ -1,4 +1,5 @@
 /** A split of a data set on a hub → its files at one commit. */
+import { nameLocation } from '../../../shared/storage/location.ts';
 import { TrainerError } from '../../../shared/errors.ts';
 import { nearestHint } from '../../../shared/nearest-names.ts';
 import type { HubSource } from '../../tasks/task.ts';
@@ -64,7 +65,7 @@ async function findFiles(
   if (commit === undefined)
     throw new TrainerError(
       'NAME_UNKNOWN',
-      `data set ${dataset}: no revision ${revision} on ${access.hubUrl}; it may have been moved or removed: name an existing branch, tag or commit`,
+      `data set ${dataset}: no revision ${revision} on ${nameLocation(access.hubUrl)}; it may have been moved or removed: name an existing branch, tag or commit`,
     );
   if (source.files !== undefined) return { commit, files: await findByGlobs(source, source.files, commit, client) };
   const all = await client.listFiles(commit);

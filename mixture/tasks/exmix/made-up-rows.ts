@@ -5,8 +5,8 @@
  * the first row, tests check every task against all rows. Neither training nor preparing imports this file.
  */
 import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
 import { z } from 'zod';
+import { parseYaml } from '../../../shared/parse-yaml.ts';
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { SourceFields } from '../task.ts';
 import { C4 } from './c4.ts';
@@ -39,7 +39,7 @@ export const MADE_UP_GROUPS: readonly string[] = [...Object.keys(TASK_GROUPS), '
 /** Task name → its rows, for one group. */
 export function loadMadeUpRows(group: string): ReadonlyMap<string, MadeUpRows> {
   const yaml = readFileSync(new URL(`./examples/${group}.yaml`, import.meta.url), 'utf8');
-  return new Map(Object.entries(z.record(z.string(), madeUpRowsSchema).parse(parse(yaml))));
+  return new Map(Object.entries(z.record(z.string(), madeUpRowsSchema).parse(parseYaml(yaml, group).value)));
 }
 
 /** The first made-up row of a task, with its example. @param name a task of the table, or C4 */
