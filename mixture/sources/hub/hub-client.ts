@@ -127,7 +127,7 @@ function isJson(body: Uint8Array): boolean {
  * The next page of a listing, on the hub that was given: of the link only what follows `/api/` counts. Undefined on the
  * last page.
  */
-export function nextPage(link: string | null, page: string, hubUrl: string): string | undefined {
+function nextPage(link: string | null, page: string, hubUrl: string): string | undefined {
   const target = [...(link ?? '').matchAll(/<([^>]*)>([^,<]*)/gu)].find(([, , parameters]) =>
     /;\s*rel\s*=\s*"?next"?/iu.test(parameters!),
   )?.[1];
