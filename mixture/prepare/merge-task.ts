@@ -1,5 +1,6 @@
 /** The records of all units of a task → its manifest. Only checks; no shard is read or moved. Pure. */
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
+import { listNames } from '../../shared/list-names.ts';
 import { createTaskManifest, hashIdentity, type TaskIdentity, type TaskManifest } from './manifest.ts';
 import { checkRows } from './row-tally.ts';
 import type { ShardEntry } from './prepared-format.ts';
@@ -18,10 +19,12 @@ export interface MergeInit {
   readonly records: readonly UnitRecord[];
   /** Largest share of malformed rows. */
   readonly badRowThreshold: number;
+  /** Rows of the source, if its publisher tells them. */
+  readonly expectedRows?: number | undefined;
 }
 
 /**
- * @throws SOURCE_MALFORMED for too many malformed rows, no rows, or no example; INTERNAL if a unit is of another task
+ * @throws SOURCE_MALFORMED for too many malformed rows, other rows than expected, no rows, or no example; INTERNAL if a unit is of another task
  * or number, or if a row or token is not accounted for
  */
 export function mergeTask(init: MergeInit): TaskManifest {
@@ -43,6 +46,7 @@ export function mergeTask(init: MergeInit): TaskManifest {
     `task ${name}: ${counts.numExamples} examples, ${stored} in the shards`,
   );
   checkRows(name, counts, badRowThreshold);
+  checkExpectedRows(init, counts.rows.read);
   if (counts.numExamples === 0) throw noExamples(init, counts);
   return createTaskManifest({
     name,
@@ -71,6 +75,22 @@ function inFolder({ numExamples, tokens, checksums, index }: ShardEntry, folder:
     checksums: placed(checksums),
     ...(index === undefined ? {} : { index: placed(index) }),
   };
+}
+
+/** As the datasets library does: another number means files of another upload, missing ones, or a README.md that is out of date. */
+function checkExpectedRows({ name, identity, expectedRows }: MergeInit, found: number): void {
+  if (expectedRows === undefined || expectedRows === found) return;
+  const { origin, files } = identity.source;
+  const of = origin === undefined ? 'its source' : `${origin.dataset}, split ${origin.split}`;
+  throw new TrainerError(
+    'SOURCE_MALFORMED',
+    `task ${name}: README.md of ${of} tells ${expectedRows} rows (dataset_info.num_examples), but its ${files.length} file(s) have ${found}: ` +
+      `${listNames(
+        files.map((file) => file.name),
+        { most: 6 },
+      )}. Files may be missing or of another upload. If they are right, name them ` +
+      'with files and format, and prepare again: what was made is kept',
+  );
 }
 
 function noExamples({ name, segmentLength }: MergeInit, counts: ReturnType<typeof addCounts>): TrainerError {

@@ -36,6 +36,7 @@ const planSchema = z.strictObject({
         revision: z.string(),
       })
       .exactOptional(),
+    expectedRows: count.exactOptional(),
     files: z.array(
       z.strictObject({
         name: z.string(),

@@ -123,11 +123,20 @@ class TaskRun {
    * Checks the units and writes the manifest. All units must exist. @throws SOURCE_MALFORMED, DISK_FULL, PATH_UNUSABLE
    */
   async merge(outDir: string, tokenBytes: 2 | 4, badRowThreshold: number): Promise<PreparedTaskReport> {
-    const { name, identity, declared, preparable, units } = this.plan;
+    const { name, identity, declared, preparable, units, source } = this.plan;
     const records = this.#records.filter((record) => record !== undefined);
     assertInvariant(records.length === units.length, `task ${name}: all ${units.length} units exist`);
     const segmentLength = preparable.kind === 'denoising' ? preparable.segmentLength : 0;
-    const manifest = mergeTask({ name, identity, declared, segmentLength, tokenBytes, records, badRowThreshold });
+    const manifest = mergeTask({
+      name,
+      identity,
+      declared,
+      segmentLength,
+      tokenBytes,
+      records,
+      badRowThreshold,
+      expectedRows: source.expectedRows,
+    });
     await publishFile(join(outDir, name), MANIFEST_FILE, serializeTaskManifest(manifest));
     return {
       name,

@@ -3,9 +3,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { serve, startFaultyServer, type FaultyServer } from '../../shared/storage/faulty-server.fixture.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
 import { startS3Server } from '../../shared/storage/s3-server.fixture.ts';
+import { startMockHub } from '../sources/hub/mock-hub.fixture.ts';
 import { createSourceAccess } from '../sources/source-access.ts';
 import type { Mixture, Task } from '../tasks/task.ts';
 import { prepareMixture, prepareShard, type PrepareInit } from './prepare-mixture.ts';
@@ -58,6 +60,64 @@ async function requestsOf(work: () => Promise<unknown>): Promise<readonly string
   return server.requests.slice(numBefore);
 }
 const heads = (requests: readonly string[]) => requests.filter((request) => request.startsWith('HEAD')).length;
+
+describe('the rows of a split', () => {
+  const rows = first
+    .toString()
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, string>);
+  const columnData = Object.keys(rows[0]!).map((name) => ({
+    name,
+    data: rows.map((row) => row[name]!),
+    type: 'STRING' as const,
+  }));
+  const readme = (count: number) =>
+    `---\ndataset_info:\n  splits:\n  - name: train\n    num_examples: ${count}\n---\n# a set\n`;
+
+  async function prepareSet(count: number, outDir: string, more: object = {}) {
+    const files = {
+      'README.md': readme(count),
+      'data/train.parquet': new Uint8Array(parquetWriteBuffer({ columnData })),
+    };
+    const hub = await startMockHub({ datasets: { 'a/b': { files } } });
+    try {
+      const mixture = remote();
+      const source = { kind: 'hub', dataset: 'a/b', split: 'train', ...more } as const;
+      const access = createSourceAccess({ hubUrl: hub.url, cacheFolder: join(root, 'hub'), environment: {} });
+      return await prepareMixture(
+        options(outDir, { mixture: { ...mixture, tasks: [{ ...mixture.tasks[0]!, source }] }, access }),
+      );
+    } finally {
+      await hub.close();
+    }
+  }
+
+  test('are as many as README.md tells; else the task is refused', async () => {
+    const { tasks } = await prepareSet(rows.length, newFolder());
+    assert.equal(tasks[0]!.manifest.numRows, rows.length);
+    const outDir = newFolder();
+    for (const told of [rows.length + 3, rows.length - 3, 0]) {
+      const pattern = `a/b, split train tells ${told} rows .*but its 1 file\\(s\\) have ${rows.length}: data/train\\.parquet.*name them with files and format`;
+      await assert.rejects(prepareSet(told, outDir), { code: 'SOURCE_MALFORMED', message: new RegExp(pattern, 'u') });
+      assert.ok(!existsSync(join(outDir, 'mixture.json')));
+    }
+  });
+
+  test('are not compared where the mixture names the files', async () => {
+    const files = { files: ['data/train.parquet'], format: 'parquet' };
+    const { tasks } = await prepareSet(rows.length + 3, newFolder(), files);
+    assert.equal(tasks[0]!.manifest.numRows, rows.length);
+  });
+
+  test('that were counted are kept when the files are named after the refusal', async () => {
+    const outDir = newFolder();
+    await assert.rejects(prepareSet(7, outDir), { code: 'SOURCE_MALFORMED' });
+    const { tasks } = await prepareSet(7, outDir, { files: ['data/*.parquet'], format: 'parquet' });
+    assert.equal(tasks[0]!.unitsMade, 0);
+    assert.ok(tasks[0]!.unitsKept > 0);
+  });
+});
 
 describe('a preparation from a server', () => {
   test('continues with the version it began with, resolves only once, and stores no secrets', async () => {

@@ -49,8 +49,14 @@ test('globs match within a folder, across folders and by choice', () => {
   ];
   for (const [pattern, path, expected] of cases)
     assert.equal(createGlob(pattern)(path), expected, `${pattern} ${path}`);
-  assert.deepEqual(['a/b*/c', '*', 'a/b.txt', 'a/{b,c}/d'].map(globFolder), ['a', '', 'a', 'a']);
-  assert.deepEqual(['a*', 'a?', '{a,b}', '{a}', 'a[1]'].map(isGlob), [true, true, true, false, false]);
+  assert.deepEqual(
+    ['a/b*/c', '*', 'a/b.txt', 'a/{b,c}/d'].map((pattern) => globFolder(pattern)),
+    ['a', '', 'a', 'a'],
+  );
+  assert.deepEqual(
+    ['a*', 'a?', '{a,b}', '{a}', 'a[1]'].map((pattern) => isGlob(pattern)),
+    [true, true, true, false, false],
+  );
 });
 
 describe('a file of a mixture', () => {

@@ -37,6 +37,8 @@ export interface ResolvedSource {
   readonly quotes: boolean;
   readonly files: readonly ResolvedFile[];
   readonly origin?: HubOrigin;
+  /** Rows that the README.md of a hub's data set tells. No part of the identity: the text may change, and no byte of the data. */
+  readonly expectedRows?: number;
 }
 
 /**

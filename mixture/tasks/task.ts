@@ -44,8 +44,8 @@ export interface HubSource {
   /** Branch, tag or commit. Default: `main`. */
   readonly revision?: string;
   /**
-   * Globs of files in the repository. Default: the parquet files of config and split, from the revision or, if it has
-   * none, from `refs/convert/parquet`.
+   * Globs of files in the repository, also with classes: `[0-9]`. Default: the parquet files of config and split, from the
+   * revision or, if it has none, from `refs/convert/parquet`.
    */
   readonly files?: readonly string[];
   /** Default: parquet. */

@@ -1,24 +1,44 @@
-/** One HTTP exchange: a request, the check of its status, and its body; retried, with a deadline for silence. */
+/**
+ * One HTTP exchange: a request, its redirects and proxy, the check of its status, and its body; retried, with a deadline for silence.
+ * Every failure names the host that failed.
+ */
 import { setMaxListeners } from 'node:events';
 import { TrainerError } from '../errors.ts';
-import { PassingFailure, withRetries, type Retries } from './retries.ts';
+import { chooseProxy, type Proxy } from './proxy.ts';
+import { PassingFailure, toFailure, withRetries, type RetryInit, type Retries } from './retries.ts';
 import { notFound } from './storage-errors.ts';
 
 /** Most bytes of an error's body that are read. */
 const MAX_ERROR_BYTES = 4_096;
 const MAX_SHOWN = 200;
+/** Most redirects of one request. */
+const MAX_REDIRECTS = 10;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+/** Headers that belong to one server. */
+const SECRET_HEADERS = ['authorization', 'cookie'];
 
-/** Aborts an attempt that is silent for too long, or whose caller aborts. */
-export class SilenceWatch {
+export interface HttpInit extends RetryInit {
+  /** Sends one request, without following redirects. Default: Node's fetch, or undici's through a proxy of the environment. */
+  readonly fetch?: typeof fetch | undefined;
+  /** The variables that name proxies. Default: those of this process. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+/** One attempt of an exchange: aborted if the other side is silent for too long or the caller aborts. It knows who answers. */
+export class Attempt {
   readonly signal: AbortSignal;
   readonly #idleMs: number;
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
   #timer: NodeJS.Timeout | undefined;
   #wasSilent = false;
+  readonly #what: string;
+  #host = '';
+  #proxy: Proxy | undefined;
 
-  constructor(idleMs: number, outer: AbortSignal | undefined) {
-    this.#idleMs = idleMs;
+  constructor({ policy, what }: Retries, outer: AbortSignal | undefined) {
+    this.#idleMs = policy.idleMs;
+    this.#what = what;
     this.#outer = outer;
     this.signal = this.#controller.signal;
     // Not AbortSignal.any: its result lives as long as its longest-lived signal, here that of the run.
@@ -52,28 +72,87 @@ export class SilenceWatch {
 
   readonly #callOff = (): void => this.#controller.abort();
 
-  /** The failure of an attempt: silence, if this watch aborted it. */
+  /** The request goes to this host now. */
+  asks(host: string, proxy: Proxy | undefined): void {
+    this.#host = host;
+    this.#proxy = proxy;
+  }
+
+  /** Who answered, for messages: ` (from cdn.example.org, through the proxy …)`. Empty if the name of the work says it. */
+  get answeredBy(): string {
+    const host = this.#what.includes(this.#host) ? [] : [`from ${this.#host}`];
+    const proxy = this.#proxy === undefined ? [] : [`through the proxy ${this.#proxy.name}`];
+    const by = [...host, ...proxy].join(', ');
+    return by === '' ? '' : ` (${by})`;
+  }
+
+  /** The failure of this attempt: silence, if this one aborted it. Errors of connections name the host. */
   reasonOf(thrown: unknown): unknown {
-    return this.#wasSilent ? new PassingFailure(`silence for ${this.#idleMs} ms`, 0, thrown) : thrown;
+    if (this.#wasSilent) return new PassingFailure(`silence for ${this.#idleMs} ms${this.answeredBy}`, 0, thrown);
+    if (this.#outer?.aborted === true) return thrown;
+    return toFailure(
+      thrown,
+      this.#proxy === undefined ? this.#host : `${this.#host} through the proxy ${this.#proxy.name}`,
+    );
   }
 }
 
-/** Runs attempts, each with its own watch, until one succeeds. @throws the errors of Retries.failed */
+/** Runs attempts until one succeeds. @throws the errors of Retries.failed */
 export function exchange<T>(
   retries: Retries,
   signal: AbortSignal | undefined,
-  run: (watch: SilenceWatch) => Promise<T>,
+  run: (attempt: Attempt) => Promise<T>,
 ): Promise<T> {
   return withRetries(retries, async () => {
-    const watch = new SilenceWatch(retries.policy.idleMs, signal);
+    const attempt = new Attempt(retries, signal);
     try {
-      return await run(watch);
+      return await run(attempt);
     } catch (error) {
-      throw watch.reasonOf(error);
+      throw attempt.reasonOf(error);
     } finally {
-      watch.end();
+      attempt.end();
     }
   });
+}
+
+/** Sends one request, through the proxy of the environment if it has one. Redirects are answers. */
+export async function sendOnce(request: Request, init: HttpInit, attempt: Attempt): Promise<Response> {
+  const url = new URL(request.url);
+  const proxy = chooseProxy(url, init.environment ?? process.env);
+  attempt.asks(url.host, proxy);
+  if (init.fetch === undefined && proxy !== undefined) {
+    const { fetchThroughProxy } = await import('./proxy-fetch.ts');
+    return fetchThroughProxy(request, proxy, attempt.signal);
+  }
+  return (init.fetch ?? fetch)(request, { signal: attempt.signal, redirect: 'manual' });
+}
+
+/**
+ * Sends a request without a body and follows its redirects. Another origin does not receive Authorization and cookies.
+ * @throws STORAGE_UNAVAILABLE for a redirect to nowhere; errors of fetch
+ */
+export async function send(first: Request, init: HttpInit, attempt: Attempt): Promise<Response> {
+  let request = first;
+  for (let numRedirects = 0; ; numRedirects++) {
+    const response = await sendOnce(request, init, attempt);
+    const location = REDIRECTS.has(response.status) ? response.headers.get('location') : null;
+    if (location === null) return response;
+    await response.body?.cancel();
+    const from = new URL(request.url);
+    const to = URL.canParse(location, from.href) ? new URL(location, from) : undefined;
+    if (to === undefined || !['http:', 'https:'].includes(to.protocol) || numRedirects === MAX_REDIRECTS)
+      throw new TrainerError(
+        'STORAGE_UNAVAILABLE',
+        numRedirects === MAX_REDIRECTS
+          ? `${from.host} redirects again after ${MAX_REDIRECTS} redirects`
+          : `${from.host} redirects (${response.status}) to something that is not an http: or https: URL`,
+      );
+    to.username = ''; // a login in a redirect is not ours
+    to.password = '';
+    const headers = new Headers(request.headers);
+    if (to.origin !== from.origin) for (const name of SECRET_HEADERS) headers.delete(name);
+    request = new Request(to, { method: request.method, headers });
+  }
 }
 
 /**
@@ -82,14 +161,22 @@ export function exchange<T>(
  * @param accepted other statuses that the caller handles
  * @throws PassingFailure for 408, 425, 429, 5xx; STORAGE_NOT_FOUND, STORAGE_DENIED, STORAGE_CHANGED, STORAGE_UNAVAILABLE
  */
-export async function checkStatus(response: Response, place: string, accepted: readonly number[] = []): Promise<void> {
+export async function checkStatus(
+  response: Response,
+  place: string,
+  attempt: Attempt,
+  accepted: readonly number[] = [],
+): Promise<void> {
   const { status } = response;
   if (response.ok || accepted.includes(status)) return;
   const said = await errorText(response);
-  const answer = `${place} answers ${status}${said === '' ? '' : `: ${said}`}`;
+  const answer = `${place} answers ${status}${attempt.answeredBy}${said === '' ? '' : `: ${said}`}`;
   if (status === 408 || status === 425 || status === 429 || status >= 500)
-    throw new PassingFailure(`${status}${said === '' ? '' : `: ${said}`}`, retryAfterMs(response.headers));
-  if (status === 404 || status === 410) throw notFound(place, said === '' ? String(status) : said);
+    throw new PassingFailure(
+      `${status}${attempt.answeredBy}${said === '' ? '' : `: ${said}`}`,
+      retryAfterMs(response.headers),
+    );
+  if (status === 404 || status === 410) throw notFound(place, `${said === '' ? status : said}${attempt.answeredBy}`);
   if (status === 401 || status === 403)
     throw new TrainerError('STORAGE_DENIED', `${answer}; give credentials that may read it`);
   if (status === 412)
@@ -133,12 +220,12 @@ export async function readBody(
   response: Response,
   maxBytes: number,
   what: string,
-  watch: SilenceWatch,
+  attempt: Attempt,
 ): Promise<Buffer<ArrayBuffer>> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
   for await (const part of bodyOf(response)) {
-    watch.waiting();
+    attempt.waiting();
     bytes += part.length;
     if (bytes > maxBytes) throw new TrainerError('STORAGE_UNAVAILABLE', `${what} is larger than ${maxBytes} B`);
     parts.push(part);

@@ -5,8 +5,8 @@
  * start. The version is the ETag, else Last-Modified; changes of an object with neither are not detected.
  */
 import { TrainerError } from '../errors.ts';
-import { bodyOf, checkStatus, exchange, SilenceWatch } from './http-exchange.ts';
-import { PassingFailure, Retries, type RetryInit } from './retries.ts';
+import { Attempt, bodyOf, checkStatus, exchange, type HttpInit } from './http-exchange.ts';
+import { PassingFailure, Retries } from './retries.ts';
 import { changed, truncated } from './storage-errors.ts';
 import type { ObjectFacts, StreamOptions } from './storage.ts';
 
@@ -17,32 +17,41 @@ const ETAG = 'etag:';
 export interface HttpObject {
   /** For messages, without credentials. */
   readonly place: string;
-  /** Makes a request with the given headers, signed if needed; called for each attempt. */
-  request(method: 'GET' | 'HEAD', headers: Readonly<Record<string, string>>): Promise<Request>;
-}
-
-export interface HttpInit extends RetryInit {
-  readonly fetch?: typeof fetch | undefined;
+  /**
+   * The bytes of this address are fixed, whatever ETag a server sends with them: those of a commit, checked by their hash. Servers of a
+   * content delivery network differ in their ETags. So a stream may resume at another one.
+   */
+  readonly isImmutable?: boolean;
+  /** Sends a request with the given headers, signed if needed; called for each attempt. */
+  send(method: 'GET' | 'HEAD', headers: Readonly<Record<string, string>>, attempt: Attempt): Promise<Response>;
+  /** The error for an answer that refuses, if the server says more than its status. */
+  refusalOf?(response: Response, attempt: Attempt): TrainerError | undefined;
 }
 
 /** @throws as Storage.head */
 export async function headObject(object: HttpObject, init: HttpInit, signal?: AbortSignal): Promise<ObjectFacts> {
   const retries = new Retries(`looking at ${object.place}`, init, signal);
   const ask = (method: 'GET' | 'HEAD') =>
-    exchange(retries, signal, async (watch) => {
+    exchange(retries, signal, async (attempt) => {
       const range: Record<string, string> = method === 'GET' ? { range: 'bytes=0-0' } : {};
-      const response = await send(object, method, range, init, watch);
-      // Some servers and all URLs that are signed for GET refuse HEAD.
-      const accepted = method === 'HEAD' ? [403, 405, 501] : [416];
-      await checkStatus(response, object.place, accepted);
-      if (response.status === 403 || response.status === 405 || response.status === 501) return undefined;
+      const response = await send(object, method, range, attempt);
+      // Some servers and all URLs that are signed for GET refuse HEAD. And an answer to HEAD has no body that says why.
+      const isRefused = method === 'HEAD' && [400, 403, 405, 501].includes(response.status);
+      if (isRefused) {
+        await response.body?.cancel();
+        return undefined;
+      }
+      await checkStatus(response, object.place, attempt, method === 'HEAD' ? [] : [416]);
       await response.body?.cancel();
       const bytes = sizeOf(response);
       return bytes === undefined ? undefined : { bytes, version: versionOf(response.headers) };
     });
   const facts = (await ask('HEAD')) ?? (await ask('GET'));
   if (facts !== undefined) return facts;
-  throw new TrainerError('STORAGE_UNAVAILABLE', `${object.place}: the server does not say how large it is`);
+  throw new TrainerError(
+    'STORAGE_UNAVAILABLE',
+    `${object.place}: the server does not say how large it is (no Content-Length), so ranges of it cannot be read; download it and give the path of the file`,
+  );
 }
 
 /** @throws as Storage.readRange */
@@ -70,12 +79,12 @@ export async function* streamObject(
 ): AsyncGenerator<Uint8Array> {
   const retries = new Retries(`reading ${object.place}`, init, signal);
   let at = from;
-  let known = version;
+  let known = object.isImmutable === true ? UNVERSIONED : version;
   while (to === undefined || at < to) {
-    const watch = new SilenceWatch(retries.policy.idleMs, signal);
+    const attempt = new Attempt(retries, signal);
     try {
-      const opened = await openAt(object, { at, to, known }, init, watch);
-      known = opened.version;
+      const opened = await openAt(object, { at, to, known }, attempt);
+      if (object.isImmutable !== true) known = opened.version;
       let { skip } = opened;
       for await (const chunk of bodyOf(opened.response)) {
         const start = Math.min(skip, chunk.length);
@@ -84,20 +93,20 @@ export async function* streamObject(
         at += part.length;
         if (part.length > 0) {
           retries.succeeded();
-          watch.stop(); // the consumer may be slow
+          attempt.stop(); // the consumer may be slow
           yield part;
         }
         if (at === to) return;
-        watch.waiting();
+        attempt.waiting();
       }
       if (opened.end !== undefined && at < opened.end)
         throw new PassingFailure(`the body ended at byte ${at} of ${opened.end}`);
       if (to !== undefined && at < to) throw truncated(object.place, to, at);
       return;
     } catch (error) {
-      await retries.failed(watch.reasonOf(error));
+      await retries.failed(attempt.reasonOf(error));
     } finally {
-      watch.end();
+      attempt.end();
     }
   }
 }
@@ -114,14 +123,13 @@ interface Opened {
 async function openAt(
   object: HttpObject,
   { at, to, known }: { readonly at: number; readonly to: number | undefined; readonly known: string | undefined },
-  init: HttpInit,
-  watch: SilenceWatch,
+  attempt: Attempt,
 ): Promise<Opened> {
   const headers: Record<string, string> = {};
   if (at > 0 || to !== undefined) headers['range'] = `bytes=${at}-${to === undefined ? '' : to - 1}`;
   if (known?.startsWith(ETAG) === true) headers['if-match'] = known.slice(ETAG.length);
-  const response = await send(object, 'GET', headers, init, watch);
-  await checkStatus(response, object.place, [416]);
+  const response = await send(object, 'GET', headers, attempt);
+  await checkStatus(response, object.place, attempt, [416]);
   const version = versionOf(response.headers);
   if (response.status === 416) {
     await response.body?.cancel();
@@ -151,17 +159,20 @@ async function send(
   object: HttpObject,
   method: 'GET' | 'HEAD',
   headers: Readonly<Record<string, string>>,
-  init: HttpInit,
-  watch: SilenceWatch,
+  attempt: Attempt,
 ): Promise<Response> {
-  const request = await object.request(method, { 'accept-encoding': 'identity', ...headers });
-  const response = await (init.fetch ?? fetch)(request, { signal: watch.signal });
+  const response = await object.send(method, { 'accept-encoding': 'identity', ...headers }, attempt);
+  const refusal = response.ok || method === 'HEAD' ? undefined : object.refusalOf?.(response, attempt);
+  if (refusal !== undefined) {
+    await response.body?.cancel();
+    throw refusal;
+  }
   const encoding = response.headers.get('content-encoding');
   if (response.ok && encoding !== null && encoding !== 'identity') {
     await response.body?.cancel();
     throw new TrainerError(
       'CONFIG_INVALID',
-      `${object.place} is served with Content-Encoding ${encoding}, so ranges of it cannot be read; store it without that header`,
+      `${object.place} is served with Content-Encoding ${encoding}, so ranges of it cannot be read; download it and give the path of the file, or store it without that header`,
     );
   }
   return response;

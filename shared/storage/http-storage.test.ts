@@ -218,6 +218,72 @@ describe('http storage', () => {
     assert.deepEqual(seen, [`Basic ${btoa('me:pass')}`, undefined]);
   });
 
+  test('a failure names the host that a redirect led to', async () => {
+    for (const [last, code, message] of [
+      [answer(403), 'STORAGE_DENIED', /folder\/a answers 403 \(from 127\.0\.0\.1:(\d+)\)/],
+      [answer(404), 'STORAGE_NOT_FOUND', /folder\/a is not there \(404 \(from 127\.0\.0\.1:(\d+)\)\)/],
+      [answer(503), 'STORAGE_UNAVAILABLE', /last: 503 \(from 127\.0\.0\.1:(\d+)\)/],
+    ] as const) {
+      const other = await open([last]);
+      const { storage } = await open([answer(302, { location: `${other.server.url}/b` })]);
+      await assert.rejects(storage.readRange('a', 0, 3), (error: Error & { code?: string }) => {
+        assert.equal(error.code, code);
+        assert.equal(message.exec(error.message)?.[1], new URL(other.server.url).port, error.message);
+        return true;
+      });
+    }
+    const gone = await open([hang]);
+    await gone.server.close();
+    const { storage } = await open([answer(307, { location: `${gone.server.url}/b` })], { retry: { deadlineMs: 10 } });
+    await assert.rejects(storage.head('a'), {
+      message: new RegExp(`the connection to ${new URL(gone.server.url).host} broke: ECONNREFUSED`, 'u'),
+    });
+    const silent = await open([hang]);
+    const idle = await open([answer(302, { location: `${silent.server.url}/b` })], {
+      retry: { deadlineMs: 0, idleMs: 60 },
+    });
+    await assert.rejects(idle.storage.head('a'), {
+      message: new RegExp(`silence for 60 ms \\(from ${new URL(silent.server.url).host}\\)`, 'u'),
+    });
+  });
+
+  test('redirects are followed ten times, relative ones too, and only to web servers', async () => {
+    const on: Answer = answer(302, { location: '/next' });
+    const { storage } = await open([...Array.from({ length: 10 }, () => on), serve(BYTES)]);
+    assert.equal((await storage.head('a')).bytes, BYTES.length);
+    const endless = await open([on]);
+    await assert.rejects(endless.storage.head('a'), { code: 'STORAGE_UNAVAILABLE', message: /after 10 redirects/ });
+    assert.equal(endless.server.requests.length, 11);
+    const odd = await open([answer(302, { location: 'file:///etc/passwd' })]);
+    await assert.rejects(odd.storage.head('a'), {
+      code: 'STORAGE_UNAVAILABLE',
+      message: /127\.0\.0\.1:\d+ redirects \(302\) to something that is not an http: or https: URL/,
+    });
+  });
+
+  test('HEAD answered with 400 is asked again by GET, whose body says why', async () => {
+    const { storage } = await open([
+      (request, response) => {
+        const why = '<Error><Code>ExpiredToken</Code><Message>The token has expired</Message></Error>';
+        answer(400, {}, request.method === 'HEAD' ? '' : why)(request, response);
+      },
+    ]);
+    await assert.rejects(storage.head('a'), { message: /answers 400: ExpiredToken: The token has expired/ });
+  });
+
+  test('a server that tells no size, or encodes, is refused with what to do', async () => {
+    const sized = await open([
+      (request, response) => {
+        response.writeHead(200);
+        if (request.method !== 'HEAD') response.write('x');
+        response.end();
+      },
+    ]);
+    await assert.rejects(sized.storage.head('a'), { message: /no Content-Length.*download it and give the path/ });
+    const encoded = await open([answer(200, { 'content-encoding': 'gzip', 'content-length': '3' }, 'abc')]);
+    await assert.rejects(encoded.storage.head('a'), { message: /download it and give the path/ });
+  });
+
   test('is only read', async () => {
     const { storage } = await open([serve(BYTES)]);
     await assert.rejects(storage.put('a', BYTES), { code: 'CONFIG_INVALID' });

@@ -1,12 +1,16 @@
 /** Storage on a web server: read only. */
 import { TrainerError } from '../errors.ts';
-import { headObject, readObjectRange, streamObject, type HttpInit, type HttpObject } from './http-objects.ts';
+import { headObject, readObjectRange, streamObject, type HttpObject } from './http-objects.ts';
 import { nameLocation } from './location.ts';
+import { send, type Attempt, type HttpInit } from './http-exchange.ts';
 import type { ListedObject, ObjectFacts, Storage, StreamOptions } from './storage.ts';
 
 export interface HttpStorageInit extends HttpInit {
   /** Headers of every request, e.g. Authorization; a redirect does not send them to another origin. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** As of HttpObject. */
+  readonly isImmutable?: boolean | undefined;
+  readonly refusalOf?: ((response: Response, attempt: Attempt) => TrainerError | undefined) | undefined;
 }
 
 export class HttpStorage implements Storage {
@@ -56,7 +60,7 @@ export class HttpStorage implements Storage {
 
   #object(key: string): HttpObject {
     const url = this.#urlOf(key);
-    const extra = this.#init.headers ?? {};
+    const { headers: extra = {}, isImmutable = false, refusalOf } = this.#init;
     // fetch refuses a user and password in the URL: send them as a header.
     const login =
       url.username === ''
@@ -66,8 +70,10 @@ export class HttpStorage implements Storage {
     url.password = '';
     return {
       place: nameLocation(url),
-      request: (method, headers) =>
-        Promise.resolve(new Request(url, { method, headers: { ...login, ...extra, ...headers } })),
+      isImmutable,
+      ...(refusalOf === undefined ? {} : { refusalOf }),
+      send: (method, headers, attempt) =>
+        send(new Request(url, { method, headers: { ...login, ...extra, ...headers } }), this.#init, attempt),
     };
   }
 

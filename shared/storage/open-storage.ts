@@ -1,7 +1,7 @@
 /** Opens the storage of a location. */
 import { resolve } from 'node:path';
 import { TrainerError } from '../errors.ts';
-import type { HttpInit } from './http-objects.ts';
+import type { HttpInit } from './http-exchange.ts';
 import { HttpStorage } from './http-storage.ts';
 import { LocalStorage } from './local-storage.ts';
 import { localPathOf, nameLocation, schemeOf } from './location.ts';

@@ -57,7 +57,8 @@ export class PassingFailure extends TrainerError {
 
 export class Retries {
   readonly policy: RetryPolicy;
-  readonly #what: string;
+  /** The work, for messages. */
+  readonly what: string;
   readonly #init: RetryInit;
   readonly #clock: Clock;
   readonly #signal: AbortSignal | undefined;
@@ -67,7 +68,7 @@ export class Retries {
   /** @param what the work, for messages: `reading https://…` */
   constructor(what: string, init: RetryInit, signal?: AbortSignal) {
     this.policy = { ...RETRY_POLICY, ...init.retry };
-    this.#what = what;
+    this.what = what;
     this.#init = init;
     this.#clock = init.clock ?? systemClock;
     this.#signal = signal;
@@ -83,8 +84,9 @@ export class Retries {
    * @throws the failure itself if it is permanent; STORAGE_UNAVAILABLE past the deadline; ABORTED
    */
   async failed(thrown: unknown): Promise<void> {
-    throwIfAborted(this.#signal, this.#what);
-    const failure = toPassingFailure(thrown);
+    throwIfAborted(this.#signal, this.what);
+    const failure = toFailure(thrown);
+    if (!(failure instanceof PassingFailure)) throw failure;
     const { deadlineMs, firstWaitMs, maxWaitMs } = this.policy;
     const nowMs = this.#clock.monotonicMs();
     if (this.#numFailures === 0) this.#firstFailureMs = nowMs;
@@ -94,7 +96,7 @@ export class Retries {
     const jitterMs =
       (this.#init.random ?? Math.random)() * Math.min(maxWaitMs, firstWaitMs * 2 ** (this.#numFailures - 1));
     const waitMs = Math.min(leftMs, Math.max(failure.retryAfterMs, jitterMs));
-    this.#init.onRetry?.({ what: this.#what, attempt: this.#numFailures, waitMs, reason: failure.message });
+    this.#init.onRetry?.({ what: this.what, attempt: this.#numFailures, waitMs, reason: failure.message });
     await this.#clock.sleep(waitMs, this.#signal);
   }
 
@@ -102,7 +104,7 @@ export class Retries {
     const asked = failure.retryAfterMs > 0 ? `, which asks to wait ${failure.retryAfterMs} ms` : '';
     return new TrainerError(
       'STORAGE_UNAVAILABLE',
-      `${this.#what}: no success after ${this.#numFailures} attempt(s); last: ${failure.message}${asked}; ` +
+      `${this.what}: no success after ${this.#numFailures} attempt(s); last: ${failure.message}${asked}; ` +
         `given up by the deadline of ${deadlineMs} ms; start again when it answers`,
       { retryable: true, cause: failure },
     );
@@ -122,20 +124,28 @@ export async function withRetries<T>(retries: Retries, attempt: () => Promise<T>
 
 /** Codes of transient failures of a connection; all others (certificates, ERR_…) are permanent. */
 const PASSING_CODE = /^(E[A-Z]+|UND_ERR_.*)$/u;
+/** Codes of TLS for a certificate that no known authority has signed. */
+const CERTIFICATE_CODE = /^(SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|UNABLE_TO_(GET|VERIFY))/u;
 
-/** @throws the failure itself if it is permanent */
-function toPassingFailure(thrown: unknown): PassingFailure {
-  if (thrown instanceof PassingFailure) return thrown;
-  if (thrown instanceof TrainerError) throw thrown;
+/**
+ * The failure of an attempt: a PassingFailure if it is transient.
+ * @param host the other side of its connection, if known
+ */
+export function toFailure(thrown: unknown, host?: string): TrainerError {
+  if (thrown instanceof TrainerError) return thrown;
+  const connection = host === undefined || host === '' ? 'the connection' : `the connection to ${host}`;
   const code = connectionCode(thrown);
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   if (code === undefined) {
     // If a body ends early, undici throws "terminated" or "other side closed" without a code.
-    if (thrown instanceof TypeError) return new PassingFailure(`the connection broke: ${message}`, 0, thrown);
-    throw toTrainerError(thrown);
+    if (thrown instanceof TypeError) return new PassingFailure(`${connection} broke: ${message}`, 0, thrown);
+    return toTrainerError(thrown);
   }
-  if (PASSING_CODE.test(code)) return new PassingFailure(`the connection broke: ${code}`, 0, thrown);
-  throw new TrainerError('STORAGE_UNAVAILABLE', `the connection cannot be made: ${message} (${code})`, {
+  if (PASSING_CODE.test(code)) return new PassingFailure(`${connection} broke: ${code}`, 0, thrown);
+  const cure = CERTIFICATE_CODE.test(code)
+    ? '; if it is of your own authority, name its file in NODE_EXTRA_CA_CERTS'
+    : '';
+  return new TrainerError('STORAGE_UNAVAILABLE', `${connection} cannot be made: ${message} (${code})${cure}`, {
     cause: thrown,
   });
 }

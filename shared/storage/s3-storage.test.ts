@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { answer, serve, startFaultyServer, type FaultyServer } from './faulty-server.fixture.ts';
 import { openStorage, type StorageOptions } from './open-storage.ts';
 import type { RetryNotice } from './retries.ts';
 import { parseListing } from './s3-listing.ts';
@@ -92,6 +93,80 @@ describe('s3 storage', () => {
   });
 });
 
+describe('a bucket of another region', () => {
+  const credentials = { accessKeyId: 'id', secretAccessKey: 'key' };
+  const body = Buffer.from('content');
+  const asked: string[] = [];
+  const servers: FaultyServer[] = [];
+  after(() => Promise.all(servers.map((one) => one.close())));
+
+  /** Like S3, it names the bucket's region in a header, also in answers to HEAD, which have no body. */
+  async function startRegional(refusal: number, regionOf: (asked: string) => string): Promise<S3Options> {
+    const regional = await startFaultyServer((request, response) => {
+      const region = /Credential=id\/\d+\/([^/]+)\/s3/u.exec(request.headers.authorization ?? '')?.[1] ?? '';
+      asked.push(`${request.method ?? ''} ${region}`);
+      const own = regionOf(region);
+      if (region === own) serve(body)(request, response);
+      else answer(refusal, { 'x-amz-bucket-region': own })(request, response);
+    });
+    servers.push(regional);
+    return { endpoint: regional.url, region: 'us-east-1', pathStyle: true, credentials };
+  }
+
+  for (const refusal of [301, 307, 400, 403])
+    test(`is read in its own region after ${refusal}, and remembered`, async () => {
+      const s3 = await startRegional(refusal, () => 'eu-west-1');
+      asked.length = 0;
+      assert.equal((await openStorage('s3://far/a', { s3 }).head('')).bytes, body.length);
+      assert.deepEqual(await readAll(openStorage('s3://far/a', { s3 }).stream('')), body);
+      await openStorage('s3://far', { s3 }).put('b', body);
+      assert.deepEqual(asked, ['HEAD us-east-1', 'HEAD eu-west-1', 'GET eu-west-1', 'PUT eu-west-1']);
+    });
+
+  test('that changes with each request is refused with all three', async () => {
+    const s3 = await startRegional(400, (region) => (region === 'eu-west-1' ? 'ap-south-1' : 'eu-west-1'));
+    await assert.rejects(openStorage('s3://far/a', { s3 }).head(''), {
+      code: 'STORAGE_UNAVAILABLE',
+      message:
+        /bucket far: asked in region us-east-1, S3 names eu-west-1, and asked there it names ap-south-1.*AWS_REGION/,
+    });
+  });
+
+  test('that is no region is not used in a host name', async () => {
+    const s3 = await startRegional(400, () => 'evil.example/');
+    await assert.rejects(openStorage('s3://far/a', { s3 }).head(''), { code: 'STORAGE_UNAVAILABLE', message: /400/ });
+  });
+
+  test('a redirect to another server says which variable to set', async () => {
+    const redirecting = await startFaultyServer(answer(301, { location: 'https://minio.example/bucket/a?secret' }));
+    servers.push(redirecting);
+    const s3 = { endpoint: redirecting.url, region: 'us-east-1', pathStyle: true, credentials };
+    await assert.rejects(openStorage('s3://moved/a', { s3 }).head(''), {
+      code: 'STORAGE_UNAVAILABLE',
+      message:
+        /bucket moved is redirected \(301\) to https:\/\/minio\.example \(from 127\.0\.0\.1:\d+\).*AWS_ENDPOINT_URL/,
+    });
+  });
+});
+
+test('keys that only mark folders are no objects', async () => {
+  const storage = open();
+  const put = (key: string, text: string) => storage.put(key, Buffer.from(text));
+  await put('a.jsonl', 'x');
+  await put('empty.jsonl', '');
+  await put('sub/b.jsonl', 'x');
+  const keys = ['', 'sub/', 'old_$folder$', 'a.jsonl', 'empty.jsonl', 'odd/'];
+  const sizes = [0, 0, 0, 1, 0, 7];
+  const page = `<ListBucketResult>${keys
+    .map((key, i) => `<Contents><Key>p/${key}</Key><Size>${sizes[i]!}</Size><ETag>"e"</ETag></Contents>`)
+    .join('')}</ListBucketResult>`;
+  const fake: typeof fetch = () => Promise.resolve(new Response(page));
+  const listed: string[] = [];
+  for await (const { key } of openStorage('s3://bucket/p', { s3: server.options, fetch: fake }).list(''))
+    listed.push(key);
+  assert.deepEqual(listed, ['a.jsonl', 'empty.jsonl', 'odd/']);
+});
+
 /** Signature V4 from its definition, for what the request says it signed; s3rver does not check it. */
 async function expectedSignature(request: Request, secret: string): Promise<string> {
   const url = new URL(request.url);
@@ -161,6 +236,60 @@ describe('s3 options', () => {
     );
     assert.equal(s3OptionsOf({ AWS_ENDPOINT_URL: 'http://a', AWS_S3_VIRTUAL_HOST: 'true' }).pathStyle, false);
   });
+
+  for (const [name, value, cure] of [
+    ['AWS_ENDPOINT_URL', 'localhost:9000', 'write http://localhost:9000 or https://localhost:9000'],
+    ['AWS_ENDPOINT_URL_S3', 'minio.example', 'write http://minio.example or https://minio.example'],
+    ['AWS_ENDPOINT_URL', 'ftp://a', 'found ftp:'],
+    ['AWS_ENDPOINT_URL', 'http://a b', 'found no URL'],
+    ['AWS_ENDPOINT_URL', 'https://me:secret@a', 'found https:'],
+    ['AWS_ENDPOINT_URL', 'https://a?x=secret', 'found https:'],
+  ] as const)
+    test(`${name}=${value} is refused when a bucket is opened`, () => {
+      assert.throws(
+        () => s3OptionsOf({ [name]: value }),
+        (error: Error & { code?: string }) => {
+          assert.equal(error.code, 'CONFIG_INVALID');
+          assert.match(error.message, new RegExp(`^${name}: expected a URL that starts with http:// or https://`, 'u'));
+          assert.ok(error.message.includes(cure), error.message);
+          assert.doesNotMatch(error.message, /secret/);
+          return true;
+        },
+      );
+    });
+
+  test('half of the credentials, or a malformed region, is refused', () => {
+    assert.throws(() => s3OptionsOf({ AWS_ACCESS_KEY_ID: 'id' }), {
+      code: 'CONFIG_INVALID',
+      message: /AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not/,
+    });
+    assert.throws(() => s3OptionsOf({ AWS_SECRET_ACCESS_KEY: 'key' }), {
+      message: /AWS_SECRET_ACCESS_KEY is set, but AWS_ACCESS_KEY_ID is not/,
+    });
+    assert.throws(() => s3OptionsOf({ AWS_DEFAULT_REGION: 'eu west.1' }), {
+      code: 'CONFIG_INVALID',
+      message: /AWS_DEFAULT_REGION: expected a region like eu-west-1/,
+    });
+  });
+
+  for (const [bucket, region, expected] of [
+    ['plain', 'us-gov-west-1', 'https://plain.s3.us-gov-west-1.amazonaws.com/k'],
+    ['plain', 'cn-north-1', 'https://plain.s3.cn-north-1.amazonaws.com.cn/k'],
+    ['my.data.bucket', 'cn-northwest-1', 'https://s3.cn-northwest-1.amazonaws.com.cn/my.data.bucket/k'],
+    ['plain', 'us-isob-east-1', 'https://plain.s3.us-isob-east-1.sc2s.sgov.gov/k'],
+    ['my.data.bucket', 'eu-west-1', 'https://s3.eu-west-1.amazonaws.com/my.data.bucket/k'],
+    ['Old_Bucket', 'us-east-1', 'https://s3.us-east-1.amazonaws.com/Old_Bucket/k'],
+  ] as const)
+    test(`bucket ${bucket} of ${region} is at ${expected}`, async () => {
+      let url = '';
+      const fake: typeof fetch = (request) => {
+        assert.ok(request instanceof Request);
+        ({ url } = request);
+        return Promise.resolve(new Response('', { headers: { 'content-length': '0' } }));
+      };
+      await openStorage(`s3://${bucket}/k`, { s3: { region, pathStyle: false }, fetch: fake }).head('');
+      assert.equal(url, expected);
+    });
 
   test('the bucket is in the host name or in the path, and requests are signed or not', async () => {
     const urls: [string, boolean][] = [];

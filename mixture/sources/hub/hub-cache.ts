@@ -22,6 +22,7 @@ import { HttpStorage } from '../../../shared/storage/http-storage.ts';
 import type { Storage } from '../../../shared/storage/storage.ts';
 import type { ResolvedFile } from '../resolved-source.ts';
 import type { SourceAccess } from '../source-access.ts';
+import { hubRefusal } from './hub-client.ts';
 
 /** Do not wait for a download that was not written to for this long, ms. */
 const SILENT_MS = 120_000;
@@ -31,10 +32,23 @@ const POLL_MS = 200;
 /** Downloads of this process, by path. */
 const downloads = new Map<string, Promise<void>>();
 
-/** Opens a file directly. Its key is the empty one. A redirect to another server does not carry the token. */
-export function openHubFile(url: string, { hubToken, storage }: SourceAccess): Storage {
+/**
+ * Opens a file at a commit directly. Its key is the empty one. A redirect to another server does not carry the token.
+ * Its bytes are fixed by the commit, so a download may resume at another server of the hub's delivery network, whatever
+ * ETag that one sends. The hash at the end decides.
+ */
+export function openHubFile(url: string, access: SourceAccess): Storage {
+  const { hubToken, storage } = access;
   const headers = hubToken === undefined ? {} : { headers: { authorization: `Bearer ${hubToken}` } };
-  return new HttpStorage(url, { ...storage, ...headers });
+  const dataset = /\/datasets\/(.+?)\/resolve\//u.exec(url)?.[1] ?? '';
+  return new HttpStorage(url, {
+    ...storage,
+    ...headers,
+    isImmutable: true,
+    // The API of a gated set answers everyone; only its files are refused. Without a code it may be any server.
+    refusalOf: (response, attempt) =>
+      response.headers.has('x-error-code') ? hubRefusal(dataset, access, response, attempt) : undefined,
+  });
 }
 
 /** Where a file is, or will be. */

@@ -259,6 +259,76 @@ describe('requests to a hub', () => {
     await assert.rejects(resolveSource(source('a/none', 'train'), wrong.access), { code: 'NAME_UNKNOWN' });
   });
 
+  for (const [what, linkTo] of [
+    ['the hub that the mirror mirrors', (next) => `<https://hub.invalid${next.pathname}${next.search}>; rel="next"`],
+    ['a relative one', (next) => `<${next.pathname}${next.search}>; rel="next"`],
+    [
+      'one below a prefix, beside others',
+      (next) => `<https://hub.invalid/x>; rel="prev", <https://hub.invalid/hub${next.pathname}${next.search}>;rel=next`,
+    ],
+  ] as const satisfies readonly (readonly [string, MockHubInit['linkTo']])[])
+    test(`ask every page of the given hub, if its link names ${what}`, async () => {
+      const names = Array.from({ length: 5 }, (_, i) => `data/train-0000${i}-of-00005.parquet`);
+      const files = Object.fromEntries(names.map((name, i) => [name, table([String(i)])]));
+      const { access } = await open({ 'a/b': { files } }, { pageSize: 2, linkTo });
+      assert.deepEqual(namesOf(await resolveSource(source('a/b', 'train'), access)), names);
+    });
+
+  test('that another server refuses are not said to be about a gated set', async () => {
+    for (const [status, environment, message] of [
+      [
+        403,
+        {},
+        /refused access \(403\) without the hub's word why: if the set is not public, set HF_TOKEN; if a proxy or firewall/,
+      ],
+      [
+        401,
+        { HF_TOKEN: 'hf_x' },
+        /refused access \(401\) without the hub's word why: check that HF_TOKEN is a token of that server/,
+      ],
+    ] as const) {
+      const { hub, access } = await open({ 'a/b': { files: {} } }, { environment });
+      hub.fault({ status, code: '', times: 9 });
+      await assert.rejects(resolveSource(source('a/b', 'train'), access), (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'STORAGE_DENIED');
+        assert.match(error.message, message);
+        assert.doesNotMatch(error.message, /gated/);
+        return true;
+      });
+    }
+    const { hub, access } = await open({ 'a/b': { files: { 'data/train.parquet': table(['a']) } } });
+    const resolved = await resolveSource(source('a/b', 'train'), access);
+    hub.fault({ match: '/cdn/', status: 403, code: '' });
+    await assert.rejects(textsOf(resolved, access), { code: 'STORAGE_DENIED', message: /train\.parquet answers 403/ });
+  });
+
+  test('for a file of a gated set, whose listing is public, say that it is gated', async () => {
+    const { hub, access } = await open({ 'a/b': { files: { 'data/train.parquet': table(['a']) } } });
+    const resolved = await resolveSource(source('a/b', 'train'), access);
+    hub.fault({ match: '/resolve/', status: 401, code: 'GatedRepo' });
+    await assert.rejects(textsOf(resolved, access), {
+      code: 'STORAGE_DENIED',
+      message: /data set a\/b is gated \(401\): accept its terms on .*\/datasets\/a\/b, then set HF_TOKEN/,
+    });
+  });
+
+  test('answered with a login page fail with what it is', async () => {
+    const { hub, access } = await open({ 'a/b': { files: {} } });
+    hub.fault({ page: '<!doctype html><title>Log in</title>' });
+    await assert.rejects(resolveSource(source('a/b', 'train'), access), {
+      code: 'STORAGE_UNAVAILABLE',
+      message: /data set a\/b on http:.*expected JSON, found a page of HTML, perhaps a login page; check the address/,
+    });
+  });
+
+  test('need an address with http:// or https://', async () => {
+    const access = createSourceAccess({ hubUrl: 'hub.example:8080', environment: {} });
+    await assert.rejects(resolveSource(source('a/b', 'train'), access), {
+      code: 'CONFIG_INVALID',
+      message: /--hub-url, HF_ENDPOINT.*found hub\.example:8080; write https:\/\/hub\.example:8080/,
+    });
+  });
+
   test('are retried after 429, 500 or a broken connection, when listing and when downloading', async () => {
     const { hub, access, notices } = await open({ 'a/b': { files: { 'data/train.parquet': table(LONG) } } });
     hub.fault({ match: '/revision/', status: 500 });
@@ -306,6 +376,16 @@ describe('downloads', () => {
     await textsOf(await resolveSource(source('c/d', 'train'), access), access);
     assert.equal(hub.requests.filter((request) => request.includes('/cdn/')).length, 1);
     assert.deepEqual(readdirSync(join(access.cacheFolder, 'hub')), [resolved.files[0]!.version.replace(':', '-')]);
+  });
+
+  test('resume at another server of the hub, whose ETags differ: the hash decides', async () => {
+    const { hub, access } = await open(datasets, { numEdges: 3 });
+    const resolved = await resolveSource(source('a/b', 'train'), access);
+    hub.fault({ match: '/cdn/', cutAfter: 1_000, times: 4 });
+    assert.deepEqual(await textsOf(resolved, access), LONG);
+    assert.ok(hub.bytesSent() < resolved.files[0]!.bytes + 20_000, 'resumed, not started again');
+    const edges = hub.requests.map((request) => /edge-\d/u.exec(request)?.[0]).filter((edge) => edge !== undefined);
+    assert.deepEqual(edges, ['edge-0', 'edge-1', 'edge-2', 'edge-0', 'edge-1']);
   });
 
   test('of a killed process are resumed', async () => {

@@ -45,6 +45,10 @@ export interface MockFault {
   readonly hang?: boolean;
   /** Sends other bytes than the file has. */
   readonly corrupt?: boolean;
+  /** Answers this page of HTML with status 200. */
+  readonly page?: string;
+  /** X-Error-Code of `status`; none if empty. Default: `Mock`. */
+  readonly code?: string;
 }
 
 export interface MockHub {
@@ -69,6 +73,10 @@ export interface MockHubInit {
   readonly pageSize?: number;
   /** Default: any free port. */
   readonly port?: number;
+  /** The Link header of a page of a listing, from the URL of the next page. Default: that URL, on this hub. */
+  readonly linkTo?: (next: URL) => string;
+  /** Servers of files: their ETags differ. Each request is led to the next one. Default: this hub, with the hash as ETag. */
+  readonly numEdges?: number;
 }
 
 const CONVERTED = 'refs/convert/parquet';
@@ -83,12 +91,19 @@ const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(
 const gitOid = (bytes: Uint8Array) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
 const toBytes = (content: Uint8Array | string) => (typeof content === 'string' ? Buffer.from(content) : content);
 
-export async function startMockHub({ datasets, pageSize = 1_000, port = 0 }: MockHubInit): Promise<MockHub> {
+export async function startMockHub({
+  datasets,
+  pageSize = 1_000,
+  port = 0,
+  linkTo = (next) => `<${next.href}>; rel="next"`,
+  numEdges = 0,
+}: MockHubInit): Promise<MockHub> {
   const repositories = new Map<string, Repository>();
   const blobs = new Map<string, Uint8Array>();
   const faults: { fault: MockFault; left: number }[] = [];
   const requests: string[] = [];
   let bytesSent = 0;
+  let numLed = 0;
 
   const commit = (dataset: string, files: MockFiles, revision = 'main'): string => {
     const repository = repositories.get(dataset)!;
@@ -120,12 +135,18 @@ export async function startMockHub({ datasets, pageSize = 1_000, port = 0 }: Moc
     if (fault?.hang === true) return;
     if (fault?.status !== undefined) {
       if (fault.retryAfter !== undefined) response.setHeader('retry-after', fault.retryAfter);
-      fail(response, fault.status, 'Mock', `fault ${fault.status}`);
+      fail(response, fault.status, fault.code ?? 'Mock', `fault ${fault.status}`);
       return;
     }
-    const cdn = /^\/cdn\/([0-9a-f]{64})$/u.exec(url.pathname)?.[1];
+    if (fault?.page !== undefined) {
+      response.writeHead(200, { 'content-type': 'text/html' }).end(fault.page);
+      return;
+    }
+    const [, edge, cdn] = /^\/cdn\/(?:edge-(\d+)\/)?([0-9a-f]{64})$/u.exec(url.pathname) ?? [];
     if (cdn !== undefined) {
-      sendBytes(request, response, blobs.get(cdn)!, `"${cdn}"`, fault);
+      const etag = edge === undefined ? `"${cdn}"` : `"${edge}-${cdn.slice(0, 8)}"`;
+      if ((request.headers['if-match'] ?? etag) === etag) sendBytes(request, response, blobs.get(cdn)!, etag, fault);
+      else response.writeHead(412).end();
       return;
     }
     const route =
@@ -162,8 +183,10 @@ export async function startMockHub({ datasets, pageSize = 1_000, port = 0 }: Moc
         const start = Number(url.searchParams.get('cursor') ?? 0);
         if (start + pageSize < names.length) {
           url.searchParams.set('cursor', String(start + pageSize));
-          const next = `http://${request.headers.host ?? ''}${url.pathname}${url.search}`;
-          response.setHeader('link', `<${next}>; rel="next"`);
+          response.setHeader(
+            'link',
+            linkTo(new URL(url.pathname + url.search, `http://${request.headers.host ?? ''}`)),
+          );
         }
         sendJson(response, names.slice(start, start + pageSize).map(toEntry), fault);
         return;
@@ -189,7 +212,8 @@ export async function startMockHub({ datasets, pageSize = 1_000, port = 0 }: Moc
         }
         response.setHeader('x-linked-size', bytes.length);
         response.setHeader('x-linked-etag', `"${sha256(bytes)}"`);
-        response.writeHead(302, { location: `/cdn/${sha256(bytes)}` }).end();
+        const edge = numEdges === 0 ? '' : `edge-${numLed++ % numEdges}/`;
+        response.writeHead(302, { location: `/cdn/${edge}${sha256(bytes)}` }).end();
         return;
       }
       default:
@@ -292,7 +316,7 @@ function findCommit(
 }
 
 function fail(response: ServerResponse, status: number, code: string, message: string): void {
-  response.setHeader('x-error-code', code);
+  if (code !== '') response.setHeader('x-error-code', code);
   response.setHeader('content-type', 'application/json');
   response.writeHead(status).end(JSON.stringify({ error: message }));
 }

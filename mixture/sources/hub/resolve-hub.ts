@@ -1,6 +1,7 @@
 /** A split of a data set on a hub → its files at one commit. */
 import { nameLocation } from '../../../shared/storage/location.ts';
 import { TrainerError } from '../../../shared/errors.ts';
+import { listNames } from '../../../shared/list-names.ts';
 import { nearestHint } from '../../../shared/nearest-names.ts';
 import type { HubSource } from '../../tasks/task.ts';
 import { createGlob, globFolder, isGlob } from '../glob.ts';
@@ -8,19 +9,13 @@ import type { HubOrigin, ResolvedSource } from '../resolved-source.ts';
 import type { SourceAccess } from '../source-access.ts';
 import { openHubFile } from './hub-cache.ts';
 import { HubClient, type HubFile } from './hub-client.ts';
-import {
-  chooseByCard,
-  chooseByName,
-  describeSplits,
-  splitNameOf,
-  splitsOfCard,
-  type CardSplit,
-  type SplitName,
-} from './hub-splits.ts';
+import { expectedRows, NO_CARD, parseCard, type HubCard } from './hub-card.ts';
+import { findConverted, findSplit, type SplitFiles } from './hub-splits.ts';
 
 const CONVERTED = 'refs/convert/parquet';
 const CARD = 'README.md';
-/** A larger README is not read, bytes. */
+const SYNTAX = { classes: true };
+/** Bytes of a README that are read: its header. */
 const MAX_CARD_BYTES = 4 * 1024 * 1024;
 
 /**
@@ -33,7 +28,7 @@ export async function resolveHub(
   signal?: AbortSignal,
 ): Promise<ResolvedSource> {
   const client = new HubClient(source.dataset, access, signal);
-  const { commit, files } = await findFiles(source, client, access, signal);
+  const { commit, files, rows } = await findFiles(source, client, access, signal);
   const { dataset, config, split, format = 'parquet', quotes = true } = source;
   const origin: HubOrigin = { dataset, ...(config === undefined ? {} : { config }), split, revision: commit };
   return {
@@ -46,12 +41,15 @@ export async function resolveHub(
       version,
     })),
     origin,
+    ...(rows === undefined ? {} : { expectedRows: rows }),
   };
 }
 
 interface Found {
   readonly commit: string;
   readonly files: readonly HubFile[];
+  /** As README.md tells. */
+  readonly rows?: number | undefined;
 }
 
 async function findFiles(
@@ -69,22 +67,38 @@ async function findFiles(
     );
   if (source.files !== undefined) return { commit, files: await findByGlobs(source, source.files, commit, client) };
   const all = await client.listFiles(commit);
-  const own = all.filter(({ path }) => path.endsWith('.parquet'));
-  const paths = own.map(({ path }) => path);
-  const card = paths.length === 0 ? [] : await readCard(dataset, commit, all, access, signal);
-  const byCard = chooseByCard(paths, card, { config, split });
-  const chosen = new Set(byCard.length > 0 ? byCard : chooseByName(paths, { config, split }));
-  if (chosen.size > 0) return { commit, files: own.filter(({ path }) => chosen.has(path)) };
-  const known: SplitName[] = [...card, ...splitNamesOf(paths)];
+  const card = await readCard(dataset, commit, all, access, signal);
+  const paths = all.map(({ path }) => path);
+  const found = findSplit(paths, card, { config, split });
+  const take = (
+    of: string,
+    files: readonly HubFile[],
+    { config: name, paths: taken }: SplitFiles & { kind: 'files' },
+  ) => {
+    const chosen = new Set(taken);
+    return { commit: of, files: files.filter(({ path }) => chosen.has(path)), rows: expectedRows(card, name, split) };
+  };
+  if (found.kind === 'files') return take(commit, all, found);
+  if (found.kind === 'refused') throw unknownSplit(dataset, found.reason);
   const convertedCommit = source.revision === undefined ? await client.findCommit(CONVERTED) : undefined;
-  if (convertedCommit !== undefined) {
-    const converted = await client.listFiles(convertedCommit);
-    const convertedPaths = converted.map(({ path }) => path);
-    const ofSplit = new Set(chooseByName(convertedPaths, { config, split }));
-    if (ofSplit.size > 0) return { commit: convertedCommit, files: converted.filter(({ path }) => ofSplit.has(path)) };
-    known.push(...splitNamesOf(convertedPaths));
-  }
-  throw new TrainerError('NAME_UNKNOWN', `data set ${dataset}: ${describeSplits(known, { config, split })}`);
+  const files = convertedCommit === undefined ? [] : await client.listFiles(convertedCommit);
+  const wanted = found.kind === 'other-format' ? found.config : config;
+  const converted = findConverted(
+    files.map(({ path }) => path),
+    { config: wanted, split },
+  );
+  if (converted.kind === 'files') return take(convertedCommit!, files, converted);
+  if (found.kind === 'other-format')
+    throw unknownSplit(
+      dataset,
+      `the files of split ${split} are not parquet, and the hub has not converted them: name them with files and format: ${listNames(found.paths)}`,
+    );
+  const isBetter = 'reason' in converted && files.length > 0;
+  throw unknownSplit(dataset, isBetter ? converted.reason : found.reason);
+}
+
+function unknownSplit(dataset: string, reason: string): TrainerError {
+  return new TrainerError('NAME_UNKNOWN', `data set ${dataset}: ${reason}`);
 }
 
 async function findByGlobs(
@@ -96,11 +110,12 @@ async function findByGlobs(
   const chosen = new Map<string, HubFile>();
   const listings = new Map<string, readonly HubFile[]>();
   for (const glob of globs) {
-    const folder = globFolder(glob);
+    const folder = globFolder(glob, SYNTAX);
     const listing = listings.get(folder) ?? (await client.listFiles(commit, folder));
     listings.set(folder, listing);
-    const matches = isGlob(glob) ? createGlob(glob) : (path: string) => path === glob;
-    const found = listing.filter(({ path }) => matches(path));
+    const matches = isGlob(glob, SYNTAX) ? createGlob(glob, SYNTAX) : () => false;
+    const exact = listing.filter(({ path }) => path === glob);
+    const found = exact.length > 0 ? exact : listing.filter(({ path }) => matches(path));
     if (found.length === 0) {
       const paths = listing.map(({ path }) => path);
       const hint = nearestHint(glob, paths, `that folder has ${listing.length} files`);
@@ -117,16 +132,12 @@ async function readCard(
   files: readonly HubFile[],
   access: SourceAccess,
   signal: AbortSignal | undefined,
-): Promise<CardSplit[]> {
+): Promise<HubCard> {
   const file = files.find(({ path }) => path === CARD);
-  if (file === undefined || file.bytes > MAX_CARD_BYTES) return [];
+  if (file === undefined) return NO_CARD;
   const storage = openHubFile(fileUrl(access.hubUrl, dataset, commit, CARD), access);
-  const bytes = await storage.readRange('', 0, file.bytes, signal);
-  return splitsOfCard(new TextDecoder().decode(bytes));
-}
-
-function splitNamesOf(paths: readonly string[]): SplitName[] {
-  return paths.map(splitNameOf).filter((place) => place !== undefined);
+  const bytes = await storage.readRange('', 0, Math.min(file.bytes, MAX_CARD_BYTES), signal);
+  return parseCard(new TextDecoder().decode(bytes));
 }
 
 function fileUrl(hubUrl: string, dataset: string, commit: string, path: string): string {
