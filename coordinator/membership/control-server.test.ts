@@ -26,6 +26,7 @@ function lingering() {
   const connection: Connection = {
     peer: 'somebody',
     path: '/',
+    greeting: '',
     isOpen: true,
     closed: new Promise(() => undefined),
     send: () => Promise.resolve(),
@@ -142,6 +143,7 @@ describe('control server', () => {
     const memory = new MemoryTransport();
     const accepted: { take?: (connection: Connection) => void } = {};
     const transport: Transport = {
+      scheme: 'memory',
       listen: (init) => {
         accepted.take = init.onConnection;
         return memory.listen(init);

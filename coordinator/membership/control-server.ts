@@ -16,6 +16,7 @@ import {
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
 import { RefusalLog } from '../../shared/refusal-log.ts';
+import { parseDataAddress } from '../../shared/transport/data-address.ts';
 import type { Connection, Listener, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
@@ -176,6 +177,7 @@ export class ControlServer {
         `expected exmix ${VERSION} with protocol ${PROTOCOL_VERSION}, ${message.workerId} is ${version} with protocol ${protocolVersion}; ` +
           'install the same exmix everywhere',
       );
+    parseDataAddress(message.dataUrl, this.#init.transport.scheme); // every other worker dials it
     if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
     const before = this.#workers.get(message.workerId);
     // A new socket of the same process, or a second process with the same id: the newest counts.

@@ -42,6 +42,7 @@ function makeHandle(
   const connection: Connection = {
     peer: workerId,
     path: '/',
+    greeting: '',
     isOpen: true,
     closed,
     send: (parts) => {
