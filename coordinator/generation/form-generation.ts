@@ -69,6 +69,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
   const facts = { firstStep: step + 1, members: ids, lanes, engineFingerprint };
   await journal.append({ kind: 'generation-formed', epoch, generation: number, ...facts });
+  server.newestGeneration = number;
   const { sources, proveState } = sendForm(plan, generation);
 
   const waiting = new Set(handles);
