@@ -257,7 +257,9 @@ function assertHealthy(name: string): void {
       records.filter((record) => record.msg === msg),
       [],
     );
-  const hung = records.filter((record) => /silent for|not formed within|hangs/u.test(String(record['reason'] ?? '')));
+  const hung = records.filter((record) =>
+    /silent for|not formed within|hangs/u.test(JSON.stringify(record['reason'] ?? '')),
+  );
   assert.deepEqual(hung, []);
 }
 

@@ -219,16 +219,16 @@ export class Training {
         return this.#judgeNonFinite();
       case 'formed':
       case 'aborted':
-        return this.#refuse(worker, `${message.kind} while training`);
+        this.#refuse(worker, `${message.kind} while training`);
+        return undefined;
     }
   }
 
   /** Drops a member that breaks the protocol; `lost` follows. */
-  #refuse(worker: WorkerHandle, reason: string): undefined {
+  #refuse(worker: WorkerHandle, reason: string): void {
     const { workerId } = worker;
     this.#init.runtime.log.warn({ workerId, code: 'MESSAGE_INVALID', reason }, 'connection closed');
     worker.drop('MESSAGE_INVALID', reason);
-    return undefined;
   }
 
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {

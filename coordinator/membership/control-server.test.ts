@@ -332,7 +332,7 @@ describe('a hostile member', () => {
     test(`with ${what} is closed with MESSAGE_INVALID and logged`, async () => {
       const { server, join, say, events, records } = await start();
       const connection = await join('w0');
-      await say(connection, message as WorkerMessage);
+      await say(connection, message);
       assert.equal((await closeOf(connection))?.code, 4002);
       assert.deepEqual(await events(), ['joined w0', 'lost w0']);
       const closed = records.filter(({ msg }) => msg === 'connection closed');

@@ -21,7 +21,7 @@ export interface RunSize {
 /** Maps and arrays inside each other. */
 export const MAX_DEPTH = 16;
 /** Of any message; transport.ts has the same bound. */
-export const MAX_MESSAGE_BYTES = 16_777_216;
+const MAX_MESSAGE_BYTES = 16_777_216;
 /** Of any message; the smallest 16 MiB of reports have fewer. */
 export const MAX_ELEMENTS = 4_194_304;
 /** A message without lists or long texts, and every first message. */

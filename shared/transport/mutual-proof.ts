@@ -15,7 +15,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 
 /** Length of a secret that one process makes for others. */
 export const SECRET_BYTES = 32;
-export const NONCE_BYTES = 32;
+const NONCE_BYTES = 32;
 export const PROOF_BYTES = 32;
 /** Most characters of a greeting: printable ASCII. */
 export const MAX_GREETING = 256;
