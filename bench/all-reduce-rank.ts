@@ -51,7 +51,7 @@ export interface Reply {
   readonly window: number;
 }
 
-const TOKEN = 'bench';
+const SECRET = Buffer.alloc(32, 7);
 const PARAMETER_BYTES = 4 << 20;
 const nobody: Member = { url: '', raw: { host: '', port: 0 } };
 const nothing: Reply = {
@@ -93,8 +93,8 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
     generation++;
     const peers = members.map(({ url }, peer) => ({ rank: peer, url })).filter((peer) => peer.rank !== rank);
     const channel = { kind: channelKind, socket, frameBytes, window, numCoverNodes: 1 };
-    const identity = { rank, epoch: 1, generation };
-    return connectMesh({ identity, peers, port, transport, token: TOKEN, channel, timeoutMs: 20_000 });
+    const identity = { rank, epoch: 1, generation, secret: SECRET };
+    return connectMesh({ identity, peers, port, transport, channel, timeoutMs: 20_000 });
   };
   const open = (verify: boolean, channels: readonly PeerChannel[]): Collective =>
     new Collective({
@@ -130,7 +130,7 @@ async function connect(ask: ConnectAsk): Promise<Reply> {
 }
 
 async function listen(host: string): Promise<Reply> {
-  port = await DataPort.open({ transport, host, port: 0, token: TOKEN });
+  port = await DataPort.open({ transport, host, port: 0 });
   listener = await RawListener.open(host);
   return { ...nothing, member: { url: port.announce(port.url), raw: { host, port: listener.port } } };
 }

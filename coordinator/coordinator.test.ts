@@ -226,6 +226,8 @@ describe('a stranger', () => {
     ['a first message that is no join', { kind: 'heartbeat', progress: 1, phase: 'waiting', step: 0 }, 4002],
     ['a message that is none', { kind: 'nonsense' }, 4002],
     ['a join that breaks its schema', { ...join, pid: -1, dataUrl: 'u' }, 4002],
+    ['a data address with a path', { ...join, dataUrl: 'memory://d:1/admin?delete=all' }, 4002],
+    ['a data address with a login', { ...join, dataUrl: 'memory://user:word@d:1' }, 4002],
   ] as const)
     test(`with ${what} is closed with ${code}, and the run continues`, async () => {
       const { run } = await startRun([{}]);

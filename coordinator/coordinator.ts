@@ -117,7 +117,7 @@ export class Coordinator implements WorkerProgress {
   }
 
   #createServer(): ControlServer {
-    const { config, transport, token, workerHost, runtime } = this.#init;
+    const { config, mixture, opening, transport, token, workerHost, runtime } = this.#init;
     const { clock, log } = runtime;
     const { listenHost: host, heartbeatTimeoutMs: silenceMs, maxWorkers = config.training.numLanes } = config.cluster;
     const isSteerable = (): boolean =>
@@ -127,7 +127,11 @@ export class Coordinator implements WorkerProgress {
       ...steeringRoutes(() => (isSteerable() ? this.#parts.steering : undefined)),
     };
     const onHung = (workerId: string): void => workerHost.kill(workerId);
-    return new ControlServer({ transport, clock, log, host, token, maxWorkers, silenceMs, routes, onHung });
+    const size = { numLanes: config.training.numLanes, numTasks: mixture.taskNames.length };
+    return new ControlServer({
+      ...{ transport, clock, log, host, token, maxWorkers, silenceMs, routes, onHung },
+      ...{ epoch: opening.epoch, size },
+    });
   }
 
   #summarize(): RunSummaryView {

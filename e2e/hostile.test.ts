@@ -1,18 +1,26 @@
-/** Strangers send bytes to the ports of a run: its bits stay the same, it does not stop, and its memory does not grow. */
+/**
+ * Strangers send bytes to the ports of a run and put files beside its own, members with the token break the protocol: the bits of the run stay
+ * the same, it does not stop, and its memory does not grow. EXMIX_ATTACKS is the number of runs under each attacker.
+ */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, watch, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { before, describe, test } from 'node:test';
 import { WebSocket } from 'ws';
+import type { LogRecord } from '../shared/logger.ts';
 import { encodeMessage } from '../shared/protocol/codec.ts';
+import { PROTOCOL_VERSION } from '../shared/protocol/messages.ts';
+import { VERSION } from '../shared/version.ts';
 import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
 
 const STEPS = '60';
 const MAX_GROWTH_BYTES = 50 * 2 ** 20;
 const SOCKETS_OF_A_KIND = 25;
+const NUM_ATTACKS = Number(process.env['EXMIX_ATTACKS'] ?? 1);
 
 const folder = temporaryFolder();
 const home = join(folder, 'home');
@@ -79,6 +87,18 @@ const ATTACKS: Readonly<Record<string, (port: Port) => void>> = {
   },
   'a frame before the handshake': (port) =>
     open(port).end(Buffer.concat([Buffer.from([0x82, 127]), Buffer.alloc(8, 0x7f), randomBytes(1024)])),
+  'a nonce of a data link, then bytes that prove nothing': (port) => {
+    const socket = open(port);
+    const nonce = `exmix-nonce: ${randomBytes(32).toString('hex')}\r\n\r\n`;
+    socket.write(upgrade('x', '/data/1/2/0/1').replace(/Authorization: .*\r\n\r\n$/u, nonce));
+    socket.write(randomBytes(100));
+  },
+  'a frame of 16 MiB before a proof': (port) => {
+    const socket = open(port);
+    const nonce = `exmix-nonce: ${randomBytes(32).toString('hex')}\r\n\r\n`;
+    socket.write(upgrade('x', '/state/1/2/0/1').replace(/Authorization: .*\r\n\r\n$/u, nonce));
+    socket.write(Buffer.concat([Buffer.from('82ff000000000100000000000000', 'hex'), Buffer.alloc(65_536)]));
+  },
   'a path of a data link': (port) => void open(port).write(upgrade('wrong-wrong-wrong-wrong', '/data/1/1/0/1')),
 };
 
@@ -147,7 +167,163 @@ describe('a hostile peer', () => {
     const refused = readLog(join(folder, 'attacked')).filter((record) => record.msg === 'connection refused');
     assert.ok(refused.some((record) => record['code'] === 'AUTH_FAILED'));
   });
+
+  for (let number = 1; number <= NUM_ATTACKS; number++) {
+    test(`with files in /dev/shm and floods while a generation is formed changes nothing (${number})`, async () => {
+      const name = `local-${number}`;
+      const shared = new SharedMemory();
+      const attacked = await observe(name, async (run, pids) => {
+        shared.occupy();
+        const flood = setInterval(() => {
+          for (const port of listeningPorts(pids.filter((pid) => residentBytes(pid) > 0)))
+            for (const attack of Object.values(ATTACKS)) attack({ host: '127.0.0.1', port });
+        }, 500);
+        process.kill(pids.at(-1)!, 'SIGKILL'); // the next generation is formed under attack
+        await logged(
+          run,
+          (record) => record.msg === 'generation formed' && record['worldSize'] === 2 && record['generation'] !== 1,
+        );
+        clearInterval(flood);
+      }).finally(() => shared.remove());
+      assert.equal(attacked.digest, undisturbed.digest);
+      assert.ok(shared.numMade > 0, 'files were made');
+      assertHealthy(name);
+      assertRefused(name, ['AUTH_FAILED']);
+    });
+
+    test(`with the token, as a member that breaks the protocol, changes nothing (${number})`, async () => {
+      const name = `member-${number}`;
+      let closeCodes: number[] = [];
+      const attacked = await observe(name, async (run) => {
+        const url = new URL((JSON.parse(readFileSync(join(run, 'coordinator.json'), 'utf8')) as { url: string }).url);
+        closeCodes = await joinAsInsider(run, url);
+      });
+      assert.equal(attacked.digest, undisturbed.digest);
+      assert.deepEqual(closeCodes, [...INSIDERS.map(({ code }) => code)]);
+      assertHealthy(name);
+      const closed = readLog(join(folder, name)).filter((record) => record.msg === 'connection closed');
+      const codes = new Set(closed.map((record) => record['code']));
+      assert.deepEqual([...codes].sort(), ['MESSAGE_INVALID', 'MESSAGE_TOO_LARGE']);
+    });
+  }
 });
+
+/** Files in the folder of the outboxes under every name that a local user could guess. */
+class SharedMemory {
+  readonly #paths: string[] = [];
+
+  get numMade(): number {
+    return this.#paths.length;
+  }
+
+  occupy(): void {
+    const sockets = [...readFileSync('/proc/net/unix', 'latin1').matchAll(/@(exmix-[0-9a-f]{32})/gu)].map(
+      ([, name]) => name!,
+    );
+    const own = new Set(sockets);
+    const fifos: string[] = [];
+    for (const socket of own)
+      for (const epoch of [1, 2])
+        for (let generation = 2; generation < 20; generation++) {
+          const path = `/dev/shm/${socket}.${epoch}.${generation}`;
+          this.#paths.push(path);
+          if (generation % 3 === 0) fifos.push(path);
+          else if (generation % 3 === 1) writeFileSync(path, '');
+          else symlinkSync('/dev/zero', path);
+        }
+    if (fifos.length > 0) execFileSync('mkfifo', fifos);
+  }
+
+  remove(): void {
+    for (const path of this.#paths) rmSync(path, { force: true });
+  }
+}
+
+/** Resolves when the coordinator's log has such a record. */
+async function logged(run: string, passes: (record: LogRecord) => boolean): Promise<void> {
+  const changes = watch(join(run, 'coordinator.jsonl'));
+  try {
+    while (!readLog(run).some(passes)) await once(changes, 'change');
+  } finally {
+    changes.close();
+  }
+}
+
+/** No worker was left out, and none was found to hang. */
+function assertHealthy(name: string): void {
+  const records = readLog(join(folder, name));
+  for (const msg of ['worker left out', 'worker excluded'])
+    assert.deepEqual(
+      records.filter((record) => record.msg === msg),
+      [],
+    );
+  const hung = records.filter((record) =>
+    /silent for|not formed within|hangs/u.test(JSON.stringify(record['reason'] ?? '')),
+  );
+  assert.deepEqual(hung, []);
+}
+
+function assertRefused(name: string, codes: readonly string[]): void {
+  const refused = readLog(join(folder, name)).filter((record) => record.msg === 'connection refused');
+  for (const code of codes)
+    assert.ok(
+      refused.some((record) => record['code'] === code),
+      `${code} is logged`,
+    );
+}
+
+const u32 = (value: number): Buffer => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+};
+const MIB_16 = 16 * 2 ** 20 - 64;
+const FOREIGN = { generation: 9, step: 1, gradDigest: 1, gradSumOfSquares: 1, lanes: [] };
+const TIMES = { feed: 1, compute: 1, communicate: 1, update: 1, total: 1 };
+
+/** What a member with the token sends, after its `join` where it says so, and how it is closed. */
+const INSIDERS: readonly {
+  readonly joins: boolean;
+  readonly dataUrl?: string;
+  readonly payload?: Uint8Array;
+  readonly code: number;
+}[] = [
+  { joins: true, dataUrl: 'ws://127.0.0.1:9/internal/admin?delete=all&x=', code: 4002 },
+  { joins: true, dataUrl: 'ws://user:word@127.0.0.1:9', code: 4002 },
+  { joins: true, dataUrl: 'http://127.0.0.1:9', code: 4002 },
+  { joins: false, payload: Buffer.alloc(5_000, 0xc0), code: 4003 },
+  { joins: false, payload: Buffer.concat([Buffer.from([0x81, 0xc7, 0x20, 0x42]), Buffer.alloc(33, 0x7f)]), code: 4002 },
+  {
+    joins: true,
+    payload: Buffer.concat([Buffer.from([0x81, 0xc9]), u32(MIB_16), Buffer.alloc(MIB_16, 0x42)]),
+    code: 4003,
+  },
+  { joins: true, payload: Buffer.alloc(MIB_16, 0x91), code: 4003 },
+  { joins: true, payload: Buffer.alloc(3_000, 0x91), code: 4002 },
+  { joins: true, payload: encodeMessage({ kind: 'report', epoch: 7, ...FOREIGN, ms: TIMES }), code: 4002 },
+  { joins: true, payload: encodeMessage({ kind: 'report', epoch: 1, ...FOREIGN, ms: TIMES }), code: 4002 },
+  { joins: true, payload: encodeMessage({ kind: 'aborted', epoch: 1, generation: 99, step: 3 }), code: 4002 },
+];
+
+/** Each on a connection of its own. @returns the close codes, in their order */
+async function joinAsInsider(run: string, url: URL): Promise<number[]> {
+  const { token } = JSON.parse(readFileSync(join(run, 'coordinator.json'), 'utf8')) as { token: string };
+  const codes: number[] = [];
+  for (const [i, { joins, dataUrl = 'ws://127.0.0.1:9', payload }] of INSIDERS.entries()) {
+    const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` }, perMessageDeflate: false });
+    socket.on('error', () => undefined); // the close code is checked
+    const closed = once(socket, 'close') as Promise<[number]>;
+    await once(socket, 'open');
+    const self = { version: VERSION, workerId: `insider-${i}`, host: 'h', pid: 1, processId: `p${i}`, dataUrl };
+    if (joins) socket.send(encodeMessage({ kind: 'join', protocolVersion: PROTOCOL_VERSION, ...self }));
+    if (payload !== undefined) {
+      if (joins) await once(socket, 'message'); // the welcome
+      socket.send(payload);
+    }
+    codes.push((await closed)[0]);
+  }
+  return codes;
+}
 
 /** Sends invalid messages with the right token; each connection must be closed with a code. @returns the close codes */
 async function sendAsInsider(run: string, url: URL): Promise<number[]> {

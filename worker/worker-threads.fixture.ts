@@ -79,6 +79,7 @@ export const START = {
   kind: 'form' as const,
   firstStep: 1,
   state: { kind: 'start' as const, checkpoint: null },
+  secret: Buffer.alloc(32, 1),
   receivers: [],
   proveState: true,
 };

@@ -42,17 +42,18 @@ export class Worker {
   #runner: StepRunner | undefined;
   /** The `form` of the current generation. */
   #form: CommandOf<'form'> | undefined;
+  readonly #refusals: RefusalLog;
   /** Close the created parts; the last one is closed first. */
   readonly #closers: (() => Promise<void>)[] = [];
 
   constructor(init: WorkerInit) {
     this.#init = init;
     const { parts, clock, log } = init;
-    const refusals = new RefusalLog(log, clock);
+    this.#refusals = new RefusalLog(log, clock);
     this.#network = new NetworkClient({
       start: (onEvent, onFailed) => parts.startNetwork(this.#progress.memory, onEvent, onFailed),
       clock,
-      onRefused: (refusal) => refusals.refused(refusal),
+      onRefused: (refusal) => this.#refusals.refused(refusal),
       onNoOutbox: ({ code, message }) => log.warn({ code, reason: message }, 'no outbox'),
       onWaiting: (reason) => log.info({ reason }, 'waiting for the coordinator'),
       onDeal: ({ step, lanes }) => {
@@ -97,6 +98,7 @@ export class Worker {
       } catch (error) {
         this.#init.log.warn({ reason: toTrainerError(error).message }, 'not closed in order');
       }
+    this.#refusals.close();
   }
 
   /** @param processSignal ends the process; the command's own signal aborts the command */

@@ -82,7 +82,9 @@ describe('forming a generation', () => {
         engineFingerprint: 'scripted 1',
       },
     ]);
-    const { members, ...own } = formOf(b!);
+    const { members, secret, ...own } = formOf(b!);
+    assert.equal(secret.byteLength, 32);
+    assert.deepEqual(secret, formOf(a!).secret);
     assert.deepEqual(own, {
       kind: 'form',
       epoch: EPOCH,

@@ -1,10 +1,12 @@
 /** Forms a generation of ready workers: assigns ranks and lanes, then waits until all members have links and hold the same state. */
+import { randomBytes } from 'node:crypto';
 import { assignLanes } from '../../shared/assign-lanes.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
 import { listNames } from '../../shared/list-names.ts';
 import type { FailedMessage, StateSource } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
+import { SECRET_BYTES } from '../../shared/transport/mutual-proof.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { ControlServer } from '../membership/control-server.ts';
 import type { BreakCause, BrokenGeneration, Generation } from '../membership/generation.ts';
@@ -67,6 +69,7 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   const lanes = runs.map(({ first, end }): [number, number] => [first, end]);
   const facts = { firstStep: step + 1, members: ids, lanes, engineFingerprint };
   await journal.append({ kind: 'generation-formed', epoch, generation: number, ...facts });
+  server.newestGeneration = number;
   const { sources, proveState } = sendForm(plan, generation);
 
   const waiting = new Set(handles);
@@ -156,7 +159,15 @@ function sendForm(
   });
   sendEach<'form', 'rank' | 'state' | 'receivers'>(
     handles,
-    { kind: 'form', epoch, generation, members: views, firstStep: step + 1, proveState },
+    {
+      kind: 'form',
+      epoch,
+      generation,
+      members: views,
+      firstStep: step + 1,
+      secret: randomBytes(SECRET_BYTES),
+      proveState,
+    },
     handles.map((_, rank) => ({ rank, state: sources[rank]!, receivers: [...receivers[rank]!] })),
   );
   return { sources, proveState };

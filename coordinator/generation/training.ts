@@ -196,7 +196,15 @@ export class Training {
     if (message.kind === 'saved') return this.#onSaved(worker, message);
     if (message.kind === 'failed' && message.unsavedStep !== undefined) return this.#onUnwritten(name, worker, message);
     const isOfThis = message.epoch === generation.epoch && 'generation' in message;
-    if (!isOfThis || message.generation !== generation.generation) return undefined;
+    if (!isOfThis || message.generation !== generation.generation) {
+      // A member has sent its reports of earlier generations before it was formed into this one. Failures may be late.
+      if (message.kind === 'report' || message.kind === 'not-finite')
+        this.#refuse(
+          worker,
+          `${message.kind} of epoch ${message.epoch}, generation ${message.generation} while training`,
+        );
+      return undefined;
+    }
     switch (message.kind) {
       case 'failed':
         return this.#onFailed(name, worker, message);
@@ -209,8 +217,16 @@ export class Training {
         return this.#judgeNonFinite();
       case 'formed':
       case 'aborted':
-        throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} sent ${message.kind} while training`);
+        this.#refuse(worker, `${message.kind} while training`);
+        return undefined;
     }
+  }
+
+  /** Drops a member that breaks the protocol; `lost` follows. */
+  #refuse(worker: WorkerHandle, reason: string): void {
+    const { workerId } = worker;
+    this.#init.runtime.log.warn({ workerId, code: 'MESSAGE_INVALID', reason }, 'connection closed');
+    worker.drop('MESSAGE_INVALID', reason);
   }
 
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createLogger } from '../../shared/logger.ts';
+import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import { encodeMessage } from '../../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION, type WorkerMessage } from '../../shared/protocol/messages.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
@@ -26,6 +26,7 @@ function lingering() {
   const connection: Connection = {
     peer: 'somebody',
     path: '/',
+    greeting: '',
     isOpen: true,
     closed: new Promise(() => undefined),
     send: () => Promise.resolve(),
@@ -40,11 +41,14 @@ function lingering() {
 async function start(transport: Transport = new MemoryTransport(), maxWorkers = 4) {
   const clock = new ManualClock();
   const hung: string[] = [];
+  const records: LogRecord[] = [];
   const server = new ControlServer({
     ...{ transport, clock, host: '127.0.0.1', token: TOKEN, maxWorkers, silenceMs: SILENCE_MS, routes: {} },
-    log: createLogger({}),
+    log: createLogger({ onRecord: (record) => records.push(record) }),
+    ...{ epoch: 1, size: { numLanes: 8, numTasks: 3 } },
     onHung: (workerId) => hung.push(workerId),
   });
+  server.newestGeneration = 1;
   const url = await server.listen(0);
   const dial = () => transport.dial(url, { token: TOKEN, timeoutMs: 1_000 });
   /** Sends and lets it arrive. */
@@ -65,7 +69,7 @@ async function start(transport: Transport = new MemoryTransport(), maxWorkers = 
     return found.map(({ kind, worker }) => `${kind} ${worker.workerId}`);
   };
   const only = (): WorkerHandle => server.workers()[0]!;
-  return { server, clock, dial, join, say, events, only, hung };
+  return { server, clock, dial, join, say, events, only, hung, records };
 }
 
 /** Undefined while it is open. */
@@ -142,6 +146,7 @@ describe('control server', () => {
     const memory = new MemoryTransport();
     const accepted: { take?: (connection: Connection) => void } = {};
     const transport: Transport = {
+      scheme: 'memory',
       listen: (init) => {
         accepted.take = init.onConnection;
         return memory.listen(init);
@@ -312,4 +317,89 @@ describe('the end of a control server', () => {
       await server.close(mayComeBack);
       assert.equal((await closeOf(connection))?.code, code);
     });
+});
+
+describe('a hostile member', () => {
+  const report = { kind: 'report' as const, step: 1, gradDigest: 1, gradSumOfSquares: 1, lanes: [] };
+  const ms = { feed: 1, compute: 1, communicate: 1, update: 1, total: 1 };
+
+  for (const [what, message] of [
+    ['a report of a later epoch', { ...report, ms, epoch: 2, generation: 1 }],
+    ['a report of a later generation', { ...report, ms, epoch: 1, generation: 2 }],
+    ['an answer of an earlier epoch', { kind: 'aborted', epoch: 0, generation: 1, step: 1 }],
+    ['a failure of a later generation', { ...FAILED, generation: 9 }],
+  ] as const)
+    test(`with ${what} is closed with MESSAGE_INVALID and logged`, async () => {
+      const { server, join, say, events, records } = await start();
+      const connection = await join('w0');
+      await say(connection, message);
+      assert.equal((await closeOf(connection))?.code, 4002);
+      assert.deepEqual(await events(), ['joined w0', 'lost w0']);
+      const closed = records.filter(({ msg }) => msg === 'connection closed');
+      assert.deepEqual(
+        closed.map(({ code, workerId }) => [code, workerId]),
+        [['MESSAGE_INVALID', 'w0']],
+      );
+      assert.match(String(closed[0]!['reason']), /expected epoch 1 and a generation up to 1$/u);
+      await server.close();
+    });
+
+  test('is none for a report of an earlier epoch or generation, which a worker sends again after its welcome', async () => {
+    const { server, join, say, events } = await start();
+    const connection = await join('w0');
+    server.newestGeneration = 3;
+    await say(connection, { ...report, ms, epoch: 0, generation: 9 });
+    await say(connection, { ...report, ms, epoch: 1, generation: 2 });
+    assert.deepEqual(await events(), ['joined w0', 'message w0', 'message w0']);
+    await server.close();
+  });
+
+  test('with a message over the bound of its kind is closed with MESSAGE_TOO_LARGE and logged', async () => {
+    const { server, dial, join, say, records } = await start();
+    const connection = await join('w0');
+    await say(connection, { ...FAILED, filler: 'x'.repeat(100_000) } as unknown as WorkerMessage);
+    assert.equal((await closeOf(connection))?.code, 4003);
+    const unjoined = await dial();
+    await say(unjoined, { ...joinOf('w1'), filler: 'x'.repeat(5_000) } as unknown as WorkerMessage);
+    assert.equal((await closeOf(unjoined))?.code, 4003);
+    const closed = records.filter(({ msg }) => msg === 'connection closed');
+    assert.deepEqual(
+      closed.map(({ code, workerId }) => [code, workerId]),
+      [
+        ['MESSAGE_TOO_LARGE', 'w0'],
+        ['MESSAGE_TOO_LARGE', undefined],
+      ],
+    );
+    await server.close();
+  });
+
+  for (const dataUrl of ['memory://d:1/path', 'memory://d', 'memory://u@d:1', 'ws://d:1', 'memory://d:1#x'])
+    test(`that announces ${dataUrl} is refused at join`, async () => {
+      const { server, dial, say, events } = await start();
+      const connection = await dial();
+      await say(connection, { ...joinOf('w0'), dataUrl } as WorkerMessage);
+      assert.equal((await closeOf(connection))?.code, 4002);
+      assert.deepEqual(await events(), []);
+      await server.close();
+    });
+
+  test('cannot join under more names than workers may train and wait in reserve', async () => {
+    const { server, join } = await start();
+    const connections: Connection[] = [];
+    for (let i = 0; i < 4 + 64; i++) connections.push(await join(`w${i}`));
+    assert.equal((await closeOf(await join('one more')))?.code, 4007);
+    assert.equal(server.workers().length, 68);
+    const again = await join('w0', 'b');
+    assert.equal(await closeOf(again), undefined, 'an id that has joined may come again');
+    await server.close();
+  });
+
+  test('cannot hold more sockets without a join than the bound: the oldest is closed', async () => {
+    const { server, dial } = await start();
+    const connections: Connection[] = [];
+    for (let i = 0; i < 65; i++) connections.push(await dial());
+    assert.equal((await closeOf(connections[0]!))?.code, 4007);
+    assert.equal(await closeOf(connections[1]!), undefined);
+    await server.close();
+  });
 });

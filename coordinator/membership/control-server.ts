@@ -10,12 +10,19 @@ import type { Logger } from '../../shared/logger.ts';
 import { Mailbox } from '../../shared/mailbox.ts';
 import { decodeMessage, encodeMessage } from '../../shared/protocol/codec.ts';
 import {
+  boundWorkerMessages,
+  MAX_SMALL_BYTES,
+  type MessageBounds,
+  type RunSize,
+} from '../../shared/protocol/message-bounds.ts';
+import {
   PROTOCOL_VERSION,
   workerMessageSchema,
   type CoordinatorMessage,
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
 import { RefusalLog } from '../../shared/refusal-log.ts';
+import { parseDataAddress } from '../../shared/transport/data-address.ts';
 import type { Connection, Listener, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
@@ -26,6 +33,8 @@ import { WorkerHandle } from './worker-handle.ts';
 const MAILBOX_CAPACITY = 65_536;
 /** Bound of the sockets that have not shown the token: `maxWorkers`, or this if it is more. */
 const LEAST_UNAUTHENTICATED = 64;
+/** Bound of the sockets with the token that have not joined, and of the joined workers beyond those that may train. */
+const LEAST_SPARE = 64;
 /** A connection that has not joined by then is closed, ms. */
 const JOIN_DEADLINE_MS = 10_000;
 /** Time for the workers to leave after `finish`, ms. */
@@ -49,6 +58,10 @@ export interface ControlServerInit {
   readonly token: string;
   /** Workers that may train. After a restart of the coordinator all of them dial at the same time. */
   readonly maxWorkers: number;
+  /** Of the coordinator. */
+  readonly epoch: number;
+  /** Bounds its messages. */
+  readonly size: RunSize;
   /** A worker that is silent for this long is lost, ms. */
   readonly silenceMs: number;
   /** Plain HTTP requests on the same port. */
@@ -60,26 +73,34 @@ export interface ControlServerInit {
 export class ControlServer {
   readonly events: Mailbox<ControlEvent>;
   readonly #init: ControlServerInit;
+  /** The last generation that a `form` was sent for. */
+  newestGeneration = 0;
   readonly #workers = new Map<string, WorkerHandle>();
+  /** Connections that have not joined, the oldest first, with what refuses them. */
+  readonly #unjoined = new Map<Connection, (error: TrainerError) => void>();
+  readonly #bounds: MessageBounds;
+  readonly #refusals: RefusalLog;
   readonly #closing = new AbortController();
   #listener: Listener | undefined;
 
   constructor(init: ControlServerInit) {
     this.#init = init;
+    this.#bounds = boundWorkerMessages(init.size);
+    this.#refusals = new RefusalLog(init.log, init.clock);
     this.events = new Mailbox(MAILBOX_CAPACITY, init.clock);
   }
 
   /** @param port 0: a free one @returns the URL that workers dial @throws PORT_IN_USE */
   async listen(port: number): Promise<string> {
-    const { transport, host, token, log, clock, routes, maxWorkers } = this.#init;
-    const refusals = new RefusalLog(log, clock);
+    const { transport, host, token, routes, maxWorkers } = this.#init;
     this.#listener = await transport.listen({
       host,
       port,
       token,
       maxUnauthenticated: Math.max(LEAST_UNAUTHENTICATED, maxWorkers),
+      limits: { maxFirstMessageBytes: MAX_SMALL_BYTES },
       onConnection: (connection) => this.#accept(connection),
-      onRefused: (refusal) => refusals.refused(refusal),
+      onRefused: (refusal) => this.#refusals.refused(refusal),
       onRequest: (request, response) => void answerRequest(routes, request, response),
     });
     void this.#dropSilentWorkers();
@@ -105,6 +126,7 @@ export class ControlServer {
     if (mayComeBack)
       for (const worker of this.workers()) worker.drop('CONNECTION_LOST', 'the coordinator starts again');
     await this.#listener?.close();
+    this.#refusals.close();
   }
 
   /** Drops silent workers, unless this process itself stood still. */
@@ -128,18 +150,19 @@ export class ControlServer {
   }
 
   #accept(connection: Connection): void {
-    const { clock, log } = this.#init;
+    const { clock } = this.#init;
     let worker: WorkerHandle | undefined;
     let isRefused = false;
     const refuse = (error: TrainerError): void => {
       isRefused = true;
-      log.warn(
-        { peer: connection.peer, workerId: worker?.workerId, code: error.code, reason: error.message },
-        'connection closed',
-      );
+      this.#unjoined.delete(connection);
+      this.#logClosed(connection, worker?.workerId, error);
       if (worker === undefined) connection.close(error.code, error.message);
       else worker.drop(error.code, error.message); // it need not answer the close
     };
+    const [oldest] = this.#unjoined.size >= this.#numSpare ? this.#unjoined.values() : [];
+    oldest?.(new TrainerError('JOIN_REFUSED', `more than ${this.#numSpare} sockets that have not joined`));
+    this.#unjoined.set(connection, refuse);
     const deadline = new AbortController();
     clock.sleep(JOIN_DEADLINE_MS, deadline.signal).then(
       () => refuse(new TrainerError('JOIN_REFUSED', `no join within ${JOIN_DEADLINE_MS} ms`)),
@@ -148,17 +171,20 @@ export class ControlServer {
     connection.onMessage((data) => {
       if (isRefused) return; // a message that was under way when the connection was closed
       try {
-        const message = decodeMessage(workerMessageSchema, data);
+        const message = decodeMessage(workerMessageSchema, data, this.#bounds);
         if (worker === undefined) {
           worker = this.#join(message, connection);
+          this.#unjoined.delete(connection);
           deadline.abort();
         } else this.#receive(worker, message);
       } catch (error) {
         refuse(toTrainerError(error));
       }
     });
-    void connection.closed.then(({ code, reason }) => {
+    void connection.closed.then(({ code, reason, error }) => {
       deadline.abort();
+      this.#unjoined.delete(connection);
+      if (!isRefused && error?.code === 'MESSAGE_TOO_LARGE') this.#logClosed(connection, worker?.workerId, error);
       if (worker === undefined) return;
       const why = `${worker.toString()} closed its socket (${code}${reason === '' ? '' : ` ${reason}`})`;
       this.#lose(worker, new TrainerError('WORKER_LOST', why));
@@ -176,8 +202,12 @@ export class ControlServer {
         `expected exmix ${VERSION} with protocol ${PROTOCOL_VERSION}, ${message.workerId} is ${version} with protocol ${protocolVersion}; ` +
           'install the same exmix everywhere',
       );
+    parseDataAddress(message.dataUrl, this.#init.transport.scheme); // every other worker dials it
     if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
     const before = this.#workers.get(message.workerId);
+    const most = this.#init.maxWorkers + this.#numSpare;
+    if (before === undefined && this.#workers.size >= most)
+      throw new TrainerError('JOIN_REFUSED', `expected at most ${most} workers, ${message.workerId} is one more`);
     // A new socket of the same process, or a second process with the same id: the newest counts.
     before?.drop(
       before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
@@ -201,10 +231,39 @@ export class ControlServer {
     worker.lastHeardMs = this.#init.clock.monotonicMs();
     if (message.kind === 'join')
       throw new TrainerError('MESSAGE_INVALID', `${worker.workerId} joined twice on one socket`);
+    this.#checkIdentity(message);
     if (message.kind === 'heartbeat') {
       worker.receiveHeartbeat(message);
       worker.sendParts([HEARTBEAT]);
     } else if (!this.events.put({ kind: 'message', worker, message })) throw overflow(worker.workerId);
+  }
+
+  /**
+   * Epoch and generation of what a worker says: only reports come from an earlier epoch, and nothing from a later one.
+   * Messages of an earlier generation may be late, so the parts that receive them decide. @throws MESSAGE_INVALID
+   */
+  #checkIdentity(message: WorkerMessage): void {
+    if (!('epoch' in message)) return;
+    const { epoch } = this.#init;
+    const { newestGeneration } = this;
+    const generation = 'generation' in message ? message.generation : 0;
+    if (message.kind === 'report' && message.epoch < epoch) return;
+    if (message.epoch === epoch && generation <= newestGeneration) return;
+    throw new TrainerError(
+      'MESSAGE_INVALID',
+      `${message.kind} of epoch ${message.epoch}, generation ${generation}: ` +
+        `expected epoch ${epoch} and a generation up to ${newestGeneration}`,
+    );
+  }
+
+  get #numSpare(): number {
+    return Math.max(LEAST_SPARE, this.#init.maxWorkers);
+  }
+
+  #logClosed({ peer }: Connection, workerId: string | undefined, { code, message }: TrainerError): void {
+    this.#refusals.bound({ code, remote: peer }, () =>
+      this.#init.log.warn({ peer, workerId, code, reason: message }, 'connection closed'),
+    );
   }
 
   /** Has an effect once for each worker. */

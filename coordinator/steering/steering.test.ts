@@ -218,6 +218,8 @@ describe('steering over HTTP', () => {
       host: '127.0.0.1',
       token: TOKEN,
       maxWorkers: 4,
+      epoch: 1,
+      size: { numLanes: 8, numTasks: 8 },
       silenceMs: 5_000,
       routes: {
         'GET /status': () => ({ phase: 'test' }),

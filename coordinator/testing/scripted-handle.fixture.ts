@@ -42,6 +42,7 @@ function makeHandle(
   const connection: Connection = {
     peer: workerId,
     path: '/',
+    greeting: '',
     isOpen: true,
     closed,
     send: (parts) => {
@@ -83,8 +84,9 @@ export class ScriptedRoster {
 
   constructor(clock: Clock, changes: Partial<RosterInit> = {}) {
     const logger = createLogger({ level: 'debug', onRecord: (record) => this.log.push(record) });
+    const run = { epoch: EPOCH, size: { numLanes: 8, numTasks: 8 } };
     const network = { transport: new MemoryTransport(), host: 'h', token: 'a token', routes: {} };
-    this.server = new ControlServer({ ...network, clock, log: logger, maxWorkers: 4, silenceMs: 5_000 });
+    this.server = new ControlServer({ ...network, clock, log: logger, maxWorkers: 4, silenceMs: 5_000, ...run });
     this.roster = new Roster({
       config: this.config,
       runId: RUN_ID,

@@ -85,7 +85,7 @@ export class ScriptedWorker {
     this.#connection = connection;
     connection.onMessage((bytes) => this.#receive(decodeMessage(coordinatorMessageSchema, bytes)));
     const { workerId, pid = 1 } = this.#script;
-    const address = { host: 'h', pid, processId: `process ${pid}`, dataUrl: 'memory://d:1' };
+    const address = { host: 'h', pid, processId: `process ${pid}`, dataUrl: `${transport.scheme}://d:1` };
     this.say({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, workerId, ...address });
     void this.#beat(connection);
   }

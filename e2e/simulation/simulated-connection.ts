@@ -37,6 +37,7 @@ export interface EndInit {
   readonly process: VirtualProcess;
   readonly peer: string;
   readonly path: string;
+  readonly greeting: string;
   readonly limits: ConnectionLimits;
   readonly random: RandomStream;
   /** Delay of one message, ms. */
@@ -53,6 +54,7 @@ export interface EndInit {
 export class ConnectionEnd implements Connection {
   readonly peer: string;
   readonly path: string;
+  readonly greeting: string;
   readonly closed: Promise<CloseInfo>;
   readonly process: VirtualProcess;
   /** Called once, when the other side has accepted the connection. */
@@ -67,6 +69,8 @@ export class ConnectionEnd implements Connection {
   #delivery: ScheduledEvent | undefined;
   #handler: ((data: Uint8Array) => void) | null = null;
   #isClosing = false;
+  /** No message has come. */
+  #isFirstOpen = true;
   #isOver = false;
   #isGoneSent = false;
   /** Arguments of `close`. The frame is sent after all messages that were queued before it. */
@@ -80,6 +84,7 @@ export class ConnectionEnd implements Connection {
     this.#init = init;
     this.peer = init.peer;
     this.path = init.path;
+    this.greeting = init.greeting;
     this.process = init.process;
     this.#label = `${init.process.name} → ${otherName}`;
     const { peer, process } = init;
@@ -252,9 +257,10 @@ export class ConnectionEnd implements Connection {
   #receive(data: Uint8Array): void {
     this.#other.#sending.read(data.length);
     if (this.#isClosing) return;
-    const { maxMessageBytes } = this.#init.limits;
-    if (data.length > maxMessageBytes)
-      this.close('MESSAGE_TOO_LARGE', `expected at most ${maxMessageBytes} B, got ${data.length} B`);
+    const { maxMessageBytes, maxFirstMessageBytes } = this.#init.limits;
+    const limit = this.#isFirstOpen ? Math.min(maxFirstMessageBytes, maxMessageBytes) : maxMessageBytes;
+    this.#isFirstOpen = false;
+    if (data.length > limit) this.close('MESSAGE_TOO_LARGE', `expected at most ${limit} B, got ${data.length} B`);
     else this.#handler!(data);
   }
 

@@ -190,13 +190,27 @@ export class SimulatedNetwork {
   connect(
     process: VirtualProcess,
     listening: Listening,
-    at: { readonly url: string; readonly path: string; readonly limits: ListenInit['limits'] },
+    at: {
+      readonly url: string;
+      readonly path: string;
+      readonly greeting: string;
+      readonly limits: ListenInit['limits'];
+    },
   ): SimulatedConnection {
-    const { path } = at;
+    const { path, greeting } = at;
     const tamper = (data: Uint8Array): Uint8Array => this.#tamper(live, data);
     const isBlocked = (): boolean => live.isBlackHole || this.isBlocked(process, listening.process);
     const { kernelBytes, kernelMessages } = this.options;
-    const shared = { time: this.time, path, random: this.#random, kernelBytes, kernelMessages, isBlocked, tamper };
+    const identity = { path, greeting };
+    const shared = {
+      time: this.time,
+      ...identity,
+      random: this.#random,
+      kernelBytes,
+      kernelMessages,
+      isBlocked,
+      tamper,
+    };
     const delayMs = (): number => this.delayMs();
     const nearLimits = { ...DEFAULT_CONNECTION_LIMITS, ...at.limits };
     const farLimits = { ...DEFAULT_CONNECTION_LIMITS, ...listening.init.limits };

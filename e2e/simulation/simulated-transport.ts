@@ -1,14 +1,16 @@
 /** The Transport of one process of the simulation: listens and dials with the rules of websocket-listener.ts and websocket-dial.ts. */
 import { abortedError, throwIfAborted } from '../../shared/abort.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
-import { createBearerCheck, formatBearer } from '../../shared/transport/bearer-token.ts';
+import { authenticate } from '../../shared/transport/memory-admission.ts';
 import type { Connection, DialInit, Listener, ListenInit, Transport } from '../../shared/transport/transport.ts';
 import type { Listening, SimulatedNetwork } from './simulated-network.ts';
 import type { VirtualProcess } from './virtual-process.ts';
 
-const PROTOCOL = 'sim:';
+const SCHEME = 'sim';
+const PROTOCOL = `${SCHEME}:`;
 
 export class SimulatedTransport implements Transport {
+  readonly scheme = SCHEME;
   readonly #network: SimulatedNetwork;
   readonly #process: VirtualProcess;
 
@@ -51,11 +53,7 @@ export class SimulatedTransport implements Transport {
   }
 }
 
-interface AttemptInit extends DialInit {
-  readonly url: string;
-  readonly address: string;
-  readonly path: string;
-}
+type AttemptInit = DialInit & { readonly url: string; readonly address: string; readonly path: string };
 
 /** One attempt to connect: a request travels to the listener, which checks the token; the answer travels back. */
 class Attempt {
@@ -119,29 +117,22 @@ class Attempt {
 
   /** Runs in the listening process. */
   #admit(listening: Listening): void {
-    const { url, path, token, limits } = this.#init;
+    const { url, path, limits } = this.#init;
     const { init } = listening;
     const remote = this.#process.name;
     if (this.#network.listeningAt(this.#init.address) !== listening) {
       this.#answer(() => this.#fail('no process listens'));
       return;
     }
-    if (!createBearerCheck(init.token)(formatBearer(token))) {
-      init.onRefused?.({ remote, code: 'AUTH_FAILED', reason: `${path} without the token of the run` });
-      const error = new TrainerError('AUTH_FAILED', `${url} refused the token; use the token of that run`);
+    let greeting: string;
+    try {
+      greeting = authenticate(init, this.#init, { url, path, remote });
+    } catch (thrown) {
+      const error = toTrainerError(thrown);
       this.#answer(() => this.#settle(error));
       return;
     }
-    const refused = init.admit?.(path) ?? null;
-    if (refused !== null) {
-      init.onRefused?.({ remote, code: 'JOIN_REFUSED', reason: refused });
-      const error = new TrainerError('CONNECT_FAILED', `${url} refused the connection: ${refused}`, {
-        retryable: true,
-      });
-      this.#answer(() => this.#settle(error));
-      return;
-    }
-    const { near, far } = this.#network.connect(this.#process, listening, { url, path, limits });
+    const { near, far } = this.#network.connect(this.#process, listening, { url, path, greeting, limits });
     near.onOpened = () => this.#settle(near);
     void near.closed.then(() => this.#fail('the connection was reset'));
     this.#abandon = () => near.terminate();

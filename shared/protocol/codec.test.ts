@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { decodeMessage, encodeEach, encodeMessage } from './codec.ts';
+import { boundCoordinatorMessages, boundWorkerMessages } from './message-bounds.ts';
 import {
   coordinatorMessageSchema,
   workerMessageSchema,
@@ -87,5 +88,89 @@ describe('control messages', () => {
         assert.throws(() => decodeMessage(workerMessageSchema, random), { code: 'MESSAGE_INVALID' });
       }),
     );
+  });
+
+  describe('with the bounds of a run of 8 lanes and 3 tasks', () => {
+    const bounds = boundWorkerMessages({ numLanes: 8, numTasks: 3 });
+    const decode = (bytes: Uint8Array) => decodeMessage(workerMessageSchema, bytes, bounds);
+    const ids = { epoch: 1, generation: 2, step: 3 };
+    const digest = 'ab'.repeat(32);
+
+    test('the largest messages of such a run pass', () => {
+      const text = '\u20ac'.repeat(256);
+      const long = '\u20ac'.repeat(16_384);
+      const tasks = [0, 1, 2].map((task) => ({ task, loss: 1e300 / 3, targetTokens: 2 ** 40 }));
+      const lanes = Array.from({ length: 8 }, (_, lane) => ({ lane, tasks, zLoss: 1 / 3, inputTokens: 2 ** 40 }));
+      const ms = { feed: 1 / 3, compute: 1 / 3, communicate: 1 / 3, update: 1 / 3, total: 1 / 3 };
+      const join = { protocolVersion: 3, version: text, workerId: text, host: text, pid: 2 ** 31, processId: text };
+      const losses = lanes.flatMap(({ lane }) =>
+        [0, 1, 2, null].map((task) => ({ lane, task, loss: '-1.2345678901234567e+308' })),
+      );
+      const files = Array.from({ length: 5_000 }, (_, i) => ({
+        file: `model-${i}-of-99999.safetensors`,
+        bytes: 2 ** 40,
+        sha256: digest,
+      }));
+      const engine = { engine: text, engineFingerprint: text, engineNotes: Array.from({ length: 16 }, () => long) };
+      for (const message of [
+        { kind: 'join', ...join, dataUrl: 'ws://h:1' },
+        {
+          kind: 'ready',
+          epoch: 1,
+          held: { runId: text, epoch: 1, step: 1 },
+          ...engine,
+          mixtureHash: digest,
+          numParameters: 1,
+        },
+        { kind: 'report', ...ids, gradDigest: 1, gradSumOfSquares: 1 / 3, lanes, ms, paramDigest: digest },
+        { kind: 'not-finite', ...ids, reason: long, losses, isGradientFinite: true },
+        { kind: 'saved', ...ids, files, paramDigest: digest },
+        { kind: 'heartbeat', progress: 1, phase: 'compute', step: 1, stall: { reason: long, forMs: 1 / 3 } },
+        {
+          kind: 'failed',
+          epoch: 1,
+          generation: 2,
+          error: { code: text, message: long },
+          peers: [0, 1, 2, 3, 4, 5, 6, 7],
+        },
+      ])
+        assert.equal(decode(encodeMessage(message)).kind, message.kind);
+    });
+
+    test('a message over the bound of its kind is MESSAGE_TOO_LARGE, before it is decoded', () => {
+      const filler = 'x'.repeat(5_000);
+      for (const message of [
+        { ...heartbeat, filler: 'x'.repeat(70_000) },
+        { kind: 'join', filler },
+        { kind: 'formed', epoch: 1, generation: 1, filler },
+        { kind: 'nobody', filler },
+        { filler },
+        { kind: 'report', ...ids, lanes: Array.from({ length: 100_000 }, () => null) },
+        { kind: 'heartbeat', filler: Array.from({ length: 100 }, () => 0) },
+        { kind: 'saved', filler: Buffer.alloc(15 << 20) },
+      ])
+        assert.throws(() => decode(encodeMessage(message)), {
+          code: 'MESSAGE_TOO_LARGE',
+          message: /expected at most \d+ B/,
+        });
+    });
+  });
+
+  test('before the welcome a coordinator can send no large form, and after it one of as many members as lanes', () => {
+    const member = {
+      workerId: 'w'.repeat(256),
+      rank: 1,
+      host: 'h'.repeat(256),
+      dataUrl: 'u'.repeat(256),
+      lanes: { first: 0, end: 1 },
+    };
+    const form = {
+      ...{ kind: 'form', epoch: 1, generation: 1, rank: 0, firstStep: 1, secret: Buffer.alloc(32), receivers: [] },
+      ...{ state: { kind: 'held', step: 0 }, proveState: false, members: Array.from({ length: 64 }, () => member) },
+    };
+    const decode = (numLanes: number) =>
+      decodeMessage(coordinatorMessageSchema, encodeMessage(form), boundCoordinatorMessages(numLanes));
+    assert.equal(decode(64).kind, 'form');
+    assert.throws(() => decode(0), { code: 'MESSAGE_TOO_LARGE' });
   });
 });

@@ -1,7 +1,9 @@
-/** Control messages ⇄ bytes: msgpackr, then a zod schema. The transport bounds the size before decoding. */
+/** Control messages ⇄ bytes: a scan of the bytes and the bound of the kind, then msgpackr, then a zod schema. */
 import { Packr } from 'msgpackr';
 import type { z } from 'zod';
 import { assertInvariant, TrainerError } from '../errors.ts';
+import { MAX_DEPTH, MAX_ELEMENTS, SMALL, type MessageBounds } from './message-bounds.ts';
+import { scanMsgpack } from './scan-msgpack.ts';
 
 // Plain maps without msgpackr's records and shared structures: any msgpack reader can read each message alone.
 const packr = new Packr({ useRecords: false, variableMapSize: true });
@@ -36,10 +38,25 @@ export function encodeEach(shared: object, own: readonly object[]): (readonly [U
 }
 
 /**
- * @param schema the union of what this side may receive
- * @throws MESSAGE_INVALID naming the field that is wrong
+ * @param schema the union of what this side may receive @param bounds of its kinds; without them only the largest bound of all holds
+ * @throws MESSAGE_INVALID naming the byte or the field that is wrong; MESSAGE_TOO_LARGE
  */
-export function decodeMessage<Schema extends z.ZodType>(schema: Schema, data: Uint8Array): z.output<Schema> {
+export function decodeMessage<Schema extends z.ZodType>(
+  schema: Schema,
+  data: Uint8Array,
+  bounds?: MessageBounds,
+): z.output<Schema> {
+  if (bounds !== undefined) checkLargest(data, bounds);
+  const { kind, numElements } = scanMsgpack(data, { maxDepth: MAX_DEPTH, maxElements: MAX_ELEMENTS });
+  if (bounds !== undefined) {
+    const { maxBytes, maxElements } = Object.hasOwn(bounds, kind) ? bounds[kind]! : SMALL;
+    if (data.byteLength > maxBytes || numElements > maxElements)
+      throw new TrainerError(
+        'MESSAGE_TOO_LARGE',
+        `control message ${JSON.stringify(kind)}: expected at most ${maxBytes} B and ${maxElements} values, ` +
+          `got ${data.byteLength} B and ${numElements}`,
+      );
+  }
   let value: unknown;
   try {
     value = packr.unpack(data);
@@ -53,4 +70,14 @@ export function decodeMessage<Schema extends z.ZodType>(schema: Schema, data: Ui
   const issue = parsed.error.issues[0]!;
   const place = issue.path.join('.') || '(top)';
   throw new TrainerError('MESSAGE_INVALID', `a control message breaks its schema at ${place}: ${issue.message}`);
+}
+
+/** Before the scan, which takes time for every byte. @throws MESSAGE_TOO_LARGE */
+function checkLargest(data: Uint8Array, bounds: MessageBounds): void {
+  const largest = Math.max(...Object.values(bounds).map(({ maxBytes }) => maxBytes));
+  if (data.byteLength > largest)
+    throw new TrainerError(
+      'MESSAGE_TOO_LARGE',
+      `control message: expected at most ${largest} B, got ${data.byteLength} B`,
+    );
 }

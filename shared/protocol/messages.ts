@@ -3,9 +3,10 @@
  * Messages of a generation carry its epoch (incarnation of the coordinator) and number (version of the membership).
  */
 import { z } from 'zod';
+import { SECRET_BYTES } from '../transport/mutual-proof.ts';
 
 /** Raised with every change that an older peer would misinterpret. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 const uint32 = z.int().min(0).max(0xffff_ffff);
 const count = z.int().nonnegative();
@@ -202,6 +203,8 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     members: z.array(memberSchema).min(1).max(65_536),
     firstStep: count,
     state: stateSourceSchema,
+    /** Random bytes that the data connections of this generation prove; nobody else gets them. */
+    secret: z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === SECRET_BYTES, 'expected 32 B'),
     /** Ranks that copy the state from this one. */
     receivers: z.array(count).max(65_536),
     /** `formed` is to have the digest of the parameters. */

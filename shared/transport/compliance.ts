@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { TrainerError } from '../errors.ts';
 import { ManualClock } from '../manual-clock.fixture.ts';
+import type { Challenge } from './mutual-proof.ts';
 import { MAX_PINGS, type Connection, type DialInit, type Listener } from './transport.ts';
 import type { ListenInit, Refusal, Transport } from './transport.ts';
 
@@ -21,6 +22,7 @@ interface Pair {
 }
 
 export function testTransport(name: string, makeTransport: () => Transport): void {
+  testProofs(name, makeTransport);
   const listen = async (
     transport: Transport,
     init: Partial<ListenInit> = {},
@@ -319,11 +321,114 @@ export function testTransport(name: string, makeTransport: () => Transport): voi
         await assert.rejects(transport.dial(url, { token: TOKEN, timeoutMs: 1000 }), { code: 'CONFIG_INVALID' });
     });
 
+    test('a first message over its limit closes the connection with MESSAGE_TOO_LARGE; a later one may be larger', async () => {
+      const limits = { maxFirstMessageBytes: 100 };
+      const one = await openPair({ limits });
+      const received: number[] = [];
+      one.far.onMessage((data) => received.push(data.length));
+      await one.near.send([Buffer.alloc(101)]);
+      assert.equal((await one.far.closed).error?.code, 'MESSAGE_TOO_LARGE');
+      assert.deepEqual(received, []);
+      await Promise.all([one.near.closed, one.listener.close()]);
+      const two = await openPair({ limits });
+      const both = collect(two.far, 2);
+      await two.near.send([Buffer.alloc(100)]);
+      await two.near.send([Buffer.alloc(100_000)]);
+      assert.deepEqual(
+        (await both).map(({ length }) => length),
+        [100, 100_000],
+      );
+      await two.close();
+    });
+
     test('a port that is taken is PORT_IN_USE', async () => {
       const transport = makeTransport();
       const { listener } = await listen(transport);
       await assert.rejects(listen(transport, { port: listener.port }), { code: 'PORT_IN_USE' });
       await listener.close();
+    });
+  });
+}
+
+const SECRET = Buffer.alloc(32, 1);
+const OTHER_SECRET = Buffer.alloc(32, 2);
+
+function testProofs(name: string, makeTransport: () => Transport): void {
+  const accepted: Connection[] = [];
+  const refusals: Refusal[] = [];
+  const listen = (transport: Transport, challenge: (path: string) => Challenge | string): Promise<Listener> => {
+    accepted.length = 0;
+    refusals.length = 0;
+    return transport.listen({
+      ...{ host: HOST, port: 0, challenge },
+      onConnection: (connection) => accepted.push(connection),
+      onRefused: (refusal) => refusals.push(refusal),
+    });
+  };
+  /** Resolves when the listener has accepted so many connections. */
+  const acceptedAll = async (count: number): Promise<void> => {
+    while (accepted.length < count) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  describe(`${name}: proofs of a secret`, () => {
+    test('both sides that have it are connected, and the dialler gets the greeting of the path', async () => {
+      const transport = makeTransport();
+      const listener = await listen(transport, (path) => ({ secret: SECRET, greeting: `you asked for ${path}` }));
+      const near = await transport.dial(`${listener.url}/a/path`, { secret: SECRET, timeoutMs: 5000 });
+      assert.equal(near.greeting, 'you asked for /a/path');
+      const sent = near.send([Buffer.from('first')]);
+      await acceptedAll(1);
+      const [far] = accepted;
+      const first = new Promise<Uint8Array>((resolve) => far!.onMessage(resolve));
+      await sent;
+      assert.equal(Buffer.from(await first).toString(), 'first', 'the proof is no message');
+      const answer = new Promise<Uint8Array>((resolve) => near.onMessage(resolve));
+      await far!.send([Buffer.from('answer')]);
+      assert.equal(Buffer.from(await answer).toString(), 'answer');
+      near.close('NORMAL', '');
+      await Promise.all([near.closed, far!.closed, listener.close()]);
+      assert.deepEqual(refusals, []);
+    });
+
+    test('a side with another secret is AUTH_FAILED, and the listener accepts nobody', async () => {
+      const transport = makeTransport();
+      const listener = await listen(transport, () => ({ secret: SECRET, greeting: '' }));
+      await assert.rejects(transport.dial(listener.url, { secret: OTHER_SECRET, timeoutMs: 5000 }), {
+        code: 'AUTH_FAILED',
+        message: /has not proved the secret/,
+      });
+      await assert.rejects(transport.dial(listener.url, { token: TOKEN, timeoutMs: 5000 }), { code: 'AUTH_FAILED' });
+      assert.equal(accepted.length, 0);
+      await listener.close();
+    });
+
+    test('a listener that wants the token is AUTH_FAILED for a dialler that proves a secret', async () => {
+      const transport = makeTransport();
+      const onConnection = (connection: Connection): void => void accepted.push(connection);
+      accepted.length = 0;
+      const listener = await transport.listen({ host: HOST, port: 0, token: TOKEN, onConnection });
+      await assert.rejects(transport.dial(listener.url, { secret: SECRET, timeoutMs: 5000 }), { code: 'AUTH_FAILED' });
+      assert.equal(accepted.length, 0);
+      await listener.close();
+    });
+
+    test('a path that is not admitted is CONNECT_FAILED with the reason, and retryable', async () => {
+      const transport = makeTransport();
+      const listener = await listen(transport, (path) =>
+        path === '/now' ? { secret: SECRET, greeting: '' } : 'not yet open',
+      );
+      await assert.rejects(transport.dial(`${listener.url}/later`, { secret: SECRET, timeoutMs: 5000 }), {
+        code: 'CONNECT_FAILED',
+        message: /not yet open/,
+        retryable: true,
+      });
+      assert.deepEqual(
+        refusals.map(({ code, reason }) => [code, reason]),
+        [['JOIN_REFUSED', 'not yet open']],
+      );
+      const near = await transport.dial(`${listener.url}/now`, { secret: SECRET, timeoutMs: 5000 });
+      near.close('NORMAL', '');
+      await Promise.all([near.closed, listener.close()]);
     });
   });
 }

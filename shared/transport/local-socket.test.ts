@@ -7,6 +7,7 @@ import { webSocketTransport } from './websocket-transport.ts';
 
 /** WebSockets dialled through the local socket only. */
 const localTransport: Transport = {
+  scheme: 'ws',
   listen: async (init) => {
     const listener = await webSocketTransport.listen({ ...init, localSocket: true });
     return { ...listener, url: listener.localUrl ?? 'no local socket' };

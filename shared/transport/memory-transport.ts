@@ -4,7 +4,7 @@ import { abortedError, throwIfAborted } from '../abort.ts';
 import { systemClock, type Clock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import { Backlog } from './backlog.ts';
-import { createBearerCheck, formatBearer } from './bearer-token.ts';
+import { authenticate } from './memory-admission.ts';
 import { toCloseCode, toCloseInfo, toCloseReason } from './close-codes.ts';
 import { Pings } from './pings.ts';
 import {
@@ -21,6 +21,7 @@ import {
 
 /** Each instance is a separate network. */
 export class MemoryTransport implements Transport {
+  readonly scheme = 'memory';
   readonly #ports = new Map<string, { init: ListenInit; connections: Set<MemoryConnection> }>();
   #nextPort = 1;
 
@@ -38,7 +39,8 @@ export class MemoryTransport implements Transport {
     return Promise.resolve({ port, url, localUrl: null, close });
   }
 
-  async dial(url: string, { token, timeoutMs, signal, limits, clock }: DialInit): Promise<Connection> {
+  async dial(url: string, dial: DialInit): Promise<Connection> {
+    const { timeoutMs, signal, limits, clock } = dial;
     throwIfAborted(signal, `connecting to ${nameLocation(url)}`);
     const parsed = URL.canParse(url) ? new URL(url) : null;
     if (parsed?.protocol !== 'memory:')
@@ -56,19 +58,17 @@ export class MemoryTransport implements Transport {
     const { init, connections } = listening;
     const path = parsed.pathname + parsed.search;
     const remote = 'memory';
-    if (!createBearerCheck(init.token)(formatBearer(token))) {
-      init.onRefused?.({ remote, code: 'AUTH_FAILED', reason: `${path} without the token of the run` });
-      throw new TrainerError('AUTH_FAILED', `${nameLocation(url)} refused the token; use the token of that run`);
-    }
-    const refused = init.admit?.(path) ?? null;
-    if (refused !== null) {
-      init.onRefused?.({ remote, code: 'JOIN_REFUSED', reason: refused });
-      throw new TrainerError('CONNECT_FAILED', `${nameLocation(url)} refused the connection: ${refused}`, {
-        retryable: true,
-      });
-    }
-    const near = new MemoryConnection(url, path, { ...DEFAULT_CONNECTION_LIMITS, ...limits }, clock);
-    const far = new MemoryConnection(remote, path, { ...DEFAULT_CONNECTION_LIMITS, ...init.limits }, init.clock);
+    const greeting = authenticate(init, dial, { url, path, remote });
+    const near = new MemoryConnection(
+      { peer: url, path, greeting },
+      { ...DEFAULT_CONNECTION_LIMITS, ...limits },
+      clock,
+    );
+    const far = new MemoryConnection(
+      { peer: remote, path, greeting },
+      { ...DEFAULT_CONNECTION_LIMITS, ...init.limits },
+      init.clock,
+    );
     near.join(far);
     far.join(near);
     connections.add(far);
@@ -81,6 +81,7 @@ export class MemoryTransport implements Transport {
 class MemoryConnection implements Connection {
   readonly peer: string;
   readonly path: string;
+  readonly greeting: string;
   readonly closed: Promise<CloseInfo>;
   readonly #limits: ConnectionLimits;
   #other!: MemoryConnection;
@@ -88,13 +89,20 @@ class MemoryConnection implements Connection {
   readonly #queue: Backlog;
   readonly #pings: Pings;
   #isPumping = false;
+  /** No message has left this side. */
+  #isFirstOpen = true;
   #handler: ((data: Uint8Array) => void) | null = null;
   #isOpen = true;
   #end!: (info: CloseInfo) => void;
 
-  constructor(peer: string, path: string, limits: ConnectionLimits, clock: Clock = systemClock) {
+  constructor(
+    { peer, path, greeting }: Pick<Connection, 'peer' | 'path' | 'greeting'>,
+    limits: ConnectionLimits,
+    clock: Clock = systemClock,
+  ) {
     this.peer = peer;
     this.path = path;
+    this.greeting = greeting;
     this.#limits = limits;
     this.#queue = new Backlog({ peer, limits, onQueued: () => void this.#pump() });
     this.#pings = new Pings({
@@ -158,7 +166,9 @@ class MemoryConnection implements Connection {
       await nextTurn();
       const message = this.#queue.shift();
       if (message === undefined) break;
-      const limit = this.#other.#limits.maxMessageBytes;
+      const { maxMessageBytes, maxFirstMessageBytes } = this.#other.#limits;
+      const limit = this.#isFirstOpen ? Math.min(maxFirstMessageBytes, maxMessageBytes) : maxMessageBytes;
+      this.#isFirstOpen = false;
       if (message.numBytes > limit) {
         message.finish(null);
         this.#other.close('MESSAGE_TOO_LARGE', `expected at most ${limit} B, got ${message.numBytes} B`);

@@ -2,12 +2,13 @@
  * Messages between processes: over WebSockets in the product, in memory in tests, over a simulated network in the simulation.
  * compliance.ts is the contract; every implementation passes it.
  *
- * Guarantees: messages arrive once, whole and in order, or the connection closes. Every buffer is bounded. No byte of a message from a
- * peer without the token is read. Only promises that were returned to the caller reject.
+ * Guarantees: messages arrive once, whole and in order, or the connection closes. Every buffer is bounded. A peer has shown the token,
+ * or has proved the secret, before any of its messages is read. Only promises that were returned to the caller reject.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../clock.ts';
 import type { ErrorCode, TrainerError } from '../errors.ts';
+import type { Challenge } from './mutual-proof.ts';
 
 export interface CloseInfo {
   /** WebSocket close code: 1000, 4000 + … (close-codes.ts), or 1006 if no close frame came. */
@@ -20,6 +21,8 @@ export interface CloseInfo {
 export interface ConnectionLimits {
   /** Largest message that is received; a larger one closes the connection with MESSAGE_TOO_LARGE. */
   readonly maxMessageBytes: number;
+  /** The same of the first message; no more bytes are kept before it is complete. */
+  readonly maxFirstMessageBytes: number;
   /** Most bytes that wait to be handed to the kernel. */
   readonly maxQueuedBytes: number;
   /** Most messages that wait to be handed to the kernel. */
@@ -29,6 +32,7 @@ export interface ConnectionLimits {
 /** For control messages: a deal or report costs some 5 B an example and 40 B a pair of lane and task. */
 export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
   maxMessageBytes: 16 << 20,
+  maxFirstMessageBytes: 16 << 20,
   maxQueuedBytes: 64 << 20,
   maxQueuedMessages: 1024,
 };
@@ -43,6 +47,8 @@ export interface Connection {
   readonly peer: string;
   /** Path and query that the dialling side requested. */
   readonly path: string;
+  /** Text of the listener; '' unless both sides have proved a secret (mutual-proof.ts). */
+  readonly greeting: string;
   readonly isOpen: boolean;
   /** Resolves when the connection is over, for any reason; never rejects. */
   readonly closed: Promise<CloseInfo>;
@@ -76,28 +82,43 @@ export interface Refusal {
   readonly reason: string;
 }
 
-export interface ListenInit {
+interface ListenOptions {
   readonly host: string;
   /** 0 = any free port. */
   readonly port: number;
-  readonly token: string;
   /** Called for each admitted connection; may set `onMessage` later. */
   readonly onConnection: (connection: Connection) => void;
   readonly onRefused?: (refusal: Refusal) => void;
-  /** Called with the path after the token was verified; a returned sentence refuses the connection. */
-  readonly admit?: (path: string) => string | null;
   /** Plain HTTP requests that carry the token. Only WebSocket listeners have them. */
   readonly onRequest?: (request: IncomingMessage, response: ServerResponse) => void;
   readonly limits?: Partial<ConnectionLimits>;
   /** Measures pings and their deadlines (default: the system's). A simulated transport has its own. */
   readonly clock?: Clock;
-  /** Time for a new socket to show the token (default 5 s). */
+  /** Time for a new socket to authenticate (default 5 s). */
   readonly handshakeTimeoutMs?: number;
-  /** Most sockets that have not shown the token yet (default 64); with one more, the oldest is dropped. */
+  /** Most sockets that have not authenticated yet (default 64); with one more, the oldest is dropped. */
   readonly maxUnauthenticated?: number;
-  /** Also listen on a local socket for processes of this host, if the system has local sockets. They need the token too. */
+  /** Also listen on a local socket for processes of this host, if the system has local sockets. They authenticate too. */
   readonly localSocket?: boolean;
 }
+
+/** Peers show the token, which everyone who dials the run has. */
+interface TokenListening {
+  readonly token: string;
+  /** Called with the path after the token was verified; a returned sentence refuses the connection. */
+  readonly admit?: (path: string) => string | null;
+}
+
+/** Both sides prove that they have the secret of the path. The token of the run is not sent. */
+interface ProofListening {
+  /**
+   * Called with the path before the handshake, and again after the peer's proof: meanwhile the path may have been taken, or another secret
+   * may hold. A returned sentence refuses the connection.
+   */
+  readonly challenge: (path: string) => Challenge | string;
+}
+
+export type ListenInit = ListenOptions & (TokenListening | ProofListening);
 
 export interface Listener {
   readonly port: number;
@@ -109,8 +130,7 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-export interface DialInit {
-  readonly token: string;
+interface DialOptions {
   /** For the whole handshake. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
@@ -119,9 +139,14 @@ export interface DialInit {
   readonly clock?: Clock;
 }
 
+/** With a token, it is sent. With a secret, it is proved, after the listener has proved it. */
+export type DialInit = DialOptions & ({ readonly token: string } | { readonly secret: Uint8Array });
+
 export interface Transport {
+  /** Of its addresses, without the colon. */
+  readonly scheme: string;
   /** @throws PORT_IN_USE */
   listen(init: ListenInit): Promise<Listener>;
-  /** @throws CONNECT_FAILED (nobody listens, refused, deadline), AUTH_FAILED, ABORTED, CONFIG_INVALID for a wrong address */
+  /** @throws CONNECT_FAILED (nobody listens, refused, deadline), AUTH_FAILED (of either side), ABORTED, CONFIG_INVALID for a wrong address */
   dial(url: string, init: DialInit): Promise<Connection>;
 }

@@ -23,13 +23,41 @@ export interface WebSocketConnectionInit {
   readonly socket: Duplex;
   readonly peer: string;
   readonly path: string;
+  readonly greeting: string;
   readonly limits: ConnectionLimits;
+  /** The first message has not come yet: `maxFirstMessageBytes` holds for it. */
+  readonly isFirstOpen: boolean;
   readonly clock: Clock;
+}
+
+/** Most bytes of a frame's head, its mask included. */
+const MAX_HEAD_BYTES = 14;
+
+/** Calls `onOver` once if more bytes come before the first message is complete than such a message takes. */
+export function boundFirstMessage(webSocket: WebSocket, socket: Duplex, maxBytes: number, onOver: () => void): void {
+  let numBytes = 0;
+  let isOver = false;
+  const count = (bytes: Buffer): void => {
+    // ws has its own listener before this one: a read that completes the message is over when it comes here.
+    if (isOver) return;
+    numBytes += bytes.length;
+    if (numBytes <= maxBytes + MAX_HEAD_BYTES) return;
+    stop();
+    onOver();
+  };
+  const stop = (): void => {
+    isOver = true;
+    socket.off('data', count);
+    webSocket.off('message', stop);
+  };
+  socket.on('data', count);
+  webSocket.prependOnceListener('message', stop);
 }
 
 export class WebSocketConnection implements Connection {
   readonly peer: string;
   readonly path: string;
+  readonly greeting: string;
   readonly closed: Promise<CloseInfo>;
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
@@ -40,16 +68,23 @@ export class WebSocketConnection implements Connection {
   #queuedBytes = 0;
   #queuedMessages = 0;
   #isClosing = false;
+  #isFirstOpen: boolean;
   /** The failure on this side; more precise than the close code. */
   #error: TrainerError | null = null;
 
-  constructor({ webSocket, socket, peer, path, limits, clock }: WebSocketConnectionInit) {
+  constructor(init: WebSocketConnectionInit) {
+    const { webSocket, socket, peer, path, greeting, limits, isFirstOpen, clock } = init;
     this.peer = peer;
     this.path = path;
+    this.greeting = greeting;
     this.#webSocket = webSocket;
     this.#socket = socket;
     this.#limits = limits;
     this.#pings = new Pings({ peer, clock, send: (number) => webSocket.ping(String(number)) });
+    this.#isFirstOpen = isFirstOpen;
+    const { maxFirstMessageBytes, maxMessageBytes } = limits;
+    if (isFirstOpen && maxFirstMessageBytes < maxMessageBytes)
+      boundFirstMessage(webSocket, socket, maxFirstMessageBytes, () => this.#refuseFirst());
     webSocket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     webSocket.on('pong', (payload) => this.#pings.answered(Number(payload.toString())));
     webSocket.on('error', (error: Error & { code?: string }) => {
@@ -123,12 +158,24 @@ export class WebSocketConnection implements Connection {
       this.close('MESSAGE_INVALID', 'expected a binary message, got text');
       return;
     }
+    if (this.#isFirstOpen && data.byteLength > this.#limits.maxFirstMessageBytes) {
+      this.#refuseFirst();
+      return;
+    }
+    this.#isFirstOpen = false;
     if (this.#handler !== null) this.#handler(data);
     else {
       // After this only messages of the same read of the socket can come.
       this.#early.push(data);
       this.#webSocket.pause();
     }
+  }
+
+  #refuseFirst(): void {
+    this.close(
+      'MESSAGE_TOO_LARGE',
+      `expected a first message of at most ${this.#limits.maxFirstMessageBytes} B, got more`,
+    );
   }
 
   ping(timeoutMs: number, signal?: AbortSignal): Promise<number> {

@@ -7,6 +7,7 @@ import { TrainerError } from '../errors.ts';
 import { nameLocation } from '../storage/location.ts';
 import { formatBearer } from './bearer-token.ts';
 import { LOCAL_PROTOCOL, toSocketPath } from './local-socket.ts';
+import { DiallerHandshake } from './mutual-proof.ts';
 import { DEFAULT_CONNECTION_LIMITS, type DialInit } from './transport.ts';
 import { WebSocketConnection } from './websocket-connection.ts';
 import { REFUSAL_HEADER } from './websocket-listener.ts';
@@ -22,20 +23,22 @@ export function dialWebSocket(
   onread?: OnReadOpts,
   onSocket?: (socket: Socket) => void,
 ): Promise<WebSocketConnection> {
-  const { token, timeoutMs, signal, clock = systemClock } = init;
+  const { timeoutMs, signal, clock = systemClock } = init;
   const limits = { ...DEFAULT_CONNECTION_LIMITS, ...init.limits };
   const address = parseAddress(url);
   const named = nameLocation(url);
   if (address instanceof TrainerError) return Promise.reject(address);
   if (signal?.aborted === true) return Promise.reject(abortedError(`connecting to ${named}`, signal));
+  const handshake = 'secret' in init ? new DiallerHandshake(init.secret, address.path) : null;
   return new Promise((resolve, reject) => {
     let socket: Socket | null = null;
+    let answer: { readonly proof: Uint8Array; readonly greeting: string } | null = null;
     const webSocket = new WebSocket(address.requestUrl, {
       perMessageDeflate: false,
       skipUTF8Validation: true,
       followRedirects: false,
       maxPayload: limits.maxMessageBytes,
-      headers: { authorization: formatBearer(token) },
+      headers: 'secret' in init ? handshake!.headers : { authorization: formatBearer(init.token) },
       createConnection: () => {
         socket = connect({ ...address.target, noDelay: true, ...(onread && { onread }) });
         onSocket?.(socket);
@@ -73,13 +76,33 @@ export function dialWebSocket(
       const status = response.statusCode ?? 0;
       const refusal = String(response.headers[REFUSAL_HEADER] ?? `HTTP status ${status}`).slice(0, 300);
       if (status === 401)
-        fail(new TrainerError('AUTH_FAILED', `${named} refused the token: ${refusal}; use the token of that run`));
+        fail(
+          handshake === null
+            ? new TrainerError('AUTH_FAILED', `${named} refused the token: ${refusal}; use the token of that run`)
+            : new TrainerError('AUTH_FAILED', `${named} does not do the handshake of a data port: ${refusal}`),
+        );
       else fail(new TrainerError('CONNECT_FAILED', `${named} refused the connection: ${refusal}`, { retryable: true }));
     });
+    if (handshake !== null)
+      webSocket.once('upgrade', ({ headers }) => {
+        answer = handshake.answer(headers);
+        if (answer === null)
+          fail(
+            new TrainerError(
+              'AUTH_FAILED',
+              `${named} has not proved the secret of the generation: it is another process`,
+            ),
+          );
+      });
     webSocket.once('open', () => {
       stopWaiting();
+      if (answer !== null) webSocket.send(answer.proof);
       const { peer, path } = address;
-      resolve(new WebSocketConnection({ webSocket, socket: socket!, peer, path, limits, clock }));
+      const greeting = answer?.greeting ?? '';
+      const isFirstOpen = true;
+      resolve(
+        new WebSocketConnection({ webSocket, socket: socket!, peer, path, greeting, limits, isFirstOpen, clock }),
+      );
     });
   });
 }

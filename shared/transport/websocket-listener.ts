@@ -1,20 +1,29 @@
 /**
  * A listening port for WebSocket and plain HTTP that strangers may reach.
  *
- * Checks of a new socket, in order: bound on sockets without token, deadline, token in the HTTP header, admission by path, upgrade.
- * Nothing of a message is read before. A failed check ends that socket only and is reported to `onRefused`.
+ * Checks of a new socket, in order: bound on sockets that have not authenticated, deadline, then with a token: token in the HTTP header,
+ * admission by path, upgrade; with a secret: nonce in the HTTP header, admission by path, upgrade with the own proof, the peer's proof as
+ * first message, admission once more. No other message is read before. A failed check ends that socket only and is reported to `onRefused`.
  */
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Socket, type AddressInfo, type ListenOptions } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
+import { WebSocketServer, type WebSocket } from 'ws';
 import { systemClock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import { createBearerCheck } from './bearer-token.ts';
+import { toCloseCode, toCloseReason } from './close-codes.ts';
 import { formatLocalUrl, readLocality, toSocketPath } from './local-socket.ts';
-import { DEFAULT_CONNECTION_LIMITS, type ListenInit, type Listener } from './transport.ts';
-import { WebSocketConnection } from './websocket-connection.ts';
+import { ListenerHandshake, PROOF_BYTES, type Challenge } from './mutual-proof.ts';
+import {
+  CLOSE_TIMEOUT_MS,
+  DEFAULT_CONNECTION_LIMITS,
+  type ConnectionLimits,
+  type ListenInit,
+  type Listener,
+} from './transport.ts';
+import { boundFirstMessage, WebSocketConnection } from './websocket-connection.ts';
 
 const MAX_HEADER_BYTES = 8192;
 /** Carries the reason of a refusal to the dialling side. */
@@ -93,12 +102,26 @@ async function close(servers: readonly Server[], admission: Admission): Promise<
   await Promise.all(closed);
 }
 
+/** A peer that has authenticated. */
+interface Accepted {
+  readonly webSocket: WebSocket;
+  readonly socket: Duplex;
+  readonly path: string;
+  readonly greeting: string;
+  /** Its first message has not come yet. */
+  readonly isFirstOpen: boolean;
+}
+
 class Admission {
   readonly #init: ListenInit;
   readonly #handshakeTimeoutMs: number;
+  readonly #limits: ConnectionLimits;
+  /** Plain requests always need a token. */
   readonly #isAuthorized: (header: string | undefined) => boolean;
   readonly #webSocketServer: WebSocketServer;
-  /** Sockets that have not shown the token yet, with their deadlines. */
+  /** Of upgrades that are being answered. */
+  readonly #handshakes = new WeakMap<IncomingMessage, ListenerHandshake>();
+  /** Sockets that have not authenticated yet, with their deadlines. */
   readonly #waiting = new Map<Duplex, NodeJS.Timeout>();
   readonly #connections = new Set<WebSocketConnection>();
   #isClosed = false;
@@ -106,13 +129,18 @@ class Admission {
   constructor(init: ListenInit, handshakeTimeoutMs: number) {
     this.#init = init;
     this.#handshakeTimeoutMs = handshakeTimeoutMs;
-    this.#isAuthorized = createBearerCheck(init.token);
+    this.#limits = { ...DEFAULT_CONNECTION_LIMITS, ...init.limits };
+    this.#isAuthorized = createBearerCheck('token' in init ? init.token : '');
     this.#webSocketServer = new WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
       skipUTF8Validation: true,
-      maxPayload: { ...DEFAULT_CONNECTION_LIMITS, ...init.limits }.maxMessageBytes,
+      maxPayload: this.#limits.maxMessageBytes,
+    });
+    this.#webSocketServer.on('headers', (headers, request) => {
+      const own = this.#handshakes.get(request)?.headers ?? {};
+      headers.push(...Object.entries(own).map(([name, value]) => `${name}: ${value}`));
     });
   }
 
@@ -123,12 +151,13 @@ class Admission {
       socket.destroy();
       return;
     }
-    // Drop the oldest: a peer with the token sends it at once, so silent strangers cannot keep it out.
+    // Drop the oldest: a peer of the run authenticates at once, so silent strangers cannot keep it out.
     const [oldest] = this.#waiting.size >= limit ? this.#waiting.keys() : [];
-    if (oldest !== undefined) this.refuse(oldest, 'AUTH_FAILED', `more than ${limit} sockets without token`);
+    if (oldest !== undefined)
+      this.refuse(oldest, 'AUTH_FAILED', `more than ${limit} sockets that have not authenticated`);
     socket.setNoDelay(true);
     const timer = setTimeout(
-      () => this.refuse(socket, 'AUTH_FAILED', `no request with a token within ${this.#handshakeTimeoutMs} ms`),
+      () => this.refuse(socket, 'AUTH_FAILED', `not authenticated within ${this.#handshakeTimeoutMs} ms`),
       this.#handshakeTimeoutMs,
     );
     this.#waiting.set(socket, timer);
@@ -151,25 +180,78 @@ class Admission {
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const path = request.url ?? '/';
-    if (!this.#isAuthorized(request.headers.authorization)) {
+    if ('challenge' in this.#init) this.#upgradeWithProof(request, socket, head, path, this.#init.challenge);
+    else if (!this.#isAuthorized(request.headers.authorization))
       this.refuse(socket, 'AUTH_FAILED', `WebSocket ${pathOf(request)} without the token of the run`, 401);
+    else {
+      const refused = this.#init.admit?.(path) ?? null;
+      if (refused !== null) this.refuse(socket, 'JOIN_REFUSED', refused, 409);
+      else
+        this.#webSocketServer.handleUpgrade(request, socket, head, (webSocket) =>
+          this.#connect({ webSocket, socket, path, greeting: '', isFirstOpen: true }),
+        );
+    }
+  }
+
+  #upgradeWithProof(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    path: string,
+    challenge: (path: string) => Challenge | string,
+  ): void {
+    const challenged = challenge(path);
+    if (typeof challenged === 'string') {
+      this.refuse(socket, 'JOIN_REFUSED', challenged, 409);
       return;
     }
-    const refused = this.#init.admit?.(path) ?? null;
-    if (refused !== null) {
-      this.refuse(socket, 'JOIN_REFUSED', refused, 409);
+    const handshake = ListenerHandshake.begin(challenged, path, request.headers);
+    if (handshake === null) {
+      this.refuse(socket, 'AUTH_FAILED', `WebSocket ${pathOf(request)} without a nonce`, 401);
       return;
     }
-    const peer = describe(request.socket);
+    this.#handshakes.set(request, handshake);
     this.#webSocketServer.handleUpgrade(request, socket, head, (webSocket) => {
-      this.#endWaiting(socket);
-      const limits = { ...DEFAULT_CONNECTION_LIMITS, ...this.#init.limits };
-      const { clock = systemClock } = this.#init;
-      const connection = new WebSocketConnection({ webSocket, socket, peer, path, limits, clock });
-      this.#connections.add(connection);
-      void connection.closed.then(() => this.#connections.delete(connection));
-      this.#init.onConnection(connection);
+      let isOver = false;
+      const refuse = (code: ErrorCode, reason: string): void => {
+        if (isOver) return;
+        isOver = true;
+        this.#endWaiting(socket);
+        this.#report(socket, code, reason);
+        webSocket.close(toCloseCode(code), toCloseReason(reason));
+        setTimeout(() => webSocket.terminate(), CLOSE_TIMEOUT_MS).unref();
+      };
+      webSocket.once('close', () => refuse('AUTH_FAILED', `WebSocket ${pathOf(request)} left without a proof`));
+      webSocket.on('error', (error) => refuse('AUTH_FAILED', `expected a proof of ${PROOF_BYTES} B: ${error.message}`));
+      boundFirstMessage(webSocket, socket, PROOF_BYTES, () =>
+        refuse('AUTH_FAILED', `expected a proof of ${PROOF_BYTES} B, got more`),
+      );
+      webSocket.once('message', (message, isBinary) => {
+        if (isOver) return;
+        if (!isBinary || !(message instanceof Uint8Array) || !handshake.accepts(message)) {
+          refuse('AUTH_FAILED', `WebSocket ${pathOf(request)} without a proof of the secret of its generation`);
+          return;
+        }
+        const now = challenge(path);
+        if (typeof now === 'string' || now.secret !== challenged.secret)
+          refuse('JOIN_REFUSED', typeof now === 'string' ? now : 'another generation is being connected by now');
+        else {
+          isOver = true;
+          this.#connect({ webSocket, socket, path, greeting: handshake.greeting, isFirstOpen: true });
+        }
+      });
     });
+  }
+
+  #connect({ webSocket, socket, path, greeting, isFirstOpen }: Accepted): void {
+    const peer = describe(socket);
+    this.#endWaiting(socket);
+    const { clock = systemClock } = this.#init;
+    const limits = this.#limits;
+    const connection = new WebSocketConnection({ webSocket, socket, peer, path, greeting, limits, isFirstOpen, clock });
+    this.#connections.add(connection);
+    void connection.closed.then(() => this.#connections.delete(connection));
+    this.#init.onConnection(connection);
   }
 
   /** Ends a socket; with a status, sends the HTTP answer first. */

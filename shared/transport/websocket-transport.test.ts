@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
@@ -6,6 +7,7 @@ import { describe, test } from 'node:test';
 import { ManualClock } from '../manual-clock.fixture.ts';
 import { RandomStream } from '../random.ts';
 import { testPingClock, testTransport } from './compliance.ts';
+import type { Challenge } from './mutual-proof.ts';
 import { MAX_PINGS, type Connection, type Listener, type ListenInit, type Refusal } from './transport.ts';
 import { webSocketTransport as transport } from './websocket-transport.ts';
 
@@ -135,6 +137,20 @@ describe('hostile sockets', () => {
     socket.write(Buffer.concat(Array.from({ length: 1100 }, () => Buffer.from('0081' + '00000000' + '61', 'hex'))));
     await done;
     assert.equal((await accepted[0]!.closed).error?.code, 'MESSAGE_TOO_LARGE');
+    await listener.close();
+  });
+
+  test('a first message over its limit is refused before it is complete', async () => {
+    const { listener, accepted } = await listen({ limits: { maxFirstMessageBytes: 1000 } });
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(UPGRADE(TOKEN));
+    await once(socket, 'data');
+    // A frame of 16 MiB is announced, and little more than the limit is sent.
+    socket.write(Buffer.concat([Buffer.from('82ff' + '0000000001000000' + '00000000', 'hex'), Buffer.alloc(1100)]));
+    await done;
+    assert.equal((await accepted[0]!.closed).error?.code, 'MESSAGE_TOO_LARGE');
+    await expectServing(listener);
     await listener.close();
   });
 
@@ -269,5 +285,115 @@ describe('plain HTTP', () => {
     const { listener } = await listen();
     assert.equal((await get(listener.port, TOKEN)).status, 426);
     await listener.close();
+  });
+});
+
+describe('sockets at a port that wants a proof', () => {
+  const SECRET = Buffer.alloc(32, 1);
+  const NONCE = 'ab'.repeat(32);
+  const upgradeWith = (headers: string): string => UPGRADE('x').replace('authorization: Bearer x\r\n', headers);
+
+  /** A masked binary frame of at most 125 B. */
+  const frame = (payload: Uint8Array): Buffer =>
+    Buffer.concat([Buffer.from([0x82, 0x80 | payload.length, 0, 0, 0, 0]), payload]);
+
+  async function listenForProofs(challenge: () => Challenge | string = () => ({ secret: SECRET, greeting: '' })) {
+    const refusals: Refusal[] = [];
+    const accepted: Connection[] = [];
+    const listener = await transport.listen({
+      ...{ host: '127.0.0.1', port: 0, challenge, handshakeTimeoutMs: HANDSHAKE_TIMEOUT_MS },
+      limits: { maxMessageBytes: 64 },
+      onConnection: (connection) => accepted.push(connection),
+      onRefused: (refusal) => refusals.push(refusal),
+    });
+    return { listener, refusals, accepted };
+  }
+
+  /** Sends an upgrade with a nonce, then `bytes`. @returns what came back until the end */
+  async function answerTo(listener: Listener, bytes: Buffer | undefined): Promise<string> {
+    const socket = await knock(listener.port);
+    const done = readAll(socket);
+    socket.write(upgradeWith(`exmix-nonce: ${NONCE}\r\n`));
+    await once(socket, 'data');
+    if (bytes !== undefined) socket.write(bytes);
+    return done;
+  }
+
+  for (const [what, bytes] of [
+    ['random bytes in place of the proof', frame(Buffer.alloc(32, 7))],
+    ['a proof that is too short', frame(Buffer.alloc(31))],
+    ['a message that is larger than a proof', frame(Buffer.alloc(60))],
+    ['a frame of a terabyte', Buffer.from('82ff' + '0000010000000000' + '00000000', 'hex')],
+    ['text', Buffer.from('818500000000' + '68656c6c6f', 'hex')],
+    ['pings without end', Buffer.concat(Array.from({ length: 100 }, () => Buffer.from('898000000000', 'hex')))],
+    ['no frame at all', Buffer.alloc(200, 0xff)],
+    ['nothing, until the deadline', undefined],
+  ] as const)
+    test(`${what} is AUTH_FAILED, and nobody is accepted`, async () => {
+      const { listener, refusals, accepted } = await listenForProofs();
+      const text = await answerTo(listener, bytes);
+      assert.match(text, /^HTTP\/1.1 101 [^]*exmix-proof: [0-9a-f]{64}/);
+      assert.deepEqual(
+        refusals.map(({ code }) => code),
+        ['AUTH_FAILED'],
+      );
+      assert.equal(accepted.length, 0);
+      const connection = await transport.dial(listener.url, { secret: SECRET, timeoutMs: 60_000 });
+      assert.ok((await connection.ping(60_000)) >= 0);
+      connection.close('NORMAL', '');
+      await listener.close();
+    });
+
+  test('the token of the run opens no such port, and no plain request is answered', async () => {
+    const { listener, refusals, accepted } = await listenForProofs();
+    for (const text of [UPGRADE(TOKEN), 'GET / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \r\n\r\n']) {
+      const socket = await knock(listener.port);
+      const done = readAll(socket);
+      socket.write(text);
+      assert.match(await done, /^HTTP\/1.1 401 /);
+    }
+    assert.equal(refusals.length, 2);
+    assert.equal(accepted.length, 0);
+    await listener.close();
+  });
+
+  test('a path that is taken, or has another secret, by the time of the proof is refused', async () => {
+    for (const later of ['it is taken', { secret: Buffer.from(SECRET), greeting: '' }] as const) {
+      let numAsked = 0;
+      const challenge = (): Challenge | string => (numAsked++ === 0 ? { secret: SECRET, greeting: '' } : later);
+      const { listener, refusals, accepted } = await listenForProofs(challenge);
+      const connection = await transport.dial(listener.url, { secret: SECRET, timeoutMs: 60_000 });
+      const { code } = await connection.closed;
+      assert.equal(code, 4007);
+      assert.equal(refusals[0]?.code, 'JOIN_REFUSED');
+      assert.equal(accepted.length, 0);
+      await listener.close();
+    }
+  });
+
+  test('a dialler sends neither token nor proof to a listener that has not proved the secret', async () => {
+    const seen: string[] = [];
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.on('data', (bytes: Buffer) => {
+        seen.push(bytes.toString('latin1'));
+        const key = /sec-websocket-key: (\S+)/iu.exec(bytes.toString('latin1'))?.[1] ?? '';
+        const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+        socket.write(
+          'HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n' +
+            `sec-websocket-accept: ${accept}\r\nexmix-nonce: ${NONCE}\r\nexmix-proof: ${NONCE}\r\n\r\n`,
+        );
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await assert.rejects(transport.dial(`ws://127.0.0.1:${port}/data/1/1/0/1`, { secret: SECRET, timeoutMs: 60_000 }), {
+      code: 'AUTH_FAILED',
+    });
+    server.close();
+    await once(server, 'close');
+    assert.equal(seen.length, 1);
+    assert.doesNotMatch(seen[0]!, /authorization/iu);
+    assert.match(seen[0]!, /exmix-nonce: [0-9a-f]{64}/u);
   });
 });

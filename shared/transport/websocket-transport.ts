@@ -4,6 +4,7 @@ import { dialWebSocket } from './websocket-dial.ts';
 import { listenWebSocket } from './websocket-listener.ts';
 
 export const webSocketTransport: Transport = {
+  scheme: 'ws',
   listen: listenWebSocket,
   dial: (url, init) => dialWebSocket(url, init),
 };

@@ -21,7 +21,7 @@ import { assignLanes } from '../../shared/assign-lanes.ts';
 import { planLaneTree } from '../../shared/lane-tree.ts';
 import { OUTBOX_FOLDER } from './outbox.ts';
 
-const TOKEN = 'mesh-token';
+const SECRET = Buffer.alloc(32, 3);
 const FRAME_BYTES = 1 << 17;
 const OPTIONS = { frameBytes: FRAME_BYTES, window: 2, timeoutMs: 10_000 };
 
@@ -67,7 +67,7 @@ async function openPorts(
   const refusals: Refusal[] = [];
   const ports = await Promise.all(
     Array.from({ length: worldSize }, () =>
-      DataPort.open({ transport, host: '127.0.0.1', port: 0, token: TOKEN, onRefused: (r) => refusals.push(r) }),
+      DataPort.open({ transport, host: '127.0.0.1', port: 0, onRefused: (r) => refusals.push(r) }),
     ),
   );
   return { transport, ports, refusals };
@@ -81,11 +81,10 @@ const meshInit = (
   generation: number,
   numLanes = 2 ** Math.ceil(Math.log2(ports.length)),
 ) => ({
-  identity: { rank, epoch: 1, generation },
+  identity: { rank, epoch: 1, generation, secret: SECRET },
   peers: ports.map((port, peer) => ({ rank: peer, url: port.announce(port.url) })).filter((peer) => peer.rank !== rank),
   port: ports[rank]!,
   transport,
-  token: TOKEN,
   channel: {
     kind: kind.channelKind,
     socket: kind.socket,
@@ -263,12 +262,12 @@ for (const kind of kinds)
       const fake = await transport.listen({
         host: '127.0.0.1',
         port: 0,
-        token: TOKEN,
+        challenge: () => ({ secret: SECRET, greeting: '' }),
         onConnection: (connection) => (sendTo = connection),
       });
       const peers = [{ rank: 1, url: fake.url }];
       const connecting = connectMesh({ ...meshInit(kind, transport, ports, 0, 7), peers });
-      const receive = await transport.dial(`${ports[0]!.url}/data/1/7/0/1`, { token: TOKEN, timeoutMs: 5000 });
+      const receive = await transport.dial(`${ports[0]!.url}/data/1/7/0/1`, { secret: SECRET, timeoutMs: 5000 });
       receive.onMessage(() => undefined);
       const channels = await connecting;
       const laneTree = planLaneTree(2, assignLanes(2, 2).runs);
@@ -433,11 +432,20 @@ describe('connectMesh', () => {
     });
   });
 
-  test('a wrong token is AUTH_FAILED at once; an abort is ABORTED', async () => {
+  test('a peer with another secret is AUTH_FAILED at once; an abort is ABORTED', async () => {
     const { transport, ports } = await openPorts(kind, 2);
-    await assert.rejects(connectMesh({ ...meshInit(kind, transport, ports, 0, 7), token: 'wrong' }), {
-      code: 'AUTH_FAILED',
+    const meshes = [SECRET, Buffer.alloc(32, 4)].map((secret, rank) => {
+      const init = meshInit(kind, transport, ports, rank, 7);
+      return connectMesh({ ...init, identity: { ...init.identity, secret } });
     });
+    const found = await Promise.allSettled(meshes);
+    assert.ok(
+      found.some(
+        ({ status, reason }: PromiseSettledResult<unknown> & { reason?: unknown }) =>
+          status === 'rejected' && toTrainerError(reason).code === 'AUTH_FAILED',
+      ),
+    );
+    for (const { status } of found) assert.equal(status, 'rejected');
     const controller = new AbortController();
     const connecting = connectMesh({ ...meshInit(kind, transport, ports, 0, 7), signal: controller.signal });
     controller.abort();
@@ -447,8 +455,8 @@ describe('connectMesh', () => {
 
   test('strangers, other generations and second connections are refused without harm', async () => {
     const { transport, ports, refusals } = await openPorts(kind, 2);
-    const dial = (path: string, token = TOKEN): Promise<Connection> =>
-      transport.dial(ports[0]!.url + path, { token, timeoutMs: 2000 });
+    const dial = (path: string, secret: Uint8Array = SECRET): Promise<Connection> =>
+      transport.dial(ports[0]!.url + path, { secret, timeoutMs: 2000 });
     await assert.rejects(dial('/data/1/7/0/1'), {
       code: 'CONNECT_FAILED',
       message: /no generation is being connected/,
@@ -464,12 +472,12 @@ describe('connectMesh', () => {
     await assert.rejects(dial('/data/1/7/0/2'), { code: 'CONNECT_FAILED', message: /rank 2 is no peer/ });
     await assert.rejects(dial('/data/1/7/0/0'), { code: 'CONNECT_FAILED', message: /rank 0 is no peer/ });
     await assert.rejects(dial('/somewhere'), { code: 'CONNECT_FAILED', message: /expected a path/ });
-    await assert.rejects(dial('/data/1/7/0/1', 'wrong'), { code: 'AUTH_FAILED' });
+    await assert.rejects(dial('/data/1/7/0/1', Buffer.alloc(32, 4)), { code: 'AUTH_FAILED' });
     const second = connectMesh(meshInit(kind, transport, ports, 1, 7));
     const channels = (await Promise.all([connecting, second])).flat();
     const isEarlyDial = ({ reason }: Refusal): boolean => reason.startsWith('no generation');
     assert.equal(refusals.filter((refusal) => !isEarlyDial(refusal)).length, 8);
-    const taken = ports[0]!.expect({ epoch: 1, generation: 8, rank: 0, worldSize: 2 });
+    const taken = ports[0]!.expect({ epoch: 1, generation: 8, rank: 0, worldSize: 2, secret: SECRET });
     const one = await dial('/data/1/8/0/1');
     await assert.rejects(dial('/data/1/8/0/1'), {
       code: 'CONNECT_FAILED',

@@ -4,12 +4,13 @@ import { abortable, abortedError } from '../../shared/abort.ts';
 import { systemClock, type Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
+import { planRoutes } from '../../shared/transport/data-address.ts';
 import { parseLocalUrl, readLocality } from '../../shared/transport/local-socket.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
-import { planRoutes, formatDataPath, type DataPort, type ExpectedPeers, type MeshIdentity } from './data-port.ts';
+import { formatDataPath, type DataPort, type ExpectedPeers, type MeshIdentity } from './data-port.ts';
 import { dialDirect, dialMessages, type Inbound, type ChannelKind } from './inbound.ts';
 import type { PeerChannel } from './peer-channel.ts';
-import { Outbox, OUTBOX_FOLDER, outboxPath, OutboxReader, sweepOutboxes } from './outbox.ts';
+import { Outbox, OUTBOX_FOLDER, OutboxReader, sweepOutboxes } from './outbox.ts';
 import { DuplexChannel } from './duplex-channel.ts';
 
 const FIRST_RETRY_MS = 10;
@@ -33,14 +34,13 @@ export interface ChannelSettings {
 }
 
 export interface ConnectMeshInit {
-  readonly identity: Pick<MeshIdentity, 'epoch' | 'generation' | 'rank'>;
+  readonly identity: Pick<MeshIdentity, 'epoch' | 'generation' | 'rank' | 'secret'>;
   /** All ranks but the own one, with the announced addresses of their data ports. */
   readonly peers: readonly { readonly rank: number; readonly url: string }[];
   readonly port: DataPort;
   readonly transport: Transport;
-  readonly token: string;
   readonly channel: ChannelSettings;
-  /** No outbox could be created: payloads go through the sockets. */
+  /** An outbox could not be created, or not opened: payloads go through the sockets. */
   readonly onNoOutbox?: (error: TrainerError) => void;
   /** For the whole mesh; until then, peers that do not answer are dialled again. */
   readonly timeoutMs: number;
@@ -50,9 +50,10 @@ export interface ConnectMeshInit {
 
 /**
  * @returns channels in the order of `peers`, not yet started
- * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; ABORTED. Nothing stays open then.
+ * @throws CONNECT_FAILED after the deadline, naming the ranks; AUTH_FAILED; MESSAGE_INVALID for an address that is none; ABORTED.
+ *   Nothing stays open then.
  */
-export function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
+export async function connectMesh(init: ConnectMeshInit): Promise<PeerChannel[]> {
   const clock = init.clock ?? systemClock;
   return connectUntil(clock.monotonicMs() + init.timeoutMs, clock, init);
 }
@@ -61,9 +62,9 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   const { peers, port, signal } = init;
   const identity: MeshIdentity = { ...init.identity, worldSize: peers.length + 1 };
   const locality = init.channel.socket === 'auto' ? readLocality() : null;
-  const routesTo = new Map(peers.map((peer) => [peer.rank, planRoutes(peer.url, locality)]));
+  const routesTo = new Map(peers.map((peer) => [peer.rank, routesOf(peer, init.transport.scheme, locality)]));
   const outbox = createOutbox(init, routesTo);
-  const expected = port.expect(identity);
+  const expected = port.expect(identity, (receiver) => outbox?.greetingFor(receiver) ?? '');
   const inbounds = new Map<number, Inbound>();
   const failures = new Map<number, TrainerError>();
   const over = new AbortController();
@@ -93,9 +94,11 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
         const failure = toTrainerError(error);
         if (failure.code === 'ABORTED') return;
         failures.set(peer.rank, failure);
-        if (!failure.retryable) over.abort();
+        // A local socket where another process answers says nothing about the peer.
+        const hasOtherRoute = routes.length > 1;
+        if (!failure.retryable && !hasOtherRoute) over.abort();
         // With a cause nobody answered; without one the peer answered and is not ready yet.
-        if (failure.cause !== undefined && routes.length > 1) routes.shift();
+        if ((failure.cause !== undefined || !failure.retryable) && hasOtherRoute) routes.shift();
       }
       await clock.sleep(waitMs, stopDialling).catch(() => undefined);
       waitMs = Math.min(2 * waitMs, LONGEST_RETRY_MS);
@@ -121,34 +124,46 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   throw error;
 }
 
+/** @throws MESSAGE_INVALID with the rank */
+function routesOf({ rank, url }: ConnectMeshInit['peers'][number], scheme: string, locality: string | null): string[] {
+  try {
+    return planRoutes(url, scheme, locality);
+  } catch (error) {
+    const { code, message } = toTrainerError(error);
+    throw new TrainerError(code, `rank ${rank}: ${message}`, { cause: error, peers: [rank] });
+  }
+}
+
 function dialInbound(init: ConnectMeshInit, peer: number, route: string, signal: AbortSignal): Promise<Inbound> {
-  const { identity, transport, token, timeoutMs, channel } = init;
-  const { epoch, generation, rank } = identity;
+  const { identity, transport, timeoutMs, channel, onNoOutbox } = init;
+  const { rank, secret } = identity;
   const { kind, frameBytes, outboxFolder = OUTBOX_FOLDER } = channel;
   const url = route + formatDataPath(identity, peer, rank);
-  const dial = { token, timeoutMs, signal };
+  const dial = { secret, timeoutMs, signal };
   if (kind === 'message') return dialMessages(transport, url, dial, frameBytes);
-  const socketName = parseLocalUrl(route);
-  return dialDirect(url, dial, () =>
-    socketName === null
-      ? null
-      : OutboxReader.open(outboxPath(outboxFolder, socketName, epoch, generation), `rank ${peer}`),
-  );
+  return dialDirect(url, dial, (greeting) => {
+    if (parseLocalUrl(route) === null) return null;
+    try {
+      return OutboxReader.open(outboxFolder, greeting, `rank ${peer}`);
+    } catch (error) {
+      onNoOutbox?.(toTrainerError(error));
+      return null;
+    }
+  });
 }
 
 /** The own outbox for the peers of this host, or null: without it payloads go through the sockets. */
 function createOutbox(init: ConnectMeshInit, routesTo: ReadonlyMap<number, readonly string[]>): Outbox | null {
-  const { port, identity, channel } = init;
-  const { kind, frameBytes, window, numCoverNodes, outboxFolder = OUTBOX_FOLDER } = channel;
+  const { port, channel } = init;
+  const { kind, frameBytes, window, numCoverNodes, outboxFolder: folder = OUTBOX_FOLDER } = channel;
   const socketName = port.localUrl === null ? null : parseLocalUrl(port.localUrl);
   const readers = [...routesTo].filter(([, routes]) => parseLocalUrl(routes[0]!) !== null).map(([peer]) => peer);
   if (kind === 'message' || socketName === null || readers.length === 0) return null;
-  const path = outboxPath(outboxFolder, socketName, identity.epoch, identity.generation);
   try {
-    sweepOutboxes(outboxFolder);
-    return Outbox.create({ path, readers, frameBytes, window, numCoverNodes });
+    sweepOutboxes(folder);
+    return Outbox.create({ folder, socketName, readers, frameBytes, window, numCoverNodes });
   } catch (error) {
-    init.onNoOutbox?.(toStorageError(error, 'create', path));
+    init.onNoOutbox?.(toStorageError(error, 'create an outbox in', folder));
     return null;
   }
 }

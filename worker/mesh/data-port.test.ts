@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import type { Connection, Refusal } from '../../shared/transport/transport.ts';
-import { DataPort, formatStatePath, formatDataAddress, planRoutes } from './data-port.ts';
+import { DataPort, formatStatePath } from './data-port.ts';
 
-const TOKEN = 'port-token';
-const IDENTITY = { epoch: 1, generation: 7, rank: 0, worldSize: 3 };
+const SECRET = Buffer.alloc(32, 1);
+const IDENTITY = { epoch: 1, generation: 7, rank: 0, worldSize: 3, secret: SECRET };
 
 interface World {
   readonly port: DataPort;
   readonly refusals: Refusal[];
-  readonly dial: (path: string, token?: string) => Promise<Connection>;
+  readonly dial: (path: string, secret?: Uint8Array) => Promise<Connection>;
 }
 
 async function openPort(): Promise<World> {
@@ -20,11 +20,10 @@ async function openPort(): Promise<World> {
     transport,
     host: '127.0.0.1',
     port: 0,
-    token: TOKEN,
     onRefused: (refusal) => refusals.push(refusal),
   });
-  const dial = (path: string, token = TOKEN): Promise<Connection> =>
-    transport.dial(port.url + path, { token, timeoutMs: 2000 });
+  const dial = (path: string, secret: Uint8Array = SECRET): Promise<Connection> =>
+    transport.dial(port.url + path, { secret, timeoutMs: 2000 });
   return { port, refusals, dial };
 }
 
@@ -65,7 +64,7 @@ describe('state connections at the data port', () => {
       ['/stated/1/7/0/2', /expected a path/],
     ] as const)
       await assert.rejects(dial(path), { code: 'CONNECT_FAILED', message, retryable: true });
-    await assert.rejects(dial('/state/1/7/0/2', 'wrong'), { code: 'AUTH_FAILED' });
+    await assert.rejects(dial('/state/1/7/0/2', Buffer.alloc(32, 2)), { code: 'AUTH_FAILED' });
     assert.equal(refusals.length, 10);
     assert.deepEqual(peers, [1]);
     await port.close();
@@ -97,25 +96,4 @@ describe('state connections at the data port', () => {
     await port.close();
     assert.ok(!open.isOpen);
   });
-});
-
-const URL = 'ws://10.0.0.1:4000';
-const LOCAL_URL = 'ws+local://exmix-12';
-
-test('a member of the same host gets the local socket first, another one TCP only', () => {
-  const address = formatDataAddress(URL, 'host-a', LOCAL_URL);
-  assert.equal(address, 'ws://10.0.0.1:4000#host-a/ws+local://exmix-12');
-  assert.deepEqual(planRoutes(address, 'host-a'), [LOCAL_URL, URL]);
-  assert.deepEqual(planRoutes(address, 'host-b'), [URL]);
-  assert.deepEqual(planRoutes(address, null), [URL]);
-});
-
-test('without a local socket, or without knowing the host, the address is the URL', () => {
-  assert.equal(formatDataAddress(URL, 'host-a', null), URL);
-  assert.equal(formatDataAddress(URL, null, LOCAL_URL), URL);
-  assert.deepEqual(planRoutes(URL, 'host-a'), [URL]);
-});
-
-test('a hint without content is ignored', () => {
-  for (const hint of ['', 'host-a', '/']) assert.deepEqual(planRoutes(`${URL}#${hint}`, 'host-a'), [URL]);
 });

@@ -3,11 +3,14 @@
  *
  * Path of a data connection: `/data/<epoch>/<generation>/<sender>/<receiver>` (ranks); the receiver dials, the sender listens.
  * Of a state connection: `/state/<epoch>/<generation>/<holder>/<receiver>`. The two are admitted independently of each other.
- * It admits the expected generation only, one connection of a kind for each receiver; all else is refused before a byte is read.
+ * It admits the expected generation only, one connection of a kind for each receiver. Both ends prove the secret of the generation
+ * (mutual-proof.ts) before a frame or request is read; the token of the run does not come here.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { Connection, Listener, Refusal, Transport } from '../../shared/transport/transport.ts';
 import { readLocality } from '../../shared/transport/local-socket.ts';
+import { formatDataAddress } from '../../shared/transport/data-address.ts';
+import { PROOF_BYTES, type Challenge } from '../../shared/transport/mutual-proof.ts';
 import { MAX_READY_BYTES } from './duplex-channel.ts';
 
 export interface DataPortInit {
@@ -15,7 +18,6 @@ export interface DataPortInit {
   readonly host: string;
   /** 0 = any free port. */
   readonly port: number;
-  readonly token: string;
   readonly onRefused?: (refusal: Refusal) => void;
 }
 
@@ -24,7 +26,12 @@ export interface MeshIdentity {
   readonly generation: number;
   readonly rank: number;
   readonly worldSize: number;
+  /** Of the generation, from `form`. */
+  readonly secret: Uint8Array;
 }
+
+/** Most sockets that have not proved the secret: all peers of a generation dial at the same time. */
+const MAX_UNAUTHENTICATED = 256;
 
 /** Bytes of one state request (state-frames.ts): the port accepts no longer message. */
 export const STATE_REQUEST_BYTES = 24;
@@ -52,11 +59,14 @@ export function formatStatePath(
 export class ExpectedPeers {
   readonly identity: MeshIdentity;
   readonly connections = new Map<number, Connection>();
+  /** Told to each receiver before its first message. */
+  readonly greetingFor: (receiver: number) => string;
   /** Called after every new connection. */
   onChange: (connection: Connection, peer: number) => void = () => undefined;
 
-  constructor(identity: MeshIdentity) {
+  constructor(identity: MeshIdentity, greetingFor: (receiver: number) => string = () => '') {
     this.identity = identity;
+    this.greetingFor = greetingFor;
   }
 
   /** Ranks that have not connected. */
@@ -86,20 +96,20 @@ export class DataPort {
   }
 
   /** @throws PORT_IN_USE */
-  static async open({ transport, host, port, token, onRefused }: DataPortInit): Promise<DataPort> {
+  static async open({ transport, host, port, onRefused }: DataPortInit): Promise<DataPort> {
     // No peer knows the port before `listen` returns; a connection that guesses it is refused.
     let self = null as DataPort | null;
     const listener = await transport.listen({
       host,
       port,
-      token,
       localSocket: true,
+      maxUnauthenticated: MAX_UNAUTHENTICATED,
       limits: {
-        maxMessageBytes: Math.max(MAX_READY_BYTES, STATE_REQUEST_BYTES),
+        maxMessageBytes: Math.max(PROOF_BYTES, MAX_READY_BYTES, STATE_REQUEST_BYTES),
         maxQueuedBytes: MAX_QUEUED_BYTES,
         maxQueuedMessages: MAX_QUEUED_FRAMES,
       },
-      admit: (path) => (self === null ? 'not open yet' : self.#admit(path)),
+      challenge: (path) => (self === null ? 'not open yet' : self.#challenge(path)),
       onConnection: (connection) => {
         if (self !== null) self.#accept(connection);
       },
@@ -129,8 +139,8 @@ export class DataPort {
   }
 
   /** From now on admits the peers of this generation only. Connections of earlier ones stay until their channels close them. */
-  expect(identity: MeshIdentity): ExpectedPeers {
-    this.#expected = new ExpectedPeers(identity);
+  expect(identity: MeshIdentity, greetingFor?: (receiver: number) => string): ExpectedPeers {
+    this.#expected = new ExpectedPeers(identity, greetingFor);
     return this.#expected;
   }
 
@@ -161,7 +171,8 @@ export class DataPort {
     return this.#listener.close();
   }
 
-  #admit(path: string): string | null {
+  /** The secret of the path, or why it is not admitted. */
+  #challenge(path: string): Challenge | string {
     const parsed = parsePath(path);
     if (parsed === null) return `expected a path /data/epoch/generation/sender/receiver or /state/… alike`;
     const { kind, receiver } = parsed;
@@ -176,7 +187,7 @@ export class DataPort {
       return `rank ${receiver} is no peer of rank ${rank} in a world of ${worldSize}`;
     if (admitted.connections.has(receiver))
       return `rank ${receiver} has a ${kind} connection of generation ${generation} already`;
-    return null;
+    return { secret: admitted.identity.secret, greeting: admitted.greetingFor(receiver) };
   }
 
   #accept(connection: Connection): void {
@@ -208,24 +219,4 @@ function parsePath(path: string): ConnectionPath | null {
   const [epoch, generation, sender, receiver] = found.slice(2).map(Number);
   const kind = found[1] === 'data' ? 'data' : 'state';
   return { kind, epoch: epoch!, generation: generation!, sender: sender!, receiver: receiver! };
-}
-
-/**
- * The announced address of a data port: `ws://host:port`, and behind a `#`, for members that reach its local socket, `LOCALITY/LOCAL-URL`
- * (local-socket.ts). Pure.
- * @param url for members of other hosts @param localUrl null without a local socket
- */
-export function formatDataAddress(url: string, locality: string | null, localUrl: string | null): string {
-  return locality === null || localUrl === null ? url : `${url}#${locality}/${localUrl}`;
-}
-
-/**
- * The URLs to dial, the best one first.
- * @param ownLocality of the dialling process; null: local sockets are not to be used
- */
-export function planRoutes(address: string, ownLocality: string | null): string[] {
-  const [url, hint] = address.split('#', 2);
-  const at = hint?.indexOf('/') ?? -1;
-  const isLocal = hint !== undefined && ownLocality !== null && hint.slice(0, at) === ownLocality;
-  return isLocal ? [hint.slice(at + 1), url!] : [url!];
 }

@@ -37,10 +37,14 @@ const NOT_STARTED: FrameHandlers = {
 };
 
 /**
- * @param openOutbox called when the peer has accepted: its outbox, or null
+ * @param openOutbox called when the peer has accepted, with its greeting: its outbox, or null
  * @throws what the transport's `dial` throws
  */
-export async function dialDirect(url: string, init: DialInit, openOutbox: () => OutboxReader | null): Promise<Inbound> {
+export async function dialDirect(
+  url: string,
+  init: DialInit,
+  openOutbox: (greeting: string) => OutboxReader | null,
+): Promise<Inbound> {
   let sink = NOT_STARTED;
   let header: FrameHeader | null = null;
   let outbox: OutboxReader | null = null;
@@ -61,7 +65,7 @@ export async function dialDirect(url: string, init: DialInit, openOutbox: () => 
     },
   });
   const roundTripMs = url.startsWith(LOCAL_PROTOCOL) ? 0 : await measureRoundTrip(connection, init);
-  outbox = openOutbox();
+  outbox = openOutbox(connection.greeting);
   void connection.closed.then(() => outbox?.close());
   return { connection, roundTripMs, readsOutbox: outbox !== null, start: (started) => (sink = started) };
 }

@@ -7,9 +7,24 @@
  * without further messages: part q + window is sent only after the sum of part q came back. Sum q + window is sent only after every peer
  * has sent its part q + window, which it does after reading sum q.
  *
+ * Every local user may make files in that folder. So the name has 128 random bits, and the sender tells it to its peers in the
+ * authenticated greeting of the data connection. The sender takes only a file that it has made; a reader takes only a regular file of its
+ * own user with one name and the length that was told, and opening never waits. With anything else payloads go through the sockets.
+ *
  * The file loses its name when every reader has opened it. The next process removes files of killed processes.
  */
-import { closeSync, constants, ftruncateSync, openSync, readdirSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  opendirSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
@@ -18,10 +33,17 @@ import { FRAME_SUM, type FrameHeader } from './frame-header.ts';
 
 export const OUTBOX_FOLDER = '/dev/shm';
 const ZEROS = Buffer.alloc(1 << 20);
-const FILE_NAME = /^(exmix-[0-9a-f]{32})\.\d+\.\d+$/;
+const FILE_NAME = /^(exmix-[0-9a-f]{32})\.[0-9a-f]{32}$/;
+const GREETING = /^outbox (exmix-[0-9a-f]{32}\.[0-9a-f]{32}) ([1-9]\d{0,14})$/;
+/** Names that are tried. A second one is needed only where somebody knows our random numbers. */
+const MAX_NAMES = 4;
+/** Entries of the folder that are looked at for files of killed processes. */
+const MAX_SWEPT = 4096;
 
 export interface OutboxInit {
-  readonly path: string;
+  readonly folder: string;
+  /** Name of the worker's local socket: who finds the file knows whether its process lives. */
+  readonly socketName: string;
   /** Ranks that may read it. */
   readonly readers: readonly number[];
   readonly frameBytes: number;
@@ -31,22 +53,25 @@ export interface OutboxInit {
   readonly numCoverNodes: number;
 }
 
-/** Path of the outbox of the worker with this local socket. */
-export function outboxPath(folder: string, socketName: string, epoch: number, generation: number): string {
-  return join(folder, `${socketName}.${epoch}.${generation}`);
-}
-
-/** Removes files of processes whose local socket is gone. */
+/** Removes files of processes whose local socket is gone. Files of other users stay. @throws what the system does */
 export function sweepOutboxes(folder: string): void {
   const alive = listLocalSockets();
-  for (const name of readdirSync(folder)) {
-    const owner = FILE_NAME.exec(name)?.[1];
-    if (owner !== undefined && !alive.has(owner)) unlinkIfThere(join(folder, name));
+  const entries = opendirSync(folder);
+  try {
+    for (let numSwept = 0; numSwept < MAX_SWEPT; numSwept++) {
+      const entry = entries.readSync();
+      if (entry === null) break;
+      const owner = FILE_NAME.exec(entry.name)?.[1];
+      if (owner !== undefined && !alive.has(owner)) unlinkIfThere(join(folder, entry.name));
+    }
+  } finally {
+    entries.closeSync();
   }
 }
 
 export class Outbox {
   readonly #init: OutboxInit;
+  readonly #name: string;
   readonly #file: number;
   /** Parts written so far, by reader. */
   readonly #parts: Map<number, number>;
@@ -57,8 +82,9 @@ export class Outbox {
   readonly #present: Set<number>;
   #isClosed = false;
 
-  private constructor(init: OutboxInit, file: number) {
+  private constructor(init: OutboxInit, { name, file }: { readonly name: string; readonly file: number }) {
     this.#init = init;
+    this.#name = name;
     this.#file = file;
     this.#unopened = new Set(init.readers);
     this.#present = new Set(init.readers);
@@ -70,14 +96,26 @@ export class Outbox {
   static create(init: OutboxInit): Outbox {
     let outbox: Outbox | null = null;
     try {
-      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-      outbox = new Outbox(init, openSync(init.path, flags, 0o600));
+      outbox = new Outbox(init, createFile(init));
       outbox.#allocate();
       return outbox;
     } catch (error) {
       outbox?.close();
-      throw toStorageError(error, 'create the outbox', init.path);
+      throw toStorageError(error, 'create an outbox in', init.folder);
     }
+  }
+
+  /** Tells a reader the name and the length; '' for a rank that is none. */
+  greetingFor(rank: number): string {
+    return this.#init.readers.includes(rank) ? `outbox ${this.#name} ${this.#numBytes}` : '';
+  }
+
+  get #path(): string {
+    return join(this.#init.folder, this.#name);
+  }
+
+  get #numBytes(): number {
+    return this.#sumsAt + this.#init.window * this.#init.frameBytes;
   }
 
   get #partSlots(): number {
@@ -108,7 +146,7 @@ export class Outbox {
 
   /** The reader has opened the file, or does without. After the last reader the file loses its name. */
   opened(reader: number): void {
-    if (this.#unopened.delete(reader) && this.#unopened.size === 0) unlinkIfThere(this.#init.path);
+    if (this.#unopened.delete(reader) && this.#unopened.size === 0) unlinkIfThere(this.#path);
   }
 
   /** The reader's channel is closed. After the last one the memory is freed. */
@@ -120,13 +158,13 @@ export class Outbox {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    unlinkIfThere(this.#init.path);
+    unlinkIfThere(this.#path);
     closeSync(this.#file);
   }
 
   /** Touches all pages now, so that a full memory fails here and not in the middle of a step. */
   #allocate(): void {
-    const numBytes = this.#sumsAt + this.#init.window * this.#init.frameBytes;
+    const numBytes = this.#numBytes;
     ftruncateSync(this.#file, numBytes);
     for (let at = 0; at < numBytes; at += ZEROS.length)
       this.#write(at, ZEROS.subarray(0, Math.min(ZEROS.length, numBytes - at)));
@@ -139,40 +177,87 @@ export class Outbox {
   }
 }
 
+/** A new file of this process that nobody else can open. @throws what the system does */
+function createFile({ folder, socketName }: OutboxInit): { readonly name: string; readonly file: number } {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  for (let numTried = 1; ; numTried++) {
+    const name = `${socketName}.${randomBytes(16).toString('hex')}`;
+    try {
+      return { name, file: openSync(join(folder, name), flags, 0o600) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || numTried === MAX_NAMES) throw error;
+    }
+  }
+}
+
 export class OutboxReader {
   readonly #file: number;
+  readonly #numBytes: number;
   readonly #peer: string;
 
-  private constructor(file: number, peer: string) {
+  private constructor(file: number, numBytes: number, peer: string) {
     this.#file = file;
+    this.#numBytes = numBytes;
     this.#peer = peer;
   }
 
-  /** @param peer for messages @returns null where this process finds none */
-  static open(path: string, peer: string): OutboxReader | null {
+  /**
+   * @param greeting of the sender @param peer for messages
+   * @returns null where the sender has told of none @throws PATH_UNUSABLE where this process does not find that file
+   */
+  static open(folder: string, greeting: string, peer: string): OutboxReader | null {
+    if (greeting === '') return null;
+    const [, name, length] = GREETING.exec(greeting) ?? [];
+    if (name === undefined)
+      throw new TrainerError(
+        'PATH_UNUSABLE',
+        `outbox of ${peer}: expected a name and a length, got ${JSON.stringify(greeting)}`,
+      );
+    const path = join(folder, name);
+    const numBytes = Number(length);
+    let file: number | undefined;
     try {
-      return new OutboxReader(openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW), peer);
-    } catch {
-      return null;
+      // Without O_NONBLOCK a FIFO would hold this thread until somebody writes to it.
+      file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      const wrong = findWrong(file, numBytes);
+      if (wrong === undefined) return new OutboxReader(file, numBytes, peer);
+      throw new TrainerError('PATH_UNUSABLE', `outbox of ${peer}: ${path}: ${wrong}`);
+    } catch (error) {
+      if (file !== undefined) closeSync(file);
+      throw error instanceof TrainerError ? error : toStorageError(error, `open the outbox of ${peer}`, path);
     }
   }
 
-  /** Fills the target from a position, bytes. @throws FRAME_INVALID when the file ends before */
+  /** Fills the target from a position, bytes. @throws FRAME_INVALID for a place outside the file */
   read(position: number, target: Uint8Array): void {
+    if (position + target.length > this.#numBytes) throw this.#tooShort(position, target, this.#numBytes - position);
     for (let done = 0; done < target.length;) {
       const count = readSync(this.#file, target, done, target.length - done, position + done);
-      if (count === 0)
-        throw new TrainerError(
-          'FRAME_INVALID',
-          `outbox of ${this.#peer}: expected ${target.length} B at ${position}, it ends after ${done}`,
-        );
+      if (count === 0) throw this.#tooShort(position, target, done);
       done += count;
     }
+  }
+
+  #tooShort(position: number, target: Uint8Array, numBytes: number): TrainerError {
+    return new TrainerError(
+      'FRAME_INVALID',
+      `outbox of ${this.#peer}: expected ${target.length} B at ${position}, it ends after ${Math.max(0, numBytes)}`,
+    );
   }
 
   close(): void {
     closeSync(this.#file);
   }
+}
+
+/** How a file differs from the outbox that was told of; undefined where it does not. */
+function findWrong(file: number, numBytes: number): string | undefined {
+  const found = fstatSync(file);
+  if (!found.isFile()) return 'expected a regular file';
+  const uid = process.getuid?.();
+  if (found.uid !== uid) return `expected a file of user ${uid}, it is of user ${found.uid}`;
+  if (found.nlink !== 1) return `expected a file with one name, it has ${found.nlink}`;
+  return found.size === numBytes ? undefined : `expected ${numBytes} B, it has ${found.size}`;
 }
 
 function unlinkIfThere(path: string): void {

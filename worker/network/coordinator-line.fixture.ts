@@ -11,7 +11,8 @@ import { CoordinatorLine } from './coordinator-line.ts';
 import { RAW_CONFIG, TOKEN, welcome } from './network-session.fixture.ts';
 import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 
-export const { cluster } = checkConfig(RAW_CONFIG, 'the test');
+const config = checkConfig(RAW_CONFIG, 'the test');
+export const { cluster } = config;
 export const PORT = 7;
 const URL = `memory://127.0.0.1:${PORT}`;
 
@@ -61,7 +62,7 @@ export function start(t: TestContext, { workerId = 'w0', token = TOKEN } = {}): 
     signal: stop.signal,
     onMessage: (message) => {
       messages.push(message);
-      if (message.kind === 'welcome') line.welcome(cluster);
+      if (message.kind === 'welcome') line.welcome(config);
     },
     beat: () => ({ kind: 'heartbeat', progress: 0, phase: 'waiting', step: 0 }),
     onWaiting: (reason) => void waits.push(reason),

@@ -12,6 +12,7 @@ import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toTrainerError, TrainerError, type ErrorCode } from '../../shared/errors.ts';
 import { decodeMessage, encodeMessage } from '../../shared/protocol/codec.ts';
+import { boundCoordinatorMessages } from '../../shared/protocol/message-bounds.ts';
 import {
   coordinatorMessageSchema,
   PROTOCOL_VERSION,
@@ -59,6 +60,8 @@ export class CoordinatorLine {
   /** Fires when this connection has ended. */
   #ended = new AbortController();
   #cluster: RunConfig['cluster'] | undefined;
+  /** Of the run; 0 before the first welcome. */
+  #bounds = boundCoordinatorMessages(0);
   #lastMessageMs = 0;
   /** Why this side closed the connection. */
   #reason: TrainerError | undefined;
@@ -90,8 +93,9 @@ export class CoordinatorLine {
   }
 
   /** The coordinator has welcomed this worker: heartbeats start on this connection. */
-  welcome(cluster: RunConfig['cluster']): void {
+  welcome({ cluster, training }: Pick<RunConfig, 'cluster' | 'training'>): void {
     this.#cluster = cluster;
+    this.#bounds = boundCoordinatorMessages(training.numLanes);
     this.#deadlineMs = Infinity;
     this.#pauses.reset();
     this.#welcomed.abort();
@@ -135,7 +139,7 @@ export class CoordinatorLine {
     connection.onMessage((bytes) => {
       this.#lastMessageMs = clock.monotonicMs();
       try {
-        onMessage(decodeMessage(coordinatorMessageSchema, bytes));
+        onMessage(decodeMessage(coordinatorMessageSchema, bytes, this.#bounds));
       } catch (error) {
         const { code, message } = toTrainerError(error);
         this.close(code, message);

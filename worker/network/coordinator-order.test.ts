@@ -4,7 +4,7 @@ import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
 import { checkOrder, type ReceivedSoFar } from './coordinator-order.ts';
 
 const ids = { epoch: 3, generation: 2 };
-const lanes = { rank: 0, members: [], firstStep: 1, receivers: [], proveState: false };
+const lanes = { rank: 0, members: [], firstStep: 1, receivers: [], secret: new Uint8Array(32), proveState: false };
 const welcome = {
   kind: 'welcome' as const,
   epoch: 3,

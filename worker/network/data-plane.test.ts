@@ -8,7 +8,7 @@ import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { ArenaPool } from '../arena/arena.ts';
 import type { Connection, DialInit } from '../../shared/transport/transport.ts';
 import { DataPlane, type Formed } from './data-plane.ts';
-import { formOf, nobody, RAW_CONFIG, TOKEN } from './network-session.fixture.ts';
+import { formOf, nobody, RAW_CONFIG, SECRET } from './network-session.fixture.ts';
 
 const config = checkConfig(RAW_CONFIG, 'the test');
 const never = new AbortController().signal;
@@ -36,7 +36,7 @@ class SlowTransport extends MemoryTransport {
 
 async function openTwo(t: TestContext, transport: MemoryTransport) {
   const planes = [0, 1].map(() => {
-    const data = { token: TOKEN, listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
+    const data = { listenHost: '127.0.0.1', listenPort: 0, advertiseHost: '127.0.0.1' };
     return new DataPlane({
       data,
       transport,
@@ -131,7 +131,7 @@ describe('data plane', { timeout: 240_000 }, () => {
     const form = formOf(alone, 0, { generation: 2, receivers: [1] });
     const forming = planes[0]!.form({ form, config, signal: stop.signal }).catch(() => undefined);
     const ask = (generation: number): Promise<Connection> =>
-      transport.dial(`${members[0]!.dataUrl}/state/5/${generation}/0/1`, { token: TOKEN, timeoutMs: 1_000 });
+      transport.dial(`${members[0]!.dataUrl}/state/5/${generation}/0/1`, { secret: SECRET, timeoutMs: 1_000 });
     await assert.rejects(ask(1), { message: /expected epoch 5 generation 2/u });
     const connection = await ask(2);
     planes[0]!.withdrawState();

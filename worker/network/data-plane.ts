@@ -3,6 +3,7 @@
  * members. One generation at a time; the next generation uses the gradient memory again.
  */
 import { isIPv6 } from 'node:net';
+import { isDataAddress } from '../../shared/transport/data-address.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -38,7 +39,7 @@ export interface Formed {
 }
 
 export interface DataPlaneInit {
-  readonly data: Pick<NetworkData, 'token' | 'listenHost' | 'listenPort' | 'advertiseHost'>;
+  readonly data: Pick<NetworkData, 'listenHost' | 'listenPort' | 'advertiseHost'>;
   readonly transport: Transport;
   readonly clock: Clock;
   readonly arenas: ArenaPool;
@@ -61,9 +62,9 @@ export class DataPlane {
   /** @returns the address to announce to the other workers @throws PORT_IN_USE; CONFIG_INVALID for an address nobody can dial */
   async listen(): Promise<string> {
     const { data, transport, onRefused } = this.#init;
-    const { listenHost: host, listenPort: port, advertiseHost, token } = data;
-    checkAdvertised(advertiseHost);
-    this.#port = await DataPort.open({ transport, host, port, token, onRefused });
+    const { listenHost: host, listenPort: port, advertiseHost } = data;
+    checkAdvertised(advertiseHost, transport.scheme);
+    this.#port = await DataPort.open({ transport, host, port, onRefused });
     const { protocol } = new URL(this.#port.url);
     const reached = isIPv6(advertiseHost) ? `[${advertiseHost}]` : advertiseHost;
     return this.#port.announce(`${protocol}//${reached}:${this.#port.port}`);
@@ -84,9 +85,9 @@ export class DataPlane {
   }
 
   /** Admits receivers from now on; their requests wait for `offerState`. */
-  #serveState({ form: { rank, members, epoch, generation }, signal }: FormInit): void {
+  #serveState({ form: { rank, members, epoch, generation, secret }, signal }: FormInit): void {
     const server = new StateServer({ signal });
-    const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length }, server.serve);
+    const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length, secret }, server.serve);
     this.#state = { server, served };
   }
 
@@ -107,16 +108,15 @@ export class DataPlane {
   }
 
   #connectMesh({ form, config, signal }: FormInit, numCoverNodes: number): Promise<PeerChannel[]> {
-    const { rank, members, epoch, generation } = form;
+    const { rank, members, epoch, generation, secret } = form;
     const { frameBytes, windowFrames: window, link: kind, socket } = config.collective;
-    const { transport, clock, onNoOutbox, data } = this.#init;
+    const { transport, clock, onNoOutbox } = this.#init;
     const others = members.filter((member) => member.rank !== rank);
     return connectMesh({
-      identity: { epoch, generation, rank },
+      identity: { epoch, generation, rank, secret },
       peers: others.map((member) => ({ rank: member.rank, url: member.dataUrl })),
       port: this.#port!,
       transport,
-      token: data.token,
       channel: { kind, socket, frameBytes, window, numCoverNodes },
       onNoOutbox,
       timeoutMs: config.cluster.connectTimeoutMs,
@@ -154,9 +154,9 @@ export class DataPlane {
 
   /** Fills the tensors from the peers that hold the state. @throws as copyState does */
   async copyState({ form, config, step, tensors, signal }: CopyInit): Promise<void> {
-    const { state, members, epoch, generation, rank } = form;
+    const { state, members, epoch, generation, rank, secret } = form;
     if (state.kind !== 'peers') throw new TrainerError('INTERNAL', `rank ${rank} has no holder to copy the state from`);
-    const { transport, clock, data } = this.#init;
+    const { transport, clock } = this.#init;
     await copyState({
       holders: state.ranks.map((holder) => ({ rank: holder, url: members[holder]!.dataUrl })),
       epoch,
@@ -165,7 +165,7 @@ export class DataPlane {
       step,
       into: tensors,
       transport,
-      token: data.token,
+      secret,
       socket: config.collective.socket,
       timeoutMs: config.cluster.connectTimeoutMs,
       clock,
@@ -198,9 +198,9 @@ function chooseWindows({ collective }: RunConfig, least: ArenaLayout, channels: 
   return planWindows({ roundTripsMs, numCoverNodes, slotBytes, windowFrames, maxWindowBytes: bound });
 }
 
-function checkAdvertised(host: string): void {
+function checkAdvertised(host: string, scheme: string): void {
   const isWildcard = host === '0.0.0.0' || host === '::';
-  if (!isWildcard && (isIPv6(host) || URL.canParse(`ws://${host}:1`))) return;
+  if (!isWildcard && isDataAddress(`${scheme}://${isIPv6(host) ? `[${host}]` : host}:1`, scheme)) return;
   throw new TrainerError(
     'CONFIG_INVALID',
     `address of the data port for other workers: expected a host name or address they can dial, got ${JSON.stringify(host)}` +

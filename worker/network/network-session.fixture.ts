@@ -17,6 +17,8 @@ import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messag
 import { NetworkSession } from './network-session.ts';
 
 export const TOKEN = 'a token of the test';
+/** Of every generation. */
+export const SECRET = Buffer.alloc(32, 1);
 export const EPOCH = 5;
 export const RUN_ID = 'the run';
 const NUM_LANES = 4;
@@ -209,6 +211,7 @@ export const formOf = (
   rank,
   members: [...members],
   firstStep: 1,
+  secret: SECRET,
   state: { kind: 'held', step: 0 },
   receivers: [],
   proveState: false,

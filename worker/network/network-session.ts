@@ -190,7 +190,7 @@ export class NetworkSession {
     this.#runId = message.runId;
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
-    this.#line!.welcome(this.#config.cluster);
+    this.#line!.welcome(this.#config);
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
     for (const report of this.#reports) this.#send(report);

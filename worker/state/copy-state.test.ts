@@ -200,12 +200,13 @@ describe('copyState', () => {
     await assert.rejects(copyFrom(new MemoryTransport(), [], makeState(SIZES)), { code: 'INTERNAL' });
   });
 
-  test('gives up at once where the token is wrong', async () => {
+  test('gives up at once where the holder has another secret', async () => {
     const transport = new MemoryTransport();
     const hosts = await openHosts(transport, 1);
-    await assert.rejects(copyFrom(transport, hosts, makeState(SIZES), { token: 'wrong' }), {
+    serve(hosts[0]!, state);
+    await assert.rejects(copyFrom(transport, hosts, makeState(SIZES), { secret: Buffer.alloc(32, 6) }), {
       code: 'AUTH_FAILED',
-      message: /rank 1: .*refused the token/,
+      message: /rank 1: .*has not proved the secret of the generation/,
     });
     await close(hosts);
   });

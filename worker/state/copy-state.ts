@@ -31,7 +31,8 @@ export interface CopyStateInit {
   readonly step: number;
   readonly into: StateTensors;
   readonly transport: Transport;
-  readonly token: string;
+  /** Of the generation, from `form`. */
+  readonly secret: Uint8Array;
   /** `auto`: a holder of the same host is dialled through its local socket, by TCP where nobody answers there. */
   readonly socket: SocketKind;
   /**
@@ -116,13 +117,13 @@ class StateCopy {
 
   /** Resolves when the holder is reached or dropped. */
   async #reach(holder: Holder): Promise<void> {
-    const { epoch, generation, rank, transport, token, socket, timeoutMs } = this.#init;
+    const { epoch, generation, rank, transport, secret, socket, timeoutMs } = this.#init;
     const { signal } = this.#over;
     try {
       const connection = await dialHolder({
         url: holder.url,
         path: formatStatePath({ epoch, generation }, holder.rank, rank),
-        ...{ transport, token, socket, timeoutMs, signal },
+        ...{ transport, secret, socket, timeoutMs, signal },
         clock: this.#clock,
         onRetry: (failure) => (holder.lastFailure = failure),
       });

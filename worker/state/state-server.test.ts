@@ -7,7 +7,7 @@ import { formatStatePath } from '../mesh/data-port.ts';
 import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES, STATE_WINDOW } from './state-frames.ts';
 import { planPieces } from './state-pieces.ts';
 import { StateServer } from './state-server.ts';
-import { GENERATION, makeFilledState, openHost, serveAt, SIZES, STEP, TOKEN, type Host } from './state.fixture.ts';
+import { GENERATION, makeFilledState, openHost, serveAt, SIZES, STEP, SECRET, type Host } from './state.fixture.ts';
 
 const state = makeFilledState(SIZES);
 const { pieces, layout } = planPieces(state);
@@ -37,7 +37,7 @@ async function openWorld(): Promise<World> {
   serveAt(host, server.serve);
   const dial = async (rank: number): Promise<Peer> => {
     const url = host.port.url + formatStatePath(GENERATION, HOLDER, rank);
-    const connection = await transport.dial(url, { token: TOKEN, timeoutMs: 2000 });
+    const connection = await transport.dial(url, { secret: SECRET, timeoutMs: 2000 });
     const came: Uint8Array[] = [];
     const wanted: ((message: Uint8Array) => void)[] = [];
     connection.onMessage((message) => {
@@ -166,6 +166,7 @@ describe('StateServer', () => {
     const connection: Connection = {
       peer: 'slow',
       path: '/state',
+      greeting: '',
       isOpen: true,
       closed: new Promise<CloseInfo>(() => undefined),
       send: (parts) => new Promise((resolve) => sends.push({ parts, settle: resolve })),

@@ -9,7 +9,7 @@ import { copyState, type CopyStateInit } from './copy-state.ts';
 import { decodeStateRequest, encodePieceHeader, type StateRequest } from './state-frames.ts';
 import { planPieces, type StateTensors } from './state-pieces.ts';
 
-export const TOKEN = 'state-token';
+export const SECRET = Buffer.alloc(32, 5);
 export const STEP = 412;
 export const GENERATION = { epoch: 1, generation: 7 };
 /** Rank of the receiver. */
@@ -77,13 +77,13 @@ export async function openHost(transport: Transport, rank: number, onRefused?: (
     refusals.push(refusal);
     onRefused?.();
   };
-  const port = await DataPort.open({ transport, host: '127.0.0.1', port: 0, token: TOKEN, onRefused: report });
+  const port = await DataPort.open({ transport, host: '127.0.0.1', port: 0, onRefused: report });
   return { rank, url: port.announce(port.url), port, refusals };
 }
 
 /** Lets the handler serve the peers of the generation. */
 export function serveAt({ port, rank }: Host, handler: (connection: Connection, peer: number) => void): void {
-  port.serveState({ ...GENERATION, rank, worldSize: 5 }, handler);
+  port.serveState({ ...GENERATION, rank, worldSize: 5, secret: SECRET }, handler);
 }
 
 export function copyFrom(
@@ -93,7 +93,7 @@ export function copyFrom(
   more: Partial<CopyStateInit> = {},
 ): ReturnType<typeof copyState> {
   const init = { holders: holders.map(({ rank, url }) => ({ rank, url })), ...GENERATION, rank: RECEIVER, step: STEP };
-  return copyState({ ...init, into, transport, token: TOKEN, socket: 'auto', timeoutMs: 10_000, ...more });
+  return copyState({ ...init, into, transport, secret: SECRET, socket: 'auto', timeoutMs: 10_000, ...more });
 }
 
 export type Reply = readonly Uint8Array[];

@@ -5,6 +5,7 @@
  * list of them, or patterns by split) below `data_dir`. `dataset_info` tells the rows of splits.
  */
 import { z } from 'zod';
+import { parseYaml } from '../../../shared/parse-yaml.ts';
 
 const DEFAULT_CONFIG = 'default';
 
