@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { addAbortSignal } from 'node:stream';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { TrainerError } from '../../shared/errors.ts';
-import { untilInterrupted } from '../until-interrupted.ts';
+import { untilInterrupted } from '../process-signals.ts';
 import { parseJsonLine, readLines, transformLines } from '../../mixture/tokenizer/line-stream.ts';
 import { loadNmtNfkc } from '../../mixture/tokenizer/nmt-nfkc.ts';
 import { writeSentencePieceModel } from '../../mixture/tokenizer/sentencepiece-file.ts';

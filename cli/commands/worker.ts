@@ -5,6 +5,8 @@ import { TrainerError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { localRankOf } from '../../worker/machine/visible-device.ts';
 import type { CommandBody } from '../command-body.ts';
+import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
+import { ProcessSignals } from '../process-signals.ts';
 import { readToken } from '../token.ts';
 
 const DEVICES = ['auto', 'cpu', 'gpu'] as const;
@@ -48,13 +50,12 @@ export const workerCommand: CommandBody<WorkerArguments> = {
         'on each GPU of a cluster',
       ),
   handler: async (args) => {
+    const signals = new ProcessSignals({ canStopGently: true });
     const token = await readToken(args['token-file']);
     const log = createLogger({
       fields: { workerId: args.id, pid: process.pid },
       onRecord: (record) => process.stdout.write(`${JSON.stringify(record)}\n`),
     });
-    const interrupt = new AbortController();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));
     // Loaded here: no other command needs an engine.
     const { Worker } = await import('../../worker/worker.ts');
     const { createWorkerParts } = await import('../../worker/worker-parts.ts');
@@ -70,9 +71,13 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       localRank: checkLocalRank(args['local-rank'] ?? localRankOf(process.env)),
       log,
     });
-    await new Worker({ parts, clock: systemClock, log }).run(interrupt.signal);
+    const { outcome } = await new Worker({ parts, clock: systemClock, log }).run(signals);
+    process.exitCode = EXIT_OF[outcome];
   },
 };
+
+/** The exit status follows the run. */
+const EXIT_OF = { finished: 0, interrupted: EXIT_INTERRUPTED, failed: EXIT_RUN_FAILED };
 
 function checkLocalRank(rank: number): number {
   if (Number.isInteger(rank) && rank >= 0) return rank;
