@@ -131,6 +131,8 @@ export interface RunSettings {
     readonly stepTimeoutMs?: number;
     /** Time for which workers keep their state and dial again when the coordinator is gone. Default: 300000. */
     readonly coordinatorGraceMs?: number;
+    /** The longest stay of a worker that was told to leave and whose state is not saved yet. Default: 300000. */
+    readonly drainGraceMs?: number;
     /** Steps dealt before the oldest one is committed. Default: 3. */
     readonly plansAhead?: number;
     /** Deal lanes by the measured speed of the workers, where a step gets shorter; the bits stay. Default: false. */

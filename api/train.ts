@@ -3,6 +3,7 @@ import { ensurePrepared } from '../cli/ensure-prepared.ts';
 import { createLocalWorkers, resolveOnThisHost } from '../cli/launch/create-local-workers.ts';
 import { openPreparedRun } from '../cli/open-prepared-run.ts';
 import { resolveConfig, storedConfigOf } from '../cli/run-options.ts';
+import { isFinished } from '../coordinator/end-run.ts';
 import type { RunSummaryView } from '../coordinator/run-summary.ts';
 import { overrideConfig, type ConfigOverride } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -61,7 +62,11 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
     ...(onRecord === undefined ? {} : { onRecord }),
   });
   const summary = await run.train();
-  return { ...summary, runDir: run.folder, isInterrupted: signal.aborted && summary.step < config.training.steps };
+  return {
+    ...summary,
+    runDir: run.folder,
+    isInterrupted: signal.aborted && !isFinished(summary.step, summary.savedStep, config.training.steps),
+  };
 }
 
 interface AskedConfig {

@@ -5,6 +5,7 @@ import { formatRunSummary } from './format-run-summary.ts';
 
 const SUMMARY: RunSummaryView = {
   step: 40,
+  savedStep: 40,
   stepsTrained: 10,
   loss: { first: 8.7812, last: 5.5 },
   taskLoss: { wn_define: { first: 9, last: 6 } },
@@ -36,18 +37,39 @@ describe('run summary', () => {
 
   test('an interrupted run names the signal and is resumed up to its own last step', () => {
     const text = formatRunSummary(
-      { ...SUMMARY, step: 20, worldSize: 1 },
+      { ...SUMMARY, step: 20, savedStep: 20, worldSize: 1 },
       { runFolder: '/runs/x', steps: 40, interrupted: 'SIGINT' },
     );
-    assert.ok(text.includes('Run interrupted by SIGINT'));
+    assert.ok(text.includes('Run interrupted by SIGINT; everything is saved'));
     assert.ok(text.includes('--resume /runs/x --steps 40'));
     assert.ok(text.includes(', 1 worker\n'));
   });
 
   test('a run without a committed step is printed without losses', () => {
-    const summary = { step: 0, stepsTrained: 0, taskLoss: {}, tokensPerSecond: 0, worldSize: 0, paramDigest: null };
+    const summary = {
+      step: 0,
+      savedStep: 0,
+      stepsTrained: 0,
+      taskLoss: {},
+      tokensPerSecond: 0,
+      worldSize: 0,
+      paramDigest: null,
+    };
     const text = formatRunSummary(summary, { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' });
     assert.ok(!text.includes('loss ') && !text.includes('prediction'), text);
     assert.ok(text.includes('not saved') && text.includes('checkpoint  none'));
+    assert.ok(text.includes('no step was trained') && !text.includes('everything'));
+  });
+
+  test('committed steps that are in no checkpoint are never said to be saved', () => {
+    for (const [savedStep, newest] of [
+      [0, 'there is no checkpoint'],
+      [16, 'the newest checkpoint has step 16'],
+    ] as const) {
+      const facts = { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' };
+      const text = formatRunSummary({ ...SUMMARY, step: 20, savedStep }, facts);
+      assert.ok(text.includes(`step 20 is NOT saved: ${newest}`), text);
+      assert.ok(!text.includes('everything is saved'), text);
+    }
   });
 });

@@ -6,18 +6,19 @@ export interface RunFacts {
   readonly runFolder: string;
   /** Steps of the whole run. */
   readonly steps: number;
-  /** Name of the signal that stopped it early. */
+  /** Name of the signal that stopped it before its last step was saved. */
   readonly interrupted: string | undefined;
 }
 
 export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, interrupted }: RunFacts): string {
-  const { step, stepsTrained, loss, taskLoss, tokensPerSecond, worldSize, paramDigest, checkpoint } = summary;
+  const { step, savedStep, stepsTrained, loss, taskLoss, tokensPerSecond, worldSize, paramDigest, checkpoint } =
+    summary;
   const width = Math.max(4, ...Object.keys(taskLoss).map((name) => name.length));
   const span = ({ first, last }: LossSpan) => `${first.toFixed(3).padStart(8)} → ${last.toFixed(3).padStart(7)}`;
   const target = step >= steps ? String(steps + Math.max(1, stepsTrained)) : String(steps);
   const lines = [
     '',
-    interrupted === undefined ? 'Run finished' : `Run interrupted by ${interrupted}; everything is saved`,
+    interrupted === undefined ? 'Run finished' : `Run interrupted by ${interrupted}; ${describeSaved(step, savedStep)}`,
     `  steps       ${step} of ${steps} (${stepsTrained} in this session)`,
     ...(loss === undefined ? [] : [`  loss        ${span(loss).trim()}`]),
     `  speed       ${tokensPerSecond} tokens/s (median), ${worldSize} worker${worldSize === 1 ? '' : 's'}`,
@@ -29,6 +30,12 @@ export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, in
     ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function describeSaved(step: number, savedStep: number): string {
+  if (step === savedStep) return step === 0 ? 'no step was trained' : 'everything is saved';
+  const newest = savedStep === 0 ? 'there is no checkpoint' : `the newest checkpoint has step ${savedStep}`;
+  return `step ${step} is NOT saved: ${newest}, and the steps after it are trained again`;
 }
 
 /** Step time and memory: measured, and as the workers predicted them at start. */

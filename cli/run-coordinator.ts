@@ -1,15 +1,17 @@
 /** Runs a coordinator for a person: prints log records and the summary, and turns signals into stops. */
+import { isFinished } from '../coordinator/end-run.ts';
 import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/worker-host.ts';
-import type { StopSignals } from '../coordinator/run.ts';
+import type { Run } from '../coordinator/run.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
-import { EXIT_INTERRUPTED } from './exit-codes.ts';
+import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from './exit-codes.ts';
 import { formatRunSummary } from './format-run-summary.ts';
 import type { ResolvedCompute } from './launch/resolve-compute.ts';
 import { openPreparedRun } from './open-prepared-run.ts';
+import { ProcessSignals } from './process-signals.ts';
 import type { RunArguments } from './run-options.ts';
 import { givenToken } from './token.ts';
 
@@ -26,11 +28,11 @@ export interface RunCoordinatorInit {
 
 export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   const { args, config, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
-  checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
-  const token = await givenToken(init.tokenFile);
+  const signals = new ProcessSignals({ canStopGently: false });
   const reporter = new ConsoleReporter(process.stdout);
-  const signals = new TerminalSignals();
   try {
+    checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
+    const token = await givenToken(init.tokenFile);
     const prepared = await ensurePrepared(config, mixtureNamedBy, (text) => reporter.line(text), signals.atOnce);
     const { 'run-dir': runDir, resume, 'allow-mixture-change': allowMixtureChange } = args;
     signals.canStopGently = true;
@@ -40,56 +42,25 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
       onRecord: (record) => reporter.record(record),
     });
     const summary = await run.train().catch((error: unknown) => {
-      throw withAdvice(error, run.folder);
+      throw withAdvice(error, run);
     });
     reporter.end();
-    const interrupted = signals.first;
-    process.stdout.write(
-      formatRunSummary(summary, { runFolder: run.folder, steps: config.training.steps, interrupted }),
-    );
-    if (interrupted !== undefined) process.exitCode = EXIT_INTERRUPTED;
+    const { step, savedStep } = summary;
+    const { steps } = config.training;
+    const isDone = isFinished(step, savedStep, steps);
+    const interrupted = isDone ? undefined : String(signals.gentle.reason);
+    process.stdout.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted }));
+    if (!isDone) process.exitCode = step === savedStep ? EXIT_INTERRUPTED : EXIT_RUN_FAILED;
   } finally {
     signals.dispose();
     reporter.end();
   }
 }
 
-/** Adds the command that resumes the failed run. */
-function withAdvice(error: unknown, folder: string): unknown {
+/** Adds the command that resumes the failed run. An end at once that leaves committed steps unsaved is NOT_SAVED. */
+function withAdvice(error: unknown, { folder, isSaved }: Run): unknown {
   if (!(error instanceof TrainerError)) return error;
+  const code = error.code === 'ABORTED' && !isSaved ? 'NOT_SAVED' : error.code;
   const advice = `Run folder: ${folder}\nResume with: exmix train --resume ${folder}`;
-  return new TrainerError(error.code, `${error.message}\n${advice}`, { cause: error });
-}
-
-/** The first SIGINT or SIGTERM after the run was opened stops it gently. An earlier one, or a second one, ends it at once. */
-class TerminalSignals implements StopSignals {
-  canStopGently = false;
-  readonly #gentle = new AbortController();
-  readonly #atOnce = new AbortController();
-
-  constructor() {
-    process.on('SIGINT', this.#onSignal).on('SIGTERM', this.#onSignal);
-  }
-
-  get gentle(): AbortSignal {
-    return this.#gentle.signal;
-  }
-
-  get atOnce(): AbortSignal {
-    return this.#atOnce.signal;
-  }
-
-  /** Name of the signal that stopped the run gently. */
-  get first(): string | undefined {
-    return this.gentle.aborted ? String(this.gentle.reason) : undefined;
-  }
-
-  dispose(): void {
-    process.off('SIGINT', this.#onSignal).off('SIGTERM', this.#onSignal);
-  }
-
-  readonly #onSignal = (name: string): void => {
-    if (this.canStopGently && !this.gentle.aborted) this.#gentle.abort(name);
-    else this.#atOnce.abort(new TrainerError('ABORTED', `${name}: ended at once`));
-  };
+  return new TrainerError(code, `${error.message}\n${advice}`, { cause: error });
 }

@@ -4,7 +4,16 @@
  */
 import { toTrainerError, type TrainerError } from '../shared/errors.ts';
 import type { Transport } from '../shared/transport/transport.ts';
-import { failRun, finishRun, planRewind, type EndOfRun, type EpochEnding, type Rewind } from './end-run.ts';
+import {
+  awaitWorkers,
+  failRun,
+  finishRun,
+  isFinished,
+  planRewind,
+  type EndOfRun,
+  type EpochEnding,
+  type Rewind,
+} from './end-run.ts';
 import { createEpochParts, type EpochInit, type EpochParts } from './epoch-parts.ts';
 import { endGeneration } from './generation/end-generation.ts';
 import { formGeneration } from './generation/form-generation.ts';
@@ -16,7 +25,7 @@ import { gatherWorkers, type Gathered } from './membership/gather-workers.ts';
 import type { Generation, GenerationEnding } from './membership/generation.ts';
 import type { ReadyWorker, Roster } from './membership/roster.ts';
 import { RunPhase } from './membership/run-phase.ts';
-import type { WorkerHost, WorkerProgress } from './membership/worker-host.ts';
+import { NO_LOCAL_WORKERS, type WorkerHost, type WorkerProgress } from './membership/worker-host.ts';
 import { describeWorkers } from './membership/worker-handle.ts';
 import { predictRunOf, type RunSummaryView } from './run-summary.ts';
 import { steeringRoutes } from './steering/steering-requests.ts';
@@ -68,8 +77,20 @@ export class Coordinator implements WorkerProgress {
     return this.#parts.steps.committer.commitsOf(workerId);
   }
 
+  /** The last step was committed and saved before: nothing is left to train. */
+  get isFinished(): boolean {
+    const { steps, saver } = this.#parts;
+    return isFinished(steps.committer.step, saver.savedStep, this.#init.config.training.steps);
+  }
+
+  /** Whether every committed step is in a checkpoint. */
+  get isSaved(): boolean {
+    return !this.#needsHolder();
+  }
+
   isDismissed(workerId: string): boolean {
-    return this.#phase.name === 'ending' || this.#parts.roster.excludedBecause(workerId) !== undefined;
+    const isEnding = this.#phase.name === 'ending' || this.#phase.stopReason !== undefined;
+    return isEnding || this.#parts.roster.excludedBecause(workerId) !== undefined;
   }
 
   /**
@@ -145,6 +166,13 @@ export class Coordinator implements WorkerProgress {
   async #trainGenerations(signal: AbortSignal): Promise<Rewind | undefined> {
     const { roster, steps } = this.#parts;
     const { committer, settlement } = steps;
+    if (this.isFinished) {
+      const { config, workerHost } = this.#init;
+      const { minWorkers, startWorkers = minWorkers } = config.cluster;
+      // Workers of this host were not started; those of other hosts may dial already.
+      if (workerHost === NO_LOCAL_WORKERS) await awaitWorkers(this.#endOfRun(), startWorkers, signal);
+      return undefined;
+    }
     for (let number = 1; ; number++) {
       this.#phase.name = 'rendezvous';
       const gathered = await this.#gather(number === 1, signal);
@@ -153,7 +181,9 @@ export class Coordinator implements WorkerProgress {
       await settlement.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
       if (this.#needsHolder() && !members.some(({ heldStep }) => committer.isState(heldStep)))
-        return this.#planRewind(`nobody holds the state of step ${committer.step}`);
+        return this.#phase.stopReason !== undefined
+          ? undefined
+          : this.#planRewind(`nobody holds the state of step ${committer.step}`);
       const ending = await this.#trainGeneration(members, number, signal);
       if (ending.kind === 'done') return undefined;
       await this.#endGeneration(ending, signal);
@@ -261,9 +291,10 @@ export class Coordinator implements WorkerProgress {
   }
 
   #endOfRun(): EndOfRun {
-    const { opening, stores, runtime } = this.#init;
+    const { config, opening, stores, runtime } = this.#init;
     const { steps, saver } = this.#parts;
     const { epoch } = opening;
-    return { epoch, journal: stores.journal, membership: this.#membership, steps, saver, runtime };
+    const { steps: lastStep } = config.training;
+    return { epoch, lastStep, journal: stores.journal, membership: this.#membership, steps, saver, runtime };
   }
 }

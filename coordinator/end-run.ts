@@ -44,6 +44,8 @@ export function planRewind(reason: string, { held, loadableStep, divergence }: R
 
 export interface EndOfRun {
   readonly epoch: number;
+  /** Steps of the whole run. */
+  readonly lastStep: number;
   readonly journal: Pick<Journal, 'append'>;
   readonly membership: { readonly server: ControlServer; readonly roster: Roster };
   readonly steps: Pick<StepParts, 'committer' | 'settlement'>;
@@ -51,17 +53,40 @@ export interface EndOfRun {
   readonly runtime: Runtime;
 }
 
-/** @param stopReason why the run ends before its last step; undefined where it has finished */
-export async function finishRun(init: EndOfRun, stopReason: string | undefined): Promise<void> {
-  const { epoch, journal, membership, steps, saver, runtime } = init;
+/** Whether the last step is committed and saved. Pure. */
+export function isFinished(step: number, savedStep: number, lastStep: number): boolean {
+  return step >= lastStep && savedStep === step;
+}
+
+/** Time for workers to dial a run that had finished before it was started again, ms. */
+const TELL_MS = 5_000;
+
+/** Waits for workers that were started with a run that has finished already, so that they learn of its end. */
+export async function awaitWorkers(init: EndOfRun, count: number, signal: AbortSignal): Promise<void> {
+  const { membership, runtime } = init;
+  const { server } = membership;
+  const deadlineMs = runtime.clock.monotonicMs() + TELL_MS;
+  while (server.workers().length < count) {
+    const leftMs = deadlineMs - runtime.clock.monotonicMs();
+    if (leftMs <= 0 || (await server.events.next(leftMs, signal)) === undefined) return;
+  }
+}
+
+/** @param stopRequest why the run was to end before its last step; undefined where nobody asked for it */
+export async function finishRun(init: EndOfRun, stopRequest: string | undefined): Promise<void> {
+  const { epoch, lastStep, journal, membership, steps, saver, runtime } = init;
   const { step } = steps.committer;
-  const { newest } = saver;
+  const { newest, savedStep } = saver;
+  const stopReason = isFinished(step, savedStep, lastStep) ? undefined : stopRequest;
   if (stopReason === undefined) await journal.append({ kind: 'run-finished', epoch, step });
   else await journal.append({ kind: 'run-interrupted', epoch, step, reason: stopReason });
   const checkpoint = { paramDigest: newest?.paramDigest ?? null, checkpoint: newest?.path ?? null };
-  const fields = { step, ...checkpoint, interrupted: stopReason };
+  const fields = { step, savedStep, ...checkpoint, interrupted: stopReason };
   runtime.log.info(fields, stopReason === undefined ? 'run finished' : 'run interrupted');
-  await membership.server.dismiss(stopReason ?? 'the run is finished');
+  await membership.server.dismiss(
+    stopReason ?? 'the run is finished',
+    stopReason === undefined ? 'finished' : savedStep === step ? 'interrupted' : 'failed',
+  );
 }
 
 /** @param generation the last one, which may be over; undefined where none was formed */
@@ -77,7 +102,7 @@ export interface Failure {
  * folder and workers are left to it.
  */
 export async function failRun(init: EndOfRun, { error, generation, saveTimeoutMs }: Failure): Promise<void> {
-  const { epoch, journal, membership, steps, runtime } = init;
+  const { epoch, journal, membership, steps, saver, runtime } = init;
   const { log } = runtime;
   const { code, message: reason } = error;
   log.error({ code, reason, step: steps.committer.step }, 'run failed');
@@ -93,7 +118,7 @@ export async function failRun(init: EndOfRun, { error, generation, saveTimeoutMs
     .catch((second: unknown) => {
       log.error({ reason: toTrainerError(second).message }, 'journal not written');
     });
-  await membership.server.dismiss(reason);
+  await membership.server.dismiss(reason, code === 'ABORTED' && saver.savedStep === step ? 'interrupted' : 'failed');
 }
 
 /** Longest time for the survivors to save, ms. */

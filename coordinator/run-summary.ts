@@ -22,6 +22,8 @@ export interface PredictedRun {
 export interface RunSummaryView {
   /** Updates applied. */
   readonly step: number;
+  /** Updates in the newest checkpoint; 0 where there is none. */
+  readonly savedStep: number;
   readonly stepsTrained: number;
   readonly loss?: LossSpan;
   readonly taskLoss: Readonly<Record<string, LossSpan>>;
@@ -67,6 +69,7 @@ export class RunSummary implements CommitObserver {
   view(step: number, newest: CheckpointRef | undefined, workerBytes: number): RunSummaryView {
     return {
       step,
+      savedStep: newest?.step ?? 0,
       stepsTrained: this.#stepsTrained,
       ...(this.#loss === undefined ? {} : { loss: this.#loss }),
       taskLoss: Object.fromEntries([...this.#taskLoss].sort(([a], [b]) => (a < b ? -1 : 1))),

@@ -11,6 +11,7 @@ import { systemClock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { toTrainerError } from '../shared/errors.ts';
 import { createLogger, type Logger, type LogRecord } from '../shared/logger.ts';
+import { onceAborted, type StopSignals } from '../shared/stop-signals.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
 import { VERSION } from '../shared/version.ts';
 import { createCheckpointStore, type CheckpointTensors } from './checkpoint/checkpoint-store.ts';
@@ -54,13 +55,6 @@ export interface CheckpointContent {
   readonly tokenizerFiles: readonly string[];
 }
 
-export interface StopSignals {
-  /** Finishes the steps that are dealt, saves, and ends; its reason is a string. */
-  readonly gentle: AbortSignal;
-  /** Ends at once. */
-  readonly atOnce: AbortSignal;
-}
-
 const UNKNOWN_ADDRESS =
   "coordinator.json has no seal of this user's exmix ($EXMIX_HOME/secret): its address and token are not taken over";
 
@@ -88,6 +82,11 @@ export class Run {
       file: opened.folder.log,
       ...(init.onRecord === undefined ? {} : { onRecord: init.onRecord }),
     });
+  }
+
+  /** Whether every committed step is in a checkpoint. */
+  get isSaved(): boolean {
+    return this.#coordinator?.isSaved ?? true;
   }
 
   /** @throws the failure that ended the run, after everything that could be saved was saved */
@@ -146,7 +145,7 @@ export class Run {
       await announceCoordinator(this.folder, { url, token, epoch });
       log.info({ url }, 'coordinator listens');
       onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
-      await this.#startWorkers(url, token);
+      if (!coordinator.isFinished) await this.#startWorkers(url, token);
       return await coordinator.run(signal);
     } finally {
       await probe.remove();
@@ -210,9 +209,4 @@ function newToken(): string {
 
 function checkpointBytes({ parameters, optimizerSlots }: CheckpointTensors): number {
   return [...parameters, ...optimizerSlots].reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
-}
-
-function onceAborted(signal: AbortSignal, handle: (reason: string) => void): void {
-  if (signal.aborted) handle(String(signal.reason));
-  else signal.addEventListener('abort', () => handle(String(signal.reason)), { once: true });
 }

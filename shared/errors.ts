@@ -127,6 +127,7 @@ export const ERROR_CODES = {
   GRADIENT_NOT_FINITE: { reaction: 'run', meaning: 'A gradient or loss is NaN or infinite; nothing was applied.' },
   TENSOR_LEAK: { reaction: 'run', meaning: 'The engine holds more tensors after a step than before it.' },
   ABORTED: { reaction: 'run', meaning: 'The work was aborted by its AbortSignal.' },
+  NOT_SAVED: { reaction: 'run', meaning: 'The run was ended before its committed steps were in a checkpoint.' },
   INTERNAL: { reaction: 'run', meaning: 'An invariant of exmix itself does not hold: a bug.' },
 } as const satisfies Record<string, CodeFacts>;
 

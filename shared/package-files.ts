@@ -54,10 +54,13 @@ export function entryPoint(module: string): EntryPoint {
   return { file: join(build, module.replace(/\.ts$/u, '.js')), execArgv: ['--enable-source-maps'] };
 }
 
+/** Node then does not open its inspector on SIGUSR1, not even before the entry point runs; not every version has it. */
+const NO_INSPECTOR = ['--disable-sigusr1'].filter((flag) => process.allowedNodeEnvironmentFlags.has(flag));
+
 /** The command that runs an entry point in a child process. */
 export function nodeCommand(module: string): [string, ...string[]] {
   const { file, execArgv } = entryPoint(module);
-  return [process.execPath, ...execArgv, file];
+  return [process.execPath, ...NO_INSPECTOR, ...execArgv, file];
 }
 
 /** The command line program. */

@@ -3,10 +3,18 @@ import type { TestContext } from 'node:test';
 import { toTrainerError } from '../shared/errors.ts';
 import type { Worker } from './worker.ts';
 
-/** @returns `ended`: how `run` ended, the error's code or "finished"; `stop` ends it */
-export function runWorker(t: TestContext, worker: Worker): { ended: Promise<string>; stop: AbortController } {
+/** @returns `ended`: how `run` ended, the error's code or "finished"; `stop` ends it at once, `drain` gently */
+export function runWorker(
+  t: TestContext,
+  worker: Worker,
+): {
+  ended: Promise<string>;
+  stop: AbortController;
+  drain: AbortController;
+} {
   const stop = new AbortController();
-  const ended = worker.run(stop.signal).then(
+  const drain = new AbortController();
+  const ended = worker.run({ gentle: drain.signal, atOnce: stop.signal }).then(
     () => 'finished',
     (error: unknown) => toTrainerError(error).code,
   );
@@ -14,5 +22,5 @@ export function runWorker(t: TestContext, worker: Worker): { ended: Promise<stri
     stop.abort('the test is over');
     await ended;
   });
-  return { ended, stop };
+  return { ended, stop, drain };
 }

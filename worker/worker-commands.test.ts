@@ -254,9 +254,59 @@ describe('commands of a worker', { timeout: 240_000 }, () => {
 
   test('finish ends the worker, also without a state', async (t) => {
     const { peer, worker } = await openReady(t);
-    peer.send({ kind: 'finish', reason: 'done' });
+    peer.send({ kind: 'finish', outcome: 'finished', reason: 'done' });
     assert.equal(await worker.ended, 'finished');
     assert.equal((await peer.closed).code, 1000);
+  });
+
+  test('a worker that is told to leave and holds no state leaves at once', async (t) => {
+    const { peer, worker } = await openReady(t);
+    worker.drain.abort('SIGTERM');
+    assert.equal(await worker.ended, 'ABORTED');
+    const { code, reason } = await peer.closed;
+    assert.deepEqual([code, reason], [1000, 'the worker was stopped (SIGTERM)']);
+    assert.deepEqual(receivedOf(peer, 'drain'), []);
+  });
+
+  test('one that holds the state asks for leave, trains and saves on, and leaves at finish', async (t) => {
+    const { peer, worker, workers, members } = await openFormed(t);
+    worker.drain.abort('SIGTERM');
+    assert.equal((await peer.receive('drain')).reason, 'SIGTERM');
+    dealTo(workers, members, 1);
+    assert.equal((await peer.receive('report')).step, 1);
+    peer.send({ ...save, step: 1, stateStep: 1 });
+    while (worker.writer.folders.length === 0) await new Promise(setImmediate);
+    worker.writer.end();
+    assert.equal((await peer.receive('saved')).step, 1);
+    peer.send({ kind: 'finish', outcome: 'interrupted', reason: 'saved' });
+    assert.equal(await worker.ended, 'finished');
+  });
+
+  test('it asks the next coordinator too, before it is ready there', async (t) => {
+    const { coordinator, peer, worker } = await openFormed(t);
+    worker.drain.abort('SIGTERM');
+    await peer.receive('drain');
+    peer.close('CONNECTION_LOST', 'killed');
+    const next = await coordinator.peer();
+    next.send(welcome(EPOCH + 1));
+    assert.equal((await next.receive('ready')).held?.step, 0);
+    assert.deepEqual(
+      next.received.map(({ kind }) => kind),
+      ['join', 'drain', 'ready'],
+    );
+  });
+
+  test('it leaves without an answer after cluster.drainGraceMs', async (t) => {
+    const { coordinator, peer, worker } = await openFormed(t);
+    peer.close('CONNECTION_LOST', 'killed');
+    const next = await coordinator.peer();
+    const config = { ...RAW_CONFIG, cluster: { ...RAW_CONFIG.cluster, drainGraceMs: 50 } };
+    next.send(welcome(EPOCH + 1, { config }));
+    await next.receive('ready');
+    worker.drain.abort('SIGTERM');
+    assert.equal(await worker.ended, 'ABORTED');
+    assert.match((await next.closed).reason, /SIGTERM, and no leave from the coordinator within 50 ms/u);
+    assert.equal(receivedOf(next, 'drain').length, 1);
   });
 
   test('a coordinator that breaks the order of messages ends the worker', async (t) => {

@@ -35,6 +35,7 @@ export interface PlainWorker {
   /** How `run` ended: the error's code, or "finished". */
   readonly ended: Promise<string>;
   readonly stop: AbortController;
+  readonly drain: AbortController;
 }
 
 /** Starts a worker that dials the coordinator. */
@@ -95,9 +96,9 @@ async function startPlain(
   };
   const onRecord = (record: LogRecord): void => void log.push(record);
   const worker = new Worker({ parts, clock: systemClock, log: createLogger({ onRecord }) });
-  const { ended, stop } = runWorker(t, worker);
+  const { ended, stop, drain } = runWorker(t, worker);
   const peer = await coordinator.peer();
-  return { engine, feed, writer, peer, log, heard, ended, stop };
+  return { engine, feed, writer, peer, log, heard, ended, stop, drain };
 }
 
 /** A network, a coordinator and workers that are welcome and ready. */

@@ -59,7 +59,7 @@ describe('worker', { timeout: 240_000 }, () => {
         held.set(tensor.name, asFloat32(tensor));
     assert.equal(parameterDigest(held), saved.paramDigest);
     assert.notEqual(saved.paramDigest, parameterDigest(initial));
-    peer.send({ kind: 'finish', reason: 'done' });
+    peer.send({ kind: 'finish', outcome: 'finished', reason: 'done' });
     assert.equal(await ended, 'finished');
     assert.equal((await peer.closed).code, 1000);
   });
@@ -79,7 +79,7 @@ describe('worker', { timeout: 240_000 }, () => {
     assert.equal(saved.step, 0);
     assert.deepEqual(readdirSync(folder).sort(), saved.files.map(({ file }) => file).sort());
     assert.deepEqual(readdirSync(stale), []);
-    peer.send({ kind: 'finish', reason: 'rank 1 was lost' });
+    peer.send({ kind: 'finish', outcome: 'failed', reason: 'rank 1 was lost' });
     assert.equal(await ended, 'finished');
     assert.ok(!peer.received.some(({ kind }) => kind === 'failed' || kind === 'report'));
   });

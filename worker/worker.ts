@@ -11,6 +11,7 @@ import type { RunConfig } from '../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { Logger } from '../shared/logger.ts';
 import type { ReadyMessage } from '../shared/protocol/messages.ts';
+import { onceAborted, type StopSignals } from '../shared/stop-signals.ts';
 import { RefusalLog } from '../shared/refusal-log.ts';
 import { abortable } from '../shared/abort.ts';
 import type { WrittenShards } from './checkpoint/shard-writer.ts';
@@ -43,6 +44,8 @@ export class Worker {
   /** The `form` of the current generation. */
   #form: CommandOf<'form'> | undefined;
   readonly #refusals: RefusalLog;
+  /** Fires when it leaves before it was dismissed. */
+  readonly #leaving = new AbortController();
   /** Close the created parts; the last one is closed first. */
   readonly #closers: (() => Promise<void>)[] = [];
 
@@ -65,17 +68,27 @@ export class Worker {
 
   /**
    * Joins and works until the coordinator sends `finish`. Call it once.
-   * @throws CONNECTION_LOST, an engine's or the feed's failure, ABORTED by the signal
+   * @param stop gentle: drain; it leaves at once where it holds no state
+   * @returns why it was dismissed
+   * @throws CONNECTION_LOST, an engine's or the feed's failure, ABORTED where it leaves before it was dismissed
    */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(stop: StopSignals): Promise<CommandOf<'finish'>> {
     let reason = 'the run is over';
+    const signal = AbortSignal.any([stop.atOnce, this.#leaving.signal]);
+    const ended = new AbortController();
+    onceAborted(stop.gentle, (name) => void this.#drain(name, ended.signal));
     try {
       for (;;) {
         const next = await this.#network.nextCommand(signal);
-        if (next.command.kind === 'finish') break;
+        const { command } = next;
+        if (command.kind === 'finish') {
+          await abortable(this.#prepared?.writer.idle() ?? Promise.resolve(), signal, 'writing the last checkpoint');
+          const { outcome, reason: why } = command;
+          this.#init.log.info({ outcome, reason: why }, 'worker dismissed');
+          return command;
+        }
         await this.#execute(next, signal);
       }
-      await abortable(this.#prepared?.writer.idle() ?? Promise.resolve(), signal, 'writing the last checkpoint');
     } catch (thrown) {
       const error = toTrainerError(thrown);
       reason = error.message;
@@ -87,8 +100,28 @@ export class Worker {
       this.#reportFailure(error);
       throw error;
     } finally {
+      ended.abort();
       await this.#close(reason);
     }
+  }
+
+  /** Asks the coordinator for leave, and leaves without it after the grace. */
+  async #drain(name: string, ended: AbortSignal): Promise<void> {
+    const { clock, log } = this.#init;
+    const step = this.#prepared?.state.step ?? null;
+    if (step === null) {
+      this.#leaving.abort(name);
+      return;
+    }
+    const { drainGraceMs: graceMs } = this.#config!.cluster;
+    log.info({ reason: name, step, graceMs }, 'worker drains');
+    this.#network.post({ kind: 'drain', reason: name });
+    try {
+      await clock.sleep(graceMs, ended);
+    } catch {
+      return; // it was dismissed
+    }
+    this.#leaving.abort(`${name}, and no leave from the coordinator within ${graceMs} ms`);
   }
 
   async #close(reason: string): Promise<void> {

@@ -13,6 +13,7 @@ import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
+import { STOP_SIGNALS } from '../../shared/stop-signals.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
@@ -46,11 +47,11 @@ export interface ChaosInit {
 export async function runChaos(init: ChaosInit): Promise<number> {
   const chaos = new ChaosRun(init);
   const interrupt = (name: NodeJS.Signals): void => chaos.interrupt(name);
-  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
+  for (const name of STOP_SIGNALS) process.on(name, interrupt);
   try {
     return await chaos.run();
   } finally {
-    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+    for (const name of STOP_SIGNALS) process.off(name, interrupt);
   }
 }
 

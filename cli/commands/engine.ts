@@ -21,7 +21,7 @@ import { nodeCommand } from '../../shared/package-files.ts';
 import type { CommandBody } from '../command-body.ts';
 import { EXIT_DATA } from '../exit-codes.ts';
 import { formatTable } from '../text-table.ts';
-import { untilInterrupted } from '../until-interrupted.ts';
+import { untilInterrupted } from '../process-signals.ts';
 
 /** The TensorFlow version that exmix is tested with. */
 const TENSORFLOW_VERSION = '2.21.0';

@@ -10,7 +10,7 @@ import { formatAudit } from '../ledger/describe-audit.ts';
 import { describeStep, formatExamples, formatStep } from '../ledger/describe-step.ts';
 import { replayStep } from '../ledger/replay-step.ts';
 import { formatTable } from '../text-table.ts';
-import { untilInterrupted } from '../until-interrupted.ts';
+import { untilInterrupted } from '../process-signals.ts';
 
 /** The audit found a violation, or the replay computed a different gradient. */
 const EXIT_FOUND = 1;

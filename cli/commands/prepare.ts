@@ -9,7 +9,7 @@ import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { describeTask, describeTotals, formatOutlook, PrepareView } from '../prepare-view.ts';
 import { formatNumber } from '../text-table.ts';
-import { untilInterrupted } from '../until-interrupted.ts';
+import { untilInterrupted } from '../process-signals.ts';
 
 /** Missing units that are listed for one task. */
 const MAX_NAMED_UNITS = 8;

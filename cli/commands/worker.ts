@@ -6,6 +6,8 @@ import { createLogger } from '../../shared/logger.ts';
 import { localRankOf } from '../../worker/machine/visible-device.ts';
 import { checkCoordinatorUrl } from '../coordinator-client.ts';
 import type { CommandBody } from '../command-body.ts';
+import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
+import { ProcessSignals } from '../process-signals.ts';
 import { readToken } from '../token.ts';
 
 const DEVICES = ['auto', 'cpu', 'gpu'] as const;
@@ -50,13 +52,12 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       ),
   handler: async (args) => {
     const coordinatorUrl = checkCoordinatorUrl(args.url, '--url');
+    const signals = new ProcessSignals({ canStopGently: true });
     const token = await readToken(args['token-file']);
     const log = createLogger({
       fields: { workerId: args.id, pid: process.pid },
       onRecord: (record) => process.stdout.write(`${JSON.stringify(record)}\n`),
     });
-    const interrupt = new AbortController();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));
     // Loaded here: no other command needs an engine.
     const { Worker } = await import('../../worker/worker.ts');
     const { createWorkerParts } = await import('../../worker/worker-parts.ts');
@@ -72,9 +73,13 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       localRank: checkLocalRank(args['local-rank'] ?? localRankOf(process.env)),
       log,
     });
-    await new Worker({ parts, clock: systemClock, log }).run(interrupt.signal);
+    const { outcome } = await new Worker({ parts, clock: systemClock, log }).run(signals);
+    process.exitCode = EXIT_OF[outcome];
   },
 };
+
+/** The exit status follows the run. */
+const EXIT_OF = { finished: 0, interrupted: EXIT_INTERRUPTED, failed: EXIT_RUN_FAILED };
 
 function checkLocalRank(rank: number): number {
   if (Number.isInteger(rank) && rank >= 0) return rank;

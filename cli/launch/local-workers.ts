@@ -10,6 +10,7 @@ import { waitAtMost } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { WorkerHost, WorkerHostStart } from '../../coordinator/membership/worker-host.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
 import { EXMIX_ENTRY, nodeCommand } from '../../shared/package-files.ts';
 import type { ProcessIdentity } from '../../shared/process-identity.ts';
 import { findOrphans } from './find-orphans.ts';
@@ -254,7 +255,8 @@ export class LocalWorkers implements WorkerHost {
     if (end.kind === 'not-started') return; // no process ran; the next record has the reason
     const exitCode = end.kind === 'exited' ? end.status : null;
     const signal = end.kind === 'killed' ? end.signal : null;
-    const isInOrder = decision.kind === 'leave' && (exitCode === 0 || end.kind === 'vanished');
+    const isDismissed = exitCode === 0 || exitCode === EXIT_INTERRUPTED || exitCode === EXIT_RUN_FAILED; // as the run ended
+    const isInOrder = decision.kind === 'leave' && (isDismissed || end.kind === 'vanished');
     const level = isInOrder ? 'debug' : 'warn';
     this.#start.log[level]({ workerId, pid: identity?.pid, exitCode, signal }, 'worker exited');
   }

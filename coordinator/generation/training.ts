@@ -100,13 +100,22 @@ export class Training {
 
   /** Whether no step is dealt after this one. */
   #isLast(step: number): boolean {
-    const { config, phase } = this.#init;
-    return step >= config.training.steps || phase.stopReason !== undefined;
+    return step >= this.#init.config.training.steps || this.#haltReason() !== undefined;
   }
 
-  /** Why the generation is to end at the next step boundary: a ready worker can join, or lanes are to move. */
+  /** Why this generation trains no further and saves: the run is to stop, or no member stays that would hold the state. */
+  #haltReason(): string | undefined {
+    const { phase, generation } = this.#init;
+    const { members } = generation;
+    if (phase.stopReason !== undefined) return phase.stopReason;
+    return members.every(({ isDraining }) => isDraining) ? describeLeaving(members) : undefined;
+  }
+
+  /** Why the generation is to end at the next step boundary: a member leaves, a ready worker can join, or lanes are to move. */
   #changeReason(): string | undefined {
     const { config, membership, generation } = this.#init;
+    const leaving = generation.members.filter(({ isDraining }) => isDraining);
+    if (leaving.length > 0) return describeLeaving(leaving);
     const maxWorkers = config.cluster.maxWorkers ?? config.training.numLanes;
     const isFull = generation.members.length >= maxWorkers;
     const joiners = isFull ? [] : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
@@ -114,13 +123,17 @@ export class Training {
   }
 
   #endAtBoundary(): GenerationEnding | undefined {
-    const { saver, steps } = this.#init;
+    const { config, saver, steps, phase } = this.#init;
     const { step } = steps.committer;
     if (this.#sentStep > step) return undefined;
-    const isLast = this.#isLast(this.#sentStep);
-    if (isLast && saver.writing === undefined && saver.savedStep === step) return { kind: 'done' };
-    const reason = isLast ? undefined : this.#changeReason();
-    return reason === undefined ? undefined : { kind: 'boundary', reason };
+    if (!this.#isLast(this.#sentStep)) {
+      const owesShards = saver.missing().some(({ isDraining }) => isDraining); // it leaves when they are written
+      const reason = owesShards ? undefined : this.#changeReason();
+      return reason === undefined ? undefined : { kind: 'boundary', reason };
+    }
+    if (saver.writing !== undefined || saver.savedStep !== step) return undefined;
+    const isOver = step >= config.training.steps || phase.stopReason !== undefined;
+    return isOver ? { kind: 'done' } : { kind: 'boundary', reason: this.#haltReason()! };
   }
 
   async #dealAhead(): Promise<void> {
@@ -155,10 +168,10 @@ export class Training {
 
   /** @param step the last one sent; members save the state after it @param cursor the plan's place after that step */
   async #saveIfDue(step: number, cursor: RunCursor): Promise<void> {
-    const { saver, phase, generation } = this.#init;
+    const { saver, generation } = this.#init;
     const reason = saver.whyDue(step, this.#isLast(step));
     if (reason === undefined) return;
-    await saver.start({ step, cursor, generation }, generation.members, phase.stopReason ?? reason);
+    await saver.start({ step, cursor, generation }, generation.members, this.#haltReason() ?? reason);
   }
 
   /** @returns how the generation ended; undefined while it continues */
@@ -168,6 +181,7 @@ export class Training {
     const rank = this.#ranks.get(worker);
     if (rank === undefined) {
       membership.roster.handle(event);
+      membership.roster.releaseDraining(this.#init.generation.members);
       return undefined;
     }
     const name = `rank ${rank}, ${worker.toString()}`;
@@ -192,6 +206,7 @@ export class Training {
     message: WorkerEventMessage,
   ): Promise<GenerationEnding | undefined> {
     const { steps, generation } = this.#init;
+    if (message.kind === 'drain') return undefined; // the next boundary acts on it
     // Shards may belong to a checkpoint that an earlier generation began.
     if (message.kind === 'saved') return this.#onSaved(worker, message);
     if (message.kind === 'failed' && message.unsavedStep !== undefined) return this.#onUnwritten(name, worker, message);
@@ -338,4 +353,8 @@ export class Training {
       links === undefined ? { kind: 'members', culprits: late } : { kind: 'links', failures: links };
     return { kind: 'broken', error, cause };
   }
+}
+
+function describeLeaving(members: readonly WorkerHandle[]): string {
+  return `${listNames(members.map(({ workerId, drainReason }) => `${workerId} (${drainReason})`))} ${members.length === 1 ? 'leaves' : 'leave'}`;
 }

@@ -288,7 +288,7 @@ describe('the end of a control server', () => {
     const { server, join, events } = await start();
     const connection = await join('w0');
     connection.onMessage(() => connection.close('NORMAL', 'done'));
-    await server.dismiss('the run is finished');
+    await server.dismiss('the run is finished', 'finished');
     assert.deepEqual(await events(), ['joined w0', 'lost w0']);
     await server.close();
   });
@@ -297,7 +297,7 @@ describe('the end of a control server', () => {
     const { server, clock, join } = await start();
     const connection = await join('w0');
     connection.onMessage(() => undefined);
-    const dismissed = server.dismiss('the run is finished');
+    const dismissed = server.dismiss('the run is finished', 'finished');
     await rest();
     await clock.advance(9_999);
     assert.equal(await closeOf(connection), undefined);

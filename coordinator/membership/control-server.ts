@@ -19,6 +19,7 @@ import {
   PROTOCOL_VERSION,
   workerMessageSchema,
   type CoordinatorMessage,
+  type MessageOf,
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
 import { RefusalLog } from '../../shared/refusal-log.ts';
@@ -49,6 +50,8 @@ export type ControlEvent =
   | { readonly kind: 'joined'; readonly worker: WorkerHandle }
   | { readonly kind: 'message'; readonly worker: WorkerHandle; readonly message: WorkerEventMessage }
   | { readonly kind: 'lost'; readonly worker: WorkerHandle; readonly error: TrainerError };
+
+type RunEnding = Pick<MessageOf<'finish'>, 'outcome' | 'reason'>;
 
 export interface ControlServerInit {
   readonly transport: Transport;
@@ -81,6 +84,8 @@ export class ControlServer {
   readonly #bounds: MessageBounds;
   readonly #refusals: RefusalLog;
   readonly #closing = new AbortController();
+  /** How the run has ended; from then on each worker that joins is told. */
+  #ending: RunEnding | undefined;
   #listener: Listener | undefined;
 
   constructor(init: ControlServerInit) {
@@ -113,9 +118,10 @@ export class ControlServer {
   }
 
   /** Sends `finish` to every worker, waits until they have left, and closes the sockets that are left. */
-  async dismiss(reason: string): Promise<void> {
+  async dismiss(reason: string, outcome: RunEnding['outcome']): Promise<void> {
+    this.#ending = { outcome, reason };
     const workers = this.workers();
-    for (const worker of workers) worker.send({ kind: 'finish', reason });
+    for (const worker of workers) worker.dismiss(outcome, reason);
     await waitAtMost(Promise.all(workers.map(({ closed }) => closed)), FINISH_DEADLINE_MS, this.#init.clock);
     for (const worker of this.workers()) worker.close(reason);
   }
@@ -223,6 +229,7 @@ export class ControlServer {
     });
     this.#workers.set(worker.workerId, worker);
     this.events.putAlways({ kind: 'joined', worker });
+    if (this.#ending !== undefined) worker.dismiss(this.#ending.outcome, this.#ending.reason);
     return worker;
   }
 
@@ -235,7 +242,14 @@ export class ControlServer {
     if (message.kind === 'heartbeat') {
       worker.receiveHeartbeat(message);
       worker.sendParts([HEARTBEAT]);
-    } else if (!this.events.put({ kind: 'message', worker, message })) throw overflow(worker.workerId);
+      return;
+    }
+    if (message.kind === 'drain') {
+      const { workerId } = worker;
+      if (!worker.isDraining) this.#init.log.info({ workerId, reason: message.reason }, 'worker drains');
+      worker.drainReason = message.reason; // at once: no step is dealt to it any more
+    }
+    if (!this.events.put({ kind: 'message', worker, message })) throw overflow(worker.workerId);
   }
 
   /**

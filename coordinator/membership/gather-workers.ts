@@ -8,6 +8,7 @@ import { decideRendezvous, type Candidate } from './rendezvous.ts';
 import type { ReadyWorker, Roster } from './roster.ts';
 import type { RunPhase } from './run-phase.ts';
 import { TICK_MS } from './tick.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 import type { WorkerHost } from './worker-host.ts';
 
 /** Time for workers that held the state to come back, after the coordinator has started or all workers were lost, ms. */
@@ -57,26 +58,35 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
   const options = { isStart, needsHolder, awaitMs: AWAIT_MS, timeoutMs: rendezvousTimeoutMs };
   const startedMs = clock.monotonicMs();
   for (;;) {
-    // One worker is enough to save the state.
+    const waitedMs = clock.monotonicMs() - startedMs;
     const isStopping = phase.stopReason !== undefined;
-    if (isStopping && (isStart || roster.ready.length + roster.preparing.length === 0)) return { kind: 'stopped' };
-    const needed = isStopping ? 1 : isStart ? startWorkers : minWorkers;
-    const candidates = candidatesOf(roster, state.isHolder);
-    const hasHolder = candidates.some(({ isHolder }) => isHolder);
+    const ready = roster.ready.filter(({ worker }) => !worker.isDismissed);
+    const staying = ready.filter(({ worker }) => !worker.isDraining);
+    const holders = ready.filter(({ heldStep }) => heldStep !== null && state.isHolder(heldStep));
+    const hasHolder = holders.length > 0;
     // With a holder, survivors need not wait for the others. Without one, a worker that holds the state may come back.
     const mayComeBack = last?.ids.filter((id) => !last.hasEnded(id)) ?? [];
-    const awaited = last?.mustReturn === true || (needsHolder && !hasHolder) ? mayComeBack : [];
-    const decision = decideRendezvous(clock.monotonicMs() - startedMs, candidates, { ...options, needed, awaited });
+    const isLost = !hasHolder && (mayComeBack.length === 0 || waitedMs >= AWAIT_MS);
+    if (isStopping && (isStart || (needsHolder ? isLost : staying.length === 0))) return { kind: 'stopped' };
+    // The run ends, or all holders of a state in no checkpoint leave: they save it first, and one of them is enough.
+    const isLastSave = needsHolder && hasHolder && (isStopping || !staying.some((entry) => holders.includes(entry)));
+    const entries = isLastSave ? holders : staying;
+    roster.releaseDraining(entries.map(({ worker }) => worker));
+    const needed = isStopping || isLastSave ? 1 : isStart ? startWorkers : minWorkers;
+    const candidates = candidatesOf(entries, isLastSave ? [] : roster.preparing, state.isHolder);
+    const mayWait = !isLastSave || !isStopping;
+    const awaited = mayWait && (last?.mustReturn === true || (needsHolder && !hasHolder)) ? mayComeBack : [];
+    const decision = decideRendezvous(waitedMs, candidates, { ...options, needed, awaited });
     phase.waitFor(decision.reason);
     const { failure } = workerHost;
-    if (failure !== undefined && decision.kind === 'wait' && (isStart || candidates.length < needed))
+    if (failure !== undefined && !isStopping && decision.kind === 'wait' && (isStart || candidates.length < needed))
       throw new TrainerError('WORKER_LOST', failure + roster.lastFailure);
     if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + roster.lastFailure);
     if (decision.kind === 'rewind') return { kind: 'rewind', reason: decision.reason };
     if (decision.kind === 'form') {
-      const ready = new Map(roster.ready.map((entry) => [entry.worker.workerId, entry]));
-      const { members } = assignRanks(last?.ids ?? [], [...ready.keys()], maxWorkers ?? config.training.numLanes);
-      return { kind: 'members', members: members.map((id) => ready.get(id)!) };
+      const byId = new Map(entries.map((entry) => [entry.worker.workerId, entry]));
+      const { members } = assignRanks(last?.ids ?? [], [...byId.keys()], maxWorkers ?? config.training.numLanes);
+      return { kind: 'members', members: members.map((id) => byId.get(id)!) };
     }
     // Decide once for all events that came together.
     do {
@@ -86,14 +96,18 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
   }
 }
 
-function candidatesOf(roster: Roster, isHolder: CommittedState['isHolder']): Candidate[] {
-  const preparing = roster.preparing.map(({ workerId, host }) => ({
+function candidatesOf(
+  entries: readonly ReadyWorker[],
+  joined: readonly WorkerHandle[],
+  isHolder: CommittedState['isHolder'],
+): Candidate[] {
+  const preparing = joined.map(({ workerId, host }) => ({
     workerId,
     host,
     state: 'joined' as const,
     isHolder: false,
   }));
-  const ready = roster.ready.map(({ worker: { workerId, host }, heldStep }) => ({
+  const ready = entries.map(({ worker: { workerId, host }, heldStep }) => ({
     workerId,
     host,
     state: 'ready' as const,

@@ -101,7 +101,14 @@ export class Roster {
   /** Ready workers outside the generation. */
   waiting(members: readonly WorkerHandle[]): ReadyWorker[] {
     const areMembers = new Set(members);
-    return this.ready.filter(({ worker }) => !areMembers.has(worker));
+    return this.ready.filter(({ worker }) => !areMembers.has(worker) && !worker.isDraining);
+  }
+
+  /** Lets workers go that were told to leave. @param needed those that the run still needs */
+  releaseDraining(needed: readonly WorkerHandle[]): void {
+    for (const { worker } of this.ready)
+      if (worker.isDraining && !needed.includes(worker))
+        worker.dismiss('interrupted', `${worker.drainReason}: the run does not need its state any more`);
   }
 
   of(worker: WorkerHandle): ReadyWorker | undefined {
@@ -189,6 +196,8 @@ export class Roster {
       case 'aborted':
       case 'not-finite':
         break; // it answers a generation that is over
+      case 'drain':
+        break; // its handle has the reason
     }
   }
 
@@ -269,7 +278,8 @@ export class Roster {
 
   #remove(worker: WorkerHandle, reason: string): void {
     const wasHere = this.#preparing.delete(worker) || this.#ready.delete(worker);
-    if (wasHere) this.#init.log.warn({ workerId: worker.workerId, reason }, 'worker left');
+    const level = worker.isDismissed ? 'info' : 'warn';
+    if (wasHere) this.#init.log[level]({ workerId: worker.workerId, reason }, 'worker left');
   }
 }
 

@@ -38,6 +38,10 @@ export class WorkerHandle {
   readonly #onHung: () => void;
   /** Its socket has closed, or it was dropped; its `lost` event may still wait. */
   isGone = false;
+  /** Why it wants to leave; undefined until it has sent `drain`. */
+  drainReason: string | undefined;
+  /** It was sent `finish`. */
+  isDismissed = false;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
@@ -99,6 +103,18 @@ export class WorkerHandle {
     this.step = step;
     this.stall = stall;
     this.stallLog.update(stall);
+  }
+
+  /** It was told to leave, and stays while the run needs the state it holds. */
+  get isDraining(): boolean {
+    return this.drainReason !== undefined;
+  }
+
+  /** Tells it that the run needs it no more; once. */
+  dismiss(outcome: MessageOf<'finish'>['outcome'], reason: string): void {
+    if (this.isDismissed) return;
+    this.isDismissed = true;
+    this.send({ kind: 'finish', outcome, reason });
   }
 
   /** Closes the connection in good order. */

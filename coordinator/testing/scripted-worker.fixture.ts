@@ -62,6 +62,8 @@ export class ScriptedWorker {
   #digest: string | undefined;
   #form: MessageOf<'form'> | undefined;
   #reports: Report[] = [];
+  #drainReason: string | undefined;
+  #lastSaved: WorkerMessage | undefined;
   /** Deals and saves, in their order. */
   #work: Promise<void> = Promise.resolve();
 
@@ -129,6 +131,17 @@ export class ScriptedWorker {
     this.say({ kind: 'failed', epoch, generation, error: { code, message }, unsavedStep });
   }
 
+  /** Asks for leave, now and on each later connection. */
+  drain(reason: string): void {
+    this.#drainReason = reason;
+    this.say({ kind: 'drain', reason });
+  }
+
+  /** Sends its last `saved` again. */
+  repeatSaved(): void {
+    this.say(this.#lastSaved!);
+  }
+
   /** Closes its connection, as if the process had died. */
   die(): void {
     this.#drop();
@@ -188,6 +201,7 @@ export class ScriptedWorker {
     this.#drop();
     this.#runId = runId;
     for (const report of this.#reports) if (report.step > committedStep) this.say(report);
+    if (this.#drainReason !== undefined) this.drain(this.#drainReason);
     const { mixtureHash } = this.#script;
     const engine = { engine: 'scripted', engineFingerprint: 'scripted 1' };
     this.say({ kind: 'ready', epoch, held: this.#held, ...engine, mixtureHash, numParameters: 1 });
@@ -237,7 +251,8 @@ export class ScriptedWorker {
   #save({ epoch, generation, step, stateStep, writer }: MessageOf<'save'>): void {
     if (this.#held === null || this.#held.step < stateStep || this.#held.step > step) return; // it has not reached that state
     const files = [{ file: `shard-${writer}`, bytes: 1, sha256: SHARD_DIGEST }];
-    this.say({ kind: 'saved', epoch, generation, step, files, paramDigest: this.#digest! });
+    this.#lastSaved = { kind: 'saved', epoch, generation, step, files, paramDigest: this.#digest! };
+    this.say(this.#lastSaved);
   }
 
   #reportOf({ epoch, generation, step, lanes, proveState }: MessageOf<'deal'>, summed: SummedStep): Report {

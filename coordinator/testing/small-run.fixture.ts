@@ -82,7 +82,10 @@ export class SmallRun {
   }
 
   /** Starts the coordinator of the next epoch of the journal; it listens. */
-  async open({ resumeAt = { kind: 'journal' } }: { resumeAt?: ResumePoint } = {}): Promise<void> {
+  async open({
+    resumeAt = { kind: 'journal' },
+    workerHost = this.host,
+  }: { resumeAt?: ResumePoint; workerHost?: WorkerHost } = {}): Promise<void> {
     const { config, mixture, clock, transport, checkpoints, journalState: state } = this;
     const init = { config, mixture, allowMixtureChange: false };
     const saved = checkpoints.newest ?? startFromScratch(init);
@@ -95,7 +98,7 @@ export class SmallRun {
     const isAlive = (): boolean => session === this.#numKilled;
     const journalState = (): JournalState => this.journalState;
     this.coordinator = new Coordinator({
-      ...{ config, mixture, transport, token: TOKEN, workerHost: this.host },
+      ...{ config, mixture, transport, token: TOKEN, workerHost },
       opening: { runId: RUN_ID, epoch, start, before },
       stores: {
         runFolder: RUN_FOLDER,

@@ -78,7 +78,8 @@ export class SimulatedWorker {
     const log = createLogger(onLog === undefined ? { level: 'error' } : { level: 'debug', onRecord: onLog });
     const worker = new Worker({ parts: this.#parts(), clock: process.clock, log });
     try {
-      await worker.run(new AbortController().signal);
+      const never = new AbortController().signal;
+      await worker.run({ gentle: never, atOnce: never });
       this.#outcome = 'finished';
     } catch (error) {
       this.#outcome = toTrainerError(error);

@@ -4,6 +4,7 @@
  */
 import { assertInvariant, toErrorRecord, toTrainerError } from '../../shared/errors.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { STOP_SIGNALS } from '../../shared/stop-signals.ts';
 import { reportRetries } from '../sources/source-access.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
@@ -17,7 +18,7 @@ const PROGRESS_INTERVAL_MS = 500;
 const interrupt = new AbortController();
 let context: Promise<UnitContext> | undefined;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+for (const signal of STOP_SIGNALS) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(1));
 process.on('message', (message: ToUnitProcess) => {
   switch (message.kind) {

@@ -171,6 +171,10 @@ const clusterSchema = z.strictObject({
     .default(300_000)
     .describe('Time for which workers keep their state and dial again when the coordinator is gone.')
     .meta(KEEPS_BITS),
+  drainGraceMs: milliseconds
+    .default(300_000)
+    .describe('The longest stay of a worker that was told to leave and whose state is not saved yet.')
+    .meta(KEEPS_BITS),
   plansAhead: count.default(3).describe('Steps dealt before the oldest one is committed.').meta(KEEPS_BITS),
   rebalance: z
     .boolean()

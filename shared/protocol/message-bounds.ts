@@ -57,6 +57,7 @@ export function boundWorkerMessages({ numLanes, numTasks }: RunSize): MessageBou
     saved: bound(MAX_SAVED_BYTES, MAX_SAVED_BYTES / 16),
     aborted: SMALL,
     heartbeat: TEXT,
+    drain: TEXT,
     failed: bound(MAX_TEXT_BYTES + 5 * numLanes, MAX_SMALL_ELEMENTS + numLanes),
   };
   return bounds;

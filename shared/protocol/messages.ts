@@ -154,6 +154,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     /** Its source of data does not answer; `forMs` so far. */
     stall: z.object({ reason: longText, forMs: milliseconds }).optional(),
   }),
+  /** The worker was told to leave. It stays a member until `finish`; sent again after each welcome. */
+  z.object({ kind: z.literal('drain'), reason: longText }),
   /** The worker cannot continue with the generation (0: it could not become ready). */
   z.object({
     kind: z.literal('failed'),
@@ -236,7 +238,8 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   }),
   /** Drop the step under way, close the data links, answer `aborted`. */
   z.object({ kind: z.literal('abort'), epoch: uint32, generation: uint32, reason: longText }),
-  z.object({ kind: z.literal('finish'), reason: longText }),
+  /** The run needs the worker no more. `interrupted`: the run, or this worker alone, continues when it is started again. */
+  z.object({ kind: z.literal('finish'), outcome: z.enum(['finished', 'interrupted', 'failed']), reason: longText }),
   z.object({ kind: z.literal('heartbeat') }),
 ]);
 export type CoordinatorMessage = z.output<typeof coordinatorMessageSchema>;

@@ -22,7 +22,7 @@ const MESSAGES: readonly CoordinatorMessage[] = [
   { kind: 'deal', ...ids, step: 1, learningRate: 1, targetTokens: 1, lanes: [], proveState: false },
   { kind: 'save', ...ids, step: 1, stateStep: 1, folder: '/f', writer: 0, numWriters: 1 },
   { kind: 'abort', ...ids, reason: '' },
-  { kind: 'finish', reason: '' },
+  { kind: 'finish', outcome: 'finished', reason: '' },
   { kind: 'heartbeat' },
 ];
 const START: ReceivedSoFar = {

@@ -84,7 +84,7 @@ describe('network client', { timeout: 240_000 }, () => {
     const { signal } = await client.nextCommand(never);
     emit(deal);
     emit({ kind: 'save', epoch: EPOCH, generation: 2, step: 1, stateStep: 1, folder: '/f', writer: 0, numWriters: 1 });
-    emit({ kind: 'finish', reason: 'done' });
+    emit({ kind: 'finish', outcome: 'finished', reason: 'done' });
     assert.ok(!signal.aborted);
   });
 

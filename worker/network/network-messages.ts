@@ -34,6 +34,8 @@ export type NetworkRequest =
   | { readonly kind: 'copy-state'; readonly step: number; readonly tensors: StateTensors }
   /** The engine has the state that the generation starts from. */
   | { readonly kind: 'state-in-place'; readonly generation: number; readonly paramDigest?: string }
+  /** The process was told to leave. The coordinator is told now and after each welcome. */
+  | { readonly kind: 'drain'; readonly reason: string }
   /** The data source does not answer, or (null) answers again. Heartbeats carry it. */
   | { readonly kind: 'source'; readonly stall: WorkerStall | null }
   /** Close all sockets: the process is about to end. The coordinator gets the reason. */

@@ -116,7 +116,13 @@ describe('network session', { timeout: 240_000 }, () => {
   test('commands come out in the order they came in', async (t) => {
     const { peer, peers, subject } = await open(t);
     await form(peers);
-    for (const message of [deal, save, { ...deal, step: 2 }, abort, { kind: 'finish' as const, reason: 'done' }])
+    for (const message of [
+      deal,
+      save,
+      { ...deal, step: 2 },
+      abort,
+      { kind: 'finish' as const, outcome: 'finished' as const, reason: 'done' },
+    ])
       peer.send(message);
     await subject.emitted('finish');
     assert.deepEqual(subject.kinds(), ['welcome', 'form', 'formed', 'deal', 'save', 'deal', 'abort', 'finish']);
@@ -155,7 +161,7 @@ describe('network session', { timeout: 240_000 }, () => {
       assert.match(error.message, /expected welcome first/u);
     }
     const { peer, subject } = await open(t);
-    peer.send({ kind: 'finish', reason: 'stopped before it began' });
+    peer.send({ kind: 'finish', outcome: 'finished', reason: 'stopped before it began' });
     await subject.emitted('finish');
   });
 

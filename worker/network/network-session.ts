@@ -45,6 +45,8 @@ export class NetworkSession {
   #generation: GenerationSession | undefined;
   /** Reports of steps whose commit is not known. */
   #reports: Report[] = [];
+  /** Why the process is to leave; undefined until it was told to. */
+  #drainReason: string | undefined;
   #closed: Promise<unknown> | undefined;
 
   constructor(init: NetworkSessionInit) {
@@ -115,6 +117,10 @@ export class NetworkSession {
         this.#withGeneration((generation) => {
           if (generation.number === request.generation) generation.stateInPlace(request);
         });
+        break;
+      case 'drain':
+        this.#drainReason = request.reason;
+        this.#send(request);
         break;
       case 'source':
         this.#stall.record(this.#init.clock.monotonicMs(), request.stall);
@@ -194,6 +200,7 @@ export class NetworkSession {
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
     for (const report of this.#reports) this.#send(report);
+    if (this.#drainReason !== undefined) this.#send({ kind: 'drain', reason: this.#drainReason });
   }
 
   #form(message: MessageOf<'form'>): void {
