@@ -159,5 +159,6 @@ function sendForm(
     { kind: 'form', epoch, generation, members: views, firstStep: step + 1, proveState },
     handles.map((_, rank) => ({ rank, state: sources[rank]!, receivers: [...receivers[rank]!] })),
   );
+  for (const handle of handles) handle.startWork(generation);
   return { sources, proveState };
 }

@@ -38,6 +38,8 @@ export class WorkerHandle {
   readonly #onHung: () => void;
   /** Its socket has closed, or it was dropped; its `lost` event may still wait. */
   isGone = false;
+  /** The generation it works in, from `form` to its answer to `abort`; undefined: none. */
+  #work: { readonly generation: number; isAborting: boolean } | undefined;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
@@ -83,6 +85,28 @@ export class WorkerHandle {
       const { code, message: reason } = toTrainerError(error);
       this.#connection.close(code, reason);
     });
+  }
+
+  /** It was sent `form` of this generation, which also ends the one before. */
+  startWork(generation: number): void {
+    this.#work = { generation, isAborting: false };
+  }
+
+  /** The generation it works in; undefined: none, or it has confirmed the end. */
+  get generation(): number | undefined {
+    return this.#work?.generation;
+  }
+
+  /** Sends `abort` of the generation it works in, once. */
+  abortWork(epoch: number, reason: string): void {
+    if (this.#work === undefined || this.#work.isAborting) return;
+    this.#work.isAborting = true;
+    this.send({ kind: 'abort', epoch, generation: this.#work.generation, reason });
+  }
+
+  /** It has answered `abort`. */
+  endWork(): void {
+    this.#work = undefined;
   }
 
   /** Records the figures of a heartbeat. */

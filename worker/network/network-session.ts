@@ -168,7 +168,8 @@ export class NetworkSession {
         this.#form(message);
         break;
       case 'abort':
-        this.#generation?.end(message.reason);
+        if (this.#generation?.number !== message.generation || this.#generation.isOver) break; // nothing to abort
+        this.#generation.end(message.reason);
         emit(message);
         break;
       case 'deal':
