@@ -19,7 +19,7 @@ import type { EpochEnding } from './end-run.ts';
 import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
-import { announceCoordinator, readAnnouncement } from './run-folder/announcement.ts';
+import { announceCoordinator, findAnnouncedUrl, readAnnouncement } from './run-folder/announcement.ts';
 import { isRunFolder } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
@@ -132,12 +132,14 @@ export class Run {
       transport: webSocketTransport,
     });
     this.#coordinator = coordinator;
-    const url = await this.#listen(coordinator, this.#address.port);
-    this.#address = { token, port: Number(new URL(url).port) };
+    const listened = await this.#listen(coordinator, this.#address.port);
+    this.#address = { token, port: Number(new URL(listened).port) };
+    const url = await findAnnouncedUrl(listened, config.cluster.advertiseHost);
     await announceCoordinator(this.folder, { url, token, epoch });
     log.info({ url }, 'coordinator listens');
     onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
-    await this.#startWorkers(url, token);
+    // An advertised address may be that of a gateway, which workers of this host need not reach.
+    await this.#startWorkers(await findAnnouncedUrl(listened), token);
     return coordinator.run(signal);
   }
 

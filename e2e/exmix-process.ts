@@ -33,9 +33,13 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** Starts `exmix` with the given arguments. @param home $EXMIX_HOME, the folder of prepared mixtures */
-export function startExmix(args: readonly string[], home: string): RunningExmix {
-  const child = spawn(process.execPath, [EXMIX, ...args], {
+/**
+ * Starts `exmix` with the given arguments.
+ * @param home $EXMIX_HOME, the folder of prepared mixtures @param prefix a command that runs it elsewhere (host-namespaces.ts)
+ */
+export function startExmix(args: readonly string[], home: string, prefix: readonly string[] = []): RunningExmix {
+  const [command, ...rest] = [...prefix, process.execPath, EXMIX, ...args];
+  const child = spawn(command!, rest, {
     env: { ...process.env, EXMIX_HOME: home },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: DEADLINE_MS,
@@ -74,8 +78,8 @@ export function startExmix(args: readonly string[], home: string): RunningExmix 
 }
 
 /** Runs `exmix` to its end. */
-export function exmix(args: readonly string[], home: string): Promise<Ended> {
-  return startExmix(args, home).ended;
+export function exmix(args: readonly string[], home: string, prefix: readonly string[] = []): Promise<Ended> {
+  return startExmix(args, home, prefix).ended;
 }
 
 /** Kills the workers that `exmix train` has left behind, if any. */

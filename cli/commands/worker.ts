@@ -16,7 +16,7 @@ interface WorkerArguments {
   engine?: string | undefined;
   device?: (typeof DEVICES)[number] | undefined;
   'local-rank'?: number | undefined;
-  listen: string;
+  listen?: string | undefined;
   port: number;
   advertise?: string | undefined;
 }
@@ -37,16 +37,16 @@ export const workerCommand: CommandBody<WorkerArguments> = {
         type: 'number',
         describe: 'Index of its GPU on this host, from 0; default: $LOCAL_RANK, $SLURM_LOCALID or 0',
       })
-      .option('listen', { type: 'string', default: '127.0.0.1', describe: 'Address to which the data port binds' })
+      .option('listen', {
+        type: 'string',
+        describe: 'Address to which the data port binds; default: the own address of the connection to the coordinator',
+      })
       .option('port', { type: 'number', default: 0, describe: 'Data port; 0: any free port' })
       .option('advertise', {
         type: 'string',
-        describe: 'Address at which other workers reach this one; default: --listen',
+        describe: 'Address at which other workers reach this one; default: the one to which the data port binds',
       })
-      .example(
-        'EXMIX_TOKEN=$(cat token) $0 worker --url ws://coordinator:7070 --listen 0.0.0.0 --advertise $(hostname)',
-        'on each GPU of a cluster',
-      ),
+      .example('EXMIX_TOKEN=$(cat token) $0 worker --url ws://coordinator:7070', 'on each GPU of a cluster'),
   handler: async (args) => {
     const token = await readToken(args['token-file']);
     const log = createLogger({
@@ -64,7 +64,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       workerId: args.id,
       listenHost: args.listen,
       listenPort: args.port,
-      advertiseHost: args.advertise ?? args.listen,
+      advertiseHost: args.advertise,
       ...(args.engine === undefined ? {} : { engine: args.engine }),
       ...(args.device === undefined ? {} : { device: args.device }),
       localRank: checkLocalRank(args['local-rank'] ?? localRankOf(process.env)),

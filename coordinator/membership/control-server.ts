@@ -4,6 +4,7 @@
  * other worker.
  */
 import { waitAtMost } from '../../shared/abort.ts';
+import { ownAddresses } from '../../shared/addresses.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -18,6 +19,7 @@ import {
 import { RefusalLog } from '../../shared/refusal-log.ts';
 import type { Connection, Listener, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
+import { whyUnreachable } from './check-reachable.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
 import { PauseDetector, TICK_MS } from './tick.ts';
 import { WorkerHandle } from './worker-handle.ts';
@@ -177,6 +179,9 @@ export class ControlServer {
           'install the same exmix everywhere',
       );
     if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
+    const others = this.workers().filter(({ workerId }) => workerId !== message.workerId);
+    const unreachable = whyUnreachable({ ...message, peer: connection.peer }, others, ownAddresses());
+    if (unreachable !== undefined) throw new TrainerError('JOIN_REFUSED', unreachable);
     const before = this.#workers.get(message.workerId);
     // A new socket of the same process, or a second process with the same id: the newest counts.
     before?.drop(

@@ -32,6 +32,8 @@ export class WorkerHandle {
   readonly host: string;
   readonly pid: number;
   readonly dataUrl: string;
+  /** The other end of its connection. */
+  readonly peer: string;
   readonly #processId: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
@@ -64,6 +66,7 @@ export class WorkerHandle {
     this.host = join.host;
     this.pid = join.pid;
     this.dataUrl = join.dataUrl;
+    this.peer = connection.peer;
     this.#processId = join.processId;
     this.#connection = connection;
     this.#onDrop = onDrop;
