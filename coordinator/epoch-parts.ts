@@ -75,6 +75,7 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
   const roster: Roster = new Roster({
     ...{ config, runId, epoch, mixture, journal, heldSince, clock, log },
     distrusted: distrusted.keys(),
+    engineBefore: start.checkpoint?.engineFingerprint,
     committedStep: () => committer.step,
     onLateReport: (worker, report) => settlement.receiveLate(worker, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),

@@ -70,7 +70,7 @@ describe('a run over two hosts', { skip: typeof hosts === 'string' ? hosts : fal
     await coordinator.printed(/coordinator listens/u);
     const { port } = announced(run);
     const refused = await startWorker('w1', port, there!, ['--listen', '127.0.0.1']).ended;
-    assert.equal(refused.code, 4, refused.stdout + refused.stderr);
+    assert.equal(refused.code, 5, refused.stdout + refused.stderr);
     assert.match(
       refused.stderr,
       /JOIN_REFUSED: other hosts cannot reach a data port at 127\.0\.0\.1: start this worker without --listen and --advertise/u,

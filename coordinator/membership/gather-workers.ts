@@ -74,6 +74,7 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
     if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + roster.lastFailure);
     if (decision.kind === 'rewind') return { kind: 'rewind', reason: decision.reason };
     if (decision.kind === 'form') {
+      if (roster.refuseOdd(state.isHolder)) continue;
       const ready = new Map(roster.ready.map((entry) => [entry.worker.workerId, entry]));
       const { members } = assignRanks(last?.ids ?? [], [...ready.keys()], maxWorkers ?? config.training.numLanes);
       return { kind: 'members', members: members.map((id) => ready.get(id)!) };

@@ -7,7 +7,7 @@ import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { StepReport, FailedMessage, SavedMessage, ReadyMessage } from '../../shared/protocol/messages.ts';
-import { differenceOf } from './check-alike.ts';
+import { chooseEngine, describeOtherEngine, differenceOf } from './check-alike.ts';
 import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
 import { MAX_IN_A_ROW, StepStreak } from './step-streak.ts';
@@ -31,6 +31,8 @@ export interface RosterInit {
   readonly heldSince: number;
   /** Ids of workers whose state does not count, from the journal. */
   readonly distrusted: Iterable<string>;
+  /** Engine with which the run trained before this epoch; undefined where it has not. */
+  readonly engineBefore: string | undefined;
   readonly journal: Pick<Journal, 'append'>;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
   readonly clock: Clock;
@@ -69,7 +71,7 @@ export class Roster {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
 
-  /** The error of the last worker that could not get ready; '' where there is none. */
+  /** The error of the last worker that could not get ready, or was refused; '' where there is none. */
   get lastFailure(): string {
     return this.#lastFailure;
   }
@@ -190,12 +192,7 @@ export class Roster {
 
   #receiveReady(worker: WorkerHandle, facts: ReadyMessage): void {
     if (!this.#preparing.delete(worker)) return;
-    const refused = this.#differenceOf(worker, facts);
-    if (refused !== undefined) {
-      this.#init.log.error({ workerId: worker.workerId, reason: refused }, 'worker refused');
-      worker.drop('JOIN_REFUSED', refused);
-      return;
-    }
+    if (this.#refuseIfOdd(worker, facts)) return;
     const { runId, epoch, heldSince, log } = this.#init;
     const { held, engine, engineFingerprint, engineNotes, numParameters } = facts;
     const counts =
@@ -215,11 +212,37 @@ export class Roster {
     this.#engineFingerprint = fingerprint;
   }
 
-  /** How a worker differs from the members; undefined where it does not, or no worker has trained. */
-  #differenceOf(worker: WorkerHandle, facts: ReadyMessage): string | undefined {
-    const engineFingerprint = this.#engineFingerprint;
-    if (engineFingerprint === undefined) return undefined; // the first members are compared when their generation is formed
-    return differenceOf(worker, facts, { engineFingerprint, mixtureHash: this.#init.mixture.hash })?.message;
+  /**
+   * Refuses ready workers whose engine is not that of the next generation. Call it before one is formed.
+   * @param isHolder whether a held step is the committed state, or a later one @returns whether one was refused
+   */
+  refuseOdd(isHolder: (heldStep: number) => boolean): boolean {
+    const ready = this.ready;
+    const votes = ready.map(({ worker: { workerId }, facts: { engineFingerprint }, heldStep }) => ({
+      workerId,
+      engineFingerprint,
+      isHolder: heldStep !== null && isHolder(heldStep),
+    }));
+    const engine = this.#engineFingerprint ?? chooseEngine(votes, this.#init.engineBefore);
+    const odd = ready.filter(({ worker, facts }) => this.#refuseIfOdd(worker, facts, engine));
+    for (const { worker } of odd) this.#ready.delete(worker);
+    return odd.length > 0;
+  }
+
+  /** @param engineFingerprint of the run; undefined where no worker has trained */
+  #refuseIfOdd(worker: WorkerHandle, facts: ReadyMessage, engineFingerprint = this.#engineFingerprint): boolean {
+    const { hash: mixtureHash } = this.#init.mixture;
+    const expected = { engineFingerprint: engineFingerprint ?? facts.engineFingerprint, mixtureHash };
+    const difference = differenceOf(worker, facts, expected);
+    if (difference === undefined) return false;
+    this.#init.log.error({ workerId: worker.workerId, reason: difference.message }, 'worker refused');
+    this.#lastFailure = `; refused ${difference.message}`;
+    const reason =
+      facts.mixtureHash === mixtureHash
+        ? describeOtherEngine(facts.engineFingerprint, expected.engineFingerprint)
+        : `other mixture than the run: ${facts.mixtureHash.slice(0, 12)} in place of ${mixtureHash.slice(0, 12)}`;
+    worker.drop('JOIN_REFUSED', reason);
+    return true;
   }
 
   /** A failure outside a generation: the worker could not get ready, or could not write its shards. */
