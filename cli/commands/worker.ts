@@ -1,4 +1,5 @@
 /** `exmix worker`: joins a coordinator and computes until the run ends. One process uses one device. */
+import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -28,7 +29,9 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       .option('token-file', { type: 'string', describe: 'File with the token of the run; default: $EXMIX_TOKEN' })
       .option('id', {
         type: 'string',
-        default: `${hostname()}-${process.pid}`,
+        // Containers often have one host name and one pid.
+        default: `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`,
+        defaultDescription: 'HOST-PID-RANDOM',
         describe: 'Name of this worker, unique in the run',
       })
       .option('engine', { type: 'string', describe: "Overrides the run's engine" })

@@ -14,6 +14,7 @@ import {
   PROTOCOL_VERSION,
   workerMessageSchema,
   type CoordinatorMessage,
+  type MessageOf,
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
 import { RefusalLog } from '../../shared/refusal-log.ts';
@@ -30,6 +31,8 @@ const MAILBOX_CAPACITY = 65_536;
 const LEAST_UNAUTHENTICATED = 64;
 /** A connection that has not joined by then is closed, ms. */
 const JOIN_DEADLINE_MS = 10_000;
+/** A worker has this long, or `silenceMs` if that is less, to answer for its id when another process joins with it, ms. */
+const ID_PING_MS = 20_000;
 /** Time for the workers to leave after `finish`, ms. */
 const FINISH_DEADLINE_MS = 10_000;
 /** The answer to every heartbeat. */
@@ -42,6 +45,8 @@ export type ControlEvent =
   | { readonly kind: 'joined'; readonly worker: WorkerHandle }
   | { readonly kind: 'message'; readonly worker: WorkerHandle; readonly message: WorkerEventMessage }
   | { readonly kind: 'lost'; readonly worker: WorkerHandle; readonly error: TrainerError };
+
+type JoinMessage = MessageOf<'join'>;
 
 export interface ControlServerInit {
   readonly transport: Transport;
@@ -133,6 +138,7 @@ export class ControlServer {
     const { clock, log } = this.#init;
     let worker: WorkerHandle | undefined;
     let isRefused = false;
+    let isJoining = false;
     const refuse = (error: TrainerError): void => {
       isRefused = true;
       log.warn(
@@ -151,10 +157,25 @@ export class ControlServer {
       if (isRefused) return; // a message that was under way when the connection was closed
       try {
         const message = decodeMessage(workerMessageSchema, data);
-        if (worker === undefined) {
-          worker = this.#join(message, connection);
-          deadline.abort();
-        } else this.#receive(worker, message);
+        if (worker !== undefined) {
+          this.#receive(worker, message);
+          return;
+        }
+        if (isJoining)
+          throw new TrainerError('MESSAGE_INVALID', `expected nothing before welcome, got ${message.kind}`);
+        isJoining = true;
+        const join = this.#checkJoin(message, connection);
+        deadline.abort();
+        const older = this.#workers.get(join.workerId);
+        if (older === undefined || older.isSameProcess(join)) {
+          worker = this.#admit(join, connection);
+          return;
+        }
+        this.#awaitId(join)
+          .then(() => {
+            if (connection.isOpen && !isRefused) worker = this.#admit(join, connection);
+          })
+          .catch((error: unknown) => refuse(toTrainerError(error)));
       } catch (error) {
         refuse(toTrainerError(error));
       }
@@ -168,7 +189,7 @@ export class ControlServer {
   }
 
   /** @throws MESSAGE_INVALID, VERSION_MISMATCH, JOIN_REFUSED */
-  #join(message: WorkerMessage, connection: Connection): WorkerHandle {
+  #checkJoin(message: WorkerMessage, connection: Connection): JoinMessage {
     if (message.kind !== 'join')
       throw new TrainerError('MESSAGE_INVALID', `expected join as the first message, got ${message.kind}`);
     const { protocolVersion, version } = message;
@@ -178,16 +199,40 @@ export class ControlServer {
         `expected exmix ${VERSION} with protocol ${PROTOCOL_VERSION}, ${message.workerId} is ${version} with protocol ${protocolVersion}; ` +
           'install the same exmix everywhere',
       );
-    if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
     const others = this.workers().filter(({ workerId }) => workerId !== message.workerId);
     const unreachable = whyUnreachable({ ...message, peer: connection.peer }, others, ownAddresses());
     if (unreachable !== undefined) throw new TrainerError('JOIN_REFUSED', unreachable);
-    const before = this.#workers.get(message.workerId);
-    // A new socket of the same process, or a second process with the same id: the newest counts.
-    before?.drop(
-      before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
-      `another worker with the id ${message.workerId} has joined; give each worker its own --id`,
-    );
+    return message;
+  }
+
+  /**
+   * Waits until no other process has the id. A worker that does not answer a ping loses it.
+   * @throws JOIN_REFUSED where the other process is alive
+   */
+  async #awaitId(join: JoinMessage): Promise<void> {
+    const { workerId, host } = join;
+    const { log, silenceMs } = this.#init;
+    const timeoutMs = Math.min(ID_PING_MS, silenceMs);
+    for (;;) {
+      const older = this.#workers.get(workerId);
+      if (older === undefined || older.isSameProcess(join)) return;
+      const reason = `${older.toString()} has this id: it has ${timeoutMs} ms to answer a ping`;
+      log.info({ workerId, host, reason }, 'worker waits for its id');
+      const isAlive = await older.ping(timeoutMs, this.#closing.signal);
+      if (isAlive && !older.isGone)
+        throw new TrainerError(
+          'JOIN_REFUSED',
+          `the id ${workerId} is in use on ${older.host}: give each worker its own --id`,
+        );
+      older.drop('JOIN_REFUSED', `another worker with the id ${workerId} has joined; give each worker its own --id`);
+    }
+  }
+
+  /** @throws SEND_OVERFLOW */
+  #admit(message: JoinMessage, connection: Connection): WorkerHandle {
+    if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
+    // A new socket of the same process: the newest counts.
+    this.#workers.get(message.workerId)?.drop('CONNECTION_LOST', 'the worker has dialled again');
     const { clock, log, onHung } = this.#init;
     const worker: WorkerHandle = new WorkerHandle(message, {
       connection,

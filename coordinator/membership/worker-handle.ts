@@ -148,6 +148,16 @@ export class WorkerHandle {
     this.#onHung();
   }
 
+  /** Whether its network thread answers in time. A ping that cannot be sent proves nothing: it counts as alive. */
+  async ping(timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#connection.ping(timeoutMs, signal);
+      return true;
+    } catch (error) {
+      return !['CONNECT_FAILED', 'CONNECTION_LOST'].includes(toTrainerError(error).code);
+    }
+  }
+
   isSameProcess({ processId }: JoinMessage): boolean {
     return processId === this.#processId;
   }
