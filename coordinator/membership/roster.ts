@@ -10,11 +10,9 @@ import type { StepReport, FailedMessage, SavedMessage, ReadyMessage } from '../.
 import { chooseEngine, describeOtherEngine, differenceOf } from './check-alike.ts';
 import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
+import { LinkPauses } from './link-pauses.ts';
 import { MAX_IN_A_ROW, StepStreak } from './step-streak.ts';
 import type { WorkerHandle } from './worker-handle.ts';
-
-/** A worker that is left out may take part again after this time, ms. */
-const LEFT_OUT_MS = 30_000;
 
 export interface ReadyWorker {
   readonly worker: WorkerHandle;
@@ -50,8 +48,7 @@ export class Roster {
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
   /** Ids of workers whose state does not count until it is replaced. */
   readonly #distrusted: Set<string>;
-  /** Worker id → clock time until which it takes no part, ms. */
-  readonly #leftOut = new Map<string, number>();
+  readonly #linkPauses = new LinkPauses();
   readonly #strikes = new Strikes();
   #lastFailure = '';
   /** Of the members that train. */
@@ -116,6 +113,7 @@ export class Roster {
   /** A new generation has given the worker the state of this step, the same on all its members. */
   trustNewState(worker: WorkerHandle, step: number): void {
     this.#distrusted.delete(worker.workerId);
+    this.#linkPauses.formed(worker.workerId, this.#init.clock.monotonicMs());
     this.setHeldStep(worker, step);
   }
 
@@ -136,8 +134,13 @@ export class Roster {
   /** The worker stays connected and takes no part for a while. */
   leaveOut(workerId: string, reason: string): void {
     const { clock, log } = this.#init;
-    this.#leftOut.set(workerId, clock.monotonicMs() + LEFT_OUT_MS);
-    log.warn({ workerId, forMs: LEFT_OUT_MS, reason }, 'worker left out');
+    const forMs = this.#linkPauses.begin(workerId, clock.monotonicMs());
+    log.warn({ workerId, forMs, reason }, 'worker left out');
+  }
+
+  /** Whether the worker was left out, and its links have not yet held for long enough since. */
+  isOnTrial(workerId: string): boolean {
+    return this.#linkPauses.isOnTrial(workerId, this.#init.clock.monotonicMs());
   }
 
   /** A member failed, or was lost, in this step. MAX_IN_A_ROW failures in one step exclude it. */
@@ -149,9 +152,8 @@ export class Roster {
   }
 
   #takesPart({ workerId, isGone }: WorkerHandle): boolean {
-    const untilMs = this.#leftOut.get(workerId);
     if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // its `lost` event may still wait
-    return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
+    return !this.#linkPauses.isLeftOut(workerId, this.#init.clock.monotonicMs());
   }
 
   #receive(worker: WorkerHandle, message: WorkerEventMessage): void {
