@@ -5,7 +5,7 @@ export const EXIT_USAGE = 2;
 export const EXIT_DATA = 3;
 export const EXIT_RUN_FAILED = 4;
 /** A worker that the run does not admit: the same command would be refused again. */
-export const EXIT_REFUSED = 5;
+const EXIT_REFUSED = 5;
 /** The status that a shell reports for SIGINT. Also used for a run that saved and stopped on SIGTERM. */
 export const EXIT_INTERRUPTED = 130;
 
