@@ -111,6 +111,8 @@ export interface RunSettings {
   readonly cluster?: {
     /** Address the coordinator binds. Default: "127.0.0.1". */
     readonly listenHost?: string;
+    /** Name or address at which other hosts reach the coordinator; by default found from listenHost. */
+    readonly advertiseHost?: string;
     /** Port the coordinator binds; 0 takes a free one. Default: 0. */
     readonly listenPort?: number;
     /** The fewest workers that train; with fewer the run waits for more. Default: 1. */

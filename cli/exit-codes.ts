@@ -4,6 +4,8 @@ import type { Reaction, TrainerError } from '../shared/errors.ts';
 export const EXIT_USAGE = 2;
 export const EXIT_DATA = 3;
 export const EXIT_RUN_FAILED = 4;
+/** A worker that the run does not admit: the same command would be refused again. */
+const EXIT_REFUSED = 5;
 /** The status that a shell reports for SIGINT. Also used for a run that saved and stopped on SIGTERM. */
 export const EXIT_INTERRUPTED = 130;
 
@@ -16,5 +18,7 @@ const BY_REACTION: Readonly<Record<Reaction, number>> = {
 };
 
 export function exitCodeOf(error: TrainerError): number {
-  return error.code === 'ABORTED' ? EXIT_INTERRUPTED : BY_REACTION[error.reaction];
+  if (error.code === 'ABORTED') return EXIT_INTERRUPTED;
+  if (error.code === 'JOIN_REFUSED' || error.code === 'VERSION_MISMATCH') return EXIT_REFUSED;
+  return BY_REACTION[error.reaction];
 }

@@ -18,7 +18,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .version(VERSION)
     .alias('help', 'h')
     .wrap(Math.min(120, process.stdout.columns))
-    .epilogue('Exit status: 0 done, 2 usage or config, 3 data, 4 run failed, 130 interrupted and saved.')
+    .epilogue(
+      'Exit status: 0 done, 2 usage or config, 3 data, 4 run failed, 5 refused by the run, 130 interrupted and saved.',
+    )
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
       throw error ?? new TrainerError('CONFIG_INVALID', withNearestFlags(message ?? 'bad usage', knownFlags(parser)));

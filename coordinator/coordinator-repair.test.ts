@@ -205,6 +205,23 @@ describe('a worker that joins late', () => {
       run.records('checkpoint-published').map(({ step }) => step),
       [run.committed.at(-1)!.step],
     );
+    assert.equal(workers[0]!.seen.filter(({ kind }) => kind === 'abort').length, 1, 'a generation is aborted once');
+    assert.equal((await workers[0]!.closed).code, 1000);
+  });
+
+  test('never joins: a survivor that has dialled again meanwhile saves as well', async () => {
+    const { run, workers } = await startRun([{}, {}], { ...TWO, checkpoint: {} });
+    const ended = run.run();
+    await run.logged('step committed', { step: 2 });
+    workers[1]!.die();
+    await run.logged('generation ended');
+    await run.clock.sleep(1_000);
+    await run.rejoin(workers[0]!);
+    await assert.rejects(ended, { code: 'RENDEZVOUS_TIMEOUT' });
+    assert.deepEqual(
+      run.records('checkpoint-published').map(({ step }) => step),
+      [run.committed.at(-1)!.step],
+    );
   });
 });
 

@@ -89,6 +89,20 @@ describe('a coordinator that was killed', () => {
     assert.ok(run.clock.monotonicMs() - killedMs > 5_000);
   });
 
+  test('is followed by one that finds too few workers: at the timeout those that hold the state save it', async () => {
+    const { run, workers } = await killedAt([{}, {}], 'step committed', 3, { checkpoint: {} });
+    await run.open();
+    await run.rejoin(workers[1]!);
+    await assert.rejects(run.run(), { code: 'RENDEZVOUS_TIMEOUT', message: /after 60 s 1 of 2 workers joined/u });
+    assert.deepEqual(
+      run.records('checkpoint-published').map(({ step }) => step),
+      [workers[1]!.step],
+    );
+    assert.equal(run.journalState.step, workers[1]!.step);
+    assert.match(String(run.messages('survivors asked to save')[0]?.['reason']), /^step \d+ was saved by w1$/u);
+    assert.equal((await workers[1]!.closed).code, 1000);
+  });
+
   test('is followed by one that keeps the ranks, in any order of joins', async () => {
     const { run, workers } = await killedAt([{ workerId: 'z' }, { workerId: 'a' }], 'step committed', 3, {
       checkpoint: {},

@@ -121,18 +121,6 @@ describe('coordinator', () => {
 describe('a failure', () => {
   const failures: readonly [string, Partial<Script>, string, RegExp, SmallRunInit?][] = [
     [
-      'a worker of another mixture',
-      { mixtureHash: 'ef'.repeat(32) },
-      'MIXTURE_MISMATCH',
-      /worker w1 .*expected mixture cdcd/u,
-    ],
-    [
-      'a worker with another engine',
-      { edit: changing('ready', (m) => ({ ...m, engineFingerprint: 'other' })) },
-      'STATE_DIVERGED',
-      /worker w1 .*engine scripted 1, got other/u,
-    ],
-    [
       'a worker whose data is damaged',
       { edit: changing('report', (_, worker) => worker.fail('SHARD_CORRUPT', 'shard 3 has another checksum')) },
       'SHARD_CORRUPT',
@@ -245,6 +233,30 @@ describe('a stranger', () => {
     assert.equal((await workers[1]!.closed).code, 4002);
     run.coordinator.requestStop('enough seen');
     await ended;
+  });
+
+  for (const [what, script, reason] of [
+    ['another mixture', { mixtureHash: 'ef'.repeat(32) }, /worker w1 .*expected mixture cdcd/u],
+    [
+      'another engine',
+      { edit: changing('ready', (m) => ({ ...m, engineFingerprint: 'other' })) },
+      /worker w1 .*engine scripted 1, got other/u,
+    ],
+  ] as const)
+    test(`that comes before the first step with ${what} is refused, and the run continues with another worker`, async () => {
+      const { run, workers } = await startRun([{}, script]);
+      const ended = run.runToEnd();
+      const { code } = await workers[1]!.closed;
+      assert.equal(code, 4007);
+      assert.match(String(run.messages('worker refused')[0]?.['reason']), reason);
+      await run.join({ workerId: 'w2' });
+      assert.equal((await ended).step, 6);
+      assert.deepEqual(run.records('generation-formed')[0]?.members, ['w0', 'w2']);
+    });
+
+  test('that is refused, and not replaced, is named at the timeout', async () => {
+    const { run } = await startRun([{}, { mixtureHash: 'ef'.repeat(32) }]);
+    await assert.rejects(run.run(), { code: 'RENDEZVOUS_TIMEOUT', message: /1 of 2 .*refused worker w1 .*mixture/u });
   });
 
   for (const [what, script] of [

@@ -1,5 +1,6 @@
 /** Ends an epoch: the run has finished, was interrupted, has failed, or must be opened again at an earlier step. */
 import { fromErrorRecord, toTrainerError, TrainerError, type ErrorCode } from '../shared/errors.ts';
+import { listNames } from '../shared/list-names.ts';
 import type { Runtime } from '../shared/runtime.ts';
 import type { CheckpointRef, Saver } from './checkpoint/saver.ts';
 import { endGeneration } from './generation/end-generation.ts';
@@ -7,8 +8,7 @@ import type { StepParts } from './generation/training.ts';
 import type { Journal } from './journal/journal.ts';
 import type { ControlServer } from './membership/control-server.ts';
 import type { Generation } from './membership/generation.ts';
-import type { Roster } from './membership/roster.ts';
-import type { WorkerHandle } from './membership/worker-handle.ts';
+import type { ReadyWorker, Roster } from './membership/roster.ts';
 import type { ResumePoint } from './resume/resume-point.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
@@ -89,9 +89,9 @@ export async function finishRun(init: EndOfRun, stopRequest: string | undefined)
   );
 }
 
-/** @param generation the last one, which may be over; undefined where none was formed */
 export interface Failure {
   readonly error: TrainerError;
+  /** The last one, which may be over; undefined where this epoch has formed none. Workers may hold the state of an epoch before. */
   readonly generation: Generation | undefined;
   /** Limit for the survivors to save, ms. */
   readonly saveTimeoutMs: number;
@@ -107,10 +107,8 @@ export async function failRun(init: EndOfRun, { error, generation, saveTimeoutMs
   const { code, message: reason } = error;
   log.error({ code, reason, step: steps.committer.step }, 'run failed');
   if (code === 'RUN_LOCKED') return;
-  if (generation !== undefined) {
-    const saved = await salvage(init, { error, generation, saveTimeoutMs });
-    log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
-  }
+  const saved = await salvage(init, { error, generation, saveTimeoutMs });
+  log.warn({ reason: saved.reason, checkpoint: saved.checkpoint?.path ?? null }, 'survivors asked to save');
   const { step } = steps.committer;
   // A second failure is logged. It neither hides the first one nor keeps the workers waiting.
   await journal
@@ -140,25 +138,29 @@ interface Salvage {
 }
 
 /** Saves what the survivors hold, if it is further than the newest checkpoint. Never throws: a failure to save becomes the reason. */
-async function salvage(init: EndOfRun, failure: Failure & { readonly generation: Generation }): Promise<Salvage> {
+async function salvage(init: EndOfRun, failure: Failure): Promise<Salvage> {
   const { membership, steps, saver, runtime } = init;
   const { error, generation } = failure;
   const { server, roster } = membership;
   const { committer, settlement } = steps;
   if (NOT_SALVAGED.includes(error.code)) return { reason: `nothing was saved after ${error.code}` };
   try {
-    await endGeneration({ error, generation, server, roster, settlement, saver, clock: runtime.clock });
+    if (generation === undefined) await settlement.settleFurthest();
+    else await endGeneration({ error, generation, server, roster, settlement, saver, clock: runtime.clock });
     const { step } = committer;
-    const holders = roster.ready
-      .filter(({ worker, heldStep }) => committer.isState(heldStep) && generation.members.includes(worker))
-      .map(({ worker }) => worker);
+    if (step === saver.savedStep)
+      return { reason: step === 0 ? 'no step was trained' : `step ${step} was saved already` };
+    // Workers that dialled again, or held the state before this epoch, are as good as members.
+    const holders = roster.ready.filter(
+      ({ worker, heldStep }) => committer.isState(heldStep) && worker.generation === undefined,
+    );
     if (holders.length === 0) return { reason: `no worker survived with the state of step ${step}` };
-    if (step === saver.savedStep) return { reason: `step ${step} was saved already` };
     await saveFrom(holders, init, failure).catch((second: unknown) => {
       if (saver.savedStep !== step) throw second;
       runtime.log.error({ reason: toTrainerError(second).message }, 'journal not written');
     });
-    const reason = `step ${step} was saved by ${holders.length} of ${generation.members.length} workers`;
+    const ids = holders.map(({ worker }) => worker.workerId);
+    const reason = `step ${step} was saved by ${listNames(ids)}`;
     return { checkpoint: saver.newest, reason };
   } catch (second) {
     return { reason: `saving failed: ${(second as Error).message}` };
@@ -167,12 +169,15 @@ async function salvage(init: EndOfRun, failure: Failure & { readonly generation:
 
 /** @throws WORKER_LOST when a writer is lost or late, and what Saver.saved throws */
 async function saveFrom(
-  holders: readonly WorkerHandle[],
-  { membership, steps, saver, runtime }: EndOfRun,
-  { generation, saveTimeoutMs }: Failure & { readonly generation: Generation },
+  holders: readonly ReadyWorker[],
+  { epoch, membership, steps, saver, runtime }: EndOfRun,
+  { generation: last, saveTimeoutMs }: Failure,
 ): Promise<void> {
   const { step, stateStep, cursor } = steps.committer;
-  const start = (): Promise<void> => saver.start({ step, cursor, generation }, holders, 'the run ends', stateStep);
+  const writers = holders.map(({ worker }) => worker);
+  const { engineFingerprint } = holders[0]!.facts;
+  const generation = last ?? { epoch, generation: 0, members: writers, runs: [], engineFingerprint };
+  const start = (): Promise<void> => saver.start({ step, cursor, generation }, writers, 'the run ends', stateStep);
   await start();
   const limitMs = Math.min(SAVE_DEADLINE_MS, saveTimeoutMs);
   const deadlineMs = runtime.clock.monotonicMs() + limitMs;

@@ -84,6 +84,7 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
       findFault: (answer) => probe.findFault(answer),
       onFault: (worker, fault) => saver.leaveOut(worker, new TrainerError('PATH_UNUSABLE', fault)),
     },
+    engineBefore: start.checkpoint?.engineFingerprint,
     committedStep: () => committer.step,
     onLateReport: (worker, report) => settlement.receiveLate(worker, report),
     onLateSaved: (worker, message) => saver.keep(worker, message),

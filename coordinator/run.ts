@@ -20,7 +20,12 @@ import type { EpochEnding } from './end-run.ts';
 import { RepeatedDivergence } from './generation/penalties.ts';
 import type { WorkerHost } from './membership/worker-host.ts';
 import { openRun, type OpenRun } from './resume/open-run.ts';
-import { announceCoordinator, readAnnouncement, readOwnAnnouncement } from './run-folder/announcement.ts';
+import {
+  announceCoordinator,
+  readAnnouncement,
+  readOwnAnnouncement,
+  findAnnouncedUrl,
+} from './run-folder/announcement.ts';
 import { FolderProbe } from './run-folder/folder-probe.ts';
 import type { LockWait } from './run-folder/run-lock.ts';
 import { isRunFolder, WORKERS_FOLDER } from './run-folder/run-folder.ts';
@@ -140,12 +145,14 @@ export class Run {
         transport: webSocketTransport,
       });
       this.#coordinator = coordinator;
-      const url = await this.#listen(coordinator, this.#address.port);
-      this.#address = { token, port: Number(new URL(url).port) };
+      const listened = await this.#listen(coordinator, this.#address.port);
+      this.#address = { token, port: Number(new URL(listened).port) };
+      const url = await findAnnouncedUrl(listened, config.cluster.advertiseHost);
       await announceCoordinator(this.folder, { url, token, epoch });
       log.info({ url }, 'coordinator listens');
       onceAborted(stop.gentle, (reason) => coordinator.requestStop(reason));
-      if (!coordinator.isFinished) await this.#startWorkers(url, token);
+      // An advertised address may be that of a gateway, which workers of this host need not reach.
+      if (!coordinator.isFinished) await this.#startWorkers(await findAnnouncedUrl(listened), token);
       return await coordinator.run(signal);
     } finally {
       await probe.remove();

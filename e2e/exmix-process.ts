@@ -85,8 +85,8 @@ export function startExmix(
 }
 
 /** Runs `exmix` to its end. */
-export function exmix(args: readonly string[], home: string): Promise<Ended> {
-  return startExmix(args, home).ended;
+export function exmix(args: readonly string[], home: string, prefix: readonly string[] = []): Promise<Ended> {
+  return startExmix(args, home, { wrapper: prefix }).ended;
 }
 
 /** Kills the workers that `exmix train` has left behind, if any. */

@@ -6,6 +6,7 @@ import { addRunOptions, resolveConfig, storedConfigOf, type RunArguments } from 
 interface CoordinatorArguments extends RunArguments {
   'min-workers'?: number | undefined;
   listen?: string | undefined;
+  advertise?: string | undefined;
   port?: number | undefined;
   'token-file'?: string | undefined;
 }
@@ -15,6 +16,10 @@ export const coordinatorCommand: CommandBody<CoordinatorArguments> = {
     addRunOptions(parser)
       .option('min-workers', { type: 'number', describe: 'Workers to wait for' })
       .option('listen', { type: 'string', describe: 'Address to bind' })
+      .option('advertise', {
+        type: 'string',
+        describe: 'Name or address at which other hosts reach it; default: found from --listen',
+      })
       .option('port', { type: 'number', describe: 'Port to bind; 0: any free port' })
       .option('token-file', {
         type: 'string',
@@ -28,6 +33,7 @@ export const coordinatorCommand: CommandBody<CoordinatorArguments> = {
     const flags: [string, unknown, string][] = [
       ['minWorkers', args['min-workers'], '--min-workers'],
       ['listenHost', args.listen, '--listen'],
+      ['advertiseHost', args.advertise, '--advertise'],
       ['listenPort', args.port, '--port'],
     ];
     const extra: ConfigOverride[] = flags

@@ -2,8 +2,10 @@
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
-import { TrainerError } from '../../shared/errors.ts';
+import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { visibleText } from '../../shared/visible-text.ts';
+import type { JournalState } from '../../coordinator/journal/journal-records.ts';
+import { inspectRunLock, type LockView } from '../../coordinator/run-folder/run-lock.ts';
 import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 
@@ -19,28 +21,47 @@ export const statusCommand: CommandBody<StatusArguments> = {
       .option('json', { type: 'boolean', default: false, describe: 'Print JSON' })
       .example('$0 status runs/demo-20261123-120000', 'phase, step, loss, workers'),
   handler: async ({ run, json }) => {
-    const view = (await queryCoordinator(run)) ?? (await readEnding(run));
+    const answer = await queryCoordinator(run);
+    const view = typeof answer === 'string' ? await readEnding(run, answer) : answer;
     process.stdout.write(json ? `${JSON.stringify(view)}\n` : formatStatus(view));
   },
 };
 
-/** @returns undefined if no coordinator answers */
-async function queryCoordinator(run: string): Promise<Record<string, unknown> | undefined> {
+/** @returns the sentence why there is no answer, where there is none */
+async function queryCoordinator(run: string): Promise<Record<string, unknown> | string> {
   try {
     const coordinator = await findCoordinator(run);
-    return coordinator && z.record(z.string(), z.unknown()).parse(await askCoordinator(coordinator, '/status'));
-  } catch {
-    return undefined; // the caller reads the journal
+    if (coordinator === undefined) return 'no coordinator has listened for it';
+    return z.record(z.string(), z.unknown()).parse(await askCoordinator(coordinator, '/status'));
+  } catch (error) {
+    return toTrainerError(error).message;
   }
 }
 
-/** @throws PATH_UNUSABLE, JOURNAL_CORRUPT */
-async function readEnding(run: string): Promise<Record<string, unknown>> {
+/**
+ * The phase of a run whose coordinator does not answer. Pure. A run is called dead only where its lock proves it: a coordinator on another
+ * host may be alive and out of reach.
+ * @param lock undefined where the run folder has none
+ */
+export function describeUnanswered(
+  ending: JournalState['ending'],
+  lock: LockView | undefined,
+  unanswered: string,
+): string {
+  if (ending !== 'open') return ending;
+  if (lock === undefined) return 'not running (ended without a record of its end)';
+  if (lock.death !== undefined) return `not running (ended without a record of its end; ${lock.owner}: ${lock.death})`;
+  return `not reached (${unanswered}; ${lock.owner} may still coordinate it; ask on that host, or start it with --advertise)`;
+}
+
+/** @param unanswered why the coordinator does not answer @throws PATH_UNUSABLE, JOURNAL_CORRUPT */
+async function readEnding(run: string, unanswered: string): Promise<Record<string, unknown>> {
+  const lock = await inspectRunLock(run);
   const { state } = await replayJournal(runPaths(run).journal);
   if (state.epoch === 0) throw new TrainerError('PATH_UNUSABLE', `${run}: the journal is empty; the run never started`);
   const { step, epoch, ending, lastCommit, lastCheckpoint, generation } = state;
   return {
-    phase: ending === 'open' ? 'not running (ended without a record of its end)' : ending,
+    phase: describeUnanswered(ending, lock, unanswered),
     step,
     epoch,
     ...(lastCommit?.kind === 'step-committed' ? { loss: lastCommit.loss, gradDigest: lastCommit.gradDigest } : {}),

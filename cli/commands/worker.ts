@@ -1,4 +1,5 @@
 /** `exmix worker`: joins a coordinator and computes until the run ends. One process uses one device. */
+import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -19,7 +20,7 @@ interface WorkerArguments {
   engine?: string | undefined;
   device?: (typeof DEVICES)[number] | undefined;
   'local-rank'?: number | undefined;
-  listen: string;
+  listen?: string | undefined;
   port: number;
   advertise?: string | undefined;
 }
@@ -31,7 +32,9 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       .option('token-file', { type: 'string', describe: 'File with the token of the run; default: $EXMIX_TOKEN' })
       .option('id', {
         type: 'string',
-        default: `${hostname()}-${process.pid}`,
+        // Containers often have one host name and one pid.
+        default: `${hostname()}-${process.pid}-${randomBytes(3).toString('hex')}`,
+        defaultDescription: 'HOST-PID-RANDOM',
         describe: 'Name of this worker, unique in the run',
       })
       .option('engine', { type: 'string', describe: "Overrides the run's engine" })
@@ -40,16 +43,16 @@ export const workerCommand: CommandBody<WorkerArguments> = {
         type: 'number',
         describe: 'Index of its GPU on this host, from 0; default: $LOCAL_RANK, $SLURM_LOCALID or 0',
       })
-      .option('listen', { type: 'string', default: '127.0.0.1', describe: 'Address to which the data port binds' })
+      .option('listen', {
+        type: 'string',
+        describe: 'Address to which the data port binds; default: the own address of the connection to the coordinator',
+      })
       .option('port', { type: 'number', default: 0, describe: 'Data port; 0: any free port' })
       .option('advertise', {
         type: 'string',
-        describe: 'Address at which other workers reach this one; default: --listen',
+        describe: 'Address at which other workers reach this one; default: the one to which the data port binds',
       })
-      .example(
-        'EXMIX_TOKEN=$(cat token) $0 worker --url ws://coordinator:7070 --listen 0.0.0.0 --advertise $(hostname)',
-        'on each GPU of a cluster',
-      ),
+      .example('EXMIX_TOKEN=$(cat token) $0 worker --url ws://coordinator:7070', 'on each GPU of a cluster'),
   handler: async (args) => {
     const coordinatorUrl = checkCoordinatorUrl(args.url, '--url');
     const signals = new ProcessSignals({ canStopGently: true });
@@ -67,7 +70,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       workerId: args.id,
       listenHost: args.listen,
       listenPort: args.port,
-      advertiseHost: args.advertise ?? args.listen,
+      advertiseHost: args.advertise,
       ...(args.engine === undefined ? {} : { engine: args.engine }),
       ...(args.device === undefined ? {} : { device: args.device }),
       localRank: checkLocalRank(args['local-rank'] ?? localRankOf(process.env)),

@@ -30,6 +30,19 @@ describe('BrokenLinks', () => {
         assert.match(leftOut.reason, /^3 generations in a row broke on their links after step 4/u);
     });
 
+  test('leaves out a member on trial after the first generation, and nobody else', () => {
+    const rule = new BrokenLinks();
+    const onTrial = (id: string): boolean => id === 'b';
+    assert.equal(rule.broke(4, [failure('c', 'd')], MEMBERS, anybody, onTrial), undefined);
+    const leftOut = new BrokenLinks().broke(4, [failure('c', 'b'), failure('d', 'b', 'c')], MEMBERS, anybody, onTrial);
+    assert.equal(leftOut?.workerId, 'b');
+    assert.match(leftOut.reason, /^1 generation broke on its links after step 4/u);
+    assert.equal(
+      new BrokenLinks().broke(4, [failure('c', 'b')], MEMBERS, (id) => id !== 'b', onTrial),
+      undefined,
+    );
+  });
+
   test('a committed step starts the count anew, and so does another ending', () => {
     const rule = new BrokenLinks();
     const failures = [failure('a', 'b')];

@@ -5,7 +5,8 @@
  * starts the count anew. Each failure names the member that reports it, and the members at the other end where it knows them.
  *
  * Rule: after one or two such generations the same members try again. After the third the member named most often is left out; among
- * equals, the one with the highest rank. A member that alone holds the state is never left out.
+ * equals, the one with the highest rank. A member on trial (link-pauses.ts) that is named is left out after the first one. A member that alone
+ * holds the state is never left out.
  */
 import { listNames } from '../../shared/list-names.ts';
 import type { LinkFailure } from '../membership/generation.ts';
@@ -24,7 +25,7 @@ export class BrokenLinks {
   /**
    * Counts one more generation that broke on its links.
    * @param step the last committed one
-   * @param members ids in rank order @param mayLeave whether the run can do without a member
+   * @param members ids in rank order @param mayLeave whether the run can do without a member @param isOnTrial it was left out before
    * @returns the member to leave out; undefined where all try again
    */
   broke(
@@ -32,22 +33,24 @@ export class BrokenLinks {
     failures: readonly LinkFailure[],
     members: readonly string[],
     mayLeave: (workerId: string) => boolean,
+    isOnTrial: (workerId: string) => boolean = () => false,
   ): LeftOut | undefined {
     if (step !== this.#step) this.forget();
     this.#step = step;
     this.#numInARow += 1;
     for (const id of failures.flatMap(({ workerId, peers }) => [workerId, ...peers]))
       this.#named.set(id, (this.#named.get(id) ?? 0) + 1);
-    if (this.#numInARow < MAX_IN_A_ROW) return undefined;
+    const isTriedAgain = this.#numInARow < MAX_IN_A_ROW;
     const candidates = members
       .map((workerId, rank) => ({ workerId, rank, count: this.#named.get(workerId) ?? 0 }))
-      .filter(({ workerId, count }) => count > 0 && mayLeave(workerId))
+      .filter(({ workerId, count }) => count > 0 && mayLeave(workerId) && (!isTriedAgain || isOnTrial(workerId)))
       .sort((a, b) => b.count - a.count || b.rank - a.rank);
     const [chosen] = candidates;
     if (chosen === undefined) return undefined;
     const named = [...this.#named].sort(([, a], [, b]) => b - a).map(([id, count]) => `${id} ${count} times`);
+    const broken = this.#numInARow === 1 ? '1 generation' : `${this.#numInARow} generations in a row`;
     const reason =
-      `${this.#numInARow} generations in a row broke on their links after step ${step}, ` +
+      `${broken} broke on ${this.#numInARow === 1 ? 'its' : 'their'} links after step ${step}, ` +
       `and the failures name ${listNames(named)}: ${chosen.workerId} is left out for a while`;
     this.forget();
     return { workerId: chosen.workerId, reason };

@@ -1,6 +1,8 @@
 /**
  * Ends a generation that cannot continue: the survivors abort the step in progress and report the last step they applied; a step that one
  * of them has applied is committed. Members that are behind copy the state when the next generation forms.
+ *
+ * Idempotent: a member is told once, and nothing is sent where the generation is over.
  */
 import type { Clock } from '../../shared/clock.ts';
 import type { TrainerError } from '../../shared/errors.ts';
@@ -28,9 +30,9 @@ export interface EndInit {
 export async function endGeneration(init: EndInit): Promise<void> {
   const { error, generation, server, roster, settlement, saver, clock, signal } = init;
   const { epoch, generation: number } = generation;
-  const members = new Set(generation.members);
-  const pending = new Set(server.workers().filter((worker) => members.has(worker)));
-  for (const worker of pending) worker.send({ kind: 'abort', epoch, generation: number, reason: error.message });
+  const connected = new Set(server.workers());
+  const pending = new Set(generation.members.filter((worker) => connected.has(worker) && worker.generation === number));
+  for (const worker of pending) worker.abortWork(epoch, error.message);
   const deadlineMs = clock.monotonicMs() + ABORT_DEADLINE_MS;
   while (pending.size > 0) {
     const event = await server.events.next(Math.max(0, deadlineMs - clock.monotonicMs()), signal);
@@ -42,6 +44,7 @@ export async function endGeneration(init: EndInit): Promise<void> {
     const { worker } = event;
     if (event.kind === 'lost') pending.delete(worker);
     if (event.kind === 'message' && event.message.kind === 'aborted' && event.message.generation === number) {
+      worker.endWork();
       if (pending.delete(worker)) roster.setHeldStep(worker, event.message.step);
     } else roster.handle(event);
   }

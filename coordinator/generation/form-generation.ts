@@ -170,5 +170,6 @@ function sendForm(
     },
     handles.map((_, rank) => ({ rank, state: sources[rank]!, receivers: [...receivers[rank]!] })),
   );
+  for (const handle of handles) handle.startWork(generation);
   return { sources, proveState };
 }

@@ -45,7 +45,13 @@ export class Penalties {
         if (!areAllConnected) return;
         const ids = members.map(({ workerId }) => workerId);
         const { failures } = cause;
-        const leftOut = this.#brokenLinks.broke(this.#committer.step, failures, ids, (id) => this.#canBeSpared(id));
+        const leftOut = this.#brokenLinks.broke(
+          this.#committer.step,
+          failures,
+          ids,
+          (id) => this.#canBeSpared(id),
+          (id) => roster.isOnTrial(id),
+        );
         if (leftOut !== undefined) roster.leaveOut(leftOut.workerId, leftOut.reason);
         return;
       }

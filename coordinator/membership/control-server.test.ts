@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import { encodeMessage } from '../../shared/protocol/codec.ts';
 import { PROTOCOL_VERSION, type WorkerMessage } from '../../shared/protocol/messages.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
@@ -111,21 +112,60 @@ describe('control server', () => {
     await server.close();
   });
 
-  for (const [what, processId, code] of [
-    ['of the same process may dial again', 'a', 4009],
-    ['of another process is told that its id is taken, also one with the same pid and host name', 'b', 4007],
+  test('the newer socket of a process counts: the older one may dial again', async () => {
+    const { server, join, say, events, only } = await start();
+    const older = await join('w0', 'a');
+    const first = only();
+    const newer = await join('w0', 'a');
+    assert.deepEqual(await events(), ['joined w0', 'lost w0', 'joined w0']);
+    assert.equal((await closeOf(older))?.code, 4009);
+    assert.equal(await closeOf(newer), undefined);
+    assert.notEqual(only(), first);
+    await say(newer, FAILED);
+    assert.deepEqual(await events(), ['message w0'], 'the end of the older one is not heard a second time');
+    await server.close();
+  });
+
+  test('another process with the id of a worker that answers is refused, also one with the same pid and host name', async () => {
+    const { server, join, events, only } = await start();
+    const older = await join('w0', 'a');
+    const first = only();
+    const newer = await join('w0', 'b');
+    const { code, reason } = (await closeOf(newer))!;
+    assert.deepEqual([code, reason], [4007, 'the id w0 is in use on h: give each worker its own --id']);
+    assert.equal(await closeOf(older), undefined);
+    assert.equal(only(), first);
+    assert.deepEqual(await events(), ['joined w0']);
+    await server.close();
+  });
+
+  for (const [what, ping] of [
+    ['does not answer a ping', () => Promise.reject(new TrainerError('CONNECT_FAILED', 'no pong'))],
+    ['has a broken connection', () => Promise.reject(new TrainerError('CONNECTION_LOST', 'broken'))],
   ] as const)
-    test(`the newer socket of an id counts: the older one ${what}`, async () => {
-      const { server, join, say, events, only } = await start();
-      const older = await join('w0', 'a');
-      const first = only();
-      const newer = await join('w0', processId);
+    test(`another process gets the id of a worker that ${what}`, async () => {
+      const memory = new MemoryTransport();
+      const accepted: { take?: (connection: Connection) => void } = {};
+      const listen = (init: ListenInit): Promise<Listener> => {
+        accepted.take = init.onConnection;
+        return memory.listen(init);
+      };
+      const { server, events, only } = await start({
+        scheme: memory.scheme,
+        listen,
+        dial: () => assert.fail('nobody dials'),
+      });
+      const [older, newer, third] = [lingering(), lingering(), lingering()];
+      accepted.take!({ ...older.connection, ping });
+      older.give(joinOf('w0', 'a'));
+      accepted.take!(newer.connection);
+      newer.give(joinOf('w0', 'b'));
       assert.deepEqual(await events(), ['joined w0', 'lost w0', 'joined w0']);
-      assert.equal((await closeOf(older))?.code, code);
-      assert.equal(await closeOf(newer), undefined);
-      assert.notEqual(only(), first);
-      await say(newer, FAILED);
-      assert.deepEqual(await events(), ['message w0'], 'the end of the older one is not heard a second time');
+      accepted.take!(third.connection);
+      third.give(joinOf('w0', 'c'));
+      newer.give(FAILED);
+      assert.deepEqual(await events(), ['message w0'], 'the one that has the id now answers');
+      assert.equal(only().workerId, 'w0');
       await server.close();
     });
 

@@ -4,6 +4,7 @@
  * other worker.
  */
 import { waitAtMost } from '../../shared/abort.ts';
+import { ownAddresses } from '../../shared/addresses.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { Logger } from '../../shared/logger.ts';
@@ -26,6 +27,7 @@ import { RefusalLog } from '../../shared/refusal-log.ts';
 import { parseDataAddress } from '../../shared/transport/data-address.ts';
 import type { Connection, Listener, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
+import { whyUnreachable } from './check-reachable.ts';
 import { answerRequest, type Routes } from './control-requests.ts';
 import { PauseDetector, TICK_MS } from './tick.ts';
 import { WorkerHandle } from './worker-handle.ts';
@@ -38,6 +40,8 @@ const LEAST_UNAUTHENTICATED = 64;
 const LEAST_SPARE = 64;
 /** A connection that has not joined by then is closed, ms. */
 const JOIN_DEADLINE_MS = 10_000;
+/** A worker has this long, or `silenceMs` if that is less, to answer for its id when another process joins with it, ms. */
+const ID_PING_MS = 20_000;
 /** Time for the workers to leave after `finish`, ms. */
 const FINISH_DEADLINE_MS = 10_000;
 /** The answer to every heartbeat. */
@@ -52,6 +56,7 @@ export type ControlEvent =
   | { readonly kind: 'lost'; readonly worker: WorkerHandle; readonly error: TrainerError };
 
 type RunEnding = Pick<MessageOf<'finish'>, 'outcome' | 'reason'>;
+type JoinMessage = MessageOf<'join'>;
 
 export interface ControlServerInit {
   readonly transport: Transport;
@@ -159,6 +164,7 @@ export class ControlServer {
     const { clock } = this.#init;
     let worker: WorkerHandle | undefined;
     let isRefused = false;
+    let isJoining = false;
     const refuse = (error: TrainerError): void => {
       isRefused = true;
       this.#unjoined.delete(connection);
@@ -178,11 +184,25 @@ export class ControlServer {
       if (isRefused) return; // a message that was under way when the connection was closed
       try {
         const message = decodeMessage(workerMessageSchema, data, this.#bounds);
-        if (worker === undefined) {
-          worker = this.#join(message, connection);
-          this.#unjoined.delete(connection);
-          deadline.abort();
-        } else this.#receive(worker, message);
+        if (worker !== undefined) {
+          this.#receive(worker, message);
+          return;
+        }
+        if (isJoining)
+          throw new TrainerError('MESSAGE_INVALID', `expected nothing before welcome, got ${message.kind}`);
+        isJoining = true;
+        const join = this.#checkJoin(message, connection);
+        deadline.abort();
+        const older = this.#workers.get(join.workerId);
+        if (older === undefined || older.isSameProcess(join)) {
+          worker = this.#admit(join, connection);
+          return;
+        }
+        this.#awaitId(join)
+          .then(() => {
+            if (connection.isOpen && !isRefused) worker = this.#admit(join, connection);
+          })
+          .catch((error: unknown) => refuse(toTrainerError(error)));
       } catch (error) {
         refuse(toTrainerError(error));
       }
@@ -198,7 +218,7 @@ export class ControlServer {
   }
 
   /** @throws MESSAGE_INVALID, VERSION_MISMATCH, JOIN_REFUSED */
-  #join(message: WorkerMessage, connection: Connection): WorkerHandle {
+  #checkJoin(message: WorkerMessage, connection: Connection): JoinMessage {
     if (message.kind !== 'join')
       throw new TrainerError('MESSAGE_INVALID', `expected join as the first message, got ${message.kind}`);
     const { protocolVersion, version } = message;
@@ -209,16 +229,45 @@ export class ControlServer {
           'install the same exmix everywhere',
       );
     parseDataAddress(message.dataUrl, this.#init.transport.scheme); // every other worker dials it
+    const others = this.workers().filter(({ workerId }) => workerId !== message.workerId);
+    const unreachable = whyUnreachable({ ...message, peer: connection.peer }, others, ownAddresses());
+    if (unreachable !== undefined) throw new TrainerError('JOIN_REFUSED', unreachable);
+    return message;
+  }
+
+  /**
+   * Waits until no other process has the id. A worker that does not answer a ping loses it.
+   * @throws JOIN_REFUSED where the other process is alive
+   */
+  async #awaitId(join: JoinMessage): Promise<void> {
+    const { workerId, host } = join;
+    const { log, silenceMs } = this.#init;
+    const timeoutMs = Math.min(ID_PING_MS, silenceMs);
+    for (;;) {
+      const older = this.#workers.get(workerId);
+      if (older === undefined || older.isSameProcess(join)) return;
+      const reason = `${older.toString()} has this id: it has ${timeoutMs} ms to answer a ping`;
+      log.info({ workerId, host, reason }, 'worker waits for its id');
+      const isAlive = await older.ping(timeoutMs, this.#closing.signal);
+      if (isAlive && !older.isGone)
+        throw new TrainerError(
+          'JOIN_REFUSED',
+          `the id ${workerId} is in use on ${older.host}: give each worker its own --id`,
+        );
+      older.drop('JOIN_REFUSED', `another worker with the id ${workerId} has joined; give each worker its own --id`);
+    }
+  }
+
+  /** @throws SEND_OVERFLOW, JOIN_REFUSED */
+  #admit(message: JoinMessage, connection: Connection): WorkerHandle {
     if (this.events.size >= MAILBOX_CAPACITY) throw overflow(message.workerId);
     const before = this.#workers.get(message.workerId);
     const most = this.#init.maxWorkers + this.#numSpare;
     if (before === undefined && this.#workers.size >= most)
       throw new TrainerError('JOIN_REFUSED', `expected at most ${most} workers, ${message.workerId} is one more`);
-    // A new socket of the same process, or a second process with the same id: the newest counts.
-    before?.drop(
-      before.isSameProcess(message) ? 'CONNECTION_LOST' : 'JOIN_REFUSED',
-      `another worker with the id ${message.workerId} has joined; give each worker its own --id`,
-    );
+    this.#unjoined.delete(connection);
+    // A new socket of the same process: the newest counts.
+    before?.drop('CONNECTION_LOST', 'the worker has dialled again');
     const { clock, log, onHung } = this.#init;
     const worker: WorkerHandle = new WorkerHandle(message, {
       connection,

@@ -84,6 +84,7 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
     if (decision.kind === 'fail') throw new TrainerError('RENDEZVOUS_TIMEOUT', decision.reason + roster.lastFailure);
     if (decision.kind === 'rewind') return { kind: 'rewind', reason: decision.reason };
     if (decision.kind === 'form') {
+      if (roster.refuseOdd(state.isHolder)) continue;
       const byId = new Map(entries.map((entry) => [entry.worker.workerId, entry]));
       const { members } = assignRanks(last?.ids ?? [], [...byId.keys()], maxWorkers ?? config.training.numLanes);
       return { kind: 'members', members: members.map((id) => byId.get(id)!) };

@@ -13,14 +13,12 @@ import type {
   SavedMessage,
   ReadyMessage,
 } from '../../shared/protocol/messages.ts';
-import { differenceOf } from './check-alike.ts';
+import { differenceOf, chooseEngine, describeOtherEngine } from './check-alike.ts';
 import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
+import { LinkPauses } from './link-pauses.ts';
 import { MAX_IN_A_ROW, StepStreak } from './step-streak.ts';
 import type { WorkerHandle } from './worker-handle.ts';
-
-/** A worker that is left out may take part again after this time, ms. */
-const LEFT_OUT_MS = 30_000;
 
 export interface ReadyWorker {
   readonly worker: WorkerHandle;
@@ -46,6 +44,8 @@ export interface RosterInit {
   readonly heldSince: number;
   /** Ids of workers whose state does not count, from the journal. */
   readonly distrusted: Iterable<string>;
+  /** Engine with which the run trained before this epoch; undefined where it has not. */
+  readonly engineBefore: string | undefined;
   readonly journal: Pick<Journal, 'append'>;
   readonly mixture: Pick<PreparedMixture, 'folder' | 'hash'>;
   /** Undefined where coordinator and workers share no files: in tests. */
@@ -67,8 +67,7 @@ export class Roster {
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
   /** Ids of workers whose state does not count until it is replaced. */
   readonly #distrusted: Set<string>;
-  /** Worker id → clock time until which it takes no part, ms. */
-  readonly #leftOut = new Map<string, number>();
+  readonly #linkPauses = new LinkPauses();
   readonly #strikes = new Strikes();
   #lastFailure = '';
   /** Of the members that train. */
@@ -88,7 +87,7 @@ export class Roster {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
   }
 
-  /** The error of the last worker that could not get ready; '' where there is none. */
+  /** The error of the last worker that could not get ready, or was refused; '' where there is none. */
   get lastFailure(): string {
     return this.#lastFailure;
   }
@@ -140,6 +139,7 @@ export class Roster {
   /** A new generation has given the worker the state of this step, the same on all its members. */
   trustNewState(worker: WorkerHandle, step: number): void {
     this.#distrusted.delete(worker.workerId);
+    this.#linkPauses.formed(worker.workerId, this.#init.clock.monotonicMs());
     this.setHeldStep(worker, step);
   }
 
@@ -160,8 +160,13 @@ export class Roster {
   /** The worker stays connected and takes no part for a while. */
   leaveOut(workerId: string, reason: string): void {
     const { clock, log } = this.#init;
-    this.#leftOut.set(workerId, clock.monotonicMs() + LEFT_OUT_MS);
-    log.warn({ workerId, forMs: LEFT_OUT_MS, reason }, 'worker left out');
+    const forMs = this.#linkPauses.begin(workerId, clock.monotonicMs());
+    log.warn({ workerId, forMs, reason }, 'worker left out');
+  }
+
+  /** Whether the worker was left out, and its links have not yet held for long enough since. */
+  isOnTrial(workerId: string): boolean {
+    return this.#linkPauses.isOnTrial(workerId, this.#init.clock.monotonicMs());
   }
 
   /** A member failed, or was lost, in this step. MAX_IN_A_ROW failures in one step exclude it. */
@@ -173,9 +178,8 @@ export class Roster {
   }
 
   #takesPart({ workerId, isGone }: WorkerHandle): boolean {
-    const untilMs = this.#leftOut.get(workerId);
     if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // its `lost` event may still wait
-    return untilMs === undefined || this.#init.clock.monotonicMs() >= untilMs;
+    return !this.#linkPauses.isLeftOut(workerId, this.#init.clock.monotonicMs());
   }
 
   #receive(worker: WorkerHandle, message: WorkerEventMessage): void {
@@ -233,13 +237,14 @@ export class Roster {
     const counts =
       held?.runId === runId && held.epoch >= heldSince && held.epoch <= epoch && !this.#distrusted.has(worker.workerId);
     const heldStep = counts ? held.step : null;
-    const refused = (heldStep === null ? fault : undefined) ?? this.#differenceOf(worker, facts);
+    const refused = heldStep === null ? fault : undefined;
     if (refused !== undefined) {
       log.error({ workerId: worker.workerId, reason: refused }, 'worker refused');
       this.#lastFailure = `; ${worker.toString()} was refused: ${refused}`;
       worker.drop('JOIN_REFUSED', refused);
       return;
     }
+    if (this.#refuseIfOdd(worker, facts)) return;
     if (fault !== undefined) probe?.onFault(worker, fault);
     const others = this.ready;
     this.#ready.set(worker, { worker, facts, heldStep });
@@ -255,11 +260,37 @@ export class Roster {
     this.#engineFingerprint = fingerprint;
   }
 
-  /** How a worker differs from the members; undefined where it does not, or no worker has trained. */
-  #differenceOf(worker: WorkerHandle, facts: ReadyMessage): string | undefined {
-    const engineFingerprint = this.#engineFingerprint;
-    if (engineFingerprint === undefined) return undefined; // the first members are compared when their generation is formed
-    return differenceOf(worker, facts, { engineFingerprint, mixtureHash: this.#init.mixture.hash })?.message;
+  /**
+   * Refuses ready workers whose engine is not that of the next generation. Call it before one is formed.
+   * @param isHolder whether a held step is the committed state, or a later one @returns whether one was refused
+   */
+  refuseOdd(isHolder: (heldStep: number) => boolean): boolean {
+    const ready = this.ready;
+    const votes = ready.map(({ worker: { workerId }, facts: { engineFingerprint }, heldStep }) => ({
+      workerId,
+      engineFingerprint,
+      isHolder: heldStep !== null && isHolder(heldStep),
+    }));
+    const engine = this.#engineFingerprint ?? chooseEngine(votes, this.#init.engineBefore);
+    const odd = ready.filter(({ worker, facts }) => this.#refuseIfOdd(worker, facts, engine));
+    for (const { worker } of odd) this.#ready.delete(worker);
+    return odd.length > 0;
+  }
+
+  /** @param engineFingerprint of the run; undefined where no worker has trained */
+  #refuseIfOdd(worker: WorkerHandle, facts: ReadyMessage, engineFingerprint = this.#engineFingerprint): boolean {
+    const { hash: mixtureHash } = this.#init.mixture;
+    const expected = { engineFingerprint: engineFingerprint ?? facts.engineFingerprint, mixtureHash };
+    const difference = differenceOf(worker, facts, expected);
+    if (difference === undefined) return false;
+    this.#init.log.error({ workerId: worker.workerId, reason: difference.message }, 'worker refused');
+    this.#lastFailure = `; refused ${difference.message}`;
+    const reason =
+      facts.mixtureHash === mixtureHash
+        ? describeOtherEngine(facts.engineFingerprint, expected.engineFingerprint)
+        : `other mixture than the run: ${facts.mixtureHash.slice(0, 12)} in place of ${mixtureHash.slice(0, 12)}`;
+    worker.drop('JOIN_REFUSED', reason);
+    return true;
   }
 
   /** A failure outside a generation: the worker could not get ready, or could not write its shards. */

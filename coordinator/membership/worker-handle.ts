@@ -32,6 +32,8 @@ export class WorkerHandle {
   readonly host: string;
   readonly pid: number;
   readonly dataUrl: string;
+  /** The other end of its connection. */
+  readonly peer: string;
   readonly #processId: string;
   readonly #connection: Connection;
   readonly #onDrop: (error: TrainerError) => void;
@@ -42,6 +44,8 @@ export class WorkerHandle {
   drainReason: string | undefined;
   /** It was sent `finish`. */
   isDismissed = false;
+  /** The generation it works in, from `form` to its answer to `abort`; undefined: none. */
+  #work: { readonly generation: number; isAborting: boolean } | undefined;
   /** Clock time of the last message, ms. */
   lastHeardMs: number;
   /** Clock time of the last heartbeat, ms. */
@@ -66,6 +70,7 @@ export class WorkerHandle {
     this.host = join.host;
     this.pid = join.pid;
     this.dataUrl = join.dataUrl;
+    this.peer = connection.peer;
     this.#processId = join.processId;
     this.#connection = connection;
     this.#onDrop = onDrop;
@@ -87,6 +92,28 @@ export class WorkerHandle {
       const { code, message: reason } = toTrainerError(error);
       this.#connection.close(code, reason);
     });
+  }
+
+  /** It was sent `form` of this generation, which also ends the one before. */
+  startWork(generation: number): void {
+    this.#work = { generation, isAborting: false };
+  }
+
+  /** The generation it works in; undefined: none, or it has confirmed the end. */
+  get generation(): number | undefined {
+    return this.#work?.generation;
+  }
+
+  /** Sends `abort` of the generation it works in, once. */
+  abortWork(epoch: number, reason: string): void {
+    if (this.#work === undefined || this.#work.isAborting) return;
+    this.#work.isAborting = true;
+    this.send({ kind: 'abort', epoch, generation: this.#work.generation, reason });
+  }
+
+  /** It has answered `abort`. */
+  endWork(): void {
+    this.#work = undefined;
   }
 
   /** Records the figures of a heartbeat. */
@@ -135,6 +162,16 @@ export class WorkerHandle {
   dropAsHung(code: ErrorCode, reason: string): void {
     this.drop(code, reason);
     this.#onHung();
+  }
+
+  /** Whether its network thread answers in time. A ping that cannot be sent proves nothing: it counts as alive. */
+  async ping(timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#connection.ping(timeoutMs, signal);
+      return true;
+    } catch (error) {
+      return !['CONNECT_FAILED', 'CONNECTION_LOST'].includes(toTrainerError(error).code);
+    }
   }
 
   isSameProcess({ processId }: JoinMessage): boolean {

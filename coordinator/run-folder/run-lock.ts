@@ -21,7 +21,7 @@ import {
   withFile,
 } from '../../shared/atomic-file.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { TrainerError } from '../../shared/errors.ts';
+import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { readIfThere } from '../../shared/small-file.ts';
 import { ownIdentity, processIdentitySchema, whyGone } from '../../shared/process-identity.ts';
 import { isHere } from '../../shared/process-place.ts';
@@ -221,6 +221,32 @@ async function readOwner(path: string): Promise<LockOwner | undefined> {
     const message = `${path} is not a lock of exmix; check what it is, and remove it if no coordinator uses ${dirname(path)}`;
     throw new TrainerError('PATH_UNUSABLE', message, { cause: error });
   }
+}
+
+export interface LockView {
+  /** A sentence part that names the owner. */
+  readonly owner: string;
+  /** Why the owner cannot be alive; undefined where it may be. */
+  readonly death: string | undefined;
+}
+
+/** The lock of a run folder as others see it; undefined where there is none. @throws PATH_UNUSABLE */
+export async function inspectRunLock(runFolder: string): Promise<LockView | undefined> {
+  const path = join(runFolder, 'lock');
+  const owner = await readOwner(path);
+  if (owner === undefined) return undefined;
+  const probe = `${path}.${randomUUID()}`;
+  let ageMs = 0; // whoever may not write here cannot tell the file system's time, and proves no lease to be over
+  try {
+    await writeNewFile(probe, '');
+    ageMs = (await mtimeMs(probe)) - (await mtimeMs(path));
+  } catch (error) {
+    if (toTrainerError(error).code !== 'PATH_UNUSABLE') throw error;
+  } finally {
+    await rm(probe, { force: true });
+  }
+  const verdict = judgeOwner(owner, { ageMs, waitedMs: 0 });
+  return { owner: describeOwner(owner), death: verdict.kind === 'dead' ? verdict.reason : undefined };
 }
 
 /** Sets the modification time to the file system's time, which `utimes` cannot do: writes the first byte unchanged. */

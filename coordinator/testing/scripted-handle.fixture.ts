@@ -93,6 +93,7 @@ export class ScriptedRoster {
       epoch: EPOCH,
       heldSince: EPOCH,
       distrusted: [],
+      engineBefore: undefined,
       journal: { append: () => Promise.resolve() },
       mixture: { folder: '/prepared', hash: MIXTURE_HASH },
       clock,

@@ -165,6 +165,7 @@ function everySetting(schedule: object): RunConfig {
       compute: { engine: 'wasm', device: 'cpu', threads: 2, precision: 'bfloat16', xla: true, allowTf32: true },
       cluster: {
         listenHost: '0.0.0.0',
+        advertiseHost: 'node-1',
         listenPort: 1,
         minWorkers: 1,
         startWorkers: 2,

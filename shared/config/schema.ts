@@ -3,6 +3,7 @@
  * A YAML file, `--set a.b=value` and flags all end here (load-config.ts); the resolved tree is written into the run folder.
  */
 import { z } from 'zod';
+import { isWildcard, urlHost } from '../addresses.ts';
 import { MAX_LANES } from '../lane-tree.ts';
 import { scheduleSchema } from '../learning-rate.ts';
 import { modelConfigSchema } from '../model-config.ts';
@@ -131,6 +132,11 @@ const computeSchema = z.strictObject({
 
 const clusterSchema = z.strictObject({
   listenHost: z.string().default('127.0.0.1').describe('Address the coordinator binds.').meta(KEEPS_BITS),
+  advertiseHost: z
+    .string()
+    .optional()
+    .describe('Name or address at which other hosts reach the coordinator; by default found from listenHost.')
+    .meta(KEEPS_BITS),
   listenPort: z
     .int()
     .min(0)
@@ -285,6 +291,9 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
       ['cluster', 'maxWorkers'],
       `expected at least the workers of the start (${startWorkers}), got ${maxWorkers}`,
     );
+  const { advertiseHost } = config.cluster;
+  if (advertiseHost !== undefined && (isWildcard(advertiseHost) || !URL.canParse(`ws://${urlHost(advertiseHost)}:1`)))
+    problem(['cluster', 'advertiseHost'], `expected one host name or address, got ${JSON.stringify(advertiseHost)}`);
   if (config.cluster.heartbeatTimeoutMs < 2 * config.cluster.heartbeatIntervalMs)
     problem(['cluster', 'heartbeatTimeoutMs'], 'expected at least twice heartbeatIntervalMs');
 });

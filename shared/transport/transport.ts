@@ -45,6 +45,8 @@ export interface SendOptions {
 export interface Connection {
   /** Address of the other end, for messages to people. */
   readonly peer: string;
+  /** Own address of the TCP socket; undefined where there is none. */
+  readonly localAddress?: string | undefined;
   /** Path and query that the dialling side requested. */
   readonly path: string;
   /** Text of the listener; '' unless both sides have proved a secret (mutual-proof.ts). */

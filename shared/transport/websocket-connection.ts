@@ -1,7 +1,9 @@
 /** A Connection over an open `ws` WebSocket. Its buffers: ws's receive buffer, bounded by maxPayload, and the send queue, bounded here. */
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { abortedError } from '../abort.ts';
+import { plainAddress } from '../addresses.ts';
 import type { Clock } from '../clock.ts';
 import { TrainerError, type ErrorCode } from '../errors.ts';
 import { Pings } from './pings.ts';
@@ -101,6 +103,11 @@ export class WebSocketConnection implements Connection {
         this.#pings.end(this.#lost());
       });
     });
+  }
+
+  get localAddress(): string | undefined {
+    const address = this.#socket instanceof Socket ? this.#socket.localAddress : undefined;
+    return address === undefined ? undefined : plainAddress(address);
   }
 
   get isOpen(): boolean {

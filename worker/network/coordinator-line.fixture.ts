@@ -56,7 +56,7 @@ export function start(t: TestContext, { workerId = 'w0', token = TOKEN } = {}): 
   let over: TrainerError | undefined;
   const line: CoordinatorLine = new CoordinatorLine({
     data: { coordinatorUrl: URL, token, workerId },
-    dataUrl: 'memory://127.0.0.1:1',
+    openDataPort: () => Promise.resolve('memory://127.0.0.1:1'),
     transport: network,
     clock,
     signal: stop.signal,

@@ -33,8 +33,8 @@ const OWN_PAUSE_MS = 1_000;
 
 export interface CoordinatorLineInit {
   readonly data: Pick<NetworkData, 'coordinatorUrl' | 'token' | 'workerId'>;
-  /** Address of this worker's data port. */
-  readonly dataUrl: string;
+  /** @param localAddress own address of the socket to the coordinator @returns the address of this worker's data port */
+  readonly openDataPort: (localAddress: string | undefined) => Promise<string>;
   readonly transport: Transport;
   readonly clock: Clock;
   /** Ends the line. */
@@ -130,7 +130,7 @@ export class CoordinatorLine {
 
   /** Joins and passes messages on until the connection has ended. @returns why it ended */
   async #serve(connection: Connection): Promise<TrainerError> {
-    const { data, dataUrl, clock, onMessage } = this.#init;
+    const { clock, onMessage } = this.#init;
     this.#reason = undefined;
     this.#welcomed = new AbortController();
     this.#ended = new AbortController();
@@ -145,15 +145,26 @@ export class CoordinatorLine {
         this.close(code, message);
       }
     });
-    const { workerId } = data;
-    const self = { workerId, host: hostname(), pid: process.pid, processId: this.#processId, dataUrl };
-    this.send({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, ...self });
-    void this.#awaitWelcome();
+    await this.#join(connection);
     const info = await connection.closed;
     this.#connection = undefined;
     this.#welcomed.abort();
     this.#ended.abort();
     return this.#describeClose(info);
+  }
+
+  async #join(connection: Connection): Promise<void> {
+    const { data, openDataPort } = this.#init;
+    try {
+      const dataUrl = await openDataPort(connection.localAddress);
+      const { workerId } = data;
+      const self = { workerId, host: hostname(), pid: process.pid, processId: this.#processId, dataUrl };
+      this.send({ kind: 'join', protocolVersion: PROTOCOL_VERSION, version: VERSION, ...self });
+      void this.#awaitWelcome();
+    } catch (thrown) {
+      const { code, message } = toTrainerError(thrown);
+      this.close(code, message);
+    }
   }
 
   async #awaitWelcome(): Promise<void> {

@@ -14,13 +14,15 @@ const welcome = {
   mixtureHash: 'h',
   committedStep: 0,
 };
+const save = { kind: 'save' as const, ...ids, step: 1, stateStep: 1, folder: '/f', writer: 0, numWriters: 1 };
 const form = { kind: 'form' as const, ...ids, ...lanes, state: { kind: 'held' as const, step: 0 } };
 const MESSAGES: readonly CoordinatorMessage[] = [
   welcome,
   form,
   { ...form, generation: 3 },
   { kind: 'deal', ...ids, step: 1, learningRate: 1, targetTokens: 1, lanes: [], proveState: false },
-  { kind: 'save', ...ids, step: 1, stateStep: 1, folder: '/f', writer: 0, numWriters: 1 },
+  { ...save, generation: 0 },
+  save,
   { kind: 'abort', ...ids, reason: '' },
   { kind: 'finish', outcome: 'finished', reason: '' },
   { kind: 'heartbeat' },
@@ -40,14 +42,15 @@ const ABORTED = { ...FORMED, isAborted: true };
 
 const STATES: readonly [string, ReceivedSoFar, string[]][] = [
   ['at the start', START, ['welcome 3']],
-  ['once welcomed', WELCOMED, ['form 2', 'form 3']],
+  ['once welcomed', WELCOMED, ['form 2', 'form 3', 'save 0', 'save 2']],
   ['while a generation is formed', FORMING, ['form 3', 'abort 2']],
   ['once it is formed', FORMED, ['form 3', 'deal 2', 'save 2', 'abort 2']],
-  ['once it is aborted', ABORTED, ['form 3', 'save 2']],
-  ['aborted while it was formed', { ...ABORTED, isFormed: false }, ['form 3', 'save 2']],
+  ['once it is aborted', ABORTED, ['form 3', 'save 2', 'abort 2']],
+  ['aborted while it was formed', { ...ABORTED, isFormed: false }, ['form 3', 'save 2', 'abort 2']],
+  ['aborted, a later generation', { ...ABORTED, generation: 3 }, ['abort 2']],
   ['formed, another epoch', { ...FORMED, epoch: 4 }, []],
   ['formed, an earlier generation', { ...FORMED, generation: 1 }, ['form 2', 'form 3']],
-  ['formed, a later generation', { ...FORMED, generation: 3 }, []],
+  ['formed, a later generation', { ...FORMED, generation: 3 }, ['abort 2']],
   ['redialled, in the same epoch', { ...ABORTED, isWelcomed: false }, ['welcome 3']],
   ['redialled, from an earlier epoch', { ...ABORTED, isWelcomed: false, epoch: 2 }, ['welcome 3']],
 ];

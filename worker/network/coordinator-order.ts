@@ -1,6 +1,9 @@
 /**
  * The order of a coordinator's messages. On each connection one welcome comes first. Then come generations, one after the other: `form`; once
- * the members are formed, deals and saves; at most one abort. `finish` comes at any time. Epochs never decrease; the run stays the same. Pure.
+ * the members are formed, deals and saves; an abort. `finish` comes at any time. Epochs never decrease; the run stays the same. Pure.
+ *
+ * An abort of a generation that is over is allowed: there is nothing to abort. A worker outside a generation may be asked to save the state
+ * that it holds, before the run ends.
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { CoordinatorMessage, MessageOf } from '../../shared/protocol/messages.ts';
@@ -16,7 +19,7 @@ export interface ReceivedSoFar {
   readonly generation: number;
   /** Its channels are connected. */
   readonly isFormed: boolean;
-  /** An abort has come for it. */
+  /** It is over: an abort or another welcome has come. */
   readonly isAborted: boolean;
 }
 
@@ -54,9 +57,11 @@ function expectedInstead(
   if (message.epoch !== received.epoch) return `epoch ${received.epoch}`;
   if (message.kind === 'form')
     return message.generation > received.generation ? undefined : `a generation after ${received.generation}`;
+  if (message.kind === 'abort' && message.generation < received.generation) return undefined;
+  const isIdle = received.generation === 0 || received.isAborted;
+  if (isIdle && message.kind === 'save' && message.generation >= received.generation) return undefined;
   if (received.generation === 0) return 'form first';
   if (message.generation !== received.generation) return `generation ${received.generation}`;
-  // The survivors' state may be saved before the run ends.
-  if (received.isAborted) return message.kind === 'save' ? undefined : 'form or save after an abort';
+  if (received.isAborted) return message.kind === 'abort' ? undefined : 'form or save after an abort';
   return received.isFormed || message.kind === 'abort' ? undefined : 'nothing before the channels are connected';
 }

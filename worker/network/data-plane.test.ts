@@ -7,7 +7,7 @@ import type { Member } from '../../shared/protocol/messages.ts';
 import { MemoryTransport } from '../../shared/transport/memory-transport.ts';
 import { ArenaPool } from '../arena/arena.ts';
 import type { Connection, DialInit } from '../../shared/transport/transport.ts';
-import { DataPlane, type Formed } from './data-plane.ts';
+import { DataPlane, type Formed, planDataHosts, type DataHostsInit } from './data-plane.ts';
 import { formOf, nobody, RAW_CONFIG, SECRET } from './network-session.fixture.ts';
 
 const config = checkConfig(RAW_CONFIG, 'the test');
@@ -53,7 +53,7 @@ async function openTwo(t: TestContext, transport: MemoryTransport) {
       workerId: `w${rank}`,
       rank,
       host: 'h',
-      dataUrl: await plane.listen(),
+      dataUrl: await plane.listen('127.0.0.1'),
       lanes: { first: 2 * rank, end: 2 * rank + 2 },
     });
   const formBoth = (generation: number): Promise<Formed[]> =>
@@ -140,4 +140,27 @@ describe('data plane', { timeout: 240_000 }, () => {
     stop.abort();
     await forming;
   });
+});
+
+describe('planDataHosts', () => {
+  const NOTHING: DataHostsInit = {
+    listen: undefined,
+    advertise: undefined,
+    socketAddress: '10.0.0.2',
+    ownOfAdvertised: [],
+  };
+  for (const [what, given, listen, advertise] of [
+    ['nothing', {}, '10.0.0.2', '10.0.0.2'],
+    ['nothing, where the coordinator is on this host', { socketAddress: '127.0.0.1' }, '127.0.0.1', '127.0.0.1'],
+    ['nothing, over IPv6', { socketAddress: '2001:db8::2' }, '2001:db8::2', '2001:db8::2'],
+    ['nothing, over a transport without addresses', { socketAddress: undefined }, '127.0.0.1', '127.0.0.1'],
+    ['--listen', { listen: '10.1.0.2' }, '10.1.0.2', '10.1.0.2'],
+    ['--listen on all addresses', { listen: '0.0.0.0' }, '0.0.0.0', '10.0.0.2'],
+    ['--listen on all addresses, and --advertise', { listen: '::', advertise: 'node-2' }, '::', 'node-2'],
+    ['--advertise of a gateway', { advertise: 'gateway' }, '10.0.0.2', 'gateway'],
+    ['--advertise of an own address', { advertise: 'ib-2', ownOfAdvertised: ['10.9.0.2'] }, '10.9.0.2', 'ib-2'],
+  ] as const)
+    test(`given ${what}: binds ${listen}, announces ${advertise}`, () => {
+      assert.deepEqual(planDataHosts({ ...NOTHING, ...given }), { listen, advertise });
+    });
 });

@@ -2,9 +2,10 @@
  * The data side of a worker: its listening port, and for each generation the mesh, the arena, the collective, and the copy of the state between
  * members. One generation at a time; the next generation uses the gradient memory again.
  */
-import { isIPv6 } from 'node:net';
 import { isDataAddress } from '../../shared/transport/data-address.ts';
+import { lookup } from 'node:dns/promises';
 import { throwIfAborted } from '../../shared/abort.ts';
+import { isWildcard, ownAddresses, plainAddress, urlHost } from '../../shared/addresses.ts';
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -59,15 +60,19 @@ export class DataPlane {
     this.#init = init;
   }
 
-  /** @returns the address to announce to the other workers @throws PORT_IN_USE; CONFIG_INVALID for an address nobody can dial */
-  async listen(): Promise<string> {
+  /**
+   * @param socketAddress own address of the socket to the coordinator
+   * @returns the address to announce to the other workers @throws PORT_IN_USE; CONFIG_INVALID for an address nobody can dial
+   */
+  async listen(socketAddress: string | undefined): Promise<string> {
     const { data, transport, onRefused } = this.#init;
-    const { listenHost: host, listenPort: port, advertiseHost } = data;
-    checkAdvertised(advertiseHost, transport.scheme);
-    this.#port = await DataPort.open({ transport, host, port, onRefused });
+    const { listenPort: port, advertiseHost: advertise, listenHost: listen } = data;
+    const own = advertise === undefined || listen !== undefined ? [] : await ownAddressesOf(advertise);
+    const hosts = planDataHosts({ listen, advertise, socketAddress, ownOfAdvertised: own });
+    checkAdvertised(hosts.advertise, transport.scheme);
+    this.#port = await DataPort.open({ transport, host: hosts.listen, port, onRefused });
     const { protocol } = new URL(this.#port.url);
-    const reached = isIPv6(advertiseHost) ? `[${advertiseHost}]` : advertiseHost;
-    return this.#port.announce(`${protocol}//${reached}:${this.#port.port}`);
+    return this.#port.announce(`${protocol}//${urlHost(hosts.advertise)}:${this.#port.port}`);
   }
 
   /**
@@ -198,12 +203,43 @@ function chooseWindows({ collective }: RunConfig, least: ArenaLayout, channels: 
   return planWindows({ roundTripsMs, numCoverNodes, slotBytes, windowFrames, maxWindowBytes: bound });
 }
 
-function checkAdvertised(host: string, scheme: string): void {
-  const isWildcard = host === '0.0.0.0' || host === '::';
-  if (!isWildcard && isDataAddress(`${scheme}://${isIPv6(host) ? `[${host}]` : host}:1`, scheme)) return;
+export interface DataHostsInit {
+  /** --listen and --advertise, where they are given. */
+  readonly listen: string | undefined;
+  readonly advertise: string | undefined;
+  /** Own address of the socket to the coordinator; undefined where it has none. */
+  readonly socketAddress: string | undefined;
+  /** Addresses of `advertise` that are this host's own. */
+  readonly ownOfAdvertised: readonly string[];
+}
+
+/**
+ * Decides which address the data port binds, and by which the other workers dial it. Pure.
+ *
+ * Rule: the address from which this worker reaches the coordinator is one by which other workers reach it. It is the default of both, also
+ * of the announced one where the port binds all addresses. An announced address that is this host's own is also the one to bind.
+ */
+export function planDataHosts(init: DataHostsInit): { readonly listen: string; readonly advertise: string } {
+  const { listen, advertise, socketAddress = '127.0.0.1', ownOfAdvertised } = init;
+  if (listen === undefined)
+    return { listen: ownOfAdvertised[0] ?? socketAddress, advertise: advertise ?? socketAddress };
+  return { listen, advertise: advertise ?? (isWildcard(listen) ? socketAddress : listen) };
+}
+
+/** The own addresses of this host behind a name or address. None where it is not known, or is that of a gateway. */
+async function ownAddressesOf(host: string): Promise<string[]> {
+  const own = ownAddresses();
+  const found = await lookup(host, { all: true }).catch(() => []);
+  return found.map(({ address }) => plainAddress(address)).filter((address) => own.includes(address));
+}
+
+/** @throws CONFIG_INVALID */
+export function checkAdvertised(host: string, scheme: string): void {
+  const isAll = isWildcard(host);
+  if (!isAll && isDataAddress(`${scheme}://${urlHost(host)}:1`, scheme)) return;
   throw new TrainerError(
     'CONFIG_INVALID',
-    `address of the data port for other workers: expected a host name or address they can dial, got ${JSON.stringify(host)}` +
-      (isWildcard ? '; give --advertise with --listen on all addresses' : ''),
+    `address of the data port for other workers: expected a host name or address they can dial, got ${JSON.stringify(host)}; ` +
+      `give --advertise${isAll ? ' one address of this host' : ''}`,
   );
 }

@@ -59,7 +59,7 @@ export async function dialCoordinator(init: DialCoordinatorInit): Promise<Connec
       const error = toTrainerError(thrown);
       const pauseMs = pauses.next();
       const isLate = clock.monotonicMs() + pauseMs >= deadlineMs;
-      if (!error.retryable || isLate) throw error;
+      if (!error.retryable || isLate || signal.aborted) throw error;
       if (isFirst) onWaiting(`${error.message}; trying again for ${leftMs} ms`);
       await clock.sleep(pauseMs, signal);
     }

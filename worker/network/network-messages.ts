@@ -10,11 +10,11 @@ export interface NetworkData {
   readonly coordinatorUrl: string;
   readonly token: string;
   readonly workerId: string;
-  /** Address the data port binds. */
-  readonly listenHost: string;
+  /** Address the data port binds; undefined: see planDataHosts (data-plane.ts). */
+  readonly listenHost?: string | undefined;
   readonly listenPort: number;
-  /** Address by which other workers dial it. */
-  readonly advertiseHost: string;
+  /** Address by which other workers dial it; undefined: see planDataHosts. */
+  readonly advertiseHost?: string | undefined;
   /** Memory of the ProgressCell. */
   readonly progress: SharedArrayBuffer;
 }

@@ -8,6 +8,7 @@ import {
   abort,
   EPOCH,
   form,
+  formOf,
   formAll,
   ids,
   open,
@@ -174,7 +175,8 @@ describe('network session over coordinators', { timeout: 240_000 }, () => {
     last.send(welcome());
     last.send({ ...save, generation: 3 });
     await opened.subject.emitted('save');
-    last.send({ ...abort, generation: 2 });
+    last.send({ ...abort, generation: 2 }); // it is over: ignored
+    last.send(formOf(members, 0, { generation: 2 }));
     assert.equal((await last.closed).code, toCloseCode('MESSAGE_INVALID'));
   });
 

@@ -92,6 +92,18 @@ describe('generations', { timeout: 240_000 }, () => {
     assert.deepEqual(failures(opened.peer), []);
   });
 
+  test('an abort of a generation that is over, or was replaced, changes nothing', async (t) => {
+    const opened = await open(t, 2);
+    const members = await form(opened.peers);
+    await abortAll(opened, 2);
+    for (const peer of opened.peers) peer.send({ ...abort, generation: 2 });
+    await formAll(opened.peers, members, { generation: 3 });
+    for (const peer of opened.peers) peer.send({ ...abort, generation: 2 });
+    await trainStep(opened, 1);
+    assert.equal(opened.subject.all('abort').length, 1);
+    assert.deepEqual(failures(opened.peer), []);
+  });
+
   test('requests for an aborted generation are dropped', async (t) => {
     const opened = await open(t);
     await form(opened.peers);

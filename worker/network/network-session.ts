@@ -5,6 +5,7 @@
  * A coordinator that died, or a broken connection, may have lost reports. Reports after the committed step are kept and sent again after the
  * next welcome. The number of steps that can be dealt ahead bounds them.
  */
+import { throwIfAborted } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
@@ -14,7 +15,7 @@ import type { Transport } from '../../shared/transport/transport.ts';
 import { ProgressCell } from './progress-cell.ts';
 import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
 import { checkOrder } from './coordinator-order.ts';
-import type { DataPlane } from './data-plane.ts';
+import { checkAdvertised, type DataPlane } from './data-plane.ts';
 import { GenerationSession } from './generation-session.ts';
 import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
 
@@ -36,6 +37,8 @@ export class NetworkSession {
   readonly #stall = new SourceStall();
   readonly #end = new AbortController();
   #line: CoordinatorLine | undefined;
+  /** Address of the data port, once the coordinator was reached for the first time. */
+  #dataUrl: Promise<string> | undefined;
   #config: RunConfig | undefined;
   #runId: string | undefined;
   #epoch = 0;
@@ -54,18 +57,14 @@ export class NetworkSession {
     this.#progress = new ProgressCell(init.data.progress);
   }
 
-  /** Listens, and runs the connection until it is over for good; then emits `lost`. */
+  /** Runs the connection until it is over for good; then emits `lost`. */
   async start(): Promise<void> {
-    const { data, transport, clock, dataPlane, emit } = this.#init;
+    const { data, transport, clock, emit } = this.#init;
     try {
-      const dataUrl = await dataPlane.listen();
-      if (this.#end.signal.aborted) {
-        await dataPlane.close(); // `leave` came meanwhile
-        return;
-      }
+      if (data.advertiseHost !== undefined) checkAdvertised(data.advertiseHost, transport.scheme);
       this.#line = new CoordinatorLine({
         data,
-        dataUrl,
+        openDataPort: (localAddress) => (this.#dataUrl ??= this.#openDataPort(localAddress)),
         transport,
         clock,
         signal: this.#end.signal,
@@ -85,6 +84,15 @@ export class NetworkSession {
     } catch (error) {
       this.#lose(toTrainerError(error));
     }
+  }
+
+  /** @throws as DataPlane.listen; ABORTED where `leave` came meanwhile */
+  async #openDataPort(localAddress: string | undefined): Promise<string> {
+    const { dataPlane } = this.#init;
+    const dataUrl = await dataPlane.listen(localAddress);
+    if (this.#end.signal.aborted) await dataPlane.close();
+    throwIfAborted(this.#end.signal, 'opening the data port');
+    return dataUrl;
   }
 
   /** A request of the compute thread. @throws INTERNAL for a request that no command allows */
@@ -174,7 +182,8 @@ export class NetworkSession {
         this.#form(message);
         break;
       case 'abort':
-        this.#generation?.end(message.reason);
+        if (this.#generation?.number !== message.generation || this.#generation.isOver) break; // nothing to abort
+        this.#generation.end(message.reason);
         emit(message);
         break;
       case 'deal':
