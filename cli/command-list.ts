@@ -55,7 +55,7 @@ const LIST: readonly Command[] = [
     load: async () => (await import('./commands/ledger.ts')).ledgerCommand,
   },
   {
-    command: 'tokenizer <command>',
+    command: 'tokenizer',
     describe: 'Text to ids and back; training of a vocabulary',
     load: async () => (await import('./commands/tokenizer.ts')).tokenizerCommand,
   },

@@ -1,8 +1,10 @@
 /** Runs a coordinator for a person: prints log records and the summary, and turns signals into stops. */
 import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/worker-host.ts';
 import type { StopSignals } from '../coordinator/run.ts';
+import { isRunFolder } from '../coordinator/run-folder/run-folder.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
+import { standardError, standardOutput } from '../shared/standard-streams.ts';
 import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
@@ -26,7 +28,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   const { args, config, resolved, workerHost = NO_LOCAL_WORKERS } = init;
   checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
   const token = await givenToken(init.tokenFile);
-  const reporter = new ConsoleReporter(process.stdout);
+  const reporter = new ConsoleReporter(standardOutput);
   const signals = new TerminalSignals();
   try {
     const prepared = await ensurePrepared(config, (text) => reporter.line(text), signals.atOnce);
@@ -37,12 +39,14 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
       place: { runDir, resume, allowMixtureChange },
       onRecord: (record) => reporter.record(record),
     });
-    const summary = await run.train().catch((error: unknown) => {
-      throw withAdvice(error, run.folder);
+    for (const stream of [standardOutput, standardError])
+      stream.onFailure((lost) => run.log.warn({ ...lost }, 'console lost'));
+    const summary = await run.train().catch(async (error: unknown) => {
+      throw (await isRunFolder(run.folder)) ? withAdvice(error, run.folder) : error;
     });
     reporter.end();
     const interrupted = signals.first;
-    process.stdout.write(
+    standardOutput.write(
       formatRunSummary(summary, { runFolder: run.folder, steps: config.training.steps, interrupted }),
     );
     if (interrupted !== undefined) process.exitCode = EXIT_INTERRUPTED;

@@ -70,15 +70,23 @@ export class Run {
 
   /** @throws what openRun throws: whatever is wrong with config, mixture or folder is known before a worker starts */
   static async open(init: RunInit): Promise<Run> {
-    return new Run(init, await openRun({ ...openingOf(init), ...(await placeOf(init.place)) }));
+    const opened = await openRun({ ...openingOf(init), ...(await placeOf(init.place)) });
+    try {
+      return new Run(init, opened);
+    } catch (error) {
+      await opened.close(true); // the log cannot be opened
+      throw error;
+    }
   }
 
   private constructor(init: RunInit, opened: OpenRun) {
     this.#init = init;
     this.#opened = opened;
     this.folder = opened.folder.folder;
+    const file = opened.folder.log;
     this.log = createLogger({
-      file: opened.folder.log,
+      file,
+      onFileFailure: (code) => this.log.warn({ file, code }, 'log file not written'),
       ...(init.onRecord === undefined ? {} : { onRecord: init.onRecord }),
     });
   }
@@ -101,7 +109,7 @@ export class Run {
       }
     } finally {
       await this.#init.workerHost.stop();
-      await this.#opened.close();
+      await this.#opened.close(!this.#areWorkersStarted);
     }
   }
 

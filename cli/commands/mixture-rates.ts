@@ -3,6 +3,7 @@ import type { CommandModule } from 'yargs';
 import { computeRates, expectedEpochs, PAPER_RATES } from '../../mixture/plan/rates.ts';
 import { readManifests } from '../../mixture/prepare/read-manifests.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { formatNumber, formatTable } from '../text-table.ts';
 
@@ -73,7 +74,7 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
       expectedPasses: expectedEpochs(rate, args.draws),
     }));
     if (args.json) {
-      process.stdout.write(
+      await standardOutput.print(
         `${JSON.stringify({ name: mixture.name, hash: prepared.hash, folder, draws: args.draws, tasks })}\n`,
       );
       return;
@@ -88,7 +89,7 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
       100 * task.share,
       task.expectedPasses,
     ]);
-    process.stdout.write(
+    await standardOutput.print(
       `${formatTable(head, rows)}passes: expected in ${formatNumber(args.draws)} draws\nhash ${prepared.hash}\n`,
     );
   },

@@ -3,6 +3,7 @@ import type { CommandModule } from 'yargs';
 import { readMixtureReport } from '../../coordinator/steering/steering-history.ts';
 import { MAX_STEPS, mixtureReportSchema, type MixtureReport } from '../../coordinator/steering/steering-report.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import { askCoordinator, findCoordinator, isCoordinatorUrl } from '../coordinator-client.ts';
 import { formatNumber, formatTable } from '../text-table.ts';
 
@@ -31,7 +32,7 @@ export const showCommand: CommandModule<object, ShowArguments> = {
     if (!Number.isInteger(last) || last < 1 || last > MAX_STEPS)
       throw new TrainerError('CONFIG_INVALID', `--last: expected a whole number from 1 to ${MAX_STEPS}, got ${last}`);
     const report = (await askLive(run, last, tokenFile)) ?? (await readMixtureReport(run, last));
-    process.stdout.write(json ? `${JSON.stringify(report)}\n` : format(report));
+    await standardOutput.print(json ? `${JSON.stringify(report)}\n` : format(report));
   },
 };
 

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 
@@ -19,7 +20,7 @@ export const statusCommand: CommandBody<StatusArguments> = {
       .example('$0 status runs/demo-20261123-120000', 'phase, step, loss, workers'),
   handler: async ({ run, json }) => {
     const view = (await queryCoordinator(run)) ?? (await readEnding(run));
-    process.stdout.write(json ? `${JSON.stringify(view)}\n` : formatStatus(view));
+    await standardOutput.print(json ? `${JSON.stringify(view)}\n` : formatStatus(view));
   },
 };
 

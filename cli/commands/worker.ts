@@ -4,6 +4,7 @@ import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { localRankOf } from '../../worker/machine/visible-device.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { readToken } from '../token.ts';
 
@@ -51,7 +52,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
     const token = await readToken(args['token-file']);
     const log = createLogger({
       fields: { workerId: args.id, pid: process.pid },
-      onRecord: (record) => process.stdout.write(`${JSON.stringify(record)}\n`),
+      onRecord: (record) => standardOutput.write(`${JSON.stringify(record)}\n`),
     });
     const interrupt = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));

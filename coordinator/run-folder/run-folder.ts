@@ -36,6 +36,8 @@ export interface RunPaths {
 
 export interface RunFolder extends RunPaths {
   readonly lock: RunLock;
+  /** Of a new run: whether the folder was there before, empty; `resumed`: a run was in it. */
+  readonly origin: 'made' | 'empty' | 'resumed';
   /** Sentences to log: a lock that was taken over, unfinished checkpoints that were removed. */
   readonly notes: readonly string[];
 }
@@ -77,17 +79,33 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
       'PATH_UNUSABLE',
       `run name ${JSON.stringify(name)}: expected letters, digits, '.', '_' and '-' only, as it names a folder`,
     );
-  const folder =
+  const { folder, origin } =
     init.folder === undefined
       ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(wallMs)}`))
       : await makeEmptyFolder(init.folder);
-  const run = await lockAndCheck(runPaths(folder), wallMs, requiredBytes);
+  const lock = await acquireRunLock(folder, wallMs);
   try {
+    const run = { ...(await checkFolder(runPaths(folder), lock, requiredBytes)), origin };
     await replaceFile(run.config, configText);
     return run;
   } catch (error) {
-    await run.lock.release();
+    await discardNewRun({ folder, origin });
+    await lock.release();
     throw error;
+  }
+}
+
+/**
+ * Removes what is in the folder of a new run in which nothing was trained, and the folder if it was made for the run. Leaves a resumed run.
+ * Assumes that the caller still holds the lock.
+ */
+export async function discardNewRun({ folder, origin }: Pick<RunFolder, 'folder' | 'origin'>): Promise<void> {
+  if (origin === 'resumed') return;
+  try {
+    if (origin === 'made') await rm(folder, { recursive: true, force: true });
+    else for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true, force: true });
+  } catch {
+    // What cannot be removed stays: the failure that is reported is another one.
   }
 }
 
@@ -99,7 +117,13 @@ export async function openRunFolder(folder: string, wallMs: number, requiredByte
   const paths = runPaths(folder);
   if (!(await isFile(paths.config)))
     throw new TrainerError('PATH_UNUSABLE', `${paths.folder} is not a run folder: it has no config.yaml`);
-  return lockAndCheck(paths, wallMs, requiredBytes);
+  const lock = await acquireRunLock(paths.folder, wallMs);
+  try {
+    return { ...(await checkFolder(paths, lock, requiredBytes)), origin: 'resumed' };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
 }
 
 /** Whether the folder is that of a run. */
@@ -168,19 +192,13 @@ export async function checkFreeSpace(folder: string, requiredBytes: number): Pro
   }
 }
 
-async function lockAndCheck(paths: RunPaths, wallMs: number, requiredBytes: number): Promise<RunFolder> {
-  const lock = await acquireRunLock(paths.folder, wallMs);
-  try {
-    await makeFolder(paths.checkpoints);
-    const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);
-    await checkFreeSpace(paths.checkpoints, requiredBytes);
-    const notes = removed.map((path) => `removed ${path}, which a killed run left unfinished`);
-    if (lock.takenOver !== undefined) notes.unshift(lock.takenOver);
-    return { ...paths, lock, notes };
-  } catch (error) {
-    await lock.release();
-    throw error;
-  }
+async function checkFolder(paths: RunPaths, lock: RunLock, requiredBytes: number): Promise<Omit<RunFolder, 'origin'>> {
+  await makeFolder(paths.checkpoints);
+  const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);
+  await checkFreeSpace(paths.checkpoints, requiredBytes);
+  const notes = removed.map((path) => `removed ${path}, which a killed run left unfinished`);
+  if (lock.takenOver !== undefined) notes.unshift(lock.takenOver);
+  return { ...paths, lock, notes };
 }
 
 /** `20261123-050548`, UTC. */
@@ -190,33 +208,34 @@ function timestamp(wallMs: number): string {
 }
 
 /** Two runs of one name in one second: the second gets `-2`. */
-async function makeNewFolder(parent: string, base: string): Promise<string> {
+async function makeNewFolder(parent: string, base: string): Promise<Pick<RunFolder, 'folder' | 'origin'>> {
   await makeFolder(parent);
   for (let attempt = 1; ; attempt++) {
     const path = attempt === 1 ? base : `${base}-${attempt}`;
     try {
       await mkdir(path);
       await syncFolder(parent);
-      return path;
+      return { folder: path, origin: 'made' };
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw toStorageError(error, 'make', path);
     }
   }
 }
 
-async function makeEmptyFolder(path: string): Promise<string> {
-  await makeFolder(path);
+async function makeEmptyFolder(path: string): Promise<Pick<RunFolder, 'folder' | 'origin'>> {
+  const isMade = await makeFolder(path);
   const [found] = await readdir(path);
-  if (found === undefined) return path;
+  if (found === undefined) return { folder: path, origin: isMade ? 'made' : 'empty' };
   throw new TrainerError(
     'PATH_UNUSABLE',
     `run folder ${path}: expected a new or empty folder, found ${found} in it; continue that run with --resume, or give another folder`,
   );
 }
 
-async function makeFolder(path: string): Promise<void> {
+/** @returns false if it was there */
+async function makeFolder(path: string): Promise<boolean> {
   try {
-    await mkdir(path, { recursive: true });
+    return (await mkdir(path, { recursive: true })) !== undefined;
   } catch (error) {
     throw toStorageError(error, 'make', path);
   }
