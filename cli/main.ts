@@ -1,6 +1,7 @@
 /** Runs one command line: parses it, calls the command (command-list.ts), and turns errors into exit statuses. */
 import yargs from 'yargs';
 import { toTrainerError } from '../shared/errors.ts';
+import { adviceOnHome } from '../shared/exmix-home.ts';
 import { standardError, standardOutput } from '../shared/standard-streams.ts';
 import { VERSION } from '../shared/version.ts';
 import { COMMANDS } from './command-list.ts';
@@ -38,7 +39,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (thrown) {
     const isUsage = thrown instanceof Error && thrown.name === 'YError'; // of yargs
     const error = isUsage ? explainUsage(thrown.message, usageOf(parser, argv)) : toTrainerError(thrown);
-    standardError.write(`exmix: ${error.code}: ${error.message}\n`);
+    const advice = adviceOnHome(error);
+    standardError.write(`exmix: ${error.code}: ${error.message}${advice === undefined ? '' : `; ${advice}`}\n`);
     if (error.code === 'INTERNAL' && error.cause instanceof Error) standardError.write(`${error.cause.stack ?? ''}\n`);
     return exitCodeOf(error);
   }
