@@ -74,6 +74,11 @@ const LIST: readonly Command[] = [
     describe: 'What a run is doing or how it ended',
     load: async () => (await import('./commands/status.ts')).statusCommand,
   },
+  {
+    command: 'completion [shell]',
+    describe: 'Prints a script with which bash, zsh or fish completes exmix',
+    load: async () => (await import('./commands/completion.ts')).completionCommand,
+  },
 ];
 
 export const COMMANDS: readonly CommandModule[] = LIST.map(({ command, describe, load }) => {

@@ -30,6 +30,11 @@ export async function main(argv: readonly string[]): Promise<number> {
       throw error ?? explainUsage(message ?? 'bad usage', usageOf(parser, argv));
     });
   try {
+    if (argv[0] === '--complete') {
+      const { complete } = await import('./completion.ts'); // called by the script of a shell
+      await standardOutput.print((await complete(argv.slice(1))).map((candidate) => `${candidate}\n`).join(''));
+      return 0;
+    }
     let help = '';
     await parser.parseAsync([...argv], {}, (_error, _values, text) => {
       help = text;

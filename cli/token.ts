@@ -34,7 +34,7 @@ export async function givenToken(file: string | undefined): Promise<string | und
 /** @param origin where the token comes from @throws CONFIG_INVALID, without any character that may be part of a secret */
 function checkToken(token: string, origin: string): string {
   const expected = `${origin}: expected a token of at least ${MIN_CHARACTERS} visible ASCII characters`;
-  const characters = [...token];
+  const characters = Array.from(token);
   const at = characters.findIndex((character) => !/^[\x21-\x7e]$/u.test(character));
   if (at !== -1) {
     const codePoint = characters[at]!.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');

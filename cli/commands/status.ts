@@ -6,6 +6,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
+import { formatStatus } from '../format-status.ts';
 
 interface StatusArguments {
   run: string;
@@ -48,17 +49,4 @@ async function readEnding(run: string): Promise<Record<string, unknown>> {
     checkpoint: lastCheckpoint?.path,
     paramDigest: lastCheckpoint?.paramDigest,
   };
-}
-
-function formatStatus(view: Record<string, unknown>): string {
-  const entries = Object.entries(view).filter(([, value]) => value !== undefined && value !== '');
-  const width = Math.max(...entries.map(([name]) => name.length));
-  const lines = entries.flatMap(([name, value]) => {
-    if (!Array.isArray(value))
-      return [`${name.padEnd(width)}  ${typeof value === 'string' ? value : JSON.stringify(value)}`];
-    return value.map(
-      (item, i) => `${(i === 0 ? name : '').padEnd(width)}  ${typeof item === 'string' ? item : JSON.stringify(item)}`,
-    );
-  });
-  return `${lines.join('\n')}\n`;
 }
