@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { COMMANDS } from './command-list.ts';
-import { complete, completionScript, SHELLS } from './completion.ts';
+import { completionScript, SHELLS } from './commands/completion.ts';
+import { complete } from './completion.ts';
 
 const EXMIX = fileURLToPath(new URL('./exmix.mjs', import.meta.url));
 const hasBash = spawnSync('bash', ['-c', 'true']).status === 0;

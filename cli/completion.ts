@@ -1,6 +1,5 @@
 /**
- * Completion of command lines. `exmix completion` prints a script for a shell; the script calls `exmix --complete WORDS`, the words up to
- * the cursor, and offers what that prints, one candidate a line. Where there is none, the shell offers files.
+ * Completion of command lines: the candidates that `exmix --complete WORDS` prints for the script of a shell (commands/completion.ts).
  *
  * yargs' own completion does not wait for commands that are loaded when they are called.
  */
@@ -8,36 +7,6 @@ import yargs, { type Argv } from 'yargs';
 import { ENGINE_NAMES } from '../worker/engine-choice/choose-engine.ts';
 import { COMMANDS } from './command-list.ts';
 import { presetNames } from './presets.ts';
-
-export const SHELLS = ['bash', 'zsh', 'fish'] as const;
-export type Shell = (typeof SHELLS)[number];
-
-/** Each calls the command as it was typed, so that it completes for the exmix that runs. */
-const SCRIPTS: Readonly<Record<Shell, string>> = {
-  bash: `# exmix completion for bash: add to ~/.bashrc: source <(exmix completion bash)
-_exmix() {
-  local IFS=$'\\n'
-  COMPREPLY=($("$1" --complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-}
-complete -o bashdefault -o default -F _exmix exmix
-`,
-  zsh: `#compdef exmix
-# exmix completion for zsh: add to ~/.zshrc: source <(exmix completion zsh)
-_exmix() {
-  local -a candidates
-  candidates=("\${(@f)$("\${words[1]}" --complete "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
-  if [[ -n "\${candidates[1]}" ]]; then compadd -- "\${candidates[@]}"; else _files; fi
-}
-compdef _exmix exmix
-`,
-  fish: `# exmix completion for fish: exmix completion fish > ~/.config/fish/completions/exmix.fish
-complete -c exmix -a '(exmix --complete (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
-`,
-};
-
-export function completionScript(shell: Shell): string {
-  return SCRIPTS[shell];
-}
 
 /** Values of flags that have no list of choices in their declaration. */
 const VALUES: Readonly<Record<string, () => readonly string[]>> = {

@@ -40,7 +40,8 @@ export function explainUsage(message: string, usage: Usage): TrainerError {
     return invalid(`${commandName(path)}: expected ${flags.join(' and ')}; ${helpOf(path)}`);
   }
   const choices = [...message.matchAll(/Argument: (\S+), Given: (.*), Choices: (.*)/gu)].map(
-    ([, name, given, known]) => `--${name}: expected ${known!.replaceAll('"', '')}, got ${given}`,
+    ([, name, given, known]) =>
+      `${argv.some((word) => isFlag(word, name!)) ? `--${name}` : `<${name}>`}: expected ${known!.replaceAll('"', '')}, got ${given}`,
   );
   if (choices.length > 0) return invalid(choices.join('; '));
   const without = /^Not enough arguments following: (\S+)$/u.exec(message)?.[1];

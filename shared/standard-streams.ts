@@ -22,7 +22,7 @@ export interface OutputFailure {
   readonly code: string;
 }
 
-export class StandardStream {
+class StandardStream {
   readonly #fd: 1 | 2;
   readonly #name: OutputFailure['stream'];
   readonly #listeners = new Set<(failure: OutputFailure) => void>();

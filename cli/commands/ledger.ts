@@ -1,5 +1,6 @@
 /** `exmix ledger`: shows the examples of committed steps, audits exactly-once, and replays the gradient of a step. */
 import type { Argv, CommandModule } from 'yargs';
+import { expectRun } from '../../coordinator/run-folder/run-folder.ts';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
 import { findTopSteps, taskNumber } from '../../coordinator/ledger/top-steps.ts';
@@ -84,6 +85,7 @@ const auditCommand: CommandModule<object, AuditArguments> = {
       .example(`$0 ledger audit ${RUN}`, 'the whole run, across all its resumes')
       .example(`$0 ledger audit ${RUN} --from 5000 --to 6000 --json | jq .violations`, 'part of it, for a program'),
   handler: async ({ run, from, to, json }) => {
+    await expectRun(run);
     const report = await untilInterrupted((signal) =>
       auditLedger({
         runFolder: run,

@@ -46,6 +46,8 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
         'passes over the demo tasks in a run of 100,000 examples',
       ),
   handler: async (args) => {
+    if (!Number.isSafeInteger(args.draws) || args.draws < 1)
+      throw new TrainerError('CONFIG_INVALID', `--draws: expected a whole number of at least 1, got ${args.draws}`);
     const { mixture, folder } = chooseMixture(args);
     const prepared = await readManifests(folder);
     if (prepared === undefined)

@@ -1,5 +1,6 @@
 /** `exmix mixture show`: shares, passes and losses of a run's tasks, from its coordinator while it trains, else from its folder. */
 import type { CommandModule } from 'yargs';
+import { expectRun } from '../../coordinator/run-folder/run-folder.ts';
 import { readMixtureReport } from '../../coordinator/steering/steering-history.ts';
 import { MAX_STEPS, mixtureReportSchema, type MixtureReport } from '../../coordinator/steering/steering-report.ts';
 import { TrainerError } from '../../shared/errors.ts';
@@ -38,6 +39,7 @@ export const showCommand: CommandModule<object, ShowArguments> = {
 
 /** @returns undefined if the run does not train and its folder is known */
 async function askLive(run: string, last: number, tokenFile: string | undefined): Promise<MixtureReport | undefined> {
+  if (!isCoordinatorUrl(run)) await expectRun(run);
   const coordinator = await findCoordinator(run, tokenFile);
   if (coordinator === undefined) return undefined;
   try {

@@ -1,7 +1,7 @@
 /** `exmix status`: prints the state of a run: from its coordinator if that answers, else from its journal. */
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
-import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { expectRun, runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
@@ -20,6 +20,7 @@ export const statusCommand: CommandBody<StatusArguments> = {
       .option('json', { type: 'boolean', default: false, describe: 'Print JSON' })
       .example('$0 status runs/demo-20261123-120000', 'phase, step, loss, workers'),
   handler: async ({ run, json }) => {
+    await expectRun(run);
     const view = (await queryCoordinator(run)) ?? (await readEnding(run));
     await standardOutput.print(json ? `${JSON.stringify(view)}\n` : formatStatus(view));
   },

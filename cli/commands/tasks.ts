@@ -31,6 +31,8 @@ export const tasksCommand: CommandBody<TasksArguments> = {
       .example('$0 tasks show glue_mnli', 'source, columns, templates, labels and an example of one task')
       .example('$0 tasks show satire --mixture demo --samples 3', 'three examples of a task of the demo mixture'),
   handler: async (args) => {
+    if (!Number.isSafeInteger(args.samples) || args.samples < 0)
+      throw new TrainerError('CONFIG_INVALID', `--samples: expected a whole number from 0, got ${args.samples}`);
     await standardOutput.print(await tasksText(args));
   },
 };

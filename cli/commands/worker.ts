@@ -64,7 +64,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       token,
       workerId: args.id,
       listenHost: args.listen,
-      listenPort: args.port,
+      listenPort: checkPort(args.port),
       advertiseHost: args.advertise ?? args.listen,
       ...(args.engine === undefined ? {} : { engine: args.engine }),
       ...(args.device === undefined ? {} : { device: args.device }),
@@ -74,6 +74,11 @@ export const workerCommand: CommandBody<WorkerArguments> = {
     await new Worker({ parts, clock: systemClock, log }).run(interrupt.signal);
   },
 };
+
+function checkPort(port: number): number {
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new TrainerError('CONFIG_INVALID', `--port: expected a whole number from 0 to 65535, got ${port}`);
+}
 
 function checkLocalRank(rank: number): number {
   if (Number.isInteger(rank) && rank >= 0) return rank;

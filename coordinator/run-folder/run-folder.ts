@@ -131,6 +131,13 @@ export function isRunFolder(folder: string): Promise<boolean> {
   return isFile(runPaths(folder).config);
 }
 
+/** @throws PATH_UNUSABLE if no run has begun in the folder */
+export async function expectRun(folder: string): Promise<void> {
+  const paths = runPaths(folder);
+  if (!(await isFile(paths.journal)))
+    throw new TrainerError('PATH_UNUSABLE', `${paths.folder}: expected a run folder, found no journal in it`);
+}
+
 /** The resolved configuration of a run, YAML. @throws PATH_UNUSABLE */
 export async function readRunConfig(paths: RunPaths): Promise<string> {
   try {
