@@ -55,7 +55,7 @@ const LIST: readonly Command[] = [
     load: async () => (await import('./commands/ledger.ts')).ledgerCommand,
   },
   {
-    command: 'tokenizer <command>',
+    command: 'tokenizer',
     describe: 'Text to ids and back; training of a vocabulary',
     load: async () => (await import('./commands/tokenizer.ts')).tokenizerCommand,
   },
@@ -73,6 +73,11 @@ const LIST: readonly Command[] = [
     command: 'status <run>',
     describe: 'What a run is doing or how it ended',
     load: async () => (await import('./commands/status.ts')).statusCommand,
+  },
+  {
+    command: 'completion [shell]',
+    describe: 'Prints a script with which bash, zsh or fish completes exmix',
+    load: async () => (await import('./commands/completion.ts')).completionCommand,
   },
 ];
 

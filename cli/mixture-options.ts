@@ -43,8 +43,9 @@ export function addMixtureOptions<T>(parser: Argv<T>): Argv<T & MixtureArguments
     .option('mixture', { type: 'string', describe: 'demo (the default), exmix, or a mixture.yaml' })
     .option('tasks', {
       type: 'string',
+      array: true,
+      nargs: 1,
       describe: "Only these tasks of the mixture, by name or glob: --tasks 'squad_v1,glue_*'",
-      // yargs joins the lists of a repeated option.
       coerce: (given: string | string[] | undefined) => (given === undefined ? undefined : splitNames(given)),
     })
     .option('tokenizer', {

@@ -2,8 +2,10 @@
 import { isFinished } from '../coordinator/end-run.ts';
 import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/worker-host.ts';
 import type { Run } from '../coordinator/run.ts';
+import { isRunFolder } from '../coordinator/run-folder/run-folder.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
+import { standardError, standardOutput } from '../shared/standard-streams.ts';
 import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
@@ -29,7 +31,7 @@ export interface RunCoordinatorInit {
 export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   const { args, config, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
   const signals = new ProcessSignals({ canStopGently: false });
-  const reporter = new ConsoleReporter(process.stdout);
+  const reporter = new ConsoleReporter(standardOutput);
   try {
     checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
     const token = await givenToken(init.tokenFile);
@@ -41,15 +43,17 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
       place: { runDir, resume, allowMixtureChange },
       onRecord: (record) => reporter.record(record),
     });
-    const summary = await run.train().catch((error: unknown) => {
-      throw withAdvice(error, run);
+    for (const stream of [standardOutput, standardError])
+      stream.onFailure((lost) => run.log.warn({ ...lost }, 'console lost'));
+    const summary = await run.train().catch(async (error: unknown) => {
+      throw (await isRunFolder(run.folder)) ? withAdvice(error, run) : error;
     });
     reporter.end();
     const { step, savedStep } = summary;
     const { steps } = config.training;
     const isDone = isFinished(step, savedStep, steps);
     const interrupted = isDone ? undefined : String(signals.gentle.reason);
-    process.stdout.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted }));
+    standardOutput.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted }));
     if (!isDone) process.exitCode = step === savedStep ? EXIT_INTERRUPTED : EXIT_RUN_FAILED;
   } finally {
     signals.dispose();

@@ -76,15 +76,23 @@ export class Run {
   static async open(init: RunInit): Promise<Run> {
     const { onRecord } = init;
     const terminal = createLogger(onRecord === undefined ? {} : { onRecord }); // the log belongs to the owner of the lock
-    return new Run(init, await openRun({ ...openingOf(init, terminal), ...(await placeOf(init.place)) }));
+    const opened = await openRun({ ...openingOf(init, terminal), ...(await placeOf(init.place)) });
+    try {
+      return new Run(init, opened);
+    } catch (error) {
+      await opened.close(true); // the log cannot be opened
+      throw error;
+    }
   }
 
   private constructor(init: RunInit, opened: OpenRun) {
     this.#init = init;
     this.#opened = opened;
     this.folder = opened.folder.folder;
+    const file = opened.folder.log;
     this.log = createLogger({
-      file: opened.folder.log,
+      file,
+      onFileFailure: (code) => this.log.warn({ file, code }, 'log file not written'),
       ...(init.onRecord === undefined ? {} : { onRecord: init.onRecord }),
     });
   }
@@ -112,7 +120,7 @@ export class Run {
       }
     } finally {
       await this.#init.workerHost.stop();
-      await this.#opened.close();
+      await this.#opened.close(!this.#areWorkersStarted);
     }
   }
 

@@ -142,7 +142,8 @@ describe('bad input', () => {
     );
     server.close();
     expectRefusal(ended, 2, /PORT_IN_USE/u, new RegExp(String(port), 'u'));
-    assert.deepEqual(readdirSync(run).includes('workers'), false);
+    assert.equal(existsSync(run), false, 'no run folder is left behind');
+    assert.doesNotMatch(ended.stderr, /Resume with/u);
   });
 
   test('a second coordinator on a live run folder is rejected, and the message names the owner', async () => {

@@ -4,11 +4,11 @@
  */
 import { Writable } from 'node:stream';
 import { pino, type Logger } from 'pino';
-import { systemCode } from './atomic-file.ts';
+import { systemCode, toStorageError } from './atomic-file.ts';
 
 export type { Logger };
 
-/** Most bytes of lines that wait while the disk is full; further lines are missing in the file. */
+/** Most bytes of lines that wait while the file cannot be written; further lines are missing in it. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
 /** A record of the log as a reader sees it. */
@@ -20,10 +20,12 @@ export type LogRecord = Readonly<Record<string, unknown>> & {
 
 export interface LogInit {
   /**
-   * JSONL file; appended to. Written synchronously: a logged line is in the file, also after a crash. While the disk is full, lines wait
-   * in memory; the first write that succeeds writes them, in order.
+   * JSONL file; appended to. Written synchronously: a logged line is in the file, also after a crash. While the file cannot be written
+   * (full disk, failing disk), lines wait in memory; the first write that succeeds writes them, in order.
    */
   readonly file?: string;
+  /** Called at the first line of a series that cannot be written to the file. @param code of the system */
+  readonly onFileFailure?: (code: string) => void;
   /** Called with every record, e.g. to print it. */
   readonly onRecord?: (record: LogRecord) => void;
   readonly level?: 'debug' | 'info' | 'warn' | 'error';
@@ -31,10 +33,10 @@ export interface LogInit {
   readonly fields?: Readonly<Record<string, unknown>>;
 }
 
-/** @throws the file system's error when the file cannot be opened */
-export function createLogger({ file, onRecord, level = 'info', fields = {} }: LogInit): Logger {
+/** @throws PATH_UNUSABLE, DISK_FULL when the file cannot be opened */
+export function createLogger({ file, onFileFailure, onRecord, level = 'info', fields = {} }: LogInit): Logger {
   const streams: { stream: NodeJS.WritableStream | pino.DestinationStream; level: 'debug' }[] = [];
-  if (file !== undefined) streams.push({ stream: openFile(file), level: 'debug' });
+  if (file !== undefined) streams.push({ stream: openFile(file, onFileFailure), level: 'debug' });
   if (onRecord !== undefined) {
     const sink = new Writable({
       decodeStrings: false,
@@ -56,12 +58,24 @@ export function createLogger({ file, onRecord, level = 'info', fields = {} }: Lo
   );
 }
 
-function openFile(file: string): pino.DestinationStream {
-  const destination = pino.destination({ dest: file, sync: true, mkdir: true, maxLength: MAX_HELD_BYTES });
-  // The destination keeps the lines and writes them with the next one: a full disk pauses a run and must not end it here.
+function openFile(file: string, onFailure: LogInit['onFileFailure']): pino.DestinationStream {
+  const destination = openDestination(file);
+  let isFailing = false;
+  destination.on('write', () => (isFailing = false));
+  // The destination keeps the lines and writes them with the next one. A log that cannot be written must not end a run.
   destination.on('error', (error: unknown) => {
     const code = systemCode(error);
-    if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error;
+    if (code === undefined) throw error;
+    if (!isFailing) queueMicrotask(() => onFailure?.(code)); // not in the middle of a write
+    isFailing = true;
   });
   return destination;
+}
+
+function openDestination(file: string) {
+  try {
+    return pino.destination({ dest: file, sync: true, mkdir: true, maxLength: MAX_HELD_BYTES });
+  } catch (error) {
+    throw toStorageError(error, 'append to', file);
+  }
 }

@@ -1,5 +1,8 @@
 /** Finds the known names nearest to a mistyped one, for "did you mean Y?". */
 
+/** A shorter part of a name says nothing about it. */
+const MIN_PART = 3;
+
 /** Edit distance (Levenshtein) between two strings. */
 function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -14,18 +17,21 @@ function editDistance(a: string, b: string): number {
   return previous[b.length]!;
 }
 
-/** At most `count` of `known`, nearest first. A name that contains the other counts as near; an empty name never is. */
+/** At most `count` of `known`, nearest first: at most half of the letters differ, or one name contains the other. An empty name never is. */
 export function nearestNames(name: string, known: readonly string[], count = 3): string[] {
   const wanted = name.toLowerCase();
   const scored = known
     .filter((candidate) => candidate !== '')
     .map((candidate) => {
       const lower = candidate.toLowerCase();
-      const contained = lower.includes(wanted) || wanted.includes(lower);
+      const contained =
+        Math.min(wanted.length, lower.length) >= MIN_PART && (lower.includes(wanted) || wanted.includes(lower));
       return { candidate, distance: contained ? 1 : editDistance(wanted, lower) };
     });
   return scored
-    .filter(({ distance, candidate }) => distance <= Math.max(2, Math.ceil(candidate.length / 2)))
+    .filter(
+      ({ distance, candidate }) => distance <= Math.max(1, Math.floor(Math.max(wanted.length, candidate.length) / 2)),
+    )
     .sort((a, b) => a.distance - b.distance || a.candidate.localeCompare(b.candidate))
     .slice(0, count)
     .map(({ candidate }) => candidate);

@@ -14,10 +14,10 @@ import type { RunConfig } from '../../shared/config/schema.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
 import { toTrainerError } from '../../shared/errors.ts';
 import { STOP_SIGNALS } from '../../shared/stop-signals.ts';
+import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
 import { formatChaosReport, type ChaosRecord, type InjectedFault } from './chaos-report.ts';
 import type { ChaosSpec } from './chaos-spec.ts';
-
 import { CommitWatch } from './commit-watch.ts';
 import { decideFaults, type Fault } from './decide-faults.ts';
 import { RunProcesses } from './run-processes.ts';
@@ -62,6 +62,8 @@ class ChaosRun {
   readonly #interrupted = new AbortController();
   #child: TrainProcess | undefined;
   readonly #records: ChaosRecord[] = [];
+  /** How many of the records are in chaos.jsonl. */
+  #numWritten = 0;
   /** Faults without a new step after them yet, with time and furthest step at their injection. */
   #open: { readonly number: number; readonly injectedMs: number; readonly furthestStep: number }[] = [];
   #numFaults = 0;
@@ -110,7 +112,7 @@ class ChaosRun {
     const numViolations = await this.#audit();
     const exitStatus = end?.status ?? null;
     await this.#record({ kind: 'ended', exitStatus, step, paramDigest, undisturbedDigest, numViolations });
-    process.stdout.write(formatChaosReport(this.#records));
+    standardOutput.write(formatChaosReport(this.#records));
     if (this.#isInterrupted()) return EXIT_INTERRUPTED;
     if (exitStatus !== 0) return exitStatus ?? EXIT_RUN_FAILED;
     return (verify && undisturbedDigest !== paramDigest) || numViolations !== 0 ? EXIT_FOUND : 0;
@@ -167,7 +169,7 @@ class ChaosRun {
     const { fault: name, forMs } = fault;
     const record: InjectedFault = { kind: 'injected', number, time, step, fault: name, workerId, forMs, notInjected };
     const what = `${name}${workerId === null ? '' : ` ${workerId}`}${forMs === 0 ? '' : ` for ${forMs} ms`}`;
-    process.stderr.write(`chaos: after step ${step}: ${what}${notInjected === null ? '' : `: not: ${notInjected}`}\n`);
+    standardError.write(`chaos: after step ${step}: ${what}${notInjected === null ? '' : `: not: ${notInjected}`}\n`);
     await this.#record(record);
   }
 
@@ -197,19 +199,21 @@ class ChaosRun {
     try {
       return (await auditLedger({ runFolder: this.#init.runDir })).numViolations;
     } catch (error) {
-      process.stderr.write(`chaos: the ledger cannot be audited: ${toTrainerError(error).message}\n`);
+      standardError.write(`chaos: the ledger cannot be audited: ${toTrainerError(error).message}\n`);
       return null;
     }
   }
 
-  /** @throws DISK_FULL, PATH_UNUSABLE */
+  /** A record that cannot be written waits for the next one: the run goes on. */
   async #record(record: ChaosRecord): Promise<void> {
     this.#records.push(record);
     const path = join(this.#init.runDir, 'chaos.jsonl');
+    const lines = this.#records.slice(this.#numWritten).map((waiting) => `${JSON.stringify(waiting)}\n`);
     try {
-      await appendFile(path, `${JSON.stringify(record)}\n`);
+      await appendFile(path, lines.join(''));
+      this.#numWritten = this.#records.length;
     } catch (error) {
-      throw toStorageError(error, 'append to', path);
+      standardError.write(`chaos: ${toStorageError(error, 'append to', path).message}\n`);
     }
   }
 }

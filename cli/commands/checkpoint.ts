@@ -6,6 +6,7 @@ import { summariseCheckpoints, type CheckpointSummary } from '../../shared/check
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { visibleText } from '../../shared/visible-text.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 
 interface PathArguments {
@@ -30,7 +31,7 @@ const listCommand: CommandModule<object, ListArguments> = {
       .example("$0 checkpoint ls runs/base-20261123-050548 --json | jq '.[-1].path'", 'path of the newest one'),
   handler: async ({ path, json }) => {
     const summaries = await summariseCheckpoints(path);
-    process.stdout.write(
+    await standardOutput.print(
       json ? `${JSON.stringify(summaries, null, 2)}\n` : formatTable(summaries, systemClock.wallMs()),
     );
   },
@@ -48,7 +49,7 @@ const showCommand: CommandModule<object, PathArguments> = {
     const report = await verifyCheckpoint(path, { depth: 'size' });
     if (report.problems.length > 0) throw toCorruptError(report);
     const record = { path, bytes: report.bytes, files: report.manifest?.files, run: await readRunRecord(path) };
-    process.stdout.write(`${visibleText(JSON.stringify(record, null, 2))}\n`);
+    await standardOutput.print(`${visibleText(JSON.stringify(record, null, 2))}\n`);
   },
 };
 
@@ -64,7 +65,7 @@ const verifyCommand: CommandModule<object, PathArguments> = {
     const report = await verifyCheckpoint(path);
     if (report.problems.length > 0) throw toCorruptError(report);
     const numFiles = report.manifest?.files.length ?? 0;
-    process.stdout.write(`${path}: whole, ${numFiles} files and the manifest, ${report.bytes} B\n`);
+    await standardOutput.print(`${path}: whole, ${numFiles} files and the manifest, ${report.bytes} B\n`);
   },
 };
 

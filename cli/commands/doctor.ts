@@ -3,6 +3,7 @@ import { loadConfig, parseSetting } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { formatFindings } from '../doctor/finding.ts';
 import { presetFile, presetNames } from '../presets.ts';
@@ -59,11 +60,11 @@ export const doctorCommand: CommandBody<DoctorArguments> = {
       context: { root: '/', folder: process.cwd(), home: exmixHome(), environment: process.env },
       engine: engineRequest(config, engine, device),
       ...(config === undefined ? {} : { planned: { config, numWorkers: workers } }),
-      onFindings: (found) => {
-        if (!json) process.stdout.write(formatFindings(found));
+      onFindings: async (found) => {
+        if (!json) await standardOutput.print(formatFindings(found));
       },
     });
-    if (json) process.stdout.write(`${JSON.stringify(findings)}\n`);
+    if (json) await standardOutput.print(`${JSON.stringify(findings)}\n`);
     if (findings.some(({ status }) => status === 'fail')) process.exitCode = 1;
   },
 };
@@ -94,7 +95,7 @@ function engineRequest(config: RunConfig | undefined, engine?: string, device?: 
 async function probeEngine(request: string): Promise<void> {
   const { engineRequestSchema, reportEngine } = await import('../doctor/engine-report.ts');
   const report = await reportEngine(engineRequestSchema.parse(JSON.parse(request)));
-  process.stdout.write(`${JSON.stringify(report)}\n`);
+  await standardOutput.print(`${JSON.stringify(report)}\n`);
 }
 
 async function checkFixture(
@@ -103,6 +104,6 @@ async function checkFixture(
 ): Promise<void> {
   const { formatFixtureReport, runDoctorFixture } = await import('./doctor-fixture.ts');
   const report = await runDoctorFixture(folder, engine, { device });
-  process.stdout.write(json ? `${JSON.stringify(report)}\n` : formatFixtureReport(report));
+  await standardOutput.print(json ? `${JSON.stringify(report)}\n` : formatFixtureReport(report));
   if (!report.passed) process.exitCode = 1;
 }

@@ -18,6 +18,7 @@ import {
   type EngineFolder,
 } from '../../shared/installed-engine.ts';
 import { nodeCommand } from '../../shared/package-files.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { EXIT_DATA } from '../exit-codes.ts';
 import { formatTable } from '../text-table.ts';
@@ -59,7 +60,7 @@ const installCommand: CommandModule<object, InstallArguments> = {
       .example('$0 engine install --wheel tensorflow_cpu-*.whl', 'without a network'),
   handler: async (args) => {
     const version = checkVersion(args['tensorflow-version'] ?? TENSORFLOW_VERSION);
-    const progress = new ProgressLine(process.stdout, () => performance.now());
+    const progress = new ProgressLine(standardOutput, () => performance.now());
     try {
       const outcome = await untilInterrupted((signal) =>
         installEngine(
@@ -106,7 +107,7 @@ const listCommand: CommandModule<object, ListArguments> = {
     const defaultId = preferredEngine(folders)?.id;
     const recipe = await hashRecipes(addonRecipes());
     const listed = folders.map((folder) => describeEngine(folder, defaultId, recipe));
-    process.stdout.write(json ? `${JSON.stringify(listed, null, 2)}\n` : toTable(listed));
+    await standardOutput.print(json ? `${JSON.stringify(listed, null, 2)}\n` : toTable(listed));
     if (verify && folders.some(({ problems }) => problems.length > 0)) process.exitCode = EXIT_DATA;
   },
 };
@@ -121,7 +122,7 @@ const removeCommand: CommandModule<object, { id: string }> = {
       .example('$0 engine remove cpu-2.21.0-3f29c0a1b2d4', 'frees its disk space'),
   handler: async ({ id }) => {
     const bytes = await removeEngine(exmixHome(), id);
-    process.stdout.write(`removed ${id}, ${formatBytes(bytes)}\n`);
+    standardOutput.write(`removed ${id}, ${formatBytes(bytes)}\n`);
   },
 };
 

@@ -1,10 +1,12 @@
 /** `exmix ledger`: shows the examples of committed steps, audits exactly-once, and replays the gradient of a step. */
 import type { Argv, CommandModule } from 'yargs';
+import { expectRun } from '../../coordinator/run-folder/run-folder.ts';
 import { auditLedger } from '../../coordinator/ledger/audit.ts';
 import { LedgerReader } from '../../coordinator/ledger/ledger-reader.ts';
 import { findTopSteps, taskNumber } from '../../coordinator/ledger/top-steps.ts';
 import { formatDigest } from '../../coordinator/step/divergence.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { formatAudit } from '../ledger/describe-audit.ts';
 import { describeStep, formatExamples, formatStep } from '../ledger/describe-step.ts';
@@ -36,8 +38,8 @@ const withTrust = <T>(parser: Argv<T>) =>
     describe: 'Run the TypeScript of the mixture that the run folder names',
   });
 
-const print = (text: string): boolean => process.stdout.write(text);
-const printJson = (value: unknown): boolean => print(`${JSON.stringify(value)}\n`);
+const print = (text: string): Promise<boolean> => standardOutput.print(text);
+const printJson = (value: unknown): Promise<boolean> => print(`${JSON.stringify(value)}\n`);
 
 interface ShowArguments extends RunArgument, JsonArgument {
   step: number;
@@ -69,8 +71,8 @@ const showCommand: CommandModule<object, ShowArguments> = {
     const texts = text ? await openExampleTexts(run, recorded.header, trustModules) : undefined;
     try {
       const described = await describeStep(recorded, only, texts);
-      if (json) printJson(described);
-      else print(formatStep(described));
+      if (json) await printJson(described);
+      else await print(formatStep(described));
     } finally {
       texts?.close();
     }
@@ -92,6 +94,7 @@ const auditCommand: CommandModule<object, AuditArguments> = {
       .example(`$0 ledger audit ${RUN}`, 'the whole run, across all its resumes')
       .example(`$0 ledger audit ${RUN} --from 5000 --to 6000 --json | jq .violations`, 'part of it, for a program'),
   handler: async ({ run, from, to, json }) => {
+    await expectRun(run);
     const report = await untilInterrupted((signal) =>
       auditLedger({
         runFolder: run,
@@ -100,8 +103,8 @@ const auditCommand: CommandModule<object, AuditArguments> = {
         ...(to === undefined ? {} : { to }),
       }),
     );
-    if (json) printJson(report);
-    else print(formatAudit(report));
+    if (json) await printJson(report);
+    else await print(formatAudit(report));
     if (report.numViolations > 0) process.exitCode = EXIT_FOUND;
   },
 };
@@ -137,14 +140,14 @@ const replayCommand: CommandModule<object, ReplayArguments> = {
       committed: formatDigest(each.committed),
       replayed: formatDigest(each.replayed),
     }));
-    if (json) printJson({ ...replay, steps });
+    if (json) await printJson({ ...replay, steps });
     else {
       const first = steps.find(({ committed, replayed }) => committed !== replayed);
       const verdict =
         first === undefined
           ? `same: ${steps.length} gradients from ${origin} to step ${step} have the digests that were committed\n`
           : `different from step ${first.step} on (from ${origin}); only the engine that trained the run gives the same bits: exmix doctor\n`;
-      print(
+      await print(
         `${formatTable(
           ['step', 'committed', 'replayed'],
           steps.map((each) => [each.step, each.committed, each.replayed]),
@@ -188,14 +191,14 @@ const topCommand: CommandModule<object, TopArguments> = {
       described.push({ step, ...tasks[0]!, listed: examples });
     }
     if (json) {
-      printJson(
+      await printJson(
         described.map(({ listed, examples, ...rest }) => ({ ...rest, numExamples: examples, examples: listed })),
       );
       return;
     }
-    print(described.length === 0 ? `${task} was in none of the steps ${from} to ${lastStep}\n` : '');
+    await print(described.length === 0 ? `${task} was in none of the steps ${from} to ${lastStep}\n` : '');
     for (const { step, examples, inputTokens, targetTokens, loss, listed } of described)
-      print(
+      await print(
         `step ${step}: loss ${loss?.toFixed(4) ?? '-'} nats, ${examples} examples, ${inputTokens} + ${targetTokens} tokens\n${formatExamples(listed)}\n`,
       );
   },

@@ -52,6 +52,12 @@ describe('exmix prepare, tasks and mixture', () => {
     assert.match(exmix('mixture', ...lengths).stdout, /^zipped +supervised +120 /mu);
   });
 
+  test('tasks show NAME shows a task of ExMix with its made-up example', () => {
+    const shown = exmix('tasks', 'show', 'glue_rte');
+    assert.equal(shown.status, 0, shown.stderr);
+    assert.match(shown.stdout, /glue_rte/u);
+  });
+
   test('tasks NAME shows rendered examples; an unknown name gets the nearest ones', () => {
     const shown = exmix('tasks', 'table', ...lengths, '--samples', '1');
     assert.match(shown.stdout, /inputs: {2}is it .*, "so"\?\n {2}targets: no\n$/u);

@@ -3,6 +3,7 @@ import type { CommandModule } from 'yargs';
 import { computeRates, expectedEpochs, PAPER_RATES } from '../../mixture/plan/rates.ts';
 import { readManifests } from '../../mixture/prepare/read-manifests.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { formatNumber, formatTable } from '../text-table.ts';
 
@@ -45,6 +46,8 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
         'passes over the demo tasks in a run of 100,000 examples',
       ),
   handler: async (args) => {
+    if (!Number.isSafeInteger(args.draws) || args.draws < 1)
+      throw new TrainerError('CONFIG_INVALID', `--draws: expected a whole number of at least 1, got ${args.draws}`);
     const { mixture, folder } = chooseMixture(args);
     const prepared = await readManifests(folder);
     if (prepared === undefined)
@@ -73,7 +76,7 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
       expectedPasses: expectedEpochs(rate, args.draws),
     }));
     if (args.json) {
-      process.stdout.write(
+      await standardOutput.print(
         `${JSON.stringify({ name: mixture.name, hash: prepared.hash, folder, draws: args.draws, tasks })}\n`,
       );
       return;
@@ -88,7 +91,7 @@ export const ratesCommand: CommandModule<object, MixtureCommandArguments> = {
       100 * task.share,
       task.expectedPasses,
     ]);
-    process.stdout.write(
+    await standardOutput.print(
       `${formatTable(head, rows)}passes: expected in ${formatNumber(args.draws)} draws\nhash ${prepared.hash}\n`,
     );
   },

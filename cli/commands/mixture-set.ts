@@ -2,6 +2,7 @@
 import type { CommandModule } from 'yargs';
 import { ratesAnswerSchema, type RatesAnswer } from '../../coordinator/steering/steering.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
 import { formatTable } from '../text-table.ts';
 
@@ -45,7 +46,8 @@ export const setCommand: CommandModule<object, SetArguments> = {
       );
     const request = { ...parseSettings(settings), ...(reason === undefined ? {} : { reason }) };
     const answer = ratesAnswerSchema.parse(await askCoordinator(coordinator, '/mixture/rates', request));
-    process.stdout.write(json ? `${JSON.stringify(answer)}\n` : format(answer, Object.keys(request.rates)));
+    if (json) await standardOutput.print(`${JSON.stringify(answer)}\n`);
+    else standardOutput.write(format(answer, Object.keys(request.rates)));
   },
 };
 

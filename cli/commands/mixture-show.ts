@@ -1,8 +1,10 @@
 /** `exmix mixture show`: shares, passes and losses of a run's tasks, from its coordinator while it trains, else from its folder. */
 import type { CommandModule } from 'yargs';
+import { expectRun } from '../../coordinator/run-folder/run-folder.ts';
 import { readMixtureReport } from '../../coordinator/steering/steering-history.ts';
 import { MAX_STEPS, mixtureReportSchema, type MixtureReport } from '../../coordinator/steering/steering-report.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import { askCoordinator, findCoordinator, isCoordinatorUrl } from '../coordinator-client.ts';
 import { formatNumber, formatTable } from '../text-table.ts';
 
@@ -31,12 +33,13 @@ export const showCommand: CommandModule<object, ShowArguments> = {
     if (!Number.isInteger(last) || last < 1 || last > MAX_STEPS)
       throw new TrainerError('CONFIG_INVALID', `--last: expected a whole number from 1 to ${MAX_STEPS}, got ${last}`);
     const report = (await askLive(run, last, tokenFile)) ?? (await readMixtureReport(run, last));
-    process.stdout.write(json ? `${JSON.stringify(report)}\n` : format(report));
+    await standardOutput.print(json ? `${JSON.stringify(report)}\n` : format(report));
   },
 };
 
 /** @returns undefined if the run does not train and its folder is known */
 async function askLive(run: string, last: number, tokenFile: string | undefined): Promise<MixtureReport | undefined> {
+  if (!isCoordinatorUrl(run)) await expectRun(run);
   const coordinator = await findCoordinator(run, tokenFile);
   if (coordinator === undefined) return undefined;
   try {

@@ -5,6 +5,7 @@ import { parseShard } from '../../mixture/prepare/unit-queue.ts';
 import { createSourceAccess } from '../../mixture/sources/source-access.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
+import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { describeTask, describeTotals, formatOutlook, PrepareView } from '../prepare-view.ts';
@@ -91,13 +92,13 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
     if (args['dry-run']) {
       const { estimatePreparation } = await import('../../mixture/prepare/prepare-outlook.ts');
       const outlook = await estimatePreparation(init);
-      process.stdout.write(args.json ? `${JSON.stringify(outlook)}\n` : formatOutlook(outlook));
+      await standardOutput.print(args.json ? `${JSON.stringify(outlook)}\n` : formatOutlook(outlook));
       return;
     }
     const { inputs, targets } = featureLengths;
     const title = `preparing ${mixture.name} (inputs ${inputs}, targets ${targets} tokens) in ${folder}\n`;
     const report = await prepareWithView(init, title, args.json);
-    if (args.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+    if (args.json) await standardOutput.print(`${JSON.stringify(report)}\n`);
     if (args.merge && report.finished === undefined)
       throw new TrainerError('PATH_UNUSABLE', `${folder}: cannot be merged: ${describeMissing(report)}`);
   },
@@ -106,10 +107,10 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
 /** Prepares and shows the progress. SIGINT and SIGTERM stop it. */
 async function prepareWithView(init: PrepareInit, title: string, json: boolean): Promise<ShardReport> {
   // Permanent lines go to standard output, the live table to standard error. A terminal shows both.
-  const lasting = json ? process.stderr : process.stdout;
-  const isTerminal = process.stderr.isTTY && lasting.isTTY;
+  const lasting = json ? standardError : standardOutput;
+  const isTerminal = standardError.isTTY && lasting.isTTY;
   const nowMs = (): number => systemClock.monotonicMs();
-  const view = new PrepareView({ write: (text) => process.stderr.write(text), isTerminal, nowMs });
+  const view = new PrepareView({ write: (text) => standardError.write(text), isTerminal, nowMs });
   const print = (text: string): void => {
     view.clear();
     lasting.write(text);

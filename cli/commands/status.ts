@@ -1,13 +1,15 @@
 /** `exmix status`: prints the state of a run: from its coordinator if that answers, else from its journal. */
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
-import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { runPaths, expectRun } from '../../coordinator/run-folder/run-folder.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { visibleText } from '../../shared/visible-text.ts';
 import type { JournalState } from '../../coordinator/journal/journal-records.ts';
 import { inspectRunLock, type LockView } from '../../coordinator/run-folder/run-lock.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
+import { formatStatus } from '../format-status.ts';
 
 interface StatusArguments {
   run: string;
@@ -21,9 +23,10 @@ export const statusCommand: CommandBody<StatusArguments> = {
       .option('json', { type: 'boolean', default: false, describe: 'Print JSON' })
       .example('$0 status runs/demo-20261123-120000', 'phase, step, loss, workers'),
   handler: async ({ run, json }) => {
+    await expectRun(run);
     const answer = await queryCoordinator(run);
     const view = typeof answer === 'string' ? await readEnding(run, answer) : answer;
-    process.stdout.write(json ? `${JSON.stringify(view)}\n` : formatStatus(view));
+    await standardOutput.print(json ? `${JSON.stringify(view)}\n` : visibleText(formatStatus(view)));
   },
 };
 
@@ -69,17 +72,4 @@ async function readEnding(run: string, unanswered: string): Promise<Record<strin
     checkpoint: lastCheckpoint?.path,
     paramDigest: lastCheckpoint?.paramDigest,
   };
-}
-
-function formatStatus(view: Record<string, unknown>): string {
-  const entries = Object.entries(view).filter(([, value]) => value !== undefined && value !== '');
-  const width = Math.max(...entries.map(([name]) => name.length));
-  const lines = entries.flatMap(([name, value]) => {
-    if (!Array.isArray(value))
-      return [`${name.padEnd(width)}  ${typeof value === 'string' ? value : JSON.stringify(value)}`];
-    return value.map(
-      (item, i) => `${(i === 0 ? name : '').padEnd(width)}  ${typeof item === 'string' ? item : JSON.stringify(item)}`,
-    );
-  });
-  return `${visibleText(lines.join('\n'))}\n`;
 }

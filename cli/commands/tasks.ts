@@ -10,6 +10,7 @@ import { allTasks } from '../../mixture/tasks/load-mixture.ts';
 import { createNameSelection } from '../../mixture/tasks/name-patterns.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
 import { printExmixTask, printExmixTasks } from '../print-exmix-tasks.ts';
@@ -29,7 +30,11 @@ export const tasksCommand: CommandBody<TasksArguments> = {
       .example('$0 tasks --json', 'all 107 tasks of ExMix and C4, with sizes and rates')
       .example('$0 tasks show glue_mnli', 'source, columns, templates, labels and an example of one task')
       .example('$0 tasks show satire --mixture demo --samples 3', 'three examples of a task of the demo mixture'),
-  handler: async (args) => void process.stdout.write(await tasksText(args)),
+  handler: async (args) => {
+    if (!Number.isSafeInteger(args.samples) || args.samples < 0)
+      throw new TrainerError('CONFIG_INVALID', `--samples: expected a whole number from 0, got ${args.samples}`);
+    await standardOutput.print(await tasksText(args));
+  },
 };
 
 /**

@@ -1,6 +1,6 @@
 /** `exmix tokenizer`: encodes and decodes line by line, and trains a vocabulary. */
 import { createReadStream } from 'node:fs';
-import { addAbortSignal } from 'node:stream';
+import { addAbortSignal, Writable } from 'node:stream';
 import type { ArgumentsCamelCase, Argv, CommandModule } from 'yargs';
 import { TrainerError } from '../../shared/errors.ts';
 import { decodeContent, withLineFeeds } from '../../mixture/sources/decode-content.ts';
@@ -11,6 +11,7 @@ import { writeSentencePieceModel } from '../../mixture/tokenizer/sentencepiece-f
 import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { trainFromWords } from '../../mixture/tokenizer/training/train-unigram.ts';
 import { WordCounter } from '../../mixture/tokenizer/training/word-counts.ts';
+import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 
 interface ModelArguments {
@@ -46,10 +47,21 @@ async function transformStdin(
   const tokenizer = await loadTokenizer(args.model, { numExtraIds: args.extraIds });
   await untilInterrupted((signal) => {
     const input = addAbortSignal(signal, process.stdin);
-    return transformLines(input, process.stdout, (line, lineNumber) => transform(tokenizer, line, lineNumber), {
+    return transformLines(input, resultStream(), (line, lineNumber) => transform(tokenizer, line, lineNumber), {
       where: 'standard input',
       signal,
     });
+  });
+}
+
+/** Standard output as a stream that fails with EPIPE if its reader is gone. */
+function resultStream(): Writable {
+  const gone = Object.assign(new Error('the reader of standard output is gone'), { code: 'EPIPE' });
+  return new Writable({
+    decodeStrings: false,
+    write(text: string, _encoding, done) {
+      standardOutput.print(text).then((isRead) => done(isRead ? null : gone), done);
+    },
   });
 }
 
@@ -117,11 +129,11 @@ const trainCommand: CommandModule<object, TrainArguments> = {
       characterCoverage: args.characterCoverage,
       normalizer,
       onPass: ({ numPieces, loss }) => {
-        process.stderr.write(`${numPieces} pieces, ${loss.toFixed(4)} nats per word\n`);
+        standardError.write(`${numPieces} pieces, ${loss.toFixed(4)} nats per word\n`);
       },
     });
     await writeSentencePieceModel(args.output, model);
-    process.stdout.write(`${args.output}: ${model.pieces.length} pieces\n`);
+    standardOutput.write(`${args.output}: ${model.pieces.length} pieces\n`);
   },
 };
 

@@ -6,6 +6,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { createLogger } from '../../shared/logger.ts';
 import { localRankOf } from '../../worker/machine/visible-device.ts';
 import { checkCoordinatorUrl } from '../coordinator-client.ts';
+import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from '../exit-codes.ts';
 import { ProcessSignals } from '../process-signals.ts';
@@ -59,7 +60,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
     const token = await readToken(args['token-file']);
     const log = createLogger({
       fields: { workerId: args.id, pid: process.pid },
-      onRecord: (record) => process.stdout.write(`${JSON.stringify(record)}\n`),
+      onRecord: (record) => standardOutput.write(`${JSON.stringify(record)}\n`),
     });
     // Loaded here: no other command needs an engine.
     const { Worker } = await import('../../worker/worker.ts');
@@ -69,7 +70,7 @@ export const workerCommand: CommandBody<WorkerArguments> = {
       token,
       workerId: args.id,
       listenHost: args.listen,
-      listenPort: args.port,
+      listenPort: checkPort(args.port),
       advertiseHost: args.advertise,
       ...(args.engine === undefined ? {} : { engine: args.engine }),
       ...(args.device === undefined ? {} : { device: args.device }),
@@ -83,6 +84,10 @@ export const workerCommand: CommandBody<WorkerArguments> = {
 
 /** The exit status follows the run. */
 const EXIT_OF = { finished: 0, interrupted: EXIT_INTERRUPTED, failed: EXIT_RUN_FAILED };
+function checkPort(port: number): number {
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new TrainerError('CONFIG_INVALID', `--port: expected a whole number from 0 to 65535, got ${port}`);
+}
 
 function checkLocalRank(rank: number): number {
   if (Number.isInteger(rank) && rank >= 0) return rank;

@@ -28,25 +28,25 @@ export interface DoctorRequest {
   /** The run to predict, and its number of workers on this host. */
   readonly planned?: { readonly config: RunConfig; readonly numWorkers: number };
   /** Called with the findings of each probe when it ends. */
-  readonly onFindings: (findings: readonly Finding[]) => void;
+  readonly onFindings: (findings: readonly Finding[]) => Promise<void>;
 }
 
 /** @returns all findings, in the order of the probes */
 export async function runDoctor({ context, engine, planned, onFindings }: DoctorRequest): Promise<Finding[]> {
   const all: Finding[] = [];
-  const report = (findings: readonly Finding[]): void => {
+  const report = async (findings: readonly Finding[]): Promise<void> => {
     all.push(...findings);
-    onFindings(findings);
+    await onFindings(findings);
   };
-  for (const probe of MACHINE_PROBES) report(await runProbe(probe, context));
+  for (const probe of MACHINE_PROBES) await report(await runProbe(probe, context));
   let engineReport: EngineReport | undefined;
-  report(
+  await report(
     await runProbe(
       engineProbe(engine, (found) => (engineReport = found)),
       context,
     ),
   );
-  if (planned !== undefined) report(predict(planned, engineReport, all));
+  if (planned !== undefined) await report(predict(planned, engineReport, all));
   return all;
 }
 

@@ -186,11 +186,12 @@ export class LocalWorkers implements WorkerHost {
   }
 
   #recordStart(worker: LocalWorker): void {
-    const { index, workerId, process } = worker;
-    const { identity } = process;
+    const { index, workerId, logFile, process } = worker;
+    const { identity, outputLost: code } = process;
     if (identity === null) return;
     const { log, logFolder, url } = this.#start;
     log.info({ workerId, pid: identity.pid }, 'worker started');
+    if (code !== undefined) log.warn({ workerId, file: logFile, code }, 'worker output not kept');
     void this.#changeFile(worker, () => writeWorkerFile(logFolder, index, { process: identity, url }));
   }
 

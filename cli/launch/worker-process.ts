@@ -7,6 +7,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import type { Clock } from '../../shared/clock.ts';
+import { systemCode } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { identityOf, isProvenAlive, whyGone, type ProcessIdentity } from '../../shared/process-identity.ts';
 import type { WorkerEnd } from './restart-rule.ts';
@@ -19,6 +20,8 @@ export interface WorkerProcess {
   readonly identity: ProcessIdentity | null;
   /** @throws ABORTED when the process is no longer watched */
   readonly ended: Promise<WorkerEnd>;
+  /** The system's error if its output is not kept, because the log file cannot be opened. */
+  readonly outputLost?: string;
   /** Does nothing if the process has ended, even if another process has its pid now. */
   signal(name: 'SIGTERM' | 'SIGKILL'): void;
 }
@@ -33,13 +36,17 @@ export interface ProcessStart {
   readonly abandoned: AbortSignal;
 }
 
-/** Starts a process. Never throws: a process that could not be started has ended as `not-started`. */
+/**
+ * Starts a process, without a log file if that cannot be opened. Never throws: a process that could not be started has ended as
+ * `not-started`, also if the folder of the log file is missing.
+ */
 export function startProcess({ command, env, logFile, abandoned }: ProcessStart): WorkerProcess {
   const [program, ...args] = command;
-  let output: number | undefined;
+  let output: LogFile | undefined;
   try {
-    output = openSync(logFile, 'a');
-    const child = spawn(program, args, { env, stdio: ['ignore', output, output], detached: true });
+    output = openLog(logFile);
+    const { fd } = output;
+    const child = spawn(program, args, { env, stdio: ['ignore', fd, fd], detached: true });
     const ended = new Promise<WorkerEnd>((resolve, reject) => {
       const abandon = (): void => {
         child.unref();
@@ -59,12 +66,34 @@ export function startProcess({ command, env, logFile, abandoned }: ProcessStart)
     });
     // The pid cannot be reused before the event loop turns: only there does node reap children.
     const identity = child.pid === undefined ? null : identityOf(child.pid);
-    return { identity, ended, signal: (name) => void child.kill(name) };
+    const { lost } = output;
+    return {
+      identity,
+      ended,
+      ...(lost === undefined ? {} : { outputLost: lost }),
+      signal: (name) => void child.kill(name),
+    };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     return { identity: null, ended: Promise.resolve({ kind: 'not-started', reason }), signal: () => undefined };
   } finally {
-    if (output !== undefined) closeSync(output);
+    if (typeof output?.fd === 'number') closeSync(output.fd);
+  }
+}
+
+interface LogFile {
+  readonly fd: number | 'ignore';
+  readonly lost?: string;
+}
+
+/** @throws the error of the system if the folder is missing */
+function openLog(path: string): LogFile {
+  try {
+    return { fd: openSync(path, 'a') };
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === undefined || code === 'ENOENT') throw error;
+    return { fd: 'ignore', lost: code };
   }
 }
 

@@ -2,10 +2,9 @@
  * Reads the ledger of a run, finished or under way; changes nothing. Where a later session repeated a step, the journal decides which
  * record counts (run-history.ts).
  */
-import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { TrainerError } from '../../shared/errors.ts';
-import { runPaths } from '../run-folder/run-folder.ts';
+import { expectRun, runPaths } from '../run-folder/run-folder.ts';
 import { readRunHistory, type RunHistory } from './run-history.ts';
 import { listKeptSegments, readSegmentBytes, readSegmentHeader, type SegmentFile } from './segment-files.ts';
 import { parseSegment, type ParsedSegment, type SegmentHeader } from './segment-format.ts';
@@ -42,8 +41,7 @@ export class LedgerReader {
   /** @throws PATH_UNUSABLE where the folder holds no run, or a run without a ledger; JOURNAL_CORRUPT, LEDGER_CORRUPT */
   static async open(runFolder: string): Promise<LedgerReader> {
     const paths = runPaths(runFolder);
-    if (!existsSync(paths.journal))
-      throw new TrainerError('PATH_UNUSABLE', `${paths.folder}: expected a run folder, found no journal in it`);
+    await expectRun(runFolder);
     // The journal first: every step that it holds now is in the segments read after it.
     const history = await readRunHistory(paths.journal);
     const files = await listKeptSegments(paths);

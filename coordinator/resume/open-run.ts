@@ -19,6 +19,7 @@ import type { PastGeneration } from '../membership/generation.ts';
 import { DiskSpace } from '../run-folder/disk-space.ts';
 import {
   createRunFolder,
+  discardNewRun,
   openRunFolder,
   resolveResume,
   type ResumeTarget,
@@ -64,8 +65,8 @@ export interface OpenRun {
   readonly before: PastGeneration | undefined;
   /** Sentences to log. */
   readonly notes: readonly string[];
-  /** Seals the ledger, releases journal and folder. */
-  close(): Promise<void>;
+  /** Seals the ledger, releases journal and folder. @param isUnused nothing was trained: the folder of a new run is removed */
+  close(isUnused?: boolean): Promise<void>;
 }
 
 /** @throws PATH_UNUSABLE, DISK_FULL, RUN_LOCKED, JOURNAL_CORRUPT, and the errors of startFromCheckpoint and resumeFrom */
@@ -129,17 +130,19 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       if (!state.rateChanges.some((known) => isDeepStrictEqual(known, change)))
         await journal.append({ kind: 'rates-changed', epoch, ...change, reason: 'carried over from the resumed run' });
     const held = journal;
-    const close = async (): Promise<void> => {
+    const close = async (isUnused = false): Promise<void> => {
       try {
         await ledger.close();
       } finally {
         await held.close();
+        if (isUnused) await discardNewRun(folder);
         await folder.lock.release();
       }
     };
     return { folder, journal, ledger, diskSpace, runId, epoch, start, before, notes, close };
   } catch (error) {
     await journal?.close();
+    await discardNewRun(folder);
     await folder.lock.release();
     throw error;
   }

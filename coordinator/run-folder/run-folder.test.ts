@@ -134,14 +134,18 @@ describe('run folder', () => {
     await assert.rejects(checkFreeSpace('/proc/self', 1), { code: 'PATH_UNUSABLE' });
   });
 
-  test('a disk without space for the checkpoints is DISK_FULL with the numbers, and the lock is released', async () => {
+  test('a disk without space for the checkpoints is DISK_FULL with the numbers, and no folder is left', async () => {
     const parent = await newRoot();
     const init = { runsFolder: parent, name: 'big', lock: LOCK, configText: '', requiredBytes: 2 ** 60 };
     await assert.rejects(createRunFolder(init), {
       code: 'DISK_FULL',
       message: /needs 1152921504606847000 B for its checkpoints, \d+ B are free/,
     });
-    assert.ok(!(await readdir(join(parent, 'big-20261123-050548'))).includes('lock'));
+    assert.deepEqual(await readdir(parent), []);
+    const given = join(parent, 'given');
+    await mkdir(given);
+    await assert.rejects(createRunFolder({ ...init, folder: given }), { code: 'DISK_FULL' });
+    assert.deepEqual(await readdir(given), [], 'a folder that was there stays, empty as it was');
   });
 });
 

@@ -42,6 +42,8 @@ export interface RunPaths {
 
 export interface RunFolder extends RunPaths {
   readonly lock: RunLock;
+  /** Of a new run: whether the folder was there before, empty; `resumed`: a run was in it. */
+  readonly origin: 'made' | 'empty' | 'resumed';
   /** Sentences to log: a lock that was taken over, unfinished checkpoints that were removed. */
   readonly notes: readonly string[];
 }
@@ -77,23 +79,39 @@ export interface CreateRunInit {
  * @throws PATH_UNUSABLE, also where the given folder is not empty; DISK_FULL
  */
 export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
-  const { runsFolder, name, lock, configText, requiredBytes } = init;
+  const { runsFolder, name, lock: lockInit, configText, requiredBytes } = init;
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
     throw new TrainerError(
       'PATH_UNUSABLE',
       `run name ${JSON.stringify(name)}: expected letters, digits, '.', '_' and '-' only, as it names a folder`,
     );
-  const folder =
+  const { folder, origin } =
     init.folder === undefined
-      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(lock.clock.wallMs())}`))
+      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(lockInit.clock.wallMs())}`))
       : await makeEmptyFolder(init.folder);
-  const run = await lockAndCheck(runPaths(folder), lock, requiredBytes);
+  const lock = await acquireRunLock(folder, lockInit);
   try {
+    const run = { ...(await checkFolder(runPaths(folder), lock, requiredBytes)), origin };
     await replaceFile(run.config, configText);
     return run;
   } catch (error) {
-    await run.lock.release();
+    await discardNewRun({ folder, origin });
+    await lock.release();
     throw error;
+  }
+}
+
+/**
+ * Removes what is in the folder of a new run in which nothing was trained, and the folder if it was made for the run. Leaves a resumed run.
+ * Assumes that the caller still holds the lock.
+ */
+export async function discardNewRun({ folder, origin }: Pick<RunFolder, 'folder' | 'origin'>): Promise<void> {
+  if (origin === 'resumed') return;
+  try {
+    if (origin === 'made') await rm(folder, { recursive: true, force: true });
+    else for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true, force: true });
+  } catch {
+    // What cannot be removed stays: the failure that is reported is another one.
   }
 }
 
@@ -101,16 +119,30 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
  * Opens the folder of an earlier run to continue it: locks it, and removes the unfinished checkpoints of a killed coordinator.
  * @throws RUN_LOCKED, PATH_UNUSABLE, DISK_FULL, ABORTED
  */
-export async function openRunFolder(folder: string, lock: LockInit, requiredBytes: number): Promise<RunFolder> {
+export async function openRunFolder(folder: string, lockInit: LockInit, requiredBytes: number): Promise<RunFolder> {
   const paths = runPaths(folder);
   if (!(await isFile(paths.config)))
     throw new TrainerError('PATH_UNUSABLE', `${paths.folder} is not a run folder: it has no config.yaml`);
-  return lockAndCheck(paths, lock, requiredBytes);
+  await checkEntries(paths);
+  const lock = await acquireRunLock(paths.folder, lockInit);
+  try {
+    return { ...(await checkFolder(paths, lock, requiredBytes)), origin: 'resumed' };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
 }
 
 /** Whether the folder is that of a run. */
 export function isRunFolder(folder: string): Promise<boolean> {
   return isFile(runPaths(folder).config);
+}
+
+/** @throws PATH_UNUSABLE if no run has begun in the folder */
+export async function expectRun(folder: string): Promise<void> {
+  const paths = runPaths(folder);
+  if (!(await isFile(paths.journal)))
+    throw new TrainerError('PATH_UNUSABLE', `${paths.folder}: expected a run folder, found no journal in it`);
 }
 
 /** The resolved configuration of a run, YAML. @throws PATH_UNUSABLE */
@@ -209,20 +241,13 @@ async function checkEntries({ folder, checkpoints, ledger }: RunPaths): Promise<
   }
 }
 
-async function lockAndCheck(paths: RunPaths, lockInit: LockInit, requiredBytes: number): Promise<RunFolder> {
-  await checkEntries(paths);
-  const lock = await acquireRunLock(paths.folder, lockInit);
-  try {
-    await makeFolder(paths.checkpoints);
-    const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);
-    await checkFreeSpace(paths.checkpoints, requiredBytes);
-    const notes = removed.map((path) => `removed ${path}, which a killed run left unfinished`);
-    if (lock.takenOver !== undefined) notes.unshift(lock.takenOver);
-    return { ...paths, lock, notes };
-  } catch (error) {
-    await lock.release();
-    throw error;
-  }
+async function checkFolder(paths: RunPaths, lock: RunLock, requiredBytes: number): Promise<Omit<RunFolder, 'origin'>> {
+  await makeFolder(paths.checkpoints);
+  const removed = await removeLeftovers(paths.checkpoints, UNFINISHED_PREFIXES);
+  await checkFreeSpace(paths.checkpoints, requiredBytes);
+  const notes = removed.map((path) => `removed ${path}, which a killed run left unfinished`);
+  if (lock.takenOver !== undefined) notes.unshift(lock.takenOver);
+  return { ...paths, lock, notes };
 }
 
 /** `20261123-050548`, UTC. */
@@ -232,33 +257,34 @@ function timestamp(wallMs: number): string {
 }
 
 /** Two runs of one name in one second: the second gets `-2`. */
-async function makeNewFolder(parent: string, base: string): Promise<string> {
+async function makeNewFolder(parent: string, base: string): Promise<Pick<RunFolder, 'folder' | 'origin'>> {
   await makeFolder(parent);
   for (let attempt = 1; ; attempt++) {
     const path = attempt === 1 ? base : `${base}-${attempt}`;
     try {
       await mkdir(path);
       await syncFolder(parent);
-      return path;
+      return { folder: path, origin: 'made' };
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw toStorageError(error, 'make', path);
     }
   }
 }
 
-async function makeEmptyFolder(path: string): Promise<string> {
-  await makeFolder(path);
+async function makeEmptyFolder(path: string): Promise<Pick<RunFolder, 'folder' | 'origin'>> {
+  const isMade = await makeFolder(path);
   const [found] = await readdir(path);
-  if (found === undefined) return path;
+  if (found === undefined) return { folder: path, origin: isMade ? 'made' : 'empty' };
   throw new TrainerError(
     'PATH_UNUSABLE',
     `run folder ${path}: expected a new or empty folder, found ${found} in it; continue that run with --resume, or give another folder`,
   );
 }
 
-async function makeFolder(path: string): Promise<void> {
+/** @returns false if it was there */
+async function makeFolder(path: string): Promise<boolean> {
   try {
-    await mkdir(path, { recursive: true });
+    return (await mkdir(path, { recursive: true })) !== undefined;
   } catch (error) {
     throw toStorageError(error, 'make', path);
   }

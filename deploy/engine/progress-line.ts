@@ -6,7 +6,7 @@ const PLAIN_EVERY_MS = 10_000;
 
 export interface ProgressOutput {
   readonly isTTY?: boolean;
-  readonly columns?: number;
+  readonly columns?: number | undefined;
   write(text: string): unknown;
 }
 

@@ -5,6 +5,7 @@
 import { assertInvariant, toErrorRecord, toTrainerError } from '../../shared/errors.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { STOP_SIGNALS } from '../../shared/stop-signals.ts';
+import { standardError } from '../../shared/standard-streams.ts';
 import { reportRetries } from '../sources/source-access.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
@@ -57,7 +58,7 @@ async function make(order: UnitOrder): Promise<void> {
     const record = toErrorRecord(error);
     const cause = toTrainerError(error).cause;
     // The stack of a bug cannot be sent. It is printed here, and the parent shows the output of its child.
-    if (record.code === 'INTERNAL' && cause instanceof Error) process.stderr.write(`${cause.stack ?? ''}\n`);
+    if (record.code === 'INTERNAL' && cause instanceof Error) standardError.write(`${cause.stack ?? ''}\n`);
     send({ kind: 'failed', error: record });
   }
   isBusy = false;

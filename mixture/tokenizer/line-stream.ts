@@ -5,6 +5,8 @@
  */
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
+import { abortable } from '../../shared/abort.ts';
+import { toStorageError } from '../../shared/atomic-file.ts';
 import { TrainerError } from '../../shared/errors.ts';
 
 /** Longest line, bytes. */
@@ -59,7 +61,7 @@ export async function* readLines(input: AsyncIterable<Uint8Array | string>, wher
  * not an error).
  * @param transform gets a line and its number, from 1. If it throws, the work ends; earlier lines are written
  * @param signal aborts the wait for the output; the caller aborts the input
- * @throws SOURCE_MALFORMED (readLines), PATH_UNUSABLE if the output cannot be written, AbortError
+ * @throws SOURCE_MALFORMED (readLines), DISK_FULL or PATH_UNUSABLE if the output cannot be written, AbortError
  */
 export async function transformLines(
   input: AsyncIterable<Uint8Array | string>,
@@ -76,13 +78,14 @@ export async function transformLines(
       if (state.failure !== undefined) break;
       if (!output.write(`${transform(line, ++lineNumber)}\n`)) await once(output, 'drain', { signal });
     }
+    // Writes are in order: behind this one, all lines are written.
+    const written = new Promise<void>((resolve) => output.write('', () => resolve()));
+    if (state.failure === undefined) await abortable(written, signal, 'writing the output');
   } catch (thrown) {
     if (thrown !== state.failure) throw thrown;
   }
-  if (state.failure !== undefined && state.failure.code !== 'EPIPE') {
-    const message = `the output cannot be written: ${state.failure.message}`;
-    throw new TrainerError('PATH_UNUSABLE', message, { cause: state.failure });
-  }
+  if (state.failure !== undefined && state.failure.code !== 'EPIPE')
+    throw toStorageError(state.failure, 'write', 'the output');
 }
 
 /** The JSON value of a line. @throws SOURCE_MALFORMED unless `isExpected` accepts it */

@@ -84,7 +84,7 @@ async function listen(server: Server, address: ListenOptions, name: string): Pro
       reject(
         new TrainerError(
           'PORT_IN_USE',
-          `cannot listen on ${name} (${error.code ?? error.message}); choose another port, or 0 for any`,
+          `cannot listen on ${name} (${error.code ?? error.message}); ${error.code === 'EADDRNOTAVAIL' ? 'give an address of this host, or 0.0.0.0 for all' : 'choose another port, or 0 for any'}`,
           { cause: error },
         ),
       ),

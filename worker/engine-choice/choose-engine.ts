@@ -6,7 +6,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import type { InstalledEngine } from '../../shared/installed-engine.ts';
 import { nearestNames } from '../../shared/nearest-names.ts';
 
-const ENGINE_NAMES = ['auto', 'native', 'wasm', 'cpu'] as const;
+export const ENGINE_NAMES = ['auto', 'native', 'wasm', 'cpu'] as const;
 type EngineName = (typeof ENGINE_NAMES)[number];
 
 export interface EngineRequest {

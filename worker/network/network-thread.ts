@@ -1,17 +1,18 @@
 /** Entry of the network thread: one NetworkSession between the sockets and the compute thread. Never loads tfjs. */
-import { writeSync } from 'node:fs';
+import { waitAtMost } from '../../shared/abort.ts';
 import { threadPort } from '../../shared/thread/thread.ts';
 import { toErrorRecord } from '../../shared/errors.ts';
 import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { systemClock } from '../../shared/clock.ts';
+import { writePastMainThread } from '../../shared/standard-streams.ts';
 import { ArenaPool } from '../arena/arena.ts';
 import { DataPlane } from './data-plane.ts';
 import { LeaveDeadline } from './leave-deadline.ts';
 import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
 import { NetworkSession } from './network-session.ts';
 
-/** File descriptor of the process: process.stdout of a thread goes through the main thread. */
-const STANDARD_OUTPUT = 1;
+/** The last line of a worker that is ended has so long to be written, ms: its reader may be stopped. */
+const LAST_LINE_MS = 1_000;
 
 const port = threadPort<NetworkRequest, NetworkEvent>();
 const data = port.data as NetworkData;
@@ -19,14 +20,15 @@ const leaveDeadline = new LeaveDeadline({
   clock: systemClock,
   end: async (reason) => {
     const { createLogger } = await import('../../shared/logger.ts'); // nothing else here logs
-    // The main thread hangs: write past it. Only an unhandled signal ends a process from one of its threads.
     const { workerId } = data;
+    let written = Promise.resolve();
     const log = createLogger({
       fields: { workerId, pid: process.pid },
-      onRecord: (record) => writeSync(STANDARD_OUTPUT, `${JSON.stringify(record)}\n`),
+      onRecord: (record) => void (written = writePastMainThread(`${JSON.stringify(record)}\n`)), // the main thread hangs
     });
     log.error({ reason }, 'worker hangs and is ended');
-    process.kill(process.pid, 'SIGKILL');
+    await waitAtMost(written, LAST_LINE_MS, systemClock);
+    process.kill(process.pid, 'SIGKILL'); // only an unhandled signal ends a process from one of its threads
   },
 });
 const emit = (event: NetworkEvent): void => {

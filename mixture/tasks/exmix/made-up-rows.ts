@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { parseYaml } from '../../../shared/parse-yaml.ts';
 import { assertInvariant } from '../../../shared/errors.ts';
+import { packageFile } from '../../../shared/package-files.ts';
 import type { SourceFields } from '../task.ts';
 import { C4 } from './c4.ts';
 import { TASK_GROUPS } from './exmix.ts';
@@ -38,7 +39,7 @@ export const MADE_UP_GROUPS: readonly string[] = [...Object.keys(TASK_GROUPS), '
 
 /** Task name → its rows, for one group. */
 export function loadMadeUpRows(group: string): ReadonlyMap<string, MadeUpRows> {
-  const yaml = readFileSync(new URL(`./examples/${group}.yaml`, import.meta.url), 'utf8');
+  const yaml = readFileSync(packageFile(`mixture/tasks/exmix/examples/${group}.yaml`), 'utf8');
   return new Map(Object.entries(z.record(z.string(), madeUpRowsSchema).parse(parseYaml(yaml, group).value)));
 }
 

@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { z } from 'zod';
 import { toTrainerError } from '../../../../shared/errors.ts';
+import { standardError, standardOutput } from '../../../../shared/standard-streams.ts';
 import { loadSessionBinding } from '../session/session-binding.ts';
 import { loadAddon, NATIVE_BACKEND } from './load-addon.ts';
 
@@ -30,10 +31,10 @@ try {
   const worstError = compare(product.dataSync<'float32'>(), a, b);
   product.dispose();
   const { version, isUsingGpu } = addon;
-  process.stdout.write(`${JSON.stringify({ version, isUsingGpu, worstError })}\n`);
+  await standardOutput.print(`${JSON.stringify({ version, isUsingGpu, worstError })}\n`);
 } catch (thrown) {
   const { code, message } = toTrainerError(thrown);
-  process.stderr.write(`${code}: ${message}\n`);
+  standardError.write(`${code}: ${message}\n`);
   process.exitCode = 1;
 }
 
