@@ -15,6 +15,7 @@ const ROOMS = [
   'api',
   'examples',
   'shared',
+  'evaluation',
   'mixture',
   'coordinator',
   'worker',

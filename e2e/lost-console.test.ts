@@ -1,12 +1,12 @@
 /** What people read on a terminal is no part of a run: real commands whose output closes, fills, or was never open. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, symlinkSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { exmix, finalDigest, readLog, temporaryFolder, TINY } from './exmix-process.ts';
+import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY } from './exmix-process.ts';
 
 const EXMIX = fileURLToPath(new URL('../cli/exmix.mjs', import.meta.url));
 const STEPS = 6;
@@ -88,15 +88,24 @@ describe('a run without its console', () => {
     assert.equal(finalDigest(run), undisturbed);
   });
 
-  test('goes on when the logs of coordinator and workers cannot be written', { skip }, async () => {
+  const canMount = spawnSync('unshare', ['-m', 'true']).status === 0;
+  const skipMount = canMount ? false : 'needs the right to mount a small file system (unshare -m)';
+  test('goes on when the logs of coordinator and workers cannot be written', { skip: skipMount }, async () => {
     const run = join(folder, 'logs');
     assert.equal((await exmix(train(run, 3), home)).code, 0);
-    const workers = join(run, 'workers');
-    rmSync(join(run, 'coordinator.jsonl'));
-    rmSync(join(workers, 'local-0.log'));
-    symlinkSync('/dev/full', join(run, 'coordinator.jsonl'));
-    symlinkSync('/dev/full', join(workers, 'local-0.log'));
-    const resumed = await exmix(train(run), home);
+    const disk = join(folder, 'small-disk');
+    mkdirSync(disk);
+    // The two logs lie on a disk of their own that is full.
+    const mounts = [
+      `mount -t tmpfs -o size=64k none ${disk}`,
+      ...['coordinator.jsonl', 'workers/local-0.log'].flatMap((name, at) => [
+        `touch ${disk}/${at}`,
+        `mount --bind ${disk}/${at} ${join(run, name)}`,
+      ]),
+      `{ cat /dev/zero > ${disk}/rest 2> /dev/null; true; }`,
+    ];
+    const wrapper = ['unshare', '-m', 'sh', '-c', `${mounts.join(' && ')} && exec "$@"`, 'sh'];
+    const resumed = await startExmix(train(run), home, { wrapper }).ended;
     assert.equal(resumed.code, 0, resumed.stdout + resumed.stderr);
     assert.match(resumed.stdout, /WARN log file not written .*code=ENOSPC/u);
     assert.ok(resumed.stdout.includes(undisturbed), 'the bits of the undisturbed run');

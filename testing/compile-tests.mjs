@@ -8,7 +8,19 @@ import { pathToFileURL } from 'node:url';
 import * as esbuild from 'esbuild';
 import { keyOf, ROOT, sourceFiles } from '../deploy/package/source-key.mjs';
 
-const ROOMS = ['api', 'bench', 'cli', 'coordinator', 'deploy', 'e2e', 'examples', 'mixture', 'shared', 'worker'];
+const ROOMS = [
+  'api',
+  'bench',
+  'cli',
+  'coordinator',
+  'deploy',
+  'e2e',
+  'evaluation',
+  'examples',
+  'mixture',
+  'shared',
+  'worker',
+];
 const KEEPS_ITS_ADDRESS = 'shared/package-files.ts';
 /** Compiled states that are kept in dist/. */
 const NUM_KEPT = 3;

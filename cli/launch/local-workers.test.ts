@@ -168,9 +168,9 @@ async function leaveOrphans(folder: string, count: number): Promise<number[]> {
   const init = { count, restart: RESTART, graceMs: GRACE_MS, command: STAY };
   const start = { url: URL, token: 'a token', logFolder: folder };
   const code = `
-    import { LocalWorkers } from './local-workers.ts';
-    import { systemClock } from '../../shared/clock.ts';
-    import { createLogger } from '../../shared/logger.ts';
+    import { LocalWorkers } from './cli/launch/local-workers.ts';
+    import { systemClock } from './shared/clock.ts';
+    import { createLogger } from './shared/logger.ts';
     const workers = new LocalWorkers({ ...JSON.parse(process.argv[1]), clock: systemClock });
     await workers.start({
       ...JSON.parse(process.argv[2]),

@@ -230,7 +230,8 @@ async function checkEntries({ folder, checkpoints, ledger }: RunPaths): Promise<
           `${place} is a link into another run, ${target}; replace the link by a folder of its own`,
         );
       for (const entry of await readdir(place, { withFileTypes: true }))
-        if (WRITTEN_FILES.test(entry.name) && !entry.isFile())
+        // A folder of that name cannot be opened as a file, which is seen then.
+        if (WRITTEN_FILES.test(entry.name) && !entry.isFile() && !entry.isDirectory())
           throw new TrainerError(
             'PATH_UNUSABLE',
             `${join(place, entry.name)}: expected a regular file, found ${entry.isSymbolicLink() ? 'a symbolic link' : 'a file of another kind'}; remove it if you know what it is`,

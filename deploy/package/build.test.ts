@@ -19,6 +19,7 @@ const REAL = [
   'shared/errors.ts',
   'shared/package-files.ts',
   'shared/thread/thread.ts',
+  'shared/visible-text.ts',
 ];
 const THROWING = `interface Nothing { readonly of: never }
 export type Unused = Nothing;

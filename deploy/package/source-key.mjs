@@ -16,7 +16,7 @@ export const ENTRY_POINTS = [
   'mixture/prepare/unit-process.ts',
 ];
 /** Folders with TypeScript of the product. */
-const ROOMS = ['api', 'cli', 'coordinator', 'deploy', 'mixture', 'shared', 'worker'];
+const ROOMS = ['api', 'cli', 'coordinator', 'deploy', 'evaluation', 'mixture', 'shared', 'worker'];
 const isProduct = (/** @type {string} */ name) => /\.ts$/u.test(name) && !/\.(?:test|fixture|d)\.ts$/u.test(name);
 
 /** @returns {string} the key of the product's sources and of what else decides its build */

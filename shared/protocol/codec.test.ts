@@ -35,6 +35,17 @@ describe('control messages', () => {
     assert.equal(hex, '84a46b696e64a9686561727462656174a870726f677265737307a57068617365a7636f6d70757465a47374657003');
   });
 
+  test('a field that is undefined is left out, also inside of a list and of messages of parts', () => {
+    const spare = { ...heartbeat, residentBytes: undefined } as object;
+    assert.deepEqual(encodeMessage(spare), encodeMessage(heartbeat));
+    const lanes = [{ lane: 0, rows: Uint8Array.of(1), spare: undefined }];
+    const decoded = decodeMessage(coordinatorMessageSchema, encodeMessage({ ...deal, lanes }));
+    assert.deepEqual(decoded.kind === 'deal' && Object.keys(decoded.lanes[0]!), ['lane', 'rows']);
+    const { kind, ...own } = deal;
+    const [parts] = encodeEach({ kind, spare: undefined }, [{ ...own, other: undefined }]);
+    assert.equal(decodeMessage(coordinatorMessageSchema, Buffer.concat(parts!)).kind, 'deal');
+  });
+
   test('messages that differ in some fields are those of encodeMessage, and share the memory of the rest', () => {
     const { kind, learningRate, ...own } = deal;
     const steps = [3, 70_000].map((step) => ({ ...own, step }));

@@ -6,7 +6,8 @@ import { MAX_DEPTH, MAX_ELEMENTS, SMALL, type MessageBounds } from './message-bo
 import { scanMsgpack } from './scan-msgpack.ts';
 
 // Plain maps without msgpackr's records and shared structures: any msgpack reader can read each message alone.
-const packr = new Packr({ useRecords: false, variableMapSize: true });
+// A field that is undefined is left out: msgpack has no such value, and msgpackr would write an extension of its own.
+const packr = new Packr({ useRecords: false, variableMapSize: true, skipValues: [undefined] } as object);
 
 export function encodeMessage(message: object): Uint8Array {
   return packr.pack(message);
@@ -22,8 +23,9 @@ const MAX_ENTRIES = 15;
  * @returns the parts of each message, to be sent one after the other
  */
 export function encodeEach(shared: object, own: readonly object[]): (readonly [Uint8Array, Uint8Array])[] {
-  const numOwn = Object.keys(own[0] ?? {}).length;
-  const numEntries = Object.keys(shared).length + numOwn;
+  const count = (fields: object): number => Object.values(fields).filter((value) => value !== undefined).length;
+  const numOwn = count(own[0] ?? {});
+  const numEntries = count(shared) + numOwn;
   assertInvariant(
     numEntries <= MAX_ENTRIES,
     `a message of parts has at most ${MAX_ENTRIES} fields, found ${numEntries}`,
