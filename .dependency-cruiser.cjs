@@ -33,7 +33,7 @@ module.exports = {
       ['mesh', 'engine', 'feed'],
       ['collective', 'engine-choice', 'checkpoint', 'state'],
       ['network'],
-      ['compute'],
+      ['compute', 'inference'],
     ]),
     {
       name: 'engine-below-its-native-engine',

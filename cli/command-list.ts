@@ -45,6 +45,11 @@ const LIST: readonly Command[] = [
     load: async () => (await import('./commands/mixture.ts')).mixtureCommand,
   },
   {
+    command: 'generate <folder>',
+    describe: 'Outputs of a model for lines of text or JSONL: greedy, beam search, sampling',
+    load: async () => (await import('./commands/generate.ts')).generateCommand,
+  },
+  {
     command: 'checkpoint',
     describe: 'Lists, shows and verifies checkpoints',
     load: async () => (await import('./commands/checkpoint.ts')).checkpointCommand,

@@ -1,0 +1,30 @@
+/** Which examples are decoded together. Pure. */
+
+/** Lengths of rows are rounded up to a multiple of it, tokens. */
+const LENGTH_STEP = 16;
+/** Most examples of a batch. */
+const MAX_ROWS = 256;
+
+export interface ExampleBatch {
+  /** Indices into the given lengths. */
+  readonly examples: readonly number[];
+  /** Of each row, tokens. */
+  readonly inputsLength: number;
+}
+
+/**
+ * Batches of examples of like length, longest first: the first batch shows whether memory suffices.
+ * @param lengths input tokens of each example @param batchTokens most rows × length of a batch; a single example may have more
+ */
+export function planBatches(lengths: readonly number[], batchTokens: number): ExampleBatch[] {
+  const padded = lengths.map((length) => LENGTH_STEP * Math.max(1, Math.ceil(length / LENGTH_STEP)));
+  const order = padded.map((_, example) => example).sort((a, b) => padded[b]! - padded[a]! || a - b);
+  const batches: ExampleBatch[] = [];
+  for (let start = 0; start < order.length;) {
+    const inputsLength = padded[order[start]!]!;
+    const numRows = Math.max(1, Math.min(MAX_ROWS, Math.floor(batchTokens / inputsLength)));
+    batches.push({ examples: order.slice(start, start + numRows), inputsLength });
+    start += numRows;
+  }
+  return batches;
+}
