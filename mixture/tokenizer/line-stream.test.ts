@@ -13,6 +13,10 @@ async function linesOf(chunks: (Uint8Array | string)[]): Promise<string[]> {
 const never = new AbortController().signal;
 
 describe('readLines', () => {
+  test('the mark of a file is dropped, and U+FEFF at the start of a later line is text', async () => {
+    assert.deepEqual(await linesOf([Buffer.from('\ufeffa\n\ufeffb\n')]), ['a', '\ufeffb']);
+  });
+
   test('gives the same lines for any chunks', async () => {
     const text = 'é1\n\nüber\r\n\u{1f600}';
     const bytes = Buffer.from(text);

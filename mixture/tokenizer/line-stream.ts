@@ -20,7 +20,7 @@ const NEWLINE = 0x0a;
  * @throws SOURCE_MALFORMED with the line number, for a line over MAX_LINE_BYTES or not in UTF-8
  */
 export async function* readLines(input: AsyncIterable<Uint8Array | string>, where: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }); // U+FEFF within the stream is text
   let lineNumber = 1;
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
@@ -36,7 +36,8 @@ export async function* readLines(input: AsyncIterable<Uint8Array | string>, wher
     pending = [];
     pendingBytes = 0;
     try {
-      const line = decoder.decode(bytes);
+      const text = decoder.decode(bytes);
+      const line = lineNumber === 1 ? text.replace(/^\uFEFF/u, '') : text; // the mark of a file
       lineNumber++;
       return line.endsWith('\r') ? line.slice(0, -1) : line;
     } catch (cause) {

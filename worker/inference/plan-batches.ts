@@ -13,7 +13,8 @@ export interface ExampleBatch {
 }
 
 /**
- * Batches of examples of like length, longest first: the first batch shows whether memory suffices.
+ * Batches of examples of one rounded length, longest first: the first batch shows whether memory suffices. A row is as long as its own input
+ * wants, so its numbers do not depend on the other inputs.
  * @param lengths input tokens of each example @param batchTokens most rows × length of a batch; a single example may have more
  */
 export function planBatches(lengths: readonly number[], batchTokens: number): ExampleBatch[] {
@@ -23,8 +24,9 @@ export function planBatches(lengths: readonly number[], batchTokens: number): Ex
   for (let start = 0; start < order.length;) {
     const inputsLength = padded[order[start]!]!;
     const numRows = Math.max(1, Math.min(MAX_ROWS, Math.floor(batchTokens / inputsLength)));
-    batches.push({ examples: order.slice(start, start + numRows), inputsLength });
-    start += numRows;
+    const examples = order.slice(start, start + numRows).filter((example) => padded[example] === inputsLength);
+    batches.push({ examples, inputsLength });
+    start += examples.length;
   }
   return batches;
 }
