@@ -3,6 +3,7 @@
  *
  * Source: sacrebleu 2.6.0 corpus_bleu. T5's `bleu` is `bleu({ tokenizer: 'intl' })`. Scores are times 100.
  */
+import { applyRules, MTEVAL_RULES, unescapeEntities, type TextRule } from './mteval-rules.ts';
 import { closestLength } from './ngrams.ts';
 import { splitWords, trimEnd } from './python-text.ts';
 import { checkPaired, sumScorer, type Metric } from './scorer.ts';
@@ -22,37 +23,19 @@ export interface BleuOptions {
 
 const MAX_ORDER = 4;
 
-/** Rules of mteval-v13a.pl: punctuation apart; periods and commas apart unless between digits; a dash apart after a digit.
- * Without the flag u, which is slower: half of a surrogate pair is as good a non-digit as the whole. */
-const RULES_13A: readonly (readonly [RegExp, string])[] = [
-  [/([{-~[-` -&(-+:-@/])/g, ' $1 '],
-  [/([^0-9])([.,])/g, '$1 $2 '],
-  [/([.,])([^0-9])/g, ' $1 $2'],
-  [/([0-9])(-)/g, '$1 $2 '],
-];
-
 /** Rules of mteval-v14.pl: punctuation apart unless between digits; symbols apart. */
-const RULES_INTL: readonly (readonly [RegExp, string])[] = [
+const RULES_INTL: readonly TextRule[] = [
   [/(\P{N})(\p{P})/gu, '$1 $2 '],
   [/(\p{P})(\P{N})/gu, ' $1 $2'],
   [/(\p{S})/gu, ' $1 '],
 ];
-
-function applyRules(text: string, rules: readonly (readonly [RegExp, string])[]): string {
-  return rules.reduce((line, [pattern, replacement]) => line.replace(pattern, replacement), text);
-}
-
-function unescapeEntities(text: string): string {
-  if (!text.includes('&')) return text;
-  return text.replaceAll('&quot;', '"').replaceAll('&amp;', '&').replaceAll('&lt;', '<').replaceAll('&gt;', '>');
-}
 
 /** Tokens of one segment. */
 export function tokenize(text: string, tokenizer: BleuTokenizer): string[] {
   switch (tokenizer) {
     case '13a': {
       const line = text.replaceAll('<skipped>', '').replaceAll('-\n', '').replaceAll('\n', ' ');
-      return splitWords(applyRules(` ${unescapeEntities(line)} `, RULES_13A));
+      return splitWords(applyRules(` ${unescapeEntities(line)} `, MTEVAL_RULES));
     }
     case 'intl':
       return splitWords(applyRules(text, RULES_INTL));

@@ -3,6 +3,7 @@
  *
  * Shifts are searched greedily with Tercom's limits and its order of preference, so the figures are those of the reference and not the least possible.
  */
+import { applyRules, NUMBER_RULES, PUNCTUATION_RULE, unescapeEntities, type TextRule } from './mteval-rules.ts';
 import { splitWords, trimEnd } from './python-text.ts';
 import { checkPaired, sumScorer, type Metric } from './scorer.ts';
 
@@ -24,17 +25,10 @@ const BEAM_WIDTH = 25;
 const ASIAN_PUNCTUATION = /([\u3001\u3002\u3008-\u3011\u3014-\u301f\uff61-\uff65\u30fb])/gu;
 const FULL_WIDTH_PUNCTUATION = /([\uff0e\uff0c\uff1f\uff1a\uff1b\uff01\uff02\uff08\uff09])/gu;
 
-const NORMALIZATION: readonly (readonly [RegExp, string])[] = [
-  [/([{-~[-` -&(-+:-@/])/gu, ' $1 '],
-  [/'s /gu, " 's "],
-  [/'s$/gu, " 's"],
-  [/([^0-9])([.,])/gu, '$1 $2 '],
-  [/([.,])([^0-9])/gu, ' $1 $2'],
-  [/([0-9])(-)/gu, '$1 $2 '],
-];
+const NORMALIZATION: readonly TextRule[] = [PUNCTUATION_RULE, [/'s /gu, " 's "], [/'s$/gu, " 's"], ...NUMBER_RULES];
 
 /** The blocks as sacrebleu has them; the fourth one reaches from U+3200 to U+3F22 there. */
-const ASIAN_NORMALIZATION: readonly (readonly [RegExp, string])[] = [
+const ASIAN_NORMALIZATION: readonly TextRule[] = [
   [/([\u4e00-\u9fff\u3400-\u4dbf])/gu, ' $1 '],
   [/([\u31c0-\u31ef\u2e80-\u2eff])/gu, ' $1 '],
   [/([\u3300-\u33ff\uf900-\ufaff\ufe30-\ufe4f])/gu, ' $1 '],
@@ -46,18 +40,13 @@ const ASIAN_NORMALIZATION: readonly (readonly [RegExp, string])[] = [
   [FULL_WIDTH_PUNCTUATION, ' $1 '],
 ];
 
-function applyRules(text: string, rules: readonly (readonly [RegExp, string])[]): string {
-  return rules.reduce((line, [pattern, replacement]) => line.replace(pattern, replacement), text);
-}
-
 function tercomWords(text: string, options: TerOptions): string[] {
   let line = trimEnd(text);
   if (line === '') return [];
   if (options.caseSensitive !== true) line = line.toLowerCase();
   if (options.normalized === true) {
     line = line.replaceAll('\n-', '').replaceAll('\n', ' ');
-    line = line.replaceAll('&quot;', '"').replaceAll('&amp;', '&').replaceAll('&lt;', '<').replaceAll('&gt;', '>');
-    line = applyRules(` ${line} `, NORMALIZATION);
+    line = applyRules(` ${unescapeEntities(line)} `, NORMALIZATION);
     if (options.asianSupport === true) line = applyRules(line, ASIAN_NORMALIZATION);
   }
   if (options.noPunctuation === true) {
