@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -139,6 +140,13 @@ test('a model of another kind, another activation and quantized weights are refu
     code: 'CHECKPOINT_MISMATCH',
     message: /found I8; quantized/u,
   });
+});
+
+test('a FIFO in place of the config is refused at once', async () => {
+  const folder = await makeFolder({ tensors: makeTensors() });
+  await rm(join(folder, 'config.json'));
+  execFileSync('mkfifo', [join(folder, 'config.json')]);
+  await assert.rejects(readModel(folder), { code: 'PATH_UNUSABLE', message: /config\.json/u });
 });
 
 test('two embedding tables that differ are refused', async () => {

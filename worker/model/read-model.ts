@@ -5,13 +5,14 @@
  * version of Transformers. Aliases of a tied model and the superfluous cross-attention bias of old files are left out. Weights in pickle files
  * are refused: reading one runs code. Transformers fills missing parameters with random numbers; here they are refused.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { TrainerError } from '../../shared/errors.ts';
 import { listNames } from '../../shared/list-names.ts';
 import { fromHuggingFace, type ModelConfig } from '../../shared/model-config.ts';
 import { asFloat32, readSafetensors, type SafeTensor } from '../../shared/safetensors.ts';
+import { readSmallFile } from '../../shared/small-file.ts';
 import { parameterSpecs, type ParameterSpec } from './parameters.ts';
 
 export interface ReadModel {
@@ -57,8 +58,9 @@ async function listFolder(folder: string): Promise<string[]> {
 }
 
 async function readJson(path: string): Promise<unknown> {
+  const bytes = await readSmallFile(path);
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as unknown;
+    return JSON.parse(bytes.toString('utf8')) as unknown;
   } catch (cause) {
     throw new TrainerError('CONFIG_INVALID', `${path} is no JSON: ${String(cause)}`, { cause });
   }
