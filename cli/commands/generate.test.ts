@@ -123,6 +123,9 @@ describe('exmix generate', () => {
     const other = generate(['--output', output], 'another text\n');
     assert.deepEqual([other.status, /the output is of other inputs: its line 1/u.test(other.stderr)], [2, true]);
     assert.deepEqual(readFileSync(output), readFileSync(whole), 'nothing was lost');
+    writeFileSync(output, 'no line of exmix\n');
+    const foreign = generate(['--input', file, '--output', output]);
+    assert.deepEqual([foreign.status, /expected JSON as exmix wrote it/u.test(foreign.stderr)], [2, true]);
   });
 
   test('answers lines one by one in a conversation', () => {

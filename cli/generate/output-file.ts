@@ -36,7 +36,7 @@ export class OutputFile {
         `${path} exists, and exmix did not make it: ${sidecar} is missing; name another --output`,
       );
     }
-    const before: unknown = JSON.parse(text);
+    const before = parseJson(text, sidecar);
     if (!isDeepStrictEqual(before, JSON.parse(JSON.stringify(settings)))) {
       throw new TrainerError(
         'CONFIG_INVALID',
@@ -74,11 +74,32 @@ async function countWholeLines(path: string): Promise<number> {
   return whole;
 }
 
+/** @throws CONFIG_INVALID */
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (cause) {
+    throw new TrainerError('CONFIG_INVALID', `${path}: expected JSON as exmix wrote it; name another --output`, {
+      cause,
+    });
+  }
+}
+
+function inputOf(line: string, path: string): string {
+  const value = parseJson(line, path);
+  if (typeof value === 'object' && value !== null && 'inputs' in value && typeof value.inputs === 'string')
+    return value.inputs;
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `${path}: expected lines with "inputs" as exmix wrote them; name another --output`,
+  );
+}
+
 async function* inputsOf(path: string): AsyncGenerator<string> {
   let pending = '';
   for await (const chunk of createReadStream(path, 'utf8') as AsyncIterable<string>) {
     const lines = (pending + chunk).split('\n');
     pending = lines.pop()!;
-    for (const line of lines) yield (JSON.parse(line) as { inputs: string }).inputs;
+    for (const line of lines) yield inputOf(line, path);
   }
 }
