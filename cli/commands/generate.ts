@@ -135,7 +135,7 @@ async function converse(model: TextModel, limits: Limits): Promise<void> {
     input: process.stdin,
     terminal: process.stdin.isTTY,
     signal: limits.signal,
-  } as never);
+  });
   standardError.write('one input a line; Ctrl-D ends\n');
   let firstExample = 0;
   for await (const line of terminal) {
