@@ -81,6 +81,22 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gather()), ['x', 'y']);
   });
 
+  test('a worker whose links are not proved takes part only where too few others are left', async () => {
+    for (const [others, members] of [
+      [
+        ['x', 'y'],
+        ['x', 'y'],
+      ],
+      [['x'], ['x', 'b']],
+    ] as const) {
+      const { gather, idsOf, room, clock } = start({ minWorkers: 2 }, { ids: ['x', 'y', 'b'] });
+      for (const workerId of [...others, 'b']) room.ready(workerId, { step: 0 });
+      room.roster.links.leaveOut('b', 'its links break');
+      await clock.advance(30_000);
+      assert.deepEqual(await idsOf(gather()), members);
+    }
+  });
+
   test('without maxWorkers at most one worker a lane trains', async () => {
     const { gather, idsOf, room } = start();
     for (const workerId of ['a', 'b', 'c', 'd', 'e', 'f']) room.ready(workerId);

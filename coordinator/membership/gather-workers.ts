@@ -61,7 +61,10 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
     const waitedMs = clock.monotonicMs() - startedMs;
     const isStopping = phase.stopReason !== undefined;
     const ready = roster.ready.filter(({ worker }) => !worker.isDismissed);
-    const staying = ready.filter(({ worker }) => !worker.isDraining);
+    const proved = ready.filter(({ worker }) => !worker.isDraining);
+    // Nothing trains meanwhile: where too few are left, the generation itself tries the links of the others.
+    const unproved = roster.unproved.filter(({ worker }) => !worker.isDraining && !worker.isDismissed);
+    const staying = proved.length < minWorkers ? [...proved, ...unproved] : proved;
     const holders = ready.filter(({ heldStep }) => heldStep !== null && state.isHolder(heldStep));
     const hasHolder = holders.length > 0;
     // With a holder, survivors need not wait for the others. Without one, a worker that holds the state may come back.
