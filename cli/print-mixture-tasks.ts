@@ -66,7 +66,7 @@ function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefine
     format: task.source.format ?? 'parquet',
     files: filesOf(task.source),
     rule: 'preprocessor' in task ? task.preprocessor.identity : { kind: 'denoising', text: task.text },
-    metrics: 'metrics' in task ? task.metrics : [],
+    metrics: 'evaluation' in task ? task.evaluation.metrics : [],
     ...(manifest === undefined
       ? {}
       : {

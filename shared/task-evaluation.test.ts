@@ -60,13 +60,18 @@ describe('the declaration of an evaluation', () => {
     ],
     [
       'an average over labels where there are none',
-      { metrics: ['macro_f1'], postprocess: 'wsc_simple' },
+      { metrics: ['macro_f1'], postprocess: 'wsc_simple', fields: ['label'] },
       [/^metrics: macro_f1 averages over labels/u],
     ],
     [
       'F1 of class 1 with three labels',
       { metrics: ['f1_score_with_invalid'], labels: ['a', 'b', 'c'] },
       [/^metrics: f1_score_with_invalid expects two labels, found 3/u],
+    ],
+    [
+      'a field without a column, and one that nothing reads',
+      { metrics: ['multirc'], postprocess: 'multirc', fields: ['idx'] },
+      [/^fields: multirc reads field "idx\/question"/u, /^fields: multirc does not read field "idx"/u],
     ],
     ['a name of Object', { metrics: ['toString'] }, [/unknown metric "toString"/u]],
   ] as const)

@@ -106,7 +106,7 @@ function gives(postprocessor: PostprocessorName, metric: MetricName): boolean {
 
 /** A problem of a declaration. */
 export interface EvaluationProblem {
-  readonly at: 'metrics' | 'postprocess';
+  readonly at: 'metrics' | 'postprocess' | 'fields';
   readonly message: string;
 }
 
@@ -120,10 +120,12 @@ export interface DeclaredEvaluation {
   /** Left out: the first of string_label_to_class_id (with labels), references and text that fits all metrics. */
   readonly postprocess?: string | undefined;
   readonly labels?: readonly string[] | undefined;
+  /** Names of the fields that an evaluation example holds. */
+  readonly fields?: readonly string[] | undefined;
 }
 
 /** Finds unknown names, with the nearest ones, and metrics that do not fit the post-processor. */
-export function checkEvaluation({ metrics, postprocess, labels }: DeclaredEvaluation): CheckedEvaluation {
+export function checkEvaluation({ metrics, postprocess, labels, fields = [] }: DeclaredEvaluation): CheckedEvaluation {
   const known = metrics.filter(isMetricName);
   const problems: EvaluationProblem[] = metrics
     .filter((name) => !isMetricName(name))
@@ -144,9 +146,20 @@ export function checkEvaluation({ metrics, postprocess, labels }: DeclaredEvalua
   if (hasLabels && labels === undefined)
     problems.push({ at: 'postprocess', message: `${name} needs the labels of the task, found none` });
   for (const metric of known) problems.push(...fitProblems(metric, name, labels));
+  problems.push(...fieldProblems(name, fields));
   if (problems.length > 0) return { ok: false, problems };
   const chosen: Postprocess = { name, ...(hasLabels && labels !== undefined ? { labels } : {}) };
   return { ok: true, evaluation: { postprocess: chosen, metrics: known } };
+}
+
+function fieldProblems(name: PostprocessorName, fields: readonly string[]): EvaluationProblem[] {
+  const { fields: read } = factsOf(name);
+  const missing = read.filter((field) => !fields.includes(field));
+  const unread = fields.filter((field) => !read.includes(field));
+  return [
+    ...missing.map((field) => `${name} reads field "${field}", which has no column; write it in fields`),
+    ...unread.map((field) => `${name} does not read field "${field}"; it reads ${read.join(', ') || 'no field'}`),
+  ].map((message) => ({ at: 'fields', message }));
 }
 
 function fitProblems(
