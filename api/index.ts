@@ -9,11 +9,14 @@ export { prepare, type PreparedMixtureReport, type PreparedTask, type PrepareOpt
 export { readCheckpoint, type Checkpoint, type Parameter } from './checkpoint.ts';
 export { loadMixture } from '../mixture/tasks/load-mixture.ts';
 export type { ModuleFile } from '../mixture/tasks/known-modules.ts';
-export { defineTask, type TaskContext, type TaskModule } from '../mixture/tasks/task-module.ts';
+export { defineTask, type TaskContext, type TaskDefinition, type TaskModule } from '../mixture/tasks/task-module.ts';
 export type { SourceEntry } from '../mixture/tasks/mixture-schema.ts';
 export {
   SOURCE_FORMATS,
   type Denoising,
+  type Evaluation,
+  type EvaluationSet,
+  type EvaluationSplits,
   type FeatureLengths,
   type FilesSource,
   type HubSource,

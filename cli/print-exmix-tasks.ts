@@ -23,6 +23,20 @@ export function printExmixTasks(tasks: readonly ExmixDescription[], asJson: bool
   );
 }
 
+/** How predictions of the task are judged, and on which sets. */
+function judgementFacts({ evaluation, splits, splitConfidence }: ExmixDescription): (readonly [string, string])[] {
+  if (evaluation === undefined) return [['metrics', '-']];
+  const sets = [...splits.validation, ...splits.test].map(
+    ({ name, from }, at) => [at === 0 ? 'sets' : '', `${name}: ${from}`] as const,
+  );
+  return [
+    ['metrics', evaluation.metrics.join(', ')],
+    ['judged', `by ${evaluation.postprocess.name}`],
+    ...sets,
+    ['', `sure of the sets: ${splitConfidence}`],
+  ];
+}
+
 export function printExmixTask(task: ExmixDescription, asJson: boolean): string {
   const example = madeUpExample(task.name);
   // int64 values of made-up rows are plain numbers, so JSON can represent them.
@@ -39,7 +53,7 @@ export function printExmixTask(task: ExmixDescription, asJson: boolean): string 
     ...(template.targets === '' ? [] : [['targets', template.targets] as const]),
     ...(labels.length === 0 ? [] : [['labels', labels.join(', ')] as const]),
     ...steps.map((step, i) => [i === 0 ? 'rule' : '', step] as const),
-    ['metrics', task.metrics.join(', ') || '-'],
+    ...judgementFacts(task),
     [
       task.kind === 'denoising' ? 'documents' : 'examples',
       `${task.isSizeEstimated ? 'about ' : ''}${formatNumber(task.numExamples)}`,

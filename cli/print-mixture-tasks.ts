@@ -1,9 +1,10 @@
 /** Prints the tasks of a mixture as text or JSON: from its file, its manifests and the first rows of a source. */
 import { nameLocation } from '../shared/storage/location.ts';
+import type { Postprocess } from '../shared/task-evaluation.ts';
 import { readManifests, type PreparedFacts } from '../mixture/prepare/read-manifests.ts';
 import { readSamples } from '../mixture/prepare/read-samples.ts';
 import { allTasks, findTask } from '../mixture/tasks/load-mixture.ts';
-import type { Denoising, Mixture, SourceSpec, Task, TextPair } from '../mixture/tasks/task.ts';
+import type { Denoising, EvaluationSet, Mixture, SourceSpec, Task, TextPair } from '../mixture/tasks/task.ts';
 import { formatNumber, formatTable } from './text-table.ts';
 
 /** @param folder of the prepared mixture; may be missing */
@@ -39,6 +40,9 @@ interface DescribedTask extends ListedTask {
   readonly files: readonly string[];
   readonly rule: unknown;
   readonly metrics: readonly string[];
+  /** Undefined for denoising. */
+  readonly postprocess?: Postprocess;
+  readonly splits?: Readonly<Record<string, readonly string[]>>;
   readonly prepared?: unknown;
 }
 
@@ -66,7 +70,8 @@ function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefine
     format: task.source.format ?? 'parquet',
     files: filesOf(task.source),
     rule: 'preprocessor' in task ? task.preprocessor.identity : { kind: 'denoising', text: task.text },
-    metrics: 'metrics' in task ? task.metrics : [],
+    metrics: 'evaluation' in task ? task.evaluation.metrics : [],
+    ...('evaluation' in task ? { postprocess: task.evaluation.postprocess, splits: splitsOf(task) } : {}),
     ...(manifest === undefined
       ? {}
       : {
@@ -79,6 +84,15 @@ function describeTask(task: Task | Denoising, prepared: PreparedFacts | undefine
           },
         }),
   };
+}
+
+function splitsOf({ splits: { validation, test } }: Task): Readonly<Record<string, readonly string[]>> {
+  return Object.fromEntries([...validation, ...test].map(({ name, source }) => [name, whereFrom(source)]));
+}
+
+function whereFrom(source: EvaluationSet['source']): readonly string[] {
+  if (source.kind === 'cut') return [`one of ${source.oneIn} records of train (not in effect)`];
+  return source.kind === 'missing' ? [`bring ${source.file}: ${source.how}`] : filesOf(source);
 }
 
 function filesOf(source: SourceSpec): readonly string[] {
@@ -94,6 +108,11 @@ function formatTask(task: DescribedTask & { readonly samples: readonly TextPair[
     ['source', `${task.format}: ${task.files.join(', ')}`],
     ['rule', JSON.stringify(task.rule)],
     ['metrics', task.metrics.join(', ') || '-'],
+    ...(task.postprocess === undefined ? [] : [['judged', `by ${task.postprocess.name}`]]),
+    ...Object.entries(task.splits ?? {}).map(([name, from], at) => [
+      at === 0 ? 'sets' : '',
+      `${name}: ${from.join(', ')}`,
+    ]),
     ['examples', task.numExamples === undefined ? 'not prepared yet: exmix prepare' : formatNumber(task.numExamples)],
     ...(task.prepared === undefined ? [] : [['prepared', JSON.stringify(task.prepared)]]),
   ];

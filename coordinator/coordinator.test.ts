@@ -271,3 +271,47 @@ describe('a stranger', () => {
       assert.equal((await ended).step, 10);
     });
 });
+
+describe('a worker with bad links', () => {
+  test('is left out, and tried beside the run until its links work: no further generation breaks, and it joins', async () => {
+    let areBroken = true;
+    const error = { code: 'CONNECT_FAILED', message: 'no link to w0' };
+    const patient = { stepMs: 1_000, heartbeatMs: 1_000 };
+    const edit: Script['edit'] = (message) => {
+      if (!areBroken) return message;
+      const { kind } = message;
+      if (kind === 'links-probed') return { ...message, error };
+      if (kind !== 'formed') return message;
+      const { epoch, generation } = message;
+      return { kind: 'failed', epoch, generation, error, peers: [0] };
+    };
+    const { run } = await startRun([patient, patient, { ...patient, edit }], {
+      cluster: { minWorkers: 2 },
+      checkpoint: { everySteps: 100 },
+      steps: 120,
+      onLog: ({ msg, forMs }) => {
+        if (msg === 'worker left out' && forMs === 60_000) areBroken = false;
+      },
+    });
+    const summary = await run.runToEnd();
+    assert.deepEqual([summary.step, summary.worldSize], [120, 3]);
+    assert.deepEqual(
+      run.messages('worker left out').map(({ workerId, forMs }) => [workerId, forMs]),
+      [
+        ['w2', 30_000],
+        ['w2', 60_000],
+      ],
+    );
+    assert.match(String(run.messages('worker left out')[1]!['reason']), /^link trial 1: w2: no link to w0$/u);
+    assert.equal(run.messages('generation ended').length, 3, 'those before it was left out the first time');
+    assert.deepEqual(
+      run.records('generation-formed').map(({ members }) => members.length),
+      [3, 3, 3, 2, 3],
+    );
+    assert.equal(run.messages('worker passed its link trial').length, 1);
+    assert.deepEqual(
+      run.committed.map(({ step }) => step),
+      Array.from({ length: 120 }, (_, i) => i + 1),
+    );
+  });
+});

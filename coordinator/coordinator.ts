@@ -217,7 +217,7 @@ export class Coordinator implements WorkerProgress {
 
   #planRewind(reason: string): Rewind {
     const { roster, saver } = this.#parts;
-    const held = roster.ready.map(({ heldStep }) => heldStep);
+    const held = [...roster.ready, ...roster.unproved].map(({ heldStep }) => heldStep);
     return planRewind(reason, { held, loadableStep: saver.savedStep, divergence: this.#divergence });
   }
 

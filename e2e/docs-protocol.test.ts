@@ -11,7 +11,7 @@ import {
   workerPhaseSchema,
 } from '../shared/protocol/messages.ts';
 import { CLOSE_CODES, toCloseCode, toCloseInfo } from '../shared/transport/close-codes.ts';
-import { formatDataPath, formatStatePath, STATE_REQUEST_BYTES } from '../worker/mesh/data-port.ts';
+import { formatDataPath, formatProbePath, formatStatePath, STATE_REQUEST_BYTES } from '../worker/mesh/data-port.ts';
 import {
   decodeFrameHeader,
   encodeFrameHeader,
@@ -20,6 +20,7 @@ import {
   FRAME_SUM,
   type FrameHeader,
 } from '../worker/mesh/frame-header.ts';
+import { PROBE_BYTES } from '../worker/mesh/probe-links.ts';
 import { encodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES } from '../worker/state/state-frames.ts';
 import { codeSpans, listFiles, readText, tableRows } from './markdown.ts';
 import { layoutOf } from './message-layout.ts';
@@ -162,16 +163,25 @@ describe('frames', () => {
     }
   });
 
-  test('the paths of data and state connections', () => {
+  test('the paths of data, state and probe connections', () => {
     const paths = [...text.matchAll(/^`ws:\/\/<data host>:<port>(\/.*)`$/gmu)].map(([, path]) => path!);
     const identity = { epoch: 1, generation: 2, rank: 0, worldSize: 5 };
     const fill = (path: string): string =>
-      ['<epoch>', '<generation>', /<(?:sender|holder)>/u, '<receiver>'].reduce<string>(
+      ['<epoch>', /<(?:generation|trial)>/u, /<(?:sender|holder|listener)>/u, /<(?:receiver|dialler)>/u].reduce<string>(
         (filled, name, i) => filled.replace(name, String(i + 1)),
         path,
       );
-    assert.deepEqual(paths.map(fill), [formatDataPath(identity, 3, 4), formatStatePath(identity, 3, 4)]);
+    assert.deepEqual(paths.map(fill), [
+      formatDataPath(identity, 3, 4),
+      formatStatePath(identity, 3, 4),
+      formatProbePath({ epoch: 1, trial: 2 }, 3, 4),
+    ]);
   });
+});
+
+test('the message over a link on trial has the length of the page', () => {
+  const length = PROBE_BYTES.toLocaleString('en');
+  assert.match(text, new RegExp(`listener sends one binary message of ${length} B after the handshake`, 'u'));
 });
 
 test('the HTTP routes are those of the coordinator', () => {

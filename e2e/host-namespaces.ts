@@ -1,6 +1,7 @@
 /** Two hosts on one machine, for tests of addresses: network namespaces with a link between them. Linux, and its owner must be root. */
 import { spawnSync } from 'node:child_process';
 import { after } from 'node:test';
+import { assertInvariant } from '../shared/errors.ts';
 
 /** Addresses of the hosts, from the range for tests of networks (RFC 2544). */
 const ADDRESSES = ['198.18.77.1', '198.18.77.2'] as const;
@@ -9,6 +10,8 @@ export interface NetworkHost {
   readonly address: string;
   /** Runs the rest of a command line on this host. */
   readonly prefix: readonly string[];
+  /** This host cannot send to that port of the other one any more. @returns a way to undo it */
+  cutOff(address: string, port: number): () => void;
 }
 
 /** @returns two hosts that reach each other, removed at the end of the test file; a sentence where this machine cannot have them */
@@ -38,6 +41,14 @@ export function createTwoHosts(): readonly [NetworkHost, NetworkHost] | string {
   const [first, second] = names.map((name, index) => ({
     address: ADDRESSES[index]!,
     prefix: ['ip', 'netns', 'exec', name],
+    cutOff: (to: string, port: number): (() => void) => {
+      const change = (verb: 'add' | 'del'): void => {
+        const failure = ip('-n', name, 'rule', verb, 'to', to, 'dport', String(port), 'blackhole');
+        assertInvariant(failure === undefined, String(failure));
+      };
+      change('add');
+      return () => change('del');
+    },
   }));
   return [first!, second!];
 }

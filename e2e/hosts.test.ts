@@ -3,7 +3,17 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY, type RunningExmix } from './exmix-process.ts';
+import type { LogRecord } from '../shared/logger.ts';
+import {
+  exmix,
+  finalDigest,
+  logged,
+  readLog,
+  startExmix,
+  temporaryFolder,
+  TINY,
+  type RunningExmix,
+} from './exmix-process.ts';
 import { createTwoHosts } from './host-namespaces.ts';
 
 const hosts = createTwoHosts();
@@ -100,5 +110,49 @@ describe('a run over two hosts', { skip: typeof hosts === 'string' ? hosts : fal
     await worker.ended;
     const dead = await exmix(['status', run], home, there!.prefix);
     assert.match(dead.stdout, /phase +not running/u);
+  });
+
+  test('a worker that does not reach another one is tried beside the run until it does, and then joins', async () => {
+    const run = join(folder, 'cut');
+    const dataPort = 5100;
+    const sets = ['cluster.connectTimeoutMs=3000', 'checkpoint.everySteps=100000'].flatMap((set) => ['--set', set]);
+    const coordinator = startCoordinator(run, ['--steps', '1000000', ...sets]);
+    await coordinator.printed(/coordinator listens/u);
+    const { port } = announced(run);
+    const near = startWorker('w0', port, here!, ['--port', String(dataPort)]);
+    await coordinator.printed(/step 1\//u);
+    // One direction is enough: the other worker's frames to it still come.
+    const mend = there!.cutOff(here!.address, dataPort);
+    const far = startWorker('w1', port, there!);
+
+    const isOf =
+      (msg: string) =>
+      (record: LogRecord): boolean =>
+        record.msg === msg && record['workerId'] === 'w1';
+    const leftOut = await logged(run, 0, isOf('worker left out'), 'w1 is left out');
+    const onTrial = await logged(run, leftOut, isOf('worker on trial'), 'its links are tried');
+    const again = await logged(run, onTrial, isOf('worker left out'), 'its links do not work');
+    mend();
+    const passed = await logged(run, again, isOf('worker passed its link trial'), 'its links work');
+    const joined = await logged(
+      run,
+      passed,
+      ({ msg, members }) => msg === 'generation formed' && (members as string[]).includes('w1'),
+      'it joins',
+    );
+    const records = readLog(run);
+    assert.match(String(records[again]!['reason']), /^link trial 1: w1: no link to w0 at ws:\/\/198\.18\.77\.1:5100 /u);
+    assert.equal(records[again]!['forMs'], 2 * Number(records[leftOut]!['forMs']));
+    const between = (from: number, to: number, msg: string): number =>
+      records.slice(from, to).filter((record) => record.msg === msg).length;
+    assert.ok(between(onTrial, again, 'step committed') > 0, 'the run trains during the trial');
+    assert.equal(between(leftOut, joined, 'generation ended'), 0);
+    assert.equal(between(leftOut + 1, passed, 'generation formed'), 1, 'that without w1');
+
+    coordinator.child.kill('SIGTERM');
+    for (const running of [coordinator, near, far]) {
+      const { code, stdout, stderr } = await running.ended;
+      assert.equal(code, 130, stdout + stderr);
+    }
   });
 });

@@ -1,9 +1,19 @@
-/** Real processes at the rendezvous: too few workers are left, or one of them is not like the others. */
+/** Real processes at the rendezvous: too few workers are left, one of them is not like the others, or two have the same id. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { exmix, finalDigest, readLog, startExmix, temporaryFolder, TINY, type RunningExmix } from './exmix-process.ts';
+import type { LogRecord } from '../shared/logger.ts';
+import {
+  exmix,
+  finalDigest,
+  logged,
+  readLog,
+  startExmix,
+  temporaryFolder,
+  TINY,
+  type RunningExmix,
+} from './exmix-process.ts';
 
 const folder = temporaryFolder();
 const home = join(folder, 'home');
@@ -97,5 +107,47 @@ describe('workers with different engines, before the first step', () => {
     const alone = await exmix(['train', '--config', TINY, '--run-dir', straight, ...steps], home);
     assert.equal(alone.code, 0, alone.stdout + alone.stderr);
     assert.equal(finalDigest(run), finalDigest(straight));
+  });
+});
+
+describe('a second worker with the id of a live one', () => {
+  test('is refused while the first one answers, and gets the id when the first one stands still', async () => {
+    const run = join(folder, 'same-id');
+    const place = ['--config', TINY, '--run-dir', run, '--token-file', tokenFile, '--steps', '100000'];
+    // The ping has 20 s: it alone frees the id.
+    const more = ['--min-workers', '2', '--set', 'cluster.heartbeatTimeoutMs=120000'];
+    const coordinator = startExmix(['coordinator', ...place, ...more], home);
+    await coordinator.printed(/coordinator listens/u);
+    const [first, other] = ['w0', 'w1'].map((id) => startWorker(run, id)) as [RunningExmix, RunningExmix];
+    await coordinator.printed(/step 1\//u);
+
+    const refused = await startWorker(run, 'w0').ended;
+    assert.equal(refused.code, 5, refused.stdout + refused.stderr);
+    assert.match(refused.stderr, /JOIN_REFUSED: the id w0 is in use on .+: give each worker its own --id/u);
+    assert.deepEqual([first.child.exitCode, other.child.exitCode], [null, null]);
+
+    first.child.kill('SIGSTOP');
+    const second = startWorker(run, 'w0');
+    const isOfSecond = (record: LogRecord): boolean =>
+      record.msg === 'worker joined' && record['workerId'] === 'w0' && record['pid'] === second.child.pid;
+    const joined = await logged(run, 0, isOfSecond, 'the second worker joins');
+    await logged(
+      run,
+      joined,
+      ({ msg, members }) => msg === 'generation formed' && (members as string[]).includes('w0'),
+      'the run goes on with it',
+    );
+    first.child.kill('SIGCONT');
+    const replaced = await first.ended;
+    assert.equal(replaced.code, 5, replaced.stdout + replaced.stderr);
+    assert.match(replaced.stderr, /JOIN_REFUSED: .* w0 /u);
+
+    coordinator.child.kill('SIGTERM');
+    for (const running of [coordinator, second, other]) {
+      const { code, stdout, stderr } = await running.ended;
+      assert.equal(code, 130, stdout + stderr);
+    }
+    const left = readLog(run).find(({ msg, workerId }) => msg === 'worker left' && workerId === 'w0');
+    assert.match(String(left?.['reason']), /was dropped: another worker with the id w0 has joined/u);
   });
 });

@@ -5,6 +5,8 @@
  */
 import type { Grouped, SpanTarget } from './metrics/question-answering.ts';
 import type { RankTarget } from './metrics/ranking.ts';
+import type { SariTarget } from './metrics/sari.ts';
+import type { Slot } from './metrics/spans.ts';
 import { parseFloatLikePython, trim } from './metrics/python-text.ts';
 import { TrainerError } from '../shared/errors.ts';
 
@@ -45,6 +47,9 @@ function firstReference(example: EvaluationExample): string {
   return example.references[0] ?? '';
 }
 
+/** The text as it is. */
+export const plainText: Postprocessor<string> = { target: firstReference, prediction: (text) => text };
+
 /** t5 `lower_text`. */
 export const lowerText: Postprocessor<string> = {
   target: (example) => firstReference(example).toLowerCase(),
@@ -65,6 +70,64 @@ export function stringToFloat(fallback = -1): Postprocessor<number> {
   const toNumber = (text: string): number => parseFloatLikePython(text) ?? fallback;
   return { target: (example) => toNumber(firstReference(example)), prediction: toNumber };
 }
+
+/** Word of a target without any label or slot. */
+const NONE = 'none';
+
+/** The labels that a text lists, ", " between them; none of them if the text is `none` and no label has that name. */
+export function labelNames(labels: readonly string[]): Postprocessor<readonly string[]> {
+  const names = (text: string): string[] =>
+    text === NONE && !labels.includes(NONE) ? [] : [...new Set(text.split(', '))];
+  return { target: (example) => names(firstReference(example)), prediction: names };
+}
+
+/** A comma that ends a slot: the name of the next one follows. A value may hold commas too. */
+const NEXT_SLOT = /, (?=[^\s,:]+: )/u;
+
+/** `slot: value` pairs with ", " between them, or `none`. A part without a name is a pair whose slot is ''. */
+function readSlots(text: string): Slot[] {
+  if (text === NONE) return [];
+  return text.split(NEXT_SLOT).map((part): Slot => {
+    const [slot = '', ...value] = part.split(': ');
+    return value.length === 0 ? ['', part] : [slot, value.join(': ')];
+  });
+}
+
+export const slots: Postprocessor<readonly Slot[]> = {
+  target: (example) => readSlots(firstReference(example)),
+  prediction: readSlots,
+};
+
+interface ExplainedLabels {
+  readonly id: number;
+  readonly explanations: readonly string[];
+}
+
+interface ExplainedLabel {
+  readonly id: number;
+  readonly explanation: string;
+}
+
+/** `label explanation: text`: the class of the label, and the texts. The first reference has the label. After t5 `abstractive_explanations`. */
+export function explainedLabel(labels: readonly string[]): Postprocessor<ExplainedLabels, ExplainedLabel> {
+  const read = (text: string): ExplainedLabel => {
+    const [label = '', ...explanation] = text.split(' explanation: ');
+    return { id: labels.indexOf(label), explanation: explanation.join(' explanation: ') };
+  };
+  return {
+    target: (example) => ({
+      id: read(firstReference(example)).id,
+      explanations: example.references.map((reference) => read(reference).explanation),
+    }),
+    prediction: read,
+  };
+}
+
+/** All references and the text of `source` that is to be made simpler (SARI). */
+export const simplification: Postprocessor<SariTarget, string> = {
+  target: (example) => ({ source: readField(example, 'source', isText), references: example.references }),
+  prediction: (text) => text,
+};
 
 /** All answers against the text. t5 `qa`. */
 export const qa: Postprocessor<readonly string[], string> = {

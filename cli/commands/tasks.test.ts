@@ -71,7 +71,11 @@ describe('exmix tasks', () => {
       /^ +label: int64$/mu,
       /^inputs +mnli hypothesis: \{hypothesis\} premise: \{premise\}$/mu,
       /^labels +entailment, neutral, contradiction$/mu,
-      /^metrics +accuracy \(matched\)/mu,
+      /^metrics +accuracy$/mu,
+      /^judged +by string_label_to_class_id$/mu,
+      /^sets +validation_matched: split validation_matched of the hub$/mu,
+      /^ +validation_mismatched: /mu,
+      /^ +sure of the sets: high$/mu,
       /^examples +392,702$/mu,
       /^rate +4 % of ExMix, 1\.33 % of all draws$/mu,
       /^sure +high$/mu,
@@ -80,6 +84,8 @@ describe('exmix tasks', () => {
       /^ {2}targets: neutral$/mu,
     ])
       assert.match(shown, line);
+    assert.match(await text(['imdb']), /^sets +validation: one of 20 records of train \(not in effect\)$/mu);
+    assert.match(await text(['cogs']), /^ +test: bring cogs\.test\.tsv: data\/test\.tsv/mu);
     assert.match(await text(['cogs']), /^source +bring cogs\.tsv: data\/train\.tsv of najoungkim\/COGS/mu);
     const json = JSON.parse(await text(['glue_mnli'], { json: true })) as { madeUpExample: { targets: string } };
     assert.equal(json.madeUpExample.targets, 'neutral');
@@ -90,7 +96,14 @@ describe('exmix tasks', () => {
   });
 
   test('without --mixture, tasks of the demo are found too; an unknown name gets the nearest ones', async () => {
-    assert.match(await text(['satire'], { samples: 1 }), /^task +satire$/mu);
+    const satire = await text(['satire'], { samples: 1 });
+    for (const line of [
+      /^task +satire$/mu,
+      /^metrics +accuracy$/mu,
+      /^judged +by string_label_to_class_id$/mu,
+      /^sets +validation: one of 20 records of train \(not in effect\)$/mu,
+    ])
+      assert.match(satire, line);
     await assert.rejects(text(['show', 'glue_mnil']), {
       code: 'NAME_UNKNOWN',
       message: /there is no task "glue_mnil"; did you mean glue_mnli/u,

@@ -50,9 +50,9 @@ export class Penalties {
           failures,
           ids,
           (id) => this.#canBeSpared(id),
-          (id) => roster.isOnTrial(id),
+          (id) => roster.links.isOnTrial(id),
         );
-        if (leftOut !== undefined) roster.leaveOut(leftOut.workerId, leftOut.reason);
+        if (leftOut !== undefined) roster.links.leaveOut(leftOut.workerId, leftOut.reason);
         return;
       }
       case 'not-finite':

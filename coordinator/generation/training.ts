@@ -92,6 +92,7 @@ export class Training {
       const event = await events.next(TICK_MS, signal);
       const broken = event === undefined ? undefined : await this.#onEvent(event);
       if (broken !== undefined) return broken;
+      this.#tryLinks();
       // Check deadlines only when the mailbox is empty: after a pause of our own, queued messages look late but are not.
       const overdue = events.size === 0 ? this.#findOverdue() : undefined;
       if (overdue !== undefined) return overdue;
@@ -113,13 +114,25 @@ export class Training {
 
   /** Why the generation is to end at the next step boundary: a member leaves, a ready worker can join, or lanes are to move. */
   #changeReason(): string | undefined {
-    const { config, membership, generation } = this.#init;
+    const { membership, generation } = this.#init;
     const leaving = generation.members.filter(({ isDraining }) => isDraining);
     if (leaving.length > 0) return describeLeaving(leaving);
-    const maxWorkers = config.cluster.maxWorkers ?? config.training.numLanes;
-    const isFull = generation.members.length >= maxWorkers;
-    const joiners = isFull ? [] : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
+    const joiners = this.#isFull
+      ? []
+      : membership.roster.waiting(generation.members).map(({ worker }) => worker.workerId);
     return joiners.length > 0 ? `${listNames(joiners)} joins` : this.#speedWatch.rebalanceReason;
+  }
+
+  get #isFull(): boolean {
+    const { config, generation } = this.#init;
+    return generation.members.length >= (config.cluster.maxWorkers ?? config.training.numLanes);
+  }
+
+  /** Beside the run: a worker that was left out joins only when its links to all members work. */
+  #tryLinks(): void {
+    const { membership, generation } = this.#init;
+    if (membership.server.events.size > 0 || this.#isFull || this.#haltReason() !== undefined) return;
+    membership.roster.tryLinks(generation.members);
   }
 
   #endAtBoundary(): GenerationEnding | undefined {
@@ -207,6 +220,10 @@ export class Training {
   ): Promise<GenerationEnding | undefined> {
     const { steps, generation } = this.#init;
     if (message.kind === 'drain') return undefined; // the next boundary acts on it
+    if (message.kind === 'links-probed') {
+      this.#init.membership.roster.handle({ kind: 'message', worker, message });
+      return undefined;
+    }
     // Shards may belong to a checkpoint that an earlier generation began.
     if (message.kind === 'saved') return this.#onSaved(worker, message);
     if (message.kind === 'failed' && message.unsavedStep !== undefined) return this.#onUnwritten(name, worker, message);

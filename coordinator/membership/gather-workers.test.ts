@@ -81,6 +81,22 @@ describe('gathering workers', () => {
     assert.deepEqual(await idsOf(gather()), ['x', 'y']);
   });
 
+  test('a worker whose links are not proved takes part only where too few others are left, or none of them has the state', async () => {
+    for (const [others, heldStep, members] of [
+      [['x', 'y'], 5, ['x', 'y']],
+      [['x'], 5, ['x', 'b']],
+      [['x', 'y'], 4, ['x', 'y', 'b']],
+    ] as const) {
+      const init = { ids: ['x', 'y', 'b'], isHolder: (step: number) => step >= 5, needsHolder: true };
+      const { gather, idsOf, room, clock } = start({ minWorkers: 2 }, init);
+      for (const workerId of others) room.ready(workerId, { step: heldStep });
+      room.ready('b', { step: 5 });
+      room.roster.links.leaveOut('b', 'its links break');
+      await clock.advance(30_000);
+      assert.deepEqual(await idsOf(gather()), members);
+    }
+  });
+
   test('without maxWorkers at most one worker a lane trains', async () => {
     const { gather, idsOf, room } = start();
     for (const workerId of ['a', 'b', 'c', 'd', 'e', 'f']) room.ready(workerId);

@@ -60,7 +60,7 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
   for (;;) {
     const waitedMs = clock.monotonicMs() - startedMs;
     const isStopping = phase.stopReason !== undefined;
-    const ready = roster.ready.filter(({ worker }) => !worker.isDismissed);
+    const ready = readyWorkers(roster, state, minWorkers);
     const staying = ready.filter(({ worker }) => !worker.isDraining);
     const holders = ready.filter(({ heldStep }) => heldStep !== null && state.isHolder(heldStep));
     const hasHolder = holders.length > 0;
@@ -95,6 +95,19 @@ export async function gatherWorkers(init: GatherInit, signal: AbortSignal): Prom
       if (event !== undefined) roster.handle(event);
     } while (server.events.size > 0);
   }
+}
+
+/**
+ * Those whose links are good. Where they are too few, or do not have the only state, also those whose links are not proved: nothing trains
+ * meanwhile, so the generation itself tries them.
+ */
+function readyWorkers(roster: Roster, { isHolder, needsHolder }: CommittedState, minWorkers: number): ReadyWorker[] {
+  const [good, unproved] = [roster.ready, roster.unproved].map((entries) =>
+    entries.filter(({ worker }) => !worker.isDismissed),
+  ) as [ReadyWorker[], ReadyWorker[]];
+  const isEnough = good.filter(({ worker }) => !worker.isDraining).length >= minWorkers;
+  const hasState = good.some(({ heldStep }) => heldStep !== null && isHolder(heldStep));
+  return isEnough && (hasState || !needsHolder) ? good : [...good, ...unproved];
 }
 
 function candidatesOf(

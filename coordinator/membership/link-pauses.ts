@@ -1,9 +1,11 @@
 /**
  * For how long workers are left out after link trouble, and which are on trial. Pure, apart from its records.
  *
- * Rule: the first pause of a worker is FIRST_PAUSE_MS; each further one is twice as long, at most LONGEST_PAUSE_MS. A worker that takes part
- * again is on trial until it has been in formed generations for as long as its last pause; then its record is forgotten. While it is on trial,
- * the first generation that breaks on its links leaves it out again: training does not stand still for three tries each time.
+ * A worker whose pause is over proves its links beside the run first (link-trials.ts).
+ *
+ * Rule: the first pause of a worker is FIRST_PAUSE_MS; each further one is twice as long, at most LONGEST_PAUSE_MS. A worker is on
+ * trial until it has been in formed generations for as long as its last pause; then its record is forgotten. While it is on
+ * trial, the first generation that breaks on its links leaves it out again: training does not stand still for three tries each time.
  */
 
 /** After the first link trouble, ms. */

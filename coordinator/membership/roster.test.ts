@@ -191,17 +191,40 @@ describe('roster', () => {
     );
   });
 
-  test('a worker that is left out stays connected, and is a candidate again after 30 s', async () => {
+  test('a worker that is left out stays connected; after 30 s its links are tried, and then it is a candidate again', async () => {
     const clock = new ManualClock();
     const scripted = new ScriptedRoster(clock);
     const [a, b] = [scripted.ready('a'), scripted.ready('b')];
-    scripted.roster.leaveOut('b', 'its links break');
+    scripted.roster.links.leaveOut('b', 'its links break');
     const ids = (): string[] => scripted.roster.ready.map(({ worker }) => worker.workerId);
     assert.deepEqual([ids(), b.isClosed()], [['a'], false]);
     await clock.advance(29_999);
-    assert.deepEqual(scripted.roster.waiting([a.handle]), []);
+    scripted.roster.tryLinks([a.handle]);
+    assert.deepEqual([scripted.roster.unproved, b.sent.length], [[], 1]);
     await clock.advance(1);
+    assert.deepEqual(
+      scripted.roster.unproved.map(({ worker }) => worker),
+      [b.handle],
+    );
+    scripted.roster.tryLinks([a.handle]);
+    assert.deepEqual(scripted.roster.waiting([a.handle]), []);
+    for (const { handle: worker } of [a, b])
+      scripted.roster.handle({
+        kind: 'message',
+        worker,
+        message: { kind: 'links-probed', epoch: EPOCH, trial: 1 },
+      });
+    scripted.roster.tryLinks([a.handle]);
     assert.deepEqual(ids(), ['a', 'b']);
+  });
+
+  test('a worker that is left out and drains is let go', () => {
+    const scripted = room();
+    const [a, b] = [scripted.ready('a'), scripted.ready('b')];
+    scripted.roster.links.leaveOut('b', 'its links break');
+    b.handle.drainReason = 'SIGTERM';
+    scripted.roster.releaseDraining([a.handle]);
+    assert.equal(b.sent.at(-1)?.kind, 'finish');
   });
 });
 

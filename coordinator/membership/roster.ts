@@ -16,7 +16,7 @@ import type {
 import { differenceOf, chooseEngine, describeOtherEngine } from './check-alike.ts';
 import type { ControlEvent, WorkerEventMessage } from './control-server.ts';
 import type { Journal } from '../journal/journal.ts';
-import { LinkPauses } from './link-pauses.ts';
+import { LinkTrials } from './link-trials.ts';
 import { MAX_IN_A_ROW, StepStreak } from './step-streak.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
@@ -67,7 +67,7 @@ export class Roster {
   readonly #ready = new Map<WorkerHandle, ReadyWorker>();
   /** Ids of workers whose state does not count until it is replaced. */
   readonly #distrusted: Set<string>;
-  readonly #linkPauses = new LinkPauses();
+  readonly links: LinkTrials;
   readonly #strikes = new Strikes();
   #lastFailure = '';
   /** Of the members that train. */
@@ -76,15 +76,24 @@ export class Roster {
   constructor(init: RosterInit) {
     this.#init = init;
     this.#distrusted = new Set(init.distrusted);
+    const { clock, log, epoch, config } = init;
+    this.links = new LinkTrials({ clock, log, epoch, timeoutMs: config.cluster.connectTimeoutMs });
   }
 
   get preparing(): readonly WorkerHandle[] {
     return [...this.#preparing].filter((worker) => this.#takesPart(worker));
   }
 
-  /** Without workers that are excluded, or left out for a while. */
+  /** Without workers that are excluded, or left out and not yet proved. */
   get ready(): readonly ReadyWorker[] {
     return [...this.#ready.values()].filter(({ worker }) => this.#takesPart(worker));
+  }
+
+  /** Those that were left out, and whose pause is over: their links are to be tried before they take part. */
+  get unproved(): readonly ReadyWorker[] {
+    return [...this.#ready.values()].filter(
+      ({ worker }) => this.#isAdmitted(worker) && this.links.standingOf(worker) === 'unproved',
+    );
   }
 
   /** The error of the last worker that could not get ready, or was refused; '' where there is none. */
@@ -105,7 +114,7 @@ export class Roster {
 
   /** Lets workers go that were told to leave. @param needed those that the run still needs */
   releaseDraining(needed: readonly WorkerHandle[]): void {
-    for (const { worker } of this.ready)
+    for (const worker of this.#ready.keys())
       if (worker.isDraining && !needed.includes(worker))
         worker.dismiss('interrupted', `${worker.drainReason}: the run does not need its state any more`);
   }
@@ -139,7 +148,7 @@ export class Roster {
   /** A new generation has given the worker the state of this step, the same on all its members. */
   trustNewState(worker: WorkerHandle, step: number): void {
     this.#distrusted.delete(worker.workerId);
-    this.#linkPauses.formed(worker.workerId, this.#init.clock.monotonicMs());
+    this.links.formed(worker);
     this.setHeldStep(worker, step);
   }
 
@@ -157,16 +166,13 @@ export class Roster {
     await journal.append({ kind: 'states-distrusted', epoch, workerIds: [...workerIds], ...spoilt });
   }
 
-  /** The worker stays connected and takes no part for a while. */
-  leaveOut(workerId: string, reason: string): void {
-    const { clock, log } = this.#init;
-    const forMs = this.#linkPauses.begin(workerId, clock.monotonicMs());
-    log.warn({ workerId, forMs, reason }, 'worker left out');
-  }
-
-  /** Whether the worker was left out, and its links have not yet held for long enough since. */
-  isOnTrial(workerId: string): boolean {
-    return this.#linkPauses.isOnTrial(workerId, this.#init.clock.monotonicMs());
+  /** Tries the links of workers whose pause is over, beside this generation. Call it while it trains and has room. */
+  tryLinks(members: readonly WorkerHandle[]): void {
+    const candidates = this.unproved.filter(({ worker }) => !worker.isDraining);
+    this.links.poll(
+      candidates.map(({ worker }) => worker),
+      members,
+    );
   }
 
   /** A member failed, or was lost, in this step. MAX_IN_A_ROW failures in one step exclude it. */
@@ -177,9 +183,12 @@ export class Roster {
     worker.drop('JOIN_REFUSED', excluded);
   }
 
-  #takesPart({ workerId, isGone }: WorkerHandle): boolean {
-    if (isGone || this.#strikes.reason(workerId) !== undefined) return false; // its `lost` event may still wait
-    return !this.#linkPauses.isLeftOut(workerId, this.#init.clock.monotonicMs());
+  #takesPart(worker: WorkerHandle): boolean {
+    return this.#isAdmitted(worker) && this.links.standingOf(worker) === 'good';
+  }
+
+  #isAdmitted({ workerId, isGone }: WorkerHandle): boolean {
+    return !isGone && this.#strikes.reason(workerId) === undefined; // its `lost` event may still wait
   }
 
   #receive(worker: WorkerHandle, message: WorkerEventMessage): void {
@@ -195,6 +204,9 @@ export class Roster {
         break;
       case 'saved':
         this.#init.onLateSaved(worker, message);
+        break;
+      case 'links-probed':
+        this.links.receive(worker, message);
         break;
       case 'formed':
       case 'aborted':

@@ -189,6 +189,9 @@ export class ScriptedWorker {
           step: this.step ?? null,
         });
         break;
+      case 'probe-links':
+        this.say({ kind: 'links-probed', epoch: message.epoch, trial: message.trial });
+        break;
       case 'finish':
         this.#connection!.close('NORMAL', 'done');
         break;

@@ -75,6 +75,13 @@ function answerMetric(name: string, normalize: (text: string) => string): Metric
 export const squad = answerMetric('squad', normalizeSquad);
 export const triviaQa = answerMetric('trivia_qa', normalizeTriviaQa);
 
+/** Share of texts that equal one of their answers, character by character, times 100: KILT's accuracy. */
+export const acceptedAnswer: Metric<readonly string[], string> = (targets, predictions) => {
+  checkPaired('accepted_answer', targets, predictions);
+  const rows = targets.map((references, at) => [references.includes(predictions[at]!) ? 1 : 0]);
+  return meanScorer(['accuracy'], rows, 100);
+};
+
 /** `f1` of CoQA: SQuAD's, with 1 for two empty answers. */
 export const coqaF1: Metric<readonly string[], string> = (targets, predictions) => {
   checkPaired('coqa_f1', targets, predictions);

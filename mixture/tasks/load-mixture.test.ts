@@ -39,10 +39,18 @@ describe('mixture.yaml', () => {
     const mixture = parseMixture(GOOD, '/m/mixture.yaml');
     assert.equal(mixture.tokenizerPath, '/m/tokenizer/spiece.model');
     assert.deepEqual(
-      mixture.tasks.map(({ name, family, metrics }) => [name, family, metrics]),
+      mixture.tasks.map(({ name, family, evaluation }) => [name, family, evaluation]),
       [
-        ['spam', 'CLS', ['accuracy']],
-        ['define', 'GEN', []],
+        [
+          'spam',
+          'CLS',
+          {
+            postprocess: { name: 'string_label_to_class_id', labels: ['ham', 'spam'] },
+            metrics: ['accuracy'],
+            fields: {},
+          },
+        ],
+        ['define', 'GEN', { postprocess: { name: 'references' }, metrics: [], fields: {} }],
       ],
     );
     assert.deepEqual(mixture.tasks[1]!.source, {
@@ -88,6 +96,51 @@ describe('mixture.yaml', () => {
     });
   });
 
+  test('a task names its evaluation sets; without a validation set it declares a cut of train', () => {
+    const yaml = GOOD.replace(
+      'inputs: "spam',
+      'validation: { path: dev.jsonl, format: jsonl }\n    test: { hub: me/spam, split: test }\n    inputs: "spam',
+    );
+    const [spam, define] = parseMixture(yaml, '/m/mixture.yaml').tasks;
+    const files = [{ location: '/m/dev.jsonl', name: 'dev.jsonl' }];
+    assert.deepEqual(spam!.splits, {
+      validation: [{ name: 'validation', source: { kind: 'files', format: 'jsonl', quotes: true, files } }],
+      test: [
+        {
+          name: 'test',
+          source: { kind: 'hub', dataset: 'me/spam', split: 'test', format: 'parquet', quotes: true },
+        },
+      ],
+    });
+    assert.deepEqual(define!.splits, {
+      validation: [{ name: 'validation', source: { kind: 'cut', oneIn: 20 } }],
+      test: [],
+    });
+  });
+
+  test('a task names post-processor, references and the columns of fields', () => {
+    const yaml = GOOD.replace(
+      'family: GEN',
+      'family: GEN\n    metrics: [sari, bleu]\n    postprocess: simplification\n    references: simple\n    fields: { source: word }',
+    );
+    assert.deepEqual(parseMixture(yaml, '/m/mixture.yaml').tasks[1]!.evaluation, {
+      postprocess: { name: 'simplification' },
+      metrics: ['sari', 'bleu'],
+      references: { path: 'simple' },
+      fields: { source: 'word' },
+    });
+  });
+
+  test('how a task is judged does not change what it is trained on', () => {
+    const yaml = GOOD.replace(
+      'metrics: [accuracy]',
+      'metrics: [macro_f1]\n    validation: { path: v.jsonl, format: jsonl }',
+    );
+    const [before, after] = [GOOD, yaml].map((text) => parseMixture(text, '/m/mixture.yaml').tasks[0]!);
+    assert.deepEqual(after!.source, before!.source);
+    assert.deepEqual(after!.preprocessor.identity, before!.preprocessor.identity);
+  });
+
   test('manifests hold only the last part of an absolute path', () => {
     const mixture = parseMixture(GOOD.replace('data/spam.jsonl', '/data/2024/spam.jsonl'), '/m/mixture.yaml');
     const { source } = mixture.tasks[0]!;
@@ -124,6 +177,30 @@ describe('mixture.yaml', () => {
       /denoising\.name: an earlier task already has the name "spam"/,
     ],
     ['a label used twice', '[ham, spam]', '[ham, ham]', /tasks\[0\]\.labels \(spam\): a label is listed twice/],
+    [
+      'an unknown metric',
+      '[accuracy]',
+      '[acuracy]',
+      /line 6: tasks\[0\]\.metrics \(spam\): unknown metric "acuracy"; did you mean accuracy/,
+    ],
+    [
+      'an unknown post-processor',
+      'family: GEN',
+      'family: GEN\n    postprocess: reference',
+      /tasks\[1\]\.postprocess \(define\): unknown post-processor "reference"; did you mean references/,
+    ],
+    [
+      'a field that the post-processor needs and nobody names',
+      'family: GEN',
+      'family: GEN\n    postprocess: simplification',
+      /tasks\[1\]\.fields \(define\): simplification reads field "source"/,
+    ],
+    [
+      'a mistyped key of an evaluation set',
+      'family: GEN',
+      'family: GEN\n    test: { pth: t.jsonl, format: jsonl }',
+      /tasks\[1\]\.test\.pth \(define\): unknown key; did you mean path/,
+    ],
     ['a single label', '[ham, spam]', '[ham]', /tasks\[0\]\.labels \(spam\): must hold at least two/],
     ['a key given twice', 'family: CLS', 'family: CLS\n    family: NLI', /not YAML:[^]*unique/],
     ['text that is not YAML', 'tasks:', 'tasks: [', /not YAML/],

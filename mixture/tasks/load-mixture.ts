@@ -24,6 +24,7 @@ import {
   type WrittenTask,
 } from './mixture-schema.ts';
 import { createNameSelection } from './name-patterns.ts';
+import { buildEvaluation, buildSplits } from './evaluation-entry.ts';
 import { buildSource } from './source-entry.ts';
 import { TEXT_FIELD, type Denoising, type Mixture, type MixtureOptions, type SourceSpec, type Task } from './task.ts';
 import { isKnownModule, readModuleFile, type ModuleFile } from './known-modules.ts';
@@ -230,11 +231,17 @@ function buildWrittenTask(
   const found = (['inputs', 'targets'] as const).flatMap((key) => templateProblems(entry[key], source, [...path, key]));
   if (entry.labels !== undefined && new Set(entry.labels).size < entry.labels.length)
     found.push({ path: [...path, 'labels'], message: 'a label is listed twice' });
+  const judged = buildEvaluation(entry);
+  if (!judged.ok) found.push(...judged.problems.map(({ at, message }) => ({ path: [...path, at], message })));
   problems.push(...found);
-  if (found.length > 0) return undefined;
+  if (found.length > 0 || !judged.ok) return undefined;
   const { inputs, targets, labels } = entry;
   const preprocessor = createTemplatePreprocessor({ inputs, targets, ...(labels === undefined ? {} : { labels }) });
-  return { name: entry.name, family: entry.family, source, preprocessor, metrics: entry.metrics ?? [] };
+  const [validation, test] = [entry.validation, entry.test].map((set) =>
+    set === undefined ? undefined : buildSource(set, folder),
+  );
+  const splits = buildSplits(validation, test);
+  return { name: entry.name, family: entry.family, source, preprocessor, splits, evaluation: judged.evaluation };
 }
 
 /** The denoising text: C4, or text that the file names. */

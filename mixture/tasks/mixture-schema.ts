@@ -59,7 +59,12 @@ const writtenTaskSchema = z.strictObject({
   name: taskNameSchema,
   family: text,
   metrics: z.array(text).optional(),
+  postprocess: text.optional(),
+  references: text.optional(),
+  fields: z.record(text, text).optional(),
   source: sourceSchema,
+  validation: sourceSchema.optional(),
+  test: sourceSchema.optional(),
   inputs: text,
   targets: text,
   labels: z.array(text).min(2, 'must hold at least two labels').optional(),
@@ -71,6 +76,8 @@ const usedTasksSchema = z.strictObject({
   except: z.union([text, z.array(text)]).optional(),
   name: taskNameSchema.optional(),
   source: sourceSchema.optional(),
+  validation: sourceSchema.optional(),
+  test: sourceSchema.optional(),
 });
 
 /** A task in TypeScript. */
@@ -123,7 +130,8 @@ export function denoisingEntrySchema(entry: unknown) {
  * @param entry the entry of `tasks` or `denoising` around it
  */
 export function knownKeysAt(path: readonly PropertyKey[], entry: unknown): readonly string[] {
-  if (path.at(-1) === 'source') return Object.keys(sourceSchema.shape);
+  const key = path.at(-1);
+  if (key === 'source' || key === 'validation' || key === 'test') return Object.keys(sourceSchema.shape);
   if (path[0] === 'denoising') return Object.keys(denoisingEntrySchema(entry).shape);
   return Object.keys((path[0] === 'tasks' ? taskEntrySchema(entry) : mixtureSchema).shape);
 }

@@ -13,6 +13,7 @@ import type * as jiti from 'jiti';
 import { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { vendoredFile } from '../../shared/package-files.ts';
+import { buildEvaluation, buildSplits, type EvaluationEntry } from './evaluation-entry.ts';
 import type { ModuleFile } from './known-modules.ts';
 import { sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema.ts';
 import { buildSource } from './source-entry.ts';
@@ -26,8 +27,17 @@ export interface TaskContext {
   readonly source: (entry: SourceEntry) => SourceSpec;
 }
 
+/** A task as a module writes it: sources, a preprocessor, and the names by which it is judged. */
+export interface TaskDefinition
+  extends Pick<Task, 'name' | 'family' | 'source' | 'preprocessor'>, Omit<EvaluationEntry, 'metrics'> {
+  readonly metrics: readonly string[];
+  readonly validation?: SourceSpec;
+  readonly test?: SourceSpec;
+}
+
 /** The default export of a task module. */
-export type TaskModule = Task | readonly Task[] | ((context: TaskContext) => Task | readonly Task[]);
+export type TaskModule =
+  TaskDefinition | readonly TaskDefinition[] | ((context: TaskContext) => TaskDefinition | readonly TaskDefinition[]);
 
 /** Gives a task module its type: `export default defineTask(({ source }) => ({ … }))`. @returns what it is given */
 export function defineTask<Module extends TaskModule>(module: Module): Module {
@@ -54,6 +64,12 @@ const taskSchema = z.object({
   family: z.string().min(1),
   source: specSchema,
   metrics: z.array(z.string()),
+  postprocess: z.string().exactOptional(),
+  labels: z.array(z.string()).exactOptional(),
+  references: z.string().exactOptional(),
+  fields: z.record(z.string(), z.string()).exactOptional(),
+  validation: specSchema.exactOptional(),
+  test: specSchema.exactOptional(),
   preprocessor: z.object({
     identity: z.record(z.string(), z.json()),
     fields: z.array(z.string()),
@@ -82,8 +98,20 @@ export function loadTaskModule(file: ModuleFile): Task[] {
       `its default export must be a Task, a list of them or a function that returns them: ${z.prettifyError(parsed.error)}`,
     );
   return parsed.data.map((task, i) => {
-    const original = (Array.isArray(value) ? value[i] : value) as Task;
-    return { ...task, preprocessor: withModuleHash(original.preprocessor, hash) };
+    const original = (Array.isArray(value) ? value[i] : value) as TaskDefinition;
+    const judged = buildEvaluation(task);
+    if (!judged.ok) {
+      const problems = judged.problems.map(({ at, message }) => `${at}: ${message}`).join('; ');
+      throw new TrainerError('CONFIG_INVALID', `task ${task.name}: ${problems}`);
+    }
+    return {
+      name: task.name,
+      family: task.family,
+      source: task.source,
+      preprocessor: withModuleHash(original.preprocessor, hash),
+      splits: buildSplits(task.validation, task.test),
+      evaluation: judged.evaluation,
+    };
   });
 }
 

@@ -1,9 +1,10 @@
 /**
  * The vocabulary of the mixture, as in SeqIO. These are plain values; nothing here reads a file.
  *
- * Definitions: a task is a source, a preprocessor and metrics. A mixture is tasks and at most one denoising text.
+ * Definitions: a task is a source, a preprocessor, evaluation sets and a way to judge predictions. A mixture is tasks and at most one denoising text.
  */
 
+import type { TaskEvaluation } from '../../shared/task-evaluation.ts';
 import type { ModuleFile } from './known-modules.ts';
 
 export const SOURCE_FORMATS = ['jsonl', 'csv', 'tsv', 'text', 'parquet', 'tfrecord'] as const;
@@ -81,9 +82,55 @@ export interface Task {
   readonly name: string;
   /** A family of the paper (CLS, NLI, SUM, …) or any other word that groups tasks. */
   readonly family: string;
+  /** The split `train`. */
   readonly source: SourceSpec;
   readonly preprocessor: Preprocessor;
-  readonly metrics: readonly string[];
+  readonly splits: EvaluationSplits;
+  readonly evaluation: Evaluation;
+}
+
+/** The splits besides `train`, by SeqIO's names. Each may have several sets, as MNLI's validation. */
+export interface EvaluationSplits {
+  readonly validation: readonly EvaluationSet[];
+  readonly test: readonly EvaluationSet[];
+}
+
+export interface EvaluationSet {
+  /** E.g. `validation`, or `validation_matched` where there are several. */
+  readonly name: string;
+  readonly source: SourceSpec | TrainCut | MissingFile;
+  /** Left out: the task's own. */
+  readonly preprocessor?: Preprocessor;
+}
+
+/**
+ * One of `oneIn` records of the train source, chosen by a hash of the record that is keyed by the name of the set. It is declared and not in
+ * effect: train shards still hold these records.
+ */
+export interface TrainCut {
+  readonly kind: 'cut';
+  readonly oneIn: number;
+}
+
+/** A file that the user must bring and has not named. */
+export interface MissingFile {
+  readonly kind: 'missing';
+  readonly file: string;
+  readonly how: string;
+}
+
+export interface Evaluation extends TaskEvaluation {
+  /** The column with all right answers. Left out, or empty in a record: the target of the record is the only one. */
+  readonly references?: References;
+  /** Field of an evaluation example → path of its column. */
+  readonly fields: Readonly<Record<string, string>>;
+}
+
+export interface References {
+  /** A path into structs and lists: `answers.text`, `output[].answer`. */
+  readonly path: string;
+  /** T5's SQuAD rule: spaces around punctuation. */
+  readonly isPadded?: true;
 }
 
 /** The span-denoising task: documents of plain text. Span corruption makes the targets. */

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../../shared/errors.ts';
 import { EXMIX_TASKS } from './exmix/exmix.ts';
 import { loadMixture, parseMixture } from './load-mixture.ts';
-import type { MixtureOptions } from './task.ts';
+import type { MixtureOptions, Preprocessed } from './task.ts';
 import upper from './upper-task.fixture.ts';
 
 const HEAD = 'name: mine\ntokenizer: spiece.model\n';
@@ -57,6 +57,48 @@ describe('use', () => {
         ['geo', '/m/geo.tsv.gz'],
       ],
     );
+  });
+
+  test('has the evaluation sets of the table: two of MNLI, three rounds of ANLI with their files, all rows of WSC', () => {
+    const [mnli, anli, wsc] = load('tasks:\n  - use: [glue_mnli, anli, super_glue_wsc]\n').tasks;
+    const hub = { kind: 'hub', dataset: 'nyu-mll/glue', config: 'mnli' };
+    assert.deepEqual(mnli!.splits.validation, [
+      { name: 'validation_matched', source: { ...hub, split: 'validation_matched' } },
+      { name: 'validation_mismatched', source: { ...hub, split: 'validation_mismatched' } },
+    ]);
+    assert.deepEqual(
+      anli!.splits.validation.map(({ source }) => source.kind === 'hub' && source.files),
+      [['plain_text/dev_r1-*.parquet'], ['plain_text/dev_r2-*.parquet'], ['plain_text/dev_r3-*.parquet']],
+    );
+    const falsePair = { text: 'Mia saw Ana .', span1_text: 'Mia', span2_text: 'Ana', span2_index: 2, label: 0 };
+    const numExamples = (apply: (fields: typeof falsePair) => Preprocessed): number => {
+      const result = apply(falsePair);
+      assert.ok(result.ok);
+      return result.examples.length;
+    };
+    assert.equal(
+      numExamples((row) => wsc!.preprocessor.apply(row)),
+      0,
+    );
+    assert.equal(
+      numExamples((row) => wsc!.splits.validation[0]!.preprocessor!.apply(row)),
+      1,
+    );
+  });
+
+  test('sets in the file replace those of the table; a file that nobody brings is named, and is no problem', () => {
+    const entry = 'use: cogs\n    source: { path: cogs.tsv, format: tsv }\n    test: { path: gen.tsv, format: tsv }';
+    const [cogs] = load(`tasks:\n  - ${entry}\n`).tasks;
+    const [validation] = cogs!.splits.validation;
+    assert.ok(validation?.source.kind === 'missing');
+    assert.equal(validation.source.file, 'cogs.validation.tsv');
+    const [test] = cogs!.splits.test;
+    assert.deepEqual(test!.source.kind === 'files' && test!.source.files, [
+      { location: '/m/gen.tsv', name: 'gen.tsv' },
+    ]);
+    const [given] = load('given: files\ntasks:\n  - use: cogs\n').tasks;
+    const set = given!.splits.validation[0]!.source;
+    assert.equal(set.kind === 'files' && set.files[0]!.location, '/m/files/cogs.validation.tsv');
   });
 
   test('a hub source in the file replaces the source of the table', () => {
@@ -194,6 +236,18 @@ describe('module', () => {
     assert.notDeepEqual(loadModule(`${GOOD}\n// changed`)[0]!.preprocessor.identity, identity);
   });
 
+  test('a module names evaluation sets and post-processor as a file does', () => {
+    const [task] = loadModule(
+      GOOD.replace(
+        "metrics: ['accuracy'],",
+        "metrics: ['accuracy'], postprocess: 'lower_text', validation: source({ path: 'dev.jsonl', format: 'jsonl' }),",
+      ),
+    );
+    assert.deepEqual(task!.evaluation, { postprocess: { name: 'lower_text' }, metrics: ['accuracy'], fields: {} });
+    const set = task!.splits.validation[0]!.source;
+    assert.equal(set.kind === 'files' && set.files[0]!.name, 'dev.jsonl');
+  });
+
   test('loads the example of the README, with its types', () => {
     const path = fileURLToPath(new URL('upper-task.fixture.ts', import.meta.url));
     const [task] = load(`tasks:\n  - module: ${path}\n`).tasks;
@@ -212,6 +266,11 @@ describe('module', () => {
       /line 4: tasks\[0\]\.module \(\.\/task-\d\.ts\): its default export must be a Task/,
     ],
     ['a task without apply', GOOD.replace('apply:', 'aply:'), /expected a function[^]*preprocessor\.apply/],
+    [
+      'an unknown metric',
+      GOOD.replace("['accuracy']", "['acuracy']"),
+      /task upper: metrics: unknown metric "acuracy"; did you mean accuracy/,
+    ],
     ['a name that cannot be a folder', GOOD.replace("'upper'", "'../up'"), /must be small letters/],
     ['a function that throws', 'export default () => { throw new RangeError("no luck"); };', /failed: no luck/],
     ['text that is not TypeScript', 'export default {{{', /cannot be loaded/],

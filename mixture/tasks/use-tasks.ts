@@ -1,13 +1,17 @@
 /** `- use:` entries of a mixture file: tasks of ExMix by name or glob, optionally with another source or name. */
 import { resolve } from 'node:path';
+import { assertInvariant } from '../../shared/errors.ts';
+import { TRAIN_CUT } from './evaluation-entry.ts';
 import { C4 } from './exmix/c4.ts';
+import type { DeclaredSet } from './exmix/declared-splits.ts';
 import { EXMIX_TASKS } from './exmix/exmix.ts';
 import { givenFileName, toTask, type ExmixTask, type GivenSource } from './exmix/exmix-task.ts';
+import { createRulePreprocessor } from './exmix/rule.ts';
 import { hintOf, type Problem } from './mixture-problems.ts';
 import type { UsedTasks } from './mixture-schema.ts';
 import { isPattern, matchNames } from './name-patterns.ts';
 import { buildSource, listOf } from './source-entry.ts';
-import type { SourceSpec, Task } from './task.ts';
+import type { EvaluationSet, EvaluationSplits, SourceSpec, Task } from './task.ts';
 
 const TASK_NAMES: readonly string[] = EXMIX_TASKS.map(({ name }) => name);
 const byName = new Map(EXMIX_TASKS.map((task) => [task.name, task]));
@@ -48,7 +52,7 @@ export function planUsedTasks(entry: UsedTasks, context: UseContext): PlannedTas
   );
   const chosen = [...new Set(names)].filter((name) => !except.has(name));
   const isOne = patterns.length === 1 && !isPattern(patterns[0]!);
-  for (const key of ['name', 'source'] as const)
+  for (const key of ['name', 'source', 'validation', 'test'] as const)
     if (entry[key] !== undefined && !isOne)
       problems.push({
         path: [...path, key],
@@ -67,20 +71,66 @@ function planTask(task: ExmixTask, entry: UsedTasks, context: UseContext): Plann
     path: context.path,
     build() {
       const source = sourceOf(task, entry, context);
-      return source === undefined ? undefined : toTask(task, source, name);
+      return source === undefined ? undefined : toTask(task, source, splitsOf(task, source, entry, context), name);
     },
   };
+}
+
+/** The splits of the file, else those of the table. */
+function splitsOf(task: ExmixTask, train: SourceSpec, entry: UsedTasks, context: UseContext): EvaluationSplits {
+  const sets = (name: 'validation' | 'test'): EvaluationSet[] => {
+    const written = entry[name];
+    if (written !== undefined) return [{ name, source: buildSource(written, context.folder) }];
+    return task.splits[name].map((declared) => toEvaluationSet(task, train, declared, context));
+  };
+  return { validation: sets('validation'), test: sets('test') };
+}
+
+function toEvaluationSet(
+  task: ExmixTask,
+  train: SourceSpec,
+  declared: DeclaredSet,
+  { givenFolder }: UseContext,
+): EvaluationSet {
+  const { name } = declared;
+  const { source } = task;
+  switch (declared.kind) {
+    case 'split': {
+      assertInvariant(source.kind === 'hub', `the table's ${task.name} has splits of the hub and a source of the hub`);
+      const { files } = declared;
+      const own = { ...source, split: name, ...(files === undefined ? {} : { files }) };
+      if (declared.keep === undefined) return { name, source: own };
+      const { inputs, targets, labels, derive, each } = task.rule;
+      const allRows = { inputs, targets, labels, derive, ...(each === undefined ? {} : { each }) };
+      return { name, source: own, preprocessor: createRulePreprocessor(allRows, task.columns) };
+    }
+    case 'given': {
+      assertInvariant(source.kind === 'given', `the table's ${task.name} has files to bring for all its splits`);
+      const file = givenFileName(task.name, source, name);
+      if (givenFolder === undefined) return { name, source: { kind: 'missing', file, how: declared.how } };
+      return { name, source: givenFile(source, givenFolder, file) };
+    }
+    case 'rows':
+      return {
+        name,
+        source: train,
+        preprocessor: createRulePreprocessor({ ...task.rule, keep: declared.keep }, task.columns),
+      };
+    case 'cut':
+      return { name, source: TRAIN_CUT };
+  }
+}
+
+function givenFile({ format, quotes }: GivenSource, folder: string, file: string): SourceSpec {
+  return { kind: 'files', format, quotes, files: [{ location: resolve(folder, file), name: file }] };
 }
 
 function sourceOf(task: ExmixTask, entry: UsedTasks, context: UseContext): SourceSpec | undefined {
   if (entry.source !== undefined) return buildSource(entry.source, context.folder);
   const { source } = task;
   if (source.kind === 'hub') return source;
-  if (context.givenFolder !== undefined) {
-    const file = givenFileName(task.name, source);
-    const { format, quotes } = source;
-    return { kind: 'files', format, quotes, files: [{ location: resolve(context.givenFolder, file), name: file }] };
-  }
+  if (context.givenFolder !== undefined)
+    return givenFile(source, context.givenFolder, givenFileName(task.name, source));
   context.problems.push({ path: [...context.path, 'use'], message: describeMissing(task, source) });
   return undefined;
 }

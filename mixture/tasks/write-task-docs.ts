@@ -3,7 +3,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describeExmix, type ExmixDescription } from './exmix/describe-exmix.ts';
+import { describeExmix, type DescribedSet, type ExmixDescription } from './exmix/describe-exmix.ts';
 
 export const TASK_DOCS_FILE = fileURLToPath(new URL('../../docs/tasks.md', import.meta.url));
 
@@ -23,7 +23,16 @@ A size with ~ is an equal share of a known total.
 
 ## Sizes and rates
 
-${markdownTable(['task', 'family', 'examples', '% of ExMix', '% of draws', 'metrics', 'sure'], tasks.map(sizeRow), 'llrrrll')}
+${markdownTable(['task', 'family', 'examples', '% of ExMix', '% of draws', 'sure'], tasks.map(sizeRow), 'llrrrl')}
+
+## Evaluation
+
+A metric and a post-processor have the names of [shared/task-evaluation.ts](../shared/task-evaluation.ts). A set is a split of the hub of that name, or a file to
+bring. \`cut\` is a part of train, where there is no such set; it is declared and not in effect. \`rows\` are other rows of the train file. A test split without
+labels is left out. The last column says how sure we are of the names: high if they stand in the metadata of
+datasets 2.0.0 or in the publisher's repository, low if they are from memory. None was tried against the real hub.
+
+${markdownTable(['task', 'validation', 'test', 'post-processor', 'metrics', 'sure'], tasks.flatMap(evaluationRow), 'llllll')}
 
 ## Sources
 
@@ -64,15 +73,19 @@ const code = (text: string) => (text === '' ? '' : `\`${text}\``);
 function sizeRow(task: ExmixDescription): Row {
   const examples = `${task.isSizeEstimated ? '~' : ''}${count(task.numExamples)}`;
   const ofExmix = task.kind === 'denoising' ? '' : percent(task.exmixRate);
-  return [
-    task.name,
-    task.family,
-    examples,
-    ofExmix,
-    percent(task.overallRate),
-    task.metrics.join(', '),
-    task.confidence,
-  ];
+  return [task.name, task.family, examples, ofExmix, percent(task.overallRate), task.confidence];
+}
+
+function evaluationRow({ name, evaluation, splits, splitConfidence }: ExmixDescription): Row[] {
+  if (evaluation === undefined) return [];
+  const names = (sets: readonly DescribedSet[]) => sets.map(nameSet).join(', ');
+  const { postprocess, metrics } = evaluation;
+  return [[name, names(splits.validation), names(splits.test), postprocess.name, metrics.join(', '), splitConfidence]];
+}
+
+function nameSet({ name, kind, from }: DescribedSet): string {
+  if (kind === 'split') return name;
+  return kind === 'given' ? code(from.split(':', 1)[0]!.replace('bring ', '')) : kind;
 }
 
 function hubRow({ name, source }: ExmixDescription): Row[] {

@@ -57,6 +57,7 @@ export function boundWorkerMessages({ numLanes, numTasks }: RunSize): MessageBou
     saved: bound(MAX_SAVED_BYTES, MAX_SAVED_BYTES / 16),
     aborted: SMALL,
     heartbeat: TEXT,
+    'links-probed': TEXT,
     drain: TEXT,
     failed: bound(MAX_TEXT_BYTES + 5 * numLanes, MAX_SMALL_ELEMENTS + numLanes),
   };
@@ -65,10 +66,12 @@ export function boundWorkerMessages({ numLanes, numTasks }: RunSize): MessageBou
 
 /** Messages of the coordinator. @param numLanes 0 before the welcome: no generation can be formed yet */
 export function boundCoordinatorMessages(numLanes: number): MessageBounds {
+  // A member has three texts of at most 256 characters; there are at most as many members as lanes.
+  const members = bound(MAX_SMALL_BYTES + 2_560 * numLanes, 2 * MAX_SMALL_ELEMENTS + 20 * numLanes);
   const bounds: Readonly<Record<CoordinatorMessage['kind'], MessageBound>> = {
     welcome: bound(MAX_FACTS_BYTES, MAX_FACTS_BYTES / 16),
-    // A member has three texts of at most 256 characters; there are at most as many members as lanes.
-    form: bound(MAX_SMALL_BYTES + 2_560 * numLanes, 2 * MAX_SMALL_ELEMENTS + 20 * numLanes),
+    form: members,
+    'probe-links': members,
     deal: bound(MAX_MESSAGE_BYTES, MAX_SMALL_ELEMENTS + 5 * numLanes),
     save: TEXT,
     abort: TEXT,

@@ -65,6 +65,9 @@ const memberSchema = z.object({
 });
 export type Member = z.output<typeof memberSchema>;
 
+/** Worker at the other end of a link that is tried beside the run. */
+const probePeerSchema = z.object({ workerId: shortText, rank: count, dataUrl: shortText });
+
 /** A training state in the memory of a worker: of this run and epoch, after `step` updates. */
 const heldStateSchema = z.object({ runId: shortText, epoch: uint32, step: count });
 export type HeldState = z.output<typeof heldStateSchema>;
@@ -154,6 +157,8 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
     /** Its source of data does not answer; `forMs` so far. */
     stall: z.object({ reason: longText, forMs: milliseconds }).optional(),
   }),
+  /** Answer to `probe-links`: the links that do not work; without `error` all work. */
+  z.object({ kind: z.literal('links-probed'), epoch: uint32, trial: uint32, error: errorRecordSchema.optional() }),
   /** The worker was told to leave. It stays a member until `finish`; sent again after each welcome. */
   z.object({ kind: z.literal('drain'), reason: longText }),
   /** The worker cannot continue with the generation (0: it could not become ready). */
@@ -182,6 +187,8 @@ const probeRequestSchema = z.object({
   checkpoint: z.string().max(4096).optional(),
 });
 
+const secretSchema = z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === SECRET_BYTES, 'expected 32 B');
+
 /** Coordinator → worker. */
 export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   z.object({
@@ -206,7 +213,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     firstStep: count,
     state: stateSourceSchema,
     /** Random bytes that the data connections of this generation prove; nobody else gets them. */
-    secret: z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === SECRET_BYTES, 'expected 32 B'),
+    secret: secretSchema,
     /** Ranks that copy the state from this one. */
     receivers: z.array(count).max(65_536),
     /** `formed` is to have the digest of the parameters. */
@@ -235,6 +242,17 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     folder: z.string().max(4096),
     writer: count,
     numWriters: z.int().positive(),
+  }),
+  /** Try the links to these workers beside the run; a generation goes on. A newer trial ends an older one. */
+  z.object({
+    kind: z.literal('probe-links'),
+    epoch: uint32,
+    trial: uint32,
+    /** Number of the receiver in the trial; 0: the worker whose links are tried. */
+    rank: count,
+    peers: z.array(probePeerSchema).min(1).max(65_536),
+    /** Random bytes that the connections of this trial prove. */
+    secret: secretSchema,
   }),
   /** Drop the step under way, close the data links, answer `aborted`. */
   z.object({ kind: z.literal('abort'), epoch: uint32, generation: uint32, reason: longText }),

@@ -483,7 +483,7 @@ describe('connectMesh', () => {
       code: 'CONNECT_FAILED',
       message: /has a data connection of generation 8 already/,
     });
-    ports[0]!.stopExpecting(taken);
+    ports[0]!.stopAdmitting(taken);
     one.close('NORMAL', '');
     for (const channel of channels) channel.close('NORMAL', '');
     await Promise.all(channels.map(({ closed }) => closed));

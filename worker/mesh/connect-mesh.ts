@@ -106,7 +106,7 @@ async function connectUntil(deadlineMs: number, clock: Clock, init: ConnectMeshI
   };
   check();
   await Promise.all(peers.map(keepDialled));
-  port.stopExpecting(expected);
+  port.stopAdmitting(expected);
   const channels = peers.flatMap((peer) => {
     const inbound = inbounds.get(peer.rank);
     const outbound = expected.connections.get(peer.rank);

@@ -31,7 +31,7 @@ describe('state connections at the data port', () => {
   test('are handed over with the rank of the peer, whether or not a mesh is being connected', async () => {
     const { port, dial } = await openPort();
     const peers: number[] = [];
-    port.serveState(IDENTITY, (connection, peer) => {
+    port.serve('state', IDENTITY, (connection, peer) => {
       assert.equal(connection.path, formatStatePath(IDENTITY, 0, peer));
       peers.push(peer);
     });
@@ -41,7 +41,7 @@ describe('state connections at the data port', () => {
     await dial('/data/1/7/0/1');
     assert.deepEqual(peers, [1, 2]);
     assert.deepEqual(expected.missing, [2], 'a state connection is none of the mesh');
-    port.stopExpecting(expected);
+    port.stopAdmitting(expected);
     await assert.rejects(dial('/data/1/7/0/2'), { message: /no generation is being connected/ });
     await port.close();
   });
@@ -51,7 +51,7 @@ describe('state connections at the data port', () => {
     const peers: number[] = [];
     port.expect(IDENTITY);
     await assert.rejects(dial('/state/1/7/0/1'), { code: 'CONNECT_FAILED', message: /no state is served here now/ });
-    port.serveState(IDENTITY, (_, peer) => peers.push(peer));
+    port.serve('state', IDENTITY, (_, peer) => peers.push(peer));
     await dial('/state/1/7/0/1');
     for (const [path, message] of [
       ['/state/2/7/0/2', /expected epoch 1 generation 7, got epoch 2 generation 7/],
@@ -73,7 +73,7 @@ describe('state connections at the data port', () => {
   test('may be made again by a peer that has left', async () => {
     const { port, dial } = await openPort();
     const peers: number[] = [];
-    port.serveState(IDENTITY, (_, peer) => peers.push(peer));
+    port.serve('state', IDENTITY, (_, peer) => peers.push(peer));
     const first = await dial('/state/1/7/0/1');
     first.close('NORMAL', 'begins again');
     await first.closed;
@@ -84,13 +84,13 @@ describe('state connections at the data port', () => {
 
   test('are of the generation served last, until it is stopped; those that are open stay', async () => {
     const { port, dial } = await openPort();
-    const older = port.serveState(IDENTITY, () => undefined);
+    const older = port.serve('state', IDENTITY, () => undefined);
     const open = await dial('/state/1/7/0/1');
-    const newer = port.serveState({ ...IDENTITY, generation: 8 }, () => undefined);
-    port.stopServing(older);
+    const newer = port.serve('state', { ...IDENTITY, generation: 8 }, () => undefined);
+    port.stopAdmitting(older);
     await assert.rejects(dial('/state/1/7/0/2'), { message: /expected epoch 1 generation 8/ });
     await dial('/state/1/8/0/1');
-    port.stopServing(newer);
+    port.stopAdmitting(newer);
     await assert.rejects(dial('/state/1/8/0/2'), { message: /no state is served here now/ });
     assert.ok(open.isOpen);
     await port.close();

@@ -2,8 +2,9 @@
  * The listening data port of a worker, with a local socket beside it. It opens before the worker joins and stays open over generations.
  *
  * Path of a data connection: `/data/<epoch>/<generation>/<sender>/<receiver>` (ranks); the receiver dials, the sender listens.
- * Of a state connection: `/state/<epoch>/<generation>/<holder>/<receiver>`. The two are admitted independently of each other.
- * It admits the expected generation only, one connection of a kind for each receiver. Both ends prove the secret of the generation
+ * Of a state connection: `/state/<epoch>/<generation>/<holder>/<receiver>`. Of a link trial (probe-links.ts): `/probe/<epoch>/<trial>/…` alike.
+ * The three kinds are admitted independently of each other.
+ * It admits the expected generation or trial only, one connection of a kind for each receiver. Both ends prove the secret of the generation
  * (mutual-proof.ts) before a frame or request is read; the token of the run does not come here.
  */
 import { TrainerError } from '../../shared/errors.ts';
@@ -23,10 +24,11 @@ export interface DataPortInit {
 
 export interface MeshIdentity {
   readonly epoch: number;
+  /** For probes: the number of the trial. */
   readonly generation: number;
   readonly rank: number;
   readonly worldSize: number;
-  /** Of the generation, from `form`. */
+  /** Of the generation, from `form`; of the trial, from `probe-links`. */
   readonly secret: Uint8Array;
 }
 
@@ -53,6 +55,15 @@ export function formatStatePath(
   receiver: number,
 ): string {
   return `/state/${epoch}/${generation}/${holder}/${receiver}`;
+}
+
+export function formatProbePath({ epoch, trial }: TrialNumber, listener: number, dialler: number): string {
+  return `/probe/${epoch}/${trial}/${listener}/${dialler}`;
+}
+
+export interface TrialNumber {
+  readonly epoch: number;
+  readonly trial: number;
 }
 
 /** The connections of one generation and kind that peers have made to this worker. */
@@ -86,10 +97,7 @@ export class ExpectedPeers {
 
 export class DataPort {
   readonly #listener: Listener;
-  /** For the data mesh. */
-  #expected: ExpectedPeers | null = null;
-  /** For the state. */
-  #served: ExpectedPeers | null = null;
+  readonly #admitted: Record<ConnectionKind, ExpectedPeers | null> = { data: null, state: null, probe: null };
 
   private constructor(listener: Listener) {
     this.#listener = listener;
@@ -140,70 +148,71 @@ export class DataPort {
 
   /** From now on admits the peers of this generation only. Connections of earlier ones stay until their channels close them. */
   expect(identity: MeshIdentity, greetingFor?: (receiver: number) => string): ExpectedPeers {
-    this.#expected = new ExpectedPeers(identity, greetingFor);
-    return this.#expected;
-  }
-
-  /** Admits no peer, unless another generation is expected by now. */
-  stopExpecting(expected: ExpectedPeers): void {
-    if (this.#expected === expected) this.#expected = null;
+    return (this.#admitted.data = new ExpectedPeers(identity, greetingFor));
   }
 
   /**
-   * Admits peers of this generation that copy the state, from now on, whether or not the mesh is being connected; peers of an earlier
-   * generation no more. Connections stay until either side closes them.
+   * Admits peers of this generation that copy the state, or of this trial that probe the link, from now on, whether or not the mesh is being
+   * connected; peers of an earlier one no more. Connections stay until either side closes them.
    * @param onConnection gets each connection with the rank of the peer
    */
-  serveState(identity: MeshIdentity, onConnection: (connection: Connection, peer: number) => void): ExpectedPeers {
-    this.#served = new ExpectedPeers(identity);
-    this.#served.onChange = onConnection;
-    return this.#served;
+  serve(
+    kind: 'state' | 'probe',
+    identity: MeshIdentity,
+    onConnection: (connection: Connection, peer: number) => void,
+  ): ExpectedPeers {
+    const served = new ExpectedPeers(identity);
+    served.onChange = onConnection;
+    return (this.#admitted[kind] = served);
   }
 
-  /** Admits no peer to the state, unless another generation's state is served by now. */
-  stopServing(served: ExpectedPeers): void {
-    if (this.#served === served) this.#served = null;
+  /** Admits these peers no more. Those of another generation or trial that are admitted by now stay so. */
+  stopAdmitting(peers: ExpectedPeers): void {
+    for (const kind of CONNECTION_KINDS) if (this.#admitted[kind] === peers) this.#admitted[kind] = null;
   }
 
   close(): Promise<void> {
-    this.#expected = null;
-    this.#served = null;
+    for (const kind of CONNECTION_KINDS) this.#admitted[kind] = null;
     return this.#listener.close();
   }
 
   /** The secret of the path, or why it is not admitted. */
   #challenge(path: string): Challenge | string {
     const parsed = parsePath(path);
-    if (parsed === null) return `expected a path /data/epoch/generation/sender/receiver or /state/… alike`;
+    if (parsed === null) return `expected a path /data/epoch/generation/sender/receiver, or /state/… or /probe/… alike`;
     const { kind, receiver } = parsed;
-    const admitted = this.#admitted(kind);
-    if (admitted === null)
-      return kind === 'data' ? 'no generation is being connected here now' : 'no state is served here now';
+    const admitted = this.#admitted[kind];
+    if (admitted === null) return NONE_ADMITTED[kind];
+    const number = kind === 'probe' ? 'trial' : 'generation';
     const { epoch, generation, rank, worldSize } = admitted.identity;
     if (parsed.epoch !== epoch || parsed.generation !== generation)
-      return `expected epoch ${epoch} generation ${generation}, got epoch ${parsed.epoch} generation ${parsed.generation}`;
+      return `expected epoch ${epoch} ${number} ${generation}, got epoch ${parsed.epoch} ${number} ${parsed.generation}`;
     if (parsed.sender !== rank) return `this is rank ${rank}, not rank ${parsed.sender}`;
     if (receiver === rank || receiver >= worldSize)
       return `rank ${receiver} is no peer of rank ${rank} in a world of ${worldSize}`;
     if (admitted.connections.has(receiver))
-      return `rank ${receiver} has a ${kind} connection of generation ${generation} already`;
+      return `rank ${receiver} has a ${kind} connection of ${number} ${generation} already`;
     return { secret: admitted.identity.secret, greeting: admitted.greetingFor(receiver) };
   }
 
   #accept(connection: Connection): void {
     const parsed = parsePath(connection.path);
-    const admitted = parsed === null ? null : this.#admitted(parsed.kind);
+    const admitted = parsed === null ? null : this.#admitted[parsed.kind];
     if (parsed === null || admitted === null)
       throw new TrainerError('INTERNAL', `connection ${connection.path} was accepted without being admitted`);
     admitted.add(parsed.receiver, connection);
   }
-
-  #admitted(kind: ConnectionKind): ExpectedPeers | null {
-    return kind === 'data' ? this.#expected : this.#served;
-  }
 }
 
-type ConnectionKind = 'data' | 'state';
+const CONNECTION_KINDS = ['data', 'state', 'probe'] as const;
+type ConnectionKind = (typeof CONNECTION_KINDS)[number];
+
+/** Why a path is refused where nobody is admitted. */
+const NONE_ADMITTED: Readonly<Record<ConnectionKind, string>> = {
+  data: 'no generation is being connected here now',
+  state: 'no state is served here now',
+  probe: 'no link is on trial here now',
+};
 
 interface ConnectionPath {
   readonly kind: ConnectionKind;
@@ -214,9 +223,9 @@ interface ConnectionPath {
 }
 
 function parsePath(path: string): ConnectionPath | null {
-  const found = /^\/(data|state)\/(\d{1,10})\/(\d{1,10})\/(\d{1,5})\/(\d{1,5})$/.exec(path);
+  const found = /^\/(data|state|probe)\/(\d{1,10})\/(\d{1,10})\/(\d{1,5})\/(\d{1,5})$/.exec(path);
   if (found === null) return null;
   const [epoch, generation, sender, receiver] = found.slice(2).map(Number);
-  const kind = found[1] === 'data' ? 'data' : 'state';
+  const kind = CONNECTION_KINDS.find((name) => name === found[1])!;
   return { kind, epoch: epoch!, generation: generation!, sender: sender!, receiver: receiver! };
 }

@@ -2,7 +2,7 @@
  * The order of a coordinator's messages. On each connection one welcome comes first. Then come generations, one after the other: `form`; once
  * the members are formed, deals and saves; an abort. `finish` comes at any time. Epochs never decrease; the run stays the same. Pure.
  *
- * An abort of a generation that is over is allowed: there is nothing to abort. A worker outside a generation may be asked to save the state
+ * A link trial is beside the generations and may come at any time. An abort of a generation that is over is allowed: there is nothing to abort. A worker outside a generation may be asked to save the state
  * that it holds, before the run ends.
  */
 import { TrainerError } from '../../shared/errors.ts';
@@ -55,6 +55,7 @@ function expectedInstead(
   if (message.kind === 'finish' || message.kind === 'heartbeat') return undefined;
   if (!received.isWelcomed) return 'welcome first';
   if (message.epoch !== received.epoch) return `epoch ${received.epoch}`;
+  if (message.kind === 'probe-links') return undefined; // beside any generation
   if (message.kind === 'form')
     return message.generation > received.generation ? undefined : `a generation after ${received.generation}`;
   if (message.kind === 'abort' && message.generation < received.generation) return undefined;

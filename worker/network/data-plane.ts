@@ -16,12 +16,13 @@ import { MAX_ARENA_BYTES, planArena, type Arena, type ArenaLayout, type ArenaPoo
 import { connectMesh } from '../mesh/connect-mesh.ts';
 import { planWindows } from '../mesh/frame-windows.ts';
 import { DataPort, type ExpectedPeers } from '../mesh/data-port.ts';
+import { probeLinks } from '../mesh/probe-links.ts';
 import { planGradient } from '../collective/plan-gradient.ts';
 import { copyState } from '../state/copy-state.ts';
 import type { StateTensors } from '../state/state-pieces.ts';
 import { StateServer } from '../state/state-server.ts';
 import type { PeerChannel } from '../mesh/peer-channel.ts';
-import type { FormMessage, NetworkData } from './network-messages.ts';
+import type { FormMessage, NetworkData, ProbeMessage } from './network-messages.ts';
 
 export interface FormInit {
   readonly form: FormMessage;
@@ -32,6 +33,12 @@ export interface FormInit {
 export interface CopyInit extends FormInit {
   readonly step: number;
   readonly tensors: StateTensors;
+}
+
+export interface ProbeInit {
+  readonly message: ProbeMessage;
+  readonly config: RunConfig;
+  readonly signal: AbortSignal;
 }
 
 export interface Formed {
@@ -92,7 +99,11 @@ export class DataPlane {
   /** Admits receivers from now on; their requests wait for `offerState`. */
   #serveState({ form: { rank, members, epoch, generation, secret }, signal }: FormInit): void {
     const server = new StateServer({ signal });
-    const served = this.#port!.serveState({ epoch, generation, rank, worldSize: members.length, secret }, server.serve);
+    const served = this.#port!.serve(
+      'state',
+      { epoch, generation, rank, worldSize: members.length, secret },
+      server.serve,
+    );
     this.#state = { server, served };
   }
 
@@ -178,10 +189,23 @@ export class DataPlane {
     });
   }
 
+  /** Tries links beside the generation. @returns which do not work; undefined where all work @throws ABORTED */
+  probeLinks({ message, config, signal }: ProbeInit): Promise<TrainerError | undefined> {
+    const { epoch, trial, rank, secret, peers } = message;
+    const { transport, clock } = this.#init;
+    const { socket } = config.collective;
+    return probeLinks({
+      ...{ epoch, trial, rank, secret, transport, clock, socket, signal },
+      peers: peers.map(({ dataUrl, ...peer }) => ({ ...peer, url: dataUrl })),
+      port: this.#port!,
+      timeoutMs: config.cluster.connectTimeoutMs,
+    });
+  }
+
   /** Ends serving the state. */
   withdrawState(): void {
     if (this.#state === undefined) return;
-    this.#port?.stopServing(this.#state.served);
+    this.#port?.stopAdmitting(this.#state.served);
     void this.#state.server.withdraw();
     this.#state = undefined;
   }

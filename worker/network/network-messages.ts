@@ -83,3 +83,5 @@ export interface Reducer {
 }
 
 export type FormMessage = MessageOf<'form'>;
+
+export type ProbeMessage = MessageOf<'probe-links'>;

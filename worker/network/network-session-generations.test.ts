@@ -1,10 +1,11 @@
 /** One generation after the other over real sessions, however the one before has ended. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Member } from '../../shared/protocol/messages.ts';
+import type { Member, MessageOf } from '../../shared/protocol/messages.ts';
 import type { ScriptedPeer } from '../scripted-coordinator.fixture.ts';
 import {
   abort,
+  EPOCH,
   form,
   formAll,
   formOf,
@@ -13,6 +14,7 @@ import {
   nobody,
   open,
   RAW_CONFIG,
+  SECRET,
   welcome,
   welcomeAll,
   type Opened,
@@ -55,6 +57,56 @@ describe('generations', { timeout: 240_000 }, () => {
         subject.all('generation-failed').filter(({ generation }) => generation === 3),
         [],
       );
+  });
+
+  test('links to another worker are tried in the middle of a step, and the generation trains on', async (t) => {
+    const { subjects, peers } = await open(t, 3);
+    // Longer than any test.
+    const config = { ...RAW_CONFIG, cluster: { ...RAW_CONFIG.cluster, connectTimeoutMs: 120_000 } };
+    const members = await welcomeAll(peers.slice(0, 2), welcome(EPOCH, { config }));
+    const [newcomer] = await welcomeAll(peers.slice(2), welcome(EPOCH, { config }));
+    await formAll(peers.slice(0, 2), members);
+    await subjects[0]!.computeStep(1);
+    const views = [newcomer!, ...members].map(({ workerId, dataUrl }, rank) => ({ workerId, dataUrl, rank }));
+    for (const [i, rank] of [1, 2, 0].entries()) {
+      const others = rank === 0 ? views.slice(1) : views.slice(0, 1);
+      peers[i]!.send({ kind: 'probe-links', epoch: EPOCH, trial: 1, rank, peers: others, secret: SECRET });
+    }
+    for (const peer of peers)
+      assert.deepEqual(await peer.receive('links-probed'), { kind: 'links-probed', epoch: EPOCH, trial: 1 });
+    await subjects[1]!.computeStep(1);
+    for (const [rank, subject] of subjects.slice(0, 2).entries()) {
+      await subject.report(1);
+      assert.equal((await peers[rank]!.receive('report')).step, 1);
+      assert.deepEqual(await subject.reduced(), Buffer.from(laneSum(1).buffer));
+      assert.deepEqual(failures(peers[rank]!), []);
+    }
+  });
+
+  test('a newer link trial and a welcome end the one under way: neither is answered', async (t) => {
+    const clock = new ManualClock();
+    const { peer, coordinator } = await open(t, 1, clock);
+    await welcomeAll([peer]);
+    const { workerId, dataUrl } = nobody;
+    const trial: MessageOf<'probe-links'> = {
+      ...{ kind: 'probe-links', epoch: EPOCH, trial: 1, rank: 0, secret: SECRET },
+      peers: [{ workerId, dataUrl, rank: 1 }],
+    };
+    peer.send(trial);
+    peer.send({ ...trial, trial: 2, peers: [{ workerId, dataUrl: 'no address', rank: 1 }] });
+    const answer = await peer.receive('links-probed');
+    assert.equal(answer.trial, 2);
+    assert.match(answer.error?.message ?? '', /^no link to x at /u);
+    peer.send({ ...trial, trial: 3 });
+    peer.close('CONNECTION_LOST', 'the link broke');
+    const again = await clock.during(coordinator.peer());
+    await welcomeAll([again]);
+    again.send({ ...trial, trial: 4, peers: [{ workerId, dataUrl: 'no address', rank: 1 }] });
+    assert.equal((await again.receive('links-probed')).trial, 4);
+    assert.deepEqual(
+      peer.received.filter(({ kind }) => kind === 'links-probed'),
+      [answer],
+    );
   });
 
   test('after an abort in the middle of a step the next generation does the step again, with the same sum', async (t) => {

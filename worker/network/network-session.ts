@@ -17,7 +17,7 @@ import { CoordinatorLine, SourceStall } from './coordinator-line.ts';
 import { checkOrder } from './coordinator-order.ts';
 import { checkAdvertised, type DataPlane } from './data-plane.ts';
 import { GenerationSession } from './generation-session.ts';
-import type { NetworkData, NetworkEvent, NetworkRequest } from './network-messages.ts';
+import type { NetworkData, NetworkEvent, NetworkRequest, ProbeMessage } from './network-messages.ts';
 
 export interface NetworkSessionInit {
   readonly data: NetworkData;
@@ -46,6 +46,8 @@ export class NetworkSession {
   #isWelcomed = false;
   /** The newest generation; it may be over. */
   #generation: GenerationSession | undefined;
+  /** Ends the link trial under way, if there is one. */
+  #trial = new AbortController();
   /** Reports of steps whose commit is not known. */
   #reports: Report[] = [];
   /** Why the process is to leave; undefined until it was told to. */
@@ -190,6 +192,9 @@ export class NetworkSession {
         this.#generation!.startTraining();
         emit(message);
         break;
+      case 'probe-links':
+        void this.#probeLinks(message);
+        break;
       case 'save':
       case 'finish':
         emit(message);
@@ -202,6 +207,7 @@ export class NetworkSession {
   #welcome(message: MessageOf<'welcome'>): void {
     this.#config = checkConfig(message.config, 'the config from the coordinator');
     this.#generation?.end(`the coordinator of epoch ${message.epoch} has taken over`);
+    this.#trial.abort(new TrainerError('ABORTED', 'another welcome has come'));
     this.#runId = message.runId;
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
@@ -224,6 +230,21 @@ export class NetworkSession {
     void this.#generation.form();
   }
 
+  /** Tries links while the generation goes on; compute thread and channels know nothing of it. Never rejects. */
+  async #probeLinks(message: ProbeMessage): Promise<void> {
+    const { epoch, trial } = message;
+    this.#trial.abort(new TrainerError('ABORTED', `link trial ${trial} has begun`));
+    this.#trial = new AbortController();
+    const { signal } = this.#trial;
+    try {
+      const fault = await this.#init.dataPlane.probeLinks({ message, config: this.#config!, signal });
+      const error = fault === undefined ? {} : { error: toErrorRecord(fault) };
+      if (!signal.aborted) this.#send({ kind: 'links-probed', epoch, trial, ...error });
+    } catch (error) {
+      if (!signal.aborted) this.#lose(toTrainerError(error));
+    }
+  }
+
   #lose(error: TrainerError): void {
     if (this.#end.signal.aborted) return;
     this.#init.emit({ kind: 'lost', error: toErrorRecord(error) });
@@ -234,6 +255,7 @@ export class NetworkSession {
   #shutDown(error: TrainerError, code: TrainerError['code'] | 'NORMAL'): Promise<unknown> {
     this.#end.abort(error);
     this.#generation?.end(error.message);
+    this.#trial.abort(error);
     this.#line?.close(code, error.message);
     this.#closed ??= Promise.allSettled([
       this.#init.dataPlane.close(),

@@ -12,10 +12,10 @@ import { assertInvariant, TrainerError, toTrainerError } from '../../shared/erro
 import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
 import type { SocketKind } from '../mesh/connect-mesh.ts';
 import { formatStatePath } from '../mesh/data-port.ts';
+import { dialPort } from '../mesh/dial-port.ts';
 import { CopyProgress, MAX_REPEATS } from './copy-progress.ts';
-import { dialHolder } from './dial-holder.ts';
 import { decodePieceHeader, encodeStateRequest, PIECE_HEADER_BYTES } from './state-frames.ts';
-import { describePiece, planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
+import { describePiece, MAX_PIECE_BYTES, planPieces, type StatePlan, type StateTensors } from './state-pieces.ts';
 
 /** Checks for silent holders in `timeoutMs`. */
 const CHECKS = 8;
@@ -120,10 +120,11 @@ class StateCopy {
     const { epoch, generation, rank, transport, secret, socket, timeoutMs } = this.#init;
     const { signal } = this.#over;
     try {
-      const connection = await dialHolder({
+      const connection = await dialPort({
         url: holder.url,
         path: formatStatePath({ epoch, generation }, holder.rank, rank),
         ...{ transport, secret, socket, timeoutMs, signal },
+        maxMessageBytes: PIECE_HEADER_BYTES + MAX_PIECE_BYTES,
         clock: this.#clock,
         onRetry: (failure) => (holder.lastFailure = failure),
       });

@@ -3,7 +3,7 @@
  *
  * Peers may connect before the state is ready; their requests (at most `STATE_WINDOW` a peer) wait for `offer`. Payloads are views of the
  * offered tensors, one piece a peer at a time: nobody may write to the tensors until `withdraw` resolves.
- * Assumptions: DataPort.serveState admits each peer once, so the world size bounds the peers. The deadline is the
+ * Assumptions: DataPort.serve admits each peer once, so the world size bounds the peers. The deadline is the
  * peer's (copy-state.ts). Requests of a silent peer end with the generation, by `withdraw`.
  */
 import { crc32 } from 'node:zlib';
@@ -47,7 +47,7 @@ export class StateServer {
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** Answers on the connection until it closes; the handler for `DataPort.serveState`. @param rank of the peer */
+  /** Answers on the connection until it closes; the handler for `DataPort.serve`. @param rank of the peer */
   readonly serve = (connection: Connection, rank: number): void => {
     if (this.#isWithdrawn) {
       connection.close('NORMAL', WITHDRAWN);

@@ -83,7 +83,7 @@ export async function openHost(transport: Transport, rank: number, onRefused?: (
 
 /** Lets the handler serve the peers of the generation. */
 export function serveAt({ port, rank }: Host, handler: (connection: Connection, peer: number) => void): void {
-  port.serveState({ ...GENERATION, rank, worldSize: 5, secret: SECRET }, handler);
+  port.serve('state', { ...GENERATION, rank, worldSize: 5, secret: SECRET }, handler);
 }
 
 export function copyFrom(

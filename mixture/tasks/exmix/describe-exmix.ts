@@ -1,10 +1,13 @@
 /** The table for listings: `exmix tasks`, docs/tasks.md. The rates are those of the paper, K = 300,000 and R = 2. */
 import { computeRates, PAPER_RATES } from '../../plan/rates.ts';
-import type { HubSource, SourceFormat } from '../task.ts';
+import { assertInvariant } from '../../../shared/errors.ts';
+import { TRAIN_CUT } from '../evaluation-entry.ts';
+import type { Evaluation, HubSource, SourceFormat } from '../task.ts';
 import { C4, C4_FACTS } from './c4.ts';
 import type { Columns } from './column-type.ts';
+import type { DeclaredSet } from './declared-splits.ts';
 import { EXMIX_TASKS, exmixSizes } from './exmix.ts';
-import { givenFileName, type ExmixTask } from './exmix-task.ts';
+import { givenFileName, judgementOf, type ExmixTask } from './exmix-task.ts';
 import { describeSteps } from './rule.ts';
 
 /** A file that the user brings. */
@@ -14,6 +17,12 @@ export interface GivenDescription {
   /** Its name in the folder `given:`. */
   readonly file: string;
   readonly how: string;
+}
+
+export interface DescribedSet {
+  readonly name: string;
+  readonly kind: DeclaredSet['kind'];
+  readonly from: string;
 }
 
 export interface ExmixDescription {
@@ -27,7 +36,11 @@ export interface ExmixDescription {
   /** All possible targets. Empty if targets are free text. */
   readonly labels: readonly string[];
   readonly steps: readonly string[];
-  readonly metrics: readonly string[];
+  /** The sets besides train. Empty for denoising. */
+  readonly splits: { readonly validation: readonly DescribedSet[]; readonly test: readonly DescribedSet[] };
+  readonly splitConfidence: 'high' | 'low';
+  /** Undefined for denoising. */
+  readonly evaluation?: Evaluation;
   /** Supervised: training examples after preprocessing. Denoising: documents. */
   readonly numExamples: number;
   readonly isSizeEstimated: boolean;
@@ -69,12 +82,32 @@ function describeTask(task: ExmixTask): Described {
     template: { inputs: rule.inputs, targets: rule.targets },
     labels: rule.labels,
     steps: describeSteps(rule),
-    metrics: task.metrics,
+    splits: { validation: describeSets(task, 'validation'), test: describeSets(task, 'test') },
+    splitConfidence: task.splits.confidence,
+    evaluation: judgementOf(task),
     numExamples: task.numExamples,
     isSizeEstimated: task.isSizeEstimated === true,
     confidence: task.confidence,
     note: task.note,
   };
+}
+
+function describeSets(task: ExmixTask, split: 'validation' | 'test'): DescribedSet[] {
+  return task.splits[split].map((set) => ({ name: set.name, kind: set.kind, from: whereFrom(task, set) }));
+}
+
+function whereFrom({ name, source }: ExmixTask, set: DeclaredSet): string {
+  switch (set.kind) {
+    case 'split':
+      return `split ${set.name} of the hub${set.keep === undefined ? '' : ', all rows'}`;
+    case 'given':
+      assertInvariant(source.kind === 'given', `the table's ${name} has files to bring for all its splits`);
+      return `bring ${givenFileName(name, source, set.name)}: ${set.how}`;
+    case 'rows':
+      return set.keep.words;
+    case 'cut':
+      return `one of ${TRAIN_CUT.oneIn} records of train (not in effect)`;
+  }
 }
 
 function describeDenoising(): Described {
@@ -87,7 +120,8 @@ function describeDenoising(): Described {
     template: { inputs: C4.text, targets: '' },
     labels: [],
     steps: ['span corruption during training: noise density 0.15, mean span length 3'],
-    metrics: [],
+    splits: { validation: [], test: [] },
+    splitConfidence: 'low',
     numExamples: numDocuments,
     isSizeEstimated: false,
   };

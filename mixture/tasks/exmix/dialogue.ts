@@ -3,6 +3,7 @@
  * them.
  */
 import { rewrite } from './building-blocks.ts';
+import { givenSplits } from './declared-splits.ts';
 import { given, type ExmixTask } from './exmix-task.ts';
 import { slotValues } from './structure-derivations.ts';
 import { member } from './text-derivations.ts';
@@ -35,7 +36,11 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     source: intents('banking'),
     columns: { text: 'string', category: 'string' },
     rule: rewrite('banking77: {text}', '{category}'),
-    metrics: ['accuracy'],
+    splits: givenSplits('high', {
+      validation: 'data_utils/dialoglue/banking/val.csv of alexa/dialoglue.',
+      test: 'data_utils/dialoglue/banking/test.csv of alexa/dialoglue.',
+    }),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: `${note} 77 intents, named as in the file; PolyAI/banking77 on the hub has 10,003 rows because it lacks DialoGLUE's split.`,
   },
@@ -47,7 +52,11 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     source: intents('clinc'),
     columns: { text: 'string', category: 'string' },
     rule: rewrite('clinc150: {text}', '{category}'),
-    metrics: ['accuracy'],
+    splits: givenSplits('high', {
+      validation: 'data_utils/dialoglue/clinc/val.csv of alexa/dialoglue.',
+      test: 'data_utils/dialoglue/clinc/test.csv of alexa/dialoglue.',
+    }),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: `${note} 150 intents, named as in the file; clinc/clinc_oos plus on the hub has 15,250 rows because it includes those out of scope.`,
   },
@@ -59,7 +68,11 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     source: intents('hwu'),
     columns: { text: 'string', category: 'string' },
     rule: rewrite('hwu64: {text}', '{category}'),
-    metrics: ['accuracy'],
+    splits: givenSplits('high', {
+      validation: 'data_utils/dialoglue/hwu/val.csv of alexa/dialoglue.',
+      test: 'data_utils/dialoglue/hwu/test.csv of alexa/dialoglue.',
+    }),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: `${note} 64 intents, named as in the file.`,
   },
@@ -71,7 +84,12 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     source: spans('restaurant8k'),
     columns: spanColumns,
     rule: rewrite('restaurant8k: {text}', '{slots}', slots),
-    metrics: ['slot f1'],
+    splits: givenSplits('high', {
+      validation:
+        'data_utils/dialoglue/restaurant8k/val.json of alexa/dialoglue, with one record on each line, as the train file.',
+      test: 'data_utils/dialoglue/restaurant8k/test.json of alexa/dialoglue, with one record on each line, as the train file.',
+    }),
+    evaluation: { metrics: ['slot_f1'], postprocess: 'slots' },
     confidence: 'high',
     note: `${note} The schema of a record is from memory: a span that starts at 0 has no startIndex, and a text without slots has no labels.`,
   },
@@ -83,7 +101,12 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     source: spans('dstc8_sgd'),
     columns: spanColumns,
     rule: rewrite('dstc8_sgd: {text}', '{slots}', slots),
-    metrics: ['slot f1'],
+    splits: givenSplits('high', {
+      validation:
+        'data_utils/dialoglue/dstc8_sgd/val.json of alexa/dialoglue, with one record on each line, as the train file.',
+      test: 'data_utils/dialoglue/dstc8_sgd/test.json of alexa/dialoglue, with one record on each line, as the train file.',
+    }),
+    evaluation: { metrics: ['slot_f1'], postprocess: 'slots' },
     confidence: 'high',
     note: `${note} It holds Buses_1, Events_1, Homes_1 and RentalCars_1. The schema of a record is from memory, as for restaurant8k.`,
   },
@@ -98,7 +121,11 @@ export const DIALOGUE_TASKS: readonly ExmixTask[] = [
     ),
     columns: { utterance: 'string', parse: 'string' },
     rule: rewrite('top: {utterance}', '{parse}'),
-    metrics: ['exact match'],
+    splits: givenSplits('high', {
+      validation: 'eval.tsv of the archive, with the header line of the train file.',
+      test: 'test.tsv of the archive, with the header line of the train file.',
+    }),
+    evaluation: { metrics: ['sequence_accuracy'] },
     confidence: 'high',
     note: `${note} One of the paper's representative dialogue sets (from memory). The target is the bracketed parse of IN: and SL: nodes.`,
   },

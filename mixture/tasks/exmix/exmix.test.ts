@@ -7,7 +7,8 @@ import { computeRates, PAPER_RATES } from '../../plan/rates.ts';
 import type { SourceFields, TextPair } from '../task.ts';
 import { parseTemplate, renderTemplate } from '../template.ts';
 import { C4 } from './c4.ts';
-import { createColumnCheck } from './column-type.ts';
+import { createColumnCheck, parseColumnType, type ColumnType } from './column-type.ts';
+import { judgementOf } from './exmix-task.ts';
 import { EXMIX_NAMES, EXMIX_TASKS, exmixSizes } from './exmix.ts';
 import { loadMadeUpRows, MADE_UP_GROUPS } from './made-up-rows.ts';
 import { createRulePreprocessor } from './rule.ts';
@@ -79,6 +80,43 @@ describe('the made-up rows', () => {
       }
     }
   });
+});
+
+describe('each task of the table can be judged', () => {
+  const columnsOf = new Map(taskFixtures().map(({ task, columns }) => [task, columns]));
+
+  /** Throws if the columns of the source have no such path. */
+  function typeAt(name: string, path: string): ColumnType {
+    const [column = '', ...members] = path.replaceAll('[]', '').split('.');
+    const type = columnsOf.get(name)?.find((one) => one.name === column)?.type;
+    assert.ok(type !== undefined, `${name} has no column ${column}`);
+    return members.reduce<ColumnType>((at, member) => {
+      const struct = at.kind === 'list' ? at.element : at;
+      assert.ok(struct.kind === 'struct', `${name}: ${path} leads into a struct`);
+      const inner = struct.members.find(([known]) => known === member)?.[1];
+      assert.ok(inner !== undefined, `${name} has no ${path}`);
+      return inner;
+    }, parseColumnType(type));
+  }
+
+  for (const task of EXMIX_TASKS)
+    test(task.name, () => {
+      const { metrics, fields, references, postprocess } = judgementOf(task);
+      assert.ok(metrics.length > 0);
+      assert.equal(new Set(metrics).size, metrics.length);
+      const { validation, test: testSets } = task.splits;
+      assert.ok(validation.length > 0);
+      const names = [...validation, ...testSets].map(({ name }) => name);
+      assert.equal(new Set(names).size, names.length, 'each set has its own name');
+      for (const { kind } of [...validation, ...testSets])
+        if (kind !== 'cut') assert.equal(kind === 'split', task.source.kind === 'hub', `${kind} with its train source`);
+      for (const path of Object.values(fields)) typeAt(task.name, path);
+      if (references !== undefined)
+        assert.ok(typeAt(task.name, references.path).kind === 'list' || references.path.includes('[].'));
+      // The labels of the rule and those of the evaluation are the same classes, in any order.
+      if (postprocess.name === 'string_label_to_class_id')
+        assert.deepEqual([...(postprocess.labels ?? [])].sort(), [...task.rule.labels].sort());
+    });
 });
 
 describe('the table', () => {

@@ -1,5 +1,6 @@
 /** GEM in English without XSum: text from concepts, triples, tables, dialogue acts and longer text. */
 import { rewrite, summarize } from './building-blocks.ts';
+import { hubSplits } from './declared-splits.ts';
 import { hub, type ExmixTask } from './exmix-task.ts';
 import { dialogueActs, highlightedCells, triples } from './structure-derivations.ts';
 import { joined } from './text-derivations.ts';
@@ -7,7 +8,10 @@ import { joined } from './text-derivations.ts';
 const note =
   "The paper's abstract names GEM. The total that we recall of GEM in English, 1,067,955, is the sum of these eight.";
 const dataset = 'GEM/gem';
-const generation = ['meteor', 'bleu', 'rouge-2'];
+const generation: ExmixTask['evaluation'] = {
+  metrics: ['meteor', 'gem_bleu', 'gem_rouge'],
+  references: { path: 'references' },
+};
 
 /** Class names of `dialog_acts[].act`, in the order of the set. */
 const DIALOGUE_ACTS = (
@@ -24,7 +28,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     source: hub(dataset, 'common_gen'),
     columns: { concepts: 'list<string>', target: 'string' },
     rule: rewrite('common_gen concepts: {concepts}', '{target}', { concepts: joined('concepts', ' ') }),
-    metrics: generation,
+    splits: hubSplits(['validation']),
+    evaluation: generation,
     confidence: 'high',
     note,
   },
@@ -36,7 +41,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     source: hub(dataset, 'dart'),
     columns: { tripleset: 'list<list<string>>', target: 'string' },
     rule: rewrite('dart triples: {tripleset}', '{target}', { tripleset: triples('tripleset') }),
-    metrics: generation,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: generation,
     confidence: 'high',
     note,
   },
@@ -48,7 +54,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     source: hub(dataset, 'e2e_nlg'),
     columns: { meaning_representation: 'string', target: 'string' },
     rule: rewrite('e2e_nlg meaning: {meaning_representation}', '{target}'),
-    metrics: generation,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: generation,
     confidence: 'high',
     note,
   },
@@ -68,7 +75,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
       acts: dialogueActs('dialog_acts', DIALOGUE_ACTS),
       context: joined('context', ' '),
     }),
-    metrics: generation,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: generation,
     confidence: 'high',
     note: `${note} One of the paper's representative dialogue sets (from memory).`,
   },
@@ -88,7 +96,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     rule: rewrite('totto table: {table_page_title} {table_section_title} {cells}', '{target}', {
       cells: highlightedCells('table', 'highlighted_cells'),
     }),
-    metrics: ['bleu', 'rouge-2', 'meteor'],
+    splits: hubSplits(['validation']),
+    evaluation: generation,
     confidence: 'high',
     note,
   },
@@ -100,7 +109,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     source: hub(dataset, 'web_nlg_en'),
     columns: { input: 'list<string>', target: 'string' },
     rule: rewrite('web_nlg triples: {input}', '{target}', { input: joined('input', ', ') }),
-    metrics: generation,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: generation,
     confidence: 'high',
     note,
   },
@@ -112,7 +122,13 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     source: hub(dataset, 'wiki_auto_asset_turk'),
     columns: { source: 'string', target: 'string' },
     rule: rewrite('simplify: {source}', '{target}'),
-    metrics: ['sari', 'bleu'],
+    splits: hubSplits(['validation'], ['test_asset', 'test_turk']),
+    evaluation: {
+      metrics: ['sari', 'gem_bleu'],
+      postprocess: 'simplification',
+      references: { path: 'references' },
+      fields: { source: 'source' },
+    },
     confidence: 'high',
     note,
   },
@@ -124,7 +140,8 @@ export const GEM_TASKS: readonly ExmixTask[] = [
     source: hub(dataset, 'wiki_lingua_english_en'),
     columns: { source: 'string', target: 'string' },
     rule: summarize('summarize wiki_lingua:', 'source', 'target'),
-    metrics: ['rouge-2', 'rouge-l'],
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: { metrics: ['gem_rouge'], references: { path: 'references' } },
     confidence: 'high',
     note: `${note} One of the paper's representative summarization sets (from memory).`,
   },

@@ -1,9 +1,14 @@
 /** Whether one text follows from another: the single sets of the family NLI. */
 import { labelTask, namedLabel, rewrite } from './building-blocks.ts';
+import { givenSplits, hubSplits, type DeclaredSet } from './declared-splits.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 import { className, oneOf } from './label-derivations.ts';
 
 const LABELS = ['entailment', 'neutral', 'contradiction'];
+
+function anliRound(split: 'dev' | 'test', round: string): DeclaredSet {
+  return { kind: 'split', name: `${split}_r${round}`, files: [`plain_text/${split}_r${round}-*.parquet`] };
+}
 
 export const INFERENCE_TASKS: readonly ExmixTask[] = [
   {
@@ -16,7 +21,12 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     }),
     columns: { premise: 'string', hypothesis: 'string', label: 'int64' },
     rule: labelTask('anli hypothesis: {hypothesis} premise: {premise}', LABELS),
-    metrics: ['accuracy'],
+    splits: {
+      validation: ['1', '2', '3'].map((round) => anliRound('dev', round)),
+      test: ['1', '2', '3'].map((round) => anliRound('test', round)),
+      confidence: 'high',
+    },
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: "One of the paper's representative NLI sets (from memory). The size that we recall is 16,946 + 45,460 + 100,459: three rounds as one task.",
   },
@@ -35,7 +45,11 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
       ['entailed', 'not_entailed'],
       oneOf('label', ['entailed', 'not_entailed']),
     ),
-    metrics: ['accuracy'],
+    splits: givenSplits('low', {
+      validation: 'The development part of the entailment annotations, as the train file.',
+      test: 'The test part of the entailment annotations, as the train file.',
+    }),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: 'A row of the appendix, from memory (article and summary). It shares an author with ExT5. The schema and the label names are from memory: check them against the release.',
   },
@@ -49,7 +63,8 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
     rule: rewrite('explain nli hypothesis: {hypothesis} premise: {premise}', '{label} explanation: {explanation_1}', {
       label: className('label', LABELS),
     }),
-    metrics: ['accuracy', 'bleu'],
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: { metrics: ['accuracy', 'bleu'], postprocess: 'explained_label', labels: LABELS },
     confidence: 'low',
     note: "Probably a row of the paper's appendix, from memory; there is nothing to check it against.",
   },
@@ -65,7 +80,8 @@ export const INFERENCE_TASKS: readonly ExmixTask[] = [
       ['entails', 'neutral'],
       oneOf('label', ['entails', 'neutral']),
     ),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation'], ['test']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'low',
     note: 'A filler: a plausible set, chosen so that the count is 107.',
   },

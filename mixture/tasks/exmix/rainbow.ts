@@ -1,5 +1,6 @@
 /** Rainbow: six sets of commonsense choices. The target is the label as the set writes it. */
 import { multipleChoice } from './building-blocks.ts';
+import { hubSplits } from './declared-splits.ts';
 import { hub, type ExmixTask } from './exmix-task.ts';
 import { numbered } from './text-derivations.ts';
 
@@ -25,7 +26,8 @@ export const RAINBOW_TASKS: readonly ExmixTask[] = [
       ['1', '2'],
       'label',
     ),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: `${note} Abductive NLI; the paper's table lists it under NLI (from memory).`,
   },
@@ -49,7 +51,8 @@ export const RAINBOW_TASKS: readonly ExmixTask[] = [
       ['0', '1', '2', '3'],
       'label',
     ),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note,
   },
@@ -63,7 +66,8 @@ export const RAINBOW_TASKS: readonly ExmixTask[] = [
     rule: multipleChoice('hellaswag context: {ctx} {endings}', ['0', '1', '2', '3'], 'label', {
       endings: numbered('endings', 'ending'),
     }),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note,
   },
@@ -75,7 +79,8 @@ export const RAINBOW_TASKS: readonly ExmixTask[] = [
     source: hub('ybisk/piqa'),
     columns: { goal: 'string', sol1: 'string', sol2: 'string', label: 'int64' },
     rule: multipleChoice('physicaliqa goal: {goal} sol1: {sol1} sol2: {sol2}', ['0', '1'], 'label'),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: representative,
   },
@@ -98,7 +103,8 @@ export const RAINBOW_TASKS: readonly ExmixTask[] = [
       ['1', '2', '3'],
       'label',
     ),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: representative,
   },
@@ -110,7 +116,8 @@ export const RAINBOW_TASKS: readonly ExmixTask[] = [
     source: hub('allenai/winogrande', 'winogrande_xl'),
     columns: { sentence: 'string', option1: 'string', option2: 'string', answer: 'string' },
     rule: multipleChoice('winogrande sentence: {sentence} option1: {option1} option2: {option2}', ['1', '2'], 'answer'),
-    metrics: ['accuracy'],
+    splits: hubSplits(['validation']),
+    evaluation: { metrics: ['accuracy'] },
     confidence: 'high',
     note: representative,
   },

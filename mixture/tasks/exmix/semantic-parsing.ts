@@ -3,6 +3,7 @@
  * header line.
  */
 import { rewrite } from './building-blocks.ts';
+import { givenSplits } from './declared-splits.ts';
 import { given, type ExmixTask } from './exmix-task.ts';
 
 const note =
@@ -20,7 +21,11 @@ export const SEMANTIC_PARSING_TASKS: readonly ExmixTask[] = [
     source: unimer('data/atis/atis_funql_train.tsv'),
     columns,
     rule: rewrite('parse to funql atis: {utterance}', '{funql}'),
-    metrics: ['exact match'],
+    splits: givenSplits('high', {
+      validation: 'data/atis/atis_funql_dev.tsv of JasperGuo/Unimer, with the header line of the train file.',
+      test: 'data/atis/atis_funql_test.tsv of JasperGuo/Unimer, with the header line of the train file.',
+    }),
+    evaluation: { metrics: ['sequence_accuracy'] },
     confidence: 'high',
     note,
   },
@@ -32,7 +37,10 @@ export const SEMANTIC_PARSING_TASKS: readonly ExmixTask[] = [
     source: unimer('data/geo/geo_funql_train.tsv'),
     columns,
     rule: rewrite('parse to funql geo: {utterance}', '{funql}'),
-    metrics: ['exact match'],
+    splits: givenSplits('high', {
+      test: 'data/geo/geo_funql_test.tsv of JasperGuo/Unimer, with the header line of the train file.',
+    }),
+    evaluation: { metrics: ['sequence_accuracy'] },
     confidence: 'high',
     note,
   },
@@ -44,7 +52,10 @@ export const SEMANTIC_PARSING_TASKS: readonly ExmixTask[] = [
     source: unimer('data/job/job_funql_train_fixed.tsv'),
     columns,
     rule: rewrite('parse to funql jobs: {utterance}', '{funql}'),
-    metrics: ['exact match'],
+    splits: givenSplits('high', {
+      test: 'data/job/job_funql_test_fixed.tsv of JasperGuo/Unimer, with the header line of the train file.',
+    }),
+    evaluation: { metrics: ['sequence_accuracy'] },
     confidence: 'high',
     note,
   },
@@ -59,7 +70,11 @@ export const SEMANTIC_PARSING_TASKS: readonly ExmixTask[] = [
     ),
     columns: { sentence: 'string', form: 'string' },
     rule: rewrite('cogs: {sentence}', '{form}'),
-    metrics: ['exact match'],
+    splits: givenSplits('high', {
+      validation: 'data/dev.tsv of najoungkim/COGS, with the header line of the train file.',
+      test: 'data/test.tsv of najoungkim/COGS, with the header line of the train file; its gen.tsv tests generalization and is another set.',
+    }),
+    evaluation: { metrics: ['sequence_accuracy'] },
     confidence: 'high',
     note: "It is in a public list of partial ExMix sources, and one of the paper's representative semantic-parsing sets (from memory).",
   },

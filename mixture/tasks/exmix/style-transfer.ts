@@ -1,5 +1,6 @@
 /** Shakespeare ↔ modern English, and StylePTB with one task for each of its 21 style codes. */
 import { rewrite } from './building-blocks.ts';
+import { givenSplits } from './declared-splits.ts';
 import { given, type ExmixTask } from './exmix-task.ts';
 
 const shakespeare = given(
@@ -7,6 +8,10 @@ const shakespeare = given(
   'train.modern.nltok and train.original.nltok of harsh19/Shakespearizing-Modern-English as two columns, with a header line: ' +
     '(printf "modern\\toriginal\\n"; paste train.modern.nltok train.original.nltok).',
 );
+const shakespeareSplits = givenSplits('low', {
+  validation: 'valid.modern.nltok and valid.original.nltok, made into two columns as the train file.',
+  test: 'test.modern.nltok and test.original.nltok, made into two columns as the train file.',
+});
 const shakespeareColumns = { modern: 'string', original: 'string' };
 const shakespeareNote =
   'It is in a public list of partial ExMix sources. The total that we recall, 36,790, is twice the 18,395 pairs, hence two directions.';
@@ -20,7 +25,8 @@ const SHAKESPEARE_TASKS: readonly ExmixTask[] = [
     source: shakespeare,
     columns: shakespeareColumns,
     rule: rewrite('modern to shakespeare: {modern}', '{original}'),
-    metrics: ['bleu'],
+    splits: shakespeareSplits,
+    evaluation: { metrics: ['bleu'] },
     confidence: 'high',
     note: shakespeareNote,
   },
@@ -32,7 +38,8 @@ const SHAKESPEARE_TASKS: readonly ExmixTask[] = [
     source: shakespeare,
     columns: shakespeareColumns,
     rule: rewrite('shakespeare to modern: {original}', '{modern}'),
-    metrics: ['bleu'],
+    splits: shakespeareSplits,
+    evaluation: { metrics: ['bleu'] },
     confidence: 'high',
     note: shakespeareNote,
   },
@@ -84,7 +91,11 @@ const STYLEPTB_TASKS: readonly ExmixTask[] = STYLES.map(([code, style], i) => ({
   ),
   columns: { source: 'string', target: 'string' },
   rule: rewrite(`styleptb ${style}: {source}`, '{target}'),
-  metrics: ['bleu-1..4', 'meteor', 'rouge-l'],
+  splits: givenSplits('low', {
+    validation: `valid.tsv of style ${code.toUpperCase()} of lvyiwei1/StylePTB, with the header line of the train file.`,
+    test: `test.tsv of style ${code.toUpperCase()} of lvyiwei1/StylePTB, with the header line of the train file.`,
+  }),
+  evaluation: { metrics: ['caption', 'meteor'] },
   confidence: 'low',
   note: WITH_EXTRA_INFORMATION.includes(code)
     ? `${styleNote} The source also holds the text to add or to stress.`

@@ -1,10 +1,11 @@
 /** Long text → short text. CNN/DailyMail has T5's template, `summarize:`; the other sets add their name. */
 import { rewrite, summarize } from './building-blocks.ts';
+import { givenSplits, hubSplits, testOnly } from './declared-splits.ts';
 import { given, hub, type ExmixTask } from './exmix-task.ts';
 
 const recalled = "Probably a row of the paper's appendix, from memory; there is nothing to check it against.";
 const representative = "One of the paper's representative summarization sets (from memory).";
-const metrics = ['rouge-1', 'rouge-2', 'rouge-l'];
+const evaluation: ExmixTask['evaluation'] = { metrics: ['rouge'] };
 
 export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
   {
@@ -15,7 +16,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('abisee/cnn_dailymail', '3.0.0'),
     columns: { article: 'string', highlights: 'string' },
     rule: summarize('summarize:', 'article', 'highlights'),
-    metrics,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation,
     confidence: 'high',
     note: representative,
   },
@@ -27,7 +29,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('EdinburghNLP/xsum'),
     columns: { document: 'string', summary: 'string' },
     rule: summarize('summarize xsum:', 'document', 'summary'),
-    metrics,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation,
     confidence: 'high',
     note: `${representative} It is not part of the row of GEM, whose total is right without it; GEM's version has 23,206 rows.`,
   },
@@ -39,7 +42,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('alexfabbri/multi_news'),
     columns: { document: 'string', summary: 'string' },
     rule: summarize('summarize multi_news:', 'document', 'summary'),
-    metrics,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation,
     confidence: 'low',
     note: recalled,
   },
@@ -51,7 +55,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('Yale-LILY/aeslc'),
     columns: { email_body: 'string', subject_line: 'string' },
     rule: rewrite('subject line: {email_body}', '{subject_line}'),
-    metrics,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation,
     confidence: 'low',
     note: recalled,
   },
@@ -63,7 +68,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('Harvard/gigaword'),
     columns: { document: 'string', summary: 'string' },
     rule: summarize('summarize gigaword:', 'document', 'summary'),
-    metrics,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation,
     confidence: 'low',
     note: recalled,
   },
@@ -75,7 +81,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('Samsung/samsum'),
     columns: { dialogue: 'string', summary: 'string' },
     rule: summarize('summarize samsum:', 'dialogue', 'summary'),
-    metrics,
+    splits: hubSplits(['validation'], ['test']),
+    evaluation,
     confidence: 'low',
     note: recalled,
   },
@@ -90,7 +97,11 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     ),
     columns: { text: 'string', summary: 'string' },
     rule: summarize('summarize newsroom:', 'text', 'summary'),
-    metrics,
+    splits: givenSplits('low', {
+      validation: 'dev.jsonl of the release at lil.nlp.cornell.edu/newsroom.',
+      test: 'test.jsonl of the release at lil.nlp.cornell.edu/newsroom.',
+    }),
+    evaluation,
     confidence: 'low',
     note: recalled,
   },
@@ -102,7 +113,8 @@ export const SUMMARIZATION_TASKS: readonly ExmixTask[] = [
     source: hub('FiscalNote/billsum'),
     columns: { text: 'string', summary: 'string' },
     rule: summarize('summarize billsum:', 'text', 'summary'),
-    metrics,
+    splits: testOnly(['test', 'ca_test']),
+    evaluation,
     confidence: 'low',
     note: 'A filler: a plausible set, chosen so that the count is 107.',
   },
