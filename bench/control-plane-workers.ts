@@ -180,6 +180,9 @@ class Crowd {
       case 'abort':
         this.#send(id, { kind: 'aborted', epoch: message.epoch, generation: message.generation, step: this.#step });
         break;
+      case 'probe-links':
+        this.#send(id, { kind: 'links-probed', epoch: message.epoch, trial: message.trial });
+        break;
       case 'finish':
         this.#workers.get(id)?.close('NORMAL', 'done');
         break;
