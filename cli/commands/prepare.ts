@@ -8,7 +8,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
-import { describeTask, describeTotals, formatOutlook, PrepareView } from '../prepare-view.ts';
+import { describeTask, describeTotals, formatBytes, formatOutlook, PrepareView } from '../prepare-view.ts';
 import { formatNumber } from '../text-table.ts';
 import { untilInterrupted } from '../process-signals.ts';
 
@@ -93,6 +93,11 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
       const { estimatePreparation } = await import('../../mixture/prepare/prepare-outlook.ts');
       const outlook = await estimatePreparation(init);
       await standardOutput.print(args.json ? `${JSON.stringify(outlook)}\n` : formatOutlook(outlook));
+      if (outlook.roomBytes > outlook.freeBytes)
+        throw new TrainerError(
+          'DISK_FULL',
+          `${folder}: needs about ${formatBytes(outlook.roomBytes)}, ${formatBytes(outlook.freeBytes)} are free; free space, or give another --out`,
+        );
       return;
     }
     const { inputs, targets } = featureLengths;
