@@ -129,7 +129,7 @@ export class Steering {
 }
 
 /** The settings after a request. Pure. @throws NAME_UNKNOWN; CONFIG_INVALID for shares that cannot be reached */
-export function applyRequest(
+function applyRequest(
   { rates, denoisingRatio }: Pick<RatesRequest, 'rates' | 'denoisingRatio'>,
   before: RateSettings,
   configured: RunConfig['mixture'],
