@@ -55,7 +55,7 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
   const { config, resolved } = await resolveOnThisHost(asked, workers);
   const prepared = await ensurePrepared(config, mixtureNamedBy, onLine, signal);
   const run = await openPreparedRun({
-    ...{ config, prepared, resolved, token: undefined },
+    ...{ prepared, resolved, token: undefined },
     place: { runDir, resume, allowMixtureChange },
     workerHost: createLocalWorkers(workers),
     stop: { gentle: signal, atOnce: new AbortController().signal },

@@ -2,11 +2,14 @@
  * Opens the prepared mixture of a run. A local one is prepared first if it is missing or older than its sources. A remote one is only
  * opened: `exmix prepare` must have made it before.
  */
+import { withDenoisers } from '../mixture/feed/denoised-mixture.ts';
 import { openPreparedMixture, type PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import type { SourceNotice } from '../mixture/feed/source-watch.ts';
 import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
-import type { RunConfig } from '../shared/config/schema.ts';
+import { loadTokenizer } from '../mixture/tokenizer/tokenizer.ts';
+import { denoisersOf, type RunConfig } from '../shared/config/schema.ts';
+import type { Denoiser } from '../shared/denoisers.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { isLocalLocation, nameLocation } from '../shared/storage/location.ts';
 import { loadRunMixture } from './run-mixture.ts';
@@ -15,6 +18,9 @@ import { loadRunMixture } from './run-mixture.ts';
 const HASH_UP_TO_BYTES = 1024 * 1024 * 1024;
 
 export interface MixtureOfRun {
+  /** That of the run, with the ids of the denoisers' prefixes. */
+  readonly config: RunConfig;
+  /** With a task for each denoiser. */
   readonly mixture: PreparedMixture;
   /** Copied into each checkpoint, so that its ids can be decoded. */
   readonly tokenizerFiles: readonly string[];
@@ -49,7 +55,53 @@ export async function ensurePrepared(
       'CONFIG_INVALID',
       `model.vocabSize: expected at least the ${vocabSize} ids of the tokenizer of ${mixture.name}, got ${config.model.vocabSize}`,
     );
-  return { mixture: prepared, tokenizerFiles: [mixture.tokenizerPath] };
+  const denoisers = await resolveDenoisers(config, mixture);
+  const denoised = withDenoisers(prepared, denoisers);
+  if (denoisers !== undefined) onLine(describeDenoisers(prepared, denoised));
+  return {
+    config: denoisers === undefined ? config : { ...config, mixture: { ...config.mixture, denoising: denoisers } },
+    mixture: denoised,
+    tokenizerFiles: [mixture.tokenizerPath],
+  };
+}
+
+/** The run's denoisers with the ids of their prefixes. @throws CONFIG_INVALID for two prefixes with the same ids */
+async function resolveDenoisers(config: RunConfig, mixture: Mixture): Promise<Denoiser[] | undefined> {
+  const denoisers = denoisersOf(config);
+  if (denoisers === undefined) return undefined;
+  if (mixture.denoising === undefined)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `mixture.denoising: ${mixture.name} has no denoising text; add a denoising entry to ${mixture.path}, or leave mixture.denoising out`,
+    );
+  const tokenizer = await loadTokenizer(mixture.tokenizerPath);
+  const prefixes = new Map<string, string>();
+  return denoisers.map((denoiser) => {
+    const { name, prefix } = denoiser;
+    if (prefix === '') return denoiser;
+    const prefixIds = [...tokenizer.encode(prefix)];
+    const same = prefixes.get(prefixIds.join()) ?? prefix;
+    if (same !== prefix)
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `mixture.denoising ${name}: the prefixes ${JSON.stringify(same)} and ${JSON.stringify(prefix)} have the same ids in the vocabulary of ${mixture.name}; give another prefix`,
+      );
+    prefixes.set(prefixIds.join(), prefix);
+    return { ...denoiser, prefixIds };
+  });
+}
+
+function describeDenoisers(prepared: PreparedMixture, denoised: PreparedMixture): string {
+  const tokensOf = (tasks: PreparedMixture['tasks']): number =>
+    tasks.reduce((sum, { numExamples, segmentLength }) => sum + numExamples * segmentLength, 0);
+  const stored = tokensOf(prepared.tasks);
+  const parts = denoised.tasks
+    .filter(({ denoiser }) => denoiser !== undefined)
+    .map((task) => {
+      const percent = Math.round((100 * tokensOf([task])) / stored);
+      return `${task.name} ${task.numExamples} examples of ${task.segmentLength} tokens (${percent} % of the text)`;
+    });
+  return `denoisers: ${parts.join(', ')}`;
 }
 
 function formatNotice(notice: SourceNotice): string {

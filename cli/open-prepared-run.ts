@@ -5,7 +5,7 @@ import { parameterSpecs } from '../worker/model/parameters.ts';
 import type { MixtureOfRun } from './ensure-prepared.ts';
 import type { ResolvedCompute } from './launch/resolve-compute.ts';
 
-export interface OpenPreparedRunInit extends Omit<RunInit, 'mixture' | 'checkpoint'> {
+export interface OpenPreparedRunInit extends Omit<RunInit, 'config' | 'mixture' | 'checkpoint'> {
   readonly prepared: MixtureOfRun;
   /** How the engine was chosen, if the workers run on this host. */
   readonly resolved?: ResolvedCompute | undefined;
@@ -13,11 +13,10 @@ export interface OpenPreparedRunInit extends Omit<RunInit, 'mixture' | 'checkpoi
 
 /** @throws the errors of Run.open */
 export async function openPreparedRun({ prepared, resolved, ...init }: OpenPreparedRunInit): Promise<Run> {
-  const { config } = init;
+  const { config, mixture, tokenizerFiles } = prepared;
   const parameters = parameterSpecs(config.model);
-  const { mixture, tokenizerFiles } = prepared;
   const checkpoint = { tensors: { parameters, optimizerSlots: optimizerSlots(parameters) }, tokenizerFiles };
-  const run = await Run.open({ ...init, mixture, checkpoint });
+  const run = await Run.open({ ...init, config, mixture, checkpoint });
   if (resolved !== undefined) {
     run.log.info({ engine: config.compute.engine, reason: resolved.reason }, 'engine chosen');
     for (const reason of resolved.notes) run.log.warn({ reason }, 'engine not as it could be');

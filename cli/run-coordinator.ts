@@ -43,7 +43,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
     const { 'run-dir': runDir, resume, 'allow-mixture-change': allowMixtureChange } = args;
     signals.canStopGently = true;
     const run = await openPreparedRun({
-      ...{ config, prepared, resolved, token, workerHost, stop: signals },
+      ...{ prepared, resolved, token, workerHost, stop: signals },
       place: { runDir, resume, allowMixtureChange },
       onRecord: (record) => reporter.record(record),
     });

@@ -1,10 +1,12 @@
 /** The text of an example as the model read it: token ids from the run's prepared mixture, corrupted as in training, decoded. */
+import { withDenoisers } from '../../mixture/feed/denoised-mixture.ts';
 import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { readPlannedExample } from '../../mixture/feed/planned-examples.ts';
 import type { PlannedExample } from '../../mixture/plan/planned-rows.ts';
 import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
 import { loadConfig } from '../../shared/config/load-config.ts';
+import { denoisersOf } from '../../shared/config/schema.ts';
 import { loadRunMixture } from '../run-mixture.ts';
 
 export interface ExampleText {
@@ -28,11 +30,10 @@ export async function openExampleTexts(
   trustModules: boolean,
 ): Promise<ExampleTexts> {
   const stored = runPaths(runFolder).config;
-  const { mixture, prepared: location } = loadRunMixture(
-    await loadConfig(stored, []),
-    trustModules ? undefined : stored,
-  );
-  const prepared = await openPreparedMixture(location, { expectedHash: expected.mixtureHash });
+  const config = await loadConfig(stored, []);
+  const { mixture, prepared: location } = loadRunMixture(config, trustModules ? undefined : stored);
+  const opened = await openPreparedMixture(location, { expectedHash: expected.mixtureHash });
+  const prepared = withDenoisers(opened, denoisersOf(config));
   const { numExtraIds } = prepared.tokenizer;
   const tokenizer = await loadTokenizer(mixture.tokenizerPath, { numExtraIds });
   return {

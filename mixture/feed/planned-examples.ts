@@ -3,6 +3,7 @@
  * the example.
  */
 import { hashName, RandomStream } from '../../shared/random.ts';
+import { denoise } from '../plan/denoisers.ts';
 import type { PlannedExample } from '../plan/planned-rows.ts';
 import { corruptSpans } from '../plan/span-corruption.ts';
 import type { PreparedMixture } from './prepared-mixture.ts';
@@ -37,6 +38,10 @@ export async function readPlannedExample(
   }
   const { vocabSize, numExtraIds } = mixture.tokenizer;
   const random = new RandomStream([seed, SPAN_CORRUPTION, hashName(task.name), epoch, index]);
-  const corrupted = corruptSpans(tokens, random, { firstSentinel: vocabSize - 1, numSentinels: numExtraIds });
-  return { task: taskNumber, ...corrupted };
+  const sentinels = { firstSentinel: vocabSize - 1, numSentinels: numExtraIds };
+  const denoised =
+    task.denoiser === undefined
+      ? corruptSpans(tokens, random, sentinels)
+      : denoise(task.denoiser, tokens, { name: task.name, example: index, random, ...sentinels });
+  return { task: taskNumber, ...denoised };
 }

@@ -5,10 +5,12 @@
  * block by block when they are read (token-blocks.ts, docs/decisions/0012).
  */
 import { join } from 'node:path';
+import type { Denoiser } from '../../shared/denoisers.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
 import { isLocalLocation } from '../../shared/storage/location.ts';
 import { openStorage } from '../../shared/storage/open-storage.ts';
+import type { TaskLengths } from '../plan/planner.ts';
 import type { TaskSize } from '../plan/rates.ts';
 import {
   MANIFEST_FILE,
@@ -25,6 +27,16 @@ import { RemoteFiles } from './remote-files.ts';
 import { SourceWatch, type SourceNotice } from './source-watch.ts';
 import { TokenBlocks } from './token-blocks.ts';
 
+/** A task of an open mixture, as the plan and the feed see it. */
+export interface MixtureTask extends TaskLengths, TaskSize {
+  /** Tokens of what `readTokens` gives for a denoising task; 0 for a supervised one. */
+  readonly segmentLength: number;
+  /** Denoising: how a raw segment becomes inputs and targets; undefined: T5's span corruption. */
+  readonly denoiser?: Denoiser;
+  /** Supervised: inputs followed by targets. Denoising: a raw segment. @throws as PreparedTask.readTokens */
+  readTokens(index: number, signal?: AbortSignal): Promise<Int32Array>;
+}
+
 export interface PreparedMixture {
   /** A folder or a URL. */
   readonly folder: string;
@@ -34,7 +46,7 @@ export interface PreparedMixture {
   readonly featureLengths: FeatureLengths;
   readonly tokenizer: MixtureManifest['tokenizer'];
   /** In the order of the mixture. The `task` of a PlannedExample is an index into this list. */
-  readonly tasks: readonly PreparedTask[];
+  readonly tasks: readonly MixtureTask[];
   readonly sizes: readonly TaskSize[];
   readonly taskNames: readonly string[];
   close(): void;

@@ -30,6 +30,7 @@ export class PreparedTask implements TaskLengths, TaskSize {
   readonly name: string;
   readonly kind: TaskSize['kind'];
   readonly numExamples: number;
+  readonly segmentLength: number;
   readonly #manifest: TaskManifest;
   readonly #shards: readonly Shard[];
   readonly #lengths: Lengths;
@@ -39,6 +40,7 @@ export class PreparedTask implements TaskLengths, TaskSize {
     this.name = manifest.name;
     this.kind = manifest.identity.kind;
     this.numExamples = manifest.numExamples;
+    this.segmentLength = manifest.segmentLength;
     this.#manifest = manifest;
     this.#shards = shards;
     this.#lengths = lengths;

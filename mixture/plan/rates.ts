@@ -5,7 +5,7 @@
  * min(n, K)^(1/T). Its share of ExMix is its rate divided by the sum of the rates. R denoising examples are drawn for
  * each ExMix example, so ExMix has 1/(R+1) of all draws, and denoising has R/(R+1).
  * Assumptions: n counts examples after preprocessing. Several denoising tasks divide the denoising share by their
- * sizes, without the cap.
+ * weights, else by their sizes, without the cap.
  */
 
 import { TrainerError } from '../../shared/errors.ts';
@@ -15,6 +15,8 @@ export interface TaskSize {
   readonly name: string;
   readonly kind: 'supervised' | 'denoising';
   readonly numExamples: number;
+  /** Of a denoiser: its computed rate, in place of the number of its examples. */
+  readonly weight?: number;
 }
 
 export interface RateOptions {
@@ -83,7 +85,8 @@ export function expectedEpochs(task: TaskRate, numDraws: number): number {
 
 function computeRate(task: TaskSize, options: RateOptions): { cappedExamples: number; rate: number } {
   const cappedExamples = task.kind === 'denoising' ? task.numExamples : Math.min(task.numExamples, options.cap);
-  const computed = task.kind === 'denoising' ? cappedExamples : cappedExamples ** (1 / options.temperature);
+  const computed =
+    task.kind === 'denoising' ? (task.weight ?? cappedExamples) : cappedExamples ** (1 / options.temperature);
   const override = Object.hasOwn(options.overrides, task.name) ? options.overrides[task.name] : undefined;
   return { cappedExamples, rate: override ?? computed };
 }

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { isWildcard, urlHost } from '../addresses.ts';
+import { denoisersSchema, listDenoisers, type Denoiser } from '../denoisers.ts';
 import { MAX_LANES } from '../lane-tree.ts';
 import { scheduleSchema } from '../learning-rate.ts';
 import { modelConfigSchema } from '../model-config.ts';
@@ -49,6 +50,11 @@ const mixtureSchema = z.strictObject({
     .default(2)
     .describe('R: denoising examples for each supervised example (ExT5: 2).')
     .meta(DECIDES_BITS),
+  denoising: denoisersSchema
+    .optional()
+    .describe(
+      "How denoising text becomes examples: 'ul2', or a list of denoisers with name, kind, rate and prefix; default: T5's span corruption.",
+    ),
   rateCap: count
     .default(300_000)
     .describe('K: a task counts at most this many examples in its rate (ExT5: 3e5).')
@@ -299,3 +305,8 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
 });
 
 export type RunConfig = z.output<typeof runConfigSchema>;
+
+/** The run's denoisers; undefined: T5's span corruption alone. */
+export function denoisersOf({ mixture: { denoising } }: Pick<RunConfig, 'mixture'>): readonly Denoiser[] | undefined {
+  return denoising === undefined ? undefined : listDenoisers(denoising);
+}

@@ -1,6 +1,7 @@
 /** Messages between the compute thread and the feed thread. */
 import type { PreparedAccess } from '../../mixture/feed/prepared-mixture.ts';
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
+import type { Denoiser } from '../../shared/denoisers.ts';
 import type { ErrorRecord } from '../../shared/errors.ts';
 import type { BatchShape } from './batch-ring.ts';
 
@@ -14,6 +15,8 @@ export interface FeedData {
   /** The prepared mixture the run was started with. */
   readonly mixtureHash: string;
   readonly seed: number;
+  /** With the ids of their prefixes; undefined: T5's span corruption. */
+  readonly denoisers?: readonly Denoiser[] | undefined;
   readonly shape: BatchShape;
   readonly microbatchesPerLane: number;
   readonly numSlots: number;

@@ -3,6 +3,7 @@
  * are free. It waits for a source that does not answer, and reports that; it never skips an example.
  */
 import { fillRow } from '../../mixture/feed/batch.ts';
+import { withDenoisers } from '../../mixture/feed/denoised-mixture.ts';
 import { openPreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { decodeRows } from '../../mixture/plan/planned-rows.ts';
 import { toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
@@ -14,7 +15,8 @@ import type { FeedData, FeedReply, FeedRequest } from './feed-messages.ts';
 type Dealt = Extract<FeedRequest, { kind: 'deal' }>;
 
 const port = threadPort<FeedRequest, FeedReply>();
-const { preparedFolder, mixtureHash, seed, shape, microbatchesPerLane, numSlots, ring, access } = port.data as FeedData;
+const { preparedFolder, mixtureHash, seed, denoisers, shape, microbatchesPerLane, numSlots, ring, access } =
+  port.data as FeedData;
 const slots = Array.from({ length: numSlots }, (_, slot) => viewSlot(ring, shape, slot));
 const filler = new BatchFiller({
   numSlots,
@@ -30,10 +32,11 @@ port.onMessage((request) => {
   }
 });
 try {
-  const mixture = await openPreparedMixture(preparedFolder, {
+  const prepared = await openPreparedMixture(preparedFolder, {
     expectedHash: mixtureHash,
     access: { ...access, onSource: (notice) => port.post({ kind: 'source', notice }) },
   });
+  const mixture = withDenoisers(prepared, denoisers);
   port.post({ kind: 'opened', taskNames: mixture.taskNames });
   filler.begin(async (slot, rows, signal) => {
     const filling = rows.map((examples, row) => fillRow(slots[slot]!, row, examples, mixture, seed, signal));

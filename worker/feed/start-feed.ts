@@ -1,6 +1,6 @@
 /** Starts the feed of a run: shapes and bounds from its config; logs and reports a source that does not answer. */
 import type { SourceNotice } from '../../mixture/feed/source-watch.ts';
-import type { RunConfig } from '../../shared/config/schema.ts';
+import { denoisersOf, type RunConfig } from '../../shared/config/schema.ts';
 import type { Logger } from '../../shared/logger.ts';
 import type { WorkerStall } from '../../shared/protocol/messages.ts';
 import { Feed } from './feed.ts';
@@ -23,6 +23,7 @@ export function startFeed({ config, preparedFolder, mixtureHash, log, onStall }:
     preparedFolder,
     mixtureHash,
     seed,
+    denoisers: denoisersOf(config),
     shape: {
       numRows: training.microbatchRows,
       inputsLength: featureLengths.inputs,
