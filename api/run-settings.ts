@@ -57,7 +57,7 @@ export interface RunSettings {
     /** R: denoising examples for each supervised example (ExT5: 2). Default: 2. */
     readonly denoisingRatio?: number;
     /** How denoising text becomes examples: 'ul2', or a list of denoisers with name, kind, rate and prefix; default: T5's span corruption. */
-    readonly denoising?: 'ul2' | readonly {
+    readonly denoising?: 'ul2' | readonly ({
       readonly kind?: 'span-corruption';
       readonly name?: string;
       /** Default: 1. */
@@ -77,7 +77,7 @@ export interface RunSettings {
       /** Default: "". */
       readonly prefix?: string;
       readonly prefixIds?: readonly number[];
-    }[];
+    })[];
     /** K: a task counts at most this many examples in its rate (ExT5: 3e5). Default: 300000. */
     readonly rateCap?: number;
     /** Rates are raised to 1/temperature before they are normalised. Default: 1. */

@@ -56,7 +56,11 @@ function renderType(schema: Schema, indent: string): string {
   const alternatives = schema.anyOf ?? schema.oneOf;
   if (alternatives !== undefined) return alternatives.map((one) => renderType(one, indent)).join(' | ');
   if (schema.properties !== undefined) return renderObject(schema, indent);
-  if (schema.type === 'array') return `readonly ${renderType(schema.items!, indent)}[]`;
+  if (schema.type === 'array') {
+    const { anyOf, oneOf } = schema.items!;
+    const element = renderType(schema.items!, indent);
+    return (anyOf ?? oneOf) === undefined ? `readonly ${element}[]` : `readonly (${element})[]`;
+  }
   if (schema.type === 'object')
     return `Readonly<Record<string, ${renderType(schema.additionalProperties as Schema, indent)}>>`;
   return schema.type === 'integer' ? 'number' : schema.type!;
