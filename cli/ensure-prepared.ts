@@ -43,13 +43,17 @@ export async function ensurePrepared(
         },
         signal,
       });
-  const { vocabSize } = prepared.tokenizer;
-  if (vocabSize > config.model.vocabSize)
+  checkVocabulary(config, mixture.name, prepared.tokenizer.vocabSize);
+  return { mixture: prepared, tokenizerFiles: [mixture.tokenizerPath] };
+}
+
+/** @param vocabSize ids of the tokenizer of the mixture @throws CONFIG_INVALID */
+export function checkVocabulary({ model }: RunConfig, mixtureName: string, vocabSize: number): void {
+  if (vocabSize > model.vocabSize)
     throw new TrainerError(
       'CONFIG_INVALID',
-      `model.vocabSize: expected at least the ${vocabSize} ids of the tokenizer of ${mixture.name}, got ${config.model.vocabSize}`,
+      `model.vocabSize: expected at least the ${vocabSize} ids of the tokenizer of ${mixtureName}, got ${model.vocabSize}`,
     );
-  return { mixture: prepared, tokenizerFiles: [mixture.tokenizerPath] };
 }
 
 function formatNotice(notice: SourceNotice): string {

@@ -129,7 +129,13 @@ export class Run {
     const { folder, journal, ledger, diskSpace, notes, runId, epoch, start, before } = this.#opened;
     const { log } = this;
     log.info(
-      { run: this.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
+      {
+        run: this.folder,
+        version: VERSION,
+        epoch,
+        step: start.step,
+        from: start.checkpoint?.path ?? config.init?.folder,
+      },
       'run opened',
     );
     for (const note of notes) log.warn({ reason: note }, 'run folder');

@@ -14,6 +14,8 @@ import { basename } from 'node:path';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const RUN_FILE = 'run.json';
+/** The model, for Transformers. */
+export const CONFIG_FILE = 'config.json';
 export const MODEL_INDEX_FILE = 'model.safetensors.index.json';
 
 const WRITING_PREFIX = '.writing-';
