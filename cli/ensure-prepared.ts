@@ -3,9 +3,11 @@
  * opened: `exmix prepare` must have made it before.
  */
 import { openPreparedMixture, type PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import { checkpointTokenizer } from '../mixture/tokenizer/checkpoint-tokenizer.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import type { SourceNotice } from '../mixture/feed/source-watch.ts';
 import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
+import type { ExtraFile } from '../shared/checkpoint/extra-file.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { isLocalLocation, nameLocation } from '../shared/storage/location.ts';
@@ -16,8 +18,8 @@ const HASH_UP_TO_BYTES = 1024 * 1024 * 1024;
 
 export interface MixtureOfRun {
   readonly mixture: PreparedMixture;
-  /** Copied into each checkpoint, so that its ids can be decoded. */
-  readonly tokenizerFiles: readonly string[];
+  /** In each checkpoint, so that its ids can be decoded. */
+  readonly tokenizerFiles: readonly ExtraFile[];
 }
 
 /**
@@ -44,7 +46,7 @@ export async function ensurePrepared(
         signal,
       });
   checkVocabulary(config, mixture.name, prepared.tokenizer.vocabSize);
-  return { mixture: prepared, tokenizerFiles: [mixture.tokenizerPath] };
+  return { mixture: prepared, tokenizerFiles: await checkpointTokenizer(mixture.tokenizerPath) };
 }
 
 /** @param vocabSize ids of the tokenizer of the mixture @throws CONFIG_INVALID */

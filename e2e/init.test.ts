@@ -48,6 +48,8 @@ function epochsOf(name: string): RunOpened[] {
 describe('a run that begins with the parameters of a folder', () => {
   before(async () => {
     await train('source', '--workers', '1', '--steps', '4');
+    for (const file of ['spiece.model', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'])
+      assert.ok(readdirSync(checkpoint).includes(file), `a checkpoint has ${file}`);
     mkdirSync(model);
     const files = readdirSync(checkpoint).filter((name) => /^(?:config\.json|model.*|spiece\.model)$/u.test(name));
     for (const file of files) cpSync(join(checkpoint, file), join(model, file));
