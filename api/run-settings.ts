@@ -36,6 +36,21 @@ export interface RunSettings {
     /** Added to the mean square in RMSNorm. Default: 0.000001. */
     readonly layerNormEpsilon?: number;
   };
+  /** Parameters to begin with; left out: from the seed. Without `model`, the model is that of the folder. */
+  readonly init?: {
+    /** Run folder (its newest checkpoint), checkpoint or T5 of Hugging Face whose parameters the run begins with. */
+    readonly from?: string;
+    /** fresh: empty optimizer state; keep: that of the checkpoint, with its count of updates. Default: "fresh". */
+    readonly optimizer?: 'fresh' | 'keep';
+    /** Filled in: the folder with the parameters that `from` meant when the run began. */
+    readonly folder?: string;
+    /** Filled in: digest of the first parameters. One that is given must be that of the folder. */
+    readonly paramDigest?: string;
+    /** Filled in with `keep`: digest of the optimizer's first state. */
+    readonly optimizerDigest?: string;
+    /** Filled in with `keep`: updates behind the optimizer's first state. */
+    readonly optimizerStep?: number;
+  };
   /** Tokens of a packed row, EOS included. */
   readonly featureLengths?: {
     /** Default: 512. */

@@ -1,11 +1,13 @@
 /** Training from a program: what `exmix train` does, without a terminal, process signals or an exit status. */
 import { ensurePrepared } from '../cli/ensure-prepared.ts';
+import { fillModel } from '../cli/init/fill-model.ts';
+import { resolveInit } from '../cli/init/resolve-init.ts';
 import { createLocalWorkers, resolveOnThisHost } from '../cli/launch/create-local-workers.ts';
 import { openPreparedRun } from '../cli/open-prepared-run.ts';
 import { resolveConfig, storedConfigOf } from '../cli/run-options.ts';
 import { isFinished } from '../coordinator/end-run.ts';
 import type { RunSummaryView } from '../coordinator/run-summary.ts';
-import { overrideConfig, type ConfigOverride } from '../shared/config/load-config.ts';
+import { checkConfig, overrideTree, type ConfigOverride } from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import type { LogRecord } from '../shared/logger.ts';
@@ -52,11 +54,13 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
   if (!Number.isInteger(workers) || workers < 1)
     throw new TrainerError('CONFIG_INVALID', `workers: expected a whole number of at least 1, got ${workers}`);
   const { config: asked, mixtureNamedBy } = await configOf(options, workers);
-  const { config, resolved } = await resolveOnThisHost(asked, workers);
+  const { config: onThisHost, resolved } = await resolveOnThisHost(asked, workers);
+  const place = { runDir, resume };
+  const config = await resolveInit({ config: onThisHost, mixtureNamedBy, place, onLine, signal });
   const prepared = await ensurePrepared(config, mixtureNamedBy, onLine, signal);
   const run = await openPreparedRun({
     ...{ prepared, resolved, token: undefined },
-    place: { runDir, resume, allowMixtureChange },
+    place: { ...place, allowMixtureChange },
     workerHost: createLocalWorkers(workers),
     stop: { gentle: signal, atOnce: new AbortController().signal },
     ...(onRecord === undefined ? {} : { onRecord }),
@@ -81,7 +85,10 @@ async function configOf(options: TrainOptions, workers: number): Promise<AskedCo
   const startWorkers = { path: ['cluster', 'startWorkers'], value: workers, origin: 'workers' };
   const overrides = [...overridesOf(settings), startWorkers];
   if (preset === undefined && config === undefined && resume === undefined)
-    return { config: overrideConfig({}, 'settings', overrides), mixtureNamedBy: undefined };
+    return {
+      config: checkConfig(await fillModel(overrideTree({}, overrides)), 'settings'),
+      mixtureNamedBy: undefined,
+    };
   const args = { preset, config, resume, set: [], 'allow-mixture-change': false, 'trust-modules': trustModules };
   return { config: await resolveConfig(args, overrides), mixtureNamedBy: await storedConfigOf(args, overrides) };
 }

@@ -4,10 +4,12 @@
  */
 import { withDenoisers } from '../mixture/feed/denoised-mixture.ts';
 import { openPreparedMixture, type PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import { checkpointTokenizer } from '../mixture/tokenizer/checkpoint-tokenizer.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import type { SourceNotice } from '../mixture/feed/source-watch.ts';
 import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
 import { loadTokenizer } from '../mixture/tokenizer/tokenizer.ts';
+import type { ExtraFile } from '../shared/checkpoint/extra-file.ts';
 import { denoisersOf, type RunConfig } from '../shared/config/schema.ts';
 import type { Denoiser } from '../shared/denoisers.ts';
 import { TrainerError } from '../shared/errors.ts';
@@ -22,8 +24,8 @@ export interface MixtureOfRun {
   readonly config: RunConfig;
   /** With a task for each denoiser. */
   readonly mixture: PreparedMixture;
-  /** Copied into each checkpoint, so that its ids can be decoded. */
-  readonly tokenizerFiles: readonly string[];
+  /** In each checkpoint, so that its ids can be decoded. */
+  readonly tokenizerFiles: readonly ExtraFile[];
 }
 
 /**
@@ -49,20 +51,24 @@ export async function ensurePrepared(
         },
         signal,
       });
-  const { vocabSize } = prepared.tokenizer;
-  if (vocabSize > config.model.vocabSize)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `model.vocabSize: expected at least the ${vocabSize} ids of the tokenizer of ${mixture.name}, got ${config.model.vocabSize}`,
-    );
+  checkVocabulary(config, mixture.name, prepared.tokenizer.vocabSize);
   const denoisers = await resolveDenoisers(config, mixture);
   const denoised = withDenoisers(prepared, denoisers);
   if (denoisers !== undefined) onLine(describeDenoisers(prepared, denoised));
   return {
     config: denoisers === undefined ? config : { ...config, mixture: { ...config.mixture, denoising: denoisers } },
     mixture: denoised,
-    tokenizerFiles: [mixture.tokenizerPath],
+    tokenizerFiles: await checkpointTokenizer(mixture.tokenizerPath),
   };
+}
+
+/** @param vocabSize ids of the tokenizer of the mixture @throws CONFIG_INVALID */
+export function checkVocabulary({ model }: RunConfig, mixtureName: string, vocabSize: number): void {
+  if (vocabSize > model.vocabSize)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `model.vocabSize: expected at least the ${vocabSize} ids of the tokenizer of ${mixtureName}, got ${model.vocabSize}`,
+    );
 }
 
 /** The run's denoisers with the ids of their prefixes. @throws CONFIG_INVALID for two prefixes with the same ids */

@@ -11,6 +11,7 @@ import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from './exit-codes.ts';
 import { describeSaved, formatRunSummary } from './format-run-summary.ts';
+import { resolveInit } from './init/resolve-init.ts';
 import type { ResolvedCompute } from './launch/resolve-compute.ts';
 import { openPreparedRun } from './open-prepared-run.ts';
 import { ProcessSignals } from './process-signals.ts';
@@ -30,17 +31,20 @@ export interface RunCoordinatorInit {
 }
 
 export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
-  const { args, config, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
+  const { args, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
   const signals = new ProcessSignals({ canStopGently: false });
   const reporter = new ConsoleReporter(standardOutput);
   // The workers of `exmix coordinator` are started elsewhere.
   const command = (words: readonly string[]): string =>
     shellCommand([workerHost === NO_LOCAL_WORKERS ? 'coordinator' : 'train', ...words]);
   try {
-    checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
+    checkEngineName(init.config.compute.engine); // reports a wrong name once, not in every worker
     const token = await givenToken(init.tokenFile);
-    const prepared = await ensurePrepared(config, mixtureNamedBy, (text) => reporter.line(text), signals.atOnce);
     const { 'run-dir': runDir, resume, 'allow-mixture-change': allowMixtureChange } = args;
+    const onLine = (text: string): void => reporter.line(text);
+    const asked = { config: init.config, mixtureNamedBy, place: { runDir, resume }, onLine, signal: signals.atOnce };
+    const config = await resolveInit(asked);
+    const prepared = await ensurePrepared(config, mixtureNamedBy, onLine, signals.atOnce);
     signals.canStopGently = true;
     const run = await openPreparedRun({
       ...{ prepared, resolved, token, workerHost, stop: signals },

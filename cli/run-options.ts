@@ -6,14 +6,22 @@ import { resolveResume, runPaths } from '../coordinator/run-folder/run-folder.ts
 import { statIfThere } from '../shared/atomic-file.ts';
 import { MANIFEST_FILE, RUN_FILE } from '../shared/checkpoint/layout.ts';
 import { readRunRecord } from '../shared/checkpoint/read.ts';
-import { loadConfig, overrideConfig, parseSetting, type ConfigOverride } from '../shared/config/load-config.ts';
+import {
+  checkConfig,
+  loadTree,
+  overrideTree,
+  parseSetting,
+  type ConfigOverride,
+} from '../shared/config/load-config.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
+import { fillModel } from './init/fill-model.ts';
 import { presetFile, presetNames } from './presets.ts';
 
 export interface RunArguments {
   preset?: string | undefined;
   config?: string | undefined;
+  init?: string | undefined;
   steps?: number | undefined;
   seed?: number | undefined;
   engine?: string | undefined;
@@ -30,6 +38,10 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
     .option('preset', { type: 'string', describe: `Run preset: ${presetNames().join(', ')}` })
     .option('config', { type: 'string', describe: 'Config file (YAML) instead of a preset' })
     .conflicts('preset', 'config')
+    .option('init', {
+      type: 'string',
+      describe: 'Begin with the parameters of a run folder, a checkpoint or a T5 of Hugging Face',
+    })
     .option('steps', { type: 'number', describe: 'Optimizer steps of the whole run' })
     .option('seed', { type: 'number', describe: 'Seed of every random choice' })
     .option('engine', { type: 'string', describe: 'auto, native, wasm or cpu' })
@@ -64,17 +76,19 @@ export function addRunOptions<T>(parser: Argv<T>): Argv<T & RunArguments> {
 export async function resolveConfig(args: RunArguments, extra: readonly ConfigOverride[] = []): Promise<RunConfig> {
   const { preset, config, resume } = args;
   const overrides = [...args.set.map(parseSetting), ...flagOverrides(args), ...extra];
-  if (preset !== undefined) return loadConfig(presetFile(preset), overrides);
-  if (config !== undefined) return loadConfig(config, overrides);
+  const load = async (file: string): Promise<RunConfig> =>
+    checkConfig(await fillModel(await loadTree(file, overrides)), file);
+  if (preset !== undefined) return load(presetFile(preset));
+  if (config !== undefined) return load(config);
   if (resume === undefined)
     throw new TrainerError(
       'CONFIG_INVALID',
       `expected --preset NAME (${presetNames().join(', ')}), --config FILE or --resume PATH`,
     );
   const target = await resolveResume(resume);
-  if (target.kind === 'run') return loadConfig(runPaths(target.runFolder).config, overrides);
+  if (target.kind === 'run') return load(runPaths(target.runFolder).config);
   const { config: resolved } = await readRunRecord(target.checkpointFolder);
-  return overrideConfig(resolved, join(target.checkpointFolder, RUN_FILE), overrides);
+  return checkConfig(overrideTree(resolved, overrides), join(target.checkpointFolder, RUN_FILE));
 }
 
 /**
@@ -107,8 +121,9 @@ async function isStored(config: string): Promise<boolean> {
   return found.some((facts) => facts !== undefined);
 }
 
-function flagOverrides({ steps, seed, engine, device }: RunArguments): ConfigOverride[] {
+function flagOverrides({ init, steps, seed, engine, device }: RunArguments): ConfigOverride[] {
   const flags: [string[], unknown, string][] = [
+    [['init', 'from'], init, '--init'],
     [['training', 'steps'], steps, '--steps'],
     [['seed'], seed, '--seed'],
     [['compute', 'engine'], engine, '--engine'],

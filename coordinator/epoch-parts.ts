@@ -81,7 +81,8 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
     ...{ config, runId, epoch, mixture, journal, heldSince, clock, log },
     distrusted: distrusted.keys(),
     probe: probe && {
-      request: () => probe.request(saver.newest?.path),
+      // Without a checkpoint a worker reads the folder of `init`.
+      request: () => probe.request(saver.newest?.path ?? config.init?.folder),
       findFault: (answer) => probe.findFault(answer),
       onFault: (worker, fault) => saver.leaveOut(worker, new TrainerError('PATH_UNUSABLE', fault)),
     },

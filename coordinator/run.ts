@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import type { ExtraFile } from '../shared/checkpoint/extra-file.ts';
 import { tensorBytes } from '../shared/checkpoint/shard-plan.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
@@ -56,8 +57,8 @@ export interface RunPlace {
 /** The part of a checkpoint that does not come from the workers. */
 export interface CheckpointContent {
   readonly tensors: CheckpointTensors;
-  /** Copied into each checkpoint. */
-  readonly tokenizerFiles: readonly string[];
+  /** In each checkpoint. */
+  readonly tokenizerFiles: readonly ExtraFile[];
 }
 
 const UNKNOWN_ADDRESS =
@@ -129,7 +130,13 @@ export class Run {
     const { folder, journal, ledger, diskSpace, notes, runId, epoch, start, before } = this.#opened;
     const { log } = this;
     log.info(
-      { run: this.folder, version: VERSION, epoch, step: start.step, from: start.checkpoint?.path },
+      {
+        run: this.folder,
+        version: VERSION,
+        epoch,
+        step: start.step,
+        from: start.checkpoint?.path ?? config.init?.folder,
+      },
       'run opened',
     );
     for (const note of notes) log.warn({ reason: note }, 'run folder');

@@ -54,7 +54,13 @@ export async function prepareWorker(init: PrepareInit): Promise<Prepared> {
   for (const note of notes) log.warn({ reason: note }, 'engine not as it could be');
   const predicted = await parts.predict(config, name);
   await abortable(feed.opened, signal, `opening ${preparedFolder}`);
-  const state = new TrainingState({ engine, seed: config.seed, network, loadState: parts.loadState });
+  const state = new TrainingState({
+    engine,
+    seed: config.seed,
+    init: config.init,
+    network,
+    loadState: parts.loadState,
+  });
   const numParameters = engine.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   const facts = {
     engine: name,

@@ -8,8 +8,8 @@ import { access, constants, readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { MIXTURE_FILE } from '../mixture/prepare/manifest.ts';
-import { toStorageError, writeNewFile } from '../shared/atomic-file.ts';
-import { MANIFEST_FILE } from '../shared/checkpoint/layout.ts';
+import { statIfThere, toStorageError, writeNewFile } from '../shared/atomic-file.ts';
+import { CONFIG_FILE, MANIFEST_FILE } from '../shared/checkpoint/layout.ts';
 import type { Clock } from '../shared/clock.ts';
 import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import type { MessageOf, ReadyMessage } from '../shared/protocol/messages.ts';
@@ -46,10 +46,15 @@ async function probeOnce({ path, checkpoint, preparedFolder }: ProbeInit): Promi
   });
   const file = `worker-${randomUUID()}`;
   await writeNewFile(join(dirname(path), file), text);
-  if (checkpoint !== undefined) await checkReadable(join(checkpoint, MANIFEST_FILE));
+  if (checkpoint !== undefined) await checkReadable(join(checkpoint, await markOf(checkpoint)));
   const prepared = preparedFolder === undefined ? undefined : localPathOf(preparedFolder);
   if (prepared !== undefined) await checkReadable(join(prepared, MIXTURE_FILE));
   return { text, file };
+}
+
+/** A file that a folder of parameters has: a checkpoint a manifest, a T5 of Hugging Face its config. */
+async function markOf(folder: string): Promise<string> {
+  return (await statIfThere(join(folder, CONFIG_FILE))) === undefined ? MANIFEST_FILE : CONFIG_FILE;
 }
 
 async function checkReadable(path: string): Promise<void> {

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../shared/clock.ts';
 import { toStorageError } from '../../shared/atomic-file.ts';
+import type { ExtraFile } from '../../shared/checkpoint/extra-file.ts';
 import { checkpointName } from '../../shared/checkpoint/layout.ts';
 import { planCheckpoint, type TensorSpec } from '../../shared/checkpoint/shard-plan.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
@@ -34,8 +35,8 @@ export interface CheckpointStoreInit {
   readonly folder: string;
   readonly config: RunConfig;
   readonly tensors: CheckpointTensors;
-  /** Copied into the checkpoint. */
-  readonly tokenizerFiles: readonly string[];
+  /** In each checkpoint. */
+  readonly tokenizerFiles: readonly ExtraFile[];
   readonly mixtureHash: string;
   readonly tokenizerHash: string;
   readonly epoch: number;

@@ -45,7 +45,10 @@ async function prepare(checkpoints: string, step: number, seed = step): Promise<
       { workerId: 'w1', files: files.filter((_, i) => i % 2 === 1), paramDigest },
     ],
     hfConfig: { model_type: 't5', decoder_start_token_id: 0, eos_token_id: 1, pad_token_id: 0 },
-    tokenizerFiles: [tokenizer],
+    tokenizerFiles: [
+      { name: 'spiece.model', source: tokenizer },
+      { name: 'tokenizer_config.json', text: '{}\n' },
+    ],
     run,
     signal: new AbortController().signal,
   };
@@ -66,6 +69,7 @@ describe('publishing a checkpoint', () => {
       ...PLAN.map(({ file }) => file).slice(-2),
       'run.json',
       'spiece.model',
+      'tokenizer_config.json',
     ]);
     const checkpoint = await readCheckpoint(published.path);
     assert.deepEqual(checkpoint.run, init.run);
@@ -129,7 +133,7 @@ describe('publishing a checkpoint', () => {
     ],
     [
       'a tokenizer file that is missing',
-      (init) => ({ ...init, tokenizerFiles: ['/nowhere/spiece.model'] }),
+      (init) => ({ ...init, tokenizerFiles: [{ name: 'spiece.model', source: '/nowhere/spiece.model' }] }),
       { code: 'PATH_UNUSABLE', message: /\/nowhere\/spiece\.model/ },
     ],
     ['an abort', (init) => ({ ...init, signal: AbortSignal.abort() }), { code: 'ABORTED' }],

@@ -22,6 +22,7 @@ import {
   RUN_FILE,
   writingName,
 } from '../../shared/checkpoint/layout.ts';
+import type { ExtraFile } from '../../shared/checkpoint/extra-file.ts';
 import { encodeHuggingFaceJson } from '../../shared/checkpoint/hugging-face-json.ts';
 import { encodeManifest, type FileEntry } from '../../shared/checkpoint/manifest.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
@@ -49,8 +50,8 @@ export interface PublishInit {
   readonly workerFiles: readonly WorkerFiles[];
   /** `config.json` for Transformers. */
   readonly hfConfig: Readonly<Record<string, unknown>>;
-  /** Files copied as they are, e.g. `spiece.model`. */
-  readonly tokenizerFiles: readonly string[];
+  /** Copied as they are, e.g. `spiece.model`, or written. */
+  readonly tokenizerFiles: readonly ExtraFile[];
   readonly run: RunRecord;
   readonly signal: AbortSignal;
 }
@@ -172,8 +173,10 @@ async function writeRest(init: PublishInit): Promise<FileEntry[]> {
   if (index !== undefined) texts.set(MODEL_INDEX_FILE, index);
 
   for (const [file, content] of texts) await writeNewFile(join(writingFolder, file), encodeHuggingFaceJson(content));
-  for (const source of tokenizerFiles) await copyDurably(source, join(writingFolder, basename(source)));
-  const files = [...texts.keys(), ...tokenizerFiles.map((source) => basename(source))];
+  for (const file of tokenizerFiles)
+    if ('source' in file) await copyDurably(file.source, join(writingFolder, file.name));
+    else await writeNewFile(join(writingFolder, file.name), file.text);
+  const files = [...texts.keys(), ...tokenizerFiles.map(({ name }) => name)];
   const entries: FileEntry[] = [];
   for (const file of files) entries.push({ file, ...(await hashFile(join(writingFolder, file), signal)) });
   return entries;

@@ -37,7 +37,7 @@ export interface GenerationPlan {
   readonly isState: (heldStep: number) => boolean;
   /** Lanes per second of each member; undefined deals equal numbers of lanes. */
   readonly speeds: readonly number[] | undefined;
-  /** Loaded where no member holds the state; undefined: they start from the seed. */
+  /** Loaded where no member holds the state; undefined: they start from `init`, else from the seed. */
   readonly checkpoint: { readonly path: string; readonly paramDigest: string } | undefined;
 }
 
@@ -105,7 +105,8 @@ export async function formGeneration(init: FormInit, signal: AbortSignal): Promi
   }
 
   if (proveState) {
-    const expected = sources[0]!.kind === 'start' ? plan.checkpoint?.paramDigest : undefined;
+    const started = plan.checkpoint?.paramDigest ?? config.init?.paramDigest;
+    const expected = sources[0]!.kind === 'start' ? started : undefined;
     const proofs = handles.map((worker, rank) => ({ rank, digest: digests.get(worker) ?? 'nothing' }));
     const outliers = findOutliers(proofs, expected);
     if (outliers !== undefined) {

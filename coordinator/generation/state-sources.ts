@@ -17,7 +17,7 @@ export interface StateSources {
  * Those who copy share out those who hold the state, in turns, so that all of these send about the same.
  * @param held updates behind the state of each rank, null where it has none that counts
  * @param step updates behind the state that the generation starts from; a state with fewer is as good where `isSame` says so
- * @param checkpoint what ranks load where nobody holds the state; null: the seed
+ * @param checkpoint what ranks load where nobody holds the state; null: `init`, else the seed
  */
 export function planStateSources(
   held: readonly (number | null)[],

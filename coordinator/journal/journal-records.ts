@@ -32,6 +32,8 @@ const runOpened = z.strictObject({
   step: counter,
   /** Checkpoint folder of those parameters; absent for a new run, or where workers still hold them. */
   fromCheckpoint: z.string().optional(),
+  /** What the run began with at step 0, in all its epochs; absent: the seed. */
+  init: z.strictObject({ folder: z.string(), paramDigest: hex, optimizer: z.enum(['fresh', 'keep']) }).optional(),
 });
 
 const generationFormed = z.strictObject({

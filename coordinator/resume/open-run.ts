@@ -10,7 +10,9 @@ import { replaceByCopy, replaceFile } from '../../shared/atomic-file.ts';
 import { findLatestCheckpoint } from '../../shared/checkpoint/read.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { numericsHash } from '../../shared/config/load-config.ts';
-import type { RunConfig } from '../../shared/config/schema.ts';
+import type { InitSettings, RunConfig } from '../../shared/config/schema.ts';
+import { assertInvariant } from '../../shared/errors.ts';
+import type { RunOpened } from '../journal/journal-records.ts';
 import { Journal } from '../journal/journal.ts';
 import type { RateChange } from '../deal/rate-changes.ts';
 import { LedgerWriter, sessionStart } from '../ledger/ledger-writer.ts';
@@ -124,6 +126,7 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
       step: start.step,
       ...(before === undefined ? {} : { goesOn: true as const }),
       ...(start.checkpoint?.step === start.step ? { fromCheckpoint: start.checkpoint.path } : {}),
+      ...(config.init === undefined ? {} : { init: beginningOf(config.init) }),
     });
     // A new folder does not have the changes of the run before; a changed mixture begins with a change of its own.
     for (const change of start.rateChanges)
@@ -146,6 +149,12 @@ export async function openRun(init: OpenRunInit): Promise<OpenRun> {
     await folder.lock.release();
     throw error;
   }
+}
+
+/** The part of `init` that the journal holds. */
+function beginningOf({ folder, paramDigest, optimizer }: InitSettings): NonNullable<RunOpened['init']> {
+  assertInvariant(folder !== undefined && paramDigest !== undefined, 'init is resolved before the run is opened');
+  return { folder, paramDigest, optimizer };
 }
 
 function openFolder(

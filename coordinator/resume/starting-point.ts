@@ -23,7 +23,7 @@ export interface StartingPoint {
   readonly cursor?: PlanCursor;
   /** Changes of rates that the plan continues with. */
   readonly rateChanges: readonly RateChange[];
-  /** The newest checkpoint; of an earlier step where only workers hold the state of `step`. Absent: the seed. */
+  /** The newest checkpoint; of an earlier step where only workers hold the state of `step`. Absent: `init`, else the seed. */
   readonly checkpoint?: {
     readonly step: number;
     readonly path: string;

@@ -43,7 +43,7 @@ export class FolderProbe {
     return join(this.#folder, 'coordinator');
   }
 
-  /** For `welcome`. @param newest checkpoint that a worker may have to load; one in the run folder needs no probe of its own */
+  /** For `welcome`. @param newest checkpoint, or the folder of `init`, that a worker may have to load; one in the run folder needs no probe of its own */
   request(newest: string | undefined): NonNullable<MessageOf<'welcome'>['probe']> {
     const isElsewhere = newest !== undefined && dirname(newest) !== dirname(this.#folder);
     return { path: this.#path, ...(isElsewhere ? { checkpoint: newest } : {}) };

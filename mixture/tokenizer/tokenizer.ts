@@ -66,14 +66,17 @@ export interface TokenizerOptions {
  * 0, EOS 1, unk 2; CONFIG_INVALID for an invalid numExtraIds
  */
 export async function loadTokenizer(path: string, { numExtraIds = 100 }: TokenizerOptions = {}): Promise<Tokenizer> {
-  let bytes: Uint8Array;
+  return createTokenizer(await readTokenizerFile(path), path, { numExtraIds });
+}
+
+/** @throws PATH_UNUSABLE */
+export async function readTokenizerFile(path: string): Promise<Uint8Array> {
   try {
-    bytes = await readSmallFile(path, MAX_TOKENIZER_BYTES);
+    return await readSmallFile(path, MAX_TOKENIZER_BYTES);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new TrainerError('PATH_UNUSABLE', `${path}: the tokenizer cannot be read: ${message}`, { cause });
   }
-  return createTokenizer(bytes, path, { numExtraIds });
 }
 
 /**
@@ -90,20 +93,30 @@ export function createTokenizer(
       `numExtraIds: expected an integer from 0 to ${MAX_EXTRA_IDS}, got ${numExtraIds}`,
     );
   }
-  const { model, bytesMended } = readModel(bytes, path, numExtraIds);
+  const { model, bytesMended } = readTokenizerModel(bytes, path, numExtraIds);
   const hash = createHash('sha256').update(bytes).update(`\nextra ids: ${numExtraIds}\n`);
   // Such a file gave other ids before its byte pieces were bytes.
   if (bytesMended) hash.update('byte pieces: bytes\n');
   return new UnigramTokenizer(model, numExtraIds, hash.digest('hex'), path);
 }
 
-function readModel(
-  bytes: Uint8Array,
-  path: string,
-  numExtraIds: number,
-): { readonly model: UnigramModel; readonly bytesMended: boolean } {
+/** The model of a tokenizer as data. */
+export interface TokenizerModel {
+  /** Without extra ids. */
+  readonly model: UnigramModel;
+  readonly format: 'sentencepiece' | 'json';
+  /** In the file; SentencePiece has none. */
+  readonly numExtraIds: number;
+  /** Whether byte_fallback is off in the file, but all 256 byte pieces are there. */
+  readonly bytesMended: boolean;
+}
+
+/** @param path for messages @throws TOKENIZER_INVALID */
+export function readTokenizerModel(bytes: Uint8Array, path: string, numExtraIds: number): TokenizerModel {
   const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (!isJson(content, path)) return { model: parseSentencePieceModel(bytes, path), bytesMended: false };
+  if (!isJson(content, path)) {
+    return { model: parseSentencePieceModel(bytes, path), format: 'sentencepiece', numExtraIds: 0, bytesMended: false };
+  }
   const file = parseTokenizerJson(content.toString('utf8'), path);
   if (file.numExtraIds !== 0 && file.numExtraIds !== numExtraIds) {
     throw new TrainerError(
@@ -111,7 +124,7 @@ function readModel(
       `${path}: expected ${numExtraIds} extra ids, found ${file.numExtraIds}; set the number of extra ids to that of the file`,
     );
   }
-  return file;
+  return { ...file, format: 'json' };
 }
 
 /** Whether it is JSON; else a SentencePiece model, whose first byte is that of a piece. @throws TOKENIZER_INVALID */

@@ -5,7 +5,8 @@
  * |------------------------------------------------------------------|--------------------------------------------------|
  * | `config.json`, `generation_config.json`                          | the model, for Transformers                      |
  * | `model.safetensors`, or `model-0000i-of-0000n.safetensors` and `model.safetensors.index.json` | parameters, float32 |
- * | `spiece.model`, `tokenizer_config.json`                          | the tokenizer                                    |
+ * | `spiece.model` unless the run has a `tokenizer.json`             | the tokenizer, with its bytes                    |
+ * | `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` | the same for Transformers                    |
  * | `optimizer-0000i-of-0000m.safetensors`                           | optimizer slots, float32                         |
  * | `run.json`                                                       | step, cursor, configuration (run-record.ts)      |
  * | `manifest.json`                                                  | size and SHA-256 of every other file (manifest.ts) |
@@ -14,6 +15,8 @@ import { basename } from 'node:path';
 
 export const MANIFEST_FILE = 'manifest.json';
 export const RUN_FILE = 'run.json';
+/** The model, for Transformers. */
+export const CONFIG_FILE = 'config.json';
 export const MODEL_INDEX_FILE = 'model.safetensors.index.json';
 
 const WRITING_PREFIX = '.writing-';

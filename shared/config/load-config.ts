@@ -26,6 +26,8 @@ const FILE_FIELDS = [
   ['mixture', 'tokenizer'],
   ['mixture', 'given'],
   ['mixture', 'prepared'],
+  ['init', 'from'],
+  ['init', 'folder'],
 ] as const;
 
 /**
@@ -46,6 +48,14 @@ export function parseSetting(text: string): ConfigOverride {
  * @throws PATH_UNUSABLE if the file cannot be read, CONFIG_INVALID with all problems
  */
 export async function loadConfig(file: string, overrides: readonly ConfigOverride[]): Promise<RunConfig> {
+  return checkConfig(await loadTree(file, overrides), file);
+}
+
+/**
+ * The same before it is checked: settings may be missing or wrong.
+ * @throws PATH_UNUSABLE if the file cannot be read, CONFIG_INVALID
+ */
+export async function loadTree(file: string, overrides: readonly ConfigOverride[]): Promise<Tree> {
   let text: string;
   try {
     text = (await readSmallFile(file)).toString('utf8');
@@ -57,15 +67,11 @@ export async function loadConfig(file: string, overrides: readonly ConfigOverrid
   const tree = parseYaml(text, file).value;
   if (!isTree(tree)) throw new TrainerError('CONFIG_INVALID', `${file}: expected a mapping at the top`);
   resolveFiles(tree, dirname(resolve(file)));
-  return overrideConfig(tree, file, overrides);
+  return overrideTree(tree, overrides);
 }
 
-/**
- * Applies overrides to a resolved config, e.g. that of a checkpoint.
- * @param origin for messages
- * @throws CONFIG_INVALID with all problems
- */
-export function overrideConfig(resolved: Tree, origin: string, overrides: readonly ConfigOverride[]): RunConfig {
+/** Applies overrides to a resolved config, e.g. that of a checkpoint; does not check it. @throws CONFIG_INVALID */
+export function overrideTree(resolved: Tree, overrides: readonly ConfigOverride[]): Tree {
   const tree = structuredClone(resolved);
   const typed = overrides.map((override) => {
     const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
@@ -74,7 +80,7 @@ export function overrideConfig(resolved: Tree, origin: string, overrides: readon
   });
   for (const override of typed) chooseKind(tree, override);
   for (const override of typed) applyOverride(tree, override);
-  return checkConfig(tree, origin);
+  return tree;
 }
 
 /** @throws CONFIG_INVALID with every problem on its own line */
@@ -122,8 +128,8 @@ export function numericsHash(config: RunConfig): string {
 
 /** Fingerprint of the settings that a worker loads at its start: a worker with the same one need not start again. */
 export function workerHash(config: RunConfig): string {
-  const { compute, collective, feed } = config;
-  return hashTree({ numerics: numericsHash(config), compute, collective, feed });
+  const { compute, collective, feed, init } = config;
+  return hashTree({ numerics: numericsHash(config), compute, collective, feed, init });
 }
 
 function hashTree(tree: Tree): string {

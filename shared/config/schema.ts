@@ -249,6 +249,46 @@ const checkpointSchema = z.strictObject({
     .meta(KEEPS_BITS),
 });
 
+const hexDigest = z.string().regex(/^[0-9a-f]{64}$/u, { error: 'expected 64 lower-case hex digits' });
+
+/** The user gives `from` and `optimizer`; the start of the run fills in the other fields (cli/init/resolve-init.ts). */
+export const initSchema = z.strictObject({
+  from: z
+    .string({ error: 'expected a folder: --init FOLDER' })
+    .min(1)
+    .describe(
+      'Run folder (its newest checkpoint), checkpoint or T5 of Hugging Face whose parameters the run begins with.',
+    )
+    .meta(KEEPS_BITS),
+  optimizer: z
+    .enum(['fresh', 'keep'])
+    .default('fresh')
+    .describe('fresh: empty optimizer state; keep: that of the checkpoint, with its count of updates.')
+    .meta(DECIDES_BITS),
+  folder: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Filled in: the folder with the parameters that `from` meant when the run began.')
+    .meta(KEEPS_BITS),
+  paramDigest: hexDigest
+    .optional()
+    .describe('Filled in: digest of the first parameters. One that is given must be that of the folder.')
+    .meta(DECIDES_BITS),
+  optimizerDigest: hexDigest
+    .optional()
+    .describe("Filled in with `keep`: digest of the optimizer's first state.")
+    .meta(DECIDES_BITS),
+  optimizerStep: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe("Filled in with `keep`: updates behind the optimizer's first state.")
+    .meta(DECIDES_BITS),
+});
+
+export type InitSettings = z.output<typeof initSchema>;
+
 const treeSchema = z.strictObject({
   name: z
     .string()
@@ -257,6 +297,9 @@ const treeSchema = z.strictObject({
     .meta(KEEPS_BITS),
   seed: z.int().nonnegative().default(1).describe('Every random choice of the run follows from it.').meta(DECIDES_BITS),
   model: modelConfigSchema,
+  init: initSchema
+    .optional()
+    .describe('Parameters to begin with; left out: from the seed. Without `model`, the model is that of the folder.'),
   featureLengths: z
     .strictObject({
       inputs: count.max(65_535).default(512).meta(DECIDES_BITS),

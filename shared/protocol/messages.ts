@@ -76,7 +76,7 @@ export type HeldState = z.output<typeof heldStateSchema>;
 const stateSourceSchema = z.discriminatedUnion('kind', [
   /** The worker holds it, after `step` updates; the steps from there to the first of the generation were skipped. */
   z.object({ kind: z.literal('held'), step: count }),
-  /** A checkpoint folder; null: initialised from the seed. */
+  /** A checkpoint folder; null: the beginning, by `init` of the config, else from the seed. */
   z.object({ kind: z.literal('start'), checkpoint: z.string().max(4096).nullable() }),
   /** These ranks hold it and send it over the data links. */
   z.object({ kind: z.literal('peers'), ranks: z.array(count).min(1).max(65_536) }),

@@ -45,12 +45,21 @@ interface Fakes {
   readonly crossEntropy?: number;
   readonly zLoss?: number;
   readonly reduced?: Partial<Reduced>;
+  readonly optimizerStep?: number;
   /** Called with each line of the record before it is written; may abort or throw. */
   readonly onCall?: (line: string) => void;
 }
 
 /** A runner between fakes, the record of what it asked of them, and what it applied. */
-function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, reduced, onCall }: Fakes = {}) {
+function makeRunner({
+  worldSize = 1,
+  rank = 0,
+  crossEntropy = 1,
+  zLoss = 0,
+  reduced,
+  optimizerStep,
+  onCall,
+}: Fakes = {}) {
   const calls: string[] = [];
   const phases: string[] = [];
   const released: number[] = [];
@@ -97,6 +106,7 @@ function makeRunner({ worldSize = 1, rank = 0, crossEntropy = 1, zLoss = 0, redu
     feed,
     gradient: { arena, plan, laneTree, rank },
     microbatchesPerLane: MICROBATCHES,
+    ...(optimizerStep === undefined ? {} : { optimizerStep }),
     reducer: {
       beginStep: (step) => record(`begin ${step}`, 0),
       bucketReady: (bucket) => record(`bucket ${bucket}`, 0),
@@ -218,6 +228,12 @@ describe('step runner', () => {
     const { runner, calls } = makeRunner();
     await assert.rejects(runner.run(dealOf(1, [0, 1, 2, 3]), AbortSignal.abort()), { code: 'ABORTED' });
     assert.deepEqual(calls, []);
+  });
+
+  test('a kept optimizer state goes on counting its updates', async () => {
+    const { runner, applied } = makeRunner({ optimizerStep: 100 });
+    await runner.run(dealOf(1, [0, 1, 2, 3]), never);
+    assert.deepEqual(applied()?.update, { step: 100, learningRate: 0.25, gradientScale: 1 / 8 });
   });
 
   test('failures of the feed, the engine or the collective are thrown, and slots are released', async () => {

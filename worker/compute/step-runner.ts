@@ -32,6 +32,8 @@ export interface StepRunnerInit {
   readonly feed: Pick<Feed, 'next' | 'release'>;
   readonly gradient: GradientMemory;
   readonly microbatchesPerLane: number;
+  /** Updates behind the optimizer's state at step 0. */
+  readonly optimizerStep?: number;
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
@@ -79,7 +81,7 @@ export class StepRunner {
    * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; the feed's or the collective's failure; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
-    const { engine, reducer, progress, clock } = this.#init;
+    const { engine, reducer, progress, clock, optimizerStep = 0 } = this.#init;
     const { step, learningRate, targetTokens } = deal;
     throwIfAborted(signal, `step ${step}`);
     this.#checkLanes(deal);
@@ -104,7 +106,11 @@ export class StepRunner {
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);
     this.#isStateWhole = false;
-    await engine.apply(this.#gradients, { step: step - 1, learningRate, gradientScale: 1 / targetTokens });
+    await engine.apply(this.#gradients, {
+      step: optimizerStep + step - 1,
+      learningRate,
+      gradientScale: 1 / targetTokens,
+    });
     this.#isStateWhole = true;
     const endMs = clock.monotonicMs();
     progress.advance('waiting', step);
@@ -204,5 +210,6 @@ export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
     laneTree: planLaneTree(config.training.numLanes, lanes),
     rank: form.rank,
   };
-  return new StepRunner({ ...rest, gradient, microbatchesPerLane: microbatchesPerLane(config) });
+  const { optimizerStep = 0 } = config.init ?? {};
+  return new StepRunner({ ...rest, gradient, optimizerStep, microbatchesPerLane: microbatchesPerLane(config) });
 }

@@ -5,6 +5,7 @@
  * Assumption: one call at a time, at step boundaries.
  */
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
+import type { InitSettings } from '../../shared/config/schema.ts';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { HeldState } from '../../shared/protocol/messages.ts';
 import { TensorSnapshot } from '../checkpoint/snapshot.ts';
@@ -18,6 +19,8 @@ type FormCommand = Extract<CoordinatorCommand, { kind: 'form' }>;
 export interface TrainingStateInit {
   readonly engine: Engine;
   readonly seed: number;
+  /** Of the config, resolved. */
+  readonly init?: InitSettings | undefined;
   readonly network: Pick<NetworkClient, 'copyState' | 'post'>;
   readonly loadState: typeof loadState;
 }
@@ -75,8 +78,8 @@ export class TrainingState {
   }
 
   async #load(checkpoint: string | null, step: number, signal: AbortSignal): Promise<void> {
-    const { engine, seed } = this.#init;
-    const state = await this.#init.loadState({ engine, seed, checkpoint, step, signal });
+    const { engine, seed, init } = this.#init;
+    const state = await this.#init.loadState({ engine, seed, init, checkpoint, step, signal });
     this.#held = null;
     await engine.load(state.parameters, state.optimizer);
   }

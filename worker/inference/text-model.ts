@@ -1,9 +1,8 @@
 /** Texts in, texts out: a model of a folder with its tokenizer, on an engine of this process. */
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createSearch, decodeBatch } from '../../evaluation/decoding/decode-batch.ts';
 import type { Hypothesis } from '../../evaluation/decoding/search.ts';
 import type { DecodingSettings } from '../../evaluation/decoding/settings.ts';
+import { findTokenizer, TOKENIZER_FILES } from '../../mixture/tokenizer/find-tokenizer.ts';
 import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
@@ -44,8 +43,6 @@ export interface Generated {
   readonly numCut: number;
 }
 
-const TOKENIZER_FILES = ['spiece.model', 'tokenizer.json'];
-
 export class TextModel {
   readonly tokenizer: Tokenizer;
   readonly config: ModelConfig;
@@ -66,7 +63,7 @@ export class TextModel {
   /** @throws as readModel, loadTokenizer and createEngine; CONFIG_INVALID for a vocabulary smaller than the tokenizer */
   static async open({ folder, tokenizerFile, ...engineInit }: TextModelInit): Promise<TextModel> {
     const { config, parameters } = await readModel(folder);
-    const tokenizer = await loadTokenizer(tokenizerFile ?? (await findTokenizer(folder)));
+    const tokenizer = await loadTokenizer(tokenizerFile ?? (await expectTokenizer(folder)));
     if (tokenizer.vocabSize > config.vocabSize) {
       throw new TrainerError(
         'CONFIG_INVALID',
@@ -139,10 +136,9 @@ export class TextModel {
   }
 }
 
-async function findTokenizer(folder: string): Promise<string> {
-  const files = await readdir(folder);
-  const found = TOKENIZER_FILES.find((name) => files.includes(name));
-  if (found !== undefined) return join(folder, found);
+async function expectTokenizer(folder: string): Promise<string> {
+  const found = await findTokenizer(folder);
+  if (found !== undefined) return found;
   throw new TrainerError(
     'PATH_UNUSABLE',
     `expected ${TOKENIZER_FILES.join(' or ')} in ${folder}, found neither; give the tokenizer by --tokenizer`,

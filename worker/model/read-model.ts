@@ -8,10 +8,11 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { CONFIG_FILE, MODEL_INDEX_FILE } from '../../shared/checkpoint/layout.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { listNames } from '../../shared/list-names.ts';
 import { fromHuggingFace, type ModelConfig } from '../../shared/model-config.ts';
-import { asFloat32, readSafetensors, type SafeTensor } from '../../shared/safetensors.ts';
+import { asFloat32, readSafetensors, type SafeTensor, type TensorFacts } from '../../shared/safetensors.ts';
 import { readSmallFile } from '../../shared/small-file.ts';
 import { parameterSpecs, type ParameterSpec } from './parameters.ts';
 
@@ -21,9 +22,7 @@ export interface ReadModel {
   readonly parameters: ReadonlyMap<string, Float32Array>;
 }
 
-const CONFIG_FILE = 'config.json';
 const WEIGHTS_FILE = 'model.safetensors';
-const INDEX_FILE = `${WEIGHTS_FILE}.index.json`;
 const PICKLE_FILES = /^(?:pytorch_model.*\.bin|.*\.(?:pt|pth|ckpt|msgpack|h5))$/u;
 
 /** Names under which older files have the embedding table. */
@@ -36,17 +35,46 @@ const SUPERFLUOUS = ['decoder.block.0.layer.1.EncDecAttention.relative_attention
  *   missing, unknown, of another shape or type, or not finite; SAFETENSORS_INVALID
  */
 export async function readModel(folder: string): Promise<ReadModel> {
-  const files = await listFolder(folder);
-  if (!files.includes(CONFIG_FILE)) {
-    throw new TrainerError(
-      'PATH_UNUSABLE',
-      `expected ${CONFIG_FILE} in ${folder}, which tells the shape of the model; found ${listNames(files)}`,
-    );
-  }
+  const files = await listModelFolder(folder);
   const tensors = await readTensors(folder, files);
   const description = await readJson(join(folder, CONFIG_FILE));
   const config = fromHuggingFace(description, tensors.has('lm_head.weight'));
   return { config, parameters: selectParameters(folder, config, tensors) };
+}
+
+/** A model without its values. */
+export interface ModelOutline {
+  readonly config: ModelConfig;
+  /** As the headers of the files state them, in no order. */
+  readonly tensors: readonly TensorFacts[];
+}
+
+/** Config and tensors of a folder by headers only: reads no values and checks none. @throws as readModel, for config and files */
+export async function outlineModel(folder: string): Promise<ModelOutline> {
+  const files = await listModelFolder(folder);
+  const tensors: TensorFacts[] = [];
+  const note = (facts: TensorFacts): boolean => {
+    tensors.push(facts);
+    return false;
+  };
+  if (files.includes(WEIGHTS_FILE)) await readSafetensors(join(folder, WEIGHTS_FILE), note);
+  else for (const { file } of await readIndex(folder, files)) await readSafetensors(join(folder, file), note);
+  const description = await readJson(join(folder, CONFIG_FILE));
+  const config = fromHuggingFace(
+    description,
+    tensors.some(({ name }) => name === 'lm_head.weight'),
+  );
+  return { config, tensors };
+}
+
+/** @throws PATH_UNUSABLE for a folder that cannot be read or has no config */
+async function listModelFolder(folder: string): Promise<string[]> {
+  const files = await listFolder(folder);
+  if (files.includes(CONFIG_FILE)) return files;
+  throw new TrainerError(
+    'PATH_UNUSABLE',
+    `expected ${CONFIG_FILE} in ${folder}, which tells the shape of the model; found ${listNames(files)}`,
+  );
 }
 
 async function listFolder(folder: string): Promise<string[]> {
@@ -68,21 +96,25 @@ async function readJson(path: string): Promise<unknown> {
 
 async function readTensors(folder: string, files: readonly string[]): Promise<Map<string, SafeTensor>> {
   if (files.includes(WEIGHTS_FILE)) return (await readSafetensors(join(folder, WEIGHTS_FILE))).tensors;
-  if (files.includes(INDEX_FILE)) return readIndexed(folder, files);
-  const pickles = files.filter((name) => PICKLE_FILES.test(name));
-  throw new TrainerError(
-    'PATH_UNUSABLE',
-    `expected ${WEIGHTS_FILE} or ${INDEX_FILE} in ${folder}, found ${listNames(pickles.length > 0 ? pickles : files)}; ` +
-      (pickles.length > 0
-        ? 'exmix does not read these formats, and a pickle runs code when it is read: save the model with safe_serialization=True'
-        : 'the folder has no weights'),
-  );
+  const tensors = new Map<string, SafeTensor>();
+  for (const { file, names } of await readIndex(folder, files)) {
+    const { tensors: found } = await readSafetensors(join(folder, file));
+    for (const name of names) {
+      const tensor = found.get(name);
+      if (tensor === undefined)
+        throw mismatch(folder, [`${name}: ${MODEL_INDEX_FILE} says that ${file} has it, but it does not`]);
+      tensors.set(name, tensor);
+    }
+  }
+  return tensors;
 }
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-async function readIndexed(folder: string, files: readonly string[]): Promise<Map<string, SafeTensor>> {
-  const path = join(folder, INDEX_FILE);
+/** The files of the index, and the names of the tensors that it places in each. @throws PATH_UNUSABLE, CONFIG_INVALID */
+async function readIndex(folder: string, files: readonly string[]): Promise<{ file: string; names: string[] }[]> {
+  if (!files.includes(MODEL_INDEX_FILE)) throw withoutWeights(folder, files);
+  const path = join(folder, MODEL_INDEX_FILE);
   const index = indexSchema.safeParse(await readJson(path));
   if (!index.success)
     throw new TrainerError('CONFIG_INVALID', `${path}: expected weight_map, names of tensors to files`);
@@ -96,18 +128,21 @@ async function readIndexed(folder: string, files: readonly string[]): Promise<Ma
       `${path} names ${listNames(missing)}, which ${folder} does not have; copy the missing files`,
     );
   }
-  const tensors = new Map<string, SafeTensor>();
-  for (const shard of shards) {
-    const { tensors: found } = await readSafetensors(join(folder, shard));
-    for (const [name, file] of places) {
-      if (file !== shard) continue;
-      const tensor = found.get(name);
-      if (tensor === undefined)
-        throw mismatch(folder, [`${name}: ${INDEX_FILE} says that ${shard} has it, but it does not`]);
-      tensors.set(name, tensor);
-    }
-  }
-  return tensors;
+  return shards.map((file) => ({
+    file,
+    names: places.flatMap(([name, place]) => (place === file ? [name] : [])),
+  }));
+}
+
+function withoutWeights(folder: string, files: readonly string[]): TrainerError {
+  const pickles = files.filter((name) => PICKLE_FILES.test(name));
+  return new TrainerError(
+    'PATH_UNUSABLE',
+    `expected ${WEIGHTS_FILE} or ${MODEL_INDEX_FILE} in ${folder}, found ${listNames(pickles.length > 0 ? pickles : files)}; ` +
+      (pickles.length > 0
+        ? 'exmix does not read these formats, and a pickle runs code when it is read: save the model with safe_serialization=True'
+        : 'the folder has no weights'),
+  );
 }
 
 /** The tensors of the model's parameters, each checked. */
