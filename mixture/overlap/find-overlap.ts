@@ -59,9 +59,10 @@ interface Part {
 export async function findOverlap(init: FindOverlapInit): Promise<SetOverlap[]> {
   const { mixture, folder, splits, signal, maxBytes = MAX_INDEX_BYTES } = init;
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
+  const reading = signal === undefined ? {} : { signal };
   const trainTasks = [...mixture.tasks, ...(mixture.denoising === undefined ? [] : [mixture.denoising])];
   const names = new Set(trainTasks.map(({ name }) => name));
-  const listed = await listEvaluationSets(folder, { signal });
+  const listed = await listEvaluationSets(folder, reading);
   const infos = listed.filter(({ task, split }) => names.has(task) && splits.includes(split));
   const found = new Map(infos.map((info) => [info, new Map<string, OverlapRecord['train'][number]>()]));
 
@@ -86,7 +87,7 @@ export async function findOverlap(init: FindOverlapInit): Promise<SetOverlap[]> 
   let search = new OverlapSearch();
   let parts: Part[] = [];
   for (const info of infos) {
-    const examples = (await readEvaluationSet(folder, info, { signal })).map((example) =>
+    const examples = (await readEvaluationSet(folder, info, reading)).map((example) =>
       comparedExample(info, example, tokenizer),
     );
     const prompt = findPrompt(examples);

@@ -44,13 +44,13 @@ export class GramIndex {
     return this.#hashes.length * BYTES_A_SLOT + this.#documents.length * BYTES_A_PLACE;
   }
 
-  /** @param document its number; the grams of several texts may belong to it */
-  add(document: number, words: readonly string[]): void {
+  /** @param document its number; the grams of several texts may belong to it @param leftOut hashes of grams that do not count */
+  add(document: number, words: readonly string[], leftOut?: ReadonlySet<number>): void {
     const { longest, shortest } = this.#lengths;
     const length = Math.min(longest, words.length);
     if (length === 0 || length < shortest) return;
     this.#used.add(length);
-    for (const hash of gramHashes(words, length)) this.#put(hash, document);
+    for (const hash of gramHashes(words, length)) if (leftOut?.has(hash) !== true) this.#put(hash, document);
   }
 
   /** Calls `found` with the number of each document that shares a gram with the text; a number may come several times. */
@@ -117,7 +117,7 @@ const FIRST_BASE = 0x85ebca6b;
 const SECOND_BASE = 0x9e3779b1;
 
 /** The 53-bit hash of each run of `length` words, by two rolling hashes. The length is part of the hash. */
-function* gramHashes(words: readonly string[], length: number): Generator<number> {
+export function* gramHashes(words: readonly string[], length: number): Generator<number> {
   if (words.length < length) return;
   const hashes = words.map(hashWord);
   let firstTop = 1;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { findPrompt, OverlapSearch, type ComparedExample } from './overlap-search.ts';
+import { findPrompt, OverlapSearch, type ComparedExample, type Prompt } from './overlap-search.ts';
 
-const NO_PROMPT: ReadonlySet<number> = new Set();
+const NO_PROMPT: Prompt = { beginning: [], grams: new Set() };
 
 function pair(inputs: string, targets: string): ComparedExample {
   return { inputs, texts: [inputs, targets] };
@@ -53,6 +53,22 @@ describe('overlap of examples with train splits', () => {
 });
 
 describe('prompt of a set', () => {
+  test('the first words of most inputs do not count among the 13', () => {
+    const examples = Array.from({ length: 30 }, (_, i) => pair(`translate to Spanish: ${words(`q${i}x`)}`, 'sí'));
+    const prompt = findPrompt(examples);
+    assert.deepEqual(prompt.beginning, ['translate', 'to', 'spanish']);
+    const search = new OverlapSearch();
+    for (const example of examples) search.add(example, prompt);
+    search.startTrainSplit();
+    const first = words('q4x').split(' ');
+    search.compare(pair(`translate to Spanish: ${first.slice(0, 10).join(' ')} and so on`, 'no'));
+    assert.deepEqual(search.overlap(0, 30).sharedGrams, []);
+    search.compare(pair(`modernize: ${first.join(' ')}`, 'no'));
+    assert.deepEqual(search.overlap(0, 30).sharedGrams, [4]);
+    search.compare(pair(`translate to Spanish: ${words('q5x')}`, 'no'));
+    assert.deepEqual(search.overlap(0, 30), { sameInputs: [5], sharedGrams: [4, 5] });
+  });
+
   const prompt = `answer ${words('p')} question`;
   const examples = Array.from({ length: 40 }, (_, i) => pair(`${prompt} ${words(`q${i}x`)}`, 'yes'));
 
@@ -68,7 +84,7 @@ describe('prompt of a set', () => {
 
   test('a passage of ten examples of forty, or of all of a small set, is no prompt', () => {
     const passage = examples.map((example, i) => (i < 10 ? pair(`${words('s')} ${i}`, 'yes') : example));
-    assert.equal(findPrompt(passage.slice(0, 10)).size, 0);
+    assert.deepEqual(findPrompt(passage.slice(0, 10)), NO_PROMPT);
     const search = new OverlapSearch();
     for (const example of passage) search.add(example, findPrompt(passage));
     search.startTrainSplit();

@@ -2,12 +2,13 @@
  * Which examples of evaluation sets a train split has too: with the same inputs, or with 13 words in a row of inputs or targets. The examples are
  * in memory; train examples are passed by, task by task.
  *
- * Assumption: 13 words that stand in more than half of a set's first examples are the prompt of the task, and no leak.
+ * Assumption: words that more than half of a set's first examples have in common are the prompt of the task, and no leak: those that begin the
+ * inputs, and 13 words in a row anywhere.
  */
 import { gramHashes, GRAM_WORDS, GramIndex } from './gram-index.ts';
 import { textWords } from './text-words.ts';
 
-/** Examples of a set among which its prompt is looked for, and how many of them have a gram at least that is a prompt. */
+/** Examples of a set among which its prompt is looked for. The words of fewer examples than MIN_PROMPT_EXAMPLES are no prompt. */
 const PROMPT_SAMPLE = 1_000;
 const MIN_PROMPT_EXAMPLES = 10;
 /** About the bytes of an entry of a Map with a list of one number. */
@@ -18,6 +19,14 @@ export interface ComparedExample {
   readonly inputs?: string;
   /** Inputs and targets, or a document. */
   readonly texts: readonly string[];
+}
+
+/** The words of a set that its task puts into each example. */
+export interface Prompt {
+  /** The first words of the inputs. */
+  readonly beginning: readonly string[];
+  /** Hashes of grams. */
+  readonly grams: ReadonlySet<number>;
 }
 
 /** What an example and a train split have in common. */
@@ -46,9 +55,9 @@ export class OverlapSearch {
   }
 
   /** Adds the example with the next number. @param prompt of its set, by findPrompt */
-  add({ inputs, texts }: ComparedExample, prompt: ReadonlySet<number>): void {
+  add({ inputs, texts }: ComparedExample, { beginning, grams }: Prompt): void {
     const example = this.#numExamples++;
-    for (const text of texts) this.#grams.add(example, textWords(text), prompt);
+    for (const text of texts) this.#grams.add(example, withoutBeginning(textWords(text), beginning), grams);
     if (inputs === undefined) return;
     const hash = hashInputs(inputs);
     if (hash === undefined) return;
@@ -93,14 +102,46 @@ function hashInputs(inputs: string): number | undefined {
   return undefined;
 }
 
-/** Hashes of the grams that belong to the prompt of a set. */
-export function findPrompt(examples: readonly ComparedExample[]): ReadonlySet<number> {
+function withoutBeginning(words: readonly string[], beginning: readonly string[]): readonly string[] {
+  return beginning.every((word, i) => words[i] === word) ? words.slice(beginning.length) : words;
+}
+
+export function findPrompt(examples: readonly ComparedExample[]): Prompt {
   const sample = examples.slice(0, PROMPT_SAMPLE);
-  const numWith = new Map<number, number>();
-  for (const { texts } of sample) {
-    const ofExample = new Set(texts.flatMap((text) => [...gramHashes(textWords(text), GRAM_WORDS)]));
-    for (const hash of ofExample) numWith.set(hash, (numWith.get(hash) ?? 0) + 1);
+  const isPrompt = (numExamples: number): boolean =>
+    numExamples > sample.length / 2 && numExamples > MIN_PROMPT_EXAMPLES;
+  const grams = new Map<number, number>();
+  for (const { texts } of sample)
+    count(new Set(texts.flatMap((text) => [...gramHashes(textWords(text), GRAM_WORDS)])), grams);
+  return {
+    beginning: commonBeginning(
+      sample.flatMap(({ inputs }) => (inputs === undefined ? [] : [textWords(inputs)])),
+      isPrompt,
+    ),
+    grams: new Set([...grams].filter(([, numExamples]) => isPrompt(numExamples)).map(([hash]) => hash)),
+  };
+}
+
+/** The longest words with which enough of the texts begin. */
+function commonBeginning(
+  texts: readonly (readonly string[])[],
+  isEnough: (numTexts: number) => boolean,
+): readonly string[] {
+  const beginning: string[] = [];
+  for (let rest = texts; ;) {
+    const at = beginning.length;
+    const words = new Map<string, number>();
+    count(
+      rest.flatMap((text) => text[at] ?? []),
+      words,
+    );
+    const [word, numTexts] = [...words].reduce((most, other) => (other[1] > most[1] ? other : most), ['', 0]);
+    if (!isEnough(numTexts)) return beginning;
+    beginning.push(word);
+    rest = rest.filter((text) => text[at] === word);
   }
-  const enough = Math.max(MIN_PROMPT_EXAMPLES, sample.length / 2);
-  return new Set([...numWith].filter(([, count]) => count > enough).map(([hash]) => hash));
+}
+
+function count<Key>(keys: Iterable<Key>, counts: Map<Key, number>): void {
+  for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
 }
