@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -19,7 +19,7 @@ function exmix(...args: string[]): { status: number | null; stdout: string; stde
 
 type Options = Partial<Omit<Parameters<typeof tasksText>[0], 'words'>>;
 const text = (words: string[], options: Options = {}) =>
-  tasksText({ words, samples: 2, json: false, out: join(home, 'none'), ...options });
+  tasksText({ words, samples: 2, splits: ['validation'], json: false, out: join(home, 'none'), ...options });
 
 interface Listed {
   readonly name: string;
@@ -101,7 +101,8 @@ describe('exmix tasks', () => {
       /^task +satire$/mu,
       /^metrics +accuracy$/mu,
       /^judged +by string_label_to_class_id$/mu,
-      /^sets +validation: one of 20 records of train \(not in effect\)$/mu,
+      /^sets +validation: .*deploy\/demo\/validation\/satire\.csv$/mu,
+      /^ +test: .*deploy\/demo\/test\/satire\.csv$/mu,
     ])
       assert.match(satire, line);
     await assert.rejects(text(['show', 'glue_mnil']), {
@@ -116,6 +117,47 @@ describe('exmix tasks', () => {
       code: 'NAME_UNKNOWN',
       message: /no mixture is called "exmxi".*did you mean exmix/u,
     });
+  });
+
+  test('overlap tells which evaluation examples are in train, as a table and as JSON', () => {
+    const folder = join(home, 'leaky');
+    mkdirSync(folder);
+    const tokenizer = fileURLToPath(new URL('../../deploy/demo/tokenizer/spiece.model', import.meta.url));
+    const yaml = `name: leaky
+tokenizer: ${JSON.stringify(tokenizer)}
+tasks:
+  - name: qa
+    family: A
+    source: { path: train.jsonl, format: jsonl }
+    validation: { path: dev.jsonl, format: jsonl }
+    test: { path: dev.jsonl, format: jsonl }
+    inputs: '{q}'
+    targets: '{a}'
+`;
+    writeFileSync(join(folder, 'mixture.yaml'), yaml);
+    writeFileSync(join(folder, 'train.jsonl'), '{"q":"who is it","a":"he"}\n');
+    writeFileSync(join(folder, 'dev.jsonl'), '{"q":"what is it","a":"it"}\n{"q":"Who is it?","a":"she"}\n');
+    const args = ['tasks', 'overlap', '--mixture', join(folder, 'mixture.yaml')];
+    const table = exmix(...args);
+    assert.equal(table.status, 0, table.stderr);
+    assert.match(table.stdout, /^qa +validation +2 +qa +1 +0 +1$/mu);
+    assert.match(table.stdout, /^2 of 4 examples of 2 evaluation sets are in train$/mu);
+    assert.match(table.stderr, /^compared with qa: 1 train examples$/mu);
+    const json = exmix(...args, '--splits', 'test', '--json');
+    assert.equal(json.status, 0, json.stderr);
+    const [set, ...others] = JSON.parse(json.stdout) as { hash: string }[];
+    assert.deepEqual(others, []);
+    assert.match(set!.hash, /^[0-9a-f]{64}$/u);
+    assert.deepEqual(
+      { ...set, hash: '' },
+      {
+        ...{ task: 'qa', split: 'test', name: 'test', hash: '', numExamples: 2, leaked: [1] },
+        train: [{ task: 'qa', numExamples: 1, sameInputs: [1], sharedGrams: [] }],
+      },
+    );
+    const wrong = exmix(...args, '--splits', 'train');
+    assert.equal(wrong.status, 2);
+    assert.match(wrong.stderr, /splits: expected validation or test, found "train"/u);
   });
 
   test('--mixture exmix needs a tokenizer only to prepare rows', async () => {
