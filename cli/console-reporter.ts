@@ -25,7 +25,9 @@ export class ConsoleReporter {
   /** Prints one record of the coordinator's log. */
   record(record: LogRecord): void {
     if (record.msg === 'step committed') this.#step(record);
-    else this.line(`${time(record)} ${formatRecord(record)}`);
+    else if (record.msg !== 'run summary')
+      // The command prints the summary as a table.
+      this.line(`${time(record)} ${formatRecord(record)}`);
   }
 
   /** Prints a line above the progress line. */

@@ -3,10 +3,13 @@ import { describe, test } from 'node:test';
 import type { RunSummaryView } from '../coordinator/run-summary.ts';
 import { formatRunSummary } from './format-run-summary.ts';
 
+const command = (words: readonly string[]): string => ['exmix', 'train', ...words].join(' ');
+
 const SUMMARY: RunSummaryView = {
   step: 40,
   savedStep: 40,
   stepsTrained: 10,
+  stepsSkipped: 0,
   loss: { first: 8.7812, last: 5.5 },
   taskLoss: { wn_define: { first: 9, last: 6 } },
   tokensPerSecond: 1234,
@@ -19,7 +22,7 @@ const SUMMARY: RunSummaryView = {
 
 describe('run summary', () => {
   test('prints steps, total and per-task losses, speed, workers, digest, checkpoint and the command to resume', () => {
-    const text = formatRunSummary(SUMMARY, { runFolder: '/runs/x', steps: 40, interrupted: undefined });
+    const text = formatRunSummary(SUMMARY, { runFolder: '/runs/x', steps: 40, interrupted: undefined, command });
     for (const part of [
       'Run finished',
       '40 of 40 (10 in this session)',
@@ -29,7 +32,7 @@ describe('run summary', () => {
       'memory      512 MiB a worker, 0.50 times the prediction of 1.0 GiB',
       'parameters  abc',
       '/runs/x/checkpoints/step-40',
-      'npx exmix train --resume /runs/x --steps 50',
+      'exmix train --resume /runs/x --steps 50',
     ])
       assert.ok(text.includes(part), `${part} in ${text}`);
     assert.match(text, /wn_define\s+9\.000 →\s+6\.000/u);
@@ -38,7 +41,7 @@ describe('run summary', () => {
   test('an interrupted run names the signal and is resumed up to its own last step', () => {
     const text = formatRunSummary(
       { ...SUMMARY, step: 20, savedStep: 20, worldSize: 1 },
-      { runFolder: '/runs/x', steps: 40, interrupted: 'SIGINT' },
+      { runFolder: '/runs/x', steps: 40, interrupted: 'SIGINT', command },
     );
     assert.ok(text.includes('Run interrupted by SIGINT; everything is saved'));
     assert.ok(text.includes('--resume /runs/x --steps 40'));
@@ -50,15 +53,22 @@ describe('run summary', () => {
       step: 0,
       savedStep: 0,
       stepsTrained: 0,
+      stepsSkipped: 0,
       taskLoss: {},
       tokensPerSecond: 0,
       worldSize: 0,
       paramDigest: null,
     };
-    const text = formatRunSummary(summary, { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' });
+    const text = formatRunSummary(summary, { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM', command });
     assert.ok(!text.includes('loss ') && !text.includes('prediction'), text);
     assert.ok(text.includes('not saved') && text.includes('checkpoint  none'));
     assert.ok(text.includes('no step was trained') && !text.includes('everything'));
+  });
+
+  test('skipped steps are counted', () => {
+    const facts = { runFolder: '/runs/x', steps: 40, interrupted: undefined, command };
+    assert.match(formatRunSummary({ ...SUMMARY, stepsSkipped: 3 }, facts), /skipped +3 steps/u);
+    assert.doesNotMatch(formatRunSummary(SUMMARY, facts), /skipped/u);
   });
 
   test('committed steps that are in no checkpoint are never said to be saved', () => {
@@ -66,7 +76,7 @@ describe('run summary', () => {
       [0, 'there is no checkpoint'],
       [16, 'the newest checkpoint has step 16'],
     ] as const) {
-      const facts = { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM' };
+      const facts = { runFolder: '/runs/x', steps: 40, interrupted: 'SIGTERM', command };
       const text = formatRunSummary({ ...SUMMARY, step: 20, savedStep }, facts);
       assert.ok(text.includes(`step 20 is NOT saved: ${newest}`), text);
       assert.ok(!text.includes('everything is saved'), text);

@@ -8,11 +8,26 @@ export interface RunFacts {
   readonly steps: number;
   /** Name of the signal that stopped it before its last step was saved. */
   readonly interrupted: string | undefined;
+  /** Flags → the command of this run to paste. */
+  readonly command: (words: readonly string[]) => string;
 }
 
-export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, interrupted }: RunFacts): string {
-  const { step, savedStep, stepsTrained, loss, taskLoss, tokensPerSecond, worldSize, paramDigest, checkpoint } =
-    summary;
+export function formatRunSummary(
+  summary: RunSummaryView,
+  { runFolder, steps, interrupted, command }: RunFacts,
+): string {
+  const {
+    step,
+    savedStep,
+    stepsTrained,
+    stepsSkipped,
+    loss,
+    taskLoss,
+    tokensPerSecond,
+    worldSize,
+    paramDigest,
+    checkpoint,
+  } = summary;
   const width = Math.max(4, ...Object.keys(taskLoss).map((name) => name.length));
   const span = ({ first, last }: LossSpan) => `${first.toFixed(3).padStart(8)} → ${last.toFixed(3).padStart(7)}`;
   const target = step >= steps ? String(steps + Math.max(1, stepsTrained)) : String(steps);
@@ -20,19 +35,21 @@ export function formatRunSummary(summary: RunSummaryView, { runFolder, steps, in
     '',
     interrupted === undefined ? 'Run finished' : `Run interrupted by ${interrupted}; ${describeSaved(step, savedStep)}`,
     `  steps       ${step} of ${steps} (${stepsTrained} in this session)`,
+    ...(stepsSkipped === 0 ? [] : [`  skipped     ${stepsSkipped} steps: their gradients were not finite`]),
     ...(loss === undefined ? [] : [`  loss        ${span(loss).trim()}`]),
     `  speed       ${tokensPerSecond} tokens/s (median), ${worldSize} worker${worldSize === 1 ? '' : 's'}`,
     ...formatPrediction(summary),
     `  parameters  ${paramDigest ?? 'not saved'}`,
     `  checkpoint  ${checkpoint ?? 'none'}`,
-    `  resume      npx exmix train --resume ${runFolder} --steps ${target}`,
+    `  resume      ${command(['--resume', runFolder, '--steps', target])}`,
     ...(Object.keys(taskLoss).length === 0 ? [] : ['', `  ${'task'.padEnd(width)}     first →    last loss`]),
     ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function describeSaved(step: number, savedStep: number): string {
+/** `step 20 is NOT saved: …` @param savedStep 0: there is no checkpoint */
+export function describeSaved(step: number, savedStep: number): string {
   if (step === savedStep) return step === 0 ? 'no step was trained' : 'everything is saved';
   const newest = savedStep === 0 ? 'there is no checkpoint' : `the newest checkpoint has step ${savedStep}`;
   return `step ${step} is NOT saved: ${newest}, and the steps after it are trained again`;

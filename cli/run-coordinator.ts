@@ -10,11 +10,12 @@ import { checkEngineName } from '../worker/engine-choice/choose-engine.ts';
 import { ConsoleReporter } from './console-reporter.ts';
 import { ensurePrepared } from './ensure-prepared.ts';
 import { EXIT_INTERRUPTED, EXIT_RUN_FAILED } from './exit-codes.ts';
-import { formatRunSummary } from './format-run-summary.ts';
+import { describeSaved, formatRunSummary } from './format-run-summary.ts';
 import type { ResolvedCompute } from './launch/resolve-compute.ts';
 import { openPreparedRun } from './open-prepared-run.ts';
 import { ProcessSignals } from './process-signals.ts';
 import type { RunArguments } from './run-options.ts';
+import { shellCommand } from './shell-command.ts';
 import { givenToken } from './token.ts';
 
 export interface RunCoordinatorInit {
@@ -32,6 +33,9 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   const { args, config, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
   const signals = new ProcessSignals({ canStopGently: false });
   const reporter = new ConsoleReporter(standardOutput);
+  // The workers of `exmix coordinator` are started elsewhere.
+  const command = (words: readonly string[]): string =>
+    shellCommand([workerHost === NO_LOCAL_WORKERS ? 'coordinator' : 'train', ...words]);
   try {
     checkEngineName(config.compute.engine); // reports a wrong name once, not in every worker
     const token = await givenToken(init.tokenFile);
@@ -46,14 +50,14 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
     for (const stream of [standardOutput, standardError])
       stream.onFailure((lost) => run.log.warn({ ...lost }, 'console lost'));
     const summary = await run.train().catch(async (error: unknown) => {
-      throw (await isRunFolder(run.folder)) ? withAdvice(error, run) : error;
+      throw (await isRunFolder(run.folder)) ? withAdvice(error, run, command) : error;
     });
     reporter.end();
     const { step, savedStep } = summary;
     const { steps } = config.training;
     const isDone = isFinished(step, savedStep, steps);
     const interrupted = isDone ? undefined : String(signals.gentle.reason);
-    standardOutput.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted }));
+    standardOutput.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted, command }));
     if (!isDone) process.exitCode = step === savedStep ? EXIT_INTERRUPTED : EXIT_RUN_FAILED;
   } finally {
     signals.dispose();
@@ -61,10 +65,18 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
   }
 }
 
-/** Adds the command that resumes the failed run. An end at once that leaves committed steps unsaved is NOT_SAVED. */
-function withAdvice(error: unknown, { folder, isSaved }: Run): unknown {
+/** Adds what is saved and the command that resumes the failed run. An end at once that leaves committed steps unsaved is NOT_SAVED. */
+function withAdvice(
+  error: unknown,
+  { folder, progress: { step, savedStep } }: Run,
+  command: (words: readonly string[]) => string,
+): unknown {
   if (!(error instanceof TrainerError)) return error;
-  const code = error.code === 'ABORTED' && !isSaved ? 'NOT_SAVED' : error.code;
-  const advice = `Run folder: ${folder}\nResume with: exmix train --resume ${folder}`;
-  return new TrainerError(code, `${error.message}\n${advice}`, { cause: error });
+  const code = error.code === 'ABORTED' && step !== savedStep ? 'NOT_SAVED' : error.code;
+  const lines = [
+    error.message,
+    `Run folder: ${folder}; ${describeSaved(step, savedStep)}`,
+    `Resume with: ${command(['--resume', folder])}`,
+  ];
+  return new TrainerError(code, lines.join('\n'), { cause: error });
 }

@@ -83,9 +83,10 @@ export class Coordinator implements WorkerProgress {
     return isFinished(steps.committer.step, saver.savedStep, this.#init.config.training.steps);
   }
 
-  /** Whether every committed step is in a checkpoint. */
-  get isSaved(): boolean {
-    return !this.#needsHolder();
+  /** The last committed step, and that of the newest checkpoint (0: none). */
+  get progress(): { readonly step: number; readonly savedStep: number } {
+    const { steps, saver } = this.#parts;
+    return { step: steps.committer.step, savedStep: saver.savedStep };
   }
 
   isDismissed(workerId: string): boolean {
@@ -106,8 +107,9 @@ export class Coordinator implements WorkerProgress {
         return rewind;
       }
       this.#phase.name = 'ending';
-      await finishRun(this.#endOfRun(), this.#phase.stopReason);
-      return { kind: 'ended', summary: this.#summarize() };
+      const summary = this.#summarize();
+      await finishRun(this.#endOfRun(), this.#phase.stopReason, summary);
+      return { kind: 'ended', summary };
     } catch (thrown) {
       mayComeBack = toTrainerError(signal.reason).code === 'RUN_LOCKED'; // to the coordinator that has taken over
       const error = toTrainerError(mayComeBack ? signal.reason : thrown);

@@ -72,8 +72,15 @@ export async function awaitWorkers(init: EndOfRun, count: number, signal: AbortS
   }
 }
 
-/** @param stopRequest why the run was to end before its last step; undefined where nobody asked for it */
-export async function finishRun(init: EndOfRun, stopRequest: string | undefined): Promise<void> {
+/**
+ * @param stopRequest why the run was to end before its last step; undefined where nobody asked for it
+ * @param summary of the session, for the log: `exmix status` shows it later
+ */
+export async function finishRun(
+  init: EndOfRun,
+  stopRequest: string | undefined,
+  summary: RunSummaryView,
+): Promise<void> {
   const { epoch, lastStep, journal, membership, steps, saver, runtime } = init;
   const { step } = steps.committer;
   const { newest, savedStep } = saver;
@@ -82,6 +89,7 @@ export async function finishRun(init: EndOfRun, stopRequest: string | undefined)
   else await journal.append({ kind: 'run-interrupted', epoch, step, reason: stopReason });
   const checkpoint = { paramDigest: newest?.paramDigest ?? null, checkpoint: newest?.path ?? null };
   const fields = { step, savedStep, ...checkpoint, interrupted: stopReason };
+  runtime.log.info({ epoch, ...summary }, 'run summary');
   runtime.log.info(fields, stopReason === undefined ? 'run finished' : 'run interrupted');
   await membership.server.dismiss(
     stopReason ?? 'the run is finished',

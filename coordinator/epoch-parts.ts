@@ -8,6 +8,7 @@ import { Saver } from './checkpoint/saver.ts';
 import { UncommittedDeals } from './deal/uncommitted-deals.ts';
 import { createDealer } from './deal/step-dealer.ts';
 import type { StepParts } from './generation/training.ts';
+import { FlatLossWatch } from './health/flat-loss.ts';
 import { WorkerSpeeds } from './health/lane-speeds.ts';
 import type { Journal } from './journal/journal.ts';
 import type { PastGeneration } from './membership/generation.ts';
@@ -74,7 +75,7 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
   const committer = new Committer({
     ...{ config, epoch, step: start.step, cursor: dealer.cursor, deals, journal, clock, log },
     record: createStepRecorder(ledger, tasks),
-    observers: [summary, steering],
+    observers: [summary, steering, new FlatLossWatch(config.model.vocabSize, log)],
   });
   const roster: Roster = new Roster({
     ...{ config, runId, epoch, mixture, journal, heldSince, clock, log },

@@ -25,6 +25,8 @@ export interface RunSummaryView {
   /** Updates in the newest checkpoint; 0 where there is none. */
   readonly savedStep: number;
   readonly stepsTrained: number;
+  /** Steps of this session whose gradient was not finite: nothing was applied, and their examples are used up. */
+  readonly stepsSkipped: number;
   readonly loss?: LossSpan;
   readonly taskLoss: Readonly<Record<string, LossSpan>>;
   /** Median over the steps of this session. */
@@ -44,6 +46,7 @@ export class RunSummary implements CommitObserver {
   readonly #taskLoss = new Map<string, LossSpan>();
   #predicted: PredictedRun | undefined;
   #stepsTrained = 0;
+  #stepsSkipped = 0;
   #worldSize = 0;
   #loss: LossSpan | undefined;
 
@@ -54,6 +57,10 @@ export class RunSummary implements CommitObserver {
       this.#taskLoss.set(task, { first: this.#taskLoss.get(task)?.first ?? last, last });
     this.#speeds.push(tokensPerSecond);
     this.#stepMs.push(ms.compute + ms.update);
+  }
+
+  onSkip(): void {
+    this.#stepsSkipped += 1;
   }
 
   /** A generation was formed. @param predicted undefined where a member did not predict */
@@ -71,6 +78,7 @@ export class RunSummary implements CommitObserver {
       step,
       savedStep: newest?.step ?? 0,
       stepsTrained: this.#stepsTrained,
+      stepsSkipped: this.#stepsSkipped,
       ...(this.#loss === undefined ? {} : { loss: this.#loss }),
       taskLoss: Object.fromEntries([...this.#taskLoss].sort(([a], [b]) => (a < b ? -1 : 1))),
       tokensPerSecond: this.#speeds.length === 0 ? 0 : Math.round(median(this.#speeds)),

@@ -9,7 +9,7 @@ import type { PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { tensorBytes } from '../shared/checkpoint/shard-plan.ts';
 import { systemClock } from '../shared/clock.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
-import { toTrainerError } from '../shared/errors.ts';
+import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import { createLogger, type Logger, type LogRecord } from '../shared/logger.ts';
 import { onceAborted, type StopSignals } from '../shared/stop-signals.ts';
 import { webSocketTransport } from '../shared/transport/websocket-transport.ts';
@@ -28,7 +28,7 @@ import {
 } from './run-folder/announcement.ts';
 import { FolderProbe } from './run-folder/folder-probe.ts';
 import type { LockWait } from './run-folder/run-lock.ts';
-import { isRunFolder, WORKERS_FOLDER } from './run-folder/run-folder.ts';
+import { isRunFolder, resolveResume, WORKERS_FOLDER } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
 
 export interface RunInit {
@@ -97,9 +97,9 @@ export class Run {
     });
   }
 
-  /** Whether every committed step is in a checkpoint. */
-  get isSaved(): boolean {
-    return this.#coordinator?.isSaved ?? true;
+  /** The last committed step, and that of the newest checkpoint (0: none). */
+  get progress(): { readonly step: number; readonly savedStep: number } {
+    return this.#coordinator?.progress ?? { step: this.#opened.start.step, savedStep: this.#opened.start.step };
   }
 
   /** @throws the failure that ended the run, after everything that could be saved was saved */
@@ -211,9 +211,17 @@ function openingOf({ config, mixture, checkpoint, place, stop }: RunInit, log: L
   return { config, mixture, clock: systemClock, signal, gentle, onLockWait, requiredBytes, allowMixtureChange };
 }
 
-/** The command that began a run also continues it. */
+/** The command that began a run also continues it. @throws CONFIG_INVALID for the folder of another run beside the run to resume */
 async function placeOf({ runDir, resume }: RunPlace): Promise<{ runDir?: string; resume?: string }> {
-  if (resume !== undefined) return { resume, ...(runDir === undefined ? {} : { runDir }) };
+  if (resume !== undefined && runDir !== undefined) {
+    if ((await resolveResume(resume)).kind === 'run')
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `--run-dir ${runDir}: a run continues in its own folder, ${resume}; leave --run-dir out, or resume one of its checkpoints into the new folder`,
+      );
+    return { resume, runDir };
+  }
+  if (resume !== undefined) return { resume };
   if (runDir === undefined) return {};
   return (await isRunFolder(runDir)) ? { resume: runDir } : { runDir };
 }

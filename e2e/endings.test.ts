@@ -285,6 +285,8 @@ describe('a signal to one process', () => {
     const { code, stdout, stderr } = await coordinator.ended;
     assert.equal(code, 4, stdout + stderr);
     assert.match(stderr, /NOT_SAVED/u);
+    assert.match(stderr, /step \d+ is NOT saved: there is no checkpoint, and the steps after it are trained again/u);
+    assert.match(stderr, /^Resume with: node .*cli\/exmix\.mjs coordinator --resume /mu);
     second!.child.kill('SIGKILL');
   });
 });

@@ -50,6 +50,10 @@ describe('exmix mixture set and show', () => {
     const wrong = await exmix(['mixture', 'set', run, 'country_qaa=0'], home);
     assert.equal(wrong.code, 2);
     assert.match(wrong.stderr, /NAME_UNKNOWN: .*"country_qaa"; nearest: country_qa/u);
+    for (const setting of ['country_qa=x', 'country_qa=0%', 'country_qa=100%', 'country_qa=x2%', 'denoisingRatio=x2']) {
+      const { code, stderr } = await exmix(['mixture', 'set', run, setting], home);
+      assert.deepEqual([code, stderr.includes('CONFIG_INVALID: mixture set: expected ')], [2, true], stderr);
+    }
     const set = await exmix(
       ['mixture', 'set', run, 'country_qa=0', 'denoisingRatio=1', '--json', '--reason', 'test'],
       home,

@@ -132,6 +132,17 @@ describe('a run of real processes', () => {
     assert.equal(code, 0);
     const view = JSON.parse(stdout) as Record<string, unknown>;
     assert.deepEqual([view['phase'], view['step'], view['paramDigest']], ['finished', 8, straight]);
+    // The summary that the command printed.
+    assert.deepEqual([view['stepsTrained'], view['stepsSkipped'], view['savedStep']], [8, 0, 8]);
+    assert.ok(Number(view['tokensPerSecond']) > 0 && Object.keys(view['taskLoss'] as object).length > 5, stdout);
+  });
+
+  test('a run that is resumed in its own folder refuses another one', async () => {
+    const args = ['train', '--resume', runFolder('straight'), '--run-dir', runFolder('other'), '--steps', '9'];
+    const { code, stderr } = await exmix(args, home);
+    assert.equal(code, 2);
+    assert.match(stderr, /CONFIG_INVALID: --run-dir .*other: a run continues in its own folder, .*straight/u);
+    assert.ok(!existsSync(runFolder('other')));
   });
 
   test('the log has the documented fields', () => {

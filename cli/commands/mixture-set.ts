@@ -1,6 +1,11 @@
 /** `exmix mixture set`: changes the rates of a run while it trains. */
 import type { CommandModule } from 'yargs';
-import { ratesAnswerSchema, type RatesAnswer } from '../../coordinator/steering/steering.ts';
+import {
+  ratesAnswerSchema,
+  type RateSetting,
+  type RatesAnswer,
+  type RatesRequest,
+} from '../../coordinator/steering/steering.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { standardOutput } from '../../shared/standard-streams.ts';
 import { askCoordinator, findCoordinator } from '../coordinator-client.ts';
@@ -27,12 +32,13 @@ export const setCommand: CommandModule<object, SetArguments> = {
         type: 'string',
         array: true,
         demandOption: true,
-        describe: `task=rate in examples, task=auto for the computed rate, ${RATIO}=R`,
+        describe: `task=rate in examples, task=x3 (times), task=10% (of all draws), task=auto (computed), ${RATIO}=R`,
       })
       .option('reason', { type: 'string', describe: 'Recorded in the journal and the log' })
       .option('token-file', { type: 'string', describe: 'File with the token, for a URL; default: $EXMIX_TOKEN' })
       .option('json', { type: 'boolean', default: false, describe: 'JSON instead of a table' })
       .example('$0 mixture set runs/demo-20261123-120000 spam=0', 'stops drawing from a task')
+      .example('$0 mixture set runs/demo-20261123-120000 spam=x3 ham=10%', 'three times the rate; a tenth of all draws')
       .example(
         `$0 mixture set runs/demo-20261123-120000 spam=auto ${RATIO}=1`,
         'back to the computed rate, and less denoising',
@@ -52,27 +58,38 @@ export const setCommand: CommandModule<object, SetArguments> = {
 };
 
 /** @throws CONFIG_INVALID */
-function parseSettings(settings: readonly string[]): {
-  rates: Record<string, number | 'auto'>;
-  denoisingRatio?: number | 'auto';
-} {
-  const values = new Map<string, number | 'auto'>();
+function parseSettings(settings: readonly string[]): Pick<RatesRequest, 'rates' | 'denoisingRatio'> {
+  const rates: Record<string, RateSetting> = {};
+  let denoisingRatio: RatesRequest['denoisingRatio'];
+  const names = new Set<string>();
   for (const setting of settings) {
     const at = setting.lastIndexOf('=');
     const name = setting.slice(0, at);
-    const text = setting.slice(at + 1);
-    const value = text === 'auto' ? text : Number(text);
-    if (at < 1 || text === '' || (value !== 'auto' && !(value >= 0 && Number.isFinite(value))))
+    const value = at < 1 ? undefined : parseRate(setting.slice(at + 1));
+    if (value === undefined)
       throw new TrainerError(
         'CONFIG_INVALID',
-        `mixture set: expected task=RATE with a number of at least 0, or task=auto, got ${JSON.stringify(setting)}`,
+        `mixture set: expected task=RATE with a number of at least 0, task=xN, task=N% with N above 0 and below 100, or task=auto, got ${JSON.stringify(setting)}`,
       );
-    if (values.has(name)) throw new TrainerError('CONFIG_INVALID', `mixture set: ${name} is given twice`);
-    values.set(name, value);
+    if (names.has(name)) throw new TrainerError('CONFIG_INVALID', `mixture set: ${name} is given twice`);
+    names.add(name);
+    if (name !== RATIO) rates[name] = value;
+    else if (typeof value === 'object')
+      throw new TrainerError('CONFIG_INVALID', `mixture set: expected ${RATIO}=R with a number, got ${setting}`);
+    else denoisingRatio = value;
   }
-  const denoisingRatio = values.get(RATIO);
-  values.delete(RATIO);
-  return { rates: Object.fromEntries(values), ...(denoisingRatio === undefined ? {} : { denoisingRatio }) };
+  return { rates, ...(denoisingRatio === undefined ? {} : { denoisingRatio }) };
+}
+
+/** @returns undefined for a text that is no rate */
+function parseRate(text: string): RateSetting | undefined {
+  if (text === 'auto') return text;
+  const [, times, number, percent] = /^(x?)(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)(%?)$/u.exec(text) ?? [];
+  const value = Number(number);
+  if (number === undefined || !Number.isFinite(value) || (times !== '' && percent !== '')) return undefined;
+  if (times !== '') return { times: value };
+  if (percent !== '') return value > 0 && value < 100 ? { share: value / 100 } : undefined;
+  return value;
 }
 
 function format({ window, firstStep, dealtStep, steps, tasks }: RatesAnswer, asked: readonly string[]): string {

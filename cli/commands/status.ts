@@ -1,7 +1,9 @@
 /** `exmix status`: prints the state of a run: from its coordinator if that answers, else from its journal. */
+import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
 import { replayJournal } from '../../coordinator/journal/journal.ts';
 import { runPaths, expectRun } from '../../coordinator/run-folder/run-folder.ts';
+import { withRegularFile } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { visibleText } from '../../shared/visible-text.ts';
 import type { JournalState } from '../../coordinator/journal/journal-records.ts';
@@ -63,6 +65,7 @@ async function readEnding(run: string, unanswered: string): Promise<Record<strin
   const { state } = await replayJournal(runPaths(run).journal);
   if (state.epoch === 0) throw new TrainerError('PATH_UNUSABLE', `${run}: the journal is empty; the run never started`);
   const { step, epoch, ending, lastCommit, lastCheckpoint, generation } = state;
+  const summary = await readSummary(runPaths(run).log, { step, epoch });
   return {
     phase: describeUnanswered(ending, lock, unanswered),
     step,
@@ -71,5 +74,43 @@ async function readEnding(run: string, unanswered: string): Promise<Record<strin
     workers: generation?.members,
     checkpoint: lastCheckpoint?.path,
     paramDigest: lastCheckpoint?.paramDigest,
+    ...summary,
   };
+}
+
+/** The summary stands among the last lines of the log, bytes. */
+const LOG_END_BYTES = 1024 * 1024;
+
+/** Fields of a log record that are not of the summary. */
+const OF_EVERY_RECORD = ['msg', 'level', 'time'];
+
+const summaryRecord = z.looseObject({ msg: z.literal('run summary'), epoch: z.int(), step: z.int() });
+
+/** The summary of the session that ended at this place; empty where the log has none: the session was killed, or the log is gone. */
+async function readSummary(log: string, at: { readonly epoch: number; readonly step: number }): Promise<object> {
+  for (const line of (await readEnd(log)).split('\n').reverse()) {
+    const { data } = summaryRecord.safeParse(parseJson(line));
+    if (data === undefined || data.epoch !== at.epoch || data.step !== at.step) continue;
+    return Object.fromEntries(Object.entries(data).filter(([name]) => !OF_EVERY_RECORD.includes(name)));
+  }
+  return {};
+}
+
+/** The last LOG_END_BYTES of a log; empty if it cannot be read: the journal alone tells the state. */
+async function readEnd(path: string): Promise<string> {
+  const read = async (file: FileHandle): Promise<string> => {
+    const { size } = await file.stat();
+    const end = Buffer.alloc(Math.min(size, LOG_END_BYTES));
+    const { bytesRead } = await file.read(end, 0, end.length, size - end.length);
+    return end.toString('utf8', 0, bytesRead);
+  };
+  return withRegularFile(path, read).catch(() => '');
+}
+
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined; // a line of which only the end was read
+  }
 }

@@ -21,7 +21,7 @@ import type { Roster } from '../membership/roster.ts';
 import type { RunPhase } from '../membership/run-phase.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
 import type { Committer } from '../step/committer.ts';
-import { describeNonFinite, NonFiniteSteps, type NonFinitePolicy } from '../step/non-finite.ts';
+import { describeNonFinite, MAX_SKIPPED, NonFiniteSteps, SKIP_SPAN, type NonFinitePolicy } from '../step/non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
 import type { StepSettlement } from '../step/step-settlement.ts';
 
@@ -309,6 +309,12 @@ export class Training {
     }
     const decision = nonFinite.decide(step);
     if (decision === 'end') throw error;
+    if (decision === 'too-many-skipped')
+      throw new TrainerError(
+        'GRADIENT_NOT_FINITE',
+        `${message}; ${MAX_SKIPPED} of the ${SKIP_SPAN} steps before were skipped already: lower the learning rate, or look at the data of these steps (exmix ledger show)`,
+        { cause: error },
+      );
     if (decision === 'skip') await committer.skip(message, pastOf(generation));
     return { kind: 'broken', error, cause: { kind: 'not-finite' } };
   }

@@ -107,6 +107,34 @@ describe('steering', () => {
     }
   });
 
+  test('a rate may be a multiple of the rate before, or a share of all draws', async (context) => {
+    const { set } = await start(context);
+    const first = await set({ rates: { squad: { times: 3 } } });
+    assert.deepEqual(first.rates, { squad: 90 });
+    const { tasks, rates } = await set({ rates: { mnli: { share: 0.1 } } });
+    const shares = Object.fromEntries(tasks.map(({ name, after }) => [name, after]));
+    // R = 1: half of the draws are supervised, and squad has the rest of them.
+    for (const [name, share] of [
+      ['mnli', 0.1],
+      ['squad', 0.4],
+      ['c4', 0.5],
+    ] as const)
+      // prettier-ignore
+      assert.ok(Math.abs(shares[name]! - share) < 1e-12, `${name} ${shares[name]}`);
+    assert.equal(rates['squad'], 90);
+  });
+
+  test('shares that leave nothing for other tasks, of denoising, and of a task without examples are refused', async (context) => {
+    const { set } = await start(context);
+    for (const [rates, message] of [
+      [{ mnli: { share: 0.5 } }, /leave draws .* found 50 % of all draws; all supervised tasks have 50 %/u],
+      [{ mnli: { share: 0.1 }, squad: { share: 0.1 } }, /leave draws for other supervised tasks with a rate/u],
+      [{ c4: { share: 0.1 } }, /share of c4 follows from denoisingRatio/u],
+      [{ empty: { share: 0.1 } }, /empty has no examples/u],
+    ] as const)
+      await assert.rejects(set({ rates }), { code: 'CONFIG_INVALID', message });
+  });
+
   test('any changes at any steps replay to the same deals', async (context) => {
     const { folder } = await start(context);
     let numRuns = 0;

@@ -24,11 +24,19 @@ import {
 import { MAX_STEPS, reportMixture, type MixtureReport, type StepLosses } from './steering-report.ts';
 
 const rateOrAuto = z.union([z.number().nonnegative(), z.literal('auto')]);
+const rateSetting = z.union([
+  rateOrAuto,
+  /** A multiple of the rate before the request. */
+  z.strictObject({ times: z.number().nonnegative() }),
+  /** A share of all draws, above 0 and below 1; the other tasks keep their rates and get less. */
+  z.strictObject({ share: z.number().gt(0).lt(1) }),
+]);
+export type RateSetting = z.output<typeof rateSetting>;
 
 /** The request of `exmix mixture set`. */
 export const ratesRequestSchema = z.strictObject({
-  /** Task → its rate, or `auto` for the computed one. */
-  rates: z.record(z.string().max(256), rateOrAuto),
+  /** Task → its rate in examples, `auto` for the computed one, a multiple, or a share. */
+  rates: z.record(z.string().max(256), rateSetting),
   /** R, or `auto` for that of the configuration. */
   denoisingRatio: rateOrAuto.optional(),
   /** For the journal. */
@@ -120,27 +128,69 @@ export class Steering {
   }
 }
 
-/** The settings after a request. @throws NAME_UNKNOWN */
+/** The settings after a request. Pure. @throws NAME_UNKNOWN; CONFIG_INVALID for shares that cannot be reached */
 function applyRequest(
-  { rates, denoisingRatio }: RatesRequest,
+  { rates, denoisingRatio }: Pick<RatesRequest, 'rates' | 'denoisingRatio'>,
   before: RateSettings,
-  configured: RateSettings,
+  configured: RunConfig['mixture'],
   sizes: readonly TaskSize[],
 ): RateSettings {
-  const names = sizes.map(({ name }) => name);
+  const rateBefore = new Map(ratesOf(configured, sizes, before).map(({ name, rate }) => [name, rate]));
   const after = new Map(Object.entries(before.rates));
-  for (const [name, rate] of Object.entries(rates)) {
-    if (!names.includes(name)) {
-      const near = nearestNames(name, names);
-      const hint = near.length > 0 ? `nearest: ${near.join(', ')}` : `they are ${names.join(', ')}`;
-      throw new TrainerError(
-        'NAME_UNKNOWN',
-        `mixture: expected one of the ${names.length} tasks of the run, found ${JSON.stringify(name)}; ${hint}`,
-      );
-    }
-    if (rate === 'auto') after.delete(name);
-    else after.set(name, rate);
+  const shares = new Map<string, number>();
+  for (const [name, setting] of Object.entries(rates)) {
+    if (!rateBefore.has(name)) throw unknownTask(name, [...rateBefore.keys()]);
+    if (setting === 'auto') after.delete(name);
+    else if (typeof setting === 'number') after.set(name, setting);
+    else if ('times' in setting) after.set(name, setting.times * rateBefore.get(name)!);
+    else shares.set(name, setting.share);
   }
   const ratio = denoisingRatio === 'auto' ? configured.denoisingRatio : (denoisingRatio ?? before.denoisingRatio);
-  return { rates: Object.fromEntries(after), denoisingRatio: ratio };
+  const settings = { rates: Object.fromEntries(after), denoisingRatio: ratio };
+  if (shares.size === 0) return settings;
+  return { ...settings, rates: { ...settings.rates, ...ratesForShares(shares, settings, configured, sizes) } };
+}
+
+/**
+ * Rates at which these tasks have their shares of all draws, while the others keep their rates. With f = share / (share of all supervised
+ * tasks) and S = sum of the others' rates, a task needs f · S / (1 - sum of all f).
+ */
+function ratesForShares(
+  shares: ReadonlyMap<string, number>,
+  settings: RateSettings,
+  configured: RunConfig['mixture'],
+  sizes: readonly TaskSize[],
+): Record<string, number> {
+  const supervisedShare = sizes.some(({ kind }) => kind === 'denoising') ? 1 / (settings.denoisingRatio + 1) : 1;
+  let othersRate = 0;
+  for (const { name, kind, rate, numExamples } of ratesOf(configured, sizes, settings)) {
+    if (!shares.has(name)) {
+      if (kind === 'supervised') othersRate += rate;
+    } else if (kind === 'denoising')
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `mixture: the share of ${name} follows from denoisingRatio R, R / (R + 1) of all draws; set denoisingRatio`,
+      );
+    else if (numExamples === 0)
+      throw new TrainerError('CONFIG_INVALID', `mixture: ${name} has no examples; it cannot have a share of the draws`);
+  }
+  const asked = [...shares.values()].reduce((sum, share) => sum + share, 0) / supervisedShare;
+  const percent = (share: number): string => `${Number((100 * share).toPrecision(4))} %`;
+  if (asked >= 1 || othersRate === 0)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `mixture: expected shares that leave draws for other supervised tasks with a rate, found ${percent(asked * supervisedShare)} of all draws; ` +
+        `all supervised tasks have ${percent(supervisedShare)} at denoisingRatio ${settings.denoisingRatio}`,
+    );
+  const unit = othersRate / (1 - asked);
+  return Object.fromEntries([...shares].map(([name, share]) => [name, (share / supervisedShare) * unit]));
+}
+
+function unknownTask(name: string, names: readonly string[]): TrainerError {
+  const near = nearestNames(name, names);
+  const hint = near.length > 0 ? `nearest: ${near.join(', ')}` : `they are ${names.join(', ')}`;
+  return new TrainerError(
+    'NAME_UNKNOWN',
+    `mixture: expected one of the ${names.length} tasks of the run, found ${JSON.stringify(name)}; ${hint}`,
+  );
 }

@@ -34,6 +34,8 @@ export interface CommitterInit {
 export interface CommitObserver {
   /** @param at speed of the step, and the plan's place after it */
   onCommit(summary: StepSummary, at: { readonly tokensPerSecond: number; readonly cursor: RunCursor }): void;
+  /** The step was committed without an update. */
+  onSkip?(step: number): void;
 }
 
 export class Committer {
@@ -117,7 +119,7 @@ export class Committer {
 
   /** Commits the next step without an update; its examples are used up. @throws as `commit` */
   async skip(reason: string, { generation }: PastGeneration): Promise<void> {
-    const { deals, record, journal, log, epoch } = this.#init;
+    const { deals, record, journal, log, epoch, observers } = this.#init;
     const step = this.#step + 1;
     this.#compare(step, 'skipped');
     const deal = deals.find(step)!;
@@ -126,6 +128,7 @@ export class Committer {
     await journal.append({ kind: 'step-skipped', epoch, generation, step, cursor: journalCursor(cursor), reason });
     this.#advance(step, cursor);
     log.error({ step, generation, reason }, 'step skipped');
+    for (const observer of observers) observer.onSkip?.(step);
   }
 
   #advance(step: number, cursor: RunCursor): void {

@@ -58,6 +58,17 @@ describe('NonFinitePolicy', () => {
       assert.equal(rule.wasRetried(5), false);
     });
 
+  test('skips end after 10 skipped steps among 100', () => {
+    const rule = new NonFinitePolicy('skip');
+    const steps = [1, 11, 21, 31, 41, 51, 61, 71, 81, 91];
+    assert.deepEqual(
+      steps.map((step) => rule.decide(step)),
+      steps.map(() => 'skip'),
+    );
+    assert.equal(rule.decide(100), 'too-many-skipped');
+    assert.deepEqual([101, 110].map((step) => rule.decide(step)), ['skip', 'too-many-skipped']); // prettier-ignore
+  });
+
   test('retry tries each step once more', () => {
     const rule = new NonFinitePolicy('retry');
     assert.deepEqual([rule.decide(5), rule.wasRetried(5)], ['retry', true]);

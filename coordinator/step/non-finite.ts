@@ -12,6 +12,9 @@ import type { MessageOf } from '../../shared/protocol/messages.ts';
 const MAX_EXAMPLES = 8;
 /** Losses that a sentence names at most. */
 const MAX_LOSSES = 4;
+/** With `onNonFinite: skip`, more skipped steps than this among the last SKIP_SPAN steps end the run: it learns nothing any more. */
+export const MAX_SKIPPED = 10;
+export const SKIP_SPAN = 100;
 
 export type NotFiniteMessage = MessageOf<'not-finite'>;
 
@@ -59,17 +62,26 @@ export class NonFiniteSteps {
   }
 }
 
-/** Decides about a step whose gradient is not finite on all ranks. A retry repeats a step once. */
+/** Decides about a step whose gradient is not finite on all ranks. A retry repeats a step once; skips are bounded by MAX_SKIPPED. */
 export class NonFinitePolicy {
   readonly #policy: RunConfig['training']['onNonFinite'];
   #retriedStep: number | undefined;
+  /** The last steps that were skipped in this session, at most MAX_SKIPPED. */
+  readonly #skipped: number[] = [];
 
   constructor(policy: RunConfig['training']['onNonFinite']) {
     this.#policy = policy;
   }
 
-  decide(step: number): 'end' | 'retry' | 'skip' {
-    if (this.#policy !== 'retry') return this.#policy;
+  decide(step: number): 'end' | 'retry' | 'skip' | 'too-many-skipped' {
+    if (this.#policy === 'end') return 'end';
+    if (this.#policy === 'skip') {
+      const [oldest] = this.#skipped;
+      if (this.#skipped.length === MAX_SKIPPED && step - oldest! < SKIP_SPAN) return 'too-many-skipped';
+      this.#skipped.push(step);
+      if (this.#skipped.length > MAX_SKIPPED) this.#skipped.shift();
+      return 'skip';
+    }
     if (this.#retriedStep === step) return 'end';
     this.#retriedStep = step;
     return 'retry';

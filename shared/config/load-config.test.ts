@@ -52,6 +52,19 @@ describe('configuration', () => {
     assert.equal(config.training.steps, 4);
   });
 
+  test('another kind of schedule drops the settings of the kind before, and keeps those that are given with it', async () => {
+    const file = await configFile(BASE);
+    const scheduleOf = async (...settings: string[]) => (await loadConfig(file, settings.map(parseSetting))).schedule;
+    const expected = { kind: 'inverse-square-root', warmupSteps: 7, scale: 1 };
+    for (const settings of [
+      ['schedule.kind=inverse-square-root', 'schedule.warmupSteps=7'],
+      ['schedule.warmupSteps=7', 'schedule.kind=inverse-square-root'],
+    ])
+      assert.deepEqual(await scheduleOf(...settings), expected);
+    assert.deepEqual(await scheduleOf('schedule.kind=constant'), { kind: 'constant', value: 0.01 });
+    await assert.rejects(scheduleOf('schedule.kind=inverse-square-root', 'schedule.value=3'), /schedule.value/u);
+  });
+
   test('every problem is reported at once with its path, and a mistyped name gets the nearest one', async () => {
     const file = await configFile(BASE.replace('steps: 10', 'stepps: 10').replace('numLanes: 4', 'numLanes: -4'));
     await assert.rejects(

@@ -72,6 +72,7 @@ export function overrideConfig(resolved: Tree, origin: string, overrides: readon
     const local = isFile && typeof override.value === 'string' ? localPathOf(override.value) : undefined;
     return local === undefined ? override : { ...override, value: resolve(local) };
   });
+  for (const override of typed) chooseKind(tree, override);
   for (const override of typed) applyOverride(tree, override);
   return checkConfig(tree, origin);
 }
@@ -146,6 +147,13 @@ function resolveFiles(tree: Tree, folder: string): void {
     const local = typeof value === 'string' ? localPathOf(value) : undefined;
     if (local !== undefined) parent[field] = resolve(folder, local);
   }
+}
+
+/** Another `kind` of a section has other settings: those of the kind before go. */
+function chooseKind(tree: Tree, { path, value }: ConfigOverride): void {
+  const section = path.slice(0, -1).reduce<unknown>((at, part) => (isTree(at) ? at[part] : undefined), tree);
+  if (path.at(-1) !== 'kind' || !isTree(section) || section['kind'] === value) return;
+  for (const name of Object.keys(section)) Reflect.deleteProperty(section, name);
 }
 
 function applyOverride(tree: Tree, { path, value, origin }: ConfigOverride): void {
