@@ -2,7 +2,8 @@
 import { createSearch, decodeBatch } from '../../evaluation/decoding/decode-batch.ts';
 import type { Hypothesis } from '../../evaluation/decoding/search.ts';
 import type { DecodingSettings } from '../../evaluation/decoding/settings.ts';
-import { findTokenizer, TOKENIZER_FILES } from '../../mixture/tokenizer/find-tokenizer.ts';
+import { planBatches, type ExampleBatch } from '../../evaluation/plan-batches.ts';
+import { expectTokenizer } from '../../mixture/tokenizer/find-tokenizer.ts';
 import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
@@ -11,7 +12,6 @@ import type { ModelConfig } from '../../shared/model-config.ts';
 import { createEngine, type EngineInit } from '../engine-choice/create-engine.ts';
 import type { Engine } from '../engine/engine.ts';
 import { readModel } from '../model/read-model.ts';
-import { planBatches, type ExampleBatch } from './plan-batches.ts';
 
 export interface TextModelInit extends Omit<EngineInit, 'config' | 'zLoss'> {
   /** Of Transformers, or a checkpoint. */
@@ -134,13 +134,4 @@ export class TextModel {
       decoding.dispose();
     }
   }
-}
-
-async function expectTokenizer(folder: string): Promise<string> {
-  const found = await findTokenizer(folder);
-  if (found !== undefined) return found;
-  throw new TrainerError(
-    'PATH_UNUSABLE',
-    `expected ${TOKENIZER_FILES.join(' or ')} in ${folder}, found neither; give the tokenizer by --tokenizer`,
-  );
 }
