@@ -7,6 +7,7 @@ import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import { readCheckpoint } from '../../shared/checkpoint/read.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
+import { standardError } from '../../shared/standard-streams.ts';
 import { readModel } from '../../worker/model/read-model.ts';
 import { findModelFolder } from '../model-folder.ts';
 
