@@ -16,7 +16,8 @@ export async function openPreparedRun({ prepared, resolved, ...init }: OpenPrepa
   const { config } = init;
   const parameters = parameterSpecs(config.model);
   const { mixture, tokenizerFiles } = prepared;
-  const checkpoint = { tensors: { parameters, optimizerSlots: optimizerSlots(parameters) }, tokenizerFiles };
+  const tensors = { parameters, optimizerSlots: optimizerSlots(parameters, config.optimizer.kind) };
+  const checkpoint = { tensors, tokenizerFiles };
   const run = await Run.open({ ...init, mixture, checkpoint });
   if (resolved !== undefined) {
     run.log.info({ engine: config.compute.engine, reason: resolved.reason }, 'engine chosen');

@@ -49,7 +49,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         onFailed,
       }),
     createEngine: async (config) => {
-      const { compute, model, training } = config;
+      const { compute, model, training, optimizer } = config;
       const created = await createEngine({
         name: engine ?? compute.engine,
         device: device ?? compute.device,
@@ -61,6 +61,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         localRank,
         config: model,
         zLoss: training.zLoss,
+        optimizer,
         onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
       });
       await warmUp(created.engine, config);

@@ -9,6 +9,7 @@ import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
 import { Arena, type ArenaLayout } from '../arena/arena.ts';
 import type { BucketPlan } from '../arena/bucket-plan.ts';
 import { type LaneTree, planLaneTree } from '../../shared/lane-tree.ts';
+import { clipFactor, type OptimizerSettings } from '../../shared/optimizer.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { LaneRows } from '../feed/feed-messages.ts';
@@ -32,6 +33,8 @@ export interface StepRunnerInit {
   readonly feed: Pick<Feed, 'next' | 'release'>;
   readonly gradient: GradientMemory;
   readonly microbatchesPerLane: number;
+  /** Clips the gradient of a step. */
+  readonly optimizer: Pick<OptimizerSettings, 'maxGradNorm'>;
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
@@ -79,7 +82,7 @@ export class StepRunner {
    * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; the feed's or the collective's failure; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
-    const { engine, reducer, progress, clock } = this.#init;
+    const { engine, optimizer, reducer, progress, clock } = this.#init;
     const { step, learningRate, targetTokens } = deal;
     throwIfAborted(signal, `step ${step}`);
     this.#checkLanes(deal);
@@ -104,7 +107,8 @@ export class StepRunner {
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);
     this.#isStateWhole = false;
-    await engine.apply(this.#gradients, { step: step - 1, learningRate, gradientScale: 1 / targetTokens });
+    const clip = clipFactor(optimizer, Math.sqrt(reduced.sumOfSquares) / targetTokens);
+    await engine.apply(this.#gradients, { step: step - 1, learningRate, gradientScale: clip / targetTokens });
     this.#isStateWhole = true;
     const endMs = clock.monotonicMs();
     progress.advance('waiting', step);
@@ -204,5 +208,6 @@ export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
     laneTree: planLaneTree(config.training.numLanes, lanes),
     rank: form.rank,
   };
-  return new StepRunner({ ...rest, gradient, microbatchesPerLane: microbatchesPerLane(config) });
+  const { optimizer } = config;
+  return new StepRunner({ ...rest, gradient, optimizer, microbatchesPerLane: microbatchesPerLane(config) });
 }
