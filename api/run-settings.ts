@@ -122,7 +122,7 @@ export interface RunSettings {
   };
   readonly schedule?: {
     readonly kind?: 'inverse-square-root';
-    /** The rate is constant until this step and falls as step^-0.5 after it. Default: 10000. */
+    /** inverse-square-root: constant until this step, then falls as step^-0.5. linear, cosine: rises until it. Default: 10000. */
     readonly warmupSteps?: number;
     /** Factor on 1/sqrt(max(step, warmupSteps)). Default: 1. */
     readonly scale?: number;
@@ -130,6 +130,61 @@ export interface RunSettings {
     readonly kind?: 'constant';
     /** The rate. Default: 0.001. */
     readonly value?: number;
+  } | {
+    readonly kind?: 'linear';
+    /** inverse-square-root: constant until this step, then falls as step^-0.5. linear, cosine: rises until it. Default: 10000. */
+    readonly warmupSteps?: number;
+    /** linear, cosine: share of the peak at step 0; nanoT5's is 0.5. Default: 0. */
+    readonly warmupFrom?: number;
+    /** linear, cosine: the floor is reached at this step and kept. */
+    readonly totalSteps?: number;
+    /** linear, cosine: the rate at the end of the warm-up. */
+    readonly peak?: number;
+    /** linear, cosine: the lowest rate. Default: 0. */
+    readonly floor?: number;
+  } | {
+    readonly kind?: 'cosine';
+    /** inverse-square-root: constant until this step, then falls as step^-0.5. linear, cosine: rises until it. Default: 10000. */
+    readonly warmupSteps?: number;
+    /** linear, cosine: share of the peak at step 0; nanoT5's is 0.5. Default: 0. */
+    readonly warmupFrom?: number;
+    /** linear, cosine: the floor is reached at this step and kept. */
+    readonly totalSteps?: number;
+    /** linear, cosine: the rate at the end of the warm-up. */
+    readonly peak?: number;
+    /** linear, cosine: the lowest rate. Default: 0. */
+    readonly floor?: number;
+  };
+  /** Default: {"kind":"adafactor"}. */
+  readonly optimizer?: {
+    /** Default: "adafactor". */
+    readonly kind?: 'adafactor';
+    /** Clips the gradient: a larger L2 norm over all parameters is scaled to this. nanoT5's is 1. */
+    readonly maxGradNorm?: number;
+  } | {
+    readonly kind?: 'adamw';
+    /** AdamW: decay of the mean of gradients. Default: 0.9. */
+    readonly beta1?: number;
+    /** AdamW: decay of the mean of their squares. Default: 0.999. */
+    readonly beta2?: number;
+    /** AdamW: added to the root of that mean; by default 1e-8 with adamw and 1e-6 with adamw-rms. */
+    readonly epsilon?: number;
+    /** AdamW, decoupled: each step takes learning rate × weightDecay of a parameter; not of norms and biases. Default: 0. */
+    readonly weightDecay?: number;
+    /** Clips the gradient: a larger L2 norm over all parameters is scaled to this. nanoT5's is 1. */
+    readonly maxGradNorm?: number;
+  } | {
+    readonly kind?: 'adamw-rms';
+    /** AdamW: decay of the mean of gradients. Default: 0.9. */
+    readonly beta1?: number;
+    /** AdamW: decay of the mean of their squares. Default: 0.999. */
+    readonly beta2?: number;
+    /** AdamW: added to the root of that mean; by default 1e-8 with adamw and 1e-6 with adamw-rms. */
+    readonly epsilon?: number;
+    /** AdamW, decoupled: each step takes learning rate × weightDecay of a parameter; not of norms and biases. Default: 0. */
+    readonly weightDecay?: number;
+    /** Clips the gradient: a larger L2 norm over all parameters is scaled to this. nanoT5's is 1. */
+    readonly maxGradNorm?: number;
   };
   readonly compute?: {
     /** auto (native where it is installed, else wasm), native, wasm or cpu (plain JavaScript). Default: "auto". */

@@ -15,7 +15,8 @@ export interface OpenPreparedRunInit extends Omit<RunInit, 'config' | 'mixture' 
 export async function openPreparedRun({ prepared, resolved, ...init }: OpenPreparedRunInit): Promise<Run> {
   const { config, mixture, tokenizerFiles } = prepared;
   const parameters = parameterSpecs(config.model);
-  const checkpoint = { tensors: { parameters, optimizerSlots: optimizerSlots(parameters) }, tokenizerFiles };
+  const tensors = { parameters, optimizerSlots: optimizerSlots(parameters, config.optimizer.kind) };
+  const checkpoint = { tensors, tokenizerFiles };
   const run = await Run.open({ ...init, config, mixture, checkpoint });
   if (resolved !== undefined) {
     run.log.info({ engine: config.compute.engine, reason: resolved.reason }, 'engine chosen');

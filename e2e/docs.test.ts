@@ -182,12 +182,17 @@ interface Setting {
 }
 
 /** The leaves of the tree, in its order; one that several alternatives have comes once for each. */
-function settingsOf(section: Section, path: readonly string[] = []): Setting[] {
+/** @param inherited what the default of a section above says */
+function settingsOf(section: Section, path: readonly string[] = [], inherited?: unknown): Setting[] {
+  const value = section.default ?? inherited;
+  const ofChild = (name: string): unknown => (value as Record<string, unknown> | undefined)?.[name];
   if (section.properties !== undefined)
-    return Object.entries(section.properties).flatMap(([name, child]) => settingsOf(child, [...path, name]));
+    return Object.entries(section.properties).flatMap(([name, child]) =>
+      settingsOf(child, [...path, name], ofChild(name)),
+    );
   const alternatives = section.anyOf ?? section.oneOf;
-  if (alternatives !== undefined) return alternatives.flatMap((alternative) => settingsOf(alternative, path));
-  return [{ path: path.join('.'), value: section.default, description: section.description }];
+  if (alternatives !== undefined) return alternatives.flatMap((alternative) => settingsOf(alternative, path, value));
+  return [{ path: path.join('.'), value, description: section.description }];
 }
 
 /** The value at `a.b` of a tree. */

@@ -68,6 +68,46 @@ describe('a run of real processes', () => {
     assert.match(other.stderr, /CHECKPOINT_MISMATCH: .*training\.gradientPrecision: "bfloat16" → "float32"/u);
   });
 
+  test('adamw-rms with clipping and decay: the same bits for 1, 2 and 3 workers and for a resumed run, and Adafactor is refused', async () => {
+    const settings = [
+      'optimizer.kind=adamw-rms',
+      'optimizer.weightDecay=0.1',
+      'optimizer.maxGradNorm=0.5',
+      'schedule={kind: cosine, warmupSteps: 2, totalSteps: 20, peak: 0.02, floor: 0.00001}',
+    ].flatMap((setting) => ['--set', setting]);
+    const digests = [];
+    for (const workers of ['1', '2', '3']) {
+      await train(`adamw-${workers}`, '--workers', workers, ...settings);
+      digests.push(finalDigest(runFolder(`adamw-${workers}`)));
+    }
+    await train('adamw-halves', '--workers', '2', '--steps', '5', ...settings);
+    const ended = await exmix(['train', '--resume', runFolder('adamw-halves'), '--steps', '8', '--workers', '3'], home);
+    assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+    digests.push(finalDigest(runFolder('adamw-halves')));
+    assert.deepEqual(new Set(digests).size, 1, digests.join(' '));
+    assert.notEqual(digests[0], straight);
+    const steps = readLog(runFolder('adamw-1')).filter(({ msg }) => msg === 'step committed');
+    for (const { gradNorm, clippedGradNorm } of steps as unknown as Record<string, number>[])
+      assert.ok(Math.abs(clippedGradNorm! - Math.min(0.5, gradNorm!)) < 1e-6, `${clippedGradNorm} of ${gradNorm}`);
+    assert.ok(
+      steps.some((step) => Number(step['gradNorm']) > 0.5),
+      'a step was clipped',
+    );
+    assert.equal(steps[0]!['lr'], 0);
+    const other = await exmix(
+      ['train', '--resume', runFolder('adamw-2'), '--steps', '9', '--set', 'optimizer.kind=adafactor'],
+      home,
+    );
+    assert.equal(other.code, 2, other.stdout + other.stderr);
+    assert.match(other.stderr, /CHECKPOINT_MISMATCH: .*optimizer\.kind: "adamw-rms" → "adafactor"/u);
+    const back = await exmix(
+      ['train', '--resume', runFolder('straight'), '--steps', '9', '--set', 'optimizer.kind=adamw'],
+      home,
+    );
+    assert.equal(back.code, 2, back.stdout + back.stderr);
+    assert.match(back.stderr, /CHECKPOINT_MISMATCH: .*optimizer\.kind: "adafactor" → "adamw"/u);
+  });
+
   test('a run resumed with another number of workers continues in its folder and ends with the bits of an uninterrupted run', async () => {
     await train('halves', '--workers', '2', '--steps', '5');
     const ended = await exmix(['train', '--resume', runFolder('halves'), '--steps', '8', '--workers', '3'], home);

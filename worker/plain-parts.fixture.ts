@@ -19,7 +19,7 @@ type Hook = () => Promise<void> | void;
 export class PlainEngine implements Engine {
   readonly description = { name: 'plain', version: '1', device: 'none', fingerprint: 'plain 1' };
   readonly parameters = parameterSpecs(model);
-  readonly optimizerSlots = optimizerSlots(this.parameters);
+  readonly optimizerSlots = optimizerSlots(this.parameters, 'adafactor');
   onStep: Hook = () => undefined;
   onApply: Hook = () => undefined;
   onLoad: Hook = () => undefined;

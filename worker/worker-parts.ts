@@ -9,7 +9,7 @@ import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { loadState } from './compute/load-state.ts';
 import { predictWorker } from './compute/predict-worker.ts';
 import { warmUp } from './compute/warm-up.ts';
-import { createEngine, type CreatedEngine } from './engine-choice/create-engine.ts';
+import { createEngine, type CreatedEngine, type EngineInit } from './engine-choice/create-engine.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Feed } from './feed/feed.ts';
 import { startFeed, type StartFeedInit } from './feed/start-feed.ts';
@@ -43,7 +43,11 @@ export interface WorkerPartsInit extends Omit<NetworkData, 'progress'> {
 /** The parts of the product. */
 export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   const { engine, device, localRank = 0, log, ...network } = init;
-  const create = (compute: RunConfig['compute'], model: ModelConfig, zLoss: number): Promise<CreatedEngine> =>
+  const create = (
+    compute: RunConfig['compute'],
+    model: ModelConfig,
+    training: Pick<EngineInit, 'zLoss' | 'optimizer'>,
+  ): Promise<CreatedEngine> =>
     createEngine({
       name: engine ?? compute.engine,
       device: device ?? compute.device,
@@ -54,7 +58,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
       allowTf32: compute.allowTf32,
       localRank,
       config: model,
-      zLoss,
+      ...training,
       onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
     });
   return {
@@ -66,11 +70,14 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         onFailed,
       }),
     createEngine: async (config) => {
-      const created = await create(config.compute, config.model, config.training.zLoss);
+      const created = await create(config.compute, config.model, {
+        zLoss: config.training.zLoss,
+        optimizer: config.optimizer,
+      });
       await warmUp(created.engine, config);
       return created;
     },
-    createEvaluationEngine: (compute, model) => create(compute, model, 0),
+    createEvaluationEngine: (compute, model) => create(compute, model, { zLoss: 0 }),
     startFeed,
     loadState,
     createWriter: (created) => new CheckpointWriter(created),

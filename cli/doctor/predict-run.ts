@@ -39,12 +39,13 @@ export function predictRun(config: RunConfig, host: HostFigures): RunPrediction 
   const { model, training, featureLengths } = config;
   const { numLanes, rowsPerStep, microbatchRows } = training;
   const shape = { numRows: microbatchRows, inputsLength: featureLengths.inputs, targetsLength: featureLengths.targets };
-  const { microbatchMs, updateMs } = predictStep(model, shape, host.rates, host.retention);
+  const keeping = { optimizer: config.optimizer.kind, retention: host.retention };
+  const { microbatchMs, updateMs } = predictStep(model, shape, host.rates, keeping);
   const lanes = Math.ceil(numLanes / host.numWorkers);
   const crowding = Math.max(1, host.numThreads / host.numCores);
   const computeSeconds = (crowding * microbatchMs * lanes * (rowsPerStep / numLanes / microbatchRows)) / 1000;
   const updateSeconds = (crowding * updateMs) / 1000;
-  const memory = stepMemory(model, shape, host.retention);
+  const memory = stepMemory(model, shape, keeping);
   const others = host.numWorkers - 1;
   const sentBytes = training.gradientPrecision === 'bfloat16' ? memory.gradientBytes / 2 : memory.gradientBytes;
   // Every worker sends 2·(N−1)/N of the gradient, all over one loopback.
@@ -104,6 +105,7 @@ function judgeFit(config: RunConfig, host: HostFigures, { engineBytes, workerByt
     {
       availableBytes: Math.min(engineLimitBytes, availableBytes / numWorkers - besides),
       rowsPerLane: config.training.rowsPerStep / config.training.numLanes,
+      optimizer: config.optimizer.kind,
       retention,
     },
   );

@@ -45,6 +45,12 @@ export async function resolveInit(request: ResolveInitRequest): Promise<RunConfi
   const folder = begun?.folder ?? resolve(await findModelFolder(init.from, onLine, signal));
   const state = await readInitialState(folder, init.optimizer, signal);
   checkModel(folder, state.config, config.model);
+  const { kind } = config.optimizer;
+  if (state.optimizerKind !== undefined && state.optimizerKind !== kind)
+    throw new TrainerError(
+      'CONFIG_INVALID',
+      `init.optimizer: ${folder} has the state of ${state.optimizerKind}, the run has optimizer.kind ${kind}; use fresh`,
+    );
   checkDigests(folder, state, { ...init, ...begun });
   await checkTokenizer(folder, state, request);
   const { paramDigest, optimizerStep } = state.digests;

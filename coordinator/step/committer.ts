@@ -3,6 +3,7 @@
  */
 import type { Clock } from '../../shared/clock.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
+import { clipFactor } from '../../shared/optimizer.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { Logger } from '../../shared/logger.ts';
 import { digestOf, type StepDigest } from '../journal/committed-digests.ts';
@@ -104,8 +105,10 @@ export class Committer {
     for (const workerId of members) this.#commitsOf.set(workerId, this.commitsOf(workerId) + 1);
     const wallMs = this.#progress.commit(clock.monotonicMs());
     const tokensPerSecond = (1000 * (summary.inputTokens + summary.targetTokens)) / wallMs;
-    const { steps } = config.training;
+    const { optimizer, training } = config;
+    const { steps } = training;
     const fields = stepLogFields(summary, {
+      clippedGradNorm: optimizer.maxGradNorm && summary.gradNorm * clipFactor(optimizer, summary.gradNorm),
       wallMs,
       tokensPerSecond,
       worldSize: members.length,
@@ -154,6 +157,8 @@ export class Committer {
 }
 
 interface CommitFacts {
+  /** L2 norm of the gradient that was applied; undefined without clipping. */
+  readonly clippedGradNorm: number | undefined;
   /** Since the commit before, ms. */
   readonly wallMs: number;
   readonly tokensPerSecond: number;
@@ -175,6 +180,7 @@ function stepLogFields(summary: StepSummary, facts: CommitFacts): Record<string,
     taskTokens: summary.taskTokens,
     zLoss: summary.zLoss,
     gradNorm: summary.gradNorm,
+    ...(facts.clippedGradNorm === undefined ? {} : { clippedGradNorm: facts.clippedGradNorm }),
     lr: summary.learningRate,
     inputTokens: summary.inputTokens,
     targetTokens: summary.targetTokens,

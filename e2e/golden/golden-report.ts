@@ -4,12 +4,13 @@ import { dirname } from 'node:path';
 import { checkGenerateFile, DECODING_TOLERANCE, generateKind } from './generate-cases.ts';
 import { checkLoadFile, isLoadFile } from './load-cases.ts';
 import { openModel } from './golden-model.ts';
+import { checkOptimizerFile, isOptimizerFile, OPTIMIZER_TOLERANCE } from './optimizer-cases.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type Answer, type GoldenCase } from './metric-cases.ts';
 
 export interface FileReport {
   readonly file: string;
   readonly numCases: number;
-  /** Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding. */
+  /** Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding; of a tensor's largest entry for optimizers. */
   readonly worst: number;
   readonly tolerance: number;
   /** What differs beyond the tolerance, by case. */
@@ -22,13 +23,17 @@ interface Comparison {
   readonly failures: string[];
 }
 
-/** A file in the form of golden/metrics, postprocess, generate or load; undefined for other files. @param engineName for decoding */
+/** A file in the form of golden/metrics, postprocess, generate, load or optimizers; undefined for other files. @param engineName of the engine that computes */
 export async function checkJsonFile(file: string, engineName = 'auto'): Promise<FileReport | undefined> {
   const text = await readFile(file, 'utf8');
   const content = JSON.parse(text) as GoldenCase;
   if (isLoadFile(content)) {
     const tolerance = content['logit_tolerance'] as number;
     return { file, tolerance, ...(await checkLoadFile(content, dirname(file), engineName)) };
+  }
+  if (isOptimizerFile(content)) {
+    const report = await checkOptimizerFile(content, file.replace(/json$/u, 'safetensors'), engineName);
+    return { file, tolerance: OPTIMIZER_TOLERANCE, ...report };
   }
   if (generateKind(content) === undefined) return checkJsonText(file, text);
   const engine = await openModel(file, content['model'] as string, engineName);

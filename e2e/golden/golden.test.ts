@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { checkJsonFile, checkJsonText } from './golden-report.ts';
 import { checkGenerateFile, generateKind } from './generate-cases.ts';
 import { openModel } from './golden-model.ts';
+import { checkOptimizerFile } from './optimizer-cases.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type GoldenCase } from './metric-cases.ts';
 
 for (const folder of ['golden/metrics', 'golden/postprocess']) {
@@ -46,6 +47,32 @@ for (const engine of ['wasm', 'cpu']) {
     assert.equal(report.numCases, 22);
   });
 }
+
+const OPTIMIZERS = 'golden/optimizers/optimizers.json';
+
+for (const engine of ['wasm', 'cpu']) {
+  test(`golden/optimizers on ${engine}: every parameter after each step, and the state, is equal within the tolerance`, async () => {
+    const report = await checkJsonFile(OPTIMIZERS, engine);
+    assert.deepEqual(report?.failures, []);
+    assert.equal(report.numCases, 7);
+  });
+}
+
+test('an optimizer with another setting fails its case', async () => {
+  const content = JSON.parse(await readFile(OPTIMIZERS, 'utf8')) as GoldenCase;
+  for (const [change, numFailing] of [
+    [{ epsilon: 1e-5 }, 4],
+    [{ weightDecay: 0.011 }, 4],
+    [{ beta2: 0.99 }, 4],
+    [{ maxGradNorm: 0.9 }, 4],
+    [{ kind: 'adamw' as const }, 2],
+  ] as const) {
+    const tensors = OPTIMIZERS.replace('json', 'safetensors');
+    const { failures } = await checkOptimizerFile(content, tensors, 'wasm', (settings) => ({ ...settings, ...change }) as never);
+    const failing = new Set(failures.map((failure) => failure.split(' ')[0]));
+    assert.equal(failing.size, numFailing, `${JSON.stringify(change)}: ${[...failing].join()}`);
+  }
+});
 
 test('a model with another weight fails every file of decoding that it is asked for', async () => {
   for (const name of await readdir('golden/generate')) {

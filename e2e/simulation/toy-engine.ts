@@ -9,7 +9,8 @@
 import type { Clock } from '../../shared/clock.ts';
 import { assertInvariant, TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
-import type { AdafactorUpdate, Batch, Engine, EngineDescription, StepOutput } from '../../worker/engine/engine.ts';
+import type { Batch, Engine, EngineDescription, StepOutput } from '../../worker/engine/engine.ts';
+import type { OptimizerUpdate } from '../../worker/model/optimizer-rule.ts';
 import { optimizerSlots } from '../../worker/model/optimizer-slots.ts';
 import { numElements, parameterSpecs } from '../../worker/model/parameters.ts';
 
@@ -48,7 +49,7 @@ export class ToyEngine implements Engine {
   constructor(init: ToyEngineInit) {
     this.#init = init;
     this.parameters = parameterSpecs(init.config);
-    this.optimizerSlots = optimizerSlots(this.parameters);
+    this.optimizerSlots = optimizerSlots(this.parameters, 'adafactor');
     const zeros = (): Arrays => this.parameters.map(({ shape }) => new Float32Array(numElements(shape)));
     this.#values = zeros();
     this.#slots = zeros();
@@ -93,7 +94,7 @@ export class ToyEngine implements Engine {
     return losses(batch, words);
   }
 
-  async apply(gradients: readonly Float32Array[], update: AdafactorUpdate): Promise<void> {
+  async apply(gradients: readonly Float32Array[], update: OptimizerUpdate): Promise<void> {
     const { clock, applyMs } = this.#init;
     const ms = applyMs();
     const mishap = await this.#begin('apply');
@@ -177,7 +178,7 @@ function applyUpdate(
   values: Float32Array,
   slots: Float32Array,
   gradient: Float32Array,
-  { step, learningRate, gradientScale }: AdafactorUpdate,
+  { step, learningRate, gradientScale }: OptimizerUpdate,
 ): void {
   const rate = Math.fround(learningRate / (1 + step / 8));
   for (let i = 0; i < values.length; i++) {

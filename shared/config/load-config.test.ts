@@ -3,8 +3,17 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, test } from 'node:test';
-import { DECIDES_BITS } from './bits.ts';
-import { checkConfig, listSettings, loadConfig, numericsHash, parseSetting, type Tree } from './load-config.ts';
+import { DECIDES_BITS, DECIDES_BITS_IF_SET } from './bits.ts';
+import {
+  checkConfig,
+  listSettings,
+  loadConfig,
+  numericsHash,
+  numericsOf,
+  parseSetting,
+  type Tree,
+} from './load-config.ts';
+import { ADAFACTOR } from '../optimizer.ts';
 import type { RunConfig } from './schema.ts';
 
 const BASE = `
@@ -90,6 +99,15 @@ describe('configuration', () => {
     ['training.microbatchRows=3', 'training.microbatchRows'],
     ['cluster.minWorkers=5', 'cluster.minWorkers'],
     ['cluster.heartbeatTimeoutMs=10', 'cluster.heartbeatTimeoutMs'],
+    [
+      'schedule={kind: cosine, peak: 1, totalSteps: 10000}',
+      'schedule.totalSteps: expected more than warmupSteps (10000)',
+    ],
+    ['schedule={kind: linear, peak: 1, totalSteps: 2, warmupSteps: 1, floor: 2}', 'schedule.floor: expected at most'],
+    ['optimizer.kind=sgd', 'optimizer.kind'],
+    ['optimizer.beta1=0.8', 'optimizer.beta1: no such setting'],
+    ['optimizer={kind: adamw, beta2: 1}', 'optimizer.beta2'],
+    ['optimizer.maxGradNorm=0', 'optimizer.maxGradNorm'],
   ] as const) {
     test(`refuses ${setting}`, async () => {
       const file = await configFile(BASE);
@@ -121,8 +139,25 @@ describe('configuration', () => {
       'training.gradientPrecision=bfloat16',
       'schedule.value=0.02',
       'mixture.rates={a: 1}',
+      'optimizer.kind=adamw',
+      'optimizer.maxGradNorm=1',
     ])
       assert.notEqual(await hash(setting), base, setting);
+  });
+
+  test('Adafactor is the default: naming it leaves the hash as it is, and a comparison names it', async () => {
+    const load = async (...settings: string[]) => loadConfig(await configFile(BASE), settings.map(parseSetting));
+    const config = await load();
+    assert.deepEqual(config.optimizer, { kind: 'adafactor' });
+    assert.equal(numericsHash(await load('optimizer.kind=adafactor')), numericsHash(config));
+    assert.deepEqual(numericsOf(config)['optimizer'], { kind: 'adafactor' });
+    assert.deepEqual((await load('optimizer.kind=adamw-rms', 'optimizer.maxGradNorm=1')).optimizer, {
+      kind: 'adamw-rms',
+      beta1: 0.9,
+      beta2: 0.999,
+      weightDecay: 0,
+      maxGradNorm: 1,
+    });
   });
 
   test('a resolved config checks as itself', async () => {
@@ -131,8 +166,8 @@ describe('configuration', () => {
   });
 });
 
-/** A config in which every setting has a value, and none its default. */
-function everySetting(schedule: object): RunConfig {
+/** A config in which every setting has a value, and none its default; `optimizer` is that of before unless given. */
+function everySetting(schedule: object, optimizer: object = ADAFACTOR): RunConfig {
   return checkConfig(
     {
       name: 'every-field',
@@ -176,6 +211,7 @@ function everySetting(schedule: object): RunConfig {
         onNonFinite: 'skip',
       },
       schedule,
+      optimizer,
       compute: { engine: 'wasm', device: 'cpu', threads: 2, precision: 'bfloat16', xla: true, allowTf32: true },
       cluster: {
         listenHost: '0.0.0.0',
@@ -225,6 +261,24 @@ const EVERY_INIT = {
   optimizerStep: 8,
 } as const;
 
+/** Those of later versions. */
+const YOUNGER_SCHEDULES = (['linear', 'cosine'] as const).map((kind) => ({
+  kind,
+  ...{ warmupSteps: 7, warmupFrom: 0.5, totalSteps: 90, peak: 0.5, floor: 0.25 },
+}));
+const ALL_SCHEDULES: readonly object[] = [...SCHEDULES, ...YOUNGER_SCHEDULES];
+const ADAM = { beta1: 0.8, beta2: 0.9, epsilon: 1e-3, weightDecay: 0.1, maxGradNorm: 2 };
+const OPTIMIZERS: readonly object[] = [
+  { ...ADAFACTOR, maxGradNorm: 2 },
+  { kind: 'adamw', ...ADAM },
+  { kind: 'adamw-rms', ...ADAM },
+];
+
+const kindOf = (section: object) => String((section as { kind?: unknown }).kind);
+/** Names of settings that the others of a list have. */
+const namesIn = (sections: readonly object[], but: object) =>
+  sections.filter((other) => other !== but).flatMap((other) => Object.keys(other));
+
 describe('the bits that settings decide', () => {
   test('every setting says whether it decides bits', () => {
     const silent = listSettings().filter(({ bits }) => bits === undefined);
@@ -236,20 +290,26 @@ describe('the bits that settings decide', () => {
     assert.ok(listSettings().length > 60);
   });
 
-  for (const schedule of SCHEDULES)
-    test(`a change of a setting changes the hash exactly if it decides bits, with the schedule ${schedule.kind}`, () => {
-      const config: RunConfig = { ...everySetting(schedule), init: EVERY_INIT };
+  const combinations = [
+    ...ALL_SCHEDULES.map((schedule) => [schedule, OPTIMIZERS[0]!] as const),
+    ...OPTIMIZERS.slice(1).map((optimizer) => [SCHEDULES[0], optimizer] as const),
+  ];
+  for (const [schedule, optimizer] of combinations)
+    test(`a change of a setting changes the hash exactly if it decides bits, with ${kindOf(schedule)} and ${kindOf(optimizer)}`, () => {
+      const config: RunConfig = { ...everySetting(schedule, optimizer), init: EVERY_INIT };
       const base = numericsHash(config);
-      const ofOtherSchedules = SCHEDULES.filter((other) => other !== schedule).flatMap((other) => Object.keys(other));
+      const ofOther = { schedule: namesIn(ALL_SCHEDULES, schedule), optimizer: namesIn(OPTIMIZERS, optimizer) };
       for (const { path, bits } of listSettings()) {
         const changed = structuredClone(config) as unknown as Tree;
         const parent = path.slice(0, -1).reduce<Tree>((at, part) => at[part] as Tree, changed);
         const name = path.at(-1)!;
-        if (path[0] === 'schedule' && !(name in schedule) && ofOtherSchedules.includes(name)) continue;
+        if (path[0] === 'schedule' && !(name in schedule) && ofOther.schedule.includes(name)) continue;
+        if (path[0] === 'optimizer' && !(name in optimizer) && ofOther.optimizer.includes(name)) continue;
         assert.ok(parent[name] !== undefined, `${path.join('.')}: give it a value in everySetting`);
         parent[name] = 'another value';
         const hasChanged = numericsHash(changed as unknown as RunConfig) !== base;
-        assert.equal(hasChanged, bits === DECIDES_BITS.bits, path.join('.'));
+        const decides = bits === DECIDES_BITS.bits || bits === DECIDES_BITS_IF_SET.bits;
+        assert.equal(hasChanged, decides, path.join('.'));
       }
     });
 

@@ -4,13 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
 import { parseYaml } from '../parse-yaml.ts';
 import { readSmallFile } from '../small-file.ts';
 import { localPathOf } from '../storage/location.ts';
-import { DECIDES_BITS, type Bits } from './bits.ts';
+import { DECIDES_BITS, DECIDES_BITS_IF_SET, type Bits } from './bits.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
 
 /** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
@@ -99,6 +100,8 @@ export interface Setting {
   readonly path: readonly string[];
   /** Undefined if the schema does not say it; a test forbids that. */
   readonly bits: Bits | undefined;
+  /** Undefined where it has none. */
+  readonly default: unknown;
 }
 
 /** All settings, in the order of the schema. */
@@ -111,19 +114,20 @@ let settings: readonly Setting[] | undefined;
  * The settings that decide the bytes of the parameters, in the order of the schema. Runs with equal numerics, prepared mixture, engine
  * fingerprint and rate changes train the same bits, for any number of workers.
  */
-export function numericsOf(config: RunConfig): Tree {
+export function numericsOf(config: RunConfig, { withDefaults = true } = {}): Tree {
   const numerics: Tree = {};
-  for (const { path, bits } of listSettings()) {
-    if (bits !== DECIDES_BITS.bits) continue;
+  for (const { path, bits, default: usual } of listSettings()) {
+    if (bits !== DECIDES_BITS.bits && bits !== DECIDES_BITS_IF_SET.bits) continue;
     const value = path.reduce<unknown>((at, part) => (isTree(at) ? at[part] : undefined), config);
+    if (!withDefaults && bits === DECIDES_BITS_IF_SET.bits && isDeepStrictEqual(value, usual)) continue;
     if (value !== undefined) applyOverride(numerics, { path, value, origin: 'numericsOf' });
   }
   return numerics;
 }
 
-/** SHA-256 (hex) of `numericsOf`. */
+/** SHA-256 (hex) of `numericsOf`, without the defaults of settings that are younger than recorded hashes. */
 export function numericsHash(config: RunConfig): string {
-  return hashTree(numericsOf(config));
+  return hashTree(numericsOf(config, { withDefaults: false }));
 }
 
 /** Fingerprint of the settings that a worker loads at its start: a worker with the same one need not start again. */
@@ -180,7 +184,8 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
   const known = fieldNames(path);
   return issue.keys.map((key) => {
     const near = nearestNames(key, known);
-    const hint = near.length > 0 ? `, did you mean ${near.join(' or ')}?` : `; known here: ${known.join(', ')}`;
+    const others = known.length > 0 ? `; known here: ${known.join(', ')}` : ' of this kind';
+    const hint = near.length > 0 ? `, did you mean ${near.join(' or ')}?` : others;
     return `${[...path, key].join('.')}: no such setting${hint}`;
   });
 }
@@ -191,19 +196,23 @@ interface Section {
   readonly anyOf?: readonly Section[];
   readonly oneOf?: readonly Section[];
   readonly bits?: Bits;
+  readonly default?: unknown;
 }
 
 function configJsonSchema(): Section {
   return z.toJSONSchema(runConfigSchema, { io: 'input', unrepresentable: 'any' }) as Section;
 }
 
-function leavesOf(section: Section, path: readonly string[]): Setting[] {
-  const { properties, anyOf, oneOf, bits } = section;
+/** @param inherited what the default of a section above says */
+function leavesOf(section: Section, path: readonly string[], inherited?: unknown): Setting[] {
+  const { properties, anyOf, oneOf, bits, default: usual = inherited } = section;
   if (properties !== undefined)
-    return Object.entries(properties).flatMap(([name, child]) => leavesOf(child, [...path, name]));
+    return Object.entries(properties).flatMap(([name, child]) =>
+      leavesOf(child, [...path, name], isTree(usual) ? usual[name] : undefined),
+    );
   const alternatives = anyOf ?? oneOf;
-  if (alternatives !== undefined) return alternatives.flatMap((alternative) => leavesOf(alternative, path));
-  return [{ path, bits }];
+  if (alternatives !== undefined) return alternatives.flatMap((alternative) => leavesOf(alternative, path, usual));
+  return [{ path, bits, default: usual }];
 }
 
 /** Names of the settings in the section at `path` of the schema. */

@@ -6,8 +6,9 @@ import { z } from 'zod';
 import { isWildcard, urlHost } from '../addresses.ts';
 import { denoisersSchema, listDenoisers, type Denoiser } from '../denoisers.ts';
 import { MAX_LANES } from '../lane-tree.ts';
-import { scheduleSchema } from '../learning-rate.ts';
+import { findScheduleProblems, scheduleSchema } from '../learning-rate.ts';
 import { modelConfigSchema } from '../model-config.ts';
+import { optimizerSchema } from '../optimizer.ts';
 import { BITS_BY_ENGINE, BITS_BY_MIXTURE, DECIDES_BITS, KEEPS_BITS } from './bits.ts';
 
 const count = z.int().positive();
@@ -310,6 +311,7 @@ const treeSchema = z.strictObject({
   mixture: mixtureSchema,
   training: trainingSchema,
   schedule: scheduleSchema,
+  optimizer: optimizerSchema,
   compute: computeSchema.prefault({}),
   cluster: clusterSchema.prefault({}),
   feed: feedSchema.prefault({}),
@@ -330,6 +332,7 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
       ['training', 'microbatchRows'],
       `expected a divisor of the rows of a lane (${rowsPerStep / numLanes}), got ${microbatchRows}`,
     );
+  for (const found of findScheduleProblems(config.schedule)) problem(['schedule', found.setting], found.problem);
   const { minWorkers, startWorkers = minWorkers, maxWorkers = numLanes } = config.cluster;
   for (const [field, workers] of Object.entries({ minWorkers, startWorkers, maxWorkers }))
     if (workers > numLanes) problem(['cluster', field], `expected at most numLanes (${numLanes}), got ${workers}`);

@@ -14,7 +14,7 @@ const root = mkdtempSync(join(tmpdir(), 'exmix-initial-state-'));
 after(() => rmSync(root, { recursive: true }));
 const { signal } = new AbortController();
 const specs = parameterSpecs(TINY_T5);
-const engine = { parameters: specs, optimizerSlots: optimizerSlots(specs) };
+const engine = { parameters: specs, optimizerSlots: optimizerSlots(specs, 'adafactor') };
 
 describe('the state that a run with init begins with', () => {
   test('a T5 of Hugging Face gives its parameters and a fresh optimizer', async () => {

@@ -14,6 +14,7 @@ import { readCheckpoint, type Checkpoint } from '../../shared/checkpoint/read.ts
 import { initSchema, type InitSettings } from '../../shared/config/schema.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
+import { optimizerSchema, type OptimizerKind } from '../../shared/optimizer.ts';
 import { optimizerSlots } from '../model/optimizer-slots.ts';
 import { parameterSpecs } from '../model/parameters.ts';
 import { outlineModel, readModel } from '../model/read-model.ts';
@@ -25,6 +26,8 @@ export interface InitialState {
   readonly config: ModelConfig;
   readonly parameters: ReadonlyMap<string, Float32Array>;
   readonly optimizer: ReadonlyMap<string, Float32Array> | 'zero';
+  /** Whose state it is; undefined: there is none. */
+  readonly optimizerKind?: OptimizerKind;
   readonly digests: InitialDigests;
   /** Of the tokenizer that the checkpoint was trained with; undefined: it does not say. */
   readonly tokenizerHash: string | undefined;
@@ -59,13 +62,14 @@ export async function readInitialState(
   const state = { config, parameters, tokenizerHash: checkpoint?.run.tokenizerHash };
   if (checkpoint === undefined || optimizer === 'fresh')
     return { ...state, optimizer: 'zero', digests: { paramDigest } };
-  const slots = await checkpoint.loadOptimizerSlots(optimizerSlots(parameterSpecs(config)), signal);
+  const kind = optimizerKindOf(checkpoint.run.config);
+  const slots = await checkpoint.loadOptimizerSlots(optimizerSlots(parameterSpecs(config), kind), signal);
   const digests = {
     paramDigest,
     optimizerDigest: parameterDigest(slots),
     optimizerStep: updatesBehind(checkpoint),
   };
-  return { ...state, optimizer: slots, digests };
+  return { ...state, optimizer: slots, optimizerKind: kind, digests };
 }
 
 /** @throws CHECKPOINT_MISMATCH where the folder has another state than the run begins with */
@@ -88,4 +92,9 @@ async function isCheckpoint(folder: string): Promise<boolean> {
 function updatesBehind({ run }: Checkpoint): number {
   const init = initSchema.safeParse(run.config['init']);
   return run.step + (init.data?.optimizerStep ?? 0);
+}
+
+/** Checkpoints from before there was a choice have Adafactor's state. */
+function optimizerKindOf(config: Checkpoint['run']['config']): OptimizerKind {
+  return optimizerSchema.parse(config['optimizer']).kind;
 }

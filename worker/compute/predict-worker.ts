@@ -14,15 +14,16 @@ export interface WorkerPrediction {
 
 /** @param engineName of an engine that is open and idle */
 export async function predictWorker(
-  { model, featureLengths, training, cluster }: RunConfig,
+  { model, featureLengths, training, optimizer, cluster }: RunConfig,
   engineName: string,
 ): Promise<WorkerPrediction> {
   const { inputs: inputsLength, targets: targetsLength } = featureLengths;
   const shape = { numRows: training.microbatchRows, inputsLength, targetsLength };
   const retention = engineName === 'native' ? 'recorded' : 'eager';
+  const keeping = { optimizer: optimizer.kind, retention } as const;
   await enterBackendOf(engineName);
-  const { microbatchMs, updateMs } = predictStep(model, shape, timeKernels(model, shape), retention);
+  const { microbatchMs, updateMs } = predictStep(model, shape, timeKernels(model, shape), keeping);
   const numLanes = Math.ceil(training.numLanes / cluster.minWorkers);
-  const workerBytes = Math.round(workerMemory(stepMemory(model, shape, retention), numLanes, retention));
+  const workerBytes = Math.round(workerMemory(stepMemory(model, shape, keeping), numLanes, retention));
   return { microbatchMs, updateMs, workerBytes };
 }

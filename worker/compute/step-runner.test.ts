@@ -44,6 +44,7 @@ interface Fakes {
   readonly rank?: number;
   readonly crossEntropy?: number;
   readonly zLoss?: number;
+  readonly optimizer?: StepRunnerInit['optimizer'];
   readonly reduced?: Partial<Reduced>;
   readonly optimizerStep?: number;
   /** Called with each line of the record before it is written; may abort or throw. */
@@ -51,15 +52,17 @@ interface Fakes {
 }
 
 /** A runner between fakes, the record of what it asked of them, and what it applied. */
-function makeRunner({
-  worldSize = 1,
-  rank = 0,
-  crossEntropy = 1,
-  zLoss = 0,
-  reduced,
-  optimizerStep,
-  onCall,
-}: Fakes = {}) {
+function makeRunner(fakes: Fakes = {}) {
+  const {
+    worldSize = 1,
+    rank = 0,
+    crossEntropy = 1,
+    zLoss = 0,
+    optimizer = {},
+    reduced,
+    optimizerStep,
+    onCall,
+  } = fakes;
   const calls: string[] = [];
   const phases: string[] = [];
   const released: number[] = [];
@@ -107,6 +110,7 @@ function makeRunner({
     gradient: { arena, plan, laneTree, rank },
     microbatchesPerLane: MICROBATCHES,
     ...(optimizerStep === undefined ? {} : { optimizerStep }),
+    optimizer,
     reducer: {
       beginStep: (step) => record(`begin ${step}`, 0),
       bucketReady: (bucket) => record(`bucket ${bucket}`, 0),
@@ -148,6 +152,21 @@ describe('step runner', () => {
       gradients: expected,
       update: { step: 6, learningRate: 0.25, gradientScale: 1 / 8 },
     });
+  });
+
+  test('a gradient above the largest norm is scaled down to it, and a smaller one stays as it is', async () => {
+    const lanes = dealOf(7, [0, 1, 2, 3]);
+    // The sum has norm 80 and the step 8 target tokens: the mean gradient has norm 10.
+    for (const [maxGradNorm, factor] of [
+      [4, 4 / (10 + 1e-6)],
+      [11, 1],
+      [undefined, 1],
+    ] as const) {
+      const { runner, applied } = makeRunner({ optimizer: { maxGradNorm }, reduced: { sumOfSquares: 6400 } });
+      await runner.run(lanes, never);
+      const { gradientScale } = applied()!.update as { gradientScale: number };
+      assert.equal(gradientScale, factor / 8);
+    }
   });
 
   test('reports the loss sums of its lanes and where the time went', async () => {

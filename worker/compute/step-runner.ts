@@ -9,6 +9,7 @@ import type { LaneSums, StepTimes } from '../../shared/protocol/messages.ts';
 import { Arena, type ArenaLayout } from '../arena/arena.ts';
 import type { BucketPlan } from '../arena/bucket-plan.ts';
 import { type LaneTree, planLaneTree } from '../../shared/lane-tree.ts';
+import { clipFactor, type OptimizerSettings } from '../../shared/optimizer.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { LaneRows } from '../feed/feed-messages.ts';
@@ -34,6 +35,8 @@ export interface StepRunnerInit {
   readonly microbatchesPerLane: number;
   /** Updates behind the optimizer's state at step 0. */
   readonly optimizerStep?: number;
+  /** Clips the gradient of a step. */
+  readonly optimizer: Pick<OptimizerSettings, 'maxGradNorm'>;
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
@@ -81,7 +84,7 @@ export class StepRunner {
    * @throws MESSAGE_INVALID for a deal of other lanes than this rank's; the feed's or the collective's failure; ABORTED
    */
   async run(deal: Deal, signal: AbortSignal): Promise<StepOutcome> {
-    const { engine, reducer, progress, clock, optimizerStep = 0 } = this.#init;
+    const { engine, optimizer, reducer, progress, clock, optimizerStep = 0 } = this.#init;
     const { step, learningRate, targetTokens } = deal;
     throwIfAborted(signal, `step ${step}`);
     this.#checkLanes(deal);
@@ -106,10 +109,11 @@ export class StepRunner {
     const reducedMs = clock.monotonicMs();
     progress.advance('update', step - 1);
     this.#isStateWhole = false;
+    const clip = clipFactor(optimizer, Math.sqrt(reduced.sumOfSquares) / targetTokens);
     await engine.apply(this.#gradients, {
       step: optimizerStep + step - 1,
       learningRate,
-      gradientScale: 1 / targetTokens,
+      gradientScale: clip / targetTokens,
     });
     this.#isStateWhole = true;
     const endMs = clock.monotonicMs();
@@ -210,6 +214,8 @@ export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
     laneTree: planLaneTree(config.training.numLanes, lanes),
     rank: form.rank,
   };
+  const { optimizer } = config;
   const { optimizerStep = 0 } = config.init ?? {};
-  return new StepRunner({ ...rest, gradient, optimizerStep, microbatchesPerLane: microbatchesPerLane(config) });
+  const settings = { optimizer, optimizerStep, microbatchesPerLane: microbatchesPerLane(config) };
+  return new StepRunner({ ...rest, gradient, ...settings });
 }

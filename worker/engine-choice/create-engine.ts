@@ -1,6 +1,7 @@
 /** Creates the engine that chooseEngine has chosen from a run's settings and this host. Loads the code of that engine only. */
 import { readFile } from 'node:fs/promises';
 import type { ModelConfig } from '../../shared/model-config.ts';
+import { ADAFACTOR, type OptimizerSettings } from '../../shared/optimizer.ts';
 import { parseCpuInfo } from '../machine/cpu-info.ts';
 import { findGpus, gpuMemoryBytes } from '../machine/gpus.ts';
 import { readMemory } from '../machine/memory-info.ts';
@@ -16,6 +17,8 @@ export interface EngineInit {
   readonly config: ModelConfig;
   /** Coefficient of the z-loss; T5 trains with 1e-4. */
   readonly zLoss: number;
+  /** Adafactor unless given. */
+  readonly optimizer?: OptimizerSettings;
   readonly device?: 'auto' | 'cpu' | 'gpu';
   /** CPU threads; 1 unless given. Decides bits. */
   readonly numThreads?: number;
@@ -38,15 +41,15 @@ export interface CreatedEngine {
 
 /** @throws NAME_UNKNOWN, ENGINE_UNAVAILABLE */
 export async function createEngine(init: EngineInit): Promise<CreatedEngine> {
-  const { name, device = 'auto', config, zLoss } = init;
+  const { name, device = 'auto', config, zLoss, optimizer = ADAFACTOR } = init;
   const facts = await readEngineFacts();
   const choice = chooseEngine({ name, device }, facts);
   if (choice.engine === 'native') return createNative(init, choice, facts);
   const { createTfjsEngine } = await import('../engine/tfjs-engine.ts');
-  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss });
+  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss, optimizer });
   const availableBytes = () => (choice.engine === 'wasm' ? Promise.resolve(WASM_MEMORY_BYTES) : availableMemory());
   return {
-    engine: withMemoryAdvice(plain, { config, retention: 'eager', availableBytes }),
+    engine: withMemoryAdvice(plain, { config, optimizer: optimizer.kind, retention: 'eager', availableBytes }),
     reason: choice.reason,
     notes: [...choice.notes, ...settingsWithoutEffect(init, choice.engine)],
   };
@@ -60,7 +63,8 @@ async function createNative(
   choice: Extract<EngineChoice, { engine: 'native' }>,
   facts: EngineFacts,
 ): Promise<CreatedEngine> {
-  const { config, zLoss, numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
+  const { config, zLoss, optimizer = ADAFACTOR } = init;
+  const { numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
   const { installed, device, isGpuRequired } = choice;
   if (device === 'gpu') {
     ownDevice ??= deviceOfWorker({
@@ -74,14 +78,15 @@ async function createNative(
   const { createNativeEngine } = await import('../engine/native/create-native-engine.ts');
   const settings = { numThreads, device, isGpuRequired, precision, xla, allowTf32 };
   const onWarning = init.onWarning ?? (() => undefined);
-  const native = createNativeEngine({ installed, config, zLoss, ...settings, onWarning });
+  const native = createNativeEngine({ installed, config, zLoss, optimizer, ...settings, onWarning });
   const isOnGpu = native.description.device.startsWith('GPU');
   const hardware = isOnGpu ? await gpuModel() : await cpuModel();
   const description = { ...native.description, fingerprint: `${native.description.fingerprint}; ${hardware}` };
   const availableBytes = async () =>
     (isOnGpu && ownDevice !== undefined ? await gpuMemoryBytes(ownDevice) : undefined) ?? availableMemory();
+  const advice = { config, optimizer: optimizer.kind, retention: 'recorded', availableBytes, description } as const;
   return {
-    engine: withMemoryAdvice(native, { config, retention: 'recorded', availableBytes, description }),
+    engine: withMemoryAdvice(native, advice),
     reason: isOnGpu ? `${choice.reason}; device ${ownDevice ?? '?'}` : choice.reason,
     notes: [...choice.notes, ...(device === 'gpu' && !isOnGpu ? [gpuOfNoUse(facts)] : [])],
   };

@@ -17,7 +17,7 @@ function wrapped(fails: Error | undefined, onAsked: () => void = () => undefined
     onAsked();
     return Promise.resolve(2 * 2 ** 30);
   };
-  return withMemoryAdvice(engine, { config: CONFIG, retention: 'recorded', availableBytes });
+  return withMemoryAdvice(engine, { config: CONFIG, optimizer: 'adafactor', retention: 'recorded', availableBytes });
 }
 
 describe('advice when memory ran out', () => {

@@ -4,12 +4,14 @@
  */
 import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
+import type { OptimizerKind } from '../../shared/optimizer.ts';
 import type { BatchShape } from '../model/step-flops.ts';
 import { adviseOnMemory, type Retention } from '../model/step-memory.ts';
 import type { Engine, EngineDescription } from '../engine/engine.ts';
 
 export interface MemoryAdviceInit {
   readonly config: ModelConfig;
+  readonly optimizer: OptimizerKind;
   readonly retention: Retention;
   /** In place of the engine's own. */
   readonly description?: EngineDescription;
@@ -23,8 +25,9 @@ export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine
       return await call;
     } catch (error) {
       if (!(error instanceof TrainerError) || error.code !== 'ENGINE_OUT_OF_MEMORY') throw error;
-      const { config, retention } = init;
-      const advice = adviseOnMemory(config, shape, { availableBytes: await init.availableBytes(), retention });
+      const { config, optimizer, retention } = init;
+      const availableBytes = await init.availableBytes();
+      const advice = adviseOnMemory(config, shape, { availableBytes, optimizer, retention });
       throw new TrainerError('ENGINE_OUT_OF_MEMORY', `${error.message}; ${advice}`, { cause: error });
     }
   };

@@ -6,6 +6,7 @@
  * for the same `description.fingerprint`.
  */
 import type { DecodingSession } from '../../evaluation/decoding/decode-batch.ts';
+import type { OptimizerUpdate } from '../model/optimizer-rule.ts';
 import type { OptimizerSlot } from '../model/optimizer-slots.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
 
@@ -67,14 +68,6 @@ export interface EngineDescription {
   readonly fingerprint: string;
 }
 
-export interface AdafactorUpdate {
-  /** From 0. */
-  readonly step: number;
-  readonly learningRate: number;
-  /** 1 / target tokens of the step: turns the gradient of the summed loss into that of the mean. */
-  readonly gradientScale: number;
-}
-
 export interface Engine {
   readonly description: EngineDescription;
   /** In the order of the forward pass; a parameter's index here is its number everywhere. */
@@ -98,10 +91,10 @@ export interface Engine {
   step(batch: Batch, onGradient: (parameter: number, gradient: Float32Array) => void): Promise<StepOutput>;
 
   /**
-   * One Adafactor update.
+   * One update by the engine's optimizer.
    * @param gradients the summed gradient of the step for each parameter, in their order; only read
    */
-  apply(gradients: readonly Float32Array[], update: AdafactorUpdate): Promise<void>;
+  apply(gradients: readonly Float32Array[], update: OptimizerUpdate): Promise<void>;
 
   /** Fills the given arrays; names may be a subset. @throws CHECKPOINT_MISMATCH as load does */
   readBack(parameters: ReadonlyMap<string, Float32Array>, optimizer: ReadonlyMap<string, Float32Array>): Promise<void>;

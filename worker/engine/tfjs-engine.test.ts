@@ -4,8 +4,10 @@ import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { modelConfigSchema } from '../../shared/model-config.ts';
+import { optimizerSchema } from '../../shared/optimizer.ts';
 import { initialiseParameters } from '../model/initialise.ts';
 import { createEngine } from '../engine-choice/create-engine.ts';
+import { relativeNorm } from './array-differences.ts';
 import type { Batch, Engine } from './engine.ts';
 
 const BACKENDS = ['wasm', 'cpu'] as const;
@@ -65,6 +67,28 @@ async function stateOf(engine: Engine): Promise<[Map<string, Float32Array>, Map<
   const state = emptyState(engine);
   await engine.readBack(...state);
   return state;
+}
+
+/** The header of worker/model/adamw.ts in float64. @param moments of each entry */
+function adamwByHand(
+  values: Float32Array,
+  gradientSum: Float32Array,
+  moments: Map<number, [number, number]>,
+  { kind, step, decays }: { kind: 'adamw' | 'adamw-rms'; step: number; decays: boolean },
+): void {
+  const [learningRate, weightDecay, beta1, beta2, epsilon] = [0.02, decays ? 0.5 : 0, 0.9, 0.9, 1e-3];
+  const [c1, c2] = [1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)];
+  const size = Math.max(1e-3, Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length));
+  for (const [i, sum] of gradientSum.entries()) {
+    const g = sum / 7;
+    const [oldM, oldV] = moments.get(i) ?? [0, 0];
+    const [m, v] = [beta1 * oldM + (1 - beta1) * g, beta2 * oldV + (1 - beta2) * g * g];
+    moments.set(i, [m, v]);
+    const keep = 1 - learningRate * weightDecay;
+    if (kind === 'adamw') values[i] = values[i]! * keep - ((learningRate / c1) * m) / (Math.sqrt(v / c2) + epsilon);
+    else
+      values[i] = (values[i]! - (((learningRate * Math.sqrt(c2)) / c1) * size * m) / (Math.sqrt(v) + epsilon)) * keep;
+  }
 }
 
 /** What a test child process prints: the hash of gradients, and of parameters after two updates. */
@@ -184,6 +208,46 @@ for (const name of BACKENDS)
       await one.dispose();
       await other.dispose();
     });
+
+    for (const kind of ['adamw', 'adamw-rms'] as const)
+      test(`${kind} updates as its rule in float64, spares norms and biases of decay, and continues from readBack`, async () => {
+        const optimizer = optimizerSchema.parse({ kind, weightDecay: 0.5, beta2: 0.9, epsilon: 1e-3 });
+        const open = async () => (await createEngine({ name, config, zLoss: 1e-4, optimizer })).engine;
+        const engine = await open();
+        assert.deepEqual(engine.optimizerSlots.slice(0, 4), [
+          { name: 'shared.weight.m', shape: [160, 128] },
+          { name: 'shared.weight.v', shape: [160, 128] },
+          { name: 'encoder.block.0.layer.0.layer_norm.weight.m', shape: [128] },
+          { name: 'encoder.block.0.layer.0.layer_norm.weight.v', shape: [128] },
+        ]);
+        await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
+        const expected = new Map(initialiseParameters(engine.parameters, 3));
+        const moments = new Map(engine.parameters.map(({ name: of }) => [of, new Map<number, [number, number]>()]));
+        for (let step = 0; step < 2; step++) {
+          const gradients = await gradientsOf(engine, exampleBatch(step));
+          await engine.apply(gradients, { step, learningRate: 0.02, gradientScale: 1 / 7 });
+          for (const [i, { name: of }] of engine.parameters.entries())
+            adamwByHand(expected.get(of)!, gradients[i]!, moments.get(of)!, {
+              ...{ kind, step, decays: !/layer_norm|bias/u.test(of) },
+            });
+        }
+        const [parameters, slots] = await stateOf(engine);
+        const pairs = [...parameters].map(([of, found]) => ({ found, expected: expected.get(of)! }));
+        assert.ok(relativeNorm(pairs) < 1e-6, `${relativeNorm(pairs)}`);
+        for (const [of, found] of parameters) {
+          const difference = relativeNorm([{ found, expected: expected.get(of)! }]);
+          assert.ok(difference < 2e-6, `${of}: ${difference}`);
+        }
+        const other = await open();
+        await other.load(parameters, slots);
+        const gradients = await gradientsOf(engine, exampleBatch(2));
+        for (const one of [engine, other])
+          await one.apply(gradients, { step: 2, learningRate: 0.02, gradientScale: 1 });
+        assert.deepEqual(await stateOf(other), await stateOf(engine));
+        assert.notDeepEqual((await stateOf(engine))[0], parameters);
+        await engine.dispose();
+        await other.dispose();
+      });
 
     test('training lowers the loss', async () => {
       const engine = await loadedEngine(name);

@@ -6,13 +6,14 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
-import { updateParameter, updateScalars } from '../model/adafactor.ts';
-import { optimizerSlots, slotSpecs, type OptimizerSlot } from '../model/optimizer-slots.ts';
+import { ADAFACTOR, type OptimizerSettings } from '../../shared/optimizer.ts';
+import { createOptimizer, type Optimizer } from '../model/optimizer.ts';
+import type { OptimizerUpdate } from '../model/optimizer-rule.ts';
+import { optimizerSlots, type OptimizerSlot } from '../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../model/parameters.ts';
 import { checkBatch, checkGenerationInputs } from './batch-check.ts';
 import { batchParts, uploadBatch, type BatchTensors } from './batch-tensors.ts';
 import type {
-  AdafactorUpdate,
   Batch,
   Decoding,
   Engine,
@@ -41,6 +42,8 @@ export interface TfjsEngineInit {
   readonly config: ModelConfig;
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
+  /** Adafactor unless given. */
+  readonly optimizer?: OptimizerSettings | undefined;
 }
 
 /** Opens the backend; parameters come by `load`. @throws ENGINE_UNAVAILABLE */
@@ -55,6 +58,7 @@ export class TfjsEngine implements Engine {
   readonly #backend: TfjsBackend;
   readonly #config: ModelConfig;
   readonly #zLoss: number;
+  readonly #optimizer: Optimizer;
   /** By the parameter's number; empty before `load`. */
   #weights: Tensor[] = [];
   /** By the slot's number in optimizerSlots. */
@@ -67,7 +71,9 @@ export class TfjsEngine implements Engine {
     this.#config = init.config;
     this.#zLoss = init.zLoss;
     this.parameters = parameterSpecs(init.config);
-    this.optimizerSlots = optimizerSlots(this.parameters);
+    const { optimizer = ADAFACTOR } = init;
+    this.optimizerSlots = optimizerSlots(this.parameters, optimizer.kind);
+    this.#optimizer = createOptimizer(optimizer);
   }
 
   async load(
@@ -101,19 +107,22 @@ export class TfjsEngine implements Engine {
     });
   }
 
-  async apply(gradients: readonly Float32Array[], update: AdafactorUpdate): Promise<void> {
+  async apply(gradients: readonly Float32Array[], update: OptimizerUpdate): Promise<void> {
     assertInvariant(gradients.length === this.parameters.length, `${gradients.length} gradients`);
     await this.#enter();
     leavingNoTensors(`apply on ${this.#backend}`, () => {
-      const scalars = updateScalars(update);
+      const optimizer = this.#optimizer;
+      const scalars = optimizer.numbers(update).map((value) => tf.scalar(value, 'float32'));
       let firstSlot = 0;
-      for (const [i, { name, shape }] of this.parameters.entries()) {
+      for (const [i, spec] of this.parameters.entries()) {
+        const { name, shape } = spec;
         const old = this.#weights[i]!;
         const values = gradients[i]!;
         assertInvariant(values.length === old.size, `gradient of ${name}: ${values.length} values for ${old.size}`);
-        const oldSlots = this.#slots.slice(firstSlot, firstSlot + slotSpecs(shape).length);
+        const oldSlots = this.#slots.slice(firstSlot, firstSlot + optimizer.slotSpecs(shape).length);
         const updated = tf.tidy(() => {
-          const { parameter, slots } = updateParameter(old, tf.tensor(values, [...shape]), oldSlots, scalars);
+          const of = { parameter: old, gradientSum: tf.tensor(values, [...shape]), slots: oldSlots };
+          const { parameter, slots } = optimizer.update(of, scalars, optimizer.decays(spec));
           return [parameter, ...slots];
         });
         tf.dispose([old, ...oldSlots]);
@@ -122,7 +131,7 @@ export class TfjsEngine implements Engine {
         this.#slots.splice(firstSlot, slots.length, ...slots);
         firstSlot += slots.length;
       }
-      tf.dispose(Object.values(scalars));
+      tf.dispose(scalars);
     });
   }
 

@@ -36,7 +36,7 @@ describe('Adafactor', () => {
       test(`follows the golden values of ${name} [${shape.join(', ')}] on ${backend}`, async () => {
         await openBackend(backend);
         await enterBackend(backend);
-        const specs = slotSpecs(shape);
+        const specs = slotSpecs(shape, 'adafactor');
         assert.equal(specs.length, factored ? 2 : 1);
         let parameter = tf.tensor(values(`param.0.${name}`).slice(), shape);
         let slots: tf.Tensor[] = specs.map((spec) => tf.zeros([...spec.shape]));
@@ -69,15 +69,15 @@ describe('Adafactor', () => {
       });
 
   test('factors a matrix whose sides are both at least 128, with one mean a row and one a column', () => {
-    assert.deepEqual(slotSpecs([144, 128]), [
+    assert.deepEqual(slotSpecs([144, 128], 'adafactor'), [
       { kind: 'vr', shape: [128] },
       { kind: 'vc', shape: [144] },
     ]);
-    assert.deepEqual(slotSpecs([128, 133]), [
+    assert.deepEqual(slotSpecs([128, 133], 'adafactor'), [
       { kind: 'vr', shape: [128] },
       { kind: 'vc', shape: [133] },
     ]);
-    assert.deepEqual(slotSpecs([127, 4000]), [{ kind: 'v', shape: [127, 4000] }]);
-    assert.deepEqual(slotSpecs([512]), [{ kind: 'v', shape: [512] }]);
+    assert.deepEqual(slotSpecs([127, 4000], 'adafactor'), [{ kind: 'v', shape: [127, 4000] }]);
+    assert.deepEqual(slotSpecs([512], 'adafactor'), [{ kind: 'v', shape: [512] }]);
   });
 });

@@ -8,14 +8,15 @@
  *   else:  v ← beta2·v + (1 − beta2)·g²,   u = g / sqrt(v)
  *   u ← u / max(1, RMS(u)),   p ← p − learningRate · max(RMS(p), 1e-3) · u
  *
- * Means over many elements are computed in two stages, so that float32 sums stay accurate. Matrices and vectors only: a T5 has no others.
+ * Matrices and vectors only: a T5 has no others.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
-import { fusedAdafactor, fusesBlocks, halfSumOfSquares, hasFusedKernels } from './fused-kernels.ts';
+import { fusedAdafactor, fusesBlocks } from './fused-kernels.ts';
+import { meanOfAll, meanOverAxis, meanSquare } from './mean-square.ts';
 import { factoredAxes } from './optimizer-slots.ts';
-import { numElements } from './parameters.ts';
+import type { OptimizerRule, OptimizerUpdate, Updated } from './optimizer-rule.ts';
 
 const EPSILON_1 = 1e-30;
 const EPSILON_2 = 1e-3;
@@ -33,25 +34,21 @@ export interface UpdateScalars {
   readonly gradientScale: Scalar;
 }
 
-export interface Updated {
-  readonly parameter: Tensor;
-  /** In the order of slotSpecs. */
-  readonly slots: readonly Tensor[];
-}
+export const adafactorRule: OptimizerRule<keyof UpdateScalars> = {
+  names: ['learningRate', 'decay', 'newShare', 'gradientScale'],
+  numbers: updateNumbers,
+  update: updateParameter,
+};
 
-/** The numbers of one update. @param update `step` from 0 */
-export function updateNumbers(update: {
-  step: number;
-  learningRate: number;
-  gradientScale: number;
-}): Record<keyof UpdateScalars, number> {
+/** The numbers of one update. */
+function updateNumbers(update: OptimizerUpdate): Record<keyof UpdateScalars, number> {
   const newShare = (update.step + 1) ** DECAY_EXPONENT;
   const { learningRate, gradientScale } = update;
   return { learningRate, decay: 1 - newShare, newShare, gradientScale };
 }
 
 /** The same as tensors; the caller disposes them. */
-export function updateScalars(update: Parameters<typeof updateNumbers>[0]): UpdateScalars {
+export function updateScalars(update: OptimizerUpdate): UpdateScalars {
   const { learningRate, decay, newShare, gradientScale } = updateNumbers(update);
   return {
     learningRate: tf.scalar(learningRate, 'float32'),
@@ -136,32 +133,4 @@ function stepSize(parameter: Tensor, meanSquareOfU: Tensor, scalars: UpdateScala
   const clip = tf.maximum(tf.div(tf.sqrt(meanSquareOfU), CLIP_THRESHOLD), 1);
   const size = tf.maximum(tf.sqrt(meanSquare(parameter)), EPSILON_2);
   return tf.div(tf.mul(scalars.learningRate, size), clip);
-}
-
-/** @returns a scalar */
-function meanSquare(x: Tensor): Tensor {
-  return hasFusedKernels() ? tf.mul(halfSumOfSquares(x), 2 / x.size) : meanOfAll(tf.square(x));
-}
-
-/** @returns a scalar */
-function meanOfAll(x: Tensor): Tensor {
-  const size = numElements(x.shape);
-  const outer = divisorNearRoot(size);
-  return tf.mean(tf.mean(tf.reshape(x, [outer, size / outer]), 1));
-}
-
-function meanOverAxis(x_RC: Tensor2D, axis: 0 | 1): Tensor1D {
-  const [rows, columns] = x_RC.shape;
-  if (axis === 1) {
-    const outer = divisorNearRoot(columns);
-    return tf.mean(tf.mean(tf.reshape(x_RC, [rows, outer, columns / outer]), 2), 1);
-  }
-  const outer = divisorNearRoot(rows);
-  return tf.mean(tf.mean(tf.reshape(x_RC, [outer, rows / outer, columns]), 1), 0);
-}
-
-/** The largest divisor of `size` up to its square root. */
-function divisorNearRoot(size: number): number {
-  for (let divisor = Math.floor(Math.sqrt(size)); divisor > 1; divisor--) if (size % divisor === 0) return divisor;
-  return 1;
 }

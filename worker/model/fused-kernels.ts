@@ -55,6 +55,8 @@ export const FUSED_BLOCKS = {
   crossEntropyGradient: 'ExmixCrossEntropyGradient',
   adafactorFactored: 'ExmixAdafactorFactored',
   adafactorWhole: 'ExmixAdafactorWhole',
+  adamw: 'ExmixAdamw',
+  adamwRms: 'ExmixAdamwRms',
 } as const;
 
 let areBlocksFused = false;
@@ -133,6 +135,15 @@ export function fusedAdafactor(
 ): Tensor[] {
   const name = slots.length === 2 ? FUSED_BLOCKS.adafactorFactored : FUSED_BLOCKS.adafactorWhole;
   const inputs = [gradient, parameter, ...slots, ...scalars];
+  return run(name, Object.fromEntries(inputs.map((tensor, i) => [`input${i}`, tensor])));
+}
+
+/**
+ * @param isRelative whether the step is multiplied by the parameter's size
+ * @param inputs gradient, parameter, m, v, and the numbers in the order of adamw.ts @returns the new parameter, m and v
+ */
+export function fusedAdamw(isRelative: boolean, inputs: readonly Tensor[]): Tensor[] {
+  const name = isRelative ? FUSED_BLOCKS.adamwRms : FUSED_BLOCKS.adamw;
   return run(name, Object.fromEntries(inputs.map((tensor, i) => [`input${i}`, tensor])));
 }
 

@@ -51,7 +51,7 @@ export async function writeModelCheckpoint(
 }> {
   const path = join(checkpointsFolder, checkpointName(step));
   const parameters = await writeModelFolder(path, step);
-  const slots = optimizerSlots(parameterSpecs(TINY_T5));
+  const slots = optimizerSlots(parameterSpecs(TINY_T5), 'adafactor');
   const random = new RandomStream([step, 1]);
   const optimizer = new Map(
     slots.map(({ name, shape }) => [name, new Float32Array(numElements(shape)).map(() => random.nextNormal() ** 2)]),

@@ -4,16 +4,17 @@
  * of its operations.
  */
 import type { ModelConfig } from '../../shared/model-config.ts';
+import type { OptimizerKind } from '../../shared/optimizer.ts';
 import { numElements, parameterSpecs } from './parameters.ts';
 import { stepFlops, type BatchShape } from './step-flops.ts';
-import { activationElements, type Retention } from './step-memory.ts';
+import { activationElements, type Keeping } from './step-memory.ts';
 
 /** Operations of a pass forward and backward, as tfjs counts them (tf.profile). */
 const OPERATIONS = { model: 165, encoderBlock: 150, decoderBlock: 236, updateOfParameter: 25 } as const;
 /** An operation inside a recorded graph: 3,900 tiny ones took 12 ms. */
 const RECORDED_OPERATION_SECONDS = 3e-6;
-/** Cost of Adafactor's update of one element, in additions; measured on the wasm engine. */
-const UPDATE_ADDITIONS = 6;
+/** Cost of the update of one element, in additions; measured on the wasm engine. */
+const UPDATE_ADDITIONS: Readonly<Record<OptimizerKind, number>> = { adafactor: 6, adamw: 14, 'adamw-rms': 15 };
 
 export interface Rates {
   /** Of matrix products in the model's shapes. */
@@ -31,12 +32,12 @@ export interface StepPrediction {
   readonly updateMs: number;
 }
 
-/** @param retention 'eager': the engine calls every operation; 'recorded': it runs a recorded graph */
+/** With retention 'eager' the engine calls every operation, with 'recorded' it runs a recorded graph. */
 export function predictStep(
   config: ModelConfig,
   shape: BatchShape,
   rates: Rates,
-  retention: Retention,
+  { optimizer, retention }: Keeping,
 ): StepPrediction {
   const specs = parameterSpecs(config);
   const numParameters = specs.reduce((sum, { shape }) => sum + numElements(shape), 0);
@@ -48,6 +49,7 @@ export function predictStep(
     activationElements(config, shape, 'eager') / rates.elementsPerSecond +
     numOperations * perOperation;
   const updateSeconds =
-    (UPDATE_ADDITIONS * numParameters) / rates.elementsPerSecond + specs.length * updateOfParameter * perOperation;
+    (UPDATE_ADDITIONS[optimizer] * numParameters) / rates.elementsPerSecond +
+    specs.length * updateOfParameter * perOperation;
   return { microbatchMs: 1000 * passSeconds, updateMs: 1000 * updateSeconds };
 }

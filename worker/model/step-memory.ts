@@ -15,6 +15,7 @@
  * holds the sum to it). Recorded: a tensor is freed at its last use; what the backward pass reads, and one layer's work beside it.
  */
 import type { ModelConfig } from '../../shared/model-config.ts';
+import type { OptimizerKind } from '../../shared/optimizer.ts';
 import { optimizerSlots } from './optimizer-slots.ts';
 import { numElements, parameterSpecs } from './parameters.ts';
 import type { BatchShape } from './step-flops.ts';
@@ -64,13 +65,19 @@ export interface StepMemory {
   readonly totalBytes: number;
 }
 
+/** What keeps tensors: the optimizer's state between steps, the engine during one. */
+export interface Keeping {
+  readonly optimizer: OptimizerKind;
+  readonly retention: Retention;
+}
+
 /** Memory of the engine's device at the peak of a step. */
-export function stepMemory(config: ModelConfig, shape: BatchShape, retention: Retention): StepMemory {
+export function stepMemory(config: ModelConfig, shape: BatchShape, { optimizer, retention }: Keeping): StepMemory {
   const specs = parameterSpecs(config);
   const bytesOf = (tensors: readonly { readonly shape: readonly number[] }[]) =>
     FLOAT_BYTES * tensors.reduce((sum, tensor) => sum + numElements(tensor.shape), 0);
   const parameterBytes = bytesOf(specs);
-  const optimizerBytes = bytesOf(optimizerSlots(specs));
+  const optimizerBytes = bytesOf(optimizerSlots(specs, optimizer));
   const activationBytes = FLOAT_BYTES * activationElements(config, shape, retention);
   const gradientBytes = parameterBytes;
   const totalBytes = parameterBytes + optimizerBytes + gradientBytes + activationBytes;
@@ -100,16 +107,12 @@ export function largestFittingMicrobatch(
   {
     availableBytes,
     rowsPerLane,
-    retention,
-  }: {
-    readonly availableBytes: number;
-    readonly rowsPerLane: number;
-    readonly retention: Retention;
-  },
+    ...keeping
+  }: Keeping & { readonly availableBytes: number; readonly rowsPerLane: number },
 ): number {
   for (let numRows = rowsPerLane; numRows >= 1; numRows--) {
     if (rowsPerLane % numRows !== 0) continue;
-    if (stepMemory(config, { numRows, inputsLength, targetsLength }, retention).totalBytes <= availableBytes)
+    if (stepMemory(config, { numRows, inputsLength, targetsLength }, keeping).totalBytes <= availableBytes)
       return numRows;
   }
   return 0;
@@ -119,12 +122,12 @@ export function largestFittingMicrobatch(
 export function adviseOnMemory(
   config: ModelConfig,
   shape: BatchShape,
-  { availableBytes, retention }: { readonly availableBytes: number; readonly retention: Retention },
+  { availableBytes, ...keeping }: Keeping & { readonly availableBytes: number },
 ): string {
-  const { totalBytes, activationBytes } = stepMemory(config, shape, retention);
+  const { totalBytes, activationBytes } = stepMemory(config, shape, keeping);
   const facts = `the step needs about ${gib(totalBytes)} (${gib(activationBytes)} of it for ${shape.numRows} rows), ${gib(availableBytes)} can be had`;
   // It did not fit at this size, whatever the estimate says.
-  const rows = largestFittingMicrobatch(config, shape, { availableBytes, rowsPerLane: shape.numRows, retention });
+  const rows = largestFittingMicrobatch(config, shape, { availableBytes, rowsPerLane: shape.numRows, ...keeping });
   const fitting = rows === shape.numRows ? largestDivisorBelow(rows) : rows;
   if (fitting >= 1) return `${facts}; --set training.microbatchRows=${fitting} should fit (other bits, same batch)`;
   return `${facts}; not even one row fits: take a smaller model or preset, shorter featureLengths, or a device with more memory`;

@@ -8,6 +8,7 @@ import { TrainerError } from '../../../shared/errors.ts';
 import { exmixHome } from '../../../shared/exmix-home.ts';
 import { findInstalledEngine, type InstalledEngine } from '../../../shared/installed-engine.ts';
 import { modelConfigSchema } from '../../../shared/model-config.ts';
+import { ADAFACTOR, optimizerSchema } from '../../../shared/optimizer.ts';
 import { initialiseParameters } from '../../model/initialise.ts';
 import { createEngine } from '../../engine-choice/create-engine.ts';
 import type { Batch, Engine, StepOutput } from '../engine.ts';
@@ -169,6 +170,35 @@ describe('the native engine', () => {
     await recorded.dispose();
   });
 
+  for (const kind of ['adamw', 'adamw-rms'] as const)
+    test(`a recorded update of ${kind} equals the eager one, by fused blocks and by plain operations, and that of the wasm engine`, async () => {
+      const optimizer = optimizerSchema.parse({ kind, weightDecay: 0.1 });
+      const recorded = await engineWith({ optimizer });
+      const eager = await engineWith({ optimizer, mode: 'eager' });
+      const plain = await engineWith({ optimizer, precision: 'bfloat16' }); // only the passes are in bfloat16
+      const { engine: wasm } = await createEngine({ name: 'wasm', config, zLoss: 1e-4, optimizer });
+      await wasm.load(initialiseParameters(wasm.parameters, 3), 'zero');
+      const others = [eager, plain, wasm];
+      for (let step = 0; step < 3; step++) {
+        const { gradients } = await stepOf(recorded, exampleBatch(step));
+        for (const engine of [recorded, ...others]) await engine.apply(gradients, updateAt(step));
+      }
+      const [parameters, slots] = await stateOf(recorded);
+      for (const other of others) {
+        const [expected, expectedSlots] = await stateOf(other);
+        for (const [name, found] of [...parameters, ...slots]) {
+          const difference = relativeNorm([{ found, expected: (expected.get(name) ?? expectedSlots.get(name))! }]);
+          assert.ok(difference <= 1e-6, `${name}: ${difference}`);
+        }
+      }
+      const again = await engineWith({ optimizer });
+      await again.load(parameters, slots);
+      const { gradients } = await stepOf(recorded, exampleBatch(3));
+      for (const engine of [recorded, again]) await engine.apply(gradients, updateAt(3));
+      assert.deepEqual(await stateOf(again), await stateOf(recorded));
+      for (const engine of [recorded, again, ...others]) await engine.dispose();
+    });
+
   test('gives every gradient once, last parameter first, as a view that ends with the call', async () => {
     const engine = await engineWith();
     const views: Float32Array[] = [];
@@ -290,6 +320,7 @@ describe('the native engine', () => {
       session: new GraphSession(lying, sessionConfig({ numThreads: 1, xla: false })),
       config,
       zLoss: 1e-4,
+      optimizer: ADAFACTOR,
       precision: 'float32',
       fusesBlocks: false,
       onWarning: (sentence) => warnings.push(sentence),

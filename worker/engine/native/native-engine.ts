@@ -9,13 +9,15 @@
 import * as tf from '@tensorflow/tfjs';
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
+import type { OptimizerSettings } from '../../../shared/optimizer.ts';
 import { withFusedBlocks } from '../../model/fused-kernels.ts';
+import { createOptimizer } from '../../model/optimizer.ts';
+import type { OptimizerUpdate } from '../../model/optimizer-rule.ts';
 import { optimizerSlots, type OptimizerSlot } from '../../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../../model/parameters.ts';
 import { checkBatch } from '../batch-check.ts';
 import { batchParts } from '../batch-tensors.ts';
 import type {
-  AdafactorUpdate,
   Batch,
   Decoding,
   Engine,
@@ -50,6 +52,7 @@ export interface NativeEngineInit {
   readonly config: ModelConfig;
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
+  readonly optimizer: OptimizerSettings;
   readonly precision: 'float32' | 'bfloat16';
   /** Whether graphs use fused blocks; the session's addon must have registered their kernels. */
   readonly fusesBlocks: boolean;
@@ -81,8 +84,9 @@ export class NativeEngine implements Engine {
   constructor(init: NativeEngineInit) {
     this.#init = init;
     this.parameters = parameterSpecs(init.config);
-    this.optimizerSlots = optimizerSlots(this.parameters);
-    this.#state = new SessionState(init.session, this.parameters, this.optimizerSlots);
+    this.optimizerSlots = optimizerSlots(this.parameters, init.optimizer.kind);
+    const optimizer = createOptimizer(init.optimizer);
+    this.#state = new SessionState(init.session, optimizer, this.parameters, this.optimizerSlots);
   }
 
   get description(): EngineDescription {
@@ -115,7 +119,7 @@ export class NativeEngine implements Engine {
     return output;
   }
 
-  async apply(gradients: readonly Float32Array[], update: AdafactorUpdate): Promise<void> {
+  async apply(gradients: readonly Float32Array[], update: OptimizerUpdate): Promise<void> {
     assertInvariant(gradients.length === this.parameters.length, `${gradients.length} gradients`);
     this.#checkLoaded();
     await this.#dropDecoder();
@@ -226,11 +230,11 @@ export class NativeEngine implements Engine {
 
   /** Replaces the session by eager tfjs, for good. */
   async #switchToEager(): Promise<void> {
-    const { config, zLoss, description } = this.#init;
-    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
-    const [parameters, optimizer] = this.#state.read();
+    const { config, zLoss, optimizer, description } = this.#init;
+    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss, optimizer }, description);
+    const [parameters, slots] = this.#state.read();
     this.#closeSession();
-    await eager.load(parameters, optimizer);
+    await eager.load(parameters, slots);
     this.#eager = eager;
   }
 

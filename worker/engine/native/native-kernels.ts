@@ -97,6 +97,8 @@ const NUM_OUTPUTS: Readonly<Record<keyof typeof FUSED_BLOCKS, number>> = {
   crossEntropyGradient: 1,
   adafactorFactored: 3,
   adafactorWhole: 2,
+  adamw: 3,
+  adamwRms: 3,
 };
 
 /** An operation each: its inputs are given in their order, and its attributes are numbers. */

@@ -1,14 +1,13 @@
 /**
- * Records the optimizer's update of all parameters as nodes of the session's graph. The update of one parameter depends on its shape alone, so
- * it is recorded once for each shape, and its nodes are written once for each parameter.
+ * Records the optimizer's update of all parameters as nodes of the session's graph. The update of one parameter depends on its shape and
+ * on whether weight decay acts on it, so it is recorded once for each such pair, and its nodes are written once for each parameter.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor } from '@tensorflow/tfjs';
+import type { Tensor } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../../shared/errors.ts';
-import { updateNumbers, updateParameter, type UpdateScalars } from '../../model/adafactor.ts';
-import { slotSpecs } from '../../model/optimizer-slots.ts';
+import type { Optimizer } from '../../model/optimizer.ts';
+import type { OptimizerUpdate } from '../../model/optimizer-rule.ts';
 import type { ParameterSpec } from '../../model/parameters.ts';
-import type { AdafactorUpdate } from '../engine.ts';
 import { DATA_TYPE, placeholderNode, type GraphNode } from './recording/graph-def.ts';
 import { record, type RecordableBackend } from './recording/recorder.ts';
 import { assignNode, readName, type Variable } from './recording/variables.ts';
@@ -22,42 +21,47 @@ export interface RecordedUpdate {
   readonly targets: readonly string[];
 }
 
-const SCALARS = ['learningRate', 'decay', 'newShare', 'gradientScale'] as const satisfies (keyof UpdateScalars)[];
 const PREFIX = 'update/';
 
 /** The update's own numbers as arrays to feed. */
-export function updateFeeds(update: AdafactorUpdate): Float32Array[] {
-  const numbers = updateNumbers(update);
-  return SCALARS.map((name) => Float32Array.of(numbers[name]));
+export function updateFeeds(optimizer: Optimizer, update: OptimizerUpdate): Float32Array[] {
+  return optimizer.numbers(update).map((value) => Float32Array.of(value));
 }
 
 /**
- * @param slots variables in the order of optimizerSlots
+ * @param variables the slots in the order of optimizerSlots
  * @throws GRAPH_UNRECORDABLE
  */
 export function recordUpdate(
   backend: RecordableBackend,
+  optimizer: Optimizer,
   specs: readonly ParameterSpec[],
-  parameters: readonly Variable[],
-  slots: readonly Variable[],
+  { parameters, slots }: { readonly parameters: readonly Variable[]; readonly slots: readonly Variable[] },
 ): RecordedUpdate {
-  const scalarFeeds = SCALARS.map((name) => ({ name: `${PREFIX}${name}:0`, dtype: DATA_TYPE.float32, shape: [] }));
+  const scalarFeeds = optimizer.names.map((name) => ({
+    name: `${PREFIX}${name}:0`,
+    dtype: DATA_TYPE.float32,
+    shape: [],
+  }));
   const templates = new Map<string, Template>();
   const nodes: GraphNode[] = scalarFeeds.map(({ name, dtype }) => placeholderNode(name.slice(0, -2), dtype, []));
   const gradientFeeds: FeedSpec[] = [];
   const targets: string[] = [];
   let firstSlot = 0;
-  for (const [i, { shape }] of specs.entries()) {
+  for (const [i, spec] of specs.entries()) {
+    const { shape } = spec;
+    const decays = optimizer.decays(spec);
     const parameter = parameters[i]!;
-    const own = slots.slice(firstSlot, firstSlot + slotSpecs(shape).length);
+    const own = slots.slice(firstSlot, firstSlot + optimizer.slotSpecs(shape).length);
     firstSlot += own.length;
     const prefix = `${PREFIX}${parameter.name}/`;
     const gradient = { name: `${prefix}gradient:0`, dtype: DATA_TYPE.float32, shape };
     gradientFeeds.push(gradient);
     nodes.push(placeholderNode(gradient.name.slice(0, -2), gradient.dtype, shape));
 
-    const template = templates.get(shape.join()) ?? recordTemplate(backend, shape);
-    templates.set(shape.join(), template);
+    const key = `${shape.join()}${decays ? ' with decay' : ''}`;
+    const template = templates.get(key) ?? recordTemplate(backend, optimizer, shape, decays);
+    templates.set(key, template);
     const rename = renaming(prefix, [gradient.name, readName(parameter), ...own.map(readName)]);
     nodes.push(
       ...template.nodes.map((node) => ({ ...node, name: rename(node.name), inputs: node.inputs.map(rename) })),
@@ -78,24 +82,30 @@ interface Template {
   readonly outputs: readonly string[];
 }
 
-function recordTemplate(backend: RecordableBackend, shape: readonly number[]): Template {
-  const inputs = [shape, shape, ...slotSpecs(shape).map((slot) => slot.shape)].map((size) => tf.zeros([...size]));
-  const [gradient, parameter, ...slots] = inputs;
-  assertInvariant(gradient !== undefined && parameter !== undefined, 'an update has a gradient and a parameter');
-  const scalars = SCALARS.map((name) => [name, tf.scalar(1, 'float32')] as const);
+function recordTemplate(
+  backend: RecordableBackend,
+  optimizer: Optimizer,
+  shape: readonly number[],
+  decays: boolean,
+): Template {
+  const inputs = [shape, shape, ...optimizer.slotSpecs(shape).map((slot) => slot.shape)].map((size) =>
+    tf.zeros([...size]),
+  );
+  const [gradientSum, parameter, ...slots] = inputs;
+  assertInvariant(gradientSum !== undefined && parameter !== undefined, 'an update has a gradient and a parameter');
+  const scalars = optimizer.names.map(() => tf.scalar(1, 'float32'));
   const names = new Map<Tensor, string>([
     ...inputs.map((tensor, i) => [tensor, `input/${i}:0`] as const),
-    ...scalars.map(([name, tensor]) => [tensor, `${PREFIX}${name}:0`] as const),
+    ...optimizer.names.map((name, i) => [scalars[i]!, `${PREFIX}${name}:0`] as const),
   ]);
-  const tensors = Object.fromEntries(scalars) as Record<keyof UpdateScalars, Scalar>;
   const { result, nodes, nameOf } = record(backend, names, 'template/', () =>
     tf.tidy(() => {
-      const updated = updateParameter(parameter, gradient, slots, tensors);
+      const updated = optimizer.update({ parameter, gradientSum, slots }, scalars, decays);
       return [updated.parameter, ...updated.slots];
     }),
   );
   const outputs = result.map(nameOf);
-  tf.dispose([...result, ...inputs, ...Object.values(tensors)]);
+  tf.dispose([...result, ...inputs, ...scalars]);
   return { nodes, outputs };
 }
 

@@ -1,8 +1,9 @@
 /** Parameters and optimizer state as variables of a session: load, update, read back. */
 import { assertInvariant } from '../../../shared/errors.ts';
+import type { Optimizer } from '../../model/optimizer.ts';
+import type { OptimizerUpdate } from '../../model/optimizer-rule.ts';
 import type { OptimizerSlot } from '../../model/optimizer-slots.ts';
 import { numElements, type ParameterSpec } from '../../model/parameters.ts';
-import type { AdafactorUpdate } from '../engine.ts';
 import { recordUpdate, updateFeeds } from './recorded-update.ts';
 import { DATA_TYPE } from './recording/graph-def.ts';
 import type { RecordableBackend } from './recording/recorder.ts';
@@ -14,6 +15,7 @@ type Arrays = ReadonlyMap<string, Float32Array>;
 
 export class SessionState {
   readonly #session: GraphSession;
+  readonly #optimizer: Optimizer;
   readonly #specs: readonly ParameterSpec[];
   readonly #parameters: readonly Variable[];
   readonly #slots: readonly Variable[];
@@ -24,8 +26,15 @@ export class SessionState {
   #updating: CallHandle | undefined;
   #isLoaded = false;
 
-  constructor(session: GraphSession, specs: readonly ParameterSpec[], slots: readonly OptimizerSlot[]) {
+  /** @param slots those of the optimizer */
+  constructor(
+    session: GraphSession,
+    optimizer: Optimizer,
+    specs: readonly ParameterSpec[],
+    slots: readonly OptimizerSlot[],
+  ) {
     this.#session = session;
+    this.#optimizer = optimizer;
     this.#specs = specs;
     this.#parameters = specs.map(({ name, shape }) => ({ name: `parameter/${name}`, shape }));
     this.#slots = slots.map(({ name, shape }) => ({ name: `slot/${name}`, shape }));
@@ -60,9 +69,9 @@ export class SessionState {
   }
 
   /** One update of everything. @param backend records it at the first call @throws GRAPH_UNRECORDABLE */
-  apply(backend: RecordableBackend, gradients: readonly Float32Array[], update: AdafactorUpdate): void {
+  apply(backend: RecordableBackend, gradients: readonly Float32Array[], update: OptimizerUpdate): void {
     this.#updating ??= this.#prepareUpdate(backend);
-    this.#session.run(this.#updating, [...gradients, ...updateFeeds(update)], () => undefined);
+    this.#session.run(this.#updating, [...gradients, ...updateFeeds(this.#optimizer, update)], () => undefined);
   }
 
   /** Fills the given arrays. */
@@ -100,7 +109,10 @@ export class SessionState {
   }
 
   #prepareUpdate(backend: RecordableBackend): CallHandle {
-    const { nodes, feeds, targets } = recordUpdate(backend, this.#specs, this.#parameters, this.#slots);
+    const { nodes, feeds, targets } = recordUpdate(backend, this.#optimizer, this.#specs, {
+      parameters: this.#parameters,
+      slots: this.#slots,
+    });
     this.#session.extend(nodes);
     return this.#session.prepare({ feeds, groups: [[]], targets, copiesFeeds: false });
   }

@@ -4,12 +4,14 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { exmixHome } from '../../../../shared/exmix-home.ts';
 import { findInstalledEngine } from '../../../../shared/installed-engine.ts';
+import { optimizerSchema } from '../../../../shared/optimizer.ts';
 import { updateParameter, updateScalars } from '../../../model/adafactor.ts';
 import { attention } from '../../../model/attention.ts';
 import { crossEntropy } from '../../../model/cross-entropy.ts';
 import { gatedGelu } from '../../../model/feed-forward.ts';
 import {
   fusedAdafactor,
+  fusedAdamw,
   fusedBiasedSoftmax,
   fusedCrossEntropy,
   fusedCrossEntropyGradient,
@@ -21,6 +23,7 @@ import {
   withFusedBlocks,
 } from '../../../model/fused-kernels.ts';
 import { slotSpecs } from '../../../model/optimizer-slots.ts';
+import { createOptimizer } from '../../../model/optimizer.ts';
 import { rmsNorm } from '../../../model/rms-norm.ts';
 import { loadAddon, NATIVE_BACKEND } from '../addon/load-addon.ts';
 import { installNativeKernels } from '../native-kernels.ts';
@@ -229,7 +232,7 @@ describe('kernels', () => {
     test(`Adafactor of [${shape.join(', ')}]`, () => {
       const [parameter, gradient] = [tensor(shape, 1, 0.1), tensor(shape, 2, 30)];
       for (const step of [0, 1000]) {
-        const slots = slotSpecs(shape).map((slot, i) => tf.square(tensor([...slot.shape], 3 + i)));
+        const slots = slotSpecs(shape, 'adafactor').map((slot, i) => tf.square(tensor([...slot.shape], 3 + i)));
         const scalars = updateScalars({ step, learningRate: 0.01, gradientScale: 1 / 7 });
         const update = () => updateParameter(parameter, gradient, slots, scalars);
         const [plain, fused, again] = [update(), withFusedBlocks(update), withFusedBlocks(update)];
@@ -239,6 +242,25 @@ describe('kernels', () => {
         for (const [i, slot] of fused.slots.entries()) assertNear(slot, valuesOf(plain.slots[i]!), 1e-5);
       }
     });
+
+  for (const kind of ['adamw', 'adamw-rms'] as const)
+    for (const shape of [[19], [7, 33], [128, 128], [1501, 129]])
+      test(`${kind} of [${shape.join(', ')}]`, () => {
+        const optimizer = createOptimizer(optimizerSchema.parse({ kind, weightDecay: 0.3 }));
+        const [parameter, gradientSum] = [tensor(shape, 1, 0.1), tensor(shape, 2, 30)];
+        for (const decays of [false, true])
+          for (const step of [0, 1000]) {
+            const slots = [tensor(shape, 3), tf.square(tensor(shape, 4))];
+            const numbers = optimizer.numbers({ step, learningRate: 0.01, gradientScale: 1 / 7 });
+            const scalars = numbers.map((value) => tf.scalar(value));
+            const update = () => optimizer.update({ parameter, gradientSum, slots }, scalars, decays);
+            const [plain, fused, again] = [update(), withFusedBlocks(update), withFusedBlocks(update)];
+            assert.deepEqual(valuesOf(fused.parameter), valuesOf(again.parameter));
+            const change = (after: Tensor) => tf.sub(after, parameter);
+            assertNear(change(fused.parameter), valuesOf(change(plain.parameter)), 1e-4);
+            for (const [i, slot] of fused.slots.entries()) assertNear(slot, valuesOf(plain.slots[i]!), 1e-6);
+          }
+      });
 
   test('NaN and infinities come through', () => {
     const x = tf.tensor2d([NaN, 1, 2, 3, Infinity, 1, 2, 3, 1, 2, 3, 4], [3, 4]);
@@ -274,6 +296,12 @@ describe('kernels', () => {
     const slots = [tf.ones([128]), tf.ones([128])];
     const [factored] = fusedAdafactor(tf.tensor(spoiled, [128, 128]), tf.ones([128, 128]), slots, scalars);
     assert.ok(valuesOf(factored!).every(Number.isNaN));
+    const ninth = Array.from({ length: 9 }, () => tf.scalar(0.5));
+    const moments = [tf.ones([2]), tf.ones([2])];
+    const [adamw] = fusedAdamw(false, [tf.tensor1d([NaN, 1]), tf.ones([2]), ...moments, ...ninth]);
+    assert.deepEqual(isFiniteAt(valuesOf(adamw!)), [false, true]);
+    const [relative] = fusedAdamw(true, [tf.ones([2]), tf.tensor1d([NaN, 1]), ...moments, ...ninth]);
+    assert.ok(valuesOf(relative!).every(Number.isNaN), 'the size of the parameter is not a number');
   });
 
   test('a label out of range is an error, not a read out of bounds', () => {

@@ -57,6 +57,14 @@ FORCED float Largest(Lanes lanes) {
   return largest;
 }
 
+// A loop over an array is one instruction; GCC's vectors have no square root. Needs -fno-math-errno.
+FORCED Lanes Root(Lanes lanes) {
+  float values[kLanes];
+  Store(values, lanes);
+  for (int64_t i = 0; i < kLanes; i++) values[i] = __builtin_sqrtf(values[i]);
+  return Load(values);
+}
+
 // e^x to 2 units in the last place; 0 below -87.3, e^88 above 88; NaN stays NaN.
 // Cody and Waite's reduction to |r| ≤ ln(2)/2, then Cephes' polynomial of degree 5 for e^r = 1 + r + r²·p(r).
 FORCED Lanes Exp(Lanes x) {
