@@ -61,6 +61,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         localRank,
         config: model,
         zLoss: training.zLoss,
+        dropout: training.dropout,
         onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
       });
       await warmUp(created.engine, config);

@@ -21,6 +21,7 @@ const KERNELS = [
   'adafactor',
   'cross-entropy',
   'gelu',
+  'mask',
   'register-kernels',
   'rms-norm',
   'row-threads',

@@ -4,12 +4,13 @@ import { dirname } from 'node:path';
 import { checkGenerateFile, DECODING_TOLERANCE, generateKind } from './generate-cases.ts';
 import { checkLoadFile, isLoadFile } from './load-cases.ts';
 import { openModel } from './golden-model.ts';
+import { checkTrainingFile, trainingKind } from './training-cases.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type Answer, type GoldenCase } from './metric-cases.ts';
 
 export interface FileReport {
   readonly file: string;
   readonly numCases: number;
-  /** Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding. */
+  /** Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding, in shares of their tolerances for training. */
   readonly worst: number;
   readonly tolerance: number;
   /** What differs beyond the tolerance, by case. */
@@ -22,7 +23,7 @@ interface Comparison {
   readonly failures: string[];
 }
 
-/** A file in the form of golden/metrics, postprocess, generate or load; undefined for other files. @param engineName for decoding */
+/** A file in the form of golden/metrics, postprocess, generate, load, dropout or finetune; undefined for other files. @param engineName for models */
 export async function checkJsonFile(file: string, engineName = 'auto'): Promise<FileReport | undefined> {
   const text = await readFile(file, 'utf8');
   const content = JSON.parse(text) as GoldenCase;
@@ -30,6 +31,9 @@ export async function checkJsonFile(file: string, engineName = 'auto'): Promise<
     const tolerance = content['logit_tolerance'] as number;
     return { file, tolerance, ...(await checkLoadFile(content, dirname(file), engineName)) };
   }
+  // In shares of each figure's own tolerance.
+  if (trainingKind(content) !== undefined)
+    return { file, tolerance: 1, ...(await checkTrainingFile(content, file, engineName)) };
   if (generateKind(content) === undefined) return checkJsonText(file, text);
   const engine = await openModel(file, content['model'] as string, engineName);
   try {

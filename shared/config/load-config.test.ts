@@ -3,7 +3,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, test } from 'node:test';
-import { DECIDES_BITS } from './bits.ts';
+import { DECIDES_BITS, DECIDES_BITS_IF_SET } from './bits.ts';
 import { checkConfig, listSettings, loadConfig, numericsHash, parseSetting, type Tree } from './load-config.ts';
 import type { RunConfig } from './schema.ts';
 
@@ -121,8 +121,15 @@ describe('configuration', () => {
       'training.gradientPrecision=bfloat16',
       'schedule.value=0.02',
       'mixture.rates={a: 1}',
+      'training.dropout.rate=0.1',
     ])
       assert.notEqual(await hash(setting), base, setting);
+    // A younger setting at its default leaves the hashes of earlier runs as they are.
+    assert.equal(await hash('training.dropout.rate=0'), base);
+    assert.notEqual(
+      await hash('training.dropout.rate=0.1'),
+      await hash('training.dropout={rate: 0.1, broadcastLength: true}'),
+    );
   });
 
   test('a resolved config checks as itself', async () => {
@@ -131,7 +138,7 @@ describe('configuration', () => {
   });
 });
 
-/** A config in which every setting has a value, and none its default. */
+/** A config in which every setting has a value: none its default, but those of DECIDES_BITS_IF_SET. */
 function everySetting(schedule: object): RunConfig {
   return checkConfig(
     {
@@ -236,7 +243,8 @@ describe('the bits that settings decide', () => {
         assert.ok(parent[name] !== undefined, `${path.join('.')}: give it a value in everySetting`);
         parent[name] = 'another value';
         const hasChanged = numericsHash(changed as unknown as RunConfig) !== base;
-        assert.equal(hasChanged, bits === DECIDES_BITS.bits, path.join('.'));
+        const decides = bits === DECIDES_BITS.bits || bits === DECIDES_BITS_IF_SET.bits;
+        assert.equal(hasChanged, decides, path.join('.'));
       }
     });
 

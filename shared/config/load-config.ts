@@ -4,13 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
 import { parseYaml } from '../parse-yaml.ts';
 import { readSmallFile } from '../small-file.ts';
 import { localPathOf } from '../storage/location.ts';
-import { DECIDES_BITS, type Bits } from './bits.ts';
+import { DECIDES_BITS, DECIDES_BITS_IF_SET, type Bits } from './bits.ts';
 import { runConfigSchema, type RunConfig } from './schema.ts';
 
 /** A value at a place of the tree, e.g. { path: ['training', 'steps'], value: 12, origin: '--steps' }. */
@@ -93,6 +94,8 @@ export interface Setting {
   readonly path: readonly string[];
   /** Undefined if the schema does not say it; a test forbids that. */
   readonly bits: Bits | undefined;
+  /** Undefined where it has none. */
+  readonly default: unknown;
 }
 
 /** All settings, in the order of the schema. */
@@ -107,9 +110,10 @@ let settings: readonly Setting[] | undefined;
  */
 export function numericsOf(config: RunConfig): Tree {
   const numerics: Tree = {};
-  for (const { path, bits } of listSettings()) {
-    if (bits !== DECIDES_BITS.bits) continue;
+  for (const { path, bits, default: usual } of listSettings()) {
+    if (bits !== DECIDES_BITS.bits && bits !== DECIDES_BITS_IF_SET.bits) continue;
     const value = path.reduce<unknown>((at, part) => (isTree(at) ? at[part] : undefined), config);
+    if (bits === DECIDES_BITS_IF_SET.bits && isDeepStrictEqual(value, usual)) continue;
     if (value !== undefined) applyOverride(numerics, { path, value, origin: 'numericsOf' });
   }
   return numerics;
@@ -185,6 +189,7 @@ interface Section {
   readonly anyOf?: readonly Section[];
   readonly oneOf?: readonly Section[];
   readonly bits?: Bits;
+  readonly default?: unknown;
 }
 
 function configJsonSchema(): Section {
@@ -192,12 +197,12 @@ function configJsonSchema(): Section {
 }
 
 function leavesOf(section: Section, path: readonly string[]): Setting[] {
-  const { properties, anyOf, oneOf, bits } = section;
+  const { properties, anyOf, oneOf, bits, default: usual } = section;
   if (properties !== undefined)
     return Object.entries(properties).flatMap(([name, child]) => leavesOf(child, [...path, name]));
   const alternatives = anyOf ?? oneOf;
   if (alternatives !== undefined) return alternatives.flatMap((alternative) => leavesOf(alternative, path));
-  return [{ path, bits }];
+  return [{ path, bits, default: usual }];
 }
 
 /** Names of the settings in the section at `path` of the schema. */

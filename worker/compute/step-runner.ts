@@ -10,8 +10,9 @@ import { Arena, type ArenaLayout } from '../arena/arena.ts';
 import type { BucketPlan } from '../arena/bucket-plan.ts';
 import { type LaneTree, planLaneTree } from '../../shared/lane-tree.ts';
 import type { Engine } from '../engine/engine.ts';
+import { dropoutKeys } from '../model/dropout.ts';
 import type { Feed } from '../feed/feed.ts';
-import type { LaneRows } from '../feed/feed-messages.ts';
+import type { BatchPlace, LaneRows } from '../feed/feed-messages.ts';
 import type { Deal, FormMessage, Reducer } from '../network/network-messages.ts';
 import { LaneGradient, LaneLoss } from './lane-gradient.ts';
 import type { ProgressCell } from '../network/progress-cell.ts';
@@ -32,6 +33,8 @@ export interface StepRunnerInit {
   readonly feed: Pick<Feed, 'next' | 'release'>;
   readonly gradient: GradientMemory;
   readonly microbatchesPerLane: number;
+  /** Keys of the rows of a microbatch; absent without dropout. */
+  readonly dropoutKeys?: ((place: BatchPlace) => Int32Array) | undefined;
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
@@ -119,7 +122,7 @@ export class StepRunner {
   }
 
   async #computeLane(step: number, { lane }: LaneRows, index: number, signal: AbortSignal): Promise<LaneSums> {
-    const { engine, feed, microbatchesPerLane, reducer, progress, clock } = this.#init;
+    const { engine, feed, microbatchesPerLane, dropoutKeys, reducer, progress, clock } = this.#init;
     const { arena, plan, laneTree, rank } = this.#init.gradient;
     const { steps } = laneTree.folds[rank]!;
     const isLastLane = index === steps.length - 1;
@@ -136,13 +139,13 @@ export class StepRunner {
     for (let microbatch = 0; microbatch < microbatchesPerLane; microbatch++) {
       const waitingMs = clock.monotonicMs();
       progress.advance('feed', step - 1);
-      const batch = await feed.next({ step, lane, microbatch }, signal);
+      const place = { step, lane, microbatch };
+      const batch = await feed.next(place, signal);
       this.#feedMs += clock.monotonicMs() - waitingMs;
       progress.advance('compute', step - 1);
       try {
-        const output = await engine.step(batch.arrays, (parameter, values) =>
-          gradient.add(microbatch, parameter, values),
-        );
+        const arrays = dropoutKeys === undefined ? batch.arrays : { ...batch.arrays, dropoutKeys: dropoutKeys(place) };
+        const output = await engine.step(arrays, (parameter, values) => gradient.add(microbatch, parameter, values));
         loss.add(output, batch.arrays, batch.inputTokens);
       } finally {
         feed.release(batch);
@@ -194,6 +197,15 @@ export interface CreateStepRunnerInit extends Pick<
   readonly formed: { readonly memory: WebAssembly.Memory; readonly layout: ArenaLayout };
 }
 
+/** Rows are numbered in the whole step, lane after lane: so a row has the same key in any microbatch and on any worker. */
+function keysOf({ seed, training }: RunConfig): (place: BatchPlace) => Int32Array {
+  const { rowsPerStep, numLanes, microbatchRows } = training;
+  return ({ step, lane, microbatch }) => {
+    const firstRow = lane * (rowsPerStep / numLanes) + microbatch * microbatchRows;
+    return dropoutKeys(seed, { step, firstRow, numRows: microbatchRows });
+  };
+}
+
 /** The step runner of a generation. */
 export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
   const { config, form, formed, ...rest } = init;
@@ -204,5 +216,6 @@ export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
     laneTree: planLaneTree(config.training.numLanes, lanes),
     rank: form.rank,
   };
-  return new StepRunner({ ...rest, gradient, microbatchesPerLane: microbatchesPerLane(config) });
+  const dropoutKeys = config.training.dropout.rate === 0 ? undefined : keysOf(config);
+  return new StepRunner({ ...rest, gradient, dropoutKeys, microbatchesPerLane: microbatchesPerLane(config) });
 }

@@ -6,6 +6,7 @@ import { findGpus, gpuMemoryBytes } from '../machine/gpus.ts';
 import { readMemory } from '../machine/memory-info.ts';
 import { deviceOfWorker } from '../machine/visible-device.ts';
 import { chooseEngine, type EngineChoice, type EngineFacts } from './choose-engine.ts';
+import type { DropoutSettings } from '../model/dropout.ts';
 import { WASM_MEMORY_BYTES, type Engine } from '../engine/engine.ts';
 import { withMemoryAdvice } from './memory-advice.ts';
 import { readEngineFacts } from './read-engine-facts.ts';
@@ -16,6 +17,8 @@ export interface EngineInit {
   readonly config: ModelConfig;
   /** Coefficient of the z-loss; T5 trains with 1e-4. */
   readonly zLoss: number;
+  /** Of training steps; none unless given. */
+  readonly dropout?: DropoutSettings;
   readonly device?: 'auto' | 'cpu' | 'gpu';
   /** CPU threads; 1 unless given. Decides bits. */
   readonly numThreads?: number;
@@ -38,12 +41,12 @@ export interface CreatedEngine {
 
 /** @throws NAME_UNKNOWN, ENGINE_UNAVAILABLE */
 export async function createEngine(init: EngineInit): Promise<CreatedEngine> {
-  const { name, device = 'auto', config, zLoss } = init;
+  const { name, device = 'auto', config, zLoss, dropout } = init;
   const facts = await readEngineFacts();
   const choice = chooseEngine({ name, device }, facts);
   if (choice.engine === 'native') return createNative(init, choice, facts);
   const { createTfjsEngine } = await import('../engine/tfjs-engine.ts');
-  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss });
+  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss, dropout });
   const availableBytes = () => (choice.engine === 'wasm' ? Promise.resolve(WASM_MEMORY_BYTES) : availableMemory());
   return {
     engine: withMemoryAdvice(plain, { config, retention: 'eager', availableBytes }),
@@ -60,7 +63,7 @@ async function createNative(
   choice: Extract<EngineChoice, { engine: 'native' }>,
   facts: EngineFacts,
 ): Promise<CreatedEngine> {
-  const { config, zLoss, numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
+  const { config, zLoss, dropout, numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
   const { installed, device, isGpuRequired } = choice;
   if (device === 'gpu') {
     ownDevice ??= deviceOfWorker({
@@ -74,7 +77,7 @@ async function createNative(
   const { createNativeEngine } = await import('../engine/native/create-native-engine.ts');
   const settings = { numThreads, device, isGpuRequired, precision, xla, allowTf32 };
   const onWarning = init.onWarning ?? (() => undefined);
-  const native = createNativeEngine({ installed, config, zLoss, ...settings, onWarning });
+  const native = createNativeEngine({ installed, config, zLoss, dropout, ...settings, onWarning });
   const isOnGpu = native.description.device.startsWith('GPU');
   const hardware = isOnGpu ? await gpuModel() : await cpuModel();
   const description = { ...native.description, fingerprint: `${native.description.fingerprint}; ${hardware}` };

@@ -5,10 +5,11 @@
  *
  * FUSED_KERNELS are operations of TensorFlow, used with every backend that has them. FUSED_BLOCKS are whole building blocks of the model, by
  * kernels of our own. Only code run by `withFusedBlocks` (the recording of a graph) uses them, so that elsewhere plain operations stay the
- * reference for a recorded graph.
+ * reference for a recorded graph. MASK_KERNEL has no plain operations in tfjs: every backend registers it.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { NamedAttrMap, Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import type { MaskPlan } from './dropout.ts';
 
 /** The names under which a backend registers them. */
 export const FUSED_KERNELS = {
@@ -55,7 +56,11 @@ export const FUSED_BLOCKS = {
   crossEntropyGradient: 'ExmixCrossEntropyGradient',
   adafactorFactored: 'ExmixAdafactorFactored',
   adafactorWhole: 'ExmixAdafactorWhole',
+  multiplyByMask: 'ExmixFusedMultiplyByMask',
 } as const;
+
+/** {x, keys_B2} and a MaskPlan as attributes → x times the mask of dropout (dropout.ts). */
+export const MASK_KERNEL = 'ExmixMultiplyByMask';
 
 let areBlocksFused = false;
 
@@ -134,6 +139,11 @@ export function fusedAdafactor(
   const name = slots.length === 2 ? FUSED_BLOCKS.adafactorFactored : FUSED_BLOCKS.adafactorWhole;
   const inputs = [gradient, parameter, ...slots, ...scalars];
   return run(name, Object.fromEntries(inputs.map((tensor, i) => [`input${i}`, tensor])));
+}
+
+/** x · mask. @param x rows of equal size, one for each key @param keys_B2 int32 */
+export function multiplyByMask<T extends Tensor>(x: T, keys_B2: Tensor, plan: MaskPlan): T {
+  return run(fusesBlocks() ? FUSED_BLOCKS.multiplyByMask : MASK_KERNEL, { x, keys_B2 }, { ...plan })[0] as T;
 }
 
 function run(name: string, inputs: Record<string, Tensor>, attributes: NamedAttrMap = {}): Tensor[] {

@@ -5,8 +5,8 @@
  */
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { numElements, parameterSpecs } from './parameters.ts';
-import { stepFlops, type BatchShape } from './step-flops.ts';
-import { activationElements, type Retention } from './step-memory.ts';
+import { stepFlops } from './step-flops.ts';
+import { activationElements, type Retention, type StepShape } from './step-memory.ts';
 
 /** Operations of a pass forward and backward, as tfjs counts them (tf.profile). */
 const OPERATIONS = { model: 165, encoderBlock: 150, decoderBlock: 236, updateOfParameter: 25 } as const;
@@ -32,12 +32,7 @@ export interface StepPrediction {
 }
 
 /** @param retention 'eager': the engine calls every operation; 'recorded': it runs a recorded graph */
-export function predictStep(
-  config: ModelConfig,
-  shape: BatchShape,
-  rates: Rates,
-  retention: Retention,
-): StepPrediction {
+export function predictStep(config: ModelConfig, shape: StepShape, rates: Rates, retention: Retention): StepPrediction {
   const specs = parameterSpecs(config);
   const numParameters = specs.reduce((sum, { shape }) => sum + numElements(shape), 0);
   const perOperation = retention === 'recorded' ? RECORDED_OPERATION_SECONDS : rates.operationSeconds;

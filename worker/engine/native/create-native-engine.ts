@@ -2,6 +2,7 @@
 import { TrainerError } from '../../../shared/errors.ts';
 import type { InstalledEngine } from '../../../shared/installed-engine.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
+import { NO_DROPOUT, type DropoutSettings } from '../../model/dropout.ts';
 import type { Engine, EngineDescription } from '../engine.ts';
 import { TfjsEngine } from '../tfjs-engine.ts';
 import { loadAddon, NATIVE_BACKEND, type LoadedAddon } from './addon/load-addon.ts';
@@ -19,6 +20,8 @@ export interface CreateNativeEngineInit {
   readonly config: ModelConfig;
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
+  /** Of training steps; none unless given. */
+  readonly dropout?: DropoutSettings | undefined;
   /** Threads of one operation (at least two run at a time, session-config.ts); decides bits. */
   readonly numThreads: number;
   readonly device: 'cpu' | 'gpu';
@@ -36,7 +39,18 @@ export interface CreateNativeEngineInit {
 
 /** Once per process with one set of options. @throws ENGINE_UNAVAILABLE */
 export function createNativeEngine(init: CreateNativeEngineInit): Engine {
-  const { installed, config, zLoss, numThreads, device, precision, xla, allowTf32, mode = 'recorded' } = init;
+  const {
+    installed,
+    config,
+    zLoss,
+    dropout = NO_DROPOUT,
+    numThreads,
+    device,
+    precision,
+    xla,
+    allowTf32,
+    mode = 'recorded',
+  } = init;
   const { isGpuRequired = true } = init;
   const { addonPath } = installed;
   const addon = loadAddon({ addonPath, numThreads, device, allowTf32, xla });
@@ -47,14 +61,15 @@ export function createNativeEngine(init: CreateNativeEngineInit): Engine {
     );
   installNativeKernels(addon.backend);
   const description = describe(init, addon, mode);
-  if (mode === 'eager') return new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
+  if (mode === 'eager') return new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss, dropout }, description);
   const binding = loadSessionBinding(installed.sessionAddonPath);
   const fusesBlocks = !addon.isUsingGpu && precision === 'float32' && !xla;
   if (fusesBlocks) binding.useKernels(numThreads);
   const session = new GraphSession(binding, sessionConfig({ numThreads, xla }));
   const backend = recordable(addon);
   const { onWarning } = init;
-  return new NativeEngine({ description, backend, session, config, zLoss, precision, fusesBlocks, onWarning });
+  const model = { config, zLoss, dropout };
+  return new NativeEngine({ description, backend, session, ...model, precision, fusesBlocks, onWarning });
 }
 
 function describe(init: CreateNativeEngineInit, addon: LoadedAddon, mode: string): EngineDescription {
