@@ -5,8 +5,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { NamedAttrMap, TensorInfo } from '@tensorflow/tfjs';
 import { fillPhilox, philox4x32 } from '../../shared/random.ts';
-import type { MaskPlan } from '../model/dropout.ts';
-import { MASK_KERNEL } from '../model/fused-kernels.ts';
+import { MASK_KERNEL, type MaskPlan } from '../model/fused-kernels.ts';
 
 /** The key with which TensorFlow turns a stateless seed into a stream. */
 const SEED_KEY = [0x3ec8f720, 0x02461e29] as const;

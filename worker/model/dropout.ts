@@ -21,7 +21,7 @@
 import type { Tensor } from '@tensorflow/tfjs';
 import { hashName, RandomStream } from '../../shared/random.ts';
 import { withGradient } from './custom-gradient.ts';
-import { multiplyByMask } from './fused-kernels.ts';
+import { multiplyByMask, type MaskPlan } from './fused-kernels.ts';
 
 export type DropoutPart =
   | 'embedding'
@@ -69,19 +69,6 @@ export interface Dropout {
    * @returns of the same shape; without a gradient of its own
    */
   multiply<T extends Tensor>(x: T, site: DropoutSite): T;
-}
-
-/** Geometry and numbers of one mask, for kernels. All are plain numbers: a recorded graph holds them as constants. */
-export interface MaskPlan {
-  readonly site: number;
-  /** A signed word at least this large is kept. */
-  readonly threshold: number;
-  /** 1/(1 − p), float32 */
-  readonly scale: number;
-  /** Positions that share a value; 1: none do. */
-  readonly length: number;
-  /** Elements after the shared dimension: element e of a row has the word floor(e / (length · inner)) · inner + e mod inner. */
-  readonly inner: number;
 }
 
 /** Keys of rows that follow each other in a step. @returns [numRows, 2] */

@@ -9,7 +9,6 @@
  */
 import * as tf from '@tensorflow/tfjs';
 import type { NamedAttrMap, Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
-import type { MaskPlan } from './dropout.ts';
 
 /** The names under which a backend registers them. */
 export const FUSED_KERNELS = {
@@ -58,6 +57,19 @@ export const FUSED_BLOCKS = {
   adafactorWhole: 'ExmixAdafactorWhole',
   multiplyByMask: 'ExmixFusedMultiplyByMask',
 } as const;
+
+/** Geometry and numbers of one mask, for kernels. All are plain numbers: a recorded graph holds them as constants. */
+export interface MaskPlan {
+  readonly site: number;
+  /** A signed word at least this large is kept. */
+  readonly threshold: number;
+  /** 1/(1 − p), float32 */
+  readonly scale: number;
+  /** Positions that share a value; 1: none do. */
+  readonly length: number;
+  /** Elements after the shared dimension: element e of a row has the word floor(e / (length · inner)) · inner + e mod inner. */
+  readonly inner: number;
+}
 
 /** {x, keys_B2} and a MaskPlan as attributes → x times the mask of dropout (dropout.ts). */
 export const MASK_KERNEL = 'ExmixMultiplyByMask';
