@@ -115,6 +115,12 @@ export interface RunSettings {
     readonly gradientPrecision?: 'float32' | 'bfloat16';
     /** Coefficient of log²Z per target token. Default: 0.0001. */
     readonly zLoss?: number;
+    readonly dropout?: {
+      /** Share of values that a training step drops, where T5 does; T5 fine-tunes with 0.1. 0: no dropout. Default: 0. */
+      readonly rate?: number;
+      /** One mask for all positions of a row, as T5X draws it; false: each value has its own. Default: false. */
+      readonly broadcastLength?: boolean;
+    };
     /** All workers prove after each n-th step that they hold the same parameters; 0: never. Default: 100. */
     readonly proveEverySteps?: number;
     /** A gradient that is not finite ends the run, is skipped with its examples, or is computed once more. Default: "end". */

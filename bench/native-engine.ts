@@ -3,12 +3,12 @@
  * backward, all gradients copied out, Adafactor) of the same model on the same shapes with the same number of threads, in turns, in one run.
  *
  *   node --import tsx bench/native-engine.ts [--shape c1|c2|small512] [--rounds 9] [--threads 2] [--python PATH] [--eager]
- *       [--eager-from FOLDER] [--precision bfloat16] [--xla]
+ *       [--eager-from FOLDER] [--precision bfloat16] [--xla] [--dropout 0.1 [--broadcast-length]]
  *
  * Needs an installed engine (exmix engine install). --python names an interpreter with torch and transformers; without it, PyTorch is not
  * measured. --eager-from names a checkout of an older commit (with this file copied in), whose eager engine is measured too. The eager engine
  * runs in its own process (--answer eager), as in a run, because the recorded one changes the memory allocator of its whole process.
- * Ratios are of medians; above 1, exmix is faster. CPU time is that of the whole process and depends less on other load.
+ * --dropout measures the recorded engine a second time, with dropout. Ratios are of medians; above 1, exmix is faster. CPU time is that of the whole process and depends less on other load.
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ import { findInstalledEngine } from '../shared/installed-engine.ts';
 import { modelConfigSchema } from '../shared/model-config.ts';
 import type { Batch, Engine } from '../worker/engine/engine.ts';
 import { createNativeEngine } from '../worker/engine/native/create-native-engine.ts';
+import { dropoutKeys } from '../worker/model/dropout.ts';
 import { initialiseParameters } from '../worker/model/initialise.ts';
 import { numElements } from '../worker/model/parameters.ts';
 
@@ -43,6 +44,8 @@ const { values: flags } = parseArgs({
     answer: { type: 'string' },
     precision: { type: 'string', default: 'float32' },
     xla: { type: 'boolean', default: false },
+    dropout: { type: 'string' },
+    'broadcast-length': { type: 'boolean', default: false },
   },
 });
 
@@ -74,10 +77,11 @@ function exampleBatch(): Batch {
     decoderInputIds: ids(numTargets, 53),
     decoderSegmentIds: new Int32Array(numTargets).fill(1),
     labels: ids(numTargets, 71),
+    dropoutKeys: dropoutKeys(1, { step: 1, firstRow: 0, numRows }),
   };
 }
 
-async function openEngine(mode: 'recorded' | 'eager'): Promise<Engine> {
+async function openEngine(mode: 'recorded' | 'eager', rate = 0): Promise<Engine> {
   const home = exmixHome();
   const installed = await findInstalledEngine(home);
   if (installed === undefined) throw new TrainerError('ENGINE_UNAVAILABLE', `no native engine in ${home}`);
@@ -85,6 +89,7 @@ async function openEngine(mode: 'recorded' | 'eager'): Promise<Engine> {
     installed,
     config,
     zLoss: 1e-4,
+    dropout: { rate, broadcastLength: flags['broadcast-length'] },
     numThreads,
     device: 'cpu',
     isGpuRequired: false,
@@ -161,6 +166,10 @@ const contestants = new Map<string, () => Promise<Timing>>();
 const recorded = await openEngine('recorded');
 console.log(`exmix: ${recorded.description.fingerprint}`);
 contestants.set('exmix recorded', engineStep(recorded));
+if (flags.dropout !== undefined) {
+  const withDropout = await openEngine('recorded', Number(flags.dropout));
+  contestants.set(`exmix recorded, dropout ${flags.dropout}`, engineStep(withDropout));
+}
 const peers: Peer[] = [];
 const addPeer = async (name: string, command: string, args: readonly string[]) => {
   const peer = await openPeer(command, args);

@@ -48,6 +48,50 @@ export function philox4x32(counter: ArrayLike<number>, key: ArrayLike<number>, o
   out[3] = c3;
 }
 
+/**
+ * Words of consecutive blocks: word 4i + j is word j of the block with the counter [i, 0, counter2, counter3]. Faster than a call for each block.
+ * @param words receives signed words @param key two uint32
+ */
+export function fillPhilox(words: Int32Array, counter2: number, counter3: number, key: ArrayLike<number>): void {
+  const [key0, key1] = [key[0]! | 0, key[1]! | 0];
+  const { length } = words;
+  for (let word = 0; word < length; word += 4) {
+    let c0 = word >>> 2;
+    let c1 = 0;
+    let c2 = counter2 | 0;
+    let c3 = counter3 | 0;
+    let k0 = key0;
+    let k1 = key1;
+    for (let round = 0; round < 10; round++) {
+      const high0 = mulHighInt(c0, M0_LOW >>> 16, M0_LOW & 0xffff);
+      const high1 = mulHighInt(c2, M1_LOW >>> 16, M1_LOW & 0xffff);
+      const low0 = Math.imul(M0_LOW, c0);
+      const low1 = Math.imul(M1_LOW, c2);
+      c0 = high1 ^ c1 ^ k0;
+      c1 = low1;
+      c2 = high0 ^ c3 ^ k1;
+      c3 = low0;
+      k0 = (k0 + WEYL_0) | 0;
+      k1 = (k1 + WEYL_1) | 0;
+    }
+    // Writes beyond the end of a typed array are ignored.
+    words[word] = c0;
+    words[word + 1] = c1;
+    words[word + 2] = c2;
+    words[word + 3] = c3;
+  }
+}
+
+/** mulHigh in int32 arithmetic alone: no number leaves the processor's integer registers. @param high, low halves of b */
+function mulHighInt(a: number, high: number, low: number): number {
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const middle1 = Math.imul(aHigh, low);
+  const middle2 = Math.imul(aLow, high);
+  const carry = (Math.imul(aLow, low) >>> 16) + (middle1 & 0xffff) + (middle2 & 0xffff);
+  return (Math.imul(aHigh, high) + (middle1 >>> 16) + (middle2 >>> 16) + (carry >>> 16)) | 0;
+}
+
 /** 32-bit FNV-1a of a UTF-8 string: turns a name into a number of a key. */
 export function hashName(name: string): number {
   let hash = 0x811c9dc5;

@@ -46,7 +46,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   const create = (
     compute: RunConfig['compute'],
     model: ModelConfig,
-    training: Pick<EngineInit, 'zLoss' | 'optimizer'>,
+    training: Pick<EngineInit, 'zLoss' | 'optimizer' | 'dropout'>,
   ): Promise<CreatedEngine> =>
     createEngine({
       name: engine ?? compute.engine,
@@ -73,6 +73,7 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
       const created = await create(config.compute, config.model, {
         zLoss: config.training.zLoss,
         optimizer: config.optimizer,
+        dropout: config.training.dropout,
       });
       await warmUp(created.engine, config);
       return created;

@@ -38,7 +38,8 @@ export interface RunPrediction {
 export function predictRun(config: RunConfig, host: HostFigures): RunPrediction {
   const { model, training, featureLengths } = config;
   const { numLanes, rowsPerStep, microbatchRows } = training;
-  const shape = { numRows: microbatchRows, inputsLength: featureLengths.inputs, targetsLength: featureLengths.targets };
+  const { inputs: inputsLength, targets: targetsLength } = featureLengths;
+  const shape = { numRows: microbatchRows, inputsLength, targetsLength, hasDropout: training.dropout.rate > 0 };
   const keeping = { optimizer: config.optimizer.kind, retention: host.retention };
   const { microbatchMs, updateMs } = predictStep(model, shape, host.rates, keeping);
   const lanes = Math.ceil(numLanes / host.numWorkers);
@@ -101,7 +102,7 @@ function judgeFit(config: RunConfig, host: HostFigures, { engineBytes, workerByt
   const besides = workerBytes - engineBytes;
   const rows = largestFittingMicrobatch(
     config.model,
-    { inputsLength, targetsLength },
+    { inputsLength, targetsLength, hasDropout: config.training.dropout.rate > 0 },
     {
       availableBytes: Math.min(engineLimitBytes, availableBytes / numWorkers - besides),
       rowsPerLane: config.training.rowsPerStep / config.training.numLanes,

@@ -31,6 +31,7 @@ const KERNELS = [
   'adamw',
   'cross-entropy',
   'gelu',
+  'mask',
   'register-kernels',
   'rms-norm',
   'row-threads',

@@ -8,7 +8,7 @@ import { createEngine } from '../../worker/engine-choice/create-engine.ts';
 import type { Engine } from '../../worker/engine/engine.ts';
 
 /** The named folder: as it is, or of that name beside the folder of the file. @throws PATH_UNUSABLE */
-async function findModel(file: string, model: string): Promise<string> {
+export async function findModel(file: string, model: string): Promise<string> {
   const places = [join(dirname(file), '..', basename(model)), model];
   for (const place of places) if ((await stat(place).catch(() => undefined))?.isDirectory() === true) return place;
   throw new TrainerError('PATH_UNUSABLE', `${file} needs the model ${model}; looked for ${places.join(' and ')}`);

@@ -5,12 +5,16 @@ import { checkGenerateFile, DECODING_TOLERANCE, generateKind } from './generate-
 import { checkLoadFile, isLoadFile } from './load-cases.ts';
 import { openModel } from './golden-model.ts';
 import { checkOptimizerFile, isOptimizerFile, OPTIMIZER_TOLERANCE } from './optimizer-cases.ts';
+import { checkTrainingFile, trainingKind } from './training-cases.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type Answer, type GoldenCase } from './metric-cases.ts';
 
 export interface FileReport {
   readonly file: string;
   readonly numCases: number;
-  /** Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding; of a tensor's largest entry for optimizers. */
+  /**
+   * Largest |ours − reference| / max(1, |reference|) over all numbers; absolute for decoding, of a tensor's largest entry for optimizers, in
+   * shares of their tolerances for training.
+   */
   readonly worst: number;
   readonly tolerance: number;
   /** What differs beyond the tolerance, by case. */
@@ -23,7 +27,10 @@ interface Comparison {
   readonly failures: string[];
 }
 
-/** A file in the form of golden/metrics, postprocess, generate, load or optimizers; undefined for other files. @param engineName of the engine that computes */
+/**
+ * A file in the form of golden/metrics, postprocess, generate, load, optimizers, dropout or finetune; undefined for other files.
+ * @param engineName of the engine that computes
+ */
 export async function checkJsonFile(file: string, engineName = 'auto'): Promise<FileReport | undefined> {
   const text = await readFile(file, 'utf8');
   const content = JSON.parse(text) as GoldenCase;
@@ -35,6 +42,9 @@ export async function checkJsonFile(file: string, engineName = 'auto'): Promise<
     const report = await checkOptimizerFile(content, file.replace(/json$/u, 'safetensors'), engineName);
     return { file, tolerance: OPTIMIZER_TOLERANCE, ...report };
   }
+  // In shares of each figure's own tolerance.
+  if (trainingKind(content) !== undefined)
+    return { file, tolerance: 1, ...(await checkTrainingFile(content, file, engineName)) };
   if (generateKind(content) === undefined) return checkJsonText(file, text);
   const engine = await openModel(file, content['model'] as string, engineName);
   try {

@@ -7,6 +7,7 @@ import { checkJsonFile, checkJsonText } from './golden-report.ts';
 import { checkGenerateFile, generateKind } from './generate-cases.ts';
 import { openModel } from './golden-model.ts';
 import { checkOptimizerFile } from './optimizer-cases.ts';
+import { checkTrainingFile } from './training-cases.ts';
 import { METRIC_ANSWERS, POSTPROCESSOR_ANSWERS, type GoldenCase } from './metric-cases.ts';
 
 for (const folder of ['golden/metrics', 'golden/postprocess']) {
@@ -72,6 +73,32 @@ test('an optimizer with another setting fails its case', async () => {
     const failing = new Set(failures.map((failure) => failure.split(' ')[0]));
     assert.equal(failing.size, numFailing, `${JSON.stringify(change)}: ${[...failing].join()}`);
   }
+});
+
+for (const engine of ['wasm', 'cpu']) {
+  for (const [name, numCases] of [['dropout/dropout', 10], ['finetune/finetune', 2]] as const) {
+    test(`golden/${name}.json on ${engine}: losses, gradients and parameters are within their tolerances`, async () => {
+      const report = await checkJsonFile(`golden/${name}.json`, engine);
+      assert.deepEqual(report?.failures, []);
+      assert.equal(report.numCases, numCases);
+    });
+  }
+}
+
+for (const name of ['dropout/dropout', 'finetune/finetune']) {
+  test(`golden/${name}.json: a number that is off by a hundred-thousandth makes its file fail`, async () => {
+    const file = `golden/${name}.json`;
+    const content = JSON.parse(await readFile(file, 'utf8')) as GoldenCase;
+    assert.ok((await checkTrainingFile(content, file, 'wasm', (value) => value * (1 + 1e-5))).failures.length > 0);
+  });
+}
+
+test('another rate fails the file of dropout', async () => {
+  const file = 'golden/dropout/dropout.json';
+  const content = JSON.parse(await readFile(file, 'utf8')) as { cases: { file: string; rate: number }[] };
+  const [first] = content.cases;
+  const report = await checkTrainingFile({ cases: [{ ...first, rate: 0.2 }] }, file, 'wasm');
+  assert.ok(report.failures.some((failure) => failure.includes('loss')));
 });
 
 test('a model with another weight fails every file of decoding that it is asked for', async () => {

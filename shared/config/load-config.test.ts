@@ -141,8 +141,15 @@ describe('configuration', () => {
       'mixture.rates={a: 1}',
       'optimizer.kind=adamw',
       'optimizer.maxGradNorm=1',
+      'training.dropout.rate=0.1',
     ])
       assert.notEqual(await hash(setting), base, setting);
+    // A younger setting at its default leaves the hashes of earlier runs as they are.
+    assert.equal(await hash('training.dropout.rate=0'), base);
+    assert.notEqual(
+      await hash('training.dropout.rate=0.1'),
+      await hash('training.dropout={rate: 0.1, broadcastLength: true}'),
+    );
   });
 
   test('Adafactor is the default: naming it leaves the hash as it is, and a comparison names it', async () => {
@@ -166,7 +173,9 @@ describe('configuration', () => {
   });
 });
 
-/** A config in which every setting has a value, and none its default; `optimizer` is that of before unless given. */
+/**
+ * A config in which every setting has a value: none its default, but those of DECIDES_BITS_IF_SET. `optimizer` is that of before unless given.
+ */
 function everySetting(schedule: object, optimizer: object = ADAFACTOR): RunConfig {
   return checkConfig(
     {

@@ -9,7 +9,7 @@ import { MAX_LANES } from '../lane-tree.ts';
 import { findScheduleProblems, scheduleSchema } from '../learning-rate.ts';
 import { modelConfigSchema } from '../model-config.ts';
 import { optimizerSchema } from '../optimizer.ts';
-import { BITS_BY_ENGINE, BITS_BY_MIXTURE, DECIDES_BITS, KEEPS_BITS } from './bits.ts';
+import { BITS_BY_ENGINE, BITS_BY_MIXTURE, DECIDES_BITS, DECIDES_BITS_IF_SET, KEEPS_BITS } from './bits.ts';
 
 const count = z.int().positive();
 const milliseconds = z.int().positive();
@@ -92,6 +92,22 @@ const trainingSchema = z.strictObject({
     .describe("Each lane's gradient and each sum of them is rounded to it; bfloat16 halves what workers send.")
     .meta(DECIDES_BITS),
   zLoss: z.number().nonnegative().default(1e-4).describe('Coefficient of log²Z per target token.').meta(DECIDES_BITS),
+  dropout: z
+    .strictObject({
+      rate: z
+        .number()
+        .nonnegative()
+        .max(0.95)
+        .default(0)
+        .describe('Share of values that a training step drops, where T5 does; T5 fine-tunes with 0.1. 0: no dropout.')
+        .meta(DECIDES_BITS_IF_SET),
+      broadcastLength: z
+        .boolean()
+        .default(false)
+        .describe('One mask for all positions of a row, as T5X draws it; false: each value has its own.')
+        .meta(DECIDES_BITS_IF_SET),
+    })
+    .prefault({}),
   proveEverySteps: z
     .int()
     .nonnegative()

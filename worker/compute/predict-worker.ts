@@ -18,7 +18,8 @@ export async function predictWorker(
   engineName: string,
 ): Promise<WorkerPrediction> {
   const { inputs: inputsLength, targets: targetsLength } = featureLengths;
-  const shape = { numRows: training.microbatchRows, inputsLength, targetsLength };
+  const hasDropout = training.dropout.rate > 0;
+  const shape = { numRows: training.microbatchRows, inputsLength, targetsLength, hasDropout };
   const retention = engineName === 'native' ? 'recorded' : 'eager';
   const keeping = { optimizer: optimizer.kind, retention } as const;
   await enterBackendOf(engineName);

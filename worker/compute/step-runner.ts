@@ -11,8 +11,9 @@ import type { BucketPlan } from '../arena/bucket-plan.ts';
 import { type LaneTree, planLaneTree } from '../../shared/lane-tree.ts';
 import { clipFactor, type OptimizerSettings } from '../../shared/optimizer.ts';
 import type { Engine } from '../engine/engine.ts';
+import { dropoutKeys } from '../model/dropout.ts';
 import type { Feed } from '../feed/feed.ts';
-import type { LaneRows } from '../feed/feed-messages.ts';
+import type { BatchPlace, LaneRows } from '../feed/feed-messages.ts';
 import type { Deal, FormMessage, Reducer } from '../network/network-messages.ts';
 import { LaneGradient, LaneLoss } from './lane-gradient.ts';
 import type { ProgressCell } from '../network/progress-cell.ts';
@@ -37,6 +38,8 @@ export interface StepRunnerInit {
   readonly optimizerStep?: number;
   /** Clips the gradient of a step. */
   readonly optimizer: Pick<OptimizerSettings, 'maxGradNorm'>;
+  /** Keys of the rows of a microbatch; absent without dropout. */
+  readonly dropoutKeys?: ((place: BatchPlace) => Int32Array) | undefined;
   readonly reducer: Reducer;
   readonly progress: ProgressCell;
   readonly clock: Clock;
@@ -129,7 +132,7 @@ export class StepRunner {
   }
 
   async #computeLane(step: number, { lane }: LaneRows, index: number, signal: AbortSignal): Promise<LaneSums> {
-    const { engine, feed, microbatchesPerLane, reducer, progress, clock } = this.#init;
+    const { engine, feed, microbatchesPerLane, dropoutKeys, reducer, progress, clock } = this.#init;
     const { arena, plan, laneTree, rank } = this.#init.gradient;
     const { steps } = laneTree.folds[rank]!;
     const isLastLane = index === steps.length - 1;
@@ -146,13 +149,13 @@ export class StepRunner {
     for (let microbatch = 0; microbatch < microbatchesPerLane; microbatch++) {
       const waitingMs = clock.monotonicMs();
       progress.advance('feed', step - 1);
-      const batch = await feed.next({ step, lane, microbatch }, signal);
+      const place = { step, lane, microbatch };
+      const batch = await feed.next(place, signal);
       this.#feedMs += clock.monotonicMs() - waitingMs;
       progress.advance('compute', step - 1);
       try {
-        const output = await engine.step(batch.arrays, (parameter, values) =>
-          gradient.add(microbatch, parameter, values),
-        );
+        const arrays = dropoutKeys === undefined ? batch.arrays : { ...batch.arrays, dropoutKeys: dropoutKeys(place) };
+        const output = await engine.step(arrays, (parameter, values) => gradient.add(microbatch, parameter, values));
         loss.add(output, batch.arrays, batch.inputTokens);
       } finally {
         feed.release(batch);
@@ -204,6 +207,15 @@ export interface CreateStepRunnerInit extends Pick<
   readonly formed: { readonly memory: WebAssembly.Memory; readonly layout: ArenaLayout };
 }
 
+/** Rows are numbered in the whole step, lane after lane: so a row has the same key in any microbatch and on any worker. */
+function keysOf({ seed, training }: RunConfig): (place: BatchPlace) => Int32Array {
+  const { rowsPerStep, numLanes, microbatchRows } = training;
+  return ({ step, lane, microbatch }) => {
+    const firstRow = lane * (rowsPerStep / numLanes) + microbatch * microbatchRows;
+    return dropoutKeys(seed, { step, firstRow, numRows: microbatchRows });
+  };
+}
+
 /** The step runner of a generation. */
 export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
   const { config, form, formed, ...rest } = init;
@@ -214,8 +226,9 @@ export function createStepRunner(init: CreateStepRunnerInit): StepRunner {
     laneTree: planLaneTree(config.training.numLanes, lanes),
     rank: form.rank,
   };
-  const { optimizer } = config;
+  const { optimizer, training } = config;
   const { optimizerStep = 0 } = config.init ?? {};
-  const settings = { optimizer, optimizerStep, microbatchesPerLane: microbatchesPerLane(config) };
+  const dropoutKeys = training.dropout.rate === 0 ? undefined : keysOf(config);
+  const settings = { optimizer, optimizerStep, dropoutKeys, microbatchesPerLane: microbatchesPerLane(config) };
   return new StepRunner({ ...rest, gradient, ...settings });
 }

@@ -32,7 +32,8 @@ export async function warmUp(
     }));
     placeExamples(batch, row, examples);
   }
-  await engine.step(batch, () => undefined);
+  const keys = training.dropout.rate === 0 ? {} : { dropoutKeys: new Int32Array(2 * batch.numRows) };
+  await engine.step({ ...batch, ...keys }, () => undefined);
   const sizes = parameters.map(({ shape }) => numElements(shape));
   const zeros = new Float32Array(sizes.reduce((a, b) => Math.max(a, b), 0));
   const gradients = sizes.map((size) => zeros.subarray(0, size));

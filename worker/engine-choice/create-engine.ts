@@ -7,6 +7,7 @@ import { findGpus, gpuMemoryBytes } from '../machine/gpus.ts';
 import { readMemory } from '../machine/memory-info.ts';
 import { deviceOfWorker } from '../machine/visible-device.ts';
 import { chooseEngine, type EngineChoice, type EngineFacts } from './choose-engine.ts';
+import type { DropoutSettings } from '../model/dropout.ts';
 import { WASM_MEMORY_BYTES, type Engine } from '../engine/engine.ts';
 import { withMemoryAdvice } from './memory-advice.ts';
 import { readEngineFacts } from './read-engine-facts.ts';
@@ -19,6 +20,8 @@ export interface EngineInit {
   readonly zLoss: number;
   /** Adafactor unless given. */
   readonly optimizer?: OptimizerSettings;
+  /** Of training steps; none unless given. */
+  readonly dropout?: DropoutSettings;
   readonly device?: 'auto' | 'cpu' | 'gpu';
   /** CPU threads; 1 unless given. Decides bits. */
   readonly numThreads?: number;
@@ -41,12 +44,12 @@ export interface CreatedEngine {
 
 /** @throws NAME_UNKNOWN, ENGINE_UNAVAILABLE */
 export async function createEngine(init: EngineInit): Promise<CreatedEngine> {
-  const { name, device = 'auto', config, zLoss, optimizer = ADAFACTOR } = init;
+  const { name, device = 'auto', config, zLoss, optimizer = ADAFACTOR, dropout } = init;
   const facts = await readEngineFacts();
   const choice = chooseEngine({ name, device }, facts);
   if (choice.engine === 'native') return createNative(init, choice, facts);
   const { createTfjsEngine } = await import('../engine/tfjs-engine.ts');
-  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss, optimizer });
+  const plain = await createTfjsEngine({ backend: choice.engine, config, zLoss, optimizer, dropout });
   const availableBytes = () => (choice.engine === 'wasm' ? Promise.resolve(WASM_MEMORY_BYTES) : availableMemory());
   return {
     engine: withMemoryAdvice(plain, { config, optimizer: optimizer.kind, retention: 'eager', availableBytes }),
@@ -63,7 +66,7 @@ async function createNative(
   choice: Extract<EngineChoice, { engine: 'native' }>,
   facts: EngineFacts,
 ): Promise<CreatedEngine> {
-  const { config, zLoss, optimizer = ADAFACTOR } = init;
+  const { config, zLoss, optimizer = ADAFACTOR, dropout } = init;
   const { numThreads = 1, precision = 'float32', xla = false, allowTf32 = false } = init;
   const { installed, device, isGpuRequired } = choice;
   if (device === 'gpu') {
@@ -78,7 +81,7 @@ async function createNative(
   const { createNativeEngine } = await import('../engine/native/create-native-engine.ts');
   const settings = { numThreads, device, isGpuRequired, precision, xla, allowTf32 };
   const onWarning = init.onWarning ?? (() => undefined);
-  const native = createNativeEngine({ installed, config, zLoss, optimizer, ...settings, onWarning });
+  const native = createNativeEngine({ installed, config, zLoss, optimizer, dropout, ...settings, onWarning });
   const isOnGpu = native.description.device.startsWith('GPU');
   const hardware = isOnGpu ? await gpuModel() : await cpuModel();
   const description = { ...native.description, fingerprint: `${native.description.fingerprint}; ${hardware}` };

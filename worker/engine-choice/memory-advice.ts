@@ -5,9 +5,8 @@
 import { TrainerError } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import type { OptimizerKind } from '../../shared/optimizer.ts';
-import type { BatchShape } from '../model/step-flops.ts';
-import { adviseOnMemory, type Retention } from '../model/step-memory.ts';
-import type { Engine, EngineDescription } from '../engine/engine.ts';
+import { adviseOnMemory, type Retention, type StepShape } from '../model/step-memory.ts';
+import type { Batch, Engine, EngineDescription } from '../engine/engine.ts';
 
 export interface MemoryAdviceInit {
   readonly config: ModelConfig;
@@ -20,7 +19,7 @@ export interface MemoryAdviceInit {
 }
 
 export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine {
-  const advise = async <T>(call: Promise<T>, shape: BatchShape): Promise<T> => {
+  const advise = async <T>(call: Promise<T>, shape: StepShape): Promise<T> => {
     try {
       return await call;
     } catch (error) {
@@ -32,13 +31,13 @@ export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine
     }
   };
   /** For calls before the first batch: one row of one token each, which only the parameters fill. */
-  let shape: BatchShape = { numRows: 1, inputsLength: 1, targetsLength: 1 };
+  let shape: StepShape = { numRows: 1, inputsLength: 1, targetsLength: 1 };
   return {
     description: init.description ?? engine.description,
     parameters: engine.parameters,
     optimizerSlots: engine.optimizerSlots,
     load: (parameters, optimizer) => advise(engine.load(parameters, optimizer), shape),
-    step: (batch, onGradient) => advise(engine.step(batch, onGradient), (shape = shapeOf(batch))),
+    step: (batch, onGradient) => advise(engine.step(batch, onGradient), (shape = stepShapeOf(batch))),
     apply: (gradients, update) => advise(engine.apply(gradients, update), shape),
     readBack: (parameters, optimizer) => engine.readBack(parameters, optimizer),
     forward: (batch) => advise(engine.forward(batch), shapeOf(batch)),
@@ -49,6 +48,10 @@ export function withMemoryAdvice(engine: Engine, init: MemoryAdviceInit): Engine
   };
 }
 
-function shapeOf({ numRows, inputsLength, targetsLength }: BatchShape): BatchShape {
+function shapeOf({ numRows, inputsLength, targetsLength }: StepShape): StepShape {
   return { numRows, inputsLength, targetsLength };
+}
+
+function stepShapeOf(batch: Batch): StepShape {
+  return { ...shapeOf(batch), hasDropout: batch.dropoutKeys !== undefined };
 }

@@ -3,12 +3,13 @@ import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { Labels } from '../model/cross-entropy.ts';
+import type { DropoutSettings } from '../model/dropout.ts';
 import type { Tokens } from '../model/t5.ts';
 import type { Batch } from './engine.ts';
 
 /** M = all positions of a side. */
 export interface BatchPart {
-  readonly name: 'inputIds' | 'inputSegments' | 'targetIds' | 'targetSegments' | 'labels' | 'hasLoss';
+  readonly name: 'inputIds' | 'inputSegments' | 'targetIds' | 'targetSegments' | 'labels' | 'hasLoss' | 'dropoutKeys';
   readonly shape: readonly number[];
   readonly values: Int32Array | Float32Array;
 }
@@ -31,11 +32,22 @@ export function batchParts(batch: Batch): readonly BatchPart[] {
   ];
 }
 
+/** The parts of a training step: with dropout, the keys of its rows come last. */
+export function stepParts(batch: Batch, { rate }: Pick<DropoutSettings, 'rate'>): readonly BatchPart[] {
+  const parts = batchParts(batch);
+  const { dropoutKeys, numRows } = batch;
+  if (rate === 0) return parts;
+  assertInvariant(dropoutKeys?.length === 2 * numRows, 'a step with dropout needs the keys of its rows');
+  return [...parts, { name: 'dropoutKeys', shape: [numRows, 2], values: dropoutKeys }];
+}
+
 export interface BatchTensors {
   readonly inputs: Tokens;
   readonly targets: Tokens;
   readonly labels: Labels;
-  /** All tensors of the batch, in the order of batchParts. */
+  /** Of a step with dropout. */
+  readonly dropoutKeys_B2: Tensor | undefined;
+  /** All tensors of the batch, in the order of the parts. */
   readonly all: readonly Tensor[];
 }
 
@@ -54,6 +66,7 @@ export function uploadBatch(parts: readonly BatchPart[]): BatchTensors {
     inputs: { ids_M: tensorOf('inputIds', 1) as Tensor1D, segmentIds: tensorOf('inputSegments', 2) as Tensor2D },
     targets: { ids_M: tensorOf('targetIds', 1) as Tensor1D, segmentIds: tensorOf('targetSegments', 2) as Tensor2D },
     labels: { ids_M: tensorOf('labels', 1) as Tensor1D, hasLoss_M: tensorOf('hasLoss', 1) as Tensor1D },
+    dropoutKeys_B2: named.get('dropoutKeys'),
     all,
   };
 }

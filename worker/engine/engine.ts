@@ -28,6 +28,8 @@ export interface Batch {
   readonly decoderSegmentIds: Int32Array;
   /** [numRows, targetsLength]; a position carries loss where its decoder segment is above 0 and its label is not negative */
   readonly labels: Int32Array;
+  /** [numRows, 2], of dropoutKeys; an engine with dropout needs them for a step, and nothing else reads them */
+  readonly dropoutKeys?: Int32Array;
 }
 
 /** The encoder's side of a batch, for generation. */

@@ -42,7 +42,24 @@ export async function enterBackend(name: TfjsBackend): Promise<void> {
 async function openCpu(): Promise<BackendDescription> {
   tf.enableProdMode(); // no banner, no checks of every tensor
   await enterBackend('cpu');
+  await registerCpuMasks();
   return describe('cpu', 'plain JavaScript on one thread');
+}
+
+/** The used part of MathBackendCPU. */
+interface CpuInternals {
+  readonly data: { get(dataId: object): { readonly values: Float32Array | Int32Array } };
+  makeTensorInfo(shape: number[], dtype: 'float32', values: Float32Array): tf.TensorInfo;
+}
+
+async function registerCpuMasks(): Promise<void> {
+  const { registerMaskKernel } = await import('./mask-kernels.ts');
+  const backend = tf.backend() as unknown as CpuInternals;
+  registerMaskKernel('cpu', {
+    makeOutput: (shape) => backend.makeTensorInfo(shape, 'float32', new Float32Array(tf.util.sizeFromShape(shape))),
+    float32s: ({ dataId }) => backend.data.get(dataId).values as Float32Array,
+    int32s: ({ dataId }) => backend.data.get(dataId).values as Int32Array,
+  });
 }
 
 async function openWasm(): Promise<BackendDescription> {

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { modelConfigSchema } from '../../shared/model-config.ts';
 import { optimizerSchema } from '../../shared/optimizer.ts';
+import { dropoutKeys } from '../model/dropout.ts';
 import { initialiseParameters } from '../model/initialise.ts';
 import { createEngine } from '../engine-choice/create-engine.ts';
 import { relativeNorm } from './array-differences.ts';
@@ -39,6 +40,19 @@ function exampleBatch(salt = 0): Batch {
 
 async function loadedEngine(name: string): Promise<Engine> {
   const { engine } = await createEngine({ name, config, zLoss: 1e-4 });
+  await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
+  return engine;
+}
+
+/** The batch of `exampleBatch` in a step with dropout. */
+function droppedBatch(step: number, salt = 0): Batch {
+  return { ...exampleBatch(salt), dropoutKeys: dropoutKeys(7, { step, firstRow: 0, numRows: 2 }) };
+}
+
+const ignore = () => undefined;
+
+async function engineWithDropout(name: string, broadcastLength = false): Promise<Engine> {
+  const { engine } = await createEngine({ name, config, zLoss: 1e-4, dropout: { rate: 0.3, broadcastLength } });
   await engine.load(initialiseParameters(engine.parameters, 3), 'zero');
   return engine;
 }
@@ -156,6 +170,47 @@ for (const name of BACKENDS)
       const expected = gradients.flat().reduce((sum, g) => sum + g.reduce((s, value) => s + value * value, 0), 0);
       assert.ok(Math.abs(slope - expected) < 0.02 * expected, `slope ${slope}, |gradient|² ${expected}`);
       await engine.dispose();
+    });
+
+    for (const broadcastLength of [false, true])
+      test(`with dropout a gradient is the slope of the loss under the same masks${broadcastLength ? ', shared along the length' : ''}`, async () => {
+        const engine = await engineWithDropout(name, broadcastLength);
+        const batch = droppedBatch(1);
+        const gradients = await gradientsOf(engine, batch);
+        const parameters = initialiseParameters(engine.parameters, 3);
+        const lossAt = async (step: number) => {
+          const moved = [...parameters].map(([key, values], i): [string, Float32Array] => [
+            key,
+            values.map((value, j) => value - step * gradients[i]![j]!),
+          ]);
+          await engine.load(new Map(moved), 'zero');
+          const { crossEntropy, zLoss } = await engine.step(batch, () => undefined);
+          return [...crossEntropy, ...zLoss].reduce((sum, value) => sum + value, 0);
+        };
+        const slope = ((await lossAt(-2e-5)) - (await lossAt(2e-5))) / 4e-5;
+        const expected = gradients.reduce((sum, g) => sum + g.reduce((s, value) => s + value * value, 0), 0);
+        assert.ok(Math.abs(slope - expected) < 0.02 * expected, `slope ${slope}, |gradient|² ${expected}`);
+        await engine.dispose();
+      });
+
+    test('dropout acts in a step alone, by the keys of its rows, and leaves no tensor', async () => {
+      const [plain, dropped] = [await loadedEngine(name), await engineWithDropout(name)];
+      const hashOf = async (batch: Batch) => sha256(await gradientsOf(dropped, batch));
+      const hash = await hashOf(droppedBatch(1));
+      const { numTensors } = dropped.memory();
+      assert.equal(await hashOf(droppedBatch(1)), hash, 'the same keys, the same bits');
+      assert.notEqual(await hashOf(droppedBatch(2)), hash);
+      assert.equal(dropped.memory().numTensors, numTensors);
+      assert.notEqual(sha256(await gradientsOf(plain, droppedBatch(1))), hash);
+      assert.deepEqual(await dropped.score(exampleBatch()), await plain.score(exampleBatch()));
+      assert.deepEqual(await dropped.forward(exampleBatch()), await plain.forward(exampleBatch()));
+      const { dropoutKeys: unread, ...plainBatch } = droppedBatch(1);
+      assert.deepEqual(
+        await plain.step({ ...plainBatch, dropoutKeys: unread! }, ignore),
+        await plain.step(plainBatch, ignore),
+      );
+      await assert.rejects(dropped.step(exampleBatch(), ignore), { code: 'INTERNAL', message: /keys of its rows/u });
+      for (const engine of [plain, dropped]) await engine.dispose();
     });
 
     test('padding and other segments change nothing', async () => {

@@ -7,12 +7,13 @@ import type { Tensor } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { ADAFACTOR, type OptimizerSettings } from '../../shared/optimizer.ts';
+import { countedDropout, NO_DROPOUT, type DropoutSettings } from '../model/dropout.ts';
 import { createOptimizer, type Optimizer } from '../model/optimizer.ts';
 import type { OptimizerUpdate } from '../model/optimizer-rule.ts';
 import { optimizerSlots, type OptimizerSlot } from '../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../model/parameters.ts';
 import { checkBatch, checkGenerationInputs } from './batch-check.ts';
-import { batchParts, uploadBatch, type BatchTensors } from './batch-tensors.ts';
+import { batchParts, stepParts, uploadBatch, type BatchTensors } from './batch-tensors.ts';
 import type {
   Batch,
   Decoding,
@@ -44,6 +45,8 @@ export interface TfjsEngineInit {
   readonly zLoss: number;
   /** Adafactor unless given. */
   readonly optimizer?: OptimizerSettings | undefined;
+  /** Of training steps; none unless given. */
+  readonly dropout?: DropoutSettings | undefined;
 }
 
 /** Opens the backend; parameters come by `load`. @throws ENGINE_UNAVAILABLE */
@@ -59,6 +62,7 @@ export class TfjsEngine implements Engine {
   readonly #config: ModelConfig;
   readonly #zLoss: number;
   readonly #optimizer: Optimizer;
+  readonly #dropout: DropoutSettings;
   /** By the parameter's number; empty before `load`. */
   #weights: Tensor[] = [];
   /** By the slot's number in optimizerSlots. */
@@ -70,6 +74,7 @@ export class TfjsEngine implements Engine {
     this.#backend = init.backend;
     this.#config = init.config;
     this.#zLoss = init.zLoss;
+    this.#dropout = init.dropout ?? NO_DROPOUT;
     this.parameters = parameterSpecs(init.config);
     const { optimizer = ADAFACTOR } = init;
     this.optimizerSlots = optimizerSlots(this.parameters, optimizer.kind);
@@ -94,8 +99,9 @@ export class TfjsEngine implements Engine {
   async step(batch: Batch, onGradient: (parameter: number, gradient: Float32Array) => void): Promise<StepOutput> {
     await this.#enter(batch);
     return leavingNoTensors(`step on ${this.#backend}`, () => {
-      const uploaded = uploadBatch(batchParts(batch));
-      const { terms_M2, gradients } = lossAndGradients(this.#pass(uploaded), this.#zLoss);
+      const uploaded = uploadBatch(stepParts(batch, this.#dropout));
+      const dropout = countedDropout(this.#dropout, uploaded.dropoutKeys_B2);
+      const { terms_M2, gradients } = lossAndGradients({ ...this.#pass(uploaded), dropout }, this.#zLoss);
       const terms = terms_M2.dataSync<'float32'>();
       tf.dispose([terms_M2, ...uploaded.all]);
       for (let i = gradients.length - 1; i >= 0; i--) {

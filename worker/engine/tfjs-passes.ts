@@ -7,6 +7,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { crossEntropy } from '../model/cross-entropy.ts';
+import type { Dropout } from '../model/dropout.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
 import { runT5, type Activations } from '../model/t5.ts';
 import type { BatchTensors } from './batch-tensors.ts';
@@ -18,6 +19,8 @@ export interface PassInit {
   /** By the parameter's number. */
   readonly weights: readonly Tensor[];
   readonly batch: BatchTensors;
+  /** Of training steps; an engine's other passes have none. */
+  readonly dropout?: Dropout | undefined;
 }
 
 /**
@@ -25,12 +28,12 @@ export interface PassInit {
  * @returns cross-entropy and z-loss of each position, and the gradient of the sum of both by the parameter's number
  */
 export function lossAndGradients(
-  { config, specs, weights, batch }: PassInit,
+  { config, specs, weights, batch, dropout }: PassInit,
   zLoss: number,
 ): { readonly terms_M2: Tensor2D; readonly gradients: readonly Tensor[] } {
   let terms_M2: Tensor2D | undefined;
   const { value, grads } = tf.valueAndGrads((...taped) => {
-    const { logits_MV } = runT5(byName(specs, taped), config, batch.inputs, batch.targets);
+    const { logits_MV } = runT5(byName(specs, taped), config, batch.inputs, batch.targets, dropout);
     terms_M2 = tf.keep(crossEntropy(logits_MV, batch.labels, zLoss));
     return tf.sum(terms_M2);
   })([...weights]);
@@ -59,8 +62,8 @@ export function scores({ config, specs, weights, batch }: PassInit, zLoss: numbe
 }
 
 /** Forward pass alone; the caller disposes the result. */
-export function activations({ config, specs, weights, batch }: PassInit): Activations {
-  return tf.tidy(() => ({ ...runT5(byName(specs, weights), config, batch.inputs, batch.targets) }));
+export function activations({ config, specs, weights, batch, dropout }: PassInit): Activations {
+  return tf.tidy(() => ({ ...runT5(byName(specs, weights), config, batch.inputs, batch.targets, dropout) }));
 }
 
 /** @param terms [M, 2] */

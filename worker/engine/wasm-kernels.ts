@@ -8,12 +8,14 @@
  * - Identity copies, and tfjs saves every tensor for the backward pass through it; here memory is shared, as on other backends.
  * - UnsortedSegmentSum does not exist; GatherV2 of rows goes element by element. Here both move whole rows.
  * - OneHot writes integers whatever its dtype; here float32 is written as such.
+ * - Dropout's masks (mask-kernels.ts).
  *
  * Everything runs on one thread in a fixed order: the same bits each time.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { KernelConfig, TensorInfo } from '@tensorflow/tfjs';
 import { TrainerError } from '../../shared/errors.ts';
+import { registerMaskKernel } from './mask-kernels.ts';
 import { addressOf, openInternals, type WasmInternals } from './wasm-internals.ts';
 import { multiplyBatches, type MatrixBatch, type ProductMachine } from './matrix-product.ts';
 
@@ -62,6 +64,15 @@ export function installWasmKernels(): void {
   replaceKernel('UnsortedSegmentSum', ({ inputs, attrs }) => {
     const { x, segmentIds } = inputs as { x: TensorInfo; segmentIds: TensorInfo };
     return segmentSum(internals, x, segmentIds, (attrs as { numSegments: number }).numSegments);
+  });
+  const rangeOf = (tensor: TensorInfo): [number, number] => {
+    const start = addressOf(internals, tensor) / 4;
+    return [start, start + tf.util.sizeFromShape(tensor.shape)];
+  };
+  registerMaskKernel('wasm', {
+    makeOutput: (shape) => internals.makeOutput(shape, 'float32'),
+    float32s: (tensor) => internals.wasm.HEAPF32.subarray(...rangeOf(tensor)),
+    int32s: (tensor) => internals.wasm.HEAP32.subarray(...rangeOf(tensor)),
   });
 }
 

@@ -7,6 +7,7 @@
  *
  * Closed form, with P = softmax(q kᵀ + bias) and O = P v:  dv = Pᵀ dO,  dP = dO vᵀ,  dS = P·(dP − Σ_K P·dP),  dq = dS k,  dk = dSᵀ q, and dbias = dS.
  * Σ_K P·dP is Σ_H O·dO (Dao et al. 2022, FlashAttention, appendix B): a pass over [Q, H] instead of [Q, K].
+ * With dropout, O = (P·mask) v: dv takes P·mask in place of P, and dP = (dO vᵀ)·mask; the sum is still Σ_H O·dO.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor2D, Tensor4D } from '@tensorflow/tfjs';
@@ -48,6 +49,7 @@ export function causalMask(length: number): Tensor2D {
  * softmax(q kᵀ + bias) v, projected back to the model width.
  * @param queries_MD [B·Q, D] @param keys_MD [B·K, D], the source of keys and values
  * @param bias_BNQK mask plus relative bias, broadcast over B or N where that dimension is 1
+ * @param multiplyByMask of dropout, on the weights [B, N, Q, K]; linear
  * @returns [B·Q, D]
  */
 export function attention(
@@ -56,6 +58,7 @@ export function attention(
   weights: AttentionWeights,
   bias_BNQK: Tensor4D,
   numHeads: number,
+  multiplyByMask: ByMask = same,
 ): Tensor2D {
   const numRows = bias_BNQK.shape[0];
   const project = (x_MD: Tensor2D, weight: Tensor2D) =>
@@ -63,7 +66,7 @@ export function attention(
   const q_BNQH = project(queries_MD, weights.q);
   const k_BNKH = project(keys_MD, weights.k);
   const v_BNKH = project(keys_MD, weights.v);
-  const context_BNQH = attend(q_BNQH, k_BNKH, v_BNKH, bias_BNQK);
+  const context_BNQH = attend(q_BNQH, k_BNKH, v_BNKH, bias_BNQK, multiplyByMask);
   return tf.matMul(joinHeads(context_BNQH), weights.o, false, true);
 }
 
@@ -102,27 +105,38 @@ export function attendTo(
   return tf.matMul(joinHeads(tf.matMul<Tensor4D>(p_BNQK, values)), weights.o, false, true);
 }
 
+type ByMask = (p_BNQK: Tensor4D) => Tensor4D;
+const same: ByMask = (p_BNQK) => p_BNQK;
+
 /** softmax(q kᵀ + bias) v. A bias that is broadcast is a mask and gets no gradient. */
-function attend(q_BNQH: Tensor4D, k_BNKH: Tensor4D, v_BNKH: Tensor4D, bias_BNQK: Tensor4D): Tensor4D {
+function attend(
+  q_BNQH: Tensor4D,
+  k_BNKH: Tensor4D,
+  v_BNKH: Tensor4D,
+  bias_BNQK: Tensor4D,
+  multiplyByMask: ByMask,
+): Tensor4D {
   const hasLearnedBias = bias_BNQK.shape[1] === q_BNQH.shape[1];
   const inputs = [q_BNQH, k_BNKH, v_BNKH, ...(hasLearnedBias ? [bias_BNQK] : [])];
   return withGradient(inputs, () => {
     const scores_BNQK = tf.matMul<Tensor4D>(q_BNQH, k_BNKH, false, true);
     const isFused = fusesBlocks();
-    const p_BNQK = isFused ? fusedBiasedSoftmax(scores_BNQK, bias_BNQK) : tf.softmax(tf.add(scores_BNQK, bias_BNQK));
-    const context_BNQH = tf.matMul<Tensor4D>(p_BNQK, v_BNKH);
+    const p_BNQK = isFused
+      ? fusedBiasedSoftmax(scores_BNQK, bias_BNQK)
+      : tf.softmax(tf.add<Tensor4D>(scores_BNQK, bias_BNQK));
+    const context_BNQH = tf.matMul<Tensor4D>(multiplyByMask(p_BNQK), v_BNKH);
     return {
       value: context_BNQH,
       saved: [q_BNQH, k_BNKH, v_BNKH, p_BNQK, context_BNQH],
       gradient: (dContext_BNQH, saved) => {
         const [q, k, v, p, context] = saved as [Tensor4D, Tensor4D, Tensor4D, Tensor4D, Tensor4D];
-        const dP_BNQK = tf.matMul<Tensor4D>(dContext_BNQH, v, false, true);
+        const dP_BNQK = multiplyByMask(tf.matMul<Tensor4D>(dContext_BNQH, v, false, true));
         const dLogits_BNQK = isFused
           ? fusedSoftmaxGradient(p, dP_BNQK)
           : tf.mul<Tensor4D>(p, tf.sub(dP_BNQK, tf.sum(tf.mul(dContext_BNQH, context), -1, true)));
         const dQ = tf.matMul<Tensor4D>(dLogits_BNQK, k);
         const dK = tf.matMul<Tensor4D>(dLogits_BNQK, q, true, false);
-        const dV = tf.matMul<Tensor4D>(p, dContext_BNQH, true, false);
+        const dV = tf.matMul<Tensor4D>(multiplyByMask(p), dContext_BNQH, true, false);
         return [dQ, dK, dV, ...(hasLearnedBias ? [dLogits_BNQK] : [])];
       },
     };

@@ -12,16 +12,27 @@ import { fusedGeluTimes, fusedGeluTimesGradient, fusesBlocks } from './fused-ker
 const U_SCALE = 2 * Math.sqrt(2 / Math.PI);
 const CUBIC = 0.044715;
 
-/** T5 v1.1: wo(gelu(wi_0 x) · (wi_1 x)). */
-export function gatedGelu(x_MD: Tensor2D, wi0_FD: Tensor2D, wi1_FD: Tensor2D, wo_DF: Tensor2D): Tensor2D {
+/** T5 v1.1: wo(gelu(wi_0 x) · (wi_1 x)). @param drop of the product inside */
+export function gatedGelu(
+  x_MD: Tensor2D,
+  wi0_FD: Tensor2D,
+  wi1_FD: Tensor2D,
+  wo_DF: Tensor2D,
+  drop: (inner_MF: Tensor2D) => Tensor2D = (inner_MF) => inner_MF,
+): Tensor2D {
   const gate_MF = tf.matMul<Tensor2D>(x_MD, wi0_FD, false, true);
   const linear_MF = tf.matMul<Tensor2D>(x_MD, wi1_FD, false, true);
-  return tf.matMul(geluTimes(gate_MF, linear_MF), wo_DF, false, true);
+  return tf.matMul(drop(geluTimes(gate_MF, linear_MF)), wo_DF, false, true);
 }
 
-/** T5 v1.0: wo(relu(wi x)). */
-export function reluFeedForward(x_MD: Tensor2D, wi_FD: Tensor2D, wo_DF: Tensor2D): Tensor2D {
-  return tf.matMul(tf.relu(tf.matMul<Tensor2D>(x_MD, wi_FD, false, true)), wo_DF, false, true);
+/** T5 v1.0: wo(relu(wi x)). @param drop of the relu */
+export function reluFeedForward(
+  x_MD: Tensor2D,
+  wi_FD: Tensor2D,
+  wo_DF: Tensor2D,
+  drop: (inner_MF: Tensor2D) => Tensor2D = (inner_MF) => inner_MF,
+): Tensor2D {
+  return tf.matMul(drop(tf.relu(tf.matMul<Tensor2D>(x_MD, wi_FD, false, true))), wo_DF, false, true);
 }
 
 /** gelu(gate) · linear, with its closed-form gradient. */

@@ -5,7 +5,7 @@
  *
  * FUSED_KERNELS are operations of TensorFlow, used with every backend that has them. FUSED_BLOCKS are whole building blocks of the model, by
  * kernels of our own. Only code run by `withFusedBlocks` (the recording of a graph) uses them, so that elsewhere plain operations stay the
- * reference for a recorded graph.
+ * reference for a recorded graph. MASK_KERNEL has no plain operations in tfjs: every backend registers it.
  */
 import * as tf from '@tensorflow/tfjs';
 import type { NamedAttrMap, Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
@@ -57,7 +57,24 @@ export const FUSED_BLOCKS = {
   adafactorWhole: 'ExmixAdafactorWhole',
   adamw: 'ExmixAdamw',
   adamwRms: 'ExmixAdamwRms',
+  multiplyByMask: 'ExmixFusedMultiplyByMask',
 } as const;
+
+/** Geometry and numbers of one mask, for kernels. All are plain numbers: a recorded graph holds them as constants. */
+export interface MaskPlan {
+  readonly site: number;
+  /** A signed word at least this large is kept. */
+  readonly threshold: number;
+  /** 1/(1 − p), float32 */
+  readonly scale: number;
+  /** Positions that share a value; 1: none do. */
+  readonly length: number;
+  /** Elements after the shared dimension: element e of a row has the word floor(e / (length · inner)) · inner + e mod inner. */
+  readonly inner: number;
+}
+
+/** {x, keys_B2} and a MaskPlan as attributes → x times the mask of dropout (dropout.ts). */
+export const MASK_KERNEL = 'ExmixMultiplyByMask';
 
 let areBlocksFused = false;
 
@@ -145,6 +162,11 @@ export function fusedAdafactor(
 export function fusedAdamw(isRelative: boolean, inputs: readonly Tensor[]): Tensor[] {
   const name = isRelative ? FUSED_BLOCKS.adamwRms : FUSED_BLOCKS.adamw;
   return run(name, Object.fromEntries(inputs.map((tensor, i) => [`input${i}`, tensor])));
+}
+
+/** x · mask. @param x rows of equal size, one for each key @param keys_B2 int32 */
+export function multiplyByMask<T extends Tensor>(x: T, keys_B2: Tensor, plan: MaskPlan): T {
+  return run(fusesBlocks() ? FUSED_BLOCKS.multiplyByMask : MASK_KERNEL, { x, keys_B2 }, { ...plan })[0] as T;
 }
 
 function run(name: string, inputs: Record<string, Tensor>, attributes: NamedAttrMap = {}): Tensor[] {

@@ -6,8 +6,8 @@
 import type { ModelConfig } from '../../shared/model-config.ts';
 import type { OptimizerKind } from '../../shared/optimizer.ts';
 import { numElements, parameterSpecs } from './parameters.ts';
-import { stepFlops, type BatchShape } from './step-flops.ts';
-import { activationElements, type Keeping } from './step-memory.ts';
+import { stepFlops } from './step-flops.ts';
+import { activationElements, type Keeping, type StepShape } from './step-memory.ts';
 
 /** Operations of a pass forward and backward, as tfjs counts them (tf.profile). */
 const OPERATIONS = { model: 165, encoderBlock: 150, decoderBlock: 236, updateOfParameter: 25 } as const;
@@ -35,7 +35,7 @@ export interface StepPrediction {
 /** With retention 'eager' the engine calls every operation, with 'recorded' it runs a recorded graph. */
 export function predictStep(
   config: ModelConfig,
-  shape: BatchShape,
+  shape: StepShape,
   rates: Rates,
   { optimizer, retention }: Keeping,
 ): StepPrediction {

@@ -16,9 +16,18 @@ const GIB = 2 ** 30;
 const RECORDED = { optimizer: 'adafactor', retention: 'recorded' } as const;
 
 /** What tfjs holds at the peak of one step besides parameters and optimizer state, B. */
-async function measuredPeak(sizes: object, { numRows, inputsLength, targetsLength }: BatchShape): Promise<number> {
+async function measuredPeak(
+  sizes: object,
+  { numRows, inputsLength, targetsLength }: BatchShape,
+  rate = 0,
+): Promise<number> {
   const config = modelConfigSchema.parse({ ...SMALL, ...sizes });
-  const engine = await createTfjsEngine({ backend: 'wasm', config, zLoss: 1e-4 });
+  const engine = await createTfjsEngine({
+    backend: 'wasm',
+    config,
+    zLoss: 1e-4,
+    dropout: { rate, broadcastLength: false },
+  });
   await engine.load(initialiseParameters(engine.parameters, 1), 'zero');
   const ones = (length: number) => new Int32Array(numRows * length).fill(1);
   const batch = {
@@ -28,6 +37,7 @@ async function measuredPeak(sizes: object, { numRows, inputsLength, targetsLengt
     decoderInputIds: ones(targetsLength),
     decoderSegmentIds: ones(targetsLength),
     labels: ones(targetsLength),
+    dropoutKeys: new Int32Array(2 * numRows),
   };
   const before = tf.memory().numBytes;
   const { peakBytes } = await tf.profile(async () => {
@@ -47,7 +57,7 @@ describe('memory of a step', () => {
     ['many heads', { numHeads: 9 }, { numRows: 4, inputsLength: 32, targetsLength: 16 }],
     ['a large vocabulary', { vocabSize: 8192 }, { numRows: 8, inputsLength: 16, targetsLength: 16 }],
     ['a deep encoder', { numLayers: 6, numDecoderLayers: 1 }, { numRows: 4, inputsLength: 48, targetsLength: 16 }],
-  ] as const)
+  ] as const) {
     test(`the eager estimate is near tfjs's peak, and seldom below it: ${what}`, async () => {
       const config = modelConfigSchema.parse({ ...SMALL, ...sizes });
       const { gradientBytes, activationBytes } = stepMemory(config, shape, { ...RECORDED, retention: 'eager' });
@@ -55,6 +65,16 @@ describe('memory of a step', () => {
       const ratio = (gradientBytes + activationBytes) / measured;
       assert.ok(ratio > 0.8 && ratio < 1.6, `estimated / measured = ${ratio.toFixed(3)}`);
     });
+
+    test(`dropout adds to tfjs's peak what the estimate adds: ${what}`, async () => {
+      const config = modelConfigSchema.parse({ ...SMALL, ...sizes });
+      const eager = { ...RECORDED, retention: 'eager' } as const;
+      const estimate = (hasDropout: boolean) => stepMemory(config, { ...shape, hasDropout }, eager).activationBytes;
+      const measured = (await measuredPeak(sizes, shape, 0.1)) - (await measuredPeak(sizes, shape));
+      const ratio = (estimate(true) - estimate(false)) / measured;
+      assert.ok(ratio > 0.95 && ratio < 1.05, `estimated / measured = ${ratio.toFixed(3)}`);
+    });
+  }
 
   test('T5 base: 0.92 GiB of parameters, as much for gradients, the rest grows with the rows', () => {
     const one = stepMemory(BASE, { numRows: 1, ...LENGTHS }, RECORDED);

@@ -13,6 +13,10 @@
  *
  * Eager: every tensor of both passes stays until the pass is over; measured as tfjs's peak, one dimension changed at a time (the test
  * holds the sum to it). Recorded: a tensor is freed at its last use; what the backward pass reads, and one layer's work beside it.
+ *
+ * Dropout keeps no mask. Eager it adds the product of each site but the weights of attention, whose product is computed for both passes:
+ * 1 unit of width for each sublayer, embedding and last norm, 2 of scores, 1 of feed-forward. Recorded, products replace the tensors that were
+ * kept; beside them are the multiplied weights of one attention.
  */
 import type { ModelConfig } from '../../shared/model-config.ts';
 import type { OptimizerKind } from '../../shared/optimizer.ts';
@@ -24,6 +28,11 @@ const FLOAT_BYTES = 4;
 
 /** How long an engine keeps the tensors of a pass. */
 export type Retention = 'eager' | 'recorded';
+
+/** What one step takes. */
+export interface StepShape extends BatchShape {
+  readonly hasDropout?: boolean;
+}
 
 interface Units {
   readonly width: number;
@@ -39,7 +48,7 @@ const UNITS: Readonly<Record<Retention, Units>> = {
 };
 
 /** Elements of all tensors of one microbatch, forward and backward, that are held at the same time. */
-export function activationElements(config: ModelConfig, shape: BatchShape, retention: Retention): number {
+export function activationElements(config: ModelConfig, shape: StepShape, retention: Retention): number {
   const { dModel, dKv, dFf, numHeads, numLayers, numDecoderLayers, vocabSize } = config;
   const { numRows, inputsLength, targetsLength } = shape;
   const units = UNITS[retention];
@@ -53,7 +62,21 @@ export function activationElements(config: ModelConfig, shape: BatchShape, reten
   const decoder =
     attention(targetsLength, targetsLength) + attention(targetsLength, inputsLength) + feedForward(targetsLength);
   const logits = units.logits * targetsLength * vocabSize;
-  return numRows * (numLayers * encoder + numDecoderLayers * decoder + logits);
+  const dropout = shape.hasDropout === true ? dropoutElements(config, shape, retention) : 0;
+  return numRows * (numLayers * encoder + numDecoderLayers * decoder + logits + dropout);
+}
+
+/** Of one row. */
+function dropoutElements(config: ModelConfig, shape: StepShape, retention: Retention): number {
+  const { dModel, dFf, numHeads, numLayers, numDecoderLayers } = config;
+  const { inputsLength, targetsLength } = shape;
+  if (retention === 'recorded') return numHeads * Math.max(inputsLength, targetsLength) ** 2;
+  const feedForward = (length: number) => length * (dModel + dFf);
+  const attention = (queries: number, keys: number) => queries * dModel + 2 * numHeads * queries * keys;
+  const encoder = attention(inputsLength, inputsLength) + feedForward(inputsLength);
+  const decoder =
+    attention(targetsLength, targetsLength) + attention(targetsLength, inputsLength) + feedForward(targetsLength);
+  return numLayers * encoder + numDecoderLayers * decoder + 2 * (inputsLength + targetsLength) * dModel;
 }
 
 export interface StepMemory {
@@ -72,7 +95,7 @@ export interface Keeping {
 }
 
 /** Memory of the engine's device at the peak of a step. */
-export function stepMemory(config: ModelConfig, shape: BatchShape, { optimizer, retention }: Keeping): StepMemory {
+export function stepMemory(config: ModelConfig, shape: StepShape, { optimizer, retention }: Keeping): StepMemory {
   const specs = parameterSpecs(config);
   const bytesOf = (tensors: readonly { readonly shape: readonly number[] }[]) =>
     FLOAT_BYTES * tensors.reduce((sum, tensor) => sum + numElements(tensor.shape), 0);
@@ -103,7 +126,7 @@ export function workerMemory(memory: StepMemory, numLanes: number, retention: Re
  */
 export function largestFittingMicrobatch(
   config: ModelConfig,
-  { inputsLength, targetsLength }: Omit<BatchShape, 'numRows'>,
+  shape: Omit<StepShape, 'numRows'>,
   {
     availableBytes,
     rowsPerLane,
@@ -112,8 +135,7 @@ export function largestFittingMicrobatch(
 ): number {
   for (let numRows = rowsPerLane; numRows >= 1; numRows--) {
     if (rowsPerLane % numRows !== 0) continue;
-    if (stepMemory(config, { numRows, inputsLength, targetsLength }, keeping).totalBytes <= availableBytes)
-      return numRows;
+    if (stepMemory(config, { ...shape, numRows }, keeping).totalBytes <= availableBytes) return numRows;
   }
   return 0;
 }
@@ -121,7 +143,7 @@ export function largestFittingMicrobatch(
 /** Advice after a step that did not fit, for the message of ENGINE_OUT_OF_MEMORY. */
 export function adviseOnMemory(
   config: ModelConfig,
-  shape: BatchShape,
+  shape: StepShape,
   { availableBytes, ...keeping }: Keeping & { readonly availableBytes: number },
 ): string {
   const { totalBytes, activationBytes } = stepMemory(config, shape, keeping);

@@ -4,7 +4,7 @@
  *
  * Packed rows: several examples share a row; positions of one example have one segment id (1, 2, …), padding has 0. All three attentions
  * are masked by segment. Positions need not restart in each segment: only relative distances are used, and inside a segment they are the same.
- * There is no dropout: ExT5 pre-trains without it.
+ * Dropout is for training steps; ExT5 pre-trains without it (dropout.ts).
  */
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
@@ -20,6 +20,7 @@ import {
   type AttentionWeights,
   type KeysAndValues,
 } from './attention.ts';
+import { drop, type Dropout, type DropoutPart } from './dropout.ts';
 import { gatedGelu, reluFeedForward } from './feed-forward.ts';
 import { relativeBias, relativePositionBucket } from './relative-bias.ts';
 import { rmsNorm } from './rms-norm.ts';
@@ -41,14 +42,22 @@ export interface Activations {
   readonly logits_MV: Tensor2D;
 }
 
-/** The whole forward pass. */
-export function runT5(weights: Weights, config: ModelConfig, inputs: Tokens, targets: Tokens): Activations {
+/** The whole forward pass. @param dropout in training steps */
+export function runT5(
+  weights: Weights,
+  config: ModelConfig,
+  inputs: Tokens,
+  targets: Tokens,
+  dropout?: Dropout,
+): Activations {
   const table_VD = matrix(weights, 'shared.weight');
   const embedded_MD = lookUpEmbeddings(table_VD, tf.concat([inputs.ids_M, targets.ids_M]));
   const numInputs = inputs.ids_M.size;
-  const encoderOutput_MD = encode(weights, config, tf.slice(embedded_MD, 0, numInputs), inputs.segmentIds);
+  const encoder = new Stack(weights, config, 'encoder', dropout);
+  const encoderOutput_MD = encode(encoder, tf.slice(embedded_MD, 0, numInputs), inputs.segmentIds);
   const embeddedTargets_MD = tf.slice(embedded_MD, numInputs, targets.ids_M.size);
-  const decoderOutput_MD = decode(weights, config, embeddedTargets_MD, targets.segmentIds, {
+  const decoder = new Stack(weights, config, 'decoder', dropout);
+  const decoderOutput_MD = decode(decoder, embeddedTargets_MD, targets.segmentIds, {
     output_MD: encoderOutput_MD,
     segmentIds_BS: inputs.segmentIds,
   });
@@ -68,7 +77,7 @@ export interface EncodedInputs {
 /** Runs the encoder once. Each row is one example: its segment ids are 1, and 0 at padding. */
 export function encodeInputs(weights: Weights, config: ModelConfig, inputs: Tokens): EncodedInputs {
   const embedded_MD = tf.gather(matrix(weights, 'shared.weight'), inputs.ids_M);
-  const output_MD = encode(weights, config, embedded_MD, inputs.segmentIds);
+  const output_MD = encode(new Stack(weights, config, 'encoder'), embedded_MD, inputs.segmentIds);
   const stack = new Stack(weights, config, 'decoder');
   const numRows = inputs.segmentIds.shape[0];
   const blocks = Array.from({ length: config.numDecoderLayers }, (_, block) => block);
@@ -118,34 +127,31 @@ function lookUpEmbeddings(table_VD: Tensor2D, ids_M: Tensor1D): Tensor2D {
   }));
 }
 
-function encode(weights: Weights, config: ModelConfig, embedded_MD: Tensor2D, segmentIds_BS: Tensor2D): Tensor2D {
-  const stack = new Stack(weights, config, 'encoder');
+function encode(stack: Stack, embedded_MD: Tensor2D, segmentIds_BS: Tensor2D): Tensor2D {
   const bias_BNSS = stack.selfAttentionBias(segmentIds_BS);
-  let hidden_MD = embedded_MD;
-  for (let i = 0; i < config.numLayers; i++) {
+  let hidden_MD = stack.drop(embedded_MD, 0, 'embedding');
+  for (let i = 0; i < stack.numBlocks; i++) {
     hidden_MD = stack.selfAttention(i, hidden_MD, bias_BNSS);
     hidden_MD = stack.feedForward(i, 1, hidden_MD);
   }
-  return stack.finalNorm(hidden_MD);
+  return stack.drop(stack.finalNorm(hidden_MD), 0, 'final');
 }
 
 function decode(
-  weights: Weights,
-  config: ModelConfig,
+  stack: Stack,
   embedded_MD: Tensor2D,
   segmentIds_BT: Tensor2D,
   encoder: { readonly output_MD: Tensor2D; readonly segmentIds_BS: Tensor2D },
 ): Tensor2D {
-  const stack = new Stack(weights, config, 'decoder');
   const selfBias_BNTT = tf.add<Tensor4D>(stack.selfAttentionBias(segmentIds_BT), causalMask(segmentIds_BT.shape[1]));
   const crossBias_B1TS = segmentMask(segmentIds_BT, encoder.segmentIds_BS);
-  let hidden_MD = embedded_MD;
-  for (let i = 0; i < config.numDecoderLayers; i++) {
+  let hidden_MD = stack.drop(embedded_MD, 0, 'embedding');
+  for (let i = 0; i < stack.numBlocks; i++) {
     hidden_MD = stack.selfAttention(i, hidden_MD, selfBias_BNTT);
     hidden_MD = stack.crossAttention(i, hidden_MD, encoder.output_MD, crossBias_B1TS);
     hidden_MD = stack.feedForward(i, 2, hidden_MD);
   }
-  return stack.finalNorm(hidden_MD);
+  return stack.drop(stack.finalNorm(hidden_MD), 0, 'final');
 }
 
 /** v1.1: an output layer of its own. v1.0: the embedding table, on hidden states scaled by D^-0.5. */
@@ -160,11 +166,21 @@ class Stack {
   readonly #weights: Weights;
   readonly #config: ModelConfig;
   readonly #side: 'encoder' | 'decoder';
+  readonly #dropout: Dropout | undefined;
 
-  constructor(weights: Weights, config: ModelConfig, side: 'encoder' | 'decoder') {
+  constructor(weights: Weights, config: ModelConfig, side: 'encoder' | 'decoder', dropout?: Dropout) {
     this.#weights = weights;
     this.#config = config;
     this.#side = side;
+    this.#dropout = dropout;
+  }
+
+  get numBlocks(): number {
+    return this.#side === 'encoder' ? this.#config.numLayers : this.#config.numDecoderLayers;
+  }
+
+  drop<T extends Tensor>(x: T, block: number, part: DropoutPart): T {
+    return drop(x, this.#dropout, { side: this.#side, block, part });
   }
 
   /** Segment mask plus relative bias, made once and used by all blocks of the side. [B, N, L, L] */
@@ -181,13 +197,15 @@ class Stack {
   selfAttention(block: number, hidden_MD: Tensor2D, bias_BNLL: Tensor4D): Tensor2D {
     const layer = `block.${block}.layer.0`;
     const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
-    return tf.add(hidden_MD, this.#attention(`${layer}.SelfAttention`, x_MD, x_MD, bias_BNLL));
+    const out_MD = this.#attention(block, 'self', x_MD, x_MD, bias_BNLL);
+    return tf.add(hidden_MD, this.drop(out_MD, block, 'self.output'));
   }
 
   crossAttention(block: number, hidden_MD: Tensor2D, encoderOutput_MD: Tensor2D, bias_B1TS: Tensor4D): Tensor2D {
     const layer = `block.${block}.layer.1`;
     const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
-    return tf.add(hidden_MD, this.#attention(`${layer}.EncDecAttention`, x_MD, encoderOutput_MD, bias_B1TS));
+    const out_MD = this.#attention(block, 'cross', x_MD, encoderOutput_MD, bias_B1TS);
+    return tf.add(hidden_MD, this.drop(out_MD, block, 'cross.output'));
   }
 
   /** Relative bias of the query at a position for the keys up to it. [1, N, 1, position + 1] */
@@ -239,11 +257,12 @@ class Stack {
     const layer = `block.${block}.layer.${layerIndex}`;
     const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
     const part = (name: string) => this.#matrix(`${layer}.DenseReluDense.${name}.weight`);
+    const dropInner = (inner_MF: Tensor2D) => this.drop(inner_MF, block, 'ff.inner');
     const out_MD =
       this.#config.feedForward === 'gated-gelu'
-        ? gatedGelu(x_MD, part('wi_0'), part('wi_1'), part('wo'))
-        : reluFeedForward(x_MD, part('wi'), part('wo'));
-    return tf.add(hidden_MD, out_MD);
+        ? gatedGelu(x_MD, part('wi_0'), part('wi_1'), part('wo'), dropInner)
+        : reluFeedForward(x_MD, part('wi'), part('wo'), dropInner);
+    return tf.add(hidden_MD, this.drop(out_MD, block, 'ff.output'));
   }
 
   finalNorm(hidden_MD: Tensor2D): Tensor2D {
@@ -255,8 +274,13 @@ class Stack {
     return rmsNorm(x_MD, weight_D, this.#config.layerNormEpsilon);
   }
 
-  #attention(name: string, queries_MD: Tensor2D, keys_MD: Tensor2D, bias: Tensor4D): Tensor2D {
-    return attention(queries_MD, keys_MD, this.#attentionWeights(name), bias, this.#config.numHeads);
+  #attention(block: number, kind: 'self' | 'cross', queries_MD: Tensor2D, keys_MD: Tensor2D, bias: Tensor4D): Tensor2D {
+    const name = kind === 'self' ? 'layer.0.SelfAttention' : 'layer.1.EncDecAttention';
+    const site = { side: this.#side, block, part: `${kind}.attention_weights` } as const;
+    const dropout = this.#dropout;
+    const weights = this.#attentionWeights(`block.${block}.${name}`);
+    const multiplyByMask = dropout === undefined ? undefined : (p: Tensor4D) => dropout.multiply(p, site);
+    return attention(queries_MD, keys_MD, weights, bias, this.#config.numHeads, multiplyByMask);
   }
 
   #attentionWeights(name: string): AttentionWeights {

@@ -3,6 +3,7 @@ import { TrainerError } from '../../../shared/errors.ts';
 import type { InstalledEngine } from '../../../shared/installed-engine.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
 import { ADAFACTOR, type OptimizerSettings } from '../../../shared/optimizer.ts';
+import { NO_DROPOUT, type DropoutSettings } from '../../model/dropout.ts';
 import type { Engine, EngineDescription } from '../engine.ts';
 import { TfjsEngine } from '../tfjs-engine.ts';
 import { loadAddon, NATIVE_BACKEND, type LoadedAddon } from './addon/load-addon.ts';
@@ -22,6 +23,8 @@ export interface CreateNativeEngineInit {
   readonly zLoss: number;
   /** Adafactor unless given. */
   readonly optimizer?: OptimizerSettings | undefined;
+  /** Of training steps; none unless given. */
+  readonly dropout?: DropoutSettings | undefined;
   /** Threads of one operation (at least two run at a time, session-config.ts); decides bits. */
   readonly numThreads: number;
   readonly device: 'cpu' | 'gpu';
@@ -40,7 +43,7 @@ export interface CreateNativeEngineInit {
 /** Once per process with one set of options. @throws ENGINE_UNAVAILABLE */
 export function createNativeEngine(init: CreateNativeEngineInit): Engine {
   const { installed, config, zLoss, numThreads, device, precision, xla, allowTf32, mode = 'recorded' } = init;
-  const { isGpuRequired = true, optimizer = ADAFACTOR } = init;
+  const { isGpuRequired = true, optimizer = ADAFACTOR, dropout = NO_DROPOUT } = init;
   const { addonPath } = installed;
   const addon = loadAddon({ addonPath, numThreads, device, allowTf32, xla });
   if (device === 'gpu' && isGpuRequired && !addon.isUsingGpu)
@@ -50,14 +53,14 @@ export function createNativeEngine(init: CreateNativeEngineInit): Engine {
     );
   installNativeKernels(addon.backend);
   const description = describe(init, addon, mode);
-  if (mode === 'eager') return new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss, optimizer }, description);
+  const model = { config, zLoss, optimizer, dropout };
+  if (mode === 'eager') return new TfjsEngine({ backend: NATIVE_BACKEND, ...model }, description);
   const binding = loadSessionBinding(installed.sessionAddonPath);
   const fusesBlocks = !addon.isUsingGpu && precision === 'float32' && !xla;
   if (fusesBlocks) binding.useKernels(numThreads);
   const session = new GraphSession(binding, sessionConfig({ numThreads, xla }));
   const backend = recordable(addon);
   const { onWarning } = init;
-  const model = { config, zLoss, optimizer };
   return new NativeEngine({ description, backend, session, ...model, precision, fusesBlocks, onWarning });
 }
 

@@ -9,6 +9,7 @@ import { exmixHome } from '../../../shared/exmix-home.ts';
 import { findInstalledEngine, type InstalledEngine } from '../../../shared/installed-engine.ts';
 import { modelConfigSchema } from '../../../shared/model-config.ts';
 import { ADAFACTOR, optimizerSchema } from '../../../shared/optimizer.ts';
+import { dropoutKeys } from '../../model/dropout.ts';
 import { initialiseParameters } from '../../model/initialise.ts';
 import { createEngine } from '../../engine-choice/create-engine.ts';
 import type { Batch, Engine, StepOutput } from '../engine.ts';
@@ -199,6 +200,35 @@ describe('the native engine', () => {
       for (const engine of [recorded, again, ...others]) await engine.dispose();
     });
 
+  for (const broadcastLength of [false, true])
+    test(`with dropout${broadcastLength ? ' shared along the length' : ''} a recorded step has the masks of the eager one and of the wasm engine`, async () => {
+      const dropout = { rate: 0.2, broadcastLength };
+      const [recorded, eager] = [await engineWith({ dropout }), await engineWith({ dropout, mode: 'eager' })];
+      const { engine: wasm } = await createEngine({ name: 'wasm', config, zLoss: 1e-4, dropout });
+      await wasm.load(initialiseParameters(wasm.parameters, 3), 'zero');
+      const losses: Float32Array[] = [];
+      // The keys are fed: the second and third steps run the graph of the first.
+      for (const step of [1, 2, 3]) {
+        const batch = { ...exampleBatch(), dropoutKeys: dropoutKeys(7, { step, firstRow: 12, numRows: 4 }) };
+        const found = await stepOf(recorded, batch);
+        losses.push(found.output.crossEntropy);
+        for (const [other, tolerance] of [
+          [eager, 3e-6],
+          [wasm, 1e-5],
+        ] as const) {
+          const expected = await stepOf(other, batch);
+          const pairs = found.gradients.map((gradient, i) => ({ found: gradient, expected: expected.gradients[i]! }));
+          assert.ok(relativeNorm(pairs) <= tolerance, `gradients ${relativeNorm(pairs)}`);
+          const pair = { found: found.output.crossEntropy, expected: expected.output.crossEntropy };
+          assert.ok(relativeNorm([pair]) <= 1e-6, `losses ${relativeNorm([pair])}`);
+        }
+      }
+      assert.ok(relativeNorm([{ found: losses[1]!, expected: losses[0]! }]) > 1e-3, 'another step, other masks');
+      const plain = await engineWith();
+      assert.deepEqual(await recorded.score(exampleBatch()), await plain.score(exampleBatch()));
+      for (const engine of [recorded, eager, wasm, plain]) await engine.dispose();
+    });
+
   test('gives every gradient once, last parameter first, as a view that ends with the call', async () => {
     const engine = await engineWith();
     const views: Float32Array[] = [];
@@ -315,6 +345,7 @@ describe('the native engine', () => {
     };
     const reference = await engineWith({ mode: 'eager' });
     const engine = new NativeEngine({
+      dropout: { rate: 0, broadcastLength: false },
       description: reference.description,
       backend: recordable(addon),
       session: new GraphSession(lying, sessionConfig({ numThreads: 1, xla: false })),

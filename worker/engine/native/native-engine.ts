@@ -10,13 +10,14 @@ import * as tf from '@tensorflow/tfjs';
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
 import type { OptimizerSettings } from '../../../shared/optimizer.ts';
+import type { DropoutSettings } from '../../model/dropout.ts';
 import { withFusedBlocks } from '../../model/fused-kernels.ts';
 import { createOptimizer } from '../../model/optimizer.ts';
 import type { OptimizerUpdate } from '../../model/optimizer-rule.ts';
 import { optimizerSlots, type OptimizerSlot } from '../../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../../model/parameters.ts';
 import { checkBatch } from '../batch-check.ts';
-import { batchParts } from '../batch-tensors.ts';
+import { batchParts, stepParts, type BatchPart } from '../batch-tensors.ts';
 import type {
   Batch,
   Decoding,
@@ -53,6 +54,8 @@ export interface NativeEngineInit {
   /** Coefficient of the z-loss; 0 for none. */
   readonly zLoss: number;
   readonly optimizer: OptimizerSettings;
+  /** Of training steps. */
+  readonly dropout: DropoutSettings;
   readonly precision: 'float32' | 'bfloat16';
   /** Whether graphs use fused blocks; the session's addon must have registered their kernels. */
   readonly fusesBlocks: boolean;
@@ -108,7 +111,7 @@ export class NativeEngine implements Engine {
   async step(batch: Batch, onGradient: (parameter: number, gradient: Float32Array) => void): Promise<StepOutput> {
     const pass = await this.#enter('step', batch);
     if (pass === undefined) return this.#fallback().step(batch, onGradient);
-    const feeds = batchParts(batch).map(({ values }) => values);
+    const feeds = this.#parts('step', batch).map(({ values }) => values);
     const numGroups = 1 + pass.gradientGroups.length;
     let output: StepOutput | undefined;
     this.#init.session.runInGroups(pass.call, numGroups, feeds, (group, fetched) => {
@@ -200,11 +203,11 @@ export class NativeEngine implements Engine {
   }
 
   #preparePass(kind: PassKind, batch: Batch, key: string): PreparedPass | undefined {
-    const { backend, session, config, precision, zLoss, fusesBlocks } = this.#init;
-    const parts = batchParts(batch);
+    const { backend, session, config, precision, zLoss, dropout, fusesBlocks } = this.#init;
+    const parts = this.#parts(kind, batch);
     const { variables, weights } = this.#state.weights();
     const init = { backend, config, specs: this.parameters, variables, weights, parts, prefix: `${key}/`, fusesBlocks };
-    const recorded = recordPass(kind, init, zLoss);
+    const recorded = recordPass(kind, { ...init, dropout }, zLoss);
     const { nodes, outputs } = precision === 'bfloat16' ? withBfloat16Products(recorded) : recorded;
     session.extend(nodes);
     const groups = kind === 'step' ? gradientGroups(this.parameters, MAX_GRADIENT_GROUPS) : [];
@@ -228,10 +231,14 @@ export class NativeEngine implements Engine {
     return pass;
   }
 
+  #parts(kind: PassKind, batch: Batch): readonly BatchPart[] {
+    return kind === 'step' ? stepParts(batch, this.#init.dropout) : batchParts(batch);
+  }
+
   /** Replaces the session by eager tfjs, for good. */
   async #switchToEager(): Promise<void> {
-    const { config, zLoss, optimizer, description } = this.#init;
-    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss, optimizer }, description);
+    const { config, zLoss, optimizer, dropout, description } = this.#init;
+    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss, optimizer, dropout }, description);
     const [parameters, slots] = this.#state.read();
     this.#closeSession();
     await eager.load(parameters, slots);
@@ -239,8 +246,8 @@ export class NativeEngine implements Engine {
   }
 
   async #eagerCopy(): Promise<TfjsEngine> {
-    const { config, zLoss, description } = this.#init;
-    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss }, description);
+    const { config, zLoss, dropout, description } = this.#init;
+    const eager = new TfjsEngine({ backend: NATIVE_BACKEND, config, zLoss, dropout }, description);
     const [parameters] = this.#state.read();
     await eager.load(parameters, 'zero');
     return eager;

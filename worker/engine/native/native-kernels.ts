@@ -4,6 +4,7 @@
  * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product.
  * - ExpandDims is a reshape: tfjs-node names its type wrongly; eager TensorFlow corrects that, a graph does not.
  * - The fused kernels of the model (fused-kernels.ts) and its fused blocks, whose operations the session addon has (kernels/).
+ * - Dropout's masks (model/dropout.ts), by TensorFlow's stateless random numbers.
  * - GatherV2 does not read its indices back to check their range: checkBatch has checked them, and a recorded graph cannot.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -13,7 +14,8 @@ import {
   type NodeJSKernelBackend,
 } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { TFEOpAttr } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
-import { FUSED_BLOCKS, FUSED_KERNELS } from '../../model/fused-kernels.ts';
+import { FUSED_BLOCKS, FUSED_KERNELS, MASK_KERNEL } from '../../model/fused-kernels.ts';
+import { planOf } from '../mask-kernels.ts';
 import { NATIVE_BACKEND } from './addon/load-addon.ts';
 import { DATA_TYPE } from './recording/graph-def.ts';
 
@@ -62,6 +64,7 @@ export function installNativeKernels(backend: NodeJSKernelBackend): void {
     return rows;
   });
   addFusedKernels(backend, type);
+  addMasks(backend, type);
   addFusedBlocks(backend, (name, value) => attribute('TF_ATTR_FLOAT', name, value));
 }
 
@@ -86,6 +89,32 @@ function addFusedKernels(backend: NodeJSKernelBackend, type: (name: string, valu
   });
 }
 
+/** Each row's words from its own seed, one operation a row. */
+function addMasks(backend: NodeJSKernelBackend, type: (name: string, value: number) => TFEOpAttr): void {
+  const int32s = ['dtype', 'T', 'Tseed'].map((name) => type(name, DATA_TYPE.int32));
+  replaceKernel(MASK_KERNEL, ({ x, keys_B2 }, attributes) =>
+    tf.tidy(() => {
+      const { site, threshold, scale, length, inner } = planOf(attributes);
+      const numRows = keys_B2!.shape[0];
+      const numWords = x!.size / numRows / length;
+      const shape = tf.tensor1d([numWords], 'int32');
+      const place = tf.tensor1d([0, site], 'int32');
+      const words = Array.from({ length: numRows }, (_, row) => {
+        const seed = tf.add(tf.reshape(tf.slice(keys_B2!, [row, 0], [1, 2]), [2]), place);
+        return backend.executeSingleOutput('StatelessRandomUniformFullInt', int32s, [shape, seed]);
+      });
+      const isKept = tf.greaterEqual(tf.concat(words), tf.scalar(threshold, 'int32'));
+      const mask = tf.mul(tf.cast(isKept, 'float32'), scale);
+      const outer = numWords / inner;
+      const product = tf.mul(
+        tf.reshape(x!, [numRows, outer, length, inner]),
+        tf.reshape(mask, [numRows, outer, 1, inner]),
+      );
+      return tf.reshape(product, x!.shape);
+    }),
+  );
+}
+
 const NUM_OUTPUTS: Readonly<Record<keyof typeof FUSED_BLOCKS, number>> = {
   rmsNorm: 1,
   rmsNormGradient: 2,
@@ -99,15 +128,32 @@ const NUM_OUTPUTS: Readonly<Record<keyof typeof FUSED_BLOCKS, number>> = {
   adafactorWhole: 2,
   adamw: 3,
   adamwRms: 3,
+  multiplyByMask: 1,
 };
 
 /** An operation each: its inputs are given in their order, and its attributes are numbers. */
 function addFusedBlocks(backend: NodeJSKernelBackend, float: (name: string, value: number) => TFEOpAttr): void {
   for (const [block, op] of Object.entries(FUSED_BLOCKS) as [keyof typeof FUSED_BLOCKS, string][])
     replaceKernel(op, (inputs, attributes) => {
+      if (block === 'multiplyByMask') return fusedMask(backend, op, inputs, attributes);
       const floats = Object.entries(attributes).map(([name, value]) => float(name, Number(value)));
       return backend.executeMultipleOutputs(op, floats, Object.values(inputs), NUM_OUTPUTS[block]);
     });
+}
+
+/** Numbers of a plan are inputs: they are exact as int32. */
+function fusedMask(
+  backend: NodeJSKernelBackend,
+  op: string,
+  { x, keys_B2 }: Record<string, Tensor>,
+  attributes: NamedAttrMap,
+): TensorInfo {
+  const { site, threshold, scale, length, inner } = planOf(attributes);
+  const numbers = tf.tensor1d([site, threshold, length, inner], 'int32');
+  const factor = tf.scalar(scale, 'float32');
+  const product = backend.executeSingleOutput(op, [], [x!, keys_B2!, numbers, factor]);
+  tf.dispose([numbers, factor]);
+  return product;
 }
 
 /** Or adds one where there is none. */

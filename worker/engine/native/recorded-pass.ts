@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Tensor } from '@tensorflow/tfjs';
 import type { ModelConfig } from '../../../shared/model-config.ts';
+import { countedDropout, type DropoutSettings } from '../../model/dropout.ts';
 import { withFusedBlocks } from '../../model/fused-kernels.ts';
 import type { ParameterSpec } from '../../model/parameters.ts';
 import { uploadBatch, type BatchPart } from '../batch-tensors.ts';
@@ -16,7 +17,7 @@ import type { FeedSpec } from './session/session-binding.ts';
 
 export interface RecordedPass {
   readonly nodes: readonly GraphNode[];
-  /** The parts of a batch, in the order of batchParts. */
+  /** The parts of a batch, in their order. */
   readonly feeds: readonly FeedSpec[];
   /** `node:0` of each result. */
   readonly outputs: readonly string[];
@@ -32,6 +33,8 @@ export interface RecordPassInit {
   /** Values of the parameters, by number. */
   readonly weights: readonly Float32Array[];
   readonly parts: readonly BatchPart[];
+  /** Of steps; the keys of rows are then a part of the batch. */
+  readonly dropout: DropoutSettings;
   /** Of the names of all nodes, ending in `/`. */
   readonly prefix: string;
   /** Whether the graph uses fused blocks. The eager results never do. */
@@ -76,7 +79,7 @@ function recordPass(init: RecordPassInit, run: (pass: PassInit) => readonly Tens
     ...batch.all.map((tensor, i) => [tensor, feeds[i]!.name] as const),
     ...weights.map((tensor, i) => [tensor, readName(variables[i]!)] as const),
   ]);
-  const pass = { config, specs, weights, batch };
+  const pass = { config, specs, weights, batch, dropout: countedDropout(init.dropout, batch.dropoutKeys_B2) };
   const recording = record(backend, names, prefix, () =>
     init.fusesBlocks ? withFusedBlocks(() => run(pass)) : run(pass),
   );

@@ -115,6 +115,7 @@ std::vector<Kernel> SoftmaxKernels();
 std::vector<Kernel> CrossEntropyKernels();
 std::vector<Kernel> AdafactorKernels();
 std::vector<Kernel> AdamwKernels();
+std::vector<Kernel> MaskKernels();
 
 // Once per process, before a graph names one of them. @returns what TensorFlow refused, or nothing
 std::string RegisterKernels();

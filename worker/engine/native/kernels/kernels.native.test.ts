@@ -8,6 +8,7 @@ import { optimizerSchema } from '../../../../shared/optimizer.ts';
 import { updateParameter, updateScalars } from '../../../model/adafactor.ts';
 import { attention } from '../../../model/attention.ts';
 import { crossEntropy } from '../../../model/cross-entropy.ts';
+import { countedDropout, dropoutKeys, planMask } from '../../../model/dropout.ts';
 import { gatedGelu } from '../../../model/feed-forward.ts';
 import {
   fusedAdafactor,
@@ -20,11 +21,13 @@ import {
   fusedRmsNorm,
   fusedRmsNormGradient,
   fusedSoftmaxGradient,
+  multiplyByMask,
   withFusedBlocks,
 } from '../../../model/fused-kernels.ts';
 import { slotSpecs } from '../../../model/optimizer-slots.ts';
 import { createOptimizer } from '../../../model/optimizer.ts';
 import { rmsNorm } from '../../../model/rms-norm.ts';
+import { multiplyRows } from '../../mask-kernels.ts';
 import { loadAddon, NATIVE_BACKEND } from '../addon/load-addon.ts';
 import { installNativeKernels } from '../native-kernels.ts';
 import { loadSessionBinding } from '../session/session-binding.ts';
@@ -306,5 +309,37 @@ describe('kernels', () => {
 
   test('a label out of range is an error, not a read out of bounds', () => {
     assert.throws(() => fusedCrossEntropy(tf.ones([1, 4]), tf.tensor1d([4], 'int32')), /labels \[M\] below V/);
+  });
+
+  // 70,003 elements of a row are several blocks, and end inside a vector; a rate near 0 has the least thresholds.
+  for (const [rate, broadcastLength, shape] of [
+    [0.1, false, [3, 7]],
+    [0.1, false, [2 * 101, 693]],
+    [0.25, false, [3, 4, 17, 19]],
+    [0.25, true, [3, 4, 17, 19]],
+    [0.5, true, [6, 35]],
+    [2 ** -32, false, [3, 64]],
+    [0.95, false, [1, 70_003]],
+  ] as const)
+    test(`masks of [${shape.join(', ')}] at rate ${rate}${broadcastLength ? ', shared along the length' : ''} are those of JavaScript, in both kernels`, () => {
+      const numRows = shape.length === 4 || shape[0] % 3 === 0 ? 3 : shape[0] === 1 ? 1 : 2;
+      const settings = { rate, broadcastLength };
+      const site = { side: 'decoder', block: 5, part: 'ff.output' } as const;
+      const keys = dropoutKeys(7, { step: 3, firstRow: 11, numRows });
+      const x = tensor([...shape], 1, 3);
+      const keys_B2 = tf.tensor2d(keys, [numRows, 2], 'int32');
+      const values = x.dataSync<'float32'>();
+      const expected = new Float32Array(values.length);
+      multiplyRows(values, keys, planMask(settings, site, shape, numRows), expected);
+      const run = () => countedDropout(settings, keys_B2)!.multiply(x, site).dataSync<'float32'>();
+      assert.deepEqual(run(), expected, 'by operations of TensorFlow');
+      assert.deepEqual(withFusedBlocks(run), expected, 'by our kernel');
+    });
+
+  test('a mask whose rows do not fit fails the run', () => {
+    const x = tensor([5, 7], 1);
+    const keys_B2 = tf.zeros([2, 2], 'int32');
+    const plan = { site: 1, threshold: 0, scale: 2, length: 1, inner: 17 };
+    assert.throws(() => withFusedBlocks(() => multiplyByMask(x, keys_B2, plan)), /rows of one size/u);
   });
 });

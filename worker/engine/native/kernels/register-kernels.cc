@@ -54,7 +54,7 @@ std::string RegisterKernels() {
   if (!all.empty()) return "";
   for (const auto& kernels :
        {RmsNormKernels(), GeluKernels(), SoftmaxKernels(), CrossEntropyKernels(), AdafactorKernels(),
-        AdamwKernels()})
+        AdamwKernels(), MaskKernels()})
     all.insert(all.end(), kernels.begin(), kernels.end());
   if (all.size() > sizeof kCompute / sizeof *kCompute) return "more kernels than register-kernels.cc has places for";
   TF_Status* status = TF_NewStatus();
