@@ -19,8 +19,12 @@ const FLAGS = ['-std=c++17', '-O2', '-shared', '-fPIC', '-pthread', `-DNAPI_VERS
 /** Further sources of the session addon, in worker/engine/native/kernels. */
 const KERNELS = [
   'adafactor',
+  'cached-attention',
   'cross-entropy',
   'gelu',
+  'likeliest-tokens',
+  'panel-product',
+  'product',
   'register-kernels',
   'rms-norm',
   'row-threads',
