@@ -8,8 +8,8 @@
  * installed engine (exmix engine install) and an interpreter with torch and transformers. Ratios are medians of the rounds' ratios; above 1,
  * exmix is faster. CPU time is that of the whole process and depends less on other load. Run all of it under `taskset -c 0` to give both one core.
  *
- * Without a cache (--no-cache): time of `score`, the decoder over all tokens so far, at some lengths, less the encoder's, summed over the 64
- * lengths by straight lines between them. Transformers without a cache is measured as it is.
+ * Without a cache (--no-cache): time of `score`, the decoder over all tokens so far, at two lengths, and the straight line through them, summed over
+ * the 64 lengths without the encoder's part. Transformers without a cache is measured as it is.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';

@@ -7,7 +7,7 @@
  * Assumes fused blocks: a CPU, float32, no XLA. X = heads × head width.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Scalar, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { EOS_TOKEN, START_TOKEN } from '../../../evaluation/decoding/settings.ts';
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
@@ -323,7 +323,7 @@ export class DecodingGraph {
       crossPlaces: int(0, 0),
       buckets: int(0),
       given: int(EOS_TOKEN, EOS_TOKEN),
-      numCandidates: tf.scalar(1, 'int32') as Scalar,
+      numCandidates: tf.scalar(1, 'int32'),
     };
     const poolTensors: Tensor[] = [];
     const names = new Map<Tensor, string>([
