@@ -29,9 +29,13 @@ const FLAGS = [
 const KERNELS = [
   'adafactor',
   'adamw',
+  'cached-attention',
   'cross-entropy',
   'gelu',
+  'likeliest-tokens',
   'mask',
+  'panel-product',
+  'product',
   'register-kernels',
   'rms-norm',
   'row-threads',

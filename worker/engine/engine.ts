@@ -109,7 +109,7 @@ export interface Engine {
 
   /**
    * Runs the encoder and opens a decoder over its output (evaluation/decoding). Each row is one example; its segment ids are 1, and 0 at padding.
-   * Dispose of it before parameters change: until then it reads the engine's.
+   * One is open at a time. Dispose of it before parameters change: until then it reads the engine's.
    */
   startDecoding(inputs: GenerationInputs): Promise<Decoding>;
 

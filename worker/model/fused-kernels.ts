@@ -58,6 +58,9 @@ export const FUSED_BLOCKS = {
   adamw: 'ExmixAdamw',
   adamwRms: 'ExmixAdamwRms',
   multiplyByMask: 'ExmixFusedMultiplyByMask',
+  product: 'ExmixProduct',
+  cachedAttention: 'ExmixCachedAttention',
+  likeliestTokens: 'ExmixLikeliestTokens',
 } as const;
 
 /** Geometry and numbers of one mask, for kernels. All are plain numbers: a recorded graph holds them as constants. */
@@ -91,6 +94,24 @@ export function withFusedBlocks<T>(run: () => T): T {
     return run();
   } finally {
     areBlocksFused = before;
+  }
+}
+
+let areRowsIndependent = false;
+
+/** Whether x · wᵀ must be `fusedProduct`. */
+export function usesIndependentRows(): boolean {
+  return areRowsIndependent;
+}
+
+/** Runs with fused blocks, and with products whose rows have the same bits alone and among others. */
+export function withIndependentRows<T>(run: () => T): T {
+  const before = areRowsIndependent;
+  areRowsIndependent = true;
+  try {
+    return withFusedBlocks(run);
+  } finally {
+    areRowsIndependent = before;
   }
 }
 
@@ -167,6 +188,38 @@ export function fusedAdamw(isRelative: boolean, inputs: readonly Tensor[]): Tens
 /** x · mask. @param x rows of equal size, one for each key @param keys_B2 int32 */
 export function multiplyByMask<T extends Tensor>(x: T, keys_B2: Tensor, plan: MaskPlan): T {
   return run(fusesBlocks() ? FUSED_BLOCKS.multiplyByMask : MASK_KERNEL, { x, keys_B2 }, { ...plan })[0] as T;
+}
+
+/**
+ * Attention of A single queries, each to its own places of a pool of keys and values.
+ * @param queries_AX [A, N·H] @param pool [P, N·H] each
+ * @param places [A·L]; a query's end before the first negative one, and it has at least one
+ * @param bias_LN of each place, or [1, N]
+ * @returns [A, N·H]
+ */
+export function fusedCachedAttention(
+  queries_AX: Tensor2D,
+  pool: { readonly keys: Tensor2D; readonly values: Tensor2D },
+  places: Tensor1D,
+  bias_LN: Tensor2D,
+): Tensor2D {
+  const inputs = { queries_AX, keys: pool.keys, values: pool.values, places, bias_LN };
+  return run(FUSED_BLOCKS.cachedAttention, inputs)[0] as Tensor2D;
+}
+
+/**
+ * The C likeliest tokens of each of A hidden states, without an array of [A, V].
+ * @param given [A·W], tokens whose logits are wanted @param numCandidates C, a scalar
+ * @returns ids [A, C] as float32 and their logits, falling, of equal ones the smaller id first; logits [A·W]; logsumexp [A]
+ */
+export function fusedLikeliestTokens(
+  hidden_AD: Tensor2D,
+  weight_VD: Tensor2D,
+  given: Tensor1D,
+  numCandidates: Scalar,
+): readonly [ids: Tensor, logits: Tensor, givenLogits: Tensor, normalizers: Tensor] {
+  const outputs = run(FUSED_BLOCKS.likeliestTokens, { hidden_AD, weight_VD, given, numCandidates });
+  return outputs as [Tensor, Tensor, Tensor, Tensor];
 }
 
 function run(name: string, inputs: Record<string, Tensor>, attributes: NamedAttrMap = {}): Tensor[] {

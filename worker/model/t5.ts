@@ -7,7 +7,7 @@
  * Dropout is for training steps; ExT5 pre-trains without it (dropout.ts).
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
+import type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { withGradient } from './custom-gradient.ts';
@@ -22,6 +22,7 @@ import {
 } from './attention.ts';
 import { drop, type Dropout, type DropoutPart } from './dropout.ts';
 import { gatedGelu, reluFeedForward } from './feed-forward.ts';
+import { fusedCachedAttention, fusedLikeliestTokens } from './fused-kernels.ts';
 import { relativeBias, relativePositionBucket } from './relative-bias.ts';
 import { rmsNorm } from './rms-norm.ts';
 
@@ -115,6 +116,77 @@ export function decodeNext(
   return { logits_MV: outputLogits(weights, config, stack.finalNorm(hidden_MD)), present };
 }
 
+/** Keys and values of positions, each [P, N·H]: a place is a row. */
+export interface KeyValuePool {
+  readonly keys: Tensor2D;
+  readonly values: Tensor2D;
+}
+
+/** Runs the encoder once, as `encodeInputs` does: keys and values of every input position for each decoder block, P = B·S. */
+export function encodeToPools(weights: Weights, config: ModelConfig, inputs: Tokens): readonly KeyValuePool[] {
+  const embedded_MD = tf.gather(matrix(weights, 'shared.weight'), inputs.ids_M);
+  const output_MD = encode(new Stack(weights, config, 'encoder'), embedded_MD, inputs.segmentIds);
+  const project = (block: number, letter: 'k' | 'v'): Tensor2D =>
+    tf.matMul(
+      output_MD,
+      matrix(weights, `decoder.block.${block}.layer.1.EncDecAttention.${letter}.weight`),
+      false,
+      true,
+    );
+  return Array.from({ length: config.numDecoderLayers }, (_, block) => ({
+    keys: project(block, 'k'),
+    values: project(block, 'v'),
+  }));
+}
+
+/** One position of A hypotheses. L = places of a hypothesis, S = places of its inputs; lists end before the first negative place. */
+export interface DecodedRows {
+  /** [A] int32 */
+  readonly tokens: Tensor1D;
+  /** [A·L], the position itself included */
+  readonly selfPlaces: Tensor1D;
+  /** [A·S] */
+  readonly crossPlaces: Tensor1D;
+  /** [L], the bucket of each position's distance */
+  readonly buckets: Tensor1D;
+  /** [A·W], tokens whose logits are wanted */
+  readonly given: Tensor1D;
+  /** Likeliest tokens of each hypothesis. */
+  readonly numCandidates: Scalar;
+}
+
+/**
+ * One step of the decoder, as `decodeNext`, for hypotheses whose keys and values lie in pools: no array has a shape that depends on A, L or S
+ * but its inputs, and nothing is moved. It uses fused blocks only.
+ * @param append puts keys and values of the A hypotheses into the pool of a block, and gives the pool
+ * @returns as fusedLikeliestTokens
+ */
+export function decodeRows(
+  weights: Weights,
+  config: ModelConfig,
+  rows: DecodedRows,
+  cross: readonly KeyValuePool[],
+  append: (block: number, now: KeyValuePool) => KeyValuePool,
+): readonly Tensor[] {
+  const stack = new Stack(weights, config, 'decoder');
+  const selfBias_LN = stack.biasOfBuckets(rows.buckets);
+  const noBias_1N = tf.zeros<tf.Rank.R2>([1, config.numHeads]);
+  let hidden_AD = tf.gather(matrix(weights, 'shared.weight'), rows.tokens);
+  for (let block = 0; block < config.numDecoderLayers; block++) {
+    hidden_AD = stack.rowAttention(block, 'self', hidden_AD, (queries, keys, values) =>
+      fusedCachedAttention(queries, append(block, { keys: keys(), values: values() }), rows.selfPlaces, selfBias_LN),
+    );
+    hidden_AD = stack.rowAttention(block, 'cross', hidden_AD, (queries) =>
+      fusedCachedAttention(queries, cross[block]!, rows.crossPlaces, noBias_1N),
+    );
+    hidden_AD = stack.feedForward(block, 2, hidden_AD);
+  }
+  const output_AD = stack.finalNorm(hidden_AD);
+  const { table_VD, scale } = outputLayer(weights, config);
+  const scaled_AD = scale === 1 ? output_AD : tf.mul<Tensor2D>(output_AD, scale);
+  return fusedLikeliestTokens(scaled_AD, table_VD, rows.given, rows.numCandidates);
+}
+
 /**
  * Rows of the embedding table. The gradient is one segment sum. Call it once for all ids of a step: each call costs a dense [V, D].
  * @param ids_M int32, below V
@@ -154,11 +226,16 @@ function decode(
   return stack.drop(stack.finalNorm(hidden_MD), 0, 'final');
 }
 
-/** v1.1: an output layer of its own. v1.0: the embedding table, on hidden states scaled by D^-0.5. */
 function outputLogits(weights: Weights, config: ModelConfig, hidden_MD: Tensor2D): Tensor2D {
-  if (!config.tieEmbeddings) return tf.matMul(hidden_MD, matrix(weights, 'lm_head.weight'), false, true);
-  const scaled_MD = tf.mul<Tensor2D>(hidden_MD, config.dModel ** -0.5);
-  return tf.matMul(scaled_MD, matrix(weights, 'shared.weight'), false, true);
+  const { table_VD, scale } = outputLayer(weights, config);
+  const scaled_MD = scale === 1 ? hidden_MD : tf.mul<Tensor2D>(hidden_MD, scale);
+  return tf.matMul(scaled_MD, table_VD, false, true);
+}
+
+/** v1.1: an output layer of its own. v1.0: the embedding table, on hidden states scaled by D^-0.5. */
+function outputLayer(weights: Weights, config: ModelConfig): { readonly table_VD: Tensor2D; readonly scale: number } {
+  if (!config.tieEmbeddings) return { table_VD: matrix(weights, 'lm_head.weight'), scale: 1 };
+  return { table_VD: matrix(weights, 'shared.weight'), scale: config.dModel ** -0.5 };
 }
 
 /** The layers of one side; each is x + f(rmsNorm(x)). */
@@ -246,6 +323,30 @@ class Stack {
     const x_MD = this.#norm(`${layer}.layer_norm`, hidden_MD);
     const weights = this.#attentionWeights(`${layer}.EncDecAttention`);
     return tf.add(hidden_MD, attendTo(x_MD, cross, weights, bias_B11S));
+  }
+
+  /** Relative bias of a query for a key of each bucket. @returns [L, N] */
+  biasOfBuckets(buckets_L: Tensor1D): Tensor2D {
+    return tf.gather(this.#matrix('block.0.layer.0.SelfAttention.relative_attention_bias.weight'), buckets_L);
+  }
+
+  /** x + o(attend(q(norm(x)))). @param attend gets the queries, and makes keys and values of the same positions where it wants them */
+  rowAttention(
+    block: number,
+    kind: 'self' | 'cross',
+    hidden_AD: Tensor2D,
+    attend: (queries_AX: Tensor2D, keys: () => Tensor2D, values: () => Tensor2D) => Tensor2D,
+  ): Tensor2D {
+    const layer = `block.${block}.layer.${kind === 'self' ? 0 : 1}`;
+    const weights = this.#attentionWeights(`${layer}.${kind === 'self' ? 'SelfAttention' : 'EncDecAttention'}`);
+    const x_AD = this.#norm(`${layer}.layer_norm`, hidden_AD);
+    const project = (weight: Tensor2D): Tensor2D => tf.matMul(x_AD, weight, false, true);
+    const context_AX = attend(
+      project(weights.q),
+      () => project(weights.k),
+      () => project(weights.v),
+    );
+    return tf.add(hidden_AD, tf.matMul<Tensor2D>(context_AX, weights.o, false, true));
   }
 
   crossKeysAndValues(block: number, encoderOutput_MD: Tensor2D, numRows: number): KeysAndValues {

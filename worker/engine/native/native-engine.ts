@@ -16,7 +16,7 @@ import { createOptimizer } from '../../model/optimizer.ts';
 import type { OptimizerUpdate } from '../../model/optimizer-rule.ts';
 import { optimizerSlots, type OptimizerSlot } from '../../model/optimizer-slots.ts';
 import { parameterSpecs, type ParameterSpec } from '../../model/parameters.ts';
-import { checkBatch } from '../batch-check.ts';
+import { checkBatch, checkGenerationInputs } from '../batch-check.ts';
 import { batchParts, stepParts, type BatchPart } from '../batch-tensors.ts';
 import type {
   Batch,
@@ -35,7 +35,9 @@ import { scoreOutput, stepOutput } from '../tfjs-passes.ts';
 import { TfjsEngine } from '../tfjs-engine.ts';
 import { NATIVE_BACKEND } from './addon/load-addon.ts';
 import { differenceOf } from './compare-passes.ts';
+import { DecodingGraph } from './decoding-graph.ts';
 import { gradientGroups } from './gradient-groups.ts';
+import { NativeDecoding } from './native-decoding.ts';
 import { recordForward, recordScore, recordStep, type RecordedPass, type RecordPassInit } from './recorded-pass.ts';
 import { withBfloat16Products } from './recording/bfloat16-products.ts';
 import type { RecordableBackend } from './recording/recorder.ts';
@@ -45,6 +47,8 @@ import type { CallHandle } from './session/session-binding.ts';
 
 /** Each group costs TensorFlow a walk over the graph: about 1 ms. */
 const MAX_GRADIENT_GROUPS = 8;
+/** Positions of each example that a decoding has room for at first; it grows. */
+const FIRST_PLACES = 32;
 
 export interface NativeEngineInit {
   readonly description: EngineDescription;
@@ -80,7 +84,8 @@ export class NativeEngine implements Engine {
   readonly #passes = new Map<string, PreparedPass>();
   /** Replaces the session for good once a graph was refused. */
   #eager: TfjsEngine | undefined;
-  /** A copy of the parameters for decoding. */
+  #decoding: DecodingGraph | undefined;
+  /** A copy of the parameters for decoding without fused blocks. */
   #decoder: TfjsEngine | undefined;
   #isDisposed = false;
 
@@ -165,19 +170,31 @@ export class NativeEngine implements Engine {
     return this.#init.session.run(pass.call, feeds, ([terms, isRight]) => scoreOutput(terms!, isRight!));
   }
 
-  /** Decoding runs eagerly, on a copy of the parameters that lasts until they change. */
+  /** Without fused blocks, decoding runs eagerly, on a copy of the parameters that lasts until they change. */
   async startDecoding(inputs: GenerationInputs): Promise<Decoding> {
     this.#checkLoaded();
+    const { config, fusesBlocks } = this.#init;
+    checkGenerationInputs(inputs, config.vocabSize);
     if (this.#eager !== undefined) return this.#eager.startDecoding(inputs);
-    this.#decoder ??= await this.#eagerCopy();
-    return this.#decoder.startDecoding(inputs);
+    if (!fusesBlocks) {
+      this.#decoder ??= await this.#eagerCopy();
+      return this.#decoder.startDecoding(inputs);
+    }
+    await enterBackend(NATIVE_BACKEND);
+    const graph = leavingNoTensors('decoding', () => this.#openDecoding(inputs));
+    if (graph !== undefined) return new NativeDecoding(graph, config, inputs);
+    await this.#switchToEager();
+    return this.#fallback().startDecoding(inputs);
   }
 
   /** The session's variables count as tensors. */
   memory(): { numTensors: number; numBytes: number } {
     const { numTensors, numBytes } = tf.memory();
-    const held = this.#state.memory();
-    return { numTensors: numTensors + held.numTensors, numBytes: numBytes + held.numBytes };
+    const held = [this.#state.memory(), ...(this.#decoding === undefined ? [] : [this.#decoding.memory()])];
+    return {
+      numTensors: held.reduce((sum, one) => sum + one.numTensors, numTensors),
+      numBytes: held.reduce((sum, one) => sum + one.numBytes, numBytes),
+    };
   }
 
   async dispose(): Promise<void> {
@@ -235,6 +252,16 @@ export class NativeEngine implements Engine {
     return kind === 'step' ? stepParts(batch, this.#init.dropout) : batchParts(batch);
   }
 
+  /** Undefined when a graph was refused. */
+  #openDecoding(inputs: GenerationInputs): DecodingGraph | undefined {
+    const { session, backend, config, onWarning } = this.#init;
+    this.#decoding ??= new DecodingGraph({ session, state: this.#state, backend, config, specs: this.parameters });
+    const problem = this.#decoding.open(inputs, FIRST_PLACES * inputs.numRows);
+    if (problem === undefined) return this.#decoding;
+    onWarning(`the recorded graph of decoding is refused, the engine continues eagerly: ${problem}`);
+    return undefined;
+  }
+
   /** Replaces the session by eager tfjs, for good. */
   async #switchToEager(): Promise<void> {
     const { config, zLoss, optimizer, dropout, description } = this.#init;
@@ -260,6 +287,8 @@ export class NativeEngine implements Engine {
 
   #closeSession(): void {
     if (this.#eager !== undefined) return;
+    this.#decoding?.close();
+    this.#decoding = undefined;
     this.#state.close();
     this.#passes.clear();
   }

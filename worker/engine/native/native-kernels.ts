@@ -1,7 +1,7 @@
 /**
  * Replaces and adds kernels of the native backend, in one place.
  *
- * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product.
+ * - BatchMatMul of two matrices is TensorFlow's MatMul, not its batched product; for decoding it is our product (kernels/product.cc).
  * - ExpandDims is a reshape: tfjs-node names its type wrongly; eager TensorFlow corrects that, a graph does not.
  * - The fused kernels of the model (fused-kernels.ts) and its fused blocks, whose operations the session addon has (kernels/).
  * - Dropout's masks (model/dropout.ts), by TensorFlow's stateless random numbers.
@@ -14,7 +14,7 @@ import {
   type NodeJSKernelBackend,
 } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { TFEOpAttr } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
-import { FUSED_BLOCKS, FUSED_KERNELS, MASK_KERNEL } from '../../model/fused-kernels.ts';
+import { FUSED_BLOCKS, FUSED_KERNELS, MASK_KERNEL, usesIndependentRows } from '../../model/fused-kernels.ts';
 import { planOf } from '../mask-kernels.ts';
 import { NATIVE_BACKEND } from './addon/load-addon.ts';
 import { DATA_TYPE } from './recording/graph-def.ts';
@@ -35,6 +35,9 @@ export function installNativeKernels(backend: NodeJSKernelBackend): void {
 
   replaceKernel('BatchMatMul', ({ a, b }, { transposeA, transposeB }) => {
     const inputs = [a!, b!];
+    const isRowsTimesOutputs = transposeA !== true && transposeB === true && a!.shape.length === 2;
+    if (usesIndependentRows() && isRowsTimesOutputs && b!.shape.length === 2)
+      return backend.executeSingleOutput(FUSED_BLOCKS.product, [], inputs);
     const T = type('T', DATA_TYPE.float32);
     if (inputs.some(({ shape }) => shape.length !== 2))
       return backend.executeSingleOutput(
@@ -129,6 +132,9 @@ const NUM_OUTPUTS: Readonly<Record<keyof typeof FUSED_BLOCKS, number>> = {
   adamw: 3,
   adamwRms: 3,
   multiplyByMask: 1,
+  product: 1,
+  cachedAttention: 1,
+  likeliestTokens: 4,
 };
 
 /** An operation each: its inputs are given in their order, and its attributes are numbers. */

@@ -109,6 +109,11 @@ void ShapesOf(TF_ShapeInferenceContext* context, TF_Status* status) {
   }
 }
 
+// Shapes that depend on several inputs are known when the kernel runs.
+inline void UnknownShapes(TF_ShapeInferenceContext* context, TF_Status* status) {
+  TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
 std::vector<Kernel> RmsNormKernels();
 std::vector<Kernel> GeluKernels();
 std::vector<Kernel> SoftmaxKernels();
@@ -116,6 +121,9 @@ std::vector<Kernel> CrossEntropyKernels();
 std::vector<Kernel> AdafactorKernels();
 std::vector<Kernel> AdamwKernels();
 std::vector<Kernel> MaskKernels();
+std::vector<Kernel> ProductKernels();
+std::vector<Kernel> CachedAttentionKernels();
+std::vector<Kernel> LikeliestTokensKernels();
 
 // Once per process, before a graph names one of them. @returns what TensorFlow refused, or nothing
 std::string RegisterKernels();

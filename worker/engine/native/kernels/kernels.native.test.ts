@@ -14,15 +14,18 @@ import {
   fusedAdafactor,
   fusedAdamw,
   fusedBiasedSoftmax,
+  fusedCachedAttention,
   fusedCrossEntropy,
   fusedCrossEntropyGradient,
   fusedGeluTimes,
   fusedGeluTimesGradient,
+  fusedLikeliestTokens,
   fusedRmsNorm,
   fusedRmsNormGradient,
   fusedSoftmaxGradient,
   multiplyByMask,
   withFusedBlocks,
+  withIndependentRows,
 } from '../../../model/fused-kernels.ts';
 import { slotSpecs } from '../../../model/optimizer-slots.ts';
 import { createOptimizer } from '../../../model/optimizer.ts';
@@ -264,6 +267,100 @@ describe('kernels', () => {
             for (const [i, slot] of fused.slots.entries()) assertNear(slot, valuesOf(plain.slots[i]!), 1e-6);
           }
       });
+
+  for (const [numRows, depth, numOutputs] of [
+    [1, 1, 1],
+    [3, 5, 2],
+    [12, 16, 32],
+    [25, 40, 50],
+    [300, 515, 33],
+  ] as const)
+    test(`rows [${numRows}, ${depth}] times [${numOutputs}, ${depth}], each the same bits alone and among others`, () => {
+      const [x, w] = [tensor([numRows, depth], 1) as Tensor2D, tensor([numOutputs, depth], 2) as Tensor2D];
+      const product = (rows: Tensor2D) => withIndependentRows(() => tf.matMul<Tensor2D>(rows, w, false, true));
+      const weights = rowsOf(w);
+      const together = product(x);
+      assertNear(together, rowsOf(x).flatMap((row) => weights.map((other) => sum(row.map((value, i) => value * other[i]!)))), 1e-5); // prettier-ignore
+      const values = rowsOf(together);
+      for (const row of [0, numRows >> 1, numRows - 1])
+        assert.deepEqual(rowsOf(product(tf.slice(x, [row, 0], [1, depth]))), [values[row]]);
+    });
+
+  for (const headWidth of [1, 4, 16, 37])
+    test(`attention to places of a pool, heads of width ${headWidth}`, () => {
+      const [numHeads, numPlaces] = [3, 40];
+      const width = numHeads * headWidth;
+      const length = 19;
+      const lists = [[39], [3, 1, 2, 0], Array.from({ length }, (_, i) => 2 * i), [7, 7]];
+      const places = lists.flatMap((list) => Array.from({ length }, (_, i) => list[i] ?? -1));
+      const queries = tensor([lists.length, width], 1) as Tensor2D;
+      const pool = {
+        keys: tensor([numPlaces, width], 2) as Tensor2D,
+        values: tensor([numPlaces, width], 3) as Tensor2D,
+      };
+      const bias = tensor([length, numHeads], 4) as Tensor2D;
+      const [q, k, v, b] = [queries, pool.keys, pool.values, bias].map(rowsOf) as [number[][], number[][], number[][], number[][]]; // prettier-ignore
+      const expected = (withBias: boolean) =>
+        lists.flatMap((list, row) =>
+          Array.from({ length: width }, (_, column) => {
+            const head = Math.floor(column / headWidth);
+            const columns = Array.from({ length: headWidth }, (_, i) => head * headWidth + i);
+            const scores = list.map((place, i) => sum(columns.map((c) => q[row]![c]! * k[place]![c]!)) + (withBias ? b[i]![head]! : 0)); // prettier-ignore
+            return sum(softmaxOf(scores).map((p, i) => p * v[list[i]!]![column]!));
+          }),
+        );
+      const ints = tf.tensor1d(places, 'int32');
+      assertNear(fusedCachedAttention(queries, pool, ints, bias), expected(true), 1e-5);
+      assertNear(fusedCachedAttention(queries, pool, ints, tf.zeros([1, numHeads])), expected(false), 1e-5);
+      for (const wrong of [[40], [-1]]) {
+        const one = tf.tensor1d(wrong, 'int32');
+        assert.throws(() => fusedCachedAttention(tf.slice(queries, 0, 1), pool, one, tf.zeros([1, numHeads])), /places below P/u); // prettier-ignore
+      }
+    });
+
+  for (const [vocabSize, numCandidates] of [
+    [3, 3],
+    [50, 8],
+    [5000, 1],
+    [5000, 9],
+    [2100, 2100],
+  ] as const)
+    test(`the ${numCandidates} likeliest of ${vocabSize} tokens`, () => {
+      const [numRows, depth] = [14, 20];
+      const hidden = tensor([numRows, depth], 1) as Tensor2D;
+      const numbersOf = numbers(vocabSize * depth, 2);
+      // Tokens 1 and vocabSize − 1 are equal: the smaller comes first.
+      numbersOf.copyWithin((vocabSize - 1) * depth, depth, 2 * depth);
+      const weight = tf.tensor2d(numbersOf, [vocabSize, depth]);
+      const given = Array.from({ length: 2 * numRows }, (_, i) => (i * 997 + 1) % vocabSize);
+      const outputs = fusedLikeliestTokens(
+        hidden,
+        weight,
+        tf.tensor1d(given, 'int32'),
+        tf.scalar(numCandidates, 'int32'),
+      );
+      const [ids, logits, givenLogits, normalizers] = outputs.map(valuesOf) as [number[], number[], number[], number[]];
+      const plain = rowsOf(withIndependentRows(() => tf.matMul<Tensor2D>(hidden, weight, false, true)));
+      plain.forEach((row, at) => {
+        const order = row.map((_, id) => id).sort((a, b) => row[b]! - row[a]! || a - b).slice(0, numCandidates); // prettier-ignore
+        assert.deepEqual(ids.slice(at * numCandidates, (at + 1) * numCandidates), order);
+        assert.deepEqual(logits.slice(at * numCandidates, (at + 1) * numCandidates), order.map((id) => row[id])); // prettier-ignore
+        assert.deepEqual(givenLogits.slice(2 * at, 2 * at + 2), given.slice(2 * at, 2 * at + 2).map((id) => row[id])); // prettier-ignore
+        const largest = row.reduce((most, value) => Math.max(most, value));
+        const exact = largest + Math.log(sum(row.map((value) => Math.exp(value - largest))));
+        assert.ok(Math.abs(normalizers[at]! - exact) <= 1e-6 * Math.max(1, Math.abs(exact)));
+      });
+      for (const [token, count] of [
+        [vocabSize, 1],
+        [0, 0],
+        [0, vocabSize + 1],
+      ] as const)
+        // prettier-ignore
+        assert.throws(
+          () => fusedLikeliestTokens(tf.slice(hidden, 0, 1), weight, tf.tensor1d([token], 'int32'), tf.scalar(count, 'int32')), // prettier-ignore
+          /num_candidates in \[1, V\] and given tokens in \[0, V\)/u,
+        );
+    });
 
   test('NaN and infinities come through', () => {
     const x = tf.tensor2d([NaN, 1, 2, 3, Infinity, 1, 2, 3, 1, 2, 3, 4], [3, 4]);

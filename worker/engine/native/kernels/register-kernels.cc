@@ -32,7 +32,8 @@ void Compute(void* epsilon, TF_OpKernelContext* context) {
 typedef void (*ComputeFunction)(void*, TF_OpKernelContext*);
 constexpr ComputeFunction kCompute[] = {Compute<0>, Compute<1>, Compute<2>, Compute<3>, Compute<4>,
                                         Compute<5>, Compute<6>, Compute<7>, Compute<8>, Compute<9>,
-                                        Compute<10>, Compute<11>};
+                                        Compute<10>, Compute<11>, Compute<12>, Compute<13>, Compute<14>,
+                                        Compute<15>};
 
 void Register(const Kernel& kernel, ComputeFunction compute, TF_Status* status) {
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(kernel.op);
@@ -53,8 +54,8 @@ std::string RegisterKernels() {
   std::vector<Kernel>& all = AllKernels();
   if (!all.empty()) return "";
   for (const auto& kernels :
-       {RmsNormKernels(), GeluKernels(), SoftmaxKernels(), CrossEntropyKernels(), AdafactorKernels(),
-        AdamwKernels(), MaskKernels()})
+       {RmsNormKernels(), GeluKernels(), SoftmaxKernels(), CrossEntropyKernels(), AdafactorKernels(), AdamwKernels(),
+        MaskKernels(), ProductKernels(), CachedAttentionKernels(), LikeliestTokensKernels()})
     all.insert(all.end(), kernels.begin(), kernels.end());
   if (all.size() > sizeof kCompute / sizeof *kCompute) return "more kernels than register-kernels.cc has places for";
   TF_Status* status = TF_NewStatus();

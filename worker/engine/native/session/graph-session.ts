@@ -30,7 +30,7 @@ export class GraphSession {
   /** Adds nodes, which may use tensors of earlier ones; variables keep their values. */
   extend(nodes: readonly GraphNode[]): void {
     const added = new Set(nodes.map(({ name }) => name));
-    const used = new Set(nodes.flatMap(({ inputs }) => inputs));
+    const used = new Set(nodes.flatMap(({ inputs }) => inputs.filter((name) => !name.startsWith('^'))));
     const existing = [...used].filter((name) => !added.has(name.slice(0, name.lastIndexOf(':'))));
     guarded(() => {
       this.#binding.extend(this.#session, encodeGraph(nodes), existing);

@@ -14,6 +14,7 @@ export interface FeedSpec {
   /** `node:0` */
   readonly name: string;
   readonly dtype: number;
+  /** [-1]: an array of any length. */
   readonly shape: readonly number[];
 }
 

@@ -11,6 +11,7 @@
 struct Feed {
   TF_Output output;
   TF_DataType type;
+  // [-1]: an array of any length.
   std::vector<int64_t> shape;
   size_t bytes;
 };
@@ -37,18 +38,21 @@ class FedTensors {
       const Feed& feed = feeds[i];
       void* data = nullptr;
       size_t bytes = 0;
-      if (!Bytes(env, At(env, arrays, i), &data, &bytes) || bytes != feed.bytes) {
+      const bool is_free = feed.shape.size() == 1 && feed.shape[0] < 0;
+      const size_t element = TF_DataTypeSize(feed.type);
+      if (!Bytes(env, At(env, arrays, i), &data, &bytes) || (is_free ? bytes % element != 0 : bytes != feed.bytes)) {
         Fail(env, "ARGUMENT", std::string("feed of ") + TF_OperationName(feed.output.oper) + ": expected " +
                                   std::to_string(feed.bytes) + " B, got " + std::to_string(bytes) + " B");
         return false;
       }
       const int rank = static_cast<int>(feed.shape.size());
+      const std::vector<int64_t> shape = is_free ? std::vector<int64_t>{static_cast<int64_t>(bytes / element)} : feed.shape;
       TF_Tensor* tensor = nullptr;
       if (copies) {
-        tensor = TF_AllocateTensor(feed.type, feed.shape.data(), rank, bytes);
+        tensor = TF_AllocateTensor(feed.type, shape.data(), rank, bytes);
         std::memcpy(TF_TensorData(tensor), data, bytes);
       } else {
-        tensor = TF_NewTensor(feed.type, feed.shape.data(), rank, data, bytes, KeepAlive, nullptr);
+        tensor = TF_NewTensor(feed.type, shape.data(), rank, data, bytes, KeepAlive, nullptr);
       }
       outputs.push_back(feed.output);
       tensors.push_back(tensor);
