@@ -92,7 +92,7 @@ function rowOf(task: TaskSnapshot): string[] {
 
 /** Describes one finished task: its counts, and the rows that were left out with the reasons. */
 export function describeTask({ name, outcome, reason, manifest, unitsMade, unitsKept }: PreparedTaskReport): string {
-  const { truncated, malformed, leftOutRows, droppedTokens, numExamples, numTokens } = manifest;
+  const { truncated, malformed, leftOutRows, heldOutRows = 0, droppedTokens, numExamples, numTokens } = manifest;
   const facts = [`${formatNumber(numExamples)} examples`, `${formatNumber(numTokens)} tokens`];
   const addFact = (count: number, what: string): void => {
     if (count > 0) facts.push(`${formatNumber(count)} ${what}`);
@@ -101,6 +101,7 @@ export function describeTask({ name, outcome, reason, manifest, unitsMade, units
   addFact(truncated.inputs, 'inputs truncated');
   addFact(truncated.targets, 'targets truncated');
   addFact(leftOutRows, 'rows left out by the preprocessor');
+  addFact(heldOutRows, 'rows held out for validation');
   addFact(droppedTokens.longDocuments, 'tokens of long documents dropped');
   addFact(droppedTokens.remainder, 'tokens after the last segment dropped');
   addFact(malformed.numRows, 'malformed rows left out, the first:');
@@ -134,8 +135,12 @@ export function describeAbsent({ task, name, reason }: AbsentSet): string {
 export function describeTotals({ tasks }: Pick<PrepareReport, 'tasks'>): string {
   const sum = (pick: (manifest: PreparedTaskReport['manifest']) => number) =>
     formatNumber(tasks.reduce((total, { manifest }) => total + pick(manifest), 0));
-  const withExamples = sum(({ numRows, leftOutRows, malformed }) => numRows - leftOutRows - malformed.numRows);
-  const rows = `${sum(({ numRows }) => numRows)} rows = ${withExamples} that gave examples + ${sum(({ leftOutRows }) => leftOutRows)} left out + ${sum(({ malformed }) => malformed.numRows)} malformed`;
+  const withExamples = sum(
+    ({ numRows, leftOutRows, heldOutRows = 0, malformed }) => numRows - leftOutRows - heldOutRows - malformed.numRows,
+  );
+  const numHeldOut = sum(({ heldOutRows = 0 }) => heldOutRows);
+  const held = numHeldOut === '0' ? '' : ` + ${numHeldOut} held out`;
+  const rows = `${sum(({ numRows }) => numRows)} rows = ${withExamples} that gave examples + ${sum(({ leftOutRows }) => leftOutRows)} left out${held} + ${sum(({ malformed }) => malformed.numRows)} malformed`;
   return `${tasks.length} tasks, ${sum(({ numExamples }) => numExamples)} examples, ${sum(({ numTokens }) => numTokens)} tokens; ${rows}\n`;
 }
 

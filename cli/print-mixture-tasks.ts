@@ -91,7 +91,7 @@ function splitsOf({ splits: { validation, test } }: Task): Readonly<Record<strin
 }
 
 function whereFrom(source: EvaluationSet['source']): readonly string[] {
-  if (source.kind === 'cut') return [`one of ${source.oneIn} records of train (not in effect)`];
+  if (source.kind === 'cut') return [`one of ${source.oneIn} records of train`];
   return source.kind === 'missing' ? [`bring ${source.file}: ${source.how}`] : filesOf(source);
 }
 

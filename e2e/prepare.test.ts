@@ -9,6 +9,8 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openPreparedMixture } from '../mixture/feed/prepared-mixture.ts';
 import { C4_TASK, HUB_TASKS, startExmixHub, type ExmixHub } from '../mixture/prepare/exmix-hub.fixture.ts';
+import { listEvaluationSets, readEvaluationSet } from '../mixture/evaluation-sets/read-evaluation-sets.ts';
+import type { EvaluationSetInfo } from '../mixture/evaluation-sets/set-record.ts';
 import type { ShardReport } from '../mixture/prepare/prepare-mixture.ts';
 import type { PrepareOutlook } from '../mixture/prepare/prepare-outlook.ts';
 import { hashName, RandomStream } from '../shared/random.ts';
@@ -36,7 +38,8 @@ function args(outDir: string, tasks: readonly string[], ...more: string[]): stri
 }
 
 const ALL = [...HUB_TASKS, C4_TASK];
-const parse = (stdout: string) => JSON.parse(stdout) as ShardReport;
+const parse = (stdout: string) =>
+  JSON.parse(stdout) as ShardReport & { readonly evaluationSets?: readonly EvaluationSetInfo[] };
 
 function contentOf(folder: string): Map<string, string> {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
@@ -58,7 +61,7 @@ async function until(condition: () => boolean, process: RunningExmix): Promise<v
 
 describe('sixteen tasks of ExMix and C4 from a hub', () => {
   const undisturbed = join(home, 'undisturbed');
-  let expected: ShardReport;
+  let expected: ReturnType<typeof parse>;
   before(async () => {
     const { code, stdout, stderr } = await exmix(args(undisturbed, ALL, '--processes', '2'), home);
     assert.equal(code, 0, stderr);
@@ -79,6 +82,26 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     const opened = await openPreparedMixture(undisturbed);
     assert.equal(opened.hash, expected.finished!.hash);
     opened.close();
+  });
+
+  test('have evaluation sets of all splits that they declare, of the hub or cut out of train', async () => {
+    const sets = await listEvaluationSets(undisturbed);
+    const names = sets.map(({ task, split, name }) => `${task} ${split} ${name}`);
+    assert.deepEqual(
+      expected.evaluationSets?.map(({ hash }) => hash),
+      sets.map(({ hash }) => hash),
+    );
+    for (const name of ALL)
+      assert.ok(
+        names.some((set) => set.startsWith(`${name} validation `)),
+        name,
+      );
+    assert.ok(names.includes('glue_mnli validation validation_mismatched') && names.includes('imdb test test'));
+    const imdb = sets.find(({ task, split }) => task === 'imdb' && split === 'validation')!;
+    const { manifest } = expected.finished!.tasks.find(({ name }) => name === 'imdb')!;
+    assert.deepEqual([imdb.cut, imdb.numExamples], [20, manifest.heldOutRows]);
+    assert.equal(manifest.numExamples + imdb.numExamples, ROWS_PER_TASK);
+    for (const set of sets) assert.equal((await readEvaluationSet(undisturbed, set)).length, set.numExamples);
   });
 
   test('have the same bytes after five SIGKILLs at random moments', async () => {
@@ -114,7 +137,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     for (const shard of ['1/3', '2/3', '3/3']) {
       const listings = () => hub.requests.filter((request) => /\/(tree|revision)\//u.test(request)).length;
       const asked = listings();
-      const { code, stdout, stderr } = await exmix(args(outDir, ALL, '--shard', shard), home);
+      const { code, stdout, stderr } = await exmix(args(outDir, ALL, '--shard', shard, '--splits', 'none'), home);
       assert.equal(code, 0, stderr);
       reports.push(parse(stdout));
       if (shard !== '1/3') assert.equal(listings(), asked, 'later members use the plan of the first');
@@ -129,6 +152,9 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
     );
     const made = reports.map(({ unitsMade }) => unitsMade);
     assert.ok(Math.max(...made) - Math.min(...made) <= 1, `dealt evenly: ${made.join(', ')}`);
+    // A folder that was made without evaluation sets gets them, and nothing else changes.
+    assert.ok(!existsSync(join(outDir, 'evaluation')));
+    assert.equal((await exmix(args(outDir, ALL), home)).code, 0);
     assert.deepEqual(contentOf(outDir), contentOf(undisturbed));
   });
 
@@ -195,7 +221,7 @@ describe('sixteen tasks of ExMix and C4 from a hub', () => {
 
 describe('a hub that', () => {
   const prepareOne = (name: string, task: string, ...more: string[]) =>
-    exmix(args(join(home, name), [task], '--processes', '1', ...more), home);
+    exmix(args(join(home, name), [task], '--processes', '1', '--splits', 'none', ...more), home);
 
   test('moved a revision after the mixture was finished: the task is prepared again', async () => {
     const { dataset, path } = hub.fileOf('imdb');
@@ -251,11 +277,11 @@ describe('a hub that', () => {
     const { dataset, path, content } = hub.fileOf('squad_v1');
     hub.commit(dataset, { [path]: content.subarray(0, content.length - 100) }, 'refs/convert/parquet');
     const outDir = join(home, 'truncated');
-    const ended = await exmix(args(outDir, ['squad_v1']), home);
+    const ended = await exmix(args(outDir, ['squad_v1'], '--splits', 'none'), home);
     assert.equal(ended.code, 3, ended.stderr);
     assert.match(ended.stderr, /SOURCE_UNREADABLE: [^]*squad_v1[^]*0000\.parquet/u);
     hub.commit(dataset, { [path]: content }, 'refs/convert/parquet');
-    const again = await exmix(args(outDir, ['squad_v1']), home);
+    const again = await exmix(args(outDir, ['squad_v1'], '--splits', 'none'), home);
     assert.equal(again.code, 0, again.stderr);
   });
 });

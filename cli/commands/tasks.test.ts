@@ -84,7 +84,7 @@ describe('exmix tasks', () => {
       /^ {2}targets: neutral$/mu,
     ])
       assert.match(shown, line);
-    assert.match(await text(['imdb']), /^sets +validation: one of 20 records of train \(not in effect\)$/mu);
+    assert.match(await text(['imdb']), /^sets +validation: one of 20 records of train$/mu);
     assert.match(await text(['cogs']), /^ +test: bring cogs\.test\.tsv: data\/test\.tsv/mu);
     assert.match(await text(['cogs']), /^source +bring cogs\.tsv: data\/train\.tsv of najoungkim\/COGS/mu);
     const json = JSON.parse(await text(['glue_mnli'], { json: true })) as { madeUpExample: { targets: string } };

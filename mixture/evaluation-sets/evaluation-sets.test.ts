@@ -16,10 +16,12 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TrainerError } from '../../shared/errors.ts';
+import { openPreparedMixture } from '../feed/prepared-mixture.ts';
 import { prepareMixture } from '../prepare/prepare-mixture.ts';
 import { sentence } from '../prepare/small-mixture.fixture.ts';
 import { loadMixture } from '../tasks/load-mixture.ts';
 import type { Mixture } from '../tasks/task.ts';
+import { createHeldOutTest } from '../tasks/train-cut.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import type { AbsentSet } from './declared-sets.ts';
 import { prepareEvaluationSets, type EvaluationSetsInit, type PreparedSet } from './prepare-evaluation-sets.ts';
@@ -279,4 +281,167 @@ describe('evaluation sets', () => {
       ],
     );
   });
+
+  test('a cut of train and the train shards divide the records, by content alone', async () => {
+    const folder = newFolder();
+    const outDir = newFolder();
+    const mixture = writeMixture(folder);
+    const { tasks } = await prepareMixture({ mixture, featureLengths, outDir });
+    const [info] = await prepare(mixture, outDir);
+    const held = await readEvaluationSet(outDir, info!);
+    const { manifest } = tasks.find(({ name }) => name === 'plain')!;
+    assert.deepEqual([info!.cut, manifest.heldOutRows, manifest.numExamples], [20, held.length, 400 - held.length]);
+    assert.ok(held.length > 5 && held.length < 40, `${held.length} of 400 are about one of 20`);
+    assert.deepEqual(manifest.identity.preprocessor['heldOut'], { version: 1, set: 'validation', oneIn: 20 });
+    assert.equal(tasks.find(({ name }) => name === 'qa')!.manifest.identity.preprocessor['heldOut'], undefined);
+    const tokenizer = await loadTokenizer(mixture.tokenizerPath);
+    const trained = await trainTexts(outDir, 'plain', (ids) => tokenizer.decode(ids));
+    const all = [
+      ...trained,
+      ...held.map(({ inputIds, targetIds }) => [inputIds, targetIds].map((ids) => tokenizer.decode(ids)).join('|')),
+    ];
+    const expected = many(400).map(({ q, a }) =>
+      [q, a].map((text) => tokenizer.decode(tokenizer.encode(text).slice(0, 11))).join('|'),
+    );
+    assert.deepEqual(all.sort(), expected.sort());
+    // Another order of the rows and other columns beside: the same records.
+    writeFileSync(
+      join(folder, 'plain.jsonl'),
+      rowsOf(
+        many(400)
+          .reverse()
+          .map((row) => ({ other: 1, ...row })),
+      ),
+    );
+    const [reversed] = await prepare(loadMixture(join(folder, 'mixture.yaml')), outDir);
+    const texts = (await readEvaluationSet(outDir, reversed!)).map(({ inputs, targets }) => [inputs, targets]);
+    assert.deepEqual(texts, held.map(({ inputs, targets }) => [inputs, targets]).reverse());
+  });
+
+  test('the size of a cut is a choice, none keeps all records, and a source instead keeps shards as they were', async () => {
+    const folder = newFolder();
+    const outDir = newFolder();
+    const sizes = new Map<string, number>();
+    for (const [what, validation] of [
+      ['none', '{ cut: none }'],
+      ['two', '{ cut: 2 }'],
+      ['file', '{ path: qa-dev.jsonl, format: jsonl }'],
+    ] as const) {
+      const yaml = `${YAML.slice(0, -1)}\n    validation: ${validation}\n`;
+      const mixture = writeMixture(folder, { yaml });
+      const { tasks } = await prepareMixture({ mixture, featureLengths, outDir });
+      const { manifest, outcome, reason } = tasks.find(({ name }) => name === 'plain')!;
+      sizes.set(what, manifest.numExamples);
+      const [first] = await prepare(mixture, outDir);
+      assert.equal(first!.task === 'plain', what !== 'none');
+      if (what === 'two')
+        assert.match(`${outcome} ${reason ?? ''}`, /^prepared changed: the records held out for evaluation$/u);
+    }
+    assert.deepEqual([sizes.get('none'), sizes.get('file')], [400, 400]);
+    assert.ok(sizes.get('two')! > 150 && sizes.get('two')! < 250);
+  });
+
+  test('a cut that leaves nothing is told: of a set that it is absent, of train as an error', async () => {
+    const absent: AbsentSet[] = [];
+    const yaml = (cut: number) =>
+      `name: tiny\ntokenizer: spiece.model\ntasks:\n  - { name: tiny, family: A, source: { path: qa-dev.jsonl, format: jsonl }, validation: { cut: ${cut} }, inputs: '{q}', targets: '{a}' }\n`;
+    const without = writeMixture(newFolder(), { yaml: yaml(1_000_000_007), dev: many(3) });
+    assert.deepEqual(await prepare(without, newFolder(), { onAbsent: (set) => absent.push(set) }), []);
+    assert.match(
+      absent[0]?.reason ?? '',
+      /none of its train records is in the cut of 1 in 1000000007; name a source in validation:/u,
+    );
+    // Find a record of which the cut of 1 in 2 is all.
+    const seed = Array.from({ length: 50 }, (_, i) => i).find((i) =>
+      createHeldOutTest({ set: 'validation', oneIn: 2 }, ['q', 'a'])({ ...rowAt(i) }),
+    )!;
+    const all = writeMixture(newFolder(), { yaml: yaml(2), dev: many(1, seed) });
+    await assert.rejects(
+      prepareMixture({ mixture: all, featureLengths, outDir: newFolder() }),
+      codeIs(
+        'SOURCE_MALFORMED',
+        /all 1 rows with examples are held out for validation; name its source, or write validation: \{ cut: none \}/,
+      ),
+    );
+  });
+
+  test('text has a set of its own or a cut of its documents, with the same spans at each time', async () => {
+    const lengths = { inputs: 24, targets: 12 };
+    const documents = Array.from({ length: 200 }, (_, i) => `${sentence(i, 40)}\n`);
+    const yaml = (validation: string) =>
+      `name: text\ntokenizer: spiece.model\ndenoising: { name: text, source: { path: text.txt, format: text }${validation} }\n`;
+    const make = async (validation: string) => {
+      const folder = newFolder();
+      const outDir = newFolder();
+      mkdirSync(folder);
+      writeFileSync(join(folder, 'text.txt'), documents.join(''));
+      writeFileSync(join(folder, 'dev.txt'), documents.slice(0, 30).join(''));
+      const mixture = writeMixture(folder, { yaml: yaml(validation) });
+      const { tasks } = await prepareMixture({ mixture, featureLengths: lengths, outDir });
+      const infos = await prepare(mixture, outDir, { featureLengths: lengths });
+      return { outDir, infos, manifest: tasks[0]!.manifest };
+    };
+    const whole = await make('');
+    assert.deepEqual(whole.infos, []);
+    const cut = await make(', validation: { cut: 4 }');
+    const own = await make(', validation: { path: dev.txt, format: text }, test: { path: dev.txt, format: text }');
+    assert.deepEqual(own.manifest, whole.manifest, 'a set of its own changes no shard');
+    assert.ok((cut.manifest.heldOutRows ?? 0) > 20 && cut.manifest.tokensIn < whole.manifest.tokensIn);
+    assert.equal(cut.infos[0]!.numRows, cut.manifest.heldOutRows);
+    const tokenizer = await loadTokenizer(TOKENIZER);
+    const [validation] = await Promise.all(own.infos.map((info) => readEvaluationSet(own.outDir, info)));
+    const raw = documents.slice(0, 30).flatMap((document) => tokenizer.encode(document.trim()));
+    const restored = validation!.flatMap(({ inputIds, targetIds }) =>
+      restoreSpans(inputIds, targetIds, tokenizer.sentinelId(99)),
+    );
+    assert.deepEqual(restored, raw.slice(0, restored.length));
+    assert.ok(raw.length - restored.length < 26 && validation!.length > 5);
+    for (const { inputIds, targetIds, targets, references } of validation!) {
+      assert.deepEqual([inputIds.length <= 24, targetIds.length <= 12, references], [true, true, [targets]]);
+    }
+    const few = await prepare(
+      writeMixtureAgain(own.outDir, yaml(', validation: { path: dev.txt, format: text }'), documents),
+      own.outDir,
+      {
+        featureLengths: lengths,
+        maxExamples: 3,
+      },
+    );
+    assert.deepEqual([few[0]!.numExamples, few[0]!.numAvailable], [3, undefined]);
+    const first = await readEvaluationSet(own.outDir, few[0]!);
+    assert.deepEqual(first, validation!.slice(0, 3));
+  });
 });
+
+/** The mixture of a folder of sources beside `outDir`. */
+function writeMixtureAgain(outDir: string, yaml: string, documents: readonly string[]): Mixture {
+  const folder = `${outDir}-sources`;
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'text.txt'), documents.join(''));
+  writeFileSync(join(folder, 'dev.txt'), documents.slice(0, 30).join(''));
+  return writeMixture(folder, { yaml });
+}
+
+/** Segment of a corrupted example: each sentinel of the inputs becomes its span of the targets. */
+function restoreSpans(inputs: readonly number[], targets: readonly number[], lowestSentinel: number): number[] {
+  const spans = new Map<number, number[]>();
+  let span: number[] = [];
+  for (const id of targets.slice(0, -1))
+    if (id >= lowestSentinel) spans.set(id, (span = []));
+    else span.push(id);
+  return inputs.slice(0, -1).flatMap((id) => (id >= lowestSentinel ? spans.get(id)! : [id]));
+}
+
+/** inputs|targets of the examples in the shards of a task. */
+async function trainTexts(outDir: string, task: string, decode: (ids: Int32Array) => string): Promise<string[]> {
+  const prepared = await openPreparedMixture(outDir);
+  const shards = prepared.tasks.find(({ name }) => name === task)!;
+  const texts: string[] = [];
+  for (let i = 0; i < shards.numExamples; i++) {
+    const ids = await shards.readTokens(i);
+    const length = shards.inputsLength(i);
+    texts.push([ids.subarray(0, length), ids.subarray(length)].map(decode).join('|'));
+  }
+  prepared.close();
+  return texts;
+}

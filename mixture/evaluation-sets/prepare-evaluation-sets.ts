@@ -304,8 +304,7 @@ function checkContent(
   const { read } = counts.rows;
   const malformed = (message: string) => new TrainerError('SOURCE_MALFORMED', `${what}: ${message}`);
   if (read === 0) throw malformed('its source has no rows; name another source for the split');
-  // The rows of a cut are few, and those around it are checked with train.
-  checkRows(`${task}, set ${name}`, counts, heldOut === undefined ? badRowThreshold : 0.5);
+  checkRows(`${task}, set ${name}`, counts, badRowThreshold);
   if (expectedRows !== undefined && heldOut === undefined && counts.isWhole && expectedRows !== read)
     throw malformed(
       `README.md of ${origin?.dataset ?? 'its source'} tells ${expectedRows} rows, but its files have ${read}; ` +

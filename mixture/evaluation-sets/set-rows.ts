@@ -1,7 +1,7 @@
 /**
  * Records → the examples of a set. Every row is counted, as for shards.
  *
- * Of a cut of train only the records that are held out count as rows. A record that cannot be read is in no cut: train counts it.
+ * Of a cut of train only the records that are held out count as rows. A record that gives no example is in no cut: train counts it.
  * A denoising example is a segment of the joined documents, corrupted by a random stream that is named by the set and the number of the
  * segment: the same spans at each evaluation.
  */
@@ -26,14 +26,21 @@ type GoodRecord = Extract<SourceRecord, { ok: true }>;
 interface Content {
   /** The fields of a record that it reads. */
   readonly fields: readonly string[];
-  /** The examples of a record, or undefined if it is malformed (then it has been counted). Counts the others too. */
-  examplesOf(record: GoodRecord, tally: RowTally): readonly NewExample[];
+  /** The examples of a record. Counts its row, unless it is not in the cut. */
+  examplesOf(record: GoodRecord, rows: Rows): readonly NewExample[];
+}
+
+/** The tally of a set, and the choice of a cut. */
+interface Rows {
+  readonly tally: RowTally;
+  /** Undefined: the set is no cut. */
+  readonly isHeldOut: ((record: SourceFields) => boolean) | undefined;
 }
 
 export class SetRows {
   readonly tally: RowTally;
   readonly #content: Content;
-  readonly #isHeldOut: ((record: SourceFields) => boolean) | undefined;
+  readonly #rows: Rows;
 
   constructor(set: DeclaredSet, tokenizer: Tokenizer, featureLengths: FeatureLengths) {
     const { content, heldOut, rules } = set;
@@ -42,7 +49,8 @@ export class SetRows {
       content.kind === 'supervised'
         ? new Supervised(content, tokenizer, featureLengths)
         : new Documents(content, rules.name, tokenizer);
-    this.#isHeldOut = heldOut === undefined ? undefined : createHeldOutTest(heldOut, heldOutFields(set));
+    const isHeldOut = heldOut === undefined ? undefined : createHeldOutTest(heldOut, heldOutFields(set));
+    this.#rows = { tally: this.tally, isHeldOut };
   }
 
   get fields(): readonly string[] {
@@ -51,9 +59,9 @@ export class SetRows {
 
   *add(batch: RecordBatch): Generator<NewExample> {
     for (const record of batch)
-      if (!record.ok) {
-        if (this.#isHeldOut === undefined) this.tally.addMalformed(record.file, record.row, record.reason, record.rows);
-      } else if (this.#isHeldOut?.(record.fields) !== false) yield* this.#content.examplesOf(record, this.tally);
+      if (record.ok) yield* this.#content.examplesOf(record, this.#rows);
+      else if (this.#rows.isHeldOut === undefined)
+        this.tally.addMalformed(record.file, record.row, record.reason, record.rows);
   }
 }
 
@@ -72,13 +80,15 @@ class Supervised implements Content {
     this.fields = [...new Set([...of.preprocessor.fields, ...judgedColumns(of.task.evaluation)])];
   }
 
-  examplesOf({ fields: record, file, row }: GoodRecord, tally: RowTally): readonly NewExample[] {
+  examplesOf({ fields: record, file, row }: GoodRecord, { tally, isHeldOut }: Rows): readonly NewExample[] {
     const { task, preprocessor } = this.#of;
     const malformed = (reason: string): [] => {
       tally.addMalformed(file, row, reason);
       return [];
     };
     const preprocessed = preprocessor.apply(record);
+    if (isHeldOut !== undefined && !(preprocessed.ok && preprocessed.examples.length > 0 && isHeldOut(record)))
+      return [];
     if (!preprocessed.ok) return malformed(preprocessed.reason);
     if (preprocessed.examples.length === 0) {
       tally.addLeftOut();
@@ -133,9 +143,9 @@ class Documents implements Content {
     this.#cutter = new SegmentCutter(segmentLength);
   }
 
-  examplesOf({ fields, file, row }: GoodRecord, tally: RowTally): readonly NewExample[] {
+  examplesOf({ fields, file, row }: GoodRecord, { tally, isHeldOut }: Rows): readonly NewExample[] {
     const malformed = (reason: string): [] => {
-      tally.addMalformed(file, row, reason);
+      if (isHeldOut === undefined) tally.addMalformed(file, row, reason);
       return [];
     };
     const document = renderTemplate(this.#template, fields);
@@ -144,6 +154,7 @@ class Documents implements Content {
     const count = this.#encoder.encodeAt(document.text, 0);
     if (count === undefined) return malformed('the document is too long for the tokenizer');
     if (count === 0) return malformed('the document has no tokens');
+    if (isHeldOut?.(fields) === false) return [];
     tally.addWithExamples();
     const { from, to } = chooseChunk(count, { task: this.#task, file, row });
     const examples: NewExample[] = [];

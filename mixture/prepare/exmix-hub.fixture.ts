@@ -37,6 +37,8 @@ export const C4_TASK = C4.name;
 
 /** Rows of a row group. It is small, so that a task has several units. */
 const ROWS_PER_GROUP = 40;
+/** Rows of each split besides train. */
+const ROWS_PER_SET = 20;
 const NUM_C4_FILES = 3;
 /** A text with at least this many words gets a number. */
 const MANY_WORDS = 8;
@@ -59,7 +61,14 @@ export async function startExmixHub(rowsPerTask: number): Promise<ExmixHub> {
     );
     const path = `${source.config ?? 'default'}/${source.split}/0000.parquet`;
     const content = toParquet(fixtures.get(name)!, rowsPerTask);
-    converted.set(source.dataset, { ...converted.get(source.dataset), [path]: content });
+    const { splits } = EXMIX_TASKS.find((task) => task.name === name)!;
+    const sets = [...splits.validation, ...splits.test].filter(({ kind }) => kind === 'split');
+    const held = sets.map((set) => [
+      `${source.config ?? 'default'}/${set.name}/0000.parquet`,
+      toParquet(fixtures.get(name)!, ROWS_PER_SET),
+    ]);
+    const files = { ...Object.fromEntries(held), [path]: content } as Record<string, Uint8Array>;
+    converted.set(source.dataset, { ...converted.get(source.dataset), ...files });
     places.set(name, { dataset: source.dataset, path, content });
   }
   const datasets: Record<string, MockDataset> = {};
@@ -87,6 +96,7 @@ function c4Files({ rows }: TaskFixture, numDocuments: number): Record<string, Ui
       return `${JSON.stringify({ ...row, url: `https://example.org/${file}/${i}` })}\n`;
     });
     files[`en/c4-train.0000${file}-of-01024.json.gz`] = gzipSync(lines.join(''));
+    if (file === 0) files['en/c4-validation.00000-of-00008.json.gz'] = gzipSync(lines.join(''));
   }
   return files;
 }

@@ -67,9 +67,11 @@ const taskManifestSchema = z.strictObject({
   truncated: counts.truncated,
   tokensIn: counts.tokensIn,
   droppedTokens: counts.dropped,
-  /** Rows read: with examples, left out on purpose, or malformed. */
+  /** Rows read: with examples, left out on purpose, held out, or malformed. */
   numRows: count,
   leftOutRows: count,
+  /** Rows held out for evaluation. Missing if the task has an evaluation set of its own. */
+  heldOutRows: count.exactOptional(),
   malformed: z.strictObject({ numRows: count, kinds: counts.malformedKinds, first: counts.malformedFirst }),
   /** In the order of examples. File names include the folder of the unit. */
   shards: z.array(shardEntrySchema),
@@ -187,7 +189,17 @@ export function describeChange(before: TaskIdentity, now: TaskIdentity): string 
     shardBytes: 'the size of shards',
   };
   const changed = identitySchema.keyof().options.filter((key) => !isSame(key));
-  return changed.length === 0 ? undefined : `changed: ${changed.map((key) => words[key]).join(', ')}`;
+  if (changed.length === 0) return undefined;
+  const isCutAlone = isSameBesidesCut(before.preprocessor, now.preprocessor);
+  const named = changed.map((key) =>
+    key === 'preprocessor' && isCutAlone ? 'the records held out for evaluation' : words[key],
+  );
+  return `changed: ${named.join(', ')}`;
+}
+
+function isSameBesidesCut(before: TaskIdentity['preprocessor'], now: TaskIdentity['preprocessor']): boolean {
+  const rules = (of: TaskIdentity['preprocessor']) => JSON.stringify({ ...of, heldOut: null });
+  return rules(before) === rules(now);
 }
 
 /** Largest number of files that a message names. */

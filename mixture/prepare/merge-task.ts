@@ -62,6 +62,7 @@ export function mergeTask(init: MergeInit): TaskManifest {
     droppedTokens: counts.dropped,
     numRows: counts.rows.read,
     leftOutRows: counts.rows.leftOut,
+    ...(counts.rows.heldOut === undefined ? {} : { heldOutRows: counts.rows.heldOut }),
     malformed: { numRows: counts.rows.malformed, kinds: counts.malformedKinds, first: counts.malformedFirst },
     shards,
   });
@@ -98,6 +99,8 @@ function noExamples({ name, segmentLength }: MergeInit, counts: ReturnType<typeo
     segmentLength > 0
       ? `task ${name}: expected text for at least one segment of ${segmentLength} tokens, found ${counts.tokensIn} tokens; ` +
         'give it more text, larger units or a smaller inputs length'
-      : `task ${name}: none of ${counts.rows.read} rows gives an example; correct its preprocessor or remove the task`;
+      : (counts.rows.heldOut ?? 0) > 0
+        ? `task ${name}: all ${counts.rows.heldOut} rows with examples are held out for validation; name its source, or write validation: { cut: none }`
+        : `task ${name}: none of ${counts.rows.read} rows gives an example; correct its preprocessor or remove the task`;
   return new TrainerError('SOURCE_MALFORMED', message);
 }

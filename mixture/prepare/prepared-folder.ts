@@ -6,7 +6,8 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSmallFileSync } from '../../shared/small-file.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
-import type { FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
+import type { EvaluationSplits, FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
+import { heldOutIdentity, heldOutOf } from '../tasks/train-cut.ts';
 import { MAX_TOKENIZER_BYTES } from '../tokenizer/tokenizer.ts';
 import { FORMAT_VERSION, sha256Of } from './prepared-format.ts';
 
@@ -27,14 +28,26 @@ export function preparedFolder({ mixture, featureLengths, home = exmixHome() }: 
     version: FORMAT_VERSION,
     featureLengths: { inputs: featureLengths.inputs, targets: featureLengths.targets },
     tokenizer: sha256OfFile(mixture.tokenizerPath),
-    tasks: mixture.tasks.map(({ name, source, preprocessor }) => [name, sourceIdentity(source), preprocessor.identity]),
+    tasks: mixture.tasks.map(({ name, source, preprocessor, splits }) => [
+      name,
+      sourceIdentity(source),
+      preprocessor.identity,
+      ...cutOf(splits),
+    ]),
     denoising: mixture.denoising && [
       mixture.denoising.name,
       sourceIdentity(mixture.denoising.source),
       mixture.denoising.text,
+      ...cutOf(mixture.denoising.splits),
     ],
   };
   return join(home, 'prepared', `${mixture.name}-${sha256Of(JSON.stringify(identity)).slice(0, 12)}`);
+}
+
+/** Nothing for a task without a cut. */
+function cutOf(splits: EvaluationSplits | undefined): unknown[] {
+  const heldOut = heldOutOf(splits);
+  return heldOut === undefined ? [] : [heldOutIdentity(heldOut)];
 }
 
 function sourceIdentity(source: SourceSpec): unknown {

@@ -16,15 +16,18 @@ export class RowTally {
   #withExamples = 0;
   #leftOut = 0;
   #malformed = 0;
+  #heldOut: number | undefined;
   readonly #kinds = new Map<string, number>();
   readonly #first: UnitCounts['malformedFirst'] = [];
 
-  constructor(task: string) {
+  /** @param hasCut whether records are held out for evaluation */
+  constructor(task: string, hasCut = false) {
     this.#task = task;
+    if (hasCut) this.#heldOut = 0;
   }
 
   get numRows(): number {
-    return this.#withExamples + this.#leftOut + this.#malformed;
+    return this.#withExamples + this.#leftOut + this.#malformed + (this.#heldOut ?? 0);
   }
 
   addWithExamples(): void {
@@ -33,6 +36,10 @@ export class RowTally {
 
   addLeftOut(): void {
     this.#leftOut += 1;
+  }
+
+  addHeldOut(): void {
+    this.#heldOut = (this.#heldOut ?? 0) + 1;
   }
 
   /** @param rows how many rows this record spans: an unclosed quote spans several */
@@ -56,6 +63,7 @@ export class RowTally {
         withExamples: this.#withExamples,
         leftOut: this.#leftOut,
         malformed: this.#malformed,
+        ...(this.#heldOut === undefined ? {} : { heldOut: this.#heldOut }),
       },
       malformedKinds: listKinds(this.#kinds),
       malformedFirst: [...this.#first],

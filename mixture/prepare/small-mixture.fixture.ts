@@ -15,10 +15,10 @@ const WORDS =
 const YAML = `name: small
 tokenizer: spiece.model
 tasks:
-  - { name: plain, family: A, source: { path: plain.jsonl, format: jsonl }, inputs: "say: {q}", targets: "{a}" }
-  - { name: zipped, family: A, source: { path: [z1.jsonl.gz, z2.jsonl.gz], format: jsonl }, inputs: "{q}", targets: "{a}" }
-  - { name: table, family: B, source: { path: table.csv, format: csv }, inputs: "is it {x}?", targets: "{label}", labels: ["no", "yes"] }
-  - { name: tabbed, family: B, source: { path: tabbed.tsv.gz, format: tsv, quotes: false }, inputs: "{x}", targets: "{y}" }
+  - { name: plain, family: A, source: { path: plain.jsonl, format: jsonl }, validation: { cut: none }, inputs: "say: {q}", targets: "{a}" }
+  - { name: zipped, family: A, source: { path: [z1.jsonl.gz, z2.jsonl.gz], format: jsonl }, validation: { cut: none }, inputs: "{q}", targets: "{a}" }
+  - { name: table, family: B, source: { path: table.csv, format: csv }, validation: { cut: none }, inputs: "is it {x}?", targets: "{label}", labels: ["no", "yes"] }
+  - { name: tabbed, family: B, source: { path: tabbed.tsv.gz, format: tsv, quotes: false }, validation: { cut: none }, inputs: "{x}", targets: "{y}" }
 denoising: { name: denoise, source: { path: text.txt.gz, format: text } }
 `;
 

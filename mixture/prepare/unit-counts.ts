@@ -1,7 +1,7 @@
 /**
  * Counts of rows and tokens of a unit, and their sums over the units of a task.
  *
- * Definition: for each unit and each task rows.read = rows.withExamples + rows.leftOut + rows.malformed, and for
+ * Definition: for each unit and each task rows.read = rows.withExamples + rows.leftOut + rows.malformed + rows.heldOut, and for
  * denoising tokensIn = numTokens + dropped.longDocuments + dropped.remainder.
  */
 import { z } from 'zod';
@@ -24,6 +24,8 @@ export const unitCountsSchema = z.strictObject({
     /** The preprocessor gave no example on purpose. */
     leftOut: count,
     malformed: count,
+    /** Held out for evaluation. Missing if the task has an evaluation set of its own. */
+    heldOut: count.exactOptional(),
   }),
   /** Examples cut to the feature lengths, and the number of tokens cut. */
   truncated: z.strictObject({ inputs: count, targets: count, tokens: count }),
@@ -52,6 +54,9 @@ export function addCounts(units: readonly UnitCounts[]): UnitCounts {
       withExamples: sum(({ rows }) => rows.withExamples),
       leftOut: sum(({ rows }) => rows.leftOut),
       malformed: sum(({ rows }) => rows.malformed),
+      ...(units.some(({ rows }) => rows.heldOut !== undefined)
+        ? { heldOut: sum(({ rows }) => rows.heldOut ?? 0) }
+        : {}),
     },
     truncated: {
       inputs: sum(({ truncated }) => truncated.inputs),
@@ -88,8 +93,9 @@ export function listKinds(kinds: ReadonlyMap<string, number>): UnitCounts['malfo
 export function checkCounts(counts: UnitCounts, kind: 'supervised' | 'denoising', what: string): void {
   const { rows, dropped } = counts;
   assertInvariant(
-    rows.read === rows.withExamples + rows.leftOut + rows.malformed,
-    `${what}: ${rows.read} rows read, but ${rows.withExamples} gave examples, ${rows.leftOut} were left out and ${rows.malformed} are malformed`,
+    rows.read === rows.withExamples + rows.leftOut + rows.malformed + (rows.heldOut ?? 0),
+    `${what}: ${rows.read} rows read, but ${rows.withExamples} gave examples, ${rows.leftOut} were left out, ${rows.malformed} are malformed ` +
+      `and ${rows.heldOut ?? 0} held out`,
   );
   const kinds = counts.malformedKinds.reduce((sum, kindOf) => sum + kindOf.rows, 0);
   assertInvariant(kinds === rows.malformed, `${what}: ${rows.malformed} malformed rows, ${kinds} with a reason`);

@@ -3,6 +3,7 @@ import { assertInvariant } from '../../shared/errors.ts';
 import type { RecordBatch, SourceRecord } from '../sources/source-record.ts';
 import type { FeatureLengths, SourceFields } from '../tasks/task.ts';
 import { parseTemplate, renderTemplate, type Template } from '../tasks/template.ts';
+import { createHeldOutTest } from '../tasks/train-cut.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { chooseChunk } from './document-chunk.ts';
 import { CUT_CHARACTER, ExampleEncoder, SegmentCutter, TextIds, type EncodedExample } from './example-encoder.ts';
@@ -33,6 +34,11 @@ export interface UnitRows {
   counts(): UnitCounts;
 }
 
+/** Whether a record that gives examples is held out for evaluation. */
+function heldOutTest({ heldOut }: PreparableTask, fields: readonly string[]): (record: SourceFields) => boolean {
+  return heldOut === undefined ? () => false : createHeldOutTest(heldOut, fields);
+}
+
 export function createUnitRows(init: UnitRowsInit): UnitRows {
   return init.preparable.kind === 'supervised' ? new SupervisedRows(init) : new Documents(init);
 }
@@ -48,12 +54,14 @@ class SupervisedRows implements UnitRows {
   readonly #sink: ExampleSink;
   readonly #encoder: ExampleEncoder;
   readonly #truncated = { inputs: 0, targets: 0, tokens: 0 };
+  readonly #isHeldOut: (record: SourceFields) => boolean;
 
   constructor({ preparable, tokenizer, featureLengths, sink }: UnitRowsInit) {
     assertInvariant(preparable.kind === 'supervised', 'rows of a supervised task');
     this.#task = preparable.task;
     this.fields = this.#task.preprocessor.fields;
-    this.tally = new RowTally(this.#task.name);
+    this.tally = new RowTally(this.#task.name, preparable.heldOut !== undefined);
+    this.#isHeldOut = heldOutTest(preparable, this.fields);
     this.#sink = sink;
     this.#encoder = new ExampleEncoder(tokenizer, featureLengths);
   }
@@ -72,6 +80,10 @@ class SupervisedRows implements UnitRows {
       const { examples } = preprocessed;
       if (examples.length === 0) {
         this.tally.addLeftOut();
+        continue;
+      }
+      if (this.#isHeldOut(record.fields)) {
+        this.tally.addHeldOut();
         continue;
       }
       // A row counts as a whole: if one of its examples cannot be encoded, none is stored. The encoder reuses its
@@ -126,6 +138,7 @@ class Documents implements UnitRows {
   readonly #sink: ExampleSink;
   readonly #encoder: TextIds;
   readonly #cutter: SegmentCutter;
+  readonly #isHeldOut: (record: SourceFields) => boolean;
   #tokensIn = 0;
   #longDocuments = 0;
 
@@ -134,7 +147,8 @@ class Documents implements UnitRows {
     this.#name = preparable.task.name;
     this.#template = parseTemplate(preparable.task.text);
     this.fields = this.#template.fields;
-    this.tally = new RowTally(this.#name);
+    this.tally = new RowTally(this.#name, preparable.heldOut !== undefined);
+    this.#isHeldOut = heldOutTest(preparable, this.fields);
     this.#sink = sink;
     this.#encoder = new TextIds(tokenizer);
     this.#cutter = new SegmentCutter(preparable.segmentLength);
@@ -149,6 +163,10 @@ class Documents implements UnitRows {
       const tokens = this.#tokensOf(record.fields);
       if (typeof tokens === 'string') {
         this.tally.addMalformed(record.file, record.row, tokens);
+        continue;
+      }
+      if (this.#isHeldOut(record.fields)) {
+        this.tally.addHeldOut();
         continue;
       }
       this.tally.addWithExamples();

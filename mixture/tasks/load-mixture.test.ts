@@ -118,6 +118,37 @@ describe('mixture.yaml', () => {
     });
   });
 
+  test('validation may be another cut of train or none; text has only the sets that it names', () => {
+    const of = (validation: string) =>
+      parseMixture(
+        GOOD.replace('inputs: "spam', `validation: { cut: ${validation} }\n    inputs: "spam`),
+        '/m/mixture.yaml',
+      );
+    assert.deepEqual(of('50').tasks[0]!.splits.validation, [
+      { name: 'validation', source: { kind: 'cut', oneIn: 50 } },
+    ]);
+    assert.deepEqual(of('none').tasks[0]!.splits.validation, []);
+    for (const wrong of ['1', 'some', '2.5', '2, format: jsonl'])
+      assert.throws(() => of(wrong), { code: 'CONFIG_INVALID', message: /validation\.cut/u }, wrong);
+    const text = (sets: string) =>
+      parseMixture(`name: t\ntokenizer: t.model\ndenoising: { use: c4_en, ${sets} }`, '/m/mixture.yaml').denoising;
+    const hubSplit = {
+      kind: 'hub',
+      dataset: 'allenai/c4',
+      config: 'en',
+      split: 'validation',
+      format: 'jsonl',
+    } as const;
+    assert.deepEqual(text('')?.splits?.validation, [
+      { name: 'validation', source: { ...hubSplit, files: ['en/c4-validation.*.json.gz'] } },
+    ]);
+    assert.equal(text('source: { path: a.txt, format: text }')?.splits, undefined);
+    assert.deepEqual(text('source: { path: a.txt, format: text }, validation: { cut: 100 }')?.splits, {
+      validation: [{ name: 'validation', source: { kind: 'cut', oneIn: 100 } }],
+      test: [],
+    });
+  });
+
   test('a task names post-processor, references and the columns of fields', () => {
     const yaml = GOOD.replace(
       'family: GEN',

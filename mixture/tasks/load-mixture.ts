@@ -24,9 +24,17 @@ import {
   type WrittenTask,
 } from './mixture-schema.ts';
 import { createNameSelection } from './name-patterns.ts';
-import { buildEvaluation, buildSplits } from './evaluation-entry.ts';
+import { buildEvaluation, buildSplits, buildTest, buildValidation, type WrittenSplits } from './evaluation-entry.ts';
 import { buildSource } from './source-entry.ts';
-import { TEXT_FIELD, type Denoising, type Mixture, type MixtureOptions, type SourceSpec, type Task } from './task.ts';
+import {
+  TEXT_FIELD,
+  type Denoising,
+  type EvaluationSplits,
+  type Mixture,
+  type MixtureOptions,
+  type SourceSpec,
+  type Task,
+} from './task.ts';
 import { isKnownModule, readModuleFile, type ModuleFile } from './known-modules.ts';
 import { loadTaskModule } from './task-module.ts';
 import { createTemplatePreprocessor, missingField, parseTemplate } from './template.ts';
@@ -237,10 +245,7 @@ function buildWrittenTask(
   if (found.length > 0 || !judged.ok) return undefined;
   const { inputs, targets, labels } = entry;
   const preprocessor = createTemplatePreprocessor({ inputs, targets, ...(labels === undefined ? {} : { labels }) });
-  const [validation, test] = [entry.validation, entry.test].map((set) =>
-    set === undefined ? undefined : buildSource(set, folder),
-  );
-  const splits = buildSplits(validation, test);
+  const splits = buildSplits(entry, folder);
   return { name: entry.name, family: entry.family, source, preprocessor, splits, evaluation: judged.evaluation };
 }
 
@@ -254,12 +259,25 @@ function buildDenoising(entry: DenoisingEntry, folder: string, problems: Problem
       });
       return undefined;
     }
-    return entry.source === undefined ? C4 : { ...C4, source: buildSource(entry.source, folder) };
+    const source = entry.source === undefined ? C4.source : buildSource(entry.source, folder);
+    // C4's validation files do not belong to another source.
+    const known = entry.source === undefined ? C4.splits : undefined;
+    return { name: C4.name, source, text: C4.text, ...textSplits(entry, folder, known) };
   }
   const source = buildSource(entry.source, folder);
   const text = entry.text ?? `{${TEXT_FIELD}}`;
   problems.push(...templateProblems(text, source, ['denoising', 'text']));
-  return { name: entry.name, source, text };
+  return { name: entry.name, source, text, ...textSplits(entry, folder) };
+}
+
+/** Text has only the sets that it names: a cut of a corpus is not taken unasked. */
+function textSplits(written: WrittenSplits, folder: string, known?: EvaluationSplits): Pick<Denoising, 'splits'> {
+  const { validation, test } = written;
+  const sets = {
+    validation: validation === undefined ? (known?.validation ?? []) : buildValidation(validation, folder),
+    test: test === undefined ? (known?.test ?? []) : buildTest(test, folder),
+  };
+  return sets.validation.length + sets.test.length === 0 ? {} : { splits: sets };
 }
 
 function templateProblems(template: string, source: SourceSpec, path: readonly PropertyKey[]): Problem[] {

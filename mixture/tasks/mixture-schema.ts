@@ -28,31 +28,54 @@ export interface SourceEntry {
   readonly quotes?: boolean | undefined;
 }
 
+const sourceShape = {
+  path: oneOrMore.optional(),
+  hub: z
+    .string()
+    .regex(/^[\w.-]+(\/[\w.-]+)?$/u, 'must be the id of a dataset, like nyu-mll/glue')
+    .optional(),
+  config: text.optional(),
+  split: text.optional(),
+  revision: text.optional(),
+  files: oneOrMore.optional(),
+  format: z.enum(SOURCE_FORMATS).optional(),
+  quotes: z.boolean().optional(),
+};
+
+function checkSource(source: SourceEntry, context: z.RefinementCtx): void {
+  const problem = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
+  if ((source.path === undefined) === (source.hub === undefined))
+    problem('path', 'a source has either path (files) or hub (a dataset of a hub)');
+  else if (source.path !== undefined) {
+    if (source.format === undefined) problem('format', `is needed with path: one of ${SOURCE_FORMATS.join(', ')}`);
+    for (const key of ['config', 'split', 'revision', 'files'] as const)
+      if (source[key] !== undefined) problem(key, 'belongs to hub, not to path');
+  } else if (source.split === undefined) problem('split', 'is needed with hub, e.g. train');
+}
+
 /** Files by path or URL, or a split of a data set on a hub. */
-export const sourceSchema = z
-  .strictObject({
-    path: oneOrMore.optional(),
-    hub: z
-      .string()
-      .regex(/^[\w.-]+(\/[\w.-]+)?$/u, 'must be the id of a dataset, like nyu-mll/glue')
-      .optional(),
-    config: text.optional(),
-    split: text.optional(),
-    revision: text.optional(),
-    files: oneOrMore.optional(),
-    format: z.enum(SOURCE_FORMATS).optional(),
-    quotes: z.boolean().optional(),
-  })
-  .superRefine((source, context) => {
-    const problem = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
-    if ((source.path === undefined) === (source.hub === undefined))
-      problem('path', 'a source has either path (files) or hub (a dataset of a hub)');
-    else if (source.path !== undefined) {
-      if (source.format === undefined) problem('format', `is needed with path: one of ${SOURCE_FORMATS.join(', ')}`);
-      for (const key of ['config', 'split', 'revision', 'files'] as const)
-        if (source[key] !== undefined) problem(key, 'belongs to hub, not to path');
-    } else if (source.split === undefined) problem('split', 'is needed with hub, e.g. train');
-  });
+export const sourceSchema = z.strictObject(sourceShape).superRefine(checkSource);
+
+/** A source, or a part of train. */
+export interface ValidationEntry extends SourceEntry {
+  /** One of so many records of train; `none`: train keeps all, and there is no set. */
+  readonly cut?: number | 'none' | undefined;
+}
+
+export const cutSchema = z.union(
+  [z.int().min(2), z.literal('none')],
+  'must be a whole number from 2 (one of so many records of train) or none',
+);
+
+const validationSchema = z.strictObject({ ...sourceShape, cut: cutSchema.optional() }).superRefine((entry, context) => {
+  if (entry.cut === undefined) checkSource(entry, context);
+  else if (Object.values(entry).filter((value) => value !== undefined).length > 1)
+    context.addIssue({
+      code: 'custom',
+      path: ['cut'],
+      message: 'is a part of train, so it has no other key beside it',
+    });
+});
 
 /** A task that the file writes out. */
 const writtenTaskSchema = z.strictObject({
@@ -63,7 +86,7 @@ const writtenTaskSchema = z.strictObject({
   references: text.optional(),
   fields: z.record(text, text).optional(),
   source: sourceSchema,
-  validation: sourceSchema.optional(),
+  validation: validationSchema.optional(),
   test: sourceSchema.optional(),
   inputs: text,
   targets: text,
@@ -76,7 +99,7 @@ const usedTasksSchema = z.strictObject({
   except: z.union([text, z.array(text)]).optional(),
   name: taskNameSchema.optional(),
   source: sourceSchema.optional(),
-  validation: sourceSchema.optional(),
+  validation: validationSchema.optional(),
   test: sourceSchema.optional(),
 });
 
@@ -86,11 +109,18 @@ const moduleTaskSchema = z.strictObject({ module: text });
 const writtenDenoisingSchema = z.strictObject({
   name: taskNameSchema,
   source: sourceSchema,
+  validation: validationSchema.optional(),
+  test: sourceSchema.optional(),
   text: text.optional(),
 });
 
 /** ExMix's denoising text, C4. */
-const usedDenoisingSchema = z.strictObject({ use: text, source: sourceSchema.optional() });
+const usedDenoisingSchema = z.strictObject({
+  use: text,
+  source: sourceSchema.optional(),
+  validation: validationSchema.optional(),
+  test: sourceSchema.optional(),
+});
 
 /**
  * The schema of the top. Each entry is checked alone, by the schema of its kind (`taskEntrySchema`,
@@ -131,7 +161,8 @@ export function denoisingEntrySchema(entry: unknown) {
  */
 export function knownKeysAt(path: readonly PropertyKey[], entry: unknown): readonly string[] {
   const key = path.at(-1);
-  if (key === 'source' || key === 'validation' || key === 'test') return Object.keys(sourceSchema.shape);
+  if (key === 'source' || key === 'test') return Object.keys(sourceSchema.shape);
+  if (key === 'validation') return Object.keys(validationSchema.shape);
   if (path[0] === 'denoising') return Object.keys(denoisingEntrySchema(entry).shape);
   return Object.keys((path[0] === 'tasks' ? taskEntrySchema(entry) : mixtureSchema).shape);
 }

@@ -13,11 +13,11 @@ import type * as jiti from 'jiti';
 import { z } from 'zod';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { vendoredFile } from '../../shared/package-files.ts';
-import { buildEvaluation, buildSplits, type EvaluationEntry } from './evaluation-entry.ts';
+import { buildEvaluation, buildValidation, TRAIN_CUT, type EvaluationEntry } from './evaluation-entry.ts';
 import type { ModuleFile } from './known-modules.ts';
-import { sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema.ts';
+import { cutSchema, sourceSchema, taskNameSchema, type SourceEntry } from './mixture-schema.ts';
 import { buildSource } from './source-entry.ts';
-import { SOURCE_FORMATS, type SourceSpec, type Task } from './task.ts';
+import { SOURCE_FORMATS, type EvaluationSplits, type SourceSpec, type Task } from './task.ts';
 
 /** The argument of an exported function. */
 export interface TaskContext {
@@ -31,7 +31,8 @@ export interface TaskContext {
 export interface TaskDefinition
   extends Pick<Task, 'name' | 'family' | 'source' | 'preprocessor'>, Omit<EvaluationEntry, 'metrics'> {
   readonly metrics: readonly string[];
-  readonly validation?: SourceSpec;
+  /** A source; or one of so many records of train, which training leaves out; or none. Default: one of 20. */
+  readonly validation?: SourceSpec | { readonly cut: number | 'none' };
   readonly test?: SourceSpec;
 }
 
@@ -68,7 +69,7 @@ const taskSchema = z.object({
   labels: z.array(z.string()).exactOptional(),
   references: z.string().exactOptional(),
   fields: z.record(z.string(), z.string()).exactOptional(),
-  validation: specSchema.exactOptional(),
+  validation: z.union([specSchema, z.strictObject({ cut: cutSchema })]).exactOptional(),
   test: specSchema.exactOptional(),
   preprocessor: z.object({
     identity: z.record(z.string(), z.json()),
@@ -109,10 +110,20 @@ export function loadTaskModule(file: ModuleFile): Task[] {
       family: task.family,
       source: task.source,
       preprocessor: withModuleHash(original.preprocessor, hash),
-      splits: buildSplits(task.validation, task.test),
+      splits: splitsOf(task),
       evaluation: judged.evaluation,
     };
   });
+}
+
+function splitsOf({ validation, test }: z.infer<typeof taskSchema>): EvaluationSplits {
+  const isSource = validation !== undefined && 'kind' in validation;
+  return {
+    validation: isSource
+      ? [{ name: 'validation', source: validation }]
+      : buildValidation(validation ?? { cut: TRAIN_CUT.oneIn }, ''),
+    test: test === undefined ? [] : [{ name: 'test', source: test }],
+  };
 }
 
 /**

@@ -1,12 +1,12 @@
 /**
- * Which records of a source are held out for an evaluation set. Pure.
+ * Which records of a train source are held out for an evaluation set: training leaves them out, the set has nothing else. Pure.
  *
- * Definition: a record is held out if the first 48 bits of SHA-256 over the name of the set and the values of the fields that the task
+ * Definition: of the records that give examples, one is held out if the first 48 bits of SHA-256 over the name of the set and the values of the fields that the task
  * reads, in the order of their names, are a multiple of `oneIn`. So the choice depends on the content alone: not on order, file or
  * process. Equal records are on the same side, also in two tasks that read the same fields of one source.
  */
 import { createHash } from 'node:crypto';
-import type { SourceFields } from './task.ts';
+import type { EvaluationSplits, JsonValue, SourceFields } from './task.ts';
 
 /** A cut of a source, with the name of the set that gets the records. */
 export interface HeldOut {
@@ -24,6 +24,18 @@ export function createHeldOutTest(
     const text = JSON.stringify([set, names.map((name) => [name, record[name] ?? null])], plainValue);
     return createHash('sha256').update(text).digest().readUIntBE(0, 6) % oneIn === 0;
   };
+}
+
+/** What the shards of a task depend on because of its cut. */
+export function heldOutIdentity({ set, oneIn }: HeldOut): Record<string, JsonValue> {
+  return { heldOut: { version: 1, set, oneIn } };
+}
+
+/** The cut among the sets of a task. It has at most one. */
+export function heldOutOf(splits: EvaluationSplits | undefined): HeldOut | undefined {
+  for (const { name, source } of splits?.validation ?? [])
+    if (source.kind === 'cut') return { set: name, oneIn: source.oneIn };
+  return undefined;
 }
 
 /** Values that JSON has no word for. An object's keys keep the order of the source's columns. */

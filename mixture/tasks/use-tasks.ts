@@ -1,7 +1,7 @@
 /** `- use:` entries of a mixture file: tasks of ExMix by name or glob, optionally with another source or name. */
 import { resolve } from 'node:path';
 import { assertInvariant } from '../../shared/errors.ts';
-import { TRAIN_CUT } from './evaluation-entry.ts';
+import { buildTest, buildValidation, TRAIN_CUT } from './evaluation-entry.ts';
 import { C4 } from './exmix/c4.ts';
 import type { DeclaredSet } from './exmix/declared-splits.ts';
 import { EXMIX_TASKS } from './exmix/exmix.ts';
@@ -11,7 +11,7 @@ import { hintOf, type Problem } from './mixture-problems.ts';
 import type { UsedTasks } from './mixture-schema.ts';
 import { isPattern, matchNames } from './name-patterns.ts';
 import { buildSource, listOf } from './source-entry.ts';
-import type { EvaluationSet, EvaluationSplits, SourceSpec, Task } from './task.ts';
+import type { EvaluationSet, EvaluationSplits, SourceSpec, SplitName, Task } from './task.ts';
 
 const TASK_NAMES: readonly string[] = EXMIX_TASKS.map(({ name }) => name);
 const byName = new Map(EXMIX_TASKS.map((task) => [task.name, task]));
@@ -78,12 +78,13 @@ function planTask(task: ExmixTask, entry: UsedTasks, context: UseContext): Plann
 
 /** The splits of the file, else those of the table. */
 function splitsOf(task: ExmixTask, train: SourceSpec, entry: UsedTasks, context: UseContext): EvaluationSplits {
-  const sets = (name: 'validation' | 'test'): EvaluationSet[] => {
-    const written = entry[name];
-    if (written !== undefined) return [{ name, source: buildSource(written, context.folder) }];
-    return task.splits[name].map((declared) => toEvaluationSet(task, train, declared, context));
+  const declared = (split: SplitName) => task.splits[split].map((set) => toEvaluationSet(task, train, set, context));
+  const { folder } = context;
+  const { validation, test } = entry;
+  return {
+    validation: validation === undefined ? declared('validation') : buildValidation(validation, folder),
+    test: test === undefined ? declared('test') : buildTest(test, folder),
   };
-  return { validation: sets('validation'), test: sets('test') };
 }
 
 function toEvaluationSet(

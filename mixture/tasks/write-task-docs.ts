@@ -28,7 +28,7 @@ ${markdownTable(['task', 'family', 'examples', '% of ExMix', '% of draws', 'sure
 ## Evaluation
 
 A metric and a post-processor have the names of [shared/task-evaluation.ts](../shared/task-evaluation.ts). A set is a split of the hub of that name, or a file to
-bring. \`cut\` is a part of train, where there is no such set; it is declared and not in effect. \`rows\` are other rows of the train file. A test split without
+bring. \`cut\` is a part of train, where there is no such set: training leaves it out. \`rows\` are other rows of the train file. A test split without
 labels is left out. The last column says how sure we are of the names: high if they stand in the metadata of
 datasets 2.0.0 or in the publisher's repository, low if they are from memory. None was tried against the real hub.
 

@@ -5,7 +5,15 @@ import { hub } from './exmix-task.ts';
 /** 1,024 files of JSON lines. A record has the fields text, timestamp and url. */
 const source: HubSource = hub('allenai/c4', 'en', 'train', { files: ['en/c4-train.*.json.gz'], format: 'jsonl' });
 
-export const C4 = { name: 'c4_en', source, text: '{text}' } satisfies Denoising;
+/** 8 files, 364,608 documents. */
+const validation: HubSource = { ...source, split: 'validation', files: ['en/c4-validation.*.json.gz'] };
+
+export const C4 = {
+  name: 'c4_en',
+  source,
+  text: '{text}',
+  splits: { validation: [{ name: 'validation', source: validation }], test: [] },
+} satisfies Denoising;
 
 /** What a listing shows besides source and text. */
 export const C4_FACTS = {

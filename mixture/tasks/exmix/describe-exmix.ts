@@ -106,7 +106,7 @@ function whereFrom({ name, source }: ExmixTask, set: DeclaredSet): string {
     case 'rows':
       return set.keep.words;
     case 'cut':
-      return `one of ${TRAIN_CUT.oneIn} records of train (not in effect)`;
+      return `one of ${TRAIN_CUT.oneIn} records of train`;
   }
 }
 
