@@ -135,7 +135,9 @@ async function evaluate(args: EvaluateArguments, signal: AbortSignal): Promise<v
   for (const flag of ['max-examples', 'inputs-length', 'targets-length'] as const)
     if (args[flag] !== undefined) checkCount(`--${flag}`, args[flag], 1);
   checkEngineName(args.engine);
-  const onLine = (line: string): void => void standardError.write(`${line}\n`);
+  const onLine = (line: string): void => {
+    standardError.write(`${line}\n`);
+  };
   const model = await findEvaluatedModel(args.folder, signal);
   const decoding = args['loss-only'] ? undefined : resolveDecoding(args, await readGenerationConfig(model.folder));
   const { engine, device, threads } = args;

@@ -198,7 +198,7 @@ async function computeMissing(init: RunEvaluateInit, { batches, planned, setting
 function describeProblem({ level, msg, ...fields }: LogRecord): string | undefined {
   if (level !== 'warn' && level !== 'error') return undefined;
   const facts = ['workerId', 'batch', 'code', 'reason'].flatMap((name) =>
-    fields[name] === undefined ? [] : [`${name}=${String(fields[name])}`],
+    fields[name] === undefined ? [] : [`${name}=${JSON.stringify(fields[name])}`],
   );
   return [`${msg}:`, ...facts].join(' ');
 }

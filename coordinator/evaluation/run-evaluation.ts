@@ -179,7 +179,13 @@ class EvaluationServer {
       }
       case 'drain':
         break; // it leaves by itself: it holds no state
-      default:
+      case 'ready':
+      case 'formed':
+      case 'report':
+      case 'not-finite':
+      case 'saved':
+      case 'aborted':
+      case 'links-probed':
         worker.drop('MESSAGE_INVALID', `expected evaluation-ready or evaluated, got ${message.kind}`);
     }
   }
