@@ -81,6 +81,19 @@ describe('exmix checkpoint', () => {
     );
   });
 
+  test('export writes a folder for Transformers, and refuses a size that is none and a folder that is not empty', () => {
+    const [model, out] = [join(repository, 'golden', 'load', 'tied-shared-only'), join(root, 'exported')];
+    const exported = exmix('checkpoint', 'export', model, '--out', out, '--dtype', 'bfloat16');
+    assert.deepEqual([exported.status, exported.stderr], [0, `${model} has no tokenizer: ${out} has none either\n`]);
+    assert.match(
+      exported.stdout,
+      /exported: .* in bfloat16, 3 files, .* of weights\nparameters [0-9a-f]{64} → [0-9a-f]{64}\n$/u,
+    );
+    assert.match(exmix('checkpoint', 'export', model, '--out', out).stderr, /^PATH_UNUSABLE: --out .*new or empty/u);
+    const wrong = exmix('checkpoint', 'export', model, '--out', join(root, 'other'), '--max-shard-size', 'large');
+    assert.match(wrong.stderr, /^CONFIG_INVALID: --max-shard-size: expected a size such as 5GB/u);
+  });
+
   test('a missing path fails with PATH_UNUSABLE; --help shows examples', () => {
     assert.match(exmix('checkpoint', 'ls', join(root, 'nowhere')).stderr, /^PATH_UNUSABLE: .*ENOENT/);
     assert.match(exmix('checkpoint', '--help').stdout, /Examples:\n +exmix checkpoint ls /);
