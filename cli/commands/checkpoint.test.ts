@@ -67,6 +67,14 @@ describe('exmix checkpoint', () => {
     assert.equal(shown.files.length, PLAN.length + 2);
   });
 
+  test('show prints shape and digest of a T5 of Hugging Face', () => {
+    const folder = join(repository, 'golden', 'load', 'tied-shared-only');
+    const { stdout, stderr } = exmix('checkpoint', 'show', folder);
+    const shown = JSON.parse(stdout) as { paramDigest: string; model: { tieEmbeddings: boolean } };
+    assert.equal(shown.model.tieEmbeddings, true, stderr);
+    assert.match(shown.paramDigest, /^[0-9a-f]{64}$/u);
+  });
+
   test('verify passes on a whole checkpoint and fails with every problem of a damaged one', async () => {
     const whole = exmix('checkpoint', 'verify', join(run, 'checkpoints', 'step-15'));
     assert.deepEqual([whole.status, whole.stderr], [0, '']);

@@ -1,9 +1,14 @@
 /** `exmix checkpoint`: lists, shows and verifies the checkpoints of a run, exports one for Transformers. */
+import { join } from 'node:path';
 import type { Argv, CommandModule } from 'yargs';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
+import { CONFIG_FILE, MANIFEST_FILE } from '../../shared/checkpoint/layout.ts';
+import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
+import { statIfThere } from '../../shared/atomic-file.ts';
+import { readModel } from '../../worker/model/read-model.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { visibleText } from '../../shared/visible-text.ts';
 import { standardError, standardOutput } from '../../shared/standard-streams.ts';
@@ -44,11 +49,19 @@ const showCommand: CommandModule<object, PathArguments> = {
   command: 'show <path>',
   describe: 'Prints the record of a checkpoint: step, cursor, seeds, configuration, digests',
   builder: (parser) =>
-    withPath('Checkpoint folder')(parser).example(
+    withPath('Checkpoint, or T5 of Hugging Face: its shape and digest')(parser).example(
       '$0 checkpoint show runs/base-20261123-050548/checkpoints/step-1000',
       'run.json and the files of a checkpoint',
     ),
   handler: async ({ path }) => {
+    const isModel = (await statIfThere(join(path, MANIFEST_FILE))) === undefined;
+    if (isModel && (await statIfThere(join(path, CONFIG_FILE))) !== undefined) {
+      const { config, parameters } = await readModel(path);
+      const numParameters = [...parameters.values()].reduce((sum, { length }) => sum + length, 0);
+      const model = { path, paramDigest: parameterDigest(parameters), numParameters, model: config };
+      await standardOutput.print(`${visibleText(JSON.stringify(model, null, 2))}\n`);
+      return;
+    }
     const report = await verifyCheckpoint(path, { depth: 'size' });
     if (report.problems.length > 0) throw toCorruptError(report);
     const record = { path, bytes: report.bytes, files: report.manifest?.files, run: await readRunRecord(path) };
