@@ -12,6 +12,8 @@ import {
   readSafetensors,
   writeSafetensors,
   type SafeTensor,
+  narrowedTensor,
+  type FloatDtype,
 } from './safetensors.ts';
 
 let dir = '';
@@ -253,5 +255,58 @@ describe('safetensors', () => {
     assert.deepEqual([...asFloat32(bf16)], [1, -3.140625]);
     assert.throws(() => asFloat32(sample[0]!), isInvalid);
     assert.throws(() => asInt32(bf16), isInvalid);
+  });
+});
+
+describe('narrowing', () => {
+  const widen = (tensor: SafeTensor): Float32Array => asFloat32(tensor);
+  const narrow = (values: readonly number[], dtype: FloatDtype): SafeTensor =>
+    narrowedTensor('w', [values.length], Float32Array.from(values), dtype);
+
+  for (const [dtype, infinity] of [
+    ['F16', 0x7c00],
+    ['BF16', 0x7f80],
+  ] as const)
+    test(`${dtype} rounds to the nearest, ties to even, for every number and every gap between two`, () => {
+      const all = Uint16Array.from({ length: infinity }, (_, i) => i);
+      const exact = widen({ name: 'w', dtype, shape: [all.length], data: new Uint8Array(all.buffer) });
+      const wordsOf = (values: Float32Array): Uint16Array => {
+        const { data } = narrowedTensor('w', [values.length], values, dtype);
+        return new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
+      };
+      assert.deepEqual(wordsOf(exact), all);
+      assert.deepEqual(
+        wordsOf(exact.map((value) => -value)),
+        all.map((word) => word | 0x8000),
+      );
+      const below = exact.slice(0, -1);
+      // The middle of two neighbours is exact in float32, and so are the float32 numbers beside it.
+      const middles = below.map((value, i) => (value + exact[i + 1]!) / 2);
+      const shifted = (by: number): Float32Array =>
+        new Float32Array(new Uint32Array(middles.slice().buffer).map((bits) => bits + by).buffer);
+      assert.deepEqual(
+        wordsOf(middles),
+        all.slice(0, -1).map((word) => word + (word & 1)),
+      );
+      assert.deepEqual(wordsOf(shifted(-1)), all.slice(0, -1));
+      assert.deepEqual(
+        wordsOf(shifted(1)),
+        all.slice(0, -1).map((word) => word + 1),
+      );
+    });
+
+  test('F32 is the same memory, and what a precision cannot hold is refused', () => {
+    const values = Float32Array.of(1, 2);
+    assert.equal(narrowedTensor('w', [2], values, 'F32').data.buffer, values.buffer);
+    for (const [value, dtype] of [
+      [65520, 'F16'],
+      [-1e6, 'F16'],
+      [3.4e38, 'BF16'],
+      [NaN, 'BF16'],
+      [NaN, 'F16'],
+      [-Infinity, 'BF16'],
+    ] as const)
+      assert.throws(() => narrow([0, value], dtype), { code: 'CONFIG_INVALID', message: /w: value 1 is .*, beyond/u });
+    assert.deepEqual(widen(narrow([65519, 3.38e38 / 1e38], 'F16'))[0], 65504);
   });
 });

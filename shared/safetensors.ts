@@ -189,6 +189,61 @@ export function float32Tensor(name: string, shape: readonly number[], values: Fl
   return { name, dtype: 'F32', shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
 }
 
+/** Precisions of parameters. */
+export type FloatDtype = 'F32' | 'BF16' | 'F16';
+
+/**
+ * A Float32Array as a tensor of that precision, rounded to the nearest, ties to even. F32 shares its memory.
+ * @throws CONFIG_INVALID for a value beyond the largest of the precision, or one that is not finite
+ */
+export function narrowedTensor(
+  name: string,
+  shape: readonly number[],
+  values: Float32Array,
+  dtype: FloatDtype,
+): SafeTensor {
+  if (dtype === 'F32') return float32Tensor(name, shape, values);
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const narrow = dtype === 'BF16' ? narrowToBfloat16 : narrowToHalf;
+  const infinity = dtype === 'BF16' ? 0x7f80 : 0x7c00;
+  const words = new Uint16Array(values.length);
+  for (let i = 0; i < words.length; i++) {
+    words[i] = narrow(bits[i]!);
+    if ((words[i]! & infinity) === infinity || !Number.isFinite(values[i]))
+      throw new TrainerError(
+        'CONFIG_INVALID',
+        `${name}: value ${i} is ${values[i]!}, beyond ${dtype === 'BF16' ? 'bfloat16' : 'float16, whose largest is 65504: take bfloat16'}`,
+      );
+  }
+  return { name, dtype, shape, data: new Uint8Array(words.buffer) };
+}
+
+/** The upper half of a binary32, rounded by what the lower half was; not for a NaN, whose sum overflows. */
+function narrowToBfloat16(bits: number): number {
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** A binary32 to a binary16: 8 to 5 bits of exponent, 23 to 10 of fraction. */
+function narrowToHalf(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fff_ffff;
+  if (magnitude >= 0x4780_0000) return sign | 0x7c00; // 65536 and above
+  if (magnitude >= 0x3880_0000) {
+    // A normal number: the exponent loses 112 of its bias. A carry out of the fraction goes into the exponent, as it should.
+    const shifted = magnitude - 0x3800_0000;
+    return sign | ((shifted + 0x0fff + ((shifted >>> 13) & 1)) >>> 13);
+  }
+  // A subnormal: a multiple of 2^-24. Below 2^-25, and at it by the tie, it is 0.
+  const exponent = magnitude >>> 23;
+  if (exponent < 102) return sign;
+  const fraction = (magnitude & 0x7f_ffff) | 0x80_0000;
+  const drop = 126 - exponent; // bits below 2^-24: 14 to 24
+  const kept = fraction >>> drop;
+  const rest = fraction & ((1 << drop) - 1);
+  const half = 1 << (drop - 1);
+  return sign | (rest > half || (rest === half && (kept & 1) === 1) ? kept + 1 : kept);
+}
+
 function parseHeader(
   header: Buffer,
   path: string,

@@ -3,7 +3,7 @@
     python check_transformers.py CHECKPOINT BATCH.json
 
 BATCH.json: {"input_ids": [[...]], "attention_mask": [[...]], "labels": [[...]]}; label -100 has no loss.
-Prints one JSON object: loss (mean cross-entropy per target token, float32), parameters, tensors, versions.
+Prints one JSON object: loss (mean cross-entropy per target token, computed in float32 from the weights as they are), parameters, tensors, versions.
 Fails if Transformers reports a missing, unexpected or newly initialised weight.
 """
 
@@ -23,7 +23,7 @@ def main(checkpoint: str, batch_path: str) -> None:
     with open(batch_path, encoding="utf-8") as file:
         batch = {name: torch.tensor(rows, dtype=torch.long) for name, rows in json.load(file).items()}
 
-    model.eval()
+    model.float().eval()
     torch.set_num_threads(1)
     with torch.no_grad():
         loss = model(**batch).loss

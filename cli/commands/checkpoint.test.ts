@@ -67,6 +67,14 @@ describe('exmix checkpoint', () => {
     assert.equal(shown.files.length, PLAN.length + 2);
   });
 
+  test('show prints shape and digest of a T5 of Hugging Face', () => {
+    const folder = join(repository, 'golden', 'load', 'tied-shared-only');
+    const { stdout, stderr } = exmix('checkpoint', 'show', folder);
+    const shown = JSON.parse(stdout) as { paramDigest: string; model: { tieEmbeddings: boolean } };
+    assert.equal(shown.model.tieEmbeddings, true, stderr);
+    assert.match(shown.paramDigest, /^[0-9a-f]{64}$/u);
+  });
+
   test('verify passes on a whole checkpoint and fails with every problem of a damaged one', async () => {
     const whole = exmix('checkpoint', 'verify', join(run, 'checkpoints', 'step-15'));
     assert.deepEqual([whole.status, whole.stderr], [0, '']);
@@ -79,6 +87,19 @@ describe('exmix checkpoint', () => {
       damaged.stderr,
       /\n +config\.json: expected \d+ B, found no such file\n +run\.json: expected \d+ B, found 3 B\n/,
     );
+  });
+
+  test('export writes a folder for Transformers, and refuses a size that is none and a folder that is not empty', () => {
+    const [model, out] = [join(repository, 'golden', 'load', 'tied-shared-only'), join(root, 'exported')];
+    const exported = exmix('checkpoint', 'export', model, '--out', out, '--dtype', 'bfloat16');
+    assert.deepEqual([exported.status, exported.stderr], [0, `${model} has no tokenizer: ${out} has none either\n`]);
+    assert.match(
+      exported.stdout,
+      /exported: .* in bfloat16, 3 files, .* of weights\nparameters [0-9a-f]{64} → [0-9a-f]{64}\n$/u,
+    );
+    assert.match(exmix('checkpoint', 'export', model, '--out', out).stderr, /^PATH_UNUSABLE: --out .*new or empty/u);
+    const wrong = exmix('checkpoint', 'export', model, '--out', join(root, 'other'), '--max-shard-size', 'large');
+    assert.match(wrong.stderr, /^CONFIG_INVALID: --max-shard-size: expected a size such as 5GB/u);
   });
 
   test('a missing path fails with PATH_UNUSABLE; --help shows examples', () => {

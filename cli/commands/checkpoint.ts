@@ -1,12 +1,20 @@
-/** `exmix checkpoint`: lists, shows and verifies the checkpoints of a run. */
+/** `exmix checkpoint`: lists, shows and verifies the checkpoints of a run, exports one for Transformers. */
+import { join } from 'node:path';
 import type { Argv, CommandModule } from 'yargs';
 import { formatBytes } from '../../deploy/engine/format-bytes.ts';
+import { CONFIG_FILE, MANIFEST_FILE } from '../../shared/checkpoint/layout.ts';
+import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { summariseCheckpoints, type CheckpointSummary } from '../../shared/checkpoint/summary.ts';
 import { toCorruptError, verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
+import { statIfThere } from '../../shared/atomic-file.ts';
+import { readModel } from '../../worker/model/read-model.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { visibleText } from '../../shared/visible-text.ts';
-import { standardOutput } from '../../shared/standard-streams.ts';
+import { standardError, standardOutput } from '../../shared/standard-streams.ts';
+import { EXPORT_DTYPES, exportModel, parseByteSize, type ExportDtype } from '../checkpoint/export-model.ts';
+import { findModelFolder } from '../model-folder.ts';
+import { untilInterrupted } from '../process-signals.ts';
 import type { CommandBody } from '../command-body.ts';
 
 interface PathArguments {
@@ -41,11 +49,19 @@ const showCommand: CommandModule<object, PathArguments> = {
   command: 'show <path>',
   describe: 'Prints the record of a checkpoint: step, cursor, seeds, configuration, digests',
   builder: (parser) =>
-    withPath('Checkpoint folder')(parser).example(
+    withPath('Checkpoint, or T5 of Hugging Face: its shape and digest')(parser).example(
       '$0 checkpoint show runs/base-20261123-050548/checkpoints/step-1000',
       'run.json and the files of a checkpoint',
     ),
   handler: async ({ path }) => {
+    const isModel = (await statIfThere(join(path, MANIFEST_FILE))) === undefined;
+    if (isModel && (await statIfThere(join(path, CONFIG_FILE))) !== undefined) {
+      const { config, parameters } = await readModel(path);
+      const numParameters = [...parameters.values()].reduce((sum, { length }) => sum + length, 0);
+      const model = { path, paramDigest: parameterDigest(parameters), numParameters, model: config };
+      await standardOutput.print(`${visibleText(JSON.stringify(model, null, 2))}\n`);
+      return;
+    }
     const report = await verifyCheckpoint(path, { depth: 'size' });
     if (report.problems.length > 0) throw toCorruptError(report);
     const record = { path, bytes: report.bytes, files: report.manifest?.files, run: await readRunRecord(path) };
@@ -69,13 +85,53 @@ const verifyCommand: CommandModule<object, PathArguments> = {
   },
 };
 
+interface ExportArguments extends PathArguments {
+  out: string;
+  dtype: ExportDtype;
+  'max-shard-size': string;
+}
+
+const exportCommand: CommandModule<object, ExportArguments> = {
+  command: 'export <path>',
+  describe: 'Writes a model for Transformers: weights, config and tokenizer, without the state of the training',
+  builder: (parser) =>
+    withPath('Run folder (its newest checkpoint), checkpoint or T5 of Hugging Face')(parser)
+      .option('out', { type: 'string', demandOption: true, describe: 'New or empty folder' })
+      .option('dtype', {
+        choices: Object.keys(EXPORT_DTYPES) as ExportDtype[],
+        default: 'float32' as const,
+        describe: 'Precision of the weights; rounded to the nearest, ties to even',
+      })
+      .option('max-shard-size', {
+        type: 'string',
+        default: '5GB',
+        describe: 'Most bytes of a file, e.g. 5GB or 200MiB',
+      })
+      .example(
+        '$0 checkpoint export runs/base-20261123-050548 --out base-bf16 --dtype bfloat16',
+        'half of the bytes, for Transformers',
+      ),
+  handler: ({ path, out, dtype, 'max-shard-size': size }) =>
+    untilInterrupted(async (signal) => {
+      const maxShardBytes = parseByteSize('--max-shard-size', size);
+      const folder = await findModelFolder(path, (note) => standardError.write(`${note}\n`), signal);
+      const model = await exportModel({ folder, out, dtype, maxShardBytes, signal });
+      if (!model.hasTokenizer) standardError.write(`${folder} has no tokenizer: ${model.out} has none either\n`);
+      await standardOutput.print(
+        `${model.out}: ${folder} in ${dtype}, ${model.files.length} files, ${formatBytes(model.bytes)} of weights\n` +
+          `parameters ${model.paramDigest} → ${model.exportedDigest}\n`,
+      );
+    }),
+};
+
 export const checkpointCommand: CommandBody = {
   builder: (parser) =>
     parser
       .command(listCommand)
       .command(showCommand)
       .command(verifyCommand)
-      .demandCommand(1, 'expected ls, show or verify')
+      .command(exportCommand)
+      .demandCommand(1, 'expected ls, show or verify, or export')
       .example('$0 checkpoint ls runs/base-20261123-050548', 'the checkpoints of a run')
       .example('$0 checkpoint verify runs/base-20261123-050548/checkpoints/step-1000', 'checks one of them'),
   handler: () => undefined, // yargs demands a subcommand

@@ -17,13 +17,15 @@ import {
 import { throwIfAborted } from '../../shared/abort.ts';
 import {
   checkpointName,
+  CONFIG_FILE,
+  GENERATION_CONFIG_FILE,
   MANIFEST_FILE,
   MODEL_INDEX_FILE,
   RUN_FILE,
   writingName,
 } from '../../shared/checkpoint/layout.ts';
 import type { ExtraFile } from '../../shared/checkpoint/extra-file.ts';
-import { encodeHuggingFaceJson } from '../../shared/checkpoint/hugging-face-json.ts';
+import { encodeHuggingFaceJson, generationConfigOf, modelIndexOf } from '../../shared/checkpoint/hugging-face-json.ts';
 import { encodeManifest, type FileEntry } from '../../shared/checkpoint/manifest.ts';
 import { readRunRecord } from '../../shared/checkpoint/read.ts';
 import { runRecordSchema, type RunRecord } from '../../shared/checkpoint/run-record.ts';
@@ -165,12 +167,13 @@ async function writeRest(init: PublishInit): Promise<FileEntry[]> {
   const run = runRecordSchema.safeParse(init.run);
   assertInvariant(run.success, `run record: ${run.success ? '' : z.prettifyError(run.error)}`);
   const texts = new Map<string, unknown>([
-    ['config.json', hfConfig],
-    ['generation_config.json', generationConfig(hfConfig)],
+    [CONFIG_FILE, hfConfig],
+    [GENERATION_CONFIG_FILE, generationConfigOf(hfConfig)],
     [RUN_FILE, init.run],
   ]);
-  const index = modelIndex(shardPlan);
-  if (index !== undefined) texts.set(MODEL_INDEX_FILE, index);
+  const shards = shardPlan.filter(({ kind }) => kind === 'model');
+  const totalBytes = shards.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (shards.length > 1) texts.set(MODEL_INDEX_FILE, modelIndexOf(shards, totalBytes));
 
   for (const [file, content] of texts) await writeNewFile(join(writingFolder, file), encodeHuggingFaceJson(content));
   for (const file of tokenizerFiles)
@@ -180,21 +183,6 @@ async function writeRest(init: PublishInit): Promise<FileEntry[]> {
   const entries: FileEntry[] = [];
   for (const file of files) entries.push({ file, ...(await hashFile(join(writingFolder, file), signal)) });
   return entries;
-}
-
-/** The part of the model's configuration that `generate` reads. */
-function generationConfig(hfConfig: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const names = ['decoder_start_token_id', 'eos_token_id', 'pad_token_id'];
-  return Object.fromEntries(names.flatMap((name) => (name in hfConfig ? [[name, hfConfig[name]]] : [])));
-}
-
-/** Parameter → file, in the format of Transformers; undefined where there is one file only. */
-function modelIndex(shardPlan: ShardPlan): unknown {
-  const shards = shardPlan.filter(({ kind }) => kind === 'model');
-  if (shards.length < 2) return undefined;
-  const entries = shards.flatMap(({ file, tensors }) => tensors.map(({ name }) => [name, file] as const));
-  const totalBytes = shards.reduce((sum, { bytes }) => sum + bytes, 0);
-  return { metadata: { total_size: totalBytes }, weight_map: Object.fromEntries(entries) };
 }
 
 /**

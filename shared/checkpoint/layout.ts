@@ -17,6 +17,8 @@ export const MANIFEST_FILE = 'manifest.json';
 export const RUN_FILE = 'run.json';
 /** The model, for Transformers. */
 export const CONFIG_FILE = 'config.json';
+/** How `generate` of Transformers decodes. */
+export const GENERATION_CONFIG_FILE = 'generation_config.json';
 export const MODEL_INDEX_FILE = 'model.safetensors.index.json';
 
 const WRITING_PREFIX = '.writing-';
