@@ -23,7 +23,7 @@ module.exports = {
       ['run-folder', 'deal'],
       ['journal'],
       ['ledger', 'membership'],
-      ['step', 'resume'],
+      ['step', 'resume', 'evaluation'],
       ['checkpoint', 'steering'],
       ['health'],
       ['generation'],

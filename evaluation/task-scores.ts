@@ -37,16 +37,38 @@ interface Compared {
   readonly predictions: readonly Partial<Predictions>[];
 }
 
+/** Predictions of a task, compared with its examples once: any selection of them can be scored. */
+export interface ComparedTask {
+  /** For each example whether its prediction names no label or number. */
+  readonly isInvalid: readonly boolean[];
+  readonly scorers: ReadonlyMap<MetricName, Scorer>;
+}
+
 /**
  * @param predictions one text for each example
  * @throws TrainerError METRIC_INPUT_INVALID for another number of predictions, or an example without a field that the post-processor reads
  */
 export function scoreTask(
-  { postprocess, metrics }: TaskEvaluation,
+  evaluation: TaskEvaluation,
   examples: readonly EvaluationExample[],
   predictions: readonly string[],
   synonyms?: Synonyms,
 ): TaskScores {
+  const { isInvalid, scorers } = compareTask(evaluation, examples, predictions, synonyms);
+  return {
+    numExamples: examples.length,
+    numInvalid: isInvalid.filter((invalid) => invalid).length,
+    metrics: new Map([...scorers].map(([metric, scorer]) => [metric, metricScores(scorer)])),
+  };
+}
+
+/** @param predictions one text for each example @throws as scoreTask */
+export function compareTask(
+  { postprocess, metrics }: TaskEvaluation,
+  examples: readonly EvaluationExample[],
+  predictions: readonly string[],
+  synonyms?: Synonyms,
+): ComparedTask {
   checkPaired('task scores', examples, predictions);
   const postprocessor: NamedPostprocessor<Partial<Targets>, Partial<Predictions>> = POSTPROCESSORS_BY_NAME[
     postprocess.name
@@ -57,9 +79,8 @@ export function scoreTask(
   };
   const context = { labels: postprocess.labels ?? [], ...(synonyms === undefined ? {} : { synonyms }) };
   return {
-    numExamples: examples.length,
-    numInvalid: examples.filter((example, at) => postprocessor.isInvalid(predictions[at]!, example)).length,
-    metrics: new Map(metrics.map((metric) => [metric, metricScores(createScorer(metric, compared, context))])),
+    isInvalid: examples.map((example, at) => postprocessor.isInvalid(predictions[at]!, example)),
+    scorers: new Map(metrics.map((metric) => [metric, createScorer(metric, compared, context)])),
   };
 }
 
@@ -88,7 +109,8 @@ function pick<Values, Kind extends keyof Values & string>(
   );
 }
 
-function metricScores(scorer: Scorer): MetricScores {
+/** The figures of a scorer with their standard errors. */
+export function metricScores(scorer: Scorer): MetricScores {
   const errors = standardErrors(scorer);
   return {
     numUnits: scorer.numUnits,

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { TrainerError } from '../shared/errors.ts';
 import type { WorkerMessage } from '../shared/protocol/messages.ts';
+import { encodeTokenRows } from '../shared/protocol/token-rows.ts';
 import { abort, EPOCH, formOf, ids, RAW_CONFIG, save, welcome } from './network/network-session.fixture.ts';
 import type { ScriptedPeer } from './scripted-coordinator.fixture.ts';
 import { abortWorkers, dealTo, formWorkers, makeGate, openReady, untilTold } from './worker.fixture.ts';
@@ -41,6 +42,21 @@ describe('commands of a worker', { timeout: 240_000 }, () => {
     dealTo(workers, members, 2, { generation: 3 });
     assert.equal((await peer.receive('report')).step, 2);
     assert.deepEqual(receivedOf(peer, 'failed'), []);
+  });
+
+  test('a batch that cannot be evaluated is answered with its failure, and the worker trains on', async (t) => {
+    const { peer, workers, members } = await openFormed(t);
+    dealTo(workers, members, 1);
+    const [inputs, targets] = [encodeTokenRows([[5, 1]]), encodeTokenRows([[5, 6, 1]])];
+    const shape = { inputsLength: 2, targetsLength: 2, numRows: 1 };
+    peer.send({ kind: 'evaluate', ...{ epoch: EPOCH, generation: 2 }, batch: 4, work: { kind: 'score', inputs, targets, ...shape } }); // prettier-ignore
+    const { kind, result, ...rest } = await peer.receive('evaluated');
+    assert.deepEqual([kind, rest], ['evaluated', { epoch: EPOCH, generation: 2, batch: 4 }]);
+    assert.ok(result.kind === 'failed');
+    assert.equal(result.error.code, 'MESSAGE_INVALID');
+    dealTo(workers, members, 2);
+    assert.equal((await peer.receive('report')).step, 1);
+    assert.equal((await peer.receive('report')).step, 2);
   });
 
   test('an abort in the middle of an update comes after it: the step counts, and its report is there first', async (t) => {

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { Thread } from '../shared/thread/thread.ts';
 import type { Logger } from '../shared/logger.ts';
+import type { ModelConfig } from '../shared/model-config.ts';
 import type { MessageOf } from '../shared/protocol/messages.ts';
 import { CheckpointWriter } from './checkpoint/checkpoint-writer.ts';
 import { loadState } from './compute/load-state.ts';
@@ -20,6 +21,8 @@ export interface WorkerParts {
   startNetwork(progress: SharedArrayBuffer, ...handlers: Parameters<NetworkClientInit['start']>): NetworkPort;
   /** Creates the engine and warms it up; it then has no state of the run. */
   createEngine(config: RunConfig): Promise<CreatedEngine>;
+  /** Creates the engine of an evaluation; it has no parameters. */
+  createEvaluationEngine(compute: RunConfig['compute'], model: ModelConfig): Promise<CreatedEngine>;
   startFeed(init: StartFeedInit): Pick<Feed, 'deal' | 'drop' | 'next' | 'release' | 'opened' | 'stop'>;
   readonly loadState: typeof loadState;
   createWriter(engine: Engine): Pick<CheckpointWriter, 'save' | 'idle' | 'callOff'>;
@@ -40,6 +43,20 @@ export interface WorkerPartsInit extends Omit<NetworkData, 'progress'> {
 /** The parts of the product. */
 export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
   const { engine, device, localRank = 0, log, ...network } = init;
+  const create = (compute: RunConfig['compute'], model: ModelConfig, zLoss: number): Promise<CreatedEngine> =>
+    createEngine({
+      name: engine ?? compute.engine,
+      device: device ?? compute.device,
+      // 0: all processors. `exmix train` divides them among its workers and never sends 0.
+      numThreads: compute.threads === 0 ? availableParallelism() : compute.threads,
+      precision: compute.precision,
+      xla: compute.xla,
+      allowTf32: compute.allowTf32,
+      localRank,
+      config: model,
+      zLoss,
+      onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
+    });
   return {
     startNetwork: (progress, onMessage, onFailed) =>
       new Thread<NetworkRequest, NetworkEvent>({
@@ -49,23 +66,11 @@ export function createWorkerParts(init: WorkerPartsInit): WorkerParts {
         onFailed,
       }),
     createEngine: async (config) => {
-      const { compute, model, training } = config;
-      const created = await createEngine({
-        name: engine ?? compute.engine,
-        device: device ?? compute.device,
-        // 0: all processors. `exmix train` divides them among its workers and never sends 0.
-        numThreads: compute.threads === 0 ? availableParallelism() : compute.threads,
-        precision: compute.precision,
-        xla: compute.xla,
-        allowTf32: compute.allowTf32,
-        localRank,
-        config: model,
-        zLoss: training.zLoss,
-        onWarning: (reason) => log.warn({ reason }, 'engine not as it could be'),
-      });
+      const created = await create(config.compute, config.model, config.training.zLoss);
       await warmUp(created.engine, config);
       return created;
     },
+    createEvaluationEngine: (compute, model) => create(compute, model, 0),
     startFeed,
     loadState,
     createWriter: (created) => new CheckpointWriter(created),

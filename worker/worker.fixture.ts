@@ -89,6 +89,7 @@ async function startPlain(
   const parts: WorkerParts = {
     startNetwork,
     createEngine: () => Promise.resolve({ engine, reason: 'of the test', notes: ['a note'] }),
+    createEvaluationEngine: () => Promise.resolve({ engine, reason: 'of the test', notes: [] }),
     startFeed: () => feed,
     loadState,
     createWriter: () => writer,

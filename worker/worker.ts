@@ -19,6 +19,8 @@ import { createStepRunner, type StepRunner } from './compute/step-runner.ts';
 import { ProgressCell } from './network/progress-cell.ts';
 import type { Deal } from './network/network-messages.ts';
 import { NetworkClient, type Command, type CoordinatorCommand } from './network/network-client.ts';
+import { evaluateBatch } from './inference/evaluate-batch.ts';
+import { checkSameModel, openEvaluator, type Evaluator } from './open-evaluator.ts';
 import { checkSame, prepareWorker, type Prepared, type Welcome } from './prepare-worker.ts';
 import { probePaths, type ProbeInit } from './probe-paths.ts';
 import type { WorkerParts } from './worker-parts.ts';
@@ -36,6 +38,8 @@ export class Worker {
   readonly #progress = new ProgressCell();
   readonly #network: NetworkClient;
   #prepared: Prepared | undefined;
+  /** In place of `#prepared` where it evaluates a model without a run. */
+  #evaluator: Evaluator | undefined;
   /** From the last welcome. */
   #config: RunConfig | undefined;
   #ids = { epoch: 0, generation: 0 };
@@ -141,6 +145,9 @@ export class Worker {
       case 'welcome':
         await this.#welcome(command, processSignal);
         break;
+      case 'welcome-evaluation':
+        await this.#welcomeEvaluation(command);
+        break;
       case 'form':
         if (!signal.aborted) await this.#prepareState(command, stop);
         break;
@@ -149,6 +156,9 @@ export class Worker {
         break;
       case 'deal':
         if (!signal.aborted) await this.#train(command, stop);
+        break;
+      case 'evaluate':
+        if (!signal.aborted) await this.#evaluate(command, stop);
         break;
       case 'save':
         if (!signal.aborted) await this.#save(command, processSignal);
@@ -181,6 +191,36 @@ export class Worker {
     const { state, facts } = this.#prepared;
     const ready = { ...facts, ...(probe === undefined ? {} : { probe }) };
     this.#network.post({ kind: 'ready', epoch: this.#ids.epoch, held: state.held, ...ready });
+  }
+
+  /** The first one opens the model; a later one is answered at once. */
+  async #welcomeEvaluation(welcome: CommandOf<'welcome-evaluation'>): Promise<void> {
+    this.#ids = { epoch: welcome.epoch, generation: 0 };
+    const onOpened = (close: () => Promise<void>): void => void this.#closers.push(close);
+    this.#evaluator ??= await openEvaluator({ ...this.#init, welcome, onOpened });
+    checkSameModel(this.#evaluator.welcome, welcome);
+    this.#progress.advance('waiting', 0);
+    this.#network.post({ kind: 'evaluation-ready', epoch: welcome.epoch, ...this.#evaluator.facts });
+  }
+
+  /** Without a run the engine is that of the evaluation; in a run the generation's, with the state that it trains. */
+  async #evaluate({ epoch, generation, batch, work }: CommandOf<'evaluate'>, signal: AbortSignal): Promise<void> {
+    const engine = this.#evaluator?.engine ?? this.#prepared?.engine;
+    assertInvariant(engine !== undefined, 'a batch comes after `evaluation-ready`, or in a generation');
+    const step = this.#prepared?.state.step ?? 0;
+    const onProgress = (): void => this.#progress.advance('evaluate', step);
+    onProgress();
+    try {
+      const result = await evaluateBatch(engine, { work, signal, onProgress });
+      this.#network.post({ kind: 'evaluated', epoch, generation, batch, result });
+    } catch (thrown) {
+      const error = toErrorRecord(thrown);
+      const { code, message: reason } = error;
+      this.#init.log.warn({ code, reason, batch }, 'batch not evaluated');
+      if (!signal.aborted)
+        this.#network.post({ kind: 'evaluated', epoch, generation, batch, result: { kind: 'failed', error } });
+    }
+    this.#progress.advance('waiting', step);
   }
 
   /** A worker with a state joins even if its probe fails: the others can copy the state and save it. @throws what probePaths throws */

@@ -249,6 +249,7 @@ export class Training {
         return this.#judgeNonFinite();
       case 'formed':
       case 'aborted':
+      case 'evaluated':
         this.#refuse(worker, `${message.kind} while training`);
         return undefined;
     }

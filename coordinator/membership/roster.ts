@@ -212,6 +212,11 @@ export class Roster {
       case 'aborted':
       case 'not-finite':
         break; // it answers a generation that is over
+      case 'evaluated':
+        break; // of a generation that is over
+      case 'evaluation-ready':
+        worker.drop('MESSAGE_INVALID', 'expected ready, got evaluation-ready: this is a run');
+        break;
       case 'drain':
         break; // its handle has the reason
     }

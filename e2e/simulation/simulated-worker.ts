@@ -4,7 +4,7 @@
  */
 import type { PreparedMixture } from '../../mixture/feed/prepared-mixture.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
-import { toErrorRecord, toTrainerError, type TrainerError } from '../../shared/errors.ts';
+import { toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { createLogger, type LogRecord } from '../../shared/logger.ts';
 import type { RandomStream } from '../../shared/random.ts';
 import type { Transport } from '../../shared/transport/transport.ts';
@@ -102,6 +102,7 @@ export class SimulatedWorker {
         });
         return Promise.resolve({ engine: this.#engine, reason: 'the simulation', notes: [] });
       },
+      createEvaluationEngine: () => Promise.reject(new TrainerError('INTERNAL', 'the simulation evaluates no model')),
       startFeed: ({ config }) =>
         new ToyFeed({
           mixture,

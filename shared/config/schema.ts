@@ -99,7 +99,7 @@ const trainingSchema = z.strictObject({
     .meta(KEEPS_BITS),
 });
 
-const computeSchema = z.strictObject({
+export const computeSchema = z.strictObject({
   engine: z
     .string()
     .default('auto')
@@ -130,7 +130,7 @@ const computeSchema = z.strictObject({
     .meta(BITS_BY_ENGINE),
 });
 
-const clusterSchema = z.strictObject({
+export const clusterSchema = z.strictObject({
   listenHost: z.string().default('127.0.0.1').describe('Address the coordinator binds.').meta(KEEPS_BITS),
   advertiseHost: z
     .string()

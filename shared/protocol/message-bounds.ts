@@ -34,6 +34,9 @@ const MAX_FACTS_BYTES = 1_048_576;
 /** Shards of a checkpoint that one worker has written, about 150 B each. */
 const MAX_SAVED_BYTES = 2_097_152;
 
+/** Values of a batch of an evaluation: its outputs with their scores. */
+const MAX_EVALUATED_ELEMENTS = 32_768;
+
 export const SMALL: MessageBound = { maxBytes: MAX_SMALL_BYTES, maxElements: MAX_SMALL_ELEMENTS };
 const TEXT: MessageBound = { maxBytes: MAX_TEXT_BYTES, maxElements: MAX_SMALL_ELEMENTS };
 const LARGEST: MessageBound = { maxBytes: MAX_MESSAGE_BYTES, maxElements: MAX_ELEMENTS };
@@ -58,6 +61,8 @@ export function boundWorkerMessages({ numLanes, numTasks }: RunSize): MessageBou
     aborted: SMALL,
     heartbeat: TEXT,
     'links-probed': TEXT,
+    'evaluation-ready': bound(MAX_FACTS_BYTES, MAX_SMALL_ELEMENTS),
+    evaluated: bound(MAX_MESSAGE_BYTES, MAX_EVALUATED_ELEMENTS),
     drain: TEXT,
     failed: bound(MAX_TEXT_BYTES + 5 * numLanes, MAX_SMALL_ELEMENTS + numLanes),
   };
@@ -73,6 +78,8 @@ export function boundCoordinatorMessages(numLanes: number): MessageBounds {
     form: members,
     'probe-links': members,
     deal: bound(MAX_MESSAGE_BYTES, MAX_SMALL_ELEMENTS + 5 * numLanes),
+    'welcome-evaluation': bound(MAX_FACTS_BYTES, MAX_FACTS_BYTES / 16),
+    evaluate: bound(MAX_MESSAGE_BYTES, MAX_EVALUATED_ELEMENTS),
     save: TEXT,
     abort: TEXT,
     finish: TEXT,

@@ -15,10 +15,24 @@ const milliseconds = z.number().nonnegative();
 const shortText = z.string().max(256);
 const longText = z.string().max(16_384);
 
+/** Examples of one batch of an evaluation. */
+export const MAX_BATCH_EXAMPLES = 256;
+/** Outputs of one batch of an evaluation. */
+const MAX_BATCH_OUTPUTS = 16_384;
+
 const errorRecordSchema = z.object({ code: shortText, message: longText });
 
 /** The part of its step that a worker is in; for heartbeats and the status. */
-export const workerPhaseSchema = z.enum(['starting', 'waiting', 'feed', 'compute', 'communicate', 'update', 'save']);
+export const workerPhaseSchema = z.enum([
+  'starting',
+  'waiting',
+  'feed',
+  'compute',
+  'communicate',
+  'update',
+  'evaluate',
+  'save',
+]);
 export type WorkerPhase = z.output<typeof workerPhaseSchema>;
 
 /** Loss and token sums of one task in one lane; sums are over target tokens, in nats. */
@@ -82,6 +96,27 @@ const stateSourceSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('peers'), ranks: z.array(count).min(1).max(65_536) }),
 ]);
 export type StateSource = z.output<typeof stateSourceSchema>;
+
+/** What a worker has found out about a batch of examples. */
+const evaluatedSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('decode'),
+    /** Token ids of all outputs, example by example, best first; as token-rows.ts encodes them. */
+    ids: z.instanceof(Uint8Array),
+    /** Outputs of each example. */
+    numOutputs: z.array(count).max(MAX_BATCH_EXAMPLES),
+    /** Of each output. */
+    scores: z.array(z.number()).max(MAX_BATCH_OUTPUTS),
+  }),
+  z.object({
+    kind: z.literal('score'),
+    /** Cross-entropy of each example, summed over its target tokens, nats. */
+    losses: z.array(z.number()).max(MAX_BATCH_EXAMPLES),
+    /** Target tokens of each example that are the likeliest ones. */
+    numRight: z.array(count).max(MAX_BATCH_EXAMPLES),
+  }),
+  z.object({ kind: z.literal('failed'), error: errorRecordSchema }),
+]);
 
 /** Worker → coordinator. */
 export const workerMessageSchema = z.discriminatedUnion('kind', [
@@ -159,6 +194,24 @@ export const workerMessageSchema = z.discriminatedUnion('kind', [
   }),
   /** Answer to `probe-links`: the links that do not work; without `error` all work. */
   z.object({ kind: z.literal('links-probed'), epoch: uint32, trial: uint32, error: errorRecordSchema.optional() }),
+  /** Answer to `welcome-evaluation`: the engine has the parameters, and batches may come. */
+  z.object({
+    kind: z.literal('evaluation-ready'),
+    epoch: uint32,
+    engine: shortText,
+    engineFingerprint: shortText,
+    /** Warnings of the worker about its engine; for the log. */
+    engineNotes: z.array(longText).max(16).optional(),
+    numParameters: count,
+  }),
+  /** Answer to `evaluate`. */
+  z.object({
+    kind: z.literal('evaluated'),
+    epoch: uint32,
+    generation: uint32,
+    batch: count,
+    result: evaluatedSchema,
+  }),
   /** The worker was told to leave. It stays a member until `finish`; sent again after each welcome. */
   z.object({ kind: z.literal('drain'), reason: longText }),
   /** The worker cannot continue with the generation (0: it could not become ready). */
@@ -189,6 +242,30 @@ const probeRequestSchema = z.object({
 
 const secretSchema = z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === SECRET_BYTES, 'expected 32 B');
 
+/** A batch of examples to evaluate; rows of tokens are as token-rows.ts encodes them. */
+const evaluationWorkSchema = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('decode'),
+    /** The DecodingSettings; checked again by the worker. */
+    decoding: z.unknown(),
+    /** Number of each example in its set: random numbers depend on it. */
+    examples: z.array(count).max(MAX_BATCH_EXAMPLES),
+    inputs: z.instanceof(Uint8Array),
+    /** Length of each row of inputs, padding included. */
+    inputsLength: z.int().positive(),
+  }),
+  z.object({
+    kind: z.literal('score'),
+    inputs: z.instanceof(Uint8Array),
+    targets: z.instanceof(Uint8Array),
+    inputsLength: z.int().positive(),
+    targetsLength: z.int().positive(),
+    /** Rows of the batch, those without an example included. */
+    numRows: z.int().positive(),
+  }),
+]);
+export type EvaluationWork = z.output<typeof evaluationWorkSchema>;
+
 /** Coordinator → worker. */
 export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
   z.object({
@@ -203,6 +280,18 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     committedStep: count,
     /** Left out where coordinator and workers share no files: in tests. */
     probe: probeRequestSchema.optional(),
+  }),
+  /** In place of `welcome`: the worker is to evaluate a model, and joins no generation. */
+  z.object({
+    kind: z.literal('welcome-evaluation'),
+    epoch: uint32,
+    runId: shortText,
+    /** The EvaluationConfig; checked again by the worker. */
+    config: z.unknown(),
+    /** Folder of the model: a checkpoint, or a T5 of Transformers. */
+    model: z.string().max(4096),
+    /** Digest of its parameters. */
+    paramDigest: hexDigest,
   }),
   z.object({
     kind: z.literal('form'),
@@ -254,6 +343,15 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     /** Random bytes that the connections of this trial prove. */
     secret: secretSchema,
   }),
+  /** A batch of an evaluation. In a run it comes between two deals; generation 0: after `welcome-evaluation`. */
+  z.object({
+    kind: z.literal('evaluate'),
+    epoch: uint32,
+    generation: uint32,
+    /** Number of the batch in the plan of the evaluation. */
+    batch: count,
+    work: evaluationWorkSchema,
+  }),
   /** Drop the step under way, close the data links, answer `aborted`. */
   z.object({ kind: z.literal('abort'), epoch: uint32, generation: uint32, reason: longText }),
   /** The run needs the worker no more. `interrupted`: the run, or this worker alone, continues when it is started again. */
@@ -275,3 +373,5 @@ export type FailedMessage = MessageOf<'failed'>;
 export type StepReport = MessageOf<'report'>;
 
 export type ReadyMessage = MessageOf<'ready'>;
+
+export type EvaluatedMessage = MessageOf<'evaluated'>;

@@ -39,6 +39,12 @@ export interface StepOutput {
   readonly zLoss: Float32Array;
 }
 
+/** What the model makes of given targets, without gradients. */
+export interface ScoreOutput extends StepOutput {
+  /** [numRows, targetsLength]: 1 where a position carries loss and its label is the likeliest token, of equal ones the smallest id; else 0 */
+  readonly isRight: Uint8Array;
+}
+
 export interface ForwardOutput {
   /** [numRows, inputsLength, dModel], after the final norm */
   readonly encoderOutput: Float32Array;
@@ -103,8 +109,8 @@ export interface Engine {
   /** Forward pass alone. */
   forward(batch: Batch): Promise<ForwardOutput>;
 
-  /** Losses of each target position, without gradients. @throws as step does */
-  score(batch: Batch): Promise<StepOutput>;
+  /** Losses and hits of each target position, without gradients. @throws as step does */
+  score(batch: Batch): Promise<ScoreOutput>;
 
   /**
    * Runs the encoder and opens a decoder over its output (evaluation/decoding). Each row is one example; its segment ids are 1, and 0 at padding.

@@ -137,7 +137,7 @@ test('a token that the model does not have is refused', async () => {
   await assert.rejects(engine.startDecoding(inputs), { code: 'CONFIG_INVALID', message: /encoderInputIds\[2\]/u });
 });
 
-test('score gives the losses of step', async () => {
+test('score gives the losses of step, and where the label is the likeliest token', async () => {
   const targets = Int32Array.of(5, 9, 1, 7, 1, 0);
   const inputs = makeInputs(2, 9);
   const batch = {
@@ -147,7 +147,18 @@ test('score gives the losses of step', async () => {
     decoderSegmentIds: Int32Array.of(1, 1, 1, 1, 1, 0),
     labels: targets,
   };
-  const scored = await engine.score(batch);
-  const stepped = await engine.step(batch, () => undefined);
-  assert.deepEqual(scored, stepped);
+  const { logits } = await engine.forward(batch);
+  const likeliest = Array.from({ length: 6 }, (_, at) => {
+    const row = logits.subarray(at * config.vocabSize, (at + 1) * config.vocabSize);
+    return row.indexOf(Math.max(...row));
+  });
+  batch.labels[1] = likeliest[1]!;
+  batch.labels[5] = likeliest[5]!; // padding: no hit
+  const { isRight, ...losses } = await engine.score(batch);
+  assert.deepEqual(losses, await engine.step(batch, () => undefined));
+  assert.deepEqual(
+    [...isRight],
+    likeliest.map((token, at) => Number(at !== 5 && token === batch.labels[at])),
+  );
+  assert.equal(isRight[1], 1);
 });

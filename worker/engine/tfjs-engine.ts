@@ -19,13 +19,22 @@ import type {
   EngineDescription,
   ForwardOutput,
   GenerationInputs,
+  ScoreOutput,
   StepOutput,
 } from './engine.ts';
 import { checkNames } from './named-arrays.ts';
 import { leavingNoTensors } from './tensor-leak.ts';
 import { enterBackend, openBackend, type PackagedBackend, type TfjsBackend } from './tfjs-backend.ts';
 import { TfjsDecoding } from './tfjs-decoding.ts';
-import { activations, byName, lossAndGradients, lossTerms, stepOutput, type PassInit } from './tfjs-passes.ts';
+import {
+  activations,
+  byName,
+  lossAndGradients,
+  scoreOutput,
+  scores,
+  stepOutput,
+  type PassInit,
+} from './tfjs-passes.ts';
 
 export interface TfjsEngineInit {
   readonly backend: TfjsBackend;
@@ -142,14 +151,14 @@ export class TfjsEngine implements Engine {
     });
   }
 
-  async score(batch: Batch): Promise<StepOutput> {
+  async score(batch: Batch): Promise<ScoreOutput> {
     await this.#enter(batch);
     return leavingNoTensors(`score on ${this.#backend}`, () => {
       const uploaded = uploadBatch(batchParts(batch));
-      const terms_M2 = lossTerms(this.#pass(uploaded), this.#zLoss);
-      const terms = terms_M2.dataSync<'float32'>();
-      tf.dispose([terms_M2, ...uploaded.all]);
-      return stepOutput(terms);
+      const { terms_M2, isRight_M } = scores(this.#pass(uploaded), this.#zLoss);
+      const output = scoreOutput(terms_M2.dataSync<'float32'>(), isRight_M.dataSync<'int32'>());
+      tf.dispose([terms_M2, isRight_M, ...uploaded.all]);
+      return output;
     });
   }
 

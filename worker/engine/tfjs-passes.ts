@@ -3,14 +3,14 @@
  * M = positions of the targets.
  */
 import * as tf from '@tensorflow/tfjs';
-import type { Tensor, Tensor2D } from '@tensorflow/tfjs';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { assertInvariant } from '../../shared/errors.ts';
 import type { ModelConfig } from '../../shared/model-config.ts';
 import { crossEntropy } from '../model/cross-entropy.ts';
 import type { ParameterSpec } from '../model/parameters.ts';
 import { runT5, type Activations } from '../model/t5.ts';
 import type { BatchTensors } from './batch-tensors.ts';
-import type { StepOutput } from './engine.ts';
+import type { ScoreOutput, StepOutput } from './engine.ts';
 
 export interface PassInit {
   readonly config: ModelConfig;
@@ -39,11 +39,22 @@ export function lossAndGradients(
   return { terms_M2, gradients: grads };
 }
 
-/** Forward pass and losses: cross-entropy and z-loss of each position, [M, 2]. The caller disposes the result. */
-export function lossTerms({ config, specs, weights, batch }: PassInit, zLoss: number): Tensor2D {
+export interface Scored {
+  /** Cross-entropy and z-loss of each position. */
+  readonly terms_M2: Tensor2D;
+  /** int32: 1 where the label is the likeliest token, else 0, also without a label. */
+  readonly isRight_M: Tensor1D;
+}
+
+/** Forward pass, losses and hits. The caller disposes the result. */
+export function scores({ config, specs, weights, batch }: PassInit, zLoss: number): Scored {
   return tf.tidy(() => {
     const { logits_MV } = runT5(byName(specs, weights), config, batch.inputs, batch.targets);
-    return crossEntropy(logits_MV, batch.labels, zLoss);
+    const likeliest_M = tf.argMax<Tensor1D>(logits_MV, 1);
+    return {
+      terms_M2: crossEntropy(logits_MV, batch.labels, zLoss),
+      isRight_M: tf.cast(tf.equal<Tensor1D>(likeliest_M, batch.labels.ids_M), 'int32'),
+    };
   });
 }
 
@@ -56,6 +67,11 @@ export function activations({ config, specs, weights, batch }: PassInit): Activa
 export function stepOutput(terms: Float32Array): StepOutput {
   const column = (offset: number) => Float32Array.from({ length: terms.length / 2 }, (_, i) => terms[2 * i + offset]!);
   return { crossEntropy: column(0), zLoss: column(1) };
+}
+
+/** @param terms [M, 2] @param isRight [M] */
+export function scoreOutput(terms: Float32Array, isRight: ArrayLike<number>): ScoreOutput {
+  return { ...stepOutput(terms), isRight: Uint8Array.from(isRight) };
 }
 
 /** Names the weights anew in each pass: on the tape they are other tensors than the engine's. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { createSearch, decodeBatch } from '../../evaluation/decoding/decode-batch.ts';
 import type { Hypothesis } from '../../evaluation/decoding/search.ts';
 import type { DecodingSettings } from '../../evaluation/decoding/settings.ts';
+import { planBatches, type ExampleBatch } from '../../evaluation/plan-batches.ts';
 import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
@@ -12,7 +13,6 @@ import type { ModelConfig } from '../../shared/model-config.ts';
 import { createEngine, type EngineInit } from '../engine-choice/create-engine.ts';
 import type { Engine } from '../engine/engine.ts';
 import { readModel } from '../model/read-model.ts';
-import { planBatches, type ExampleBatch } from './plan-batches.ts';
 
 export interface TextModelInit extends Omit<EngineInit, 'config' | 'zLoss'> {
   /** Of Transformers, or a checkpoint. */

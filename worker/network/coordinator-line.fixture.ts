@@ -62,7 +62,7 @@ export function start(t: TestContext, { workerId = 'w0', token = TOKEN } = {}): 
     signal: stop.signal,
     onMessage: (message) => {
       messages.push(message);
-      if (message.kind === 'welcome') line.welcome(config);
+      if (message.kind === 'welcome') line.welcome({ ...config, numLanes: config.training.numLanes });
     },
     beat: () => ({ kind: 'heartbeat', progress: 0, phase: 'waiting', step: 0 }),
     onWaiting: (reason) => void waits.push(reason),

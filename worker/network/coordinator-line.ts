@@ -93,9 +93,9 @@ export class CoordinatorLine {
   }
 
   /** The coordinator has welcomed this worker: heartbeats start on this connection. */
-  welcome({ cluster, training }: Pick<RunConfig, 'cluster' | 'training'>): void {
+  welcome({ cluster, numLanes }: Pick<RunConfig, 'cluster'> & { readonly numLanes: number }): void {
     this.#cluster = cluster;
-    this.#bounds = boundCoordinatorMessages(training.numLanes);
+    this.#bounds = boundCoordinatorMessages(numLanes);
     this.#deadlineMs = Infinity;
     this.#pauses.reset();
     this.#welcomed.abort();

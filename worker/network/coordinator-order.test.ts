@@ -14,6 +14,7 @@ const welcome = {
   mixtureHash: 'h',
   committedStep: 0,
 };
+const work = { kind: 'decode' as const, decoding: {}, examples: [], inputs: new Uint8Array(0), inputsLength: 16 };
 const save = { kind: 'save' as const, ...ids, step: 1, stateStep: 1, folder: '/f', writer: 0, numWriters: 1 };
 const form = { kind: 'form' as const, ...ids, ...lanes, state: { kind: 'held' as const, step: 0 } };
 const MESSAGES: readonly CoordinatorMessage[] = [
@@ -21,6 +22,8 @@ const MESSAGES: readonly CoordinatorMessage[] = [
   form,
   { ...form, generation: 3 },
   { kind: 'deal', ...ids, step: 1, learningRate: 1, targetTokens: 1, lanes: [], proveState: false },
+  { kind: 'evaluate', ...ids, generation: 0, batch: 0, work },
+  { kind: 'evaluate', ...ids, batch: 0, work },
   { ...save, generation: 0 },
   save,
   { kind: 'abort', ...ids, reason: '' },
@@ -42,9 +45,9 @@ const ABORTED = { ...FORMED, isAborted: true };
 
 const STATES: readonly [string, ReceivedSoFar, string[]][] = [
   ['at the start', START, ['welcome 3']],
-  ['once welcomed', WELCOMED, ['form 2', 'form 3', 'save 0', 'save 2']],
+  ['once welcomed', WELCOMED, ['form 2', 'form 3', 'evaluate 0', 'save 0', 'save 2']],
   ['while a generation is formed', FORMING, ['form 3', 'abort 2']],
-  ['once it is formed', FORMED, ['form 3', 'deal 2', 'save 2', 'abort 2']],
+  ['once it is formed', FORMED, ['form 3', 'deal 2', 'evaluate 2', 'save 2', 'abort 2']],
   ['once it is aborted', ABORTED, ['form 3', 'save 2', 'abort 2']],
   ['aborted while it was formed', { ...ABORTED, isFormed: false }, ['form 3', 'save 2', 'abort 2']],
   ['aborted, a later generation', { ...ABORTED, generation: 3 }, ['abort 2']],
@@ -84,6 +87,15 @@ describe('order of the coordinator', () => {
     assert.throws(() => checkOrder({ ...welcome, runId: 'other', epoch: 9 }, received), {
       code: 'JOIN_REFUSED',
       message: 'expected the coordinator of run run, found that of other',
+    });
+  });
+
+  test('an evaluation without a run is welcomed as a run is', () => {
+    const evaluation = { kind: 'welcome-evaluation' as const, epoch: 3, runId: 'run', config: {}, model: '/m', paramDigest: 'd' }; // prettier-ignore
+    checkOrder(evaluation, START);
+    assert.throws(() => checkOrder(evaluation, WELCOMED), { code: 'MESSAGE_INVALID', message: /a second/u });
+    assert.throws(() => checkOrder({ ...evaluation, runId: 'other' }, { ...WELCOMED, isWelcomed: false }), {
+      code: 'JOIN_REFUSED',
     });
   });
 

@@ -2,6 +2,7 @@
  * The order of a coordinator's messages. On each connection one welcome comes first. Then come generations, one after the other: `form`; once
  * the members are formed, deals and saves; an abort. `finish` comes at any time. Epochs never decrease; the run stays the same. Pure.
  *
+ * An evaluation without a run has `welcome-evaluation` in place of `welcome`, and then batches of generation 0.
  * A link trial is beside the generations and may come at any time. An abort of a generation that is over is allowed: there is nothing to abort. A worker outside a generation may be asked to save the state
  * that it holds, before the run ends.
  */
@@ -25,7 +26,7 @@ export interface ReceivedSoFar {
 
 /** @throws MESSAGE_INVALID with the expected message; JOIN_REFUSED for a coordinator of another run or of an earlier epoch */
 export function checkOrder(message: CoordinatorMessage, received: ReceivedSoFar): void {
-  if (message.kind === 'welcome') {
+  if (message.kind === 'welcome' || message.kind === 'welcome-evaluation') {
     checkWelcome(message, received);
     return;
   }
@@ -36,7 +37,7 @@ export function checkOrder(message: CoordinatorMessage, received: ReceivedSoFar)
   throw new TrainerError('MESSAGE_INVALID', `expected ${expected}, the coordinator sent ${found}${epoch}`);
 }
 
-function checkWelcome({ epoch, runId }: MessageOf<'welcome'>, received: ReceivedSoFar): void {
+function checkWelcome({ epoch, runId }: MessageOf<'welcome' | 'welcome-evaluation'>, received: ReceivedSoFar): void {
   if (received.isWelcomed)
     throw new TrainerError('MESSAGE_INVALID', 'expected one welcome, the coordinator sent a second');
   if (received.runId !== undefined && received.runId !== runId)
@@ -49,7 +50,7 @@ function checkWelcome({ epoch, runId }: MessageOf<'welcome'>, received: Received
 }
 
 function expectedInstead(
-  message: Exclude<CoordinatorMessage, { kind: 'welcome' }>,
+  message: Exclude<CoordinatorMessage, { kind: 'welcome' | 'welcome-evaluation' }>,
   received: ReceivedSoFar,
 ): string | undefined {
   if (message.kind === 'finish' || message.kind === 'heartbeat') return undefined;
@@ -58,6 +59,7 @@ function expectedInstead(
   if (message.kind === 'probe-links') return undefined; // beside any generation
   if (message.kind === 'form')
     return message.generation > received.generation ? undefined : `a generation after ${received.generation}`;
+  if (message.kind === 'evaluate' && message.generation === 0 && received.generation === 0) return undefined;
   if (message.kind === 'abort' && message.generation < received.generation) return undefined;
   const isIdle = received.generation === 0 || received.isAborted;
   if (isIdle && message.kind === 'save' && message.generation >= received.generation) return undefined;

@@ -185,6 +185,7 @@ export class NetworkClient implements Reducer {
           assertInvariant(this.#answers.put(event), 'a generation fails at most once');
         return;
       case 'welcome':
+      case 'welcome-evaluation':
       case 'abort':
         this.#callOff(event.kind === 'abort' ? event.reason : `the coordinator of epoch ${event.epoch} has taken over`);
         break;
@@ -198,6 +199,7 @@ export class NetworkClient implements Reducer {
         this.#init.onDeal(event);
         break;
       case 'formed':
+      case 'evaluate':
       case 'save':
       case 'finish':
         break;

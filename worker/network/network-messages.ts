@@ -21,7 +21,7 @@ export interface NetworkData {
 
 /** Compute → network. A request with epoch and generation answers a command of that epoch and generation. */
 export type NetworkRequest =
-  | MessageOf<'ready' | 'saved' | 'aborted' | 'not-finite'>
+  | MessageOf<'ready' | 'evaluation-ready' | 'evaluated' | 'saved' | 'aborted' | 'not-finite'>
   | MessageOf<'failed'>
   /** The gradient was checked and applied. The network thread adds digest and norm. */
   | Omit<MessageOf<'report'>, 'gradDigest' | 'gradSumOfSquares'>
@@ -43,7 +43,7 @@ export type NetworkRequest =
 
 /** Network → compute: the coordinator's commands in their order, and results of the collective. */
 export type NetworkEvent =
-  | MessageOf<'welcome' | 'form' | 'deal' | 'save' | 'abort' | 'finish'>
+  | MessageOf<'welcome' | 'welcome-evaluation' | 'form' | 'deal' | 'evaluate' | 'save' | 'abort' | 'finish'>
   /** Channels and state of this member are ready. */
   | {
       readonly kind: 'formed';

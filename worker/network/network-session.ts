@@ -7,6 +7,7 @@
  */
 import { throwIfAborted } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
+import { checkEvaluationConfig } from '../../shared/config/evaluation-config.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
 import { assertInvariant, toErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
@@ -101,6 +102,8 @@ export class NetworkSession {
   handleRequest(request: NetworkRequest): void {
     switch (request.kind) {
       case 'ready':
+      case 'evaluation-ready':
+      case 'evaluated':
       case 'aborted':
       case 'saved':
       case 'not-finite':
@@ -178,6 +181,9 @@ export class NetworkSession {
       case 'welcome':
         this.#welcome(message);
         break;
+      case 'welcome-evaluation':
+        this.#welcomeEvaluation(message);
+        break;
       case 'form':
         this.#generation?.end(`generation ${message.generation} is being formed`);
         emit(message);
@@ -190,6 +196,9 @@ export class NetworkSession {
         break;
       case 'deal':
         this.#generation!.startTraining();
+        emit(message);
+        break;
+      case 'evaluate':
         emit(message);
         break;
       case 'probe-links':
@@ -211,11 +220,22 @@ export class NetworkSession {
     this.#runId = message.runId;
     this.#epoch = message.epoch;
     this.#isWelcomed = true;
-    this.#line!.welcome(this.#config);
+    const { cluster, training } = this.#config;
+    this.#line!.welcome({ cluster, numLanes: training.numLanes });
     this.#init.emit(message);
     this.#reports = this.#reports.filter(({ step }) => step > message.committedStep);
     for (const report of this.#reports) this.#send(report);
     if (this.#drainReason !== undefined) this.#send({ kind: 'drain', reason: this.#drainReason });
+  }
+
+  /** An evaluation has no generations, and its batches are dealt again: nothing is sent again. */
+  #welcomeEvaluation(message: MessageOf<'welcome-evaluation'>): void {
+    const { cluster } = checkEvaluationConfig(message.config, 'the config from the coordinator');
+    this.#runId = message.runId;
+    this.#epoch = message.epoch;
+    this.#isWelcomed = true;
+    this.#line!.welcome({ cluster, numLanes: 0 });
+    this.#init.emit(message);
   }
 
   #form(message: MessageOf<'form'>): void {

@@ -8,7 +8,7 @@ import type { ModelConfig } from '../../../shared/model-config.ts';
 import { withFusedBlocks } from '../../model/fused-kernels.ts';
 import type { ParameterSpec } from '../../model/parameters.ts';
 import { uploadBatch, type BatchPart } from '../batch-tensors.ts';
-import { activations, lossAndGradients, lossTerms, type PassInit } from '../tfjs-passes.ts';
+import { activations, lossAndGradients, scores, type PassInit } from '../tfjs-passes.ts';
 import { DATA_TYPE, placeholderNode, type GraphNode } from './recording/graph-def.ts';
 import { record, type RecordableBackend } from './recording/recorder.ts';
 import { readName, type Variable } from './recording/variables.ts';
@@ -46,9 +46,12 @@ export function recordStep(init: RecordPassInit, zLoss: number): RecordedPass {
   });
 }
 
-/** Output: the terms of the loss [M, 2]. @throws GRAPH_UNRECORDABLE */
+/** Outputs: the terms of the loss [M, 2], and whether the likeliest token is the label [M]. @throws GRAPH_UNRECORDABLE */
 export function recordScore(init: RecordPassInit, zLoss: number): RecordedPass {
-  return recordPass(init, (pass) => [lossTerms(pass, zLoss)]);
+  return recordPass(init, (pass) => {
+    const { terms_M2, isRight_M } = scores(pass, zLoss);
+    return [terms_M2, tf.cast(isRight_M, 'float32')];
+  });
 }
 
 /** Outputs: the encoder's output [B·S, D] and the logits [B·T, V]. @throws GRAPH_UNRECORDABLE */

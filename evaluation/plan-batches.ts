@@ -1,9 +1,9 @@
 /** Which examples are decoded together. Pure. */
 
+import { MAX_BATCH_EXAMPLES } from '../shared/protocol/messages.ts';
+
 /** Lengths of rows are rounded up to a multiple of it, tokens. */
 const LENGTH_STEP = 16;
-/** Most examples of a batch. */
-const MAX_ROWS = 256;
 
 export interface ExampleBatch {
   /** Indices into the given lengths. */
@@ -16,17 +16,27 @@ export interface ExampleBatch {
  * Batches of examples of one rounded length, longest first: the first batch shows whether memory suffices. A row is as long as its own input
  * wants, so its numbers do not depend on the other inputs.
  * @param lengths input tokens of each example @param batchTokens most rows × length of a batch; a single example may have more
+ * @param maxRows most examples of a batch
  */
-export function planBatches(lengths: readonly number[], batchTokens: number): ExampleBatch[] {
-  const padded = lengths.map((length) => LENGTH_STEP * Math.max(1, Math.ceil(length / LENGTH_STEP)));
+export function planBatches(
+  lengths: readonly number[],
+  batchTokens: number,
+  maxRows = MAX_BATCH_EXAMPLES,
+): ExampleBatch[] {
+  const padded = lengths.map(paddedLength);
   const order = padded.map((_, example) => example).sort((a, b) => padded[b]! - padded[a]! || a - b);
   const batches: ExampleBatch[] = [];
   for (let start = 0; start < order.length;) {
     const inputsLength = padded[order[start]!]!;
-    const numRows = Math.max(1, Math.min(MAX_ROWS, Math.floor(batchTokens / inputsLength)));
+    const numRows = Math.max(1, Math.min(maxRows, Math.floor(batchTokens / inputsLength)));
     const examples = order.slice(start, start + numRows).filter((example) => padded[example] === inputsLength);
     batches.push({ examples, inputsLength });
     start += examples.length;
   }
   return batches;
+}
+
+/** Length of a row of so many tokens. */
+export function paddedLength(numTokens: number): number {
+  return LENGTH_STEP * Math.max(1, Math.ceil(numTokens / LENGTH_STEP));
 }
