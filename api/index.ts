@@ -21,16 +21,19 @@ export {
   type FilesSource,
   type HubSource,
   type JsonValue,
+  type MissingFile,
   type Mixture,
   type MixtureOptions,
   type Preprocessed,
   type Preprocessor,
+  type References,
   type SourceFields,
   type SourceFile,
   type SourceFormat,
   type SourceSpec,
   type Task,
   type TextPair,
+  type TrainCut,
 } from '../mixture/tasks/task.ts';
 export { loadTokenizer, type Tokenizer, type TokenizerOptions } from '../mixture/tokenizer/tokenizer.ts';
 export {
@@ -40,6 +43,14 @@ export {
   type Reaction,
   type TrainerErrorOptions,
 } from '../shared/errors.ts';
+export {
+  METRIC_KINDS,
+  POSTPROCESSORS,
+  type MetricName,
+  type Postprocess,
+  type PostprocessorName,
+  type ValueKind,
+} from '../shared/task-evaluation.ts';
 export type { LogRecord } from '../shared/logger.ts';
 export type { LossSpan, PredictedRun, RunSummaryView } from '../coordinator/run-summary.ts';
 export { VERSION } from '../shared/version.ts';

@@ -3,12 +3,14 @@
  * opened: `exmix prepare` must have made it before.
  */
 import { openPreparedMixture, type PreparedMixture } from '../mixture/feed/prepared-mixture.ts';
+import { prepareEvaluationSets } from '../mixture/evaluation-sets/prepare-evaluation-sets.ts';
 import { prepareMixture } from '../mixture/prepare/prepare-mixture.ts';
 import type { SourceNotice } from '../mixture/feed/source-watch.ts';
 import type { FeatureLengths, Mixture } from '../mixture/tasks/task.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
-import { TrainerError } from '../shared/errors.ts';
+import { toTrainerError, TrainerError } from '../shared/errors.ts';
 import { isLocalLocation, nameLocation } from '../shared/storage/location.ts';
+import { describeAbsent, describeSet } from './prepare-view.ts';
 import { loadRunMixture } from './run-mixture.ts';
 
 /** A larger prepared mixture is not hashed at each start: only file sizes are checked then, and tokens when they are read. */
@@ -83,5 +85,32 @@ async function prepareHere(
   onLine(
     `mixture ${mixture.name}: ${tasks.length} tasks in ${folder}${reused === tasks.length ? ' (prepared before)' : ''}`,
   );
+  await prepareSetsHere(mixture, featureLengths, folder, onLine, signal);
   return openPreparedMixture(folder, { expectedHash: hash, signal });
+}
+
+/** Training needs no evaluation set: a source that cannot be read is told, and whoever needs its set fails. @throws DISK_FULL, PATH_UNUSABLE, ABORTED */
+async function prepareSetsHere(
+  mixture: Mixture,
+  featureLengths: FeatureLengths,
+  outDir: string,
+  onLine: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await prepareEvaluationSets({
+      ...{ mixture, featureLengths, outDir, signal },
+      pinned: true,
+      hashUpToBytes: HASH_UP_TO_BYTES,
+      onSet: (set) => {
+        if (set.outcome === 'prepared') onLine(describeSet(set));
+      },
+      onAbsent: (set) => onLine(describeAbsent(set)),
+      onNote: onLine,
+    });
+  } catch (thrown) {
+    const error = toTrainerError(thrown);
+    if (error.code === 'DISK_FULL' || error.code === 'PATH_UNUSABLE' || error.code === 'ABORTED') throw error;
+    onLine(`some evaluation sets were not made: ${error.message}`);
+  }
 }

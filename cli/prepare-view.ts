@@ -1,4 +1,6 @@
 /** Output of `exmix prepare`: a live table on a terminal, plain lines elsewhere, and the result of each task. Pure except for `write`. */
+import type { AbsentSet } from '../mixture/evaluation-sets/declared-sets.ts';
+import type { PreparedSet } from '../mixture/evaluation-sets/prepare-evaluation-sets.ts';
 import type { PrepareOutlook } from '../mixture/prepare/prepare-outlook.ts';
 import type { PrepareSnapshot, TaskSnapshot } from '../mixture/prepare/prepare-progress.ts';
 import type { PreparedTaskReport, PrepareReport } from '../mixture/prepare/prepare-mixture.ts';
@@ -109,6 +111,23 @@ export function describeTask({ name, outcome, reason, manifest, unitsMade, units
     .join('');
   const why = reason === undefined ? '' : ` (${reason})`;
   return `  ${outcome} ${name}: ${facts.join(', ')}${why}\n${shown}${malformed.kinds.length > 1 ? kinds : ''}`;
+}
+
+/** Describes one finished evaluation set, without indent and line end. */
+export function describeSet({ info, outcome }: PreparedSet): string {
+  const { task, name, numExamples, numAvailable, numCutInputs, numCutTargets, numMalformedRows, cut } = info;
+  const isPart = numAvailable === undefined || numAvailable > numExamples;
+  const of = numAvailable === undefined ? 'the first ' : `${formatNumber(numAvailable)} examples, a sample of `;
+  const facts = [`${isPart ? of : ''}${formatNumber(numExamples)} examples`];
+  if (cut !== undefined) facts.push(`1 of ${formatNumber(cut)} records of train`);
+  if (numCutInputs > 0) facts.push(`${formatNumber(numCutInputs)} inputs truncated`);
+  if (numCutTargets > 0) facts.push(`${formatNumber(numCutTargets)} targets truncated`);
+  if (numMalformedRows > 0) facts.push(`${formatNumber(numMalformedRows)} malformed rows left out`);
+  return `${outcome} evaluation set ${task}/${name}: ${facts.join(', ')}`;
+}
+
+export function describeAbsent({ task, name, reason }: AbsentSet): string {
+  return `no evaluation set ${task}/${name}: ${reason}`;
 }
 
 /** Sums over the tasks, and how the rows add up. */

@@ -1,31 +1,37 @@
 /** A batch of an evaluation as the message `evaluate` has it, and its result as `evaluated` brings it back, checked against the batch. Pure. */
+import { z } from 'zod';
 import { TrainerError } from '../shared/errors.ts';
 import type { EvaluatedMessage, EvaluationWork } from '../shared/protocol/messages.ts';
 import { decodeTokenRows, encodeTokenRows } from '../shared/protocol/token-rows.ts';
 import type { DecodingSettings } from './decoding/settings.ts';
 import type { EvaluationBatch, PlannedExample, PlannedSet } from './plan-evaluation.ts';
 
-export interface Output {
+const count = z.int().nonnegative();
+
+const outputSchema = z.strictObject({
   /** Without the start token; EOS included if it ended. */
-  readonly ids: readonly number[];
+  ids: z.array(count),
   /** The search's: of greedy and sampling the sum of log-probabilities. */
-  readonly score: number;
-}
+  score: z.number(),
+});
+export type Output = z.output<typeof outputSchema>;
 
 /** In the order of the batch's examples. */
-export type BatchResult =
-  | {
-      readonly kind: 'decode';
-      /** Best first. */
-      readonly outputs: readonly (readonly Output[])[];
-    }
-  | {
-      readonly kind: 'score';
-      /** Cross-entropy, summed over the target tokens, nats. */
-      readonly losses: readonly number[];
-      /** Target tokens that are the likeliest ones. */
-      readonly numRight: readonly number[];
-    };
+export const batchResultSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('decode'),
+    /** Of each example, best first. */
+    outputs: z.array(z.array(outputSchema).min(1)),
+  }),
+  z.strictObject({
+    kind: z.literal('score'),
+    /** Cross-entropy, summed over the target tokens, nats. */
+    losses: z.array(z.number()),
+    /** Target tokens that are the likeliest ones. */
+    numRight: z.array(count),
+  }),
+]);
+export type BatchResult = z.output<typeof batchResultSchema>;
 
 /** @param sets of the plan @param decoding of the plan; unused where the batch is scored */
 export function workOf(

@@ -28,7 +28,7 @@ const results = (said: readonly (readonly number[])[]): BatchResult[] =>
   batches.map(({ kind, examples }) =>
     kind === 'score'
       ? { kind, losses: examples.map((example) => example + 1), numRight: examples.map(() => 1) }
-      : { kind, outputs: examples.map((example) => [{ ids: said[example]!, score: 0 - example }]) },
+      : { kind, outputs: examples.map((example) => [{ ids: [...said[example]!], score: 0 - example }]) },
   );
 
 describe('scores of a set', () => {

@@ -152,7 +152,7 @@ export function judgeSet(
 }
 
 /** Loss, perplexity and hits of given targets. */
-function teacherForcing(lines: readonly Pick<JudgedLine, 'loss' | 'numTokens' | 'numRight'>[]): Scorer {
+export function teacherForcing(lines: readonly Pick<JudgedLine, 'loss' | 'numTokens' | 'numRight'>[]): Scorer {
   return sumScorer(
     lines.map(({ loss, numTokens, numRight }) => [loss, numTokens, numRight]),
     3,

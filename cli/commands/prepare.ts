@@ -1,4 +1,8 @@
 /** `exmix prepare`: turns the sources of a mixture into token shards. Can be stopped and resumed, and runs on any number of hosts. */
+import { parseSplits, type AbsentSet } from '../../mixture/evaluation-sets/declared-sets.ts';
+import { MAX_SUPERVISED_EXAMPLES, MAX_TEXT_EXAMPLES } from '../../mixture/evaluation-sets/prepare-evaluation-sets.ts';
+import type { EvaluationSetInfo } from '../../mixture/evaluation-sets/set-record.ts';
+import { SPLITS, type SplitName } from '../../mixture/tasks/task.ts';
 import type { ShardReport } from '../../mixture/prepare/prepare-mixture.ts';
 import { BAD_ROW_THRESHOLD, UNIT_BYTES, type PrepareInit } from '../../mixture/prepare/prepare-options.ts';
 import { parseShard } from '../../mixture/prepare/unit-queue.ts';
@@ -8,7 +12,15 @@ import { TrainerError } from '../../shared/errors.ts';
 import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { addMixtureOptions, chooseMixture, type MixtureArguments } from '../mixture-options.ts';
-import { describeTask, describeTotals, formatBytes, formatOutlook, PrepareView } from '../prepare-view.ts';
+import {
+  describeAbsent,
+  describeSet,
+  describeTask,
+  describeTotals,
+  formatBytes,
+  formatOutlook,
+  PrepareView,
+} from '../prepare-view.ts';
 import { formatNumber } from '../text-table.ts';
 import { untilInterrupted } from '../process-signals.ts';
 
@@ -23,6 +35,8 @@ interface PrepareArguments extends MixtureArguments {
   'hub-url'?: string | undefined;
   'unit-bytes': number;
   'bad-row-threshold': number;
+  splits: string[];
+  'max-set-examples'?: number | undefined;
   'dry-run': boolean;
   json: boolean;
 }
@@ -59,6 +73,19 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
         default: BAD_ROW_THRESHOLD,
         describe: 'Largest accepted share of malformed rows of a task, 0 to 1',
       })
+      .option('splits', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        default: [SPLITS.join(',')],
+        describe: 'Splits whose evaluation sets are made beside the shards: validation, test, or none',
+      })
+      .option('max-set-examples', {
+        type: 'number',
+        describe:
+          `Largest evaluation set, examples; a larger split gives a sample; default: ${MAX_SUPERVISED_EXAMPLES}, ` +
+          `${MAX_TEXT_EXAMPLES} for text`,
+      })
       .option('dry-run', {
         type: 'boolean',
         default: false,
@@ -77,6 +104,7 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
   handler: async (args) => {
     if (args.merge && args.shard !== undefined)
       throw new TrainerError('CONFIG_INVALID', '--merge and --shard: expected one of them; --merge makes no units');
+    const splits = splitsOf(args.splits);
     const { mixture, featureLengths, folder } = chooseMixture(args);
     const init: PrepareInit = {
       mixture,
@@ -102,15 +130,38 @@ export const prepareCommand: CommandBody<PrepareArguments> = {
     }
     const { inputs, targets } = featureLengths;
     const title = `preparing ${mixture.name} (inputs ${inputs}, targets ${targets} tokens) in ${folder}\n`;
-    const report = await prepareWithView(init, title, args.json);
+    const sets: SetsWanted = { splits, maxExamples: args['max-set-examples'] };
+    const report = await prepareWithView(init, sets, title, args.json);
     if (args.json) await standardOutput.print(`${JSON.stringify(report)}\n`);
     if (args.merge && report.finished === undefined)
       throw new TrainerError('PATH_UNUSABLE', `${folder}: cannot be merged: ${describeMissing(report)}`);
   },
 };
 
+interface SetsWanted {
+  readonly splits: readonly SplitName[];
+  readonly maxExamples: number | undefined;
+}
+
+interface FullReport extends ShardReport {
+  /** Undefined unless the mixture is finished: its last member makes the sets. */
+  readonly evaluationSets?: readonly EvaluationSetInfo[];
+  readonly absentSets?: readonly AbsentSet[];
+}
+
+/** @throws CONFIG_INVALID */
+function splitsOf(given: readonly string[]): SplitName[] {
+  const names = given.flatMap((list) => list.split(/[\s,]+/u).filter((name) => name !== ''));
+  return names.length === 1 && names[0] === 'none' ? [] : parseSplits(names);
+}
+
 /** Prepares and shows the progress. SIGINT and SIGTERM stop it. */
-async function prepareWithView(init: PrepareInit, title: string, json: boolean): Promise<ShardReport> {
+async function prepareWithView(
+  init: PrepareInit,
+  { splits, maxExamples }: SetsWanted,
+  title: string,
+  json: boolean,
+): Promise<FullReport> {
   // Permanent lines go to standard output, the live table to standard error. A terminal shows both.
   const lasting = json ? standardError : standardOutput;
   const isTerminal = standardError.isTTY && lasting.isTTY;
@@ -120,26 +171,47 @@ async function prepareWithView(init: PrepareInit, title: string, json: boolean):
     view.clear();
     lasting.write(text);
   };
+  const onNote = (line: string): void => {
+    view.line(`  ${line}\n`);
+  };
   print(title);
   try {
     const { prepareShard } = await import('../../mixture/prepare/prepare-mixture.ts');
-    const report = await untilInterrupted((signal) =>
-      prepareShard({
+    const { prepareEvaluationSets } = await import('../../mixture/evaluation-sets/prepare-evaluation-sets.ts');
+    return await untilInterrupted(async (signal) => {
+      const report = await prepareShard({
         ...init,
         signal,
         onTask: (task) => print(describeTask(task)),
-        onNote: (line) => {
-          view.line(`  ${line}\n`);
-        },
+        onNote,
         onProgress: (snapshot) => view.progress(snapshot),
-      }),
-    );
-    if (report.finished === undefined)
+      });
+      if (report.finished === undefined) {
+        print(
+          `made ${formatNumber(report.unitsMade)} units in ${report.folder}\nnot merged: ${describeMissing(report)}\n`,
+        );
+        return report;
+      }
+      const absentSets: AbsentSet[] = [];
+      const { mixture, featureLengths, outDir, access, badRowThreshold } = init;
+      const evaluationSets = await prepareEvaluationSets({
+        ...{ mixture, featureLengths, outDir, splits, signal, onNote },
+        ...(access === undefined ? {} : { access }),
+        ...(badRowThreshold === undefined ? {} : { badRowThreshold }),
+        ...(maxExamples === undefined ? {} : { maxExamples }),
+        onSet: (set) => print(`  ${describeSet(set)}\n`),
+        onAbsent: (set) => {
+          absentSets.push(set);
+          print(`  ${describeAbsent(set)}\n`);
+        },
+      });
+      const setExamples = evaluationSets.reduce((sum, { numExamples }) => sum + numExamples, 0);
+      const setsLine = `${formatNumber(evaluationSets.length)} evaluation sets, ${formatNumber(setExamples)} examples\n`;
       print(
-        `made ${formatNumber(report.unitsMade)} units in ${report.folder}\nnot merged: ${describeMissing(report)}\n`,
+        `${describeTotals(report.finished)}${splits.length === 0 ? '' : setsLine}prepared ${report.folder}\nhash ${report.finished.hash}\n`,
       );
-    else print(`${describeTotals(report.finished)}prepared ${report.folder}\nhash ${report.finished.hash}\n`);
-    return report;
+      return { ...report, evaluationSets, absentSets };
+    });
   } finally {
     view.clear();
   }

@@ -144,7 +144,7 @@ function asText(bytes: Uint8Array): string {
 }
 
 /** @throws CONFIG_INVALID for another scheme */
-function openPreparedFiles(location: string, access: PreparedAccess = {}): PreparedFiles {
+export function openPreparedFiles(location: string, access: PreparedAccess = {}): PreparedFiles {
   if (isLocalLocation(location)) return new LocalFiles(location);
   const { onSource, stalledAfterMs, sourceTimeoutMs = SOURCE_TIMEOUT_MS } = access;
   const watch = new SourceWatch({

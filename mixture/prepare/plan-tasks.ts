@@ -127,7 +127,8 @@ async function planSource(preparable: PreparableTask, declared: string, init: Pl
   return plan;
 }
 
-function withoutLocations(spec: SourceSpec): unknown {
+/** What a source declares, without the places of its files. */
+export function withoutLocations(spec: SourceSpec): unknown {
   return spec.kind === 'hub' ? spec : { ...spec, files: spec.files.map(({ name }) => name) };
 }
 

@@ -89,7 +89,11 @@ export interface Task {
   readonly evaluation: Evaluation;
 }
 
-/** The splits besides `train`, by SeqIO's names. Each may have several sets, as MNLI's validation. */
+/** The splits besides `train`, by SeqIO's names. */
+export const SPLITS = ['validation', 'test'] as const;
+export type SplitName = (typeof SPLITS)[number];
+
+/** The sets of each split. A split may have several, as MNLI's validation. */
 export interface EvaluationSplits {
   readonly validation: readonly EvaluationSet[];
   readonly test: readonly EvaluationSet[];
@@ -103,10 +107,7 @@ export interface EvaluationSet {
   readonly preprocessor?: Preprocessor;
 }
 
-/**
- * One of `oneIn` records of the train source, chosen by a hash of the record that is keyed by the name of the set. It is declared and not in
- * effect: train shards still hold these records.
- */
+/** One of `oneIn` records of the train source, chosen by a hash of the record that is keyed by the name of the set (train-cut.ts). */
 export interface TrainCut {
   readonly kind: 'cut';
   readonly oneIn: number;
@@ -139,6 +140,8 @@ export interface Denoising {
   readonly source: SourceSpec;
   /** Template that makes a document from a record, e.g. `{text}`. */
   readonly text: string;
+  /** Left out: it has no evaluation sets. */
+  readonly splits?: EvaluationSplits;
 }
 
 export interface Mixture {
