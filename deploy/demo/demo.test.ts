@@ -7,9 +7,14 @@ import { resolveSource } from '../../mixture/sources/resolve-source.ts';
 import { createSourceAccess } from '../../mixture/sources/source-access.ts';
 import { loadMixture } from '../../mixture/tasks/load-mixture.ts';
 import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
+import { stem } from '../../evaluation/metrics/porter-stemmer.ts';
+import { GRAM_WORDS, GramIndex } from '../../mixture/overlap/gram-index.ts';
+import { textWords } from '../../mixture/overlap/text-words.ts';
 import { CREDITS } from './build/credits.ts';
-import { describeDemo, filesOf, putTable, readSource } from './build/describe.ts';
+import { describeDemo, filesOf, inSplit, putTable, readSource } from './build/describe.ts';
+import { SPLIT_FOLDERS, SPLITS, type Split } from './build/held-out.ts';
 import { countWords } from './build/plain-text.ts';
+import type { DataRow } from './build/read-rows.ts';
 
 const demoFolder = import.meta.dirname;
 const mixture = loadMixture(path.join(demoFolder, 'mixture.yaml'));
@@ -17,6 +22,19 @@ const dataFiles = readdirSync(path.join(demoFolder, 'data')).sort();
 const tasks = mixture.tasks.map((task) => ({ ...task, rows: readSource(task.source) }));
 const denoising = mixture.denoising!;
 const documents = readSource(denoising.source).map((row) => String(row['text']));
+
+const EVALUATION_SPLITS = ['validation', 'test'] as const;
+
+/** The rows of a source in a split, with all tasks that read it. */
+function rowsIn(split: Split, task: string): readonly DataRow[] {
+  const { source } = mixture.tasks.find(({ name }) => name === task) ?? denoising;
+  return readSource(inSplit(source, split));
+}
+
+function textOf(row: DataRow, field: string): string {
+  const value = row[field];
+  return typeof value === 'string' ? value : assert.fail(`field ${field} of ${JSON.stringify(row)}`);
+}
 
 const EMAIL_ADDRESS = /[\w.+-]+@[\w-]+\.[a-z]{2,}/i;
 const MARKUP = /<\/?[a-z!][^>]*>|&(?:[a-z]+|#\d+);|strong:[GH]\d|\$\$\$|¶/i;
@@ -87,7 +105,13 @@ describe('demo mixture', () => {
   }
 
   test('the reader of exmix prepare reads the same rows', async () => {
-    for (const { name, source } of [...mixture.tasks, denoising]) {
+    const sets = mixture.tasks.flatMap(({ name, splits }) =>
+      EVALUATION_SPLITS.flatMap((split) =>
+        splits[split].map((set) => ({ name: `${name} ${set.name}`, source: set.source })),
+      ),
+    );
+    for (const { name, source } of [...mixture.tasks, denoising, ...sets]) {
+      assert.ok(source.kind === 'files', name);
       const found: unknown[] = [];
       const access = createSourceAccess();
       for await (const batch of readProductSource(await resolveSource(source, access), { access }))
@@ -152,6 +176,146 @@ describe('demo mixture', () => {
     assert.equal(fieldOf('sotu_president', 'passage').filter((passage) => known.has(passage)).length, 0);
     const modernized = new Set(fieldOf('kjv_to_web', 'kjv'));
     assert.equal(fieldOf('kjv_web_match', 'kjv').filter((verse) => modernized.has(verse)).length, 0);
+  });
+});
+
+describe('demo evaluation sets', () => {
+  test('each split has a folder with a file for each file of data/', () => {
+    for (const split of SPLITS)
+      assert.deepEqual(readdirSync(path.join(demoFolder, SPLIT_FOLDERS[split])).sort(), dataFiles, split);
+  });
+
+  for (const { name, preprocessor, splits, evaluation, source: train } of tasks)
+    test(`${name}: validation and test are its files of the two folders, and every row makes one short, clean example`, () => {
+      for (const split of EVALUATION_SPLITS) {
+        const [set, ...others] = splits[split];
+        assert.deepEqual(others, []);
+        assert.ok(set?.source.kind === 'files');
+        assert.deepEqual(filesOf(set.source), filesOf(inSplit(train, split)));
+        const rows = readSource(set.source);
+        assert.ok(rows.length >= 70 && rows.length <= 400, `${rows.length} rows`);
+        const seen = new Set<string>();
+        for (const row of rows) {
+          const made = preprocessor.apply(row);
+          const [pair, ...more] = made.ok ? made.examples : assert.fail(made.reason);
+          assert.ok(pair !== undefined && more.length === 0);
+          const { inputs, targets } = pair;
+          assert.ok(countWords(inputs) <= 100 && countWords(targets) <= 40, inputs);
+          for (const wrong of [EMAIL_ADDRESS, MARKUP, BROKEN_ENCODING])
+            assert.doesNotMatch(`${inputs} ${targets}`, wrong);
+          seen.add(`${inputs}\t${targets}`);
+          if (evaluation.references === undefined) continue;
+          const accepted = row[evaluation.references.path];
+          assert.ok(Array.isArray(accepted) && accepted[0] === targets, 'the target is the first right answer');
+          assert.equal(new Set(accepted).size, accepted.length);
+        }
+        assert.equal(seen.size, rows.length, 'no example twice');
+      }
+    });
+
+  test('the held-out documents are clean and have 20 to 90 words', () => {
+    for (const split of EVALUATION_SPLITS) {
+      const held = rowsIn(split, denoising.name).map((row) => textOf(row, 'text'));
+      assert.equal(new Set(held).size, 300);
+      for (const document of held) {
+        const words = countWords(document);
+        assert.ok(words >= 20 && words <= 90, document);
+        for (const wrong of [EMAIL_ADDRESS, MARKUP, BROKEN_ENCODING]) assert.doesNotMatch(document, wrong);
+      }
+    }
+  });
+
+  /** Names the things that the rows of tasks are about. No thing may be in two splits. */
+  function assertCut(kind: string, thingsIn: (split: Split) => Iterable<string>): void {
+    const [train, validation, held] = SPLITS.map((split) => new Set(thingsIn(split)));
+    assert.ok(train!.size > 8 * validation!.size && validation!.size > 0 && held!.size > 0, kind);
+    for (const thing of [...validation!, ...held!]) assert.ok(!train!.has(thing), `${kind} ${thing} is in train`);
+    for (const thing of held!) assert.ok(!validation!.has(thing), `${kind} ${thing} is in validation and test`);
+  }
+
+  const spellings = new Map(
+    SPLITS.flatMap((split) => rowsIn(split, 'british_to_american')).map((row) => [
+      textOf(row, 'british'),
+      textOf(row, 'american'),
+    ]),
+  );
+  const WORDNET_TASKS = ['wn_define', 'wn_reverse', 'wn_synonym', 'wn_cloze', 'wn_entails', 'wn_supersense'];
+
+  test('a word, in all its forms and spellings, is in one split of all word tasks', () => {
+    const rootOf = (word: string): string => stem(spellings.get(word) ?? word);
+    assert.equal(rootOf('colouring'), rootOf('colors'));
+    assertCut('word', (split) => [
+      ...[...WORDNET_TASKS, 'satire', 'cmudict_g2p'].flatMap((task) =>
+        rowsIn(split, task).map((row) => rootOf(textOf(row, 'word'))),
+      ),
+      ...rowsIn(split, 'british_to_american').flatMap((row) => [
+        rootOf(textOf(row, 'british')),
+        rootOf(textOf(row, 'american')),
+      ]),
+    ]);
+  });
+
+  test('a definition of WordNet is in one split of all its tasks', () => {
+    assertCut('definition', (split) =>
+      [...WORDNET_TASKS, 'satire'].flatMap((task) =>
+        rowsIn(split, task).map((row) => textWords(textOf(row, 'gloss' in row ? 'gloss' : 'definition')).join(' ')),
+      ),
+    );
+  });
+
+  test('a chapter of the Bible is in one split of all its tasks, and no train text has a held-out verse', () => {
+    const VERSES = { bible_en_es: ['verse'], kjv_to_web: ['verse'], kjv_web_match: ['kjv_verse', 'web_verse'] };
+    assertCut('chapter', (split) =>
+      Object.entries(VERSES).flatMap(([task, fields]) =>
+        rowsIn(split, task).flatMap((row) => fields.map((field) => textOf(row, field).replace(/:\d+$/, ''))),
+      ),
+    );
+    const textsIn = (split: Split): string[] =>
+      Object.keys(VERSES).flatMap((task) =>
+        rowsIn(split, task).flatMap((row) =>
+          ['en', 'es', 'kjv', 'web'].filter((field) => field in row).map((field) => textOf(row, field)),
+        ),
+      );
+    const held = [...new Set(EVALUATION_SPLITS.flatMap((split) => textsIn(split)))];
+    const index = new GramIndex({ longest: GRAM_WORDS, shortest: 4 });
+    for (const [i, verse] of held.entries()) index.add(i, textWords(verse));
+    for (const text of [...textsIn('train'), ...documents])
+      index.search(textWords(text), (i) => assert.fail(`a train text has the words of "${held[i]!}": ${text}`));
+  });
+
+  test('an address, a country and an emoji, whatever the gender of its person, are in one split', () => {
+    assertCut('address', (split) => rowsIn(split, 'sotu_president').map((row) => textOf(row, 'address')));
+    assertCut('country', (split) => rowsIn(split, 'country_qa').map((row) => textOf(row, 'country')));
+    const GENDER = /\b(200D|2640|2642|1F46[6-9]|1F9D1)\b/g;
+    assertCut('emoji', (split) =>
+      rowsIn(split, 'emoji_name').map((row) =>
+        textOf(row, 'code_points').replace(GENDER, '').trim().replace(/ +/g, ' '),
+      ),
+    );
+  });
+
+  test('each president of an evaluation set speaks in train', () => {
+    const known = new Set(rowsIn('train', 'sotu_president').map((row) => textOf(row, 'president')));
+    for (const split of EVALUATION_SPLITS)
+      for (const row of rowsIn(split, 'sotu_president')) assert.ok(known.has(textOf(row, 'president')));
+  });
+
+  test('no text of an evaluation set has 13 words in a row in common with a text of train, of any task', () => {
+    const textsIn = (split: Split): { task: string; text: string }[] =>
+      [...tasks, denoising].flatMap(({ name }) =>
+        rowsIn(split, name).flatMap((row) =>
+          Object.entries(row)
+            .filter(([field]) => field !== 'accepted')
+            .map(([, value]) => ({ task: name, text: String(value) })),
+        ),
+      );
+    const held = EVALUATION_SPLITS.flatMap((split) => textsIn(split));
+    const index = new GramIndex();
+    for (const [i, { text }] of held.entries()) index.add(i, textWords(text));
+    assert.ok(index.numGrams > 50_000);
+    for (const { task, text } of textsIn('train'))
+      index.search(textWords(text), (i) => assert.fail(`${held[i]!.task}: ${held[i]!.text} / ${task}: ${text}`));
+    assert.equal(GRAM_WORDS, 13);
   });
 });
 

@@ -17,7 +17,7 @@ if grep -E '\.test\.ts$|^package/(bench|e2e|\.ci|dist/package/.*test)' "$work/fi
   exit 1
 fi
 bytes=$(stat -c %s "$tarball")
-demo=$(tar -cz deploy/demo/data | wc -c)
+demo=$(tar -cz deploy/demo/data deploy/demo/validation deploy/demo/test | wc -c)
 echo "package: $bytes B in $(wc -l <"$work/files") files; $((bytes - demo)) B without the demo's data"
 ((bytes - demo < 10 * 1000 * 1000))
 

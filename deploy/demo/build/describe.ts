@@ -9,6 +9,7 @@ import { TrainerError } from '../../../shared/errors.ts';
 import { loadMixture } from '../../../mixture/tasks/load-mixture.ts';
 import type { SourceSpec } from '../../../mixture/tasks/task.ts';
 import { CREDITS } from './credits.ts';
+import { SPLIT_FOLDERS, type Split } from './held-out.ts';
 import { countWords } from './plain-text.ts';
 import { readRows } from './read-rows.ts';
 
@@ -19,9 +20,10 @@ const END = '<!-- end of table -->';
 export function describeDemo(demoFolder: string): string {
   const mixture = loadMixture(path.join(demoFolder, 'mixture.yaml'));
   const lines = [
-    '| task | family | examples | words in | words out | file | source | licence |',
-    '|---|---|--:|--:|--:|---|---|---|',
+    '| task | family | train | validation | test | words in | words out | file | source | licence |',
+    '|---|---|--:|--:|--:|--:|--:|---|---|---|',
   ];
+  const numRows = (source: SourceSpec, split: Split): number => readSource(inSplit(source, split)).length;
   for (const { name, family, source, preprocessor } of mixture.tasks) {
     const pairs = readSource(source).flatMap((row) => {
       const made = preprocessor.apply(row);
@@ -29,12 +31,14 @@ export function describeDemo(demoFolder: string): string {
     });
     const inputs = pairs.map((pair) => pair.inputs);
     const targets = pairs.map((pair) => pair.targets);
-    lines.push(row([name, family, pairs.length, meanWords(inputs), meanWords(targets)], source));
+    const counts = [pairs.length, numRows(source, 'validation'), numRows(source, 'test')];
+    lines.push(row([name, family, ...counts, meanWords(inputs), meanWords(targets)], source));
   }
   const { denoising } = mixture;
   if (denoising !== undefined) {
     const documents = readSource(denoising.source).map(({ text }) => String(text));
-    lines.push(row([denoising.name, 'denoising', documents.length, meanWords(documents), ''], denoising.source));
+    const counts = [documents.length, numRows(denoising.source, 'validation'), numRows(denoising.source, 'test')];
+    lines.push(row([denoising.name, 'denoising', ...counts, meanWords(documents), ''], denoising.source));
   }
   return lines.join('\n');
 }
@@ -59,6 +63,16 @@ export function readSource(source: SourceSpec): ReturnType<typeof readRows> {
       `expected a text format in the demo's mixture, found ${format ?? 'no format'}`,
     );
   return filesOf(source).flatMap((file) => readRows(file, format));
+}
+
+/** The source of the same name in the folder of another split. */
+export function inSplit(source: SourceSpec, split: Split): SourceSpec {
+  if (source.kind !== 'files') return source;
+  const files = source.files.map(({ location, name }) => ({
+    location: path.resolve(path.dirname(location), '..', SPLIT_FOLDERS[split], path.basename(location)),
+    name,
+  }));
+  return { ...source, files };
 }
 
 /** Paths of the files of a source. */

@@ -9,7 +9,8 @@ import { constants, gzipSync } from 'node:zlib';
 import Papa from 'papaparse';
 import { TrainerError } from '../../../shared/errors.ts';
 
-export type Row = Readonly<Record<string, string | number>>;
+/** Only rows of JSON have lists. */
+export type Row = Readonly<Record<string, string | number | readonly string[]>>;
 
 /** One JSON object per line, UTF-8, LF. */
 export function writeJsonLines(file: string, rows: readonly Row[]): void {

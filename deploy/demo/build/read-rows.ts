@@ -10,9 +10,9 @@ import { z } from 'zod';
 import { TrainerError } from '../../../shared/errors.ts';
 
 export type Format = 'jsonl' | 'csv' | 'tsv' | 'text';
-export type DataRow = Readonly<Record<string, string | number>>;
+export type DataRow = Readonly<Record<string, string | number | readonly string[]>>;
 
-const rowSchema = z.record(z.string(), z.union([z.string(), z.number()]));
+const rowSchema = z.record(z.string(), z.union([z.string(), z.number(), z.array(z.string())]));
 
 /**
  * @returns rows; a row of the format `text` has one field, `text` @throws TrainerError SOURCE_MALFORMED with file and

@@ -5,8 +5,9 @@
 
 import type { Row } from './file-writers.ts';
 import { collapseSpaces, countWords, splitSentences } from './plain-text.ts';
+import { purposeOf, type Split, type WordNetSplit } from './held-out.ts';
 import { shuffled } from './seeded-sampling.ts';
-import type { PartOfSpeech, WordNet } from './wordnet.ts';
+import type { PartOfSpeech } from './wordnet.ts';
 
 const PARTS_OF_SPEECH: Readonly<Record<string, PartOfSpeech>> = {
   n: 'noun',
@@ -18,12 +19,19 @@ const PARTS_OF_SPEECH: Readonly<Record<string, PartOfSpeech>> = {
 /** Excludes entries with ethnic slurs of their time. */
 const EXCLUDED = /\b(negro|nigger|jew|jews|hebrew|chinaman|squaw|savage|savages)\b/i;
 
-/** @param devilText the text of Debian's dict-devil @returns rows with the labels `satirical` and `serious` in turn */
-export function buildSatire(devilText: string, { senses }: WordNet): Row[] {
+/**
+ * @param devilText the text of Debian's dict-devil @returns rows with the labels `satirical` and `serious`
+ * in turn
+ */
+export function buildSatire(
+  devilText: string,
+  { senses, split }: WordNetSplit,
+  splitOfWord: (word: string) => Split,
+): Row[] {
   const satirical: Row[] = [];
   for (const paragraph of devilText.split(/\n\s*\n/)) {
     const entry = /^([A-Z]{3,}), (n|adj|v|adv)\.\S* +(.+)$/s.exec(paragraph.trim());
-    if (entry === null) continue;
+    if (entry === null || splitOfWord(entry[1]!) !== split) continue;
     const definition = splitSentences(entry[3]!.replaceAll('_', ''))[0] ?? '';
     const words = countWords(definition);
     if (words < 4 || words > 40 || EXCLUDED.test(definition) || !/^[“"A-Z].*[.!?]$/.test(definition)) continue;
@@ -31,7 +39,7 @@ export function buildSatire(devilText: string, { senses }: WordNet): Row[] {
   }
   const serious = shuffled(
     senses.filter(({ synset }) => countWords(synset.definition) >= 6 && !/[();]/.test(synset.definition)),
-    'satire',
+    purposeOf('satire', split),
   ).map(({ word, synset }) => ({
     word,
     pos: synset.partOfSpeech,

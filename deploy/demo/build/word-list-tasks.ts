@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { TrainerError } from '../../../shared/errors.ts';
 import type { Row } from './file-writers.ts';
+import { EVALUATION_ROWS, purposeOf, splitOfCountry, splitOfEmoji, type Split } from './held-out.ts';
 import { sampleInOrder } from './seeded-sampling.ts';
 
 /** Offensive words, excluded from all tasks. */
@@ -24,15 +25,31 @@ export function readPronunciations(moduleText: string): ReadonlyMap<string, stri
 }
 
 /** Words of 3 to 14 letters with their first pronunciation. */
-export function buildPronunciation(pronunciations: ReadonlyMap<string, string>): Row[] {
-  const plain = Array.from(pronunciations).filter(([word]) => /^[a-z]{3,14}$/.test(word));
-  return sampleInOrder(plain, 40_000, 'cmudict_g2p').map(([word, phonemes]) => ({ word, phonemes }));
+export function buildPronunciation(
+  pronunciations: ReadonlyMap<string, string>,
+  split: Split,
+  splitOfWord: (word: string) => Split,
+): Row[] {
+  const plain = Array.from(pronunciations).filter(
+    ([word]) => /^[a-z]{3,14}$/.test(word) && splitOfWord(word) === split,
+  );
+  const numRows = split === 'train' ? 40_000 : EVALUATION_ROWS;
+  return sampleInOrder(plain, numRows, purposeOf('cmudict_g2p', split)).map(([word, phonemes]) => ({ word, phonemes }));
 }
 
 /** British spelling → American spelling. */
-export function buildSpelling(jsonText: string): Row[] {
-  const pairs = z.record(z.string(), z.string()).parse(JSON.parse(jsonText));
-  return Object.entries(pairs).map(([british, american]) => ({ british, american }));
+export function readSpellings(jsonText: string): ReadonlyMap<string, string> {
+  return new Map(Object.entries(z.record(z.string(), z.string()).parse(JSON.parse(jsonText))));
+}
+
+export function buildSpelling(
+  spellings: ReadonlyMap<string, string>,
+  split: Split,
+  splitOfWord: (word: string) => Split,
+): Row[] {
+  return Array.from(spellings, ([british, american]) => ({ british, american })).filter(
+    ({ british }) => splitOfWord(british) === split,
+  );
 }
 
 const emojiSchema = z.record(z.string(), z.object({ name: z.string(), group: z.string(), emoji_version: z.string() }));
@@ -41,13 +58,14 @@ const emojiSchema = z.record(z.string(), z.object({ name: z.string(), group: z.s
  * Code points, name and group of each emoji. Both emoji tasks use the file. Code points (`1F1F5 1F1EA`) let a
  * vocabulary without emoji read them. We drop U+FE0F, which only requests the coloured picture.
  */
-export function buildEmoji(jsonText: string): Row[] {
-  return Object.entries(emojiSchema.parse(JSON.parse(jsonText))).map(
+export function buildEmoji(jsonText: string, split: Split): Row[] {
+  const rows = Object.entries(emojiSchema.parse(JSON.parse(jsonText))).map(
     ([emoji, { name, group, emoji_version: version }]) => {
       const codePoints = Array.from(emoji, (character) => character.codePointAt(0)!.toString(16).toUpperCase());
       return { emoji, code_points: codePoints.filter((hex) => hex !== 'FE0F').join(' '), name, group, version };
     },
   );
+  return rows.filter((row) => splitOfEmoji(row.code_points) === split);
 }
 
 const nameSchema = z.object({ common: z.string(), official: z.string() });
@@ -71,10 +89,11 @@ const NEEDS_ARTICLE =
   /^(United|Netherlands|Philippines|Bahamas|Gambia|Maldives|Comoros|Seychelles|Dominican Republic|Central African|Republic|DR Congo)|Islands$/;
 
 /** Closed-book questions about the members of the United Nations. */
-export function buildCountries(jsonText: string): Row[] {
+export function buildCountries(jsonText: string, split: Split): Row[] {
   const countries = z.array(countrySchema).parse(JSON.parse(jsonText));
   return countries
     .filter(({ unMember, independent }) => unMember && independent === true)
+    .filter(({ name }) => splitOfCountry(name.common) === split)
     .flatMap((country) => askAbout(country));
 }
 

@@ -1,9 +1,13 @@
-/** Duty: the six tasks made from WordNet. Inputs and targets are short: a definition has at most 24 words. */
+/**
+ * Duty: the six tasks made from WordNet. Inputs and targets are short: a definition has at most 24 words. Rows of evaluation sets have a list
+ * `accepted` where several answers are right; the first is the target.
+ */
 
 import type { Row } from './file-writers.ts';
+import { EVALUATION_ROWS, purposeOf, type Split, type WordNetSplit } from './held-out.ts';
 import { countWords } from './plain-text.ts';
-import { createStream, groupInOrder, sampleEachGroup, sampleInOrder, shuffled } from './seeded-sampling.ts';
-import { listAncestors, type Sense, type Synset, type WordNet } from './wordnet.ts';
+import { createStream, distinctBy, groupInOrder, sampleEachGroup, sampleInOrder, shuffled } from './seeded-sampling.ts';
+import { listAncestors, type Sense, type Synset } from './wordnet.ts';
 
 const MAX_DEFINITION_WORDS = 24;
 
@@ -12,18 +16,38 @@ function isShort(sense: Sense): boolean {
   return words >= 3 && words <= MAX_DEFINITION_WORDS;
 }
 
-/** First or second sense of a word → its definition. */
-export function buildDefine({ senses }: WordNet): Row[] {
-  const candidates = senses.filter((sense) => isShort(sense) && sense.senseNumber <= 2);
-  return sampleInOrder(candidates, 30_000, 'wn_define').map(({ word, synset }) => ({
-    word,
-    pos: synset.partOfSpeech,
-    gloss: synset.definition,
-  }));
+function countOf(split: Split, ofTrain: number): number {
+  return split === 'train' ? ofTrain : EVALUATION_ROWS;
 }
 
-/** Reverse dictionary: definition → word. Each definition has one word and does not mention it. */
-export function buildReverse({ senses }: WordNet): Row[] {
+/** The right answers of a row of an evaluation set, each once. */
+function accepted(split: Split, answers: readonly string[]): { accepted?: readonly string[] } {
+  return split === 'train' ? {} : { accepted: [...new Set(answers)] };
+}
+
+/** First or second sense of a word → its definition. An evaluation set asks once for a word, and accepts the definitions of all its senses. */
+export function buildDefine({ senses, split, whole }: WordNetSplit): Row[] {
+  const candidates = senses.filter((sense) => isShort(sense) && sense.senseNumber <= 2);
+  const questionOf = ({ word, synset }: Sense): string => `${word} ${synset.partOfSpeech}`;
+  const allSenses = groupInOrder(whole.senses, questionOf);
+  const asked = split === 'train' ? candidates : distinctBy(candidates, questionOf);
+  return sampleInOrder(asked, countOf(split, 30_000), purposeOf('wn_define', split)).map((sense) => {
+    const { word, synset } = sense;
+    const definitions = allSenses.get(questionOf(sense))!.map((other) => other.synset.definition);
+    return {
+      word,
+      pos: synset.partOfSpeech,
+      gloss: synset.definition,
+      ...accepted(split, [synset.definition, ...definitions]),
+    };
+  });
+}
+
+/**
+ * Reverse dictionary: definition → word. Each definition has one word and does not mention it. An evaluation set accepts all words of the
+ * definition.
+ */
+export function buildReverse({ senses, split, whole }: WordNetSplit): Row[] {
   const byDefinition = new Map<string, Sense>();
   for (const sense of senses.filter(isShort)) {
     const { definition } = sense.synset;
@@ -31,15 +55,18 @@ export function buildReverse({ senses }: WordNet): Row[] {
     const best = byDefinition.get(definition);
     if (best === undefined || sense.senseNumber < best.senseNumber) byDefinition.set(definition, sense);
   }
-  return sampleInOrder([...byDefinition.values()], 20_000, 'wn_reverse').map(({ word, synset }) => ({
+  const chosen = sampleInOrder([...byDefinition.values()], countOf(split, 20_000), purposeOf('wn_reverse', split));
+  const allSenses = groupInOrder(whole.senses, ({ synset }) => synset.definition);
+  return chosen.map(({ word, synset }) => ({
     gloss: synset.definition,
     pos: synset.partOfSpeech,
     word,
+    ...accepted(split, [word, ...allSenses.get(synset.definition)!.flatMap((other) => other.synset.lemmas)]),
   }));
 }
 
 /** An example sentence with a blank for its word, and the definition as a hint. */
-export function buildCloze({ senses }: WordNet): Row[] {
+export function buildCloze({ senses, split }: WordNetSplit): Row[] {
   const rows: Row[] = [];
   for (const { word, synset } of senses) {
     for (const example of synset.examples) {
@@ -50,7 +77,7 @@ export function buildCloze({ senses }: WordNet): Row[] {
       rows.push({ sentence: parts.join('___'), definition: synset.definition, word });
     }
   }
-  return sampleInOrder(rows, 12_000, 'wn_cloze');
+  return sampleInOrder(rows, countOf(split, 12_000), purposeOf('wn_cloze', split));
 }
 
 /**
@@ -58,10 +85,10 @@ export function buildCloze({ senses }: WordNet): Row[] {
  * hypernym alone does not reveal the label. Half of the false ones have the same coarse class, so the class alone does
  * not reveal it either. Labels: 0 not_entailment, 1 entailment.
  */
-export function buildEntails({ nouns, senses }: WordNet): Row[] {
-  const stream = createStream('wn_entails ancestors');
+export function buildEntails({ nouns, senses, split }: WordNetSplit): Row[] {
+  const stream = createStream(purposeOf('wn_entails ancestors', split));
   const pairs: { sense: Sense; hypernym: Synset; ancestors: ReadonlySet<string> }[] = [];
-  for (const sense of shuffled(senses.filter(isShort), 'wn_entails')) {
+  for (const sense of shuffled(senses.filter(isShort), purposeOf('wn_entails', split))) {
     const { synset } = sense;
     if (synset.partOfSpeech !== 'noun' || sense.senseNumber > 3) continue;
     const ancestors = listAncestors(synset, nouns);
@@ -70,7 +97,7 @@ export function buildEntails({ nouns, senses }: WordNet): Row[] {
     const hypernym = near[stream.nextBelow(near.length)]!;
     if (hypernym.lemmas[0] === sense.word) continue;
     pairs.push({ sense, hypernym, ancestors: new Set([synset, ...ancestors].flatMap(({ lemmas }) => lemmas)) });
-    if (pairs.length === 12_000) break;
+    if (pairs.length === countOf(split, 12_000)) break;
   }
   const byClass = groupInOrder(pairs, ({ hypernym }) => hypernym.lexicographerFile);
   return pairs.map(({ sense, hypernym, ancestors }, i) => {
@@ -91,23 +118,31 @@ export function buildEntails({ nouns, senses }: WordNet): Row[] {
   });
 }
 
-/** A word in one of its senses → up to three synonyms. */
-export function buildSynonym({ senses }: WordNet): Row[] {
+/** A word in one of its senses → up to three synonyms. An evaluation set accepts this list and each synonym alone. */
+export function buildSynonym({ senses, split }: WordNetSplit): Row[] {
   const rows: Row[] = [];
   for (const sense of senses.filter(isShort)) {
     const { word, synset } = sense;
     const others = synset.lemmas.filter((lemma) => lemma !== word && /^[a-z][a-z -]*$/.test(lemma));
-    if (others.length > 0) rows.push({ word, definition: synset.definition, synonyms: others.slice(0, 3).join(', ') });
+    if (others.length === 0) continue;
+    const synonyms = others.slice(0, 3).join(', ');
+    rows.push({ word, definition: synset.definition, synonyms, ...accepted(split, [synonyms, ...others]) });
   }
-  return sampleInOrder(rows, 12_000, 'wn_synonym');
+  return sampleInOrder(rows, countOf(split, 12_000), purposeOf('wn_synonym', split));
 }
 
 /** A word and its definition → its coarse class in WordNet ("supersense", the lexicographer file). */
-export function buildSupersense({ senses }: WordNet): Row[] {
+export function buildSupersense({ senses, split }: WordNetSplit): Row[] {
   const candidates = senses.filter(
     (sense) => isShort(sense) && /^(noun|verb) (?!tops)/.test(sense.synset.lexicographerFile),
   );
-  const balanced = sampleEachGroup(candidates, 300, ({ synset }) => synset.lexicographerFile, 'wn_supersense');
+  const ofClass = split === 'train' ? 300 : 8;
+  const balanced = sampleEachGroup(
+    candidates,
+    ofClass,
+    ({ synset }) => synset.lexicographerFile,
+    purposeOf('wn_supersense', split),
+  );
   return balanced.map(({ word, synset }) => ({
     word,
     definition: synset.definition,
