@@ -18,6 +18,8 @@ const HASH_UP_TO_BYTES = 1024 * 1024 * 1024;
 
 export interface MixtureOfRun {
   readonly mixture: PreparedMixture;
+  /** As the mixture file declares it. */
+  readonly declared: Mixture;
   /** Copied into each checkpoint, so that its ids can be decoded. */
   readonly tokenizerFiles: readonly string[];
 }
@@ -51,7 +53,7 @@ export async function ensurePrepared(
       'CONFIG_INVALID',
       `model.vocabSize: expected at least the ${vocabSize} ids of the tokenizer of ${mixture.name}, got ${config.model.vocabSize}`,
     );
-  return { mixture: prepared, tokenizerFiles: [mixture.tokenizerPath] };
+  return { mixture: prepared, declared: mixture, tokenizerFiles: [mixture.tokenizerPath] };
 }
 
 function formatNotice(notice: SourceNotice): string {
