@@ -64,7 +64,7 @@ describe('evaluation while training', () => {
     assert.deepEqual(resultsOf('killed'), results);
     const steps = log.flatMap(({ msg, step }) => (msg === 'validation' ? [step] : []));
     assert.deepEqual(steps, [4, 8]);
-    assert.match((await exmix(['ledger', 'audit', runOf('killed')], home)).stdout, /ok|clean|no/iu);
+    assert.equal((await exmix(['ledger', 'audit', runOf('killed')], home)).code, 0);
 
     const status = await exmix(['status', runOf('one'), '--json'], home);
     const { validation } = JSON.parse(status.stdout) as { validation: { newest: { step: number } } };
