@@ -50,6 +50,11 @@ const LIST: readonly Command[] = [
     load: async () => (await import('./commands/generate.ts')).generateCommand,
   },
   {
+    command: 'evaluate',
+    describe: 'How good a model is on the validation or test sets of its tasks; compares two results',
+    load: async () => (await import('./commands/evaluate.ts')).evaluateCommand,
+  },
+  {
     command: 'checkpoint',
     describe: 'Lists, shows and verifies checkpoints',
     load: async () => (await import('./commands/checkpoint.ts')).checkpointCommand,

@@ -70,7 +70,7 @@ export function addMixtureOptions<T>(parser: Argv<T>): Argv<T & MixtureArguments
     });
 }
 
-function splitNames(given: string | string[]): string[] {
+export function splitNames(given: string | string[]): string[] {
   return [given].flat().flatMap((list) => list.split(/[\s,]+/u).filter((name) => name !== ''));
 }
 

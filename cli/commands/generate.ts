@@ -1,12 +1,10 @@
 /** `exmix generate`: the outputs of a model for lines of text or JSONL. */
 import { createInterface } from 'node:readline/promises';
-import { findLatestCheckpoint } from '../../shared/checkpoint/read.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import { ENGINE_NAMES } from '../../worker/engine-choice/choose-engine.ts';
 import { TextModel, type GenerateInit } from '../../worker/inference/text-model.ts';
-import { isRunFolder } from '../../coordinator/run-folder/run-folder.ts';
 import type { CommandBody } from '../command-body.ts';
 import {
   readGenerationConfig,
@@ -17,6 +15,7 @@ import {
 import { OutputFile } from '../generate/output-file.ts';
 import { formatOf, readInputs } from '../generate/read-inputs.ts';
 import { runGenerate } from '../generate/run-generate.ts';
+import { findModelFolder } from '../find-model-folder.ts';
 import { untilInterrupted } from '../process-signals.ts';
 
 interface GenerateArguments extends DecodingFlags {
@@ -93,15 +92,6 @@ export const generateCommand: CommandBody<GenerateArguments> = {
 function checkPositive(flag: string, value: number): void {
   if (Number.isInteger(value) && value > 0) return;
   throw new TrainerError('CONFIG_INVALID', `${flag}: expected a whole number above 0, got ${value}`);
-}
-
-/** The newest checkpoint of a run; another folder as it is. @throws PATH_UNUSABLE */
-async function findModelFolder(path: string, signal: AbortSignal): Promise<string> {
-  if (!(await isRunFolder(path))) return path;
-  const { latest, skipped } = await findLatestCheckpoint(path, signal);
-  for (const { path: damaged, reason } of skipped) standardError.write(`${damaged} is left out: ${reason}\n`);
-  if (latest !== undefined) return latest.path;
-  throw new TrainerError('PATH_UNUSABLE', `${path}: expected a checkpoint in the run folder, found none that is whole`);
 }
 
 type Limits = Omit<GenerateInit, 'firstExample'>;

@@ -16,10 +16,10 @@ export function createLocalWorkers(count: number): LocalWorkers {
 }
 
 /** @returns the config with the engine of this host @throws NAME_UNKNOWN, ENGINE_UNAVAILABLE */
-export async function resolveOnThisHost(
-  config: RunConfig,
+export async function resolveOnThisHost<Config extends Pick<RunConfig, 'compute'>>(
+  config: Config,
   numWorkers: number,
-): Promise<{ readonly config: RunConfig; readonly resolved: ResolvedCompute }> {
+): Promise<{ readonly config: Config; readonly resolved: ResolvedCompute }> {
   const host = { facts: await readEngineFacts(), numWorkers, numCores: availableParallelism() };
   const resolved = resolveCompute(config.compute, host);
   return { config: { ...config, compute: resolved.compute }, resolved };

@@ -139,7 +139,8 @@ export class TextModel {
   }
 }
 
-async function findTokenizer(folder: string): Promise<string> {
+/** The tokenizer of a model's folder. @throws PATH_UNUSABLE */
+export async function findTokenizer(folder: string): Promise<string> {
   const files = await readdir(folder);
   const found = TOKENIZER_FILES.find((name) => files.includes(name));
   if (found !== undefined) return join(folder, found);

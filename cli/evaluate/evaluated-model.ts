@@ -1,0 +1,45 @@
+/** The model that is to be evaluated: where it is, what its parameters are, and the run it belongs to. */
+import { basename, dirname, join, resolve } from 'node:path';
+import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { statIfThere } from '../../shared/atomic-file.ts';
+import { MANIFEST_FILE, RUN_FILE } from '../../shared/checkpoint/layout.ts';
+import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
+import { readCheckpoint } from '../../shared/checkpoint/read.ts';
+import { checkConfig } from '../../shared/config/load-config.ts';
+import type { RunConfig } from '../../shared/config/schema.ts';
+import { readModel } from '../../worker/model/read-model.ts';
+import { findModelFolder } from '../find-model-folder.ts';
+
+export interface EvaluatedModel {
+  /** Absolute. */
+  readonly folder: string;
+  readonly paramDigest: string;
+  readonly vocabSize: number;
+  /** Null: no checkpoint of exmix. */
+  readonly step: number | null;
+  /** The config that a checkpoint was trained with, and the file that it stands in. */
+  readonly trained?: { readonly config: RunConfig; readonly file: string };
+  /** Where results go by default; a test split has a folder of its own. */
+  readonly resultsFolder: string;
+}
+
+/** @param path a run, a checkpoint, or a T5 of Transformers @throws PATH_UNUSABLE, CHECKPOINT_CORRUPT, and what readModel throws */
+export async function findEvaluatedModel(path: string, signal: AbortSignal): Promise<EvaluatedModel> {
+  const folder = resolve(await findModelFolder(path, signal));
+  if ((await statIfThere(join(folder, MANIFEST_FILE))) === undefined) {
+    const { config, parameters } = await readModel(folder);
+    const facts = { folder, step: null, vocabSize: config.vocabSize, paramDigest: parameterDigest(parameters) };
+    return { ...facts, resultsFolder: join(dirname(folder), `${basename(folder)}-evaluation`) };
+  }
+  const { run } = await readCheckpoint(folder, signal);
+  const file = join(folder, RUN_FILE);
+  const config = checkConfig(run.config, file);
+  const { checkpoints, folder: root } = runPaths(dirname(dirname(folder)));
+  // A checkpoint that was copied out of its run has its results beside it.
+  const place = checkpoints === dirname(folder) ? root : dirname(folder);
+  return {
+    ...{ folder, step: run.step, paramDigest: run.paramDigest, vocabSize: config.model.vocabSize },
+    trained: { config, file },
+    resultsFolder: join(place, 'evaluation', basename(folder)),
+  };
+}

@@ -1,0 +1,261 @@
+/**
+ * Evaluates a model on chosen sets: plan, results that are there, workers for the batches that are missing, scores, files.
+ *
+ * One process at a time works in a folder of results: its lock is that of a run folder.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BatchLog, type PartOfPlan } from '../../coordinator/evaluation/batch-log.ts';
+import { runEvaluation, type EvaluationPlan } from '../../coordinator/evaluation/run-evaluation.ts';
+import type { WorkerHost } from '../../coordinator/membership/worker-host.ts';
+import { announceCoordinator, findAnnouncedUrl } from '../../coordinator/run-folder/announcement.ts';
+import { WORKERS_FOLDER } from '../../coordinator/run-folder/run-folder.ts';
+import { acquireRunLock } from '../../coordinator/run-folder/run-lock.ts';
+import { readResult, workOf } from '../../evaluation/batch-messages.ts';
+import type { DecodingSettings } from '../../evaluation/decoding/settings.ts';
+import { findingsOf, judgeSet } from '../../evaluation/judge-set.ts';
+import { planEvaluation, type EvaluationBatch, type PlannedSet } from '../../evaluation/plan-evaluation.ts';
+import {
+  formatPrediction,
+  formatResults,
+  METRICS_REVISION,
+  parseResults,
+  RESULTS_FILE,
+  setResultOf,
+  type Results,
+} from '../../evaluation/results.ts';
+import { averagesOf } from '../../evaluation/suite-averages.ts';
+import type { Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
+import { toStorageError } from '../../shared/atomic-file.ts';
+import { systemClock } from '../../shared/clock.ts';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.ts';
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { createLogger, type LogRecord } from '../../shared/logger.ts';
+import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
+import { formatSeconds } from '../console-reporter.ts';
+import type { EvaluatedModel } from './evaluated-model.ts';
+import type { ChosenSet } from './evaluated-sets.ts';
+import { timeKey, writeResultFiles, type Times } from './result-files.ts';
+
+/** Pause between two lines of progress, ms. */
+const PROGRESS_MS = 5_000;
+
+export interface RunEvaluateInit {
+  readonly model: EvaluatedModel;
+  readonly sets: readonly ChosenSet[];
+  readonly tokenizer: Tokenizer;
+  /** Left out: scores only. */
+  readonly decoding: DecodingSettings | undefined;
+  readonly batchTokens: number;
+  readonly maxExamples: number | undefined;
+  /** Its engine is one that exists on this host; the key of the results has it. */
+  readonly config: EvaluationConfig;
+  readonly workerHost: WorkerHost;
+  /** Left out: a new one. */
+  readonly token: string | undefined;
+  readonly outDir: string;
+  readonly onLine: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** @throws what runEvaluation and BatchLog throw; RUN_LOCKED, METRIC_INPUT_INVALID */
+export async function runEvaluate(
+  init: RunEvaluateInit,
+): Promise<{ readonly results: Results; readonly times: Times }> {
+  const { outDir, onLine, signal } = init;
+  await mkdir(outDir, { recursive: true }).catch((error: unknown) => {
+    throw toStorageError(error, 'create', outDir);
+  });
+  const onWaiting = ({ reason }: { readonly reason: string }): void => onLine(reason);
+  const lock = await acquireRunLock(outDir, { clock: systemClock, signal, onWaiting });
+  try {
+    return await evaluate(init, AbortSignal.any([signal, lock.lost]));
+  } finally {
+    await lock.release();
+  }
+}
+
+async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
+  const { model, sets, tokenizer, decoding, batchTokens, maxExamples, outDir, onLine } = init;
+  // The task judges one output; the plan's messages carry no more.
+  const settings = decoding === undefined ? undefined : oneOutput(decoding);
+  const planned = sets.map(({ info, examples, evaluation }): PlannedSet => ({
+    kind: evaluation === undefined ? 'denoising' : info.kind,
+    examples,
+  }));
+  const batches = planEvaluation(planned, { batchTokens, ...(settings === undefined ? {} : { decoding: settings }) });
+  const log = await BatchLog.open(join(outDir, 'batches'), partsOf(init, batches, settings));
+  let times: Times = {};
+  try {
+    if (log.finishedBy === undefined)
+      times = await computeMissing({ ...init, signal }, { batches, planned, settings, log });
+    else onLine(`all ${batches.length} batches are in ${outDir}: nothing is computed again`);
+    const engine = log.finishedBy;
+    if (engine === undefined) throw new TrainerError('INTERNAL', 'a finished evaluation has results of one engine');
+    const findings = findingsOf(batches, log.results(), planned.map(({ examples }) => examples.length)); // prettier-ignore
+    const predictions = new Map<string, string>();
+    const setResults = sets.map((set, index) => {
+      const { evaluation, examples, info } = set;
+      const judged = evaluation === undefined ? { examples } : { examples, evaluation };
+      const { scores, lines } = judgeSet(judged, findings[index]!, (ids) => tokenizer.decode(ids));
+      const { task, name, split, kind, hash } = info;
+      const result = setResultOf({ task, name, split, kind, hash, evaluation }, scores);
+      predictions.set(result.predictions, lines.map(formatPrediction).join(''));
+      return result;
+    });
+    const text = formatResults({
+      ...{ metricsRevision: METRICS_REVISION, paramDigest: model.paramDigest, step: model.step },
+      ...{ tokenizer: tokenizer.hash, engine, decoding: settings ?? null, batchTokens },
+      maxExamples: maxExamples ?? null,
+      sets: setResults,
+      averages: averagesOf(setResults),
+    });
+    const all = await writeResultFiles(outDir, { results: text, predictions, times });
+    return { results: parseResults(text, join(outDir, RESULTS_FILE)), times: all };
+  } finally {
+    await log.close();
+  }
+}
+
+function oneOutput(decoding: DecodingSettings): DecodingSettings {
+  return 'numReturnSequences' in decoding ? { ...decoding, numReturnSequences: 1 } : decoding;
+}
+
+/** A part for each set and kind, in the order of the plan. */
+function partsOf(
+  { model, sets, batchTokens, config }: RunEvaluateInit,
+  batches: readonly EvaluationBatch[],
+  decoding: DecodingSettings | undefined,
+): PartOfPlan[] {
+  return sets.flatMap(({ info, examples }, set) =>
+    (['score', 'decode'] as const).flatMap((kind): PartOfPlan[] => {
+      const own = batches.filter((batch) => batch.set === set && batch.kind === kind);
+      if (own.length === 0) return [];
+      const key = {
+        ...{ paramDigest: model.paramDigest, set: info.hash, numExamples: examples.length, kind, batchTokens },
+        compute: config.compute,
+        decoding: kind === 'decode' && decoding !== undefined ? decoding : null,
+      };
+      const batchSizes = own.map((batch) => batch.examples.length);
+      return [{ label: `${info.task}.${info.name}.${kind}`, key, batchSizes }];
+    }),
+  );
+}
+
+interface Computed {
+  readonly batches: readonly EvaluationBatch[];
+  readonly planned: readonly PlannedSet[];
+  readonly settings: DecodingSettings | undefined;
+  readonly log: BatchLog;
+}
+
+/** @returns the times of the sets that were computed */
+async function computeMissing(init: RunEvaluateInit, { batches, planned, settings, log: results }: Computed) {
+  const { model, sets, config, workerHost, outDir, onLine, signal } = init;
+  const { numDone } = results;
+  if (numDone > 0) onLine(`${numDone} of ${batches.length} batches are in ${outDir}: the others are computed`);
+  const plan: EvaluationPlan = {
+    work: (batch) => workOf(batches[batch]!, planned, settings),
+    read: (batch, result) => readResult(batches[batch]!, planned[batches[batch]!.set]!.examples, result),
+  };
+  const numKinds = sets.map((_, set) => new Set(batches.filter((batch) => batch.set === set).map(({ kind }) => kind)).size); // prettier-ignore
+  const progress = new EvaluationProgress(sets, numKinds, batches, onLine);
+  const token = init.token ?? randomBytes(32).toString('base64url');
+  const log = createLogger({
+    file: join(outDir, 'evaluation.jsonl'),
+    onRecord: (record) => {
+      const line = describeProblem(record);
+      if (line !== undefined) onLine(line);
+    },
+  });
+  const logFolder = join(outDir, WORKERS_FOLDER);
+  await mkdir(logFolder, { recursive: true }).catch((error: unknown) => {
+    throw toStorageError(error, 'create', logFolder);
+  });
+  try {
+    await runEvaluation({
+      ...{ config, model, plan, results, token, workerHost, log, logFolder, signal },
+      transport: webSocketTransport,
+      clock: systemClock,
+      onListening: async (listened) => {
+        const url = await findAnnouncedUrl(listened, config.cluster.advertiseHost);
+        await announceCoordinator(outDir, { url, token, epoch: 1 });
+        onLine(`workers of other hosts join by: exmix worker --url ${url}; the token is in ${outDir}/coordinator.json`);
+        return findAnnouncedUrl(listened);
+      },
+      onResult: (batch, numLeft) => progress.add(batch, numLeft),
+    });
+  } catch (thrown) {
+    const error = toTrainerError(thrown);
+    const state = `${results.numDone} of ${batches.length} batches are in ${outDir}; the same command goes on`;
+    throw new TrainerError(error.code, `${error.message}; ${state}`, { cause: error });
+  }
+  return progress.times();
+}
+
+/** A warning or an error, for the terminal. */
+function describeProblem({ level, msg, ...fields }: LogRecord): string | undefined {
+  if (level !== 'warn' && level !== 'error') return undefined;
+  const facts = ['workerId', 'batch', 'code', 'reason'].flatMap((name) =>
+    fields[name] === undefined ? [] : [`${name}=${String(fields[name])}`],
+  );
+  return [`${msg}:`, ...facts].join(' ');
+}
+
+/** Lines of progress, and the time that each set took: that from one result to the next goes to the set of the latter. */
+class EvaluationProgress {
+  readonly #sets: readonly ChosenSet[];
+  readonly #numKinds: readonly number[];
+  readonly #batches: readonly EvaluationBatch[];
+  readonly #onLine: (line: string) => void;
+  /** By set. */
+  readonly #spent: { numExamples: number; ms: number }[];
+  #startMs: number | undefined;
+  #lastMs = systemClock.monotonicMs();
+  #toldMs = this.#lastMs;
+  #numExamples = 0;
+  #numResults = 0;
+
+  constructor(
+    sets: readonly ChosenSet[],
+    numKinds: readonly number[],
+    batches: readonly EvaluationBatch[],
+    onLine: (line: string) => void,
+  ) {
+    this.#sets = sets;
+    this.#numKinds = numKinds;
+    this.#batches = batches;
+    this.#onLine = onLine;
+    this.#spent = sets.map(() => ({ numExamples: 0, ms: 0 }));
+  }
+
+  add(batch: number, numLeft: number): void {
+    const nowMs = systemClock.monotonicMs();
+    this.#startMs ??= this.#lastMs;
+    const { set, examples } = this.#batches[batch]!;
+    const spent = this.#spent[set]!;
+    // An example that is scored and decoded is half done by each.
+    const numExamples = examples.length / this.#numKinds[set]!;
+    spent.numExamples += numExamples;
+    spent.ms += nowMs - this.#lastMs;
+    this.#lastMs = nowMs;
+    this.#numExamples += numExamples;
+    this.#numResults++;
+    if (nowMs - this.#toldMs < PROGRESS_MS) return;
+    this.#toldMs = nowMs;
+    const seconds = (nowMs - this.#startMs) / 1000;
+    const eta = formatSeconds((seconds / this.#numResults) * numLeft);
+    const done = this.#batches.length - numLeft;
+    const rate = (this.#numExamples / seconds).toFixed(1);
+    this.#onLine(`${done} of ${this.#batches.length} batches, ${rate} examples/s, ETA ${eta}`);
+  }
+
+  times(): Times {
+    const entries = this.#sets.flatMap(({ info }, set) => {
+      const { numExamples, ms } = this.#spent[set]!;
+      return numExamples === 0 ? [] : [[timeKey(info), { numExamples, ms: Math.round(ms) }] as const];
+    });
+    return Object.fromEntries(entries);
+  }
+}
