@@ -46,6 +46,7 @@ describe('evaluation while training', () => {
     assert.match(one.stdout, /wn_entails +6 +[\d.]+ +accuracy +[\d.]+/u);
 
     const killed = startExmix(command('killed', 2, EVALUATION), home);
+    await killed.printed(/run opened/u);
     await logged(runOf('killed'), 0, ({ msg }) => msg === 'validation started', 'a validation');
     const { process: worker } = JSON.parse(readFileSync(join(runOf('killed'), 'workers', 'local-1.json'), 'utf8')) as {
       process: { pid: number };
