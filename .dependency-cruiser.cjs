@@ -25,6 +25,7 @@ module.exports = {
       ['ledger', 'membership'],
       ['step', 'resume', 'evaluation'],
       ['checkpoint', 'steering'],
+      ['validation'],
       ['health'],
       ['generation'],
     ]),

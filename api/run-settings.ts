@@ -265,7 +265,29 @@ export interface RunSettings {
     readonly keepLast?: number;
     /** Checkpoints of each n-th step stay for good. */
     readonly keepEverySteps?: number;
+    readonly keepBest?: {
+      /** mean (T5: over tasks of the mean of their scores), gem, loss, TASK, TASK/METRIC or TASK/METRIC/SCORE. Default: "mean". */
+      readonly metric?: string;
+      /** The best n checkpoints by a validation metric stay; none: by age alone. */
+      readonly count?: number;
+    };
     /** Tensors of one checkpoint shard. Default: 1073741824. */
     readonly maxShardBytes?: number;
+  };
+  readonly evaluation?: {
+    /** Save and evaluate after each n-th step and after the last one; none: never. */
+    readonly everySteps?: number;
+    /** Sets that are evaluated. Default: "validation". */
+    readonly split?: 'validation' | 'test';
+    /** Only these tasks of the mixture, names and globs. */
+    readonly tasks?: readonly string[];
+    /** The first n examples of each set are evaluated. Default: 256. */
+    readonly maxExamples?: number;
+    /** Losses of the given targets alone: nothing is decoded, no metric is computed. Default: false. */
+    readonly lossOnly?: boolean;
+    /** Only these metrics of the tasks; a task without one of them is scored by loss alone. */
+    readonly metrics?: readonly string[];
+    /** Settings of decoding, e.g. {method: beam, numBeams: 4}; greedy, targets' length without. Default: {}. */
+    readonly decoding?: Readonly<Record<string, undefined>>;
   };
 }

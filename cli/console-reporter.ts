@@ -25,6 +25,7 @@ export class ConsoleReporter {
   /** Prints one record of the coordinator's log. */
   record(record: LogRecord): void {
     if (record.msg === 'step committed') this.#step(record);
+    else if (record.msg === 'validation') this.#validation(record);
     else if (record.msg !== 'run summary')
       // The command prints the summary as a table.
       this.line(`${time(record)} ${formatRecord(record)}`);
@@ -41,6 +42,14 @@ export class ConsoleReporter {
   end(): void {
     if (this.#progress !== '') this.#output.write('\n');
     this.#progress = '';
+  }
+
+  /** Its tasks are in the summary. */
+  #validation(record: LogRecord): void {
+    const { step, split, loss, metric, score, ms } = record;
+    const facts = [`loss ${describeScore(loss)}`, `${String(metric)} ${describeScore(score)}`];
+    const seconds = formatSeconds(Number(ms) / 1000);
+    this.line(`${time(record)} ${String(split)} after step ${String(step)} · ${facts.join(' · ')} · ${seconds}`);
   }
 
   #step(record: LogRecord): void {
@@ -64,6 +73,10 @@ export function formatSeconds(seconds: number): string {
   if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
   if (whole >= 60) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
   return `${whole} s`;
+}
+
+function describeScore(score: unknown): string {
+  return typeof score === 'number' ? score.toFixed(3) : 'not defined';
 }
 
 function time(record: LogRecord): string {

@@ -26,6 +26,8 @@ export interface MixtureOfRun {
   readonly config: RunConfig;
   /** With a task for each denoiser. */
   readonly mixture: PreparedMixture;
+  /** As the mixture file declares it. */
+  readonly declared: Mixture;
   /** In each checkpoint, so that its ids can be decoded. */
   readonly tokenizerFiles: readonly ExtraFile[];
 }
@@ -60,6 +62,7 @@ export async function ensurePrepared(
   return {
     config: denoisers === undefined ? config : { ...config, mixture: { ...config.mixture, denoising: denoisers } },
     mixture: denoised,
+    declared: mixture,
     tokenizerFiles: await checkpointTokenizer(mixture.tokenizerPath),
   };
 }

@@ -38,6 +38,20 @@ describe('run summary', () => {
     assert.match(text, /wn_define\s+9\.000 →\s+6\.000/u);
   });
 
+  test('the newest validation is a table by task, with the best one', () => {
+    const figures = { gem_bleu: { bleu: 30, precision1: 70 }, accuracy: { accuracy: null } };
+    const newest = { step: 40, split: 'validation', metric: 'mean', score: 30, tasks: { e2e: { numExamples: 8, loss: 1.25, metrics: figures }, c4: { numExamples: 4, loss: null, metrics: {} } } }; // prettier-ignore
+    const validation = { newest, best: { ...newest, step: 20, score: 31.5 } };
+    const text = formatRunSummary({ ...SUMMARY, validation }, { runFolder: '/runs/x', steps: 40, interrupted: undefined, command }); // prettier-ignore
+    assert.deepEqual(text.trimEnd().split('\n').slice(-5), [
+      '  validation after step 40: mean 30.00; best: step 20, mean 31.50',
+      '  task  examples  loss   metric    score',
+      '  e2e   8         1.250  gem_bleu  bleu 30.00',
+      '                         accuracy  -',
+      '  c4    4         -',
+    ]);
+  });
+
   test('an interrupted run names the signal and is resumed up to its own last step', () => {
     const text = formatRunSummary(
       { ...SUMMARY, step: 20, savedStep: 20, worldSize: 1 },

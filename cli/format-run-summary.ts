@@ -1,6 +1,9 @@
 /** Formats the summary at the end of a run: steps, losses, speed, checkpoint and the command to resume. Pure. */
 import { formatBytes, formatDuration } from './doctor/finding.ts';
+import { isPartOfScore } from '../coordinator/checkpoint/validation-score.ts';
 import type { LossSpan, RunSummaryView } from '../coordinator/run-summary.ts';
+import type { ValidationOfStep } from '../coordinator/validation/validator.ts';
+import { formatTable } from './text-table.ts';
 
 export interface RunFacts {
   readonly runFolder: string;
@@ -44,8 +47,40 @@ export function formatRunSummary(
     `  resume      ${command(['--resume', runFolder, '--steps', target])}`,
     ...(Object.keys(taskLoss).length === 0 ? [] : ['', `  ${'task'.padEnd(width)}     first →    last loss`]),
     ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
+    ...formatValidation(summary),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Losses and scores of the newest validation, a line for each metric of a task, and which one is the best. */
+function formatValidation({ validation }: RunSummaryView): string[] {
+  const { newest, best } = validation ?? {};
+  if (newest === undefined) return [];
+  const rows = Object.entries(newest.tasks).flatMap(([task, { numExamples, loss, metrics }]) => {
+    const facts = [numExamples, loss === null ? '-' : loss.toFixed(3)];
+    const scores = Object.entries(metrics).map(([metric, figures]) => [metric, formatFigures(metric, figures)]);
+    const [first = ['', ''], ...others] = scores;
+    return [[task, ...facts, ...first], ...others.map((score) => ['', '', '', ...score])];
+  });
+  const head = ['task', 'examples', 'loss', 'metric', 'score'];
+  const table = formatTable(head, rows).trimEnd().split('\n');
+  const score = ({ metric, score: value }: ValidationOfStep) => `${metric} ${value?.toFixed(2) ?? 'not defined'}`;
+  const isBest = best === undefined || best.step === newest.step;
+  const bestStep = best === undefined ? '' : isBest ? ', the best so far' : `; best: step ${best.step}, ${score(best)}`;
+  return [
+    '',
+    `  ${newest.split} after step ${newest.step}: ${score(newest)}${bestStep}`,
+    ...table.map((line) => `  ${line}`),
+  ];
+}
+
+/** `61.20` of a metric with one score of its name, else `em 60.00, f1 80.00`. */
+function formatFigures(metric: string, figures: Readonly<Record<string, number | null>>): string {
+  const text = (value: number | null) => value?.toFixed(2) ?? '-';
+  return Object.entries(figures)
+    .filter(([name]) => !isPartOfScore(name))
+    .map(([name, value]) => (name === metric ? text(value) : `${name} ${text(value)}`))
+    .join(', ');
 }
 
 /** `step 20 is NOT saved: …` @param savedStep 0: there is no checkpoint */

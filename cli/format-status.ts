@@ -5,7 +5,7 @@ type Fields = Readonly<Record<string, unknown>>;
 
 /** @param view the answer of a coordinator, or what the journal says */
 export function formatStatus(view: Fields): string {
-  const shown = Object.entries(view).filter(([, value]) => !isEmpty(value));
+  const shown = Object.entries(spreadValidation(view)).filter(([, value]) => !isEmpty(value));
   const facts = shown.filter(([, value]) => rowsOf(value) === undefined);
   const width = Math.max(0, ...facts.map(([name]) => name.length));
   const lines = facts.map(([name, value]) => `${name.padEnd(width)}  ${formatInline(value)}\n`);
@@ -14,6 +14,19 @@ export function formatStatus(view: Fields): string {
     return rows === undefined ? [] : [`\n${name}\n${tableOf(rows)}`];
   });
   return [...lines, ...tables].join('');
+}
+
+/** The newest and the best validation in one table, the tasks of the newest in another. */
+function spreadValidation({ validation, ...view }: Fields): Fields {
+  if (!isFields(validation)) return view;
+  const { newest, best } = validation;
+  const tasks = isFields(newest) && isFields(newest['tasks']) ? newest['tasks'] : {};
+  const rows = Object.entries({ newest, best }).flatMap(([name, fields]) => {
+    if (!isFields(fields)) return [];
+    return [[name, Object.fromEntries(Object.entries(fields).filter(([field]) => field !== 'tasks'))]];
+  });
+  const underWay = validation['underWay'];
+  return { ...view, validating: underWay, validation: Object.fromEntries(rows) as Fields, validated: tasks };
 }
 
 /** Rows of a list of objects, or of an object of objects, whose names become the first column; undefined for anything else. */

@@ -158,17 +158,22 @@ export class Coordinator implements WorkerProgress {
   }
 
   #summarize(): RunSummaryView {
-    const { steps, saver, summary } = this.#parts;
+    const { steps, saver, validator, summary } = this.#parts;
     const members = this.#generation?.members ?? [];
     const workerBytes = Math.max(0, ...members.map((worker) => worker.mostResidentBytes));
-    return summary.view(steps.committer.step, saver.newest, workerBytes);
+    const validation = validator.view();
+    return {
+      ...summary.view(steps.committer.step, saver.newest, workerBytes),
+      ...(Object.keys(validation).length === 0 ? {} : { validation }),
+    };
   }
 
   /** @returns why the run must be opened again at an earlier step; undefined when it is over */
   async #trainGenerations(signal: AbortSignal): Promise<Rewind | undefined> {
-    const { roster, steps } = this.#parts;
+    const { roster, steps, validator } = this.#parts;
     const { committer, settlement } = steps;
-    if (this.isFinished) {
+    const isOver = (): boolean => this.isFinished; // it changes while workers are awaited
+    if (isOver()) {
       const { config, workerHost } = this.#init;
       const { minWorkers, startWorkers = minWorkers } = config.cluster;
       // Workers of this host were not started; those of other hosts may dial already.
@@ -177,8 +182,16 @@ export class Coordinator implements WorkerProgress {
     }
     for (let number = 1; ; number++) {
       this.#phase.name = 'rendezvous';
-      const gathered = await this.#gather(number === 1, signal);
-      if (gathered.kind === 'stopped') return undefined;
+      const gathered = await this.#gather(number === 1, signal).catch((thrown: unknown) => {
+        // Every step is saved, and the workers for the last validation do not come back: the run has finished all the same.
+        if (number === 1 || !isOver() || signal.aborted) throw thrown;
+        validator.abandon(committer.step, toTrainerError(thrown).message);
+        return { kind: 'stopped' } as const;
+      });
+      if (gathered.kind === 'stopped') {
+        if (isOver()) validator.abandon(committer.step, this.#phase.stopReason ?? 'no worker is left');
+        return undefined;
+      }
       if (gathered.kind === 'rewind') return this.#planRewind(gathered.reason);
       await settlement.settleFurthest();
       const members = gathered.members.map(({ worker }) => roster.of(worker)!);
@@ -229,7 +242,7 @@ export class Coordinator implements WorkerProgress {
     signal: AbortSignal,
   ): Promise<GenerationEnding> {
     const { config, mixture, opening, stores, runtime } = this.#init;
-    const { steps, saver, speeds, summary } = this.#parts;
+    const { steps, saver, validator, speeds, summary } = this.#parts;
     const { committer } = steps;
     checkAlike(members, mixture.hash);
     this.#setEngine(members[0]!.facts.engineFingerprint);
@@ -262,7 +275,8 @@ export class Coordinator implements WorkerProgress {
     phase.name = 'training';
     phase.waitFor('');
     const { taskNames } = mixture;
-    const training = { config, taskNames, generation, membership, steps, saver, speeds, phase, runtime };
+    const parts = { steps, saver, validator, speeds };
+    const training = { config, taskNames, generation, membership, ...parts, phase, runtime };
     this.#training = new Training(training);
     return this.#training.run(signal);
   }

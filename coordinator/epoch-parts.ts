@@ -22,10 +22,13 @@ import { Committer } from './step/committer.ts';
 import { NonFinitePolicy } from './step/non-finite.ts';
 import { createStepRecorder, type StepSink } from './step/record-step.ts';
 import { StepSettlement } from './step/step-settlement.ts';
+import { Validator, type ValidationParts } from './validation/validator.ts';
 
 export interface EpochInit {
   readonly config: RunConfig;
   readonly mixture: PreparedMixture;
+  /** What is evaluated while the run trains; undefined: nothing. */
+  readonly validation?: ValidationParts | undefined;
   readonly opening: EpochOpening;
   readonly stores: RunStores;
   readonly runtime: Runtime;
@@ -56,13 +59,14 @@ export interface EpochParts {
   readonly roster: Roster;
   readonly steps: StepParts;
   readonly saver: Saver;
+  readonly validator: Validator;
   readonly steering: Steering;
   readonly speeds: WorkerSpeeds;
   readonly summary: RunSummary;
 }
 
 /** @throws CONFIG_INVALID, MIXTURE_MISMATCH where the plan cannot be resumed */
-export function createEpochParts({ config, mixture, opening, stores, runtime }: EpochInit): EpochParts {
+export function createEpochParts({ config, mixture, validation, opening, stores, runtime }: EpochInit): EpochParts {
   const { runId, epoch, start, before } = opening;
   const { runFolder, journal, ledger, checkpoints, probe } = stores;
   const { clock, log } = runtime;
@@ -95,5 +99,6 @@ export function createEpochParts({ config, mixture, opening, stores, runtime }: 
   const saver = new Saver({ config, epoch, checkpoints, journal, runFolder, newest: start.checkpoint, runtime });
   const nonFinite = new NonFinitePolicy(config.training.onNonFinite);
   const steps = { deals, settlement, committer, nonFinite };
-  return { roster, steps, saver, steering, speeds: new WorkerSpeeds(), summary };
+  const validator = new Validator({ config, epoch, validation, journal, runtime });
+  return { roster, steps, saver, validator, steering, speeds: new WorkerSpeeds(), summary };
 }

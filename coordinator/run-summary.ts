@@ -6,6 +6,7 @@ import type { CheckpointRef } from './checkpoint/saver.ts';
 import type { ReadyWorker } from './membership/roster.ts';
 import type { CommitObserver } from './step/committer.ts';
 import type { StepSummary } from './step/open-steps.ts';
+import type { ValidationView } from './validation/validator.ts';
 
 export interface LossSpan {
   readonly first: number;
@@ -37,6 +38,8 @@ export interface RunSummaryView {
   readonly measured?: PredictedRun;
   readonly paramDigest: string | null;
   readonly checkpoint?: string;
+  /** Left out where nothing was validated. */
+  readonly validation?: ValidationView;
 }
 
 export class RunSummary implements CommitObserver {

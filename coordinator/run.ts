@@ -31,10 +31,14 @@ import { FolderProbe } from './run-folder/folder-probe.ts';
 import type { LockWait } from './run-folder/run-lock.ts';
 import { isRunFolder, resolveResume, WORKERS_FOLDER } from './run-folder/run-folder.ts';
 import type { RunSummaryView } from './run-summary.ts';
+import type { ValidationSets } from './validation/validation-sets.ts';
+import { createValidationStore } from './validation/write-results.ts';
 
 export interface RunInit {
   readonly config: RunConfig;
   readonly mixture: PreparedMixture;
+  /** What is evaluated while the run trains; undefined: nothing. */
+  readonly validation?: ValidationSets | undefined;
   readonly place: RunPlace;
   readonly checkpoint: CheckpointContent;
   /** The run's token; undefined: that of the coordinator before, or a new one. */
@@ -126,7 +130,7 @@ export class Run {
   }
 
   async #runEpoch(): Promise<EpochEnding> {
-    const { config, mixture, checkpoint, workerHost, stop } = this.#init;
+    const { config, mixture, validation, checkpoint, workerHost, stop } = this.#init;
     const { folder, journal, ledger, diskSpace, notes, runId, epoch, start, before } = this.#opened;
     const { log } = this;
     log.info(
@@ -144,6 +148,7 @@ export class Run {
     const { token } = this.#address;
     const signal = AbortSignal.any([stop.atOnce, folder.lock.lost]);
     const runtime = { clock: systemClock, log };
+    const validating = validation && { sets: validation, store: createValidationStore(this.folder) };
     const checkpoints = createCheckpointStore({
       ...{ config, epoch, signal, ...checkpoint },
       folder: folder.checkpoints,
@@ -156,6 +161,7 @@ export class Run {
       const stores = { runFolder: this.folder, journal, ledger, checkpoints, diskSpace, probe };
       const coordinator = new Coordinator({
         ...{ config, mixture, stores, runtime, token, workerHost },
+        validation: validating,
         opening: { runId, epoch, start, before },
         transport: webSocketTransport,
       });

@@ -7,6 +7,7 @@ import { withRegularFile } from '../../shared/atomic-file.ts';
 import { TrainerError, toTrainerError } from '../../shared/errors.ts';
 import { visibleText } from '../../shared/visible-text.ts';
 import type { JournalState } from '../../coordinator/journal/journal-records.ts';
+import { viewValidations } from '../../coordinator/validation/validator.ts';
 import { inspectRunLock, type LockView } from '../../coordinator/run-folder/run-lock.ts';
 import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
@@ -59,12 +60,15 @@ export function describeUnanswered(
   return `not reached (${unanswered}; ${lock.owner} may still coordinate it; ask on that host, or start it with --advertise)`;
 }
 
+/** Of `checkpoint.keepBest`, where no summary says which one the run has. */
+const DEFAULT_METRIC = 'mean';
+
 /** @param unanswered why the coordinator does not answer @throws PATH_UNUSABLE, JOURNAL_CORRUPT */
 async function readEnding(run: string, unanswered: string): Promise<Record<string, unknown>> {
   const lock = await inspectRunLock(run);
   const { state } = await replayJournal(runPaths(run).journal);
   if (state.epoch === 0) throw new TrainerError('PATH_UNUSABLE', `${run}: the journal is empty; the run never started`);
-  const { step, epoch, ending, lastCommit, lastCheckpoint, generation } = state;
+  const { step, epoch, ending, lastCommit, lastCheckpoint, generation, validations } = state;
   const summary = await readSummary(runPaths(run).log, { step, epoch });
   return {
     phase: describeUnanswered(ending, lock, unanswered),
@@ -74,6 +78,7 @@ async function readEnding(run: string, unanswered: string): Promise<Record<strin
     workers: generation?.members,
     checkpoint: lastCheckpoint?.path,
     paramDigest: lastCheckpoint?.paramDigest,
+    validation: viewValidations(validations, DEFAULT_METRIC),
     ...summary,
   };
 }

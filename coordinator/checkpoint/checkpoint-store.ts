@@ -12,6 +12,7 @@ import { toHuggingFace } from '../../shared/model-config.ts';
 import { VERSION } from '../../shared/version.ts';
 import { type WrittenCheckpoint, makeWritingFolder, publishCheckpoint, type PublishedCheckpoint } from './publish.ts';
 import { pruneCheckpoints } from './retention.ts';
+import type { ScoredStep } from './validation-score.ts';
 
 export interface CheckpointStore {
   /** Makes a folder that workers write their shards into and no reader sees. @throws DISK_FULL, PATH_UNUSABLE */
@@ -20,8 +21,11 @@ export interface CheckpointStore {
   discard(writingFolder: string): Promise<void>;
   /** Adds the coordinator's files and makes the folder visible. @throws the errors of publishCheckpoint */
   publish(written: WrittenCheckpoint & { readonly engineFingerprint: string }): Promise<PublishedCheckpoint>;
-  /** Removes the checkpoints that retention does not keep. @param latest the step that was just published */
-  prune(latest: number): Promise<readonly object[]>;
+  /**
+   * Removes the checkpoints that retention does not keep.
+   * @param latest the step that was just published @param validations all of the run
+   */
+  prune(latest: number, validations: readonly ScoredStep[]): Promise<readonly object[]>;
 }
 
 /** Names and shapes of all tensors of a checkpoint. */
@@ -46,7 +50,7 @@ export interface CheckpointStoreInit {
 
 export function createCheckpointStore(init: CheckpointStoreInit): CheckpointStore {
   const { folder, config, tensors, tokenizerFiles, mixtureHash, tokenizerHash, epoch, clock, signal } = init;
-  const { maxShardBytes, keepLast, keepEverySteps } = config.checkpoint;
+  const { maxShardBytes, keepLast, keepEverySteps, keepBest } = config.checkpoint;
   const shardPlan = planCheckpoint({ ...tensors, maxShardBytes });
   const plainConfig = JSON.parse(JSON.stringify(config)) as Record<string, never>;
   return {
@@ -83,8 +87,13 @@ export function createCheckpointStore(init: CheckpointStoreInit): CheckpointStor
         },
         signal,
       }),
-    prune: (latest) => {
-      const retention = { keepLast, ...(keepEverySteps === undefined ? {} : { keepEvery: keepEverySteps }) };
+    prune: (latest, validations) => {
+      const { metric, count } = keepBest;
+      const retention = {
+        keepLast,
+        ...(keepEverySteps === undefined ? {} : { keepEvery: keepEverySteps }),
+        ...(count === undefined ? {} : { keepBest: { metric, count, validations } }),
+      };
       return pruneCheckpoints(folder, retention, new Map([[latest, 'it was just published']]));
     },
   };

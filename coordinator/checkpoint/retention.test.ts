@@ -38,6 +38,59 @@ describe('retention', () => {
     assert.deepEqual(plan.remove, [{ step: 15, reason: 'older than the newest 1 and no multiple of 10' }]);
   });
 
+  const validated = (step: number, accuracy: number | null, settings = 'a') => ({
+    step,
+    settings,
+    tasks: { t: { numExamples: 4, loss: 1, metrics: { accuracy: { accuracy } } } },
+  });
+
+  test('the best by a validation metric stay; a checkpoint that is gone takes no place', () => {
+    const validations = [
+      validated(5, 90),
+      validated(10, 40),
+      validated(15, 60),
+      validated(20, 99),
+      validated(25, null),
+    ];
+    const plan = planRetention([5, 10, 15, 25, 30], {
+      keepLast: 1,
+      keepBest: { metric: 'mean', count: 2, validations },
+    });
+    assert.deepEqual(plan.keep, [
+      { step: 5, reason: 'one of the best 2 by mean (90)' },
+      { step: 15, reason: 'one of the best 2 by mean (60)' },
+      { step: 30, reason: 'one of the newest 1' },
+    ]);
+    const reason = 'older than the newest 1 and not one of the best 2 by mean';
+    assert.deepEqual(
+      plan.remove,
+      [10, 25].map((step) => ({ step, reason })),
+    );
+  });
+
+  test('whatever else is kept or removed, the best n by a validation metric are never removed', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 30 }),
+        fc.array(fc.tuple(fc.integer({ min: 1, max: 60 }), fc.option(fc.integer({ min: 0, max: 4 }))), {
+          maxLength: 40,
+        }),
+        fc.integer({ min: 1, max: 5 }),
+        (steps, scores, count) => {
+          const known = new Map(scores);
+          const validations = [...known].map(([step, score]) => validated(step, score));
+          const { remove } = planRetention(steps, { keepLast: 1, keepBest: { metric: 't', count, validations } });
+          const there = steps.flatMap((step) => {
+            const score = known.get(step);
+            return score === undefined || score === null ? [] : [{ step, score }];
+          });
+          const best = there.sort((a, b) => b.score - a.score || a.step - b.step).slice(0, count);
+          for (const { step } of best) assert.ok(!stepsOf(remove).includes(step));
+        },
+      ),
+    );
+  });
+
   test('keepLast 0 is refused', () => {
     assert.throws(() => planRetention([1], { keepLast: 0 }), { code: 'INTERNAL', message: /keepLast 0/ });
   });

@@ -6,12 +6,20 @@ import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
 import { removingName } from '../../shared/checkpoint/layout.ts';
 import { listCheckpointFolders } from '../../shared/checkpoint/read.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
+import { bestSteps, type ScoredStep } from './validation-score.ts';
 
 export interface RetentionOptions {
   /** The newest checkpoints, this many, are kept; at least 1. */
   readonly keepLast: number;
   /** Checkpoints whose step is a multiple of this are kept for good; absent: none. */
   readonly keepEvery?: number;
+  /** The best of the steps that are there stay, this many; absent: by age alone. */
+  readonly keepBest?: {
+    readonly metric: string;
+    readonly count: number;
+    /** All validations of the run. */
+    readonly validations: readonly ScoredStep[];
+  };
 }
 
 export interface RetentionEntry {
@@ -38,10 +46,18 @@ export function planRetention(
   options: RetentionOptions,
   inUse: ReadonlyMap<number, string> = new Map(),
 ): RetentionPlan {
-  const { keepLast, keepEvery } = options;
+  const { keepLast, keepEvery, keepBest } = options;
   assertInvariant(Number.isSafeInteger(keepLast) && keepLast >= 1, `keepLast ${keepLast} is not a positive integer`);
   const ascending = [...steps].sort((a, b) => a - b);
   const firstOfNewest = ascending[Math.max(0, ascending.length - keepLast)] ?? 0;
+
+  const best = new Map<number, string>();
+  if (keepBest !== undefined) {
+    const { metric, count, validations } = keepBest;
+    const there = validations.filter(({ step }) => steps.includes(step));
+    for (const { step, value } of bestSteps(there, metric, count))
+      best.set(step, `one of the best ${count} by ${metric} (${formatScore(value)})`);
+  }
 
   const keep: RetentionEntry[] = [];
   const remove: RetentionEntry[] = [];
@@ -51,14 +67,22 @@ export function planRetention(
     else if (step >= firstOfNewest) keep.push({ step, reason: `one of the newest ${keepLast}` });
     else if (keepEvery !== undefined && step % keepEvery === 0)
       keep.push({ step, reason: `a multiple of ${keepEvery}` });
-    else remove.push({ step, reason: removalReason(keepLast, keepEvery) });
+    else if (best.has(step)) keep.push({ step, reason: best.get(step)! });
+    else remove.push({ step, reason: removalReason(options) });
   }
   return { keep, remove };
 }
 
-function removalReason(keepLast: number, keepEvery: number | undefined): string {
-  const older = `older than the newest ${keepLast}`;
-  return keepEvery === undefined ? older : `${older} and no multiple of ${keepEvery}`;
+function removalReason({ keepLast, keepEvery, keepBest }: RetentionOptions): string {
+  return [
+    `older than the newest ${keepLast}`,
+    ...(keepEvery === undefined ? [] : [`no multiple of ${keepEvery}`]),
+    ...(keepBest === undefined ? [] : [`not one of the best ${keepBest.count} by ${keepBest.metric}`]),
+  ].join(' and ');
+}
+
+function formatScore(value: number): string {
+  return String(Number(value.toPrecision(5)));
 }
 
 /**

@@ -22,7 +22,7 @@ export interface SaverInit {
   readonly config: Pick<RunConfig, 'checkpoint'>;
   readonly epoch: number;
   readonly checkpoints: CheckpointStore;
-  readonly journal: Pick<Journal, 'append'>;
+  readonly journal: Pick<Journal, 'append' | 'state'>;
   /** Paths in the journal are relative to it. */
   readonly runFolder: string;
   /** Undefined where the run starts from the seed: then there is nothing to save at step 0. */
@@ -102,11 +102,15 @@ export class Saver {
     return this.#newest?.step ?? 0;
   }
 
-  /** Why the state after this step is to be saved; undefined where it is not. @param isEnd no step comes after it */
-  whyDue(step: number, isEnd: boolean): string | undefined {
+  /**
+   * Why the state after this step is to be saved; undefined where it is not.
+   * @param isEnd no step comes after it @param requestedBy the part of the run that needs a checkpoint of this step
+   */
+  whyDue(step: number, isEnd: boolean, requestedBy?: string): string | undefined {
     const [savedStep, savedAtMs] = [this.savedStep, this.#savedAtMs];
     const writing = this.#writing === undefined ? {} : { writingStep: this.#writing.step };
-    const state = { step, isEnd, savedStep, savedAtMs, ...writing };
+    const request = requestedBy === undefined ? {} : { requestedBy };
+    const state = { step, isEnd, savedStep, savedAtMs, ...writing, ...request };
     const { save, reason } = decideCheckpoint(this.#init.runtime.clock.monotonicMs(), state, this.#schedule);
     return save ? reason : undefined;
   }
@@ -284,7 +288,8 @@ export class Saver {
     log.info({ ...published, ms }, 'checkpoint published');
     const path = relative(runFolder, published.path);
     await journal.append({ kind: 'checkpoint-published', step, path, paramDigest });
-    for (const removed of await checkpoints.prune(step)) log.info({ ...removed }, 'checkpoint removed');
+    for (const removed of await checkpoints.prune(step, journal.state.validations))
+      log.info({ ...removed }, 'checkpoint removed');
     return published;
   }
 }

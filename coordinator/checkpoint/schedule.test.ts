@@ -32,9 +32,9 @@ describe('checkpoint schedule', () => {
     ['the end', 1000, { isEnd: true }, { atEnd: true }, true, /^step 7 is the end of the run$/],
     ['the end, not wanted', 1000, { isEnd: true }, off, false, /no checkpoint/],
     ['the end, saved', 1000, { isEnd: true, savedStep: 7 }, { atEnd: true }, false, /^step 7 is saved already$/],
-    ['a request', 1000, { requestedBy: 'SIGUSR1' }, off, true, /^SIGUSR1 asked for it$/],
-    ['a request at a saved step', 1000, { requestedBy: 'SIGUSR1', savedStep: 7 }, off, false, /saved already/],
-    ['a request while writing', 1000, { requestedBy: 'SIGUSR1', writingStep: 6 }, off, false, /step 6 is still being/],
+    ['a request', 1000, { requestedBy: 'its validation' }, off, true, /^its validation asked for it$/],
+    ['a request at a saved step', 1000, { requestedBy: 'its validation', savedStep: 7 }, off, false, /saved already/],
+    ['a request while writing', 1000, { requestedBy: 'its validation', writingStep: 6 }, off, false, /step 6 is still/],
     [
       'this step is being written',
       1000,

@@ -20,7 +20,7 @@ export interface ScheduleState {
   readonly savedAtMs: number;
   /** Step of the checkpoint that is being written; absent where none is. */
   readonly writingStep?: number;
-  /** Who asked for a checkpoint, e.g. `SIGUSR1`; absent where nobody did. */
+  /** The part of the run that asked for a checkpoint, e.g. `the validation of step 10`; absent where none did. */
   readonly requestedBy?: string;
 }
 

@@ -1,11 +1,12 @@
 /**
- * Trains one generation: deals steps a few ahead, commits each step when all ranks have reported it, saves on schedule. It does not decide
- * who is a member: it returns how the generation ended. Steps that were dealt and not committed are dealt again to the next generation.
+ * Trains one generation: deals steps a few ahead, commits each step when all ranks have reported it, saves and validates on schedule. It does
+ * not decide who is a member: it returns how the generation ended. Steps that were dealt and not committed are dealt again to the next
+ * generation, and so are batches of a validation.
  */
 import type { RunConfig } from '../../shared/config/schema.ts';
-import { fromErrorRecord, TrainerError } from '../../shared/errors.ts';
+import { fromErrorRecord, toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { listNames } from '../../shared/list-names.ts';
-import type { FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
+import type { EvaluatedMessage, FailedMessage, SavedMessage } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { UncommittedDeals } from '../deal/uncommitted-deals.ts';
@@ -15,7 +16,13 @@ import { DeadlineWatch } from '../health/deadline-watch.ts';
 import type { WorkerSpeeds } from '../health/lane-speeds.ts';
 import { SpeedWatch } from '../health/speed-watch.ts';
 import type { ControlEvent, ControlServer, WorkerEventMessage } from '../membership/control-server.ts';
-import { pastOf, type BreakCause, type Generation, type GenerationEnding } from '../membership/generation.ts';
+import {
+  pastOf,
+  type BreakCause,
+  type BrokenGeneration,
+  type Generation,
+  type GenerationEnding,
+} from '../membership/generation.ts';
 import { TICK_MS } from '../membership/tick.ts';
 import type { Roster } from '../membership/roster.ts';
 import type { RunPhase } from '../membership/run-phase.ts';
@@ -24,6 +31,7 @@ import type { Committer } from '../step/committer.ts';
 import { describeNonFinite, MAX_SKIPPED, NonFiniteSteps, SKIP_SPAN, type NonFinitePolicy } from '../step/non-finite.ts';
 import { isProven, type OpenSteps, type ReportedStep } from '../step/open-steps.ts';
 import type { StepSettlement } from '../step/step-settlement.ts';
+import type { Validator } from '../validation/validator.ts';
 
 /** A step from its deal to its commit. */
 export interface StepParts {
@@ -40,6 +48,7 @@ export interface TrainingInit {
   readonly membership: { readonly server: Pick<ControlServer, 'events'>; readonly roster: Roster };
   readonly steps: StepParts;
   readonly saver: Saver;
+  readonly validator: Validator;
   readonly speeds: WorkerSpeeds;
   readonly phase: Pick<RunPhase, 'stopReason'>;
   readonly runtime: Runtime;
@@ -56,16 +65,18 @@ export class Training {
   #sentStep: number;
   /** Time at which the oldest open step became the oldest, ms of the clock. Meaningless while no step is open. */
   #openSinceMs: number;
+  /** The generation has broken during a validation: it ends when the members have finished the batches that they hold. */
+  #broken: BrokenGeneration | undefined;
 
   /** Assumes that all members hold the state of the committed step. */
   constructor(init: TrainingInit) {
     this.#init = init;
-    const { config, generation, steps, saver, speeds, runtime } = init;
+    const { config, generation, steps, saver, validator, speeds, runtime } = init;
     const { clock, log } = runtime;
     const { committer } = steps;
     const { members } = generation;
     this.#openSteps = steps.settlement.begin(pastOf(generation));
-    this.#deadlines = new DeadlineWatch({ config, clock, saver, members, stepTimes: committer.stepTimes });
+    this.#deadlines = new DeadlineWatch({ config, clock, saver, validator, members, stepTimes: committer.stepTimes });
     this.#ranks = new Map(members.map((worker, rank) => [worker, rank]));
     this.#speedWatch = new SpeedWatch({ config, generation, speeds, log });
     this.#sentStep = committer.step;
@@ -87,16 +98,46 @@ export class Training {
     }
     for (;;) {
       await this.#dealAhead();
+      await this.#validate(signal);
       const ending = this.#endAtBoundary();
       if (ending !== undefined) return ending;
       const event = await events.next(TICK_MS, signal);
       const broken = event === undefined ? undefined : await this.#onEvent(event);
-      if (broken !== undefined) return broken;
+      if (this.#endsNow(broken)) return broken;
       this.#tryLinks();
       // Check deadlines only when the mailbox is empty: after a pause of our own, queued messages look late but are not.
       const overdue = events.size === 0 ? this.#findOverdue() : undefined;
-      if (overdue !== undefined) return overdue;
+      if (this.#endsNow(overdue)) return overdue;
     }
+  }
+
+  /** During a validation a generation that has broken lets its members finish the batches that they hold: no step is open. */
+  #endsNow(ending: GenerationEnding | undefined): ending is GenerationEnding {
+    if (ending?.kind !== 'broken') return ending !== undefined;
+    const { validator } = this.#init;
+    if (validator.isIdle) return true;
+    const { cause, error } = ending;
+    const lost = cause.kind === 'members' ? cause.culprits : cause.kind === 'outliers' ? cause.outliers : [];
+    for (const worker of lost) validator.leave(worker, error.message);
+    this.#broken ??= ending;
+    return false;
+  }
+
+  /** Validates the checkpoint of the last step that was dealt, where it is due and the step is committed and saved. */
+  async #validate(signal: AbortSignal): Promise<void> {
+    const { validator, saver, steps, generation } = this.#init;
+    const step = this.#sentStep;
+    if (!validator.isDue(step)) return;
+    const halted = this.#haltReason();
+    if (halted !== undefined) {
+      validator.abandon(step, halted);
+      return;
+    }
+    if (steps.committer.step !== step || saver.writing !== undefined || saver.newest?.step !== step) return;
+    validator.begin(saver.newest);
+    await validator.settle(signal);
+    if (this.#broken === undefined && this.#changeReason() === undefined) validator.deal(generation);
+    if (!validator.isDue(step)) steps.committer.resumeClock();
   }
 
   /** Whether no step is dealt after this one. */
@@ -136,10 +177,11 @@ export class Training {
   }
 
   #endAtBoundary(): GenerationEnding | undefined {
-    const { config, saver, steps, phase } = this.#init;
+    const { config, saver, steps, phase, validator } = this.#init;
     const { step } = steps.committer;
-    if (this.#sentStep > step) return undefined;
-    if (!this.#isLast(this.#sentStep)) {
+    if (this.#sentStep > step || !validator.isIdle) return undefined;
+    if (this.#broken !== undefined) return this.#broken;
+    if (!this.#isLast(this.#sentStep) || validator.isDue(step)) {
       const owesShards = saver.missing().some(({ isDraining }) => isDraining); // it leaves when they are written
       const reason = owesShards ? undefined : this.#changeReason();
       return reason === undefined ? undefined : { kind: 'boundary', reason };
@@ -150,12 +192,13 @@ export class Training {
   }
 
   async #dealAhead(): Promise<void> {
-    const { steps, config, runtime } = this.#init;
+    const { steps, validator, config, runtime } = this.#init;
     const { deals, committer } = steps;
     const { cursor } = this.#sentStep === committer.step ? committer : deals.find(this.#sentStep)!;
     await this.#saveIfDue(this.#sentStep, cursor);
     while (
       !this.#isLast(this.#sentStep) &&
+      !validator.isDue(this.#sentStep) &&
       this.#sentStep - committer.step < config.cluster.plansAhead &&
       this.#changeReason() === undefined
     ) {
@@ -181,8 +224,9 @@ export class Training {
 
   /** @param step the last one sent; members save the state after it @param cursor the plan's place after that step */
   async #saveIfDue(step: number, cursor: RunCursor): Promise<void> {
-    const { saver, generation } = this.#init;
-    const reason = saver.whyDue(step, this.#isLast(step));
+    const { saver, validator, generation } = this.#init;
+    const request = validator.isDue(step) ? `the validation of step ${step}` : undefined;
+    const reason = saver.whyDue(step, this.#isLast(step), request);
     if (reason === undefined) return;
     await saver.start({ step, cursor, generation }, generation.members, this.#haltReason() ?? reason);
   }
@@ -247,9 +291,11 @@ export class Training {
       case 'not-finite':
         this.#nonFinite.receive(rank, message, { committed: steps.committer.step, dealt: this.#sentStep });
         return this.#judgeNonFinite();
+      case 'evaluated':
+        this.#onEvaluated(worker, message);
+        return undefined;
       case 'formed':
       case 'aborted':
-      case 'evaluated':
         this.#refuse(worker, `${message.kind} while training`);
         return undefined;
     }
@@ -260,6 +306,14 @@ export class Training {
     const { workerId } = worker;
     this.#init.runtime.log.warn({ workerId, code: 'MESSAGE_INVALID', reason }, 'connection closed');
     worker.drop('MESSAGE_INVALID', reason);
+  }
+
+  #onEvaluated(worker: WorkerHandle, message: EvaluatedMessage): void {
+    try {
+      this.#init.validator.receive(worker, message);
+    } catch (thrown) {
+      this.#refuse(worker, toTrainerError(thrown).message);
+    }
   }
 
   async #commit(reported: ReportedStep): Promise<GenerationEnding | undefined> {

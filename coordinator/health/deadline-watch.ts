@@ -9,11 +9,13 @@ import { findHung, planHangLimits, type HangVerdict } from './hang-rule.ts';
 import type { RecentTimes } from '../step/step-times.ts';
 import type { Saver } from '../checkpoint/saver.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
+import type { Validator } from '../validation/validator.ts';
 
 export interface DeadlineWatchInit {
   readonly config: RunConfig;
   readonly clock: Clock;
   readonly saver: Pick<Saver, 'writing'>;
+  readonly validator: Pick<Validator, 'underWay'>;
   /** Times of the last steps of the run. */
   readonly stepTimes: RecentTimes;
   /** In rank order. */
@@ -58,7 +60,7 @@ export class DeadlineWatch {
    * @returns why the generation cannot continue; undefined while nothing is overdue
    */
   poll(open: OpenStepView | undefined): OverdueGeneration | undefined {
-    const { clock, config, saver, members } = this.#init;
+    const { clock, config, saver, validator, members } = this.#init;
     const nowMs = clock.monotonicMs();
     if (this.#pauses.hasPaused(nowMs)) return undefined;
     const stalledMs = this.#stalledTime.poll(nowMs, open?.step ?? -1, members, open?.missing ?? []);
@@ -70,6 +72,9 @@ export class DeadlineWatch {
         ...(this.#symptom === undefined ? {} : { symptom: this.#symptom }),
         ...(open === undefined ? {} : { step: { ...open, stalledMs }, hang: this.#findHung(open) }),
         ...(saver.writing === undefined ? {} : { checkpoint: saver.writing }),
+        batches: validator.underWay.map(({ sinceMs, ...batch }) => {
+          return { ...batch, stillSinceMs: Math.max(sinceMs, batch.worker.progressMs) };
+        }),
       },
     );
     if (overdue?.isLinks !== true) return overdue;

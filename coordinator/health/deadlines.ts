@@ -31,6 +31,8 @@ export interface DeadlineState<Member extends Watched = Watched> {
   readonly symptom?: Symptom;
   /** Judgement of the hang rule on the oldest open step. */
   readonly hang?: HangVerdict;
+  /** Batches of a validation that members evaluate now. */
+  readonly batches?: readonly MemberBatch<Member>[];
   /** The oldest step that is dealt and not committed, and the ranks whose report is missing. */
   readonly step?: {
     readonly step: number;
@@ -41,6 +43,16 @@ export interface DeadlineState<Member extends Watched = Watched> {
   };
   /** The checkpoint under way, and the members whose shards are missing. */
   readonly checkpoint?: { readonly step: number; readonly sinceMs: number; readonly missing: readonly Member[] };
+}
+
+/** A batch of a validation. Its number of tokens is bounded, so a member that moves finishes it. */
+export interface MemberBatch<Member> {
+  readonly worker: Member;
+  readonly batch: number;
+  /** Of the checkpoint. */
+  readonly step: number;
+  /** Since when the member has not moved, or has the batch, ms. */
+  readonly stillSinceMs: number;
 }
 
 export interface DeadlineOptions {
@@ -64,13 +76,19 @@ export function findOverdue<Member extends Watched>(
   state: DeadlineState<Member>,
 ): Overdue<Member> | undefined {
   const { stepTimeoutMs, sourceTimeoutMs } = options;
-  const { members, symptom, hang, step, checkpoint } = state;
+  const { members, symptom, hang, step, checkpoint, batches = [] } = state;
   if (symptom !== undefined && nowMs - symptom.sinceMs >= CAUSE_GRACE_MS)
     return { error: symptom.error, late: [], isLinks: true };
   if (checkpoint !== undefined && nowMs - checkpoint.sinceMs > stepTimeoutMs) {
     const late = checkpoint.missing.map(({ workerId }) => workerId).join(', ');
     const message = `${late} did not write the checkpoint of step ${checkpoint.step} within ${stepTimeoutMs} ms`;
     return { error: new TrainerError('WORKER_LOST', message), late: checkpoint.missing };
+  }
+  const still = batches.filter(({ stillSinceMs }) => nowMs - stillSinceMs > stepTimeoutMs);
+  if (still.length > 0) {
+    const told = still.map(({ worker, batch }) => `${worker.workerId} (batch ${batch})`).join(', ');
+    const message = `${told} did not move within ${stepTimeoutMs} ms in the validation of step ${still[0]!.step}`;
+    return { error: new TrainerError('WORKER_LOST', message), late: still.map(({ worker }) => worker) };
   }
   if (hang?.kind === 'ranks')
     return { error: new TrainerError('WORKER_LOST', hang.reason), late: hang.ranks.map((rank) => members[rank]!) };

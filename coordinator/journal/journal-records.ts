@@ -99,6 +99,28 @@ const checkpointPublished = z.strictObject({
   paramDigest: hex,
 });
 
+const validatedTaskSchema = z.strictObject({
+  numExamples: counter,
+  /** Mean cross-entropy per target token, nats; null where it is not finite. */
+  loss: z.number().nullable(),
+  /** Metric → its scores by name; null where one is not defined. */
+  metrics: z.record(z.string(), z.record(z.string(), z.number().nullable())),
+});
+export type ValidatedTask = z.output<typeof validatedTaskSchema>;
+
+/** The published checkpoint of the step was evaluated. */
+const checkpointValidated = z.strictObject({
+  kind: z.literal('checkpoint-validated'),
+  epoch: z.int().positive(),
+  step: z.int().positive(),
+  paramDigest: hex,
+  /** Of sets, decoding and metrics: validations with another one cannot be compared. */
+  settings: hex,
+  split: z.enum(['validation', 'test']),
+  /** By task name. */
+  tasks: z.record(z.string(), validatedTaskSchema),
+});
+
 const runFinished = z.strictObject({ kind: z.literal('run-finished'), epoch: z.int().positive(), step: counter });
 
 const runInterrupted = z.strictObject({
@@ -116,6 +138,7 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
   statesDistrusted,
   ratesChanged,
   checkpointPublished,
+  checkpointValidated,
   runFinished,
   runInterrupted,
 ]);
@@ -125,6 +148,7 @@ export type RunOpened = z.output<typeof runOpened>;
 export type GenerationFormed = z.output<typeof generationFormed>;
 export type StepCommitted = z.output<typeof stepCommitted>;
 export type StepSkipped = z.output<typeof stepSkipped>;
+export type CheckpointValidated = z.output<typeof checkpointValidated>;
 export type CheckpointPublished = z.output<typeof checkpointPublished>;
 
 /** The sum of all records; a restarted coordinator continues from it. */
@@ -150,6 +174,8 @@ export interface JournalState {
   /** The commit of `step`; absent where the epoch has none yet. */
   readonly lastCommit?: StepCommitted | StepSkipped;
   readonly lastCheckpoint?: CheckpointPublished;
+  /** Ascending by step; of each step the last one. */
+  readonly validations: readonly CheckpointValidated[];
   /** Gradient digests of committed steps that are in no checkpoint; those after `step` are trained again. */
   readonly digests?: CommittedDigests | undefined;
   /** Of the last generation that has one: another engine gives other gradients. */
@@ -169,6 +195,7 @@ export const EMPTY_JOURNAL_STATE: JournalState = {
   furthestStep: 0,
   stateStep: 0,
   rateChanges: [],
+  validations: [],
   ending: 'none',
 };
 
@@ -217,6 +244,11 @@ export function applyRecord(state: JournalState, record: JournalRecord): Journal
     case 'checkpoint-published':
       if (record.step > state.step) return `checkpoint of step ${record.step} published after step ${state.step}`;
       return { ...state, lastCheckpoint: record, digests: keepDigests(state.digests, (step) => step > record.step) };
+    case 'checkpoint-validated': {
+      if (record.step > state.step) return `checkpoint of step ${record.step} validated after step ${state.step}`;
+      const others = state.validations.filter(({ step }) => step !== record.step);
+      return { ...state, validations: [...others, record].sort((a, b) => a.step - b.step) };
+    }
     case 'run-finished':
     case 'run-interrupted':
       if (record.step !== state.step) return `${record.kind} at step ${record.step} after step ${state.step}`;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
-import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord } from './journal-records.ts';
+import { applyRecord, EMPTY_JOURNAL_STATE, type JournalRecord, type JournalState } from './journal-records.ts';
 import { journalText as text } from './journal.fixture.ts';
 import {
   encodeRecord,
@@ -71,6 +71,12 @@ const RUN: readonly JournalRecord[] = [
   committed(1, 3),
 ];
 
+function applied(state: JournalState, record: JournalRecord): JournalState {
+  const next = applyRecord(state, record);
+  assert.ok(typeof next !== 'string', JSON.stringify(next));
+  return next;
+}
+
 /** The last line of a journal of these records, newline included. */
 const lastLine = (records: readonly JournalRecord[]) =>
   text(records.slice(-1), text(records.slice(0, -1)).split('\n').at(-2));
@@ -107,6 +113,31 @@ describe('journal file', () => {
     assert.equal(replay.state.lastCheckpoint?.path, 'checkpoints/step-2');
     assert.deepEqual(replay.state.lastCommit, committed(1, 3));
     assert.equal(replay.state.ending, 'open');
+  });
+
+  test('validations are known after a replay, of each step the last one, also those of steps that are trained again', () => {
+    const validated = (epoch: number, step: number, loss: number): JournalRecord => ({
+      kind: 'checkpoint-validated',
+      ...{ epoch, step, paramDigest: '00ff', settings: '0a', split: 'validation' },
+      tasks: { a: { numExamples: 2, loss, metrics: { accuracy: { accuracy: null } } } },
+    });
+    const records = [
+      ...RUN,
+      validated(1, 2, 0.5),
+      opened(2, 0),
+      formed(2, 1, 1),
+      committed(2, 1),
+      validated(2, 1, 0.7),
+    ];
+    const state = [...records, committed(2, 2), validated(2, 2, 0.4)].reduce(applied, EMPTY_JOURNAL_STATE);
+    assert.deepEqual(
+      state.validations.map(({ epoch, step, tasks }) => [epoch, step, tasks['a']?.loss]),
+      [
+        [2, 1, 0.7],
+        [2, 2, 0.4],
+      ],
+    );
+    assert.equal(applyRecord(state, validated(2, 3, 0.4)), 'checkpoint of step 3 validated after step 2');
   });
 
   test('appends that were not awaited reach the file in the order of the calls', async () => {

@@ -82,6 +82,11 @@ export class Committer {
     return this.#progress.stepTimes;
   }
 
+  /** A validation is over: its time belongs to no step. */
+  resumeClock(): void {
+    this.#progress.resume(this.#init.clock.monotonicMs());
+  }
+
   /** Committed steps that a worker took part in. */
   commitsOf(workerId: string): number {
     return this.#commitsOf.get(workerId) ?? 0;

@@ -41,6 +41,11 @@ export class Progress {
     return durationMs;
   }
 
+  /** Training goes on after a pause that belongs to no step. */
+  resume(nowMs: number): void {
+    this.#lastMs = nowMs;
+  }
+
   /** Seconds that `steps` more steps take at the median time; 0 before the first step. */
   etaSeconds(steps: number): number {
     return this.stepTimes.count === 0 ? 0 : (steps * this.stepTimes.medianMs) / 1000;

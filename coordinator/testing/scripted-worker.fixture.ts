@@ -15,6 +15,7 @@ import {
   type MessageOf,
   type WorkerMessage,
 } from '../../shared/protocol/messages.ts';
+import { decodeTokenRows, encodeTokenRows } from '../../shared/protocol/token-rows.ts';
 import type { CloseInfo, Connection, Transport } from '../../shared/transport/transport.ts';
 import { VERSION } from '../../shared/version.ts';
 import { ScriptedLinks, type SummedStep } from './scripted-links.fixture.ts';
@@ -31,6 +32,8 @@ export interface Script {
   readonly links?: ScriptedLinks;
   /** Time for its lanes of a step. */
   readonly stepMs?: number;
+  /** Time for a batch of a validation; default: none. */
+  readonly batchMs?: number;
   /** Pause between two heartbeats, ms; default: 10. */
   readonly heartbeatMs?: number;
   /** Its losses in a step whose summed gradient is not finite; undefined where it is finite. */
@@ -56,6 +59,8 @@ export class ScriptedWorker {
   readonly #clock: Clock;
   /** Messages of all its connections. */
   readonly seen: CoordinatorMessage[] = [];
+  /** Commands other than batches. */
+  numCommands = 0;
   #connection: Connection | undefined;
   #runId = '';
   #held: HeldState | null = null;
@@ -166,6 +171,7 @@ export class ScriptedWorker {
   #receive(received: CoordinatorMessage): void {
     const message = received.kind === 'form' ? this.#links.sharedForm(received) : received;
     this.seen.push(message);
+    if (message.kind !== 'evaluate' && message.kind !== 'heartbeat') this.numCommands += 1;
     if (this.#script.ignores?.(message, this) === true) return;
     switch (message.kind) {
       case 'welcome':
@@ -177,6 +183,11 @@ export class ScriptedWorker {
       case 'deal':
         this.#then(() => this.#train(message));
         break;
+      case 'evaluate': {
+        const { numCommands } = this;
+        this.#then(() => this.#evaluate(message, () => this.numCommands === numCommands));
+        break;
+      }
       case 'save':
         this.#then(() => this.#save(message));
         break;
@@ -195,6 +206,7 @@ export class ScriptedWorker {
       case 'finish':
         this.#connection!.close('NORMAL', 'done');
         break;
+      case 'welcome-evaluation': // of no run
       case 'heartbeat':
         break;
     }
@@ -249,6 +261,19 @@ export class ScriptedWorker {
     const report = this.#reportOf(deal, summed);
     this.#reports = [...this.#reports, report].slice(-MOST_REPORTS);
     this.say(report);
+  }
+
+  /** Its results depend on its parameters, the batch and nothing else. @param isWanted whether no other command has come since */
+  async #evaluate({ epoch, generation, batch, work }: MessageOf<'evaluate'>, isWanted: () => boolean): Promise<void> {
+    if (this.#script.batchMs !== undefined) await this.#clock.sleep(this.#script.batchMs);
+    if (!isWanted()) return;
+    const rows = decodeTokenRows(work.inputs);
+    const scores = rows.map((row) => parseInt(digestOf(`${this.#digest} ${row.join(' ')}`).slice(0, 6), 16) / 2 ** 24);
+    const result: MessageOf<'evaluated'>['result'] =
+      work.kind === 'score'
+        ? { kind: 'score', losses: scores, numRight: rows.map(() => 1) }
+        : { kind: 'decode', ids: encodeTokenRows(rows), numOutputs: rows.map(() => 1), scores };
+    this.say({ kind: 'evaluated', epoch, generation, batch, result });
   }
 
   #save({ epoch, generation, step, stateStep, writer }: MessageOf<'save'>): void {

@@ -23,6 +23,8 @@ import { ManualClock } from '../../shared/manual-clock.fixture.ts';
 import type { WorkerHost } from '../membership/worker-host.ts';
 import type { RunSummaryView } from '../run-summary.ts';
 import type { WrittenCheckpoint } from '../checkpoint/publish.ts';
+import { parseDecodingSettings } from '../../evaluation/decoding/settings.ts';
+import { createValidationSets, type ValidationSets } from '../validation/validation-sets.ts';
 import { ScriptedLinks } from './scripted-links.fixture.ts';
 import { ScriptedWorker, type Script } from './scripted-worker.fixture.ts';
 import { startFromScratch, type StartingPoint } from '../resume/starting-point.ts';
@@ -45,6 +47,8 @@ export interface SmallRunInit {
   readonly cluster?: object;
   readonly checkpoint?: object;
   readonly training?: object;
+  /** Undefined: nothing is evaluated. */
+  readonly evaluation?: object;
   readonly steps?: number;
   /** Called with each record of the log. */
   readonly onLog?: (record: LogRecord) => void;
@@ -59,6 +63,9 @@ export class SmallRun {
   readonly host = new ScriptedHost();
   readonly journal: JournalRecord[] = [];
   readonly checkpoints: MemoryCheckpoints;
+  /** Results of validations. */
+  readonly validations: { readonly step: number; readonly paramDigest: string; readonly scored: unknown }[] = [];
+  readonly #sets: ValidationSets | undefined;
   /** Ends the coordinator at once. */
   readonly signal = new AbortController();
   journalState: JournalState = EMPTY_JOURNAL_STATE;
@@ -70,9 +77,12 @@ export class SmallRun {
   #numKilled = 0;
 
   /** @param init settings under sections of the configuration */
-  constructor({ cluster = {}, checkpoint = { everySteps: 2 }, training = {}, steps = 6, onLog }: SmallRunInit = {}) {
-    this.config = checkConfig(configOf(cluster, checkpoint, { steps, ...training }), 'the test');
+  constructor(init: SmallRunInit = {}) {
+    const { cluster = {}, checkpoint = { everySteps: 2 }, training = {}, evaluation = {}, steps = 6, onLog } = init;
+    const tree = { ...configOf(cluster, checkpoint, { steps, ...training }), evaluation };
+    this.config = checkConfig(tree, 'the test');
     this.checkpoints = new MemoryCheckpoints(this.links);
+    this.#sets = init.evaluation === undefined ? undefined : smallSets();
     this.#onLog = onLog;
   }
 
@@ -100,6 +110,15 @@ export class SmallRun {
     this.coordinator = new Coordinator({
       ...{ config, mixture, transport, token: TOKEN, workerHost },
       opening: { runId: RUN_ID, epoch, start, before },
+      validation: this.#sets && {
+        sets: this.#sets,
+        store: {
+          write: ({ checkpoint, scored }) =>
+            Promise.resolve(
+              `results ${this.validations.push({ step: checkpoint.step, paramDigest: checkpoint.paramDigest, scored })}`,
+            ),
+        },
+      },
       stores: {
         runFolder: RUN_FOLDER,
         // A coordinator that was killed writes nothing any more.
@@ -196,6 +215,22 @@ export class SmallRun {
   }
 }
 
+/** Two sets of a few examples; inputs of other lengths are in other batches. */
+function smallSets(): ValidationSets {
+  const sets = ['a', 'b'].map((task) => ({
+    name: task,
+    info: { task, name: 'validation', hash: task, numExamples: 12 },
+    evaluation: { postprocess: { name: 'text' as const }, metrics: ['sequence_accuracy' as const] },
+    examples: Array.from({ length: 12 }, (_, id) => ({
+      ...{ id, inputs: `${task} ${id}`, targets: 'yes', fields: {}, cutInputTokens: 0 },
+      inputIds: Array.from({ length: 1 + 20 * (id % 4) }, (__, at) => 2 + ((id + at) % 9)),
+      targetIds: [3, 1],
+    })),
+  }));
+  const decoding = parseDecodingSettings({ method: 'greedy', maxNewTokens: 4 });
+  return createValidationSets({ split: 'validation', sets, decoding, decodeText: (ids) => ids.join(' ') });
+}
+
 /** A host whose processes end when the test says so. */
 class ScriptedHost implements WorkerHost {
   /** Ids of workers that were dropped as hung. */
@@ -288,7 +323,7 @@ export class MemoryCheckpoints implements CheckpointStore {
   }
 }
 
-function configOf(cluster: object, checkpoint: object, training: object): unknown {
+function configOf(cluster: object, checkpoint: object, training: object): object {
   return {
     name: 'test',
     model: {},

@@ -167,6 +167,17 @@ describe('configuration', () => {
     });
   });
 
+  test('the best checkpoints are chosen by validation: without one, or by test, keepBest is refused', async () => {
+    const file = await configFile(BASE);
+    const load = (...settings: string[]) => loadConfig(file, settings.map(parseSetting));
+    await load('checkpoint.keepBest.count=2', 'evaluation.everySteps=10');
+    await assert.rejects(load('checkpoint.keepBest.count=2'), /checkpoint\.keepBest: expected evaluation\.everySteps/u);
+    await assert.rejects(
+      load('checkpoint.keepBest.count=2', 'evaluation.everySteps=10', 'evaluation.split=test'),
+      /checkpoint\.keepBest: expected evaluation\.split validation, got test/u,
+    );
+  });
+
   test('a resolved config checks as itself', async () => {
     const config = await loadConfig(await configFile(BASE), []);
     assert.deepEqual(checkConfig(JSON.parse(JSON.stringify(config)), 'again'), config);
@@ -247,7 +258,23 @@ function everySetting(schedule: object, optimizer: object = ADAFACTOR): RunConfi
         windowFrames: 3,
         maxWindowBytes: 1024,
       },
-      checkpoint: { everySteps: 1, everyMinutes: 2, keepLast: 3, keepEverySteps: 4, maxShardBytes: 5 },
+      checkpoint: {
+        everySteps: 1,
+        everyMinutes: 2,
+        keepLast: 3,
+        keepEverySteps: 4,
+        keepBest: { metric: 'loss', count: 2 },
+        maxShardBytes: 5,
+      },
+      evaluation: {
+        everySteps: 3,
+        split: 'validation',
+        tasks: ['a'],
+        maxExamples: 7,
+        lossOnly: true,
+        metrics: ['accuracy'],
+        decoding: { numBeams: 2 },
+      },
     },
     'the test',
   );

@@ -260,6 +260,22 @@ const checkpointSchema = z.strictObject({
     .meta(KEEPS_BITS),
   keepLast: count.default(3).describe('The newest k checkpoints stay.').meta(KEEPS_BITS),
   keepEverySteps: count.optional().describe('Checkpoints of each n-th step stay for good.').meta(KEEPS_BITS),
+  keepBest: z
+    .strictObject({
+      metric: z
+        .string()
+        .min(1)
+        .default('mean')
+        .describe(
+          'mean (T5: over tasks of the mean of their scores), gem, loss, TASK, TASK/METRIC or TASK/METRIC/SCORE.',
+        )
+        .meta(KEEPS_BITS),
+      count: count
+        .optional()
+        .describe('The best n checkpoints by a validation metric stay; none: by age alone.')
+        .meta(KEEPS_BITS),
+    })
+    .prefault({}),
   maxShardBytes: count
     .default(1024 * 1024 * 1024)
     .describe('Tensors of one checkpoint shard.')
@@ -306,6 +322,35 @@ export const initSchema = z.strictObject({
 
 export type InitSettings = z.output<typeof initSchema>;
 
+const evaluationSchema = z.strictObject({
+  everySteps: count
+    .optional()
+    .describe('Save and evaluate after each n-th step and after the last one; none: never.')
+    .meta(KEEPS_BITS),
+  split: z.enum(['validation', 'test']).default('validation').describe('Sets that are evaluated.').meta(KEEPS_BITS),
+  tasks: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('Only these tasks of the mixture, names and globs.')
+    .meta(KEEPS_BITS),
+  maxExamples: count.default(256).describe('The first n examples of each set are evaluated.').meta(KEEPS_BITS),
+  lossOnly: z
+    .boolean()
+    .default(false)
+    .describe('Losses of the given targets alone: nothing is decoded, no metric is computed.')
+    .meta(KEEPS_BITS),
+  metrics: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('Only these metrics of the tasks; a task without one of them is scored by loss alone.')
+    .meta(KEEPS_BITS),
+  decoding: z
+    .record(z.string(), z.json())
+    .default({})
+    .describe("Settings of decoding, e.g. {method: beam, numBeams: 4}; greedy, targets' length without.")
+    .meta(KEEPS_BITS),
+});
+
 const treeSchema = z.strictObject({
   name: z
     .string()
@@ -333,6 +378,7 @@ const treeSchema = z.strictObject({
   feed: feedSchema.prefault({}),
   collective: collectiveSchema.prefault({}),
   checkpoint: checkpointSchema.prefault({}),
+  evaluation: evaluationSchema.prefault({}),
 });
 
 /** Relations between fields; each names the field to change. */
@@ -359,6 +405,13 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
       ['cluster', 'maxWorkers'],
       `expected at least the workers of the start (${startWorkers}), got ${maxWorkers}`,
     );
+  const { keepBest } = config.checkpoint;
+  if (keepBest.count !== undefined) {
+    if (config.evaluation.everySteps === undefined)
+      problem(['checkpoint', 'keepBest'], 'expected evaluation.everySteps beside it: the best are known by validation');
+    if (config.evaluation.split === 'test')
+      problem(['checkpoint', 'keepBest'], 'expected evaluation.split validation, got test: no choice is made by test');
+  }
   const { advertiseHost } = config.cluster;
   if (advertiseHost !== undefined && (isWildcard(advertiseHost) || !URL.canParse(`ws://${urlHost(advertiseHost)}:1`)))
     problem(['cluster', 'advertiseHost'], `expected one host name or address, got ${JSON.stringify(advertiseHost)}`);

@@ -24,7 +24,7 @@ export type CoordinatorCommand = Exclude<NetworkEvent, Answer | { kind: 'refused
 
 export interface Command {
   readonly command: CoordinatorCommand;
-  /** Fires when the command is aborted: by an abort, by another welcome, or when the coordinator is gone for good. */
+  /** Fires when the command is aborted: by an abort, by another welcome, or when the coordinator is gone for good; a batch also by any other command. */
   readonly signal: AbortSignal;
 }
 
@@ -60,6 +60,8 @@ export class NetworkClient implements Reducer {
   #generationError: TrainerError | undefined;
   /** Aborts every command received so far. */
   #current = new AbortController();
+  /** Aborts the batches received so far: any other command that follows one calls it off. */
+  #batches = new AbortController();
   /** Fires when no further command can come. */
   readonly #lost = new AbortController();
 
@@ -204,11 +206,23 @@ export class NetworkClient implements Reducer {
       case 'finish':
         break;
     }
-    if (!this.#commands.put({ command: event, signal: this.#current.signal }))
+    const signal = event.kind === 'evaluate' ? this.#signalOfBatch() : this.#current.signal;
+    if (event.kind !== 'evaluate') this.#callOffBatches(event.kind);
+    if (!this.#commands.put({ command: event, signal }))
       throw new TrainerError(
         'SEND_OVERFLOW',
         `expected at most ${COMMAND_CAPACITY} queued commands, the coordinator sent more`,
       );
+  }
+
+  #signalOfBatch(): AbortSignal {
+    return AbortSignal.any([this.#current.signal, this.#batches.signal]);
+  }
+
+  /** An ending that saves does not wait for the batches of a validation. @param kind of the command that has come */
+  #callOffBatches(kind: string): void {
+    this.#batches.abort(new TrainerError('ABORTED', `${kind} has come after the batch`));
+    this.#batches = new AbortController();
   }
 
   /** Aborts the commands received so far, not those that follow. */

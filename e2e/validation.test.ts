@@ -1,0 +1,74 @@
+/** Evaluation while training, with real processes: the bits of the run stay, and so do the results, for any number of workers and a SIGKILL. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import {
+  exmix,
+  finalDigest,
+  killWorkers,
+  logged,
+  readLog,
+  startExmix,
+  temporaryFolder,
+  TINY,
+} from './exmix-process.ts';
+
+const folder = temporaryFolder();
+const home = join(folder, 'home');
+const runOf = (name: string): string => join(folder, name);
+const EVALUATION = [
+  ...['--set', 'evaluation.everySteps=4', '--set', 'evaluation.maxExamples=6'],
+  ...['--set', 'evaluation.tasks=[wn_*, text_denoising]', '--set', 'evaluation.decoding={maxNewTokens: 8}'],
+];
+const command = (name: string, workers: number, more: readonly string[] = []): string[] => [
+  ...['train', '--config', TINY, '--run-dir', runOf(name), '--workers', String(workers), '--steps', '8', ...more],
+];
+
+/** Content by path under the folder. */
+function filesOf(root: string): Map<string, string> {
+  const entries = readdirSync(root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = entries.map(({ parentPath, name }) => join(parentPath, name)).sort();
+  return new Map(paths.map((path) => [path.slice(root.length), readFileSync(path, 'utf8')]));
+}
+
+const resultsOf = (name: string): Map<string, string> => filesOf(join(runOf(name), 'validation'));
+
+/** A failing test leaves workers behind. */
+after(() => killWorkers(runOf('killed')));
+
+describe('evaluation while training', () => {
+  test('digest and results are the same without it, with 1 and 2 workers, and with one that was killed in it', async () => {
+    assert.equal((await exmix(command('plain', 2), home)).code, 0);
+    const one = await exmix(command('one', 1, EVALUATION), home);
+    assert.equal(one.code, 0, one.stderr);
+    assert.match(one.stdout, /validation after step 8: mean [\d.]+/u);
+    assert.match(one.stdout, /wn_entails +6 +[\d.]+ +accuracy +[\d.]+/u);
+
+    const killed = startExmix(command('killed', 2, EVALUATION), home);
+    await killed.printed(/run opened/u);
+    await logged(runOf('killed'), 0, ({ msg }) => msg === 'validation started', 'a validation');
+    const { process: worker } = JSON.parse(readFileSync(join(runOf('killed'), 'workers', 'local-1.json'), 'utf8')) as {
+      process: { pid: number };
+    };
+    process.kill(worker.pid, 'SIGKILL');
+    assert.equal((await killed.ended).code, 0);
+    const log = readLog(runOf('killed'));
+    const at = (wanted: string): number => log.findIndex(({ msg }) => msg === wanted);
+    const lost = log.findIndex(({ msg, level }) => msg === 'generation ended' && level === 'warn');
+    assert.ok(at('validation started') < lost && lost < at('validation'), 'the worker was lost in the validation');
+
+    assert.equal(finalDigest(runOf('one')), finalDigest(runOf('plain')));
+    assert.equal(finalDigest(runOf('killed')), finalDigest(runOf('plain')));
+    const results = resultsOf('one');
+    assert.ok(results.has('/step-4/results.json') && results.has('/step-8/predictions/wn_define.jsonl'));
+    assert.deepEqual(resultsOf('killed'), results);
+    const steps = log.flatMap(({ msg, step }) => (msg === 'validation' ? [step] : []));
+    assert.deepEqual(steps, [4, 8]);
+    assert.equal((await exmix(['ledger', 'audit', runOf('killed')], home)).code, 0);
+
+    const status = await exmix(['status', runOf('one'), '--json'], home);
+    const { validation } = JSON.parse(status.stdout) as { validation: { newest: { step: number } } };
+    assert.equal(validation.newest.step, 8);
+  });
+});
