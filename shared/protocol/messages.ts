@@ -313,7 +313,7 @@ export const coordinatorMessageSchema = z.discriminatedUnion('kind', [
     epoch: uint32,
     generation: uint32,
     step: count,
-    learningRate: z.number().positive(),
+    learningRate: z.number().nonnegative(),
     /** Target tokens of the whole step, over all lanes: the divisor of the gradient. */
     targetTokens: z.int().positive(),
     lanes: z.array(dealtLaneSchema).max(65_536),
