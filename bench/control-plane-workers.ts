@@ -188,6 +188,9 @@ class Crowd {
         break;
       case 'heartbeat':
         break;
+      case 'evaluate':
+      case 'welcome-evaluation':
+        throw new Error(`${message.kind} in a run without validation`);
     }
   }
 

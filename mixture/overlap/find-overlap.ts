@@ -10,6 +10,7 @@ import { readSource } from '../sources/read-unit.ts';
 import { resolveSource } from '../sources/resolve-source.ts';
 import type { SourceAccess } from '../sources/source-access.ts';
 import type { Denoising, Mixture, SourceFields, SplitName, Task } from '../tasks/task.ts';
+import { createHeldOutTest, heldOutOf } from '../tasks/train-cut.ts';
 import { parseTemplate, renderTemplate } from '../tasks/template.ts';
 import { loadTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { createOverlapRecord, writeOverlap, type OverlapRecord } from './overlap-record.ts';
@@ -130,13 +131,18 @@ async function compareTrain(
   const { fields, examplesOf } = 'preprocessor' in task ? ofTask(task) : ofText(task);
   search.startTrainSplit();
   let numExamples = 0;
+  const heldOut = heldOutOf(task.splits);
+  const isHeldOut = heldOut === undefined ? () => false : createHeldOutTest(heldOut, fields);
   const source = await resolveSource(task.source, access, signal);
   const options = { access, requiredFields: fields, ...(signal === undefined ? {} : { signal }) };
   for await (const batch of readSource(source, options))
     for (const record of batch) {
       // `exmix prepare` counts malformed rows; they are not trained on.
       if (!record.ok) continue;
-      for (const example of examplesOf(record.fields)) {
+      const examples = examplesOf(record.fields);
+      // `exmix prepare` leaves the cut out of train.
+      if (examples.length === 0 || isHeldOut(record.fields)) continue;
+      for (const example of examples) {
         search.compare(example);
         numExamples++;
       }
