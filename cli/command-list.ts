@@ -20,6 +20,11 @@ const LIST: readonly Command[] = [
     load: async () => (await import('./commands/train.ts')).trainCommand,
   },
   {
+    command: 'finetune <folder>',
+    describe: 'Trains a model that exists on tasks, by the recipe of T5; keeps the best by validation',
+    load: async () => (await import('./commands/finetune.ts')).finetuneCommand,
+  },
+  {
     command: 'coordinator',
     describe: 'Coordinates a run; workers on any host join it',
     load: async () => (await import('./commands/coordinator.ts')).coordinatorCommand,

@@ -20,7 +20,7 @@ describe('completion', () => {
     [['tr'], ['train']],
     [
       ['checkpoint', ''],
-      ['ls', 'show', 'verify'],
+      ['export', 'ls', 'show', 'verify'],
     ],
     [
       ['mixture', 's'],
@@ -36,7 +36,7 @@ describe('completion', () => {
     [['train', '--preset', '=', 'd'], ['demo']],
     [
       ['train', '--preset', '='],
-      ['demo', 'ext5-base', 'ext5-large', 'ext5-small'],
+      ['demo', 'ext5-base', 'ext5-large', 'ext5-small', 'nanot5'],
     ],
     [
       ['train', '--preset', 'demo', '--engine', ''],
@@ -78,6 +78,6 @@ describe('completion', () => {
       encoding: 'utf8',
       env: { ...process.env, NODE: process.execPath, EXMIX },
     });
-    assert.equal(stdout, 'demo\nls\nshow\nverify\n', stderr);
+    assert.equal(stdout, 'demo\nexport\nls\nshow\nverify\n', stderr);
   });
 });

@@ -92,8 +92,8 @@ export function chooseMixture(args: MixtureArguments): ChosenMixture {
   return { mixture, featureLengths, folder };
 }
 
-/** A built-in name or a path. A plain word that is neither is reported as a mistyped name. */
-function mixtureFile(given: string): string {
+/** A built-in name or a path. A plain word that is neither is reported as a mistyped name. @throws NAME_UNKNOWN */
+export function mixtureFile(given: string): string {
   if (given === 'demo' || given === 'exmix') return BUILT_IN[given];
   const isWord = /^[\w-]+$/u.test(given);
   if (!isWord || existsSync(given)) return given;

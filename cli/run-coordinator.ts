@@ -3,6 +3,7 @@ import { isFinished } from '../coordinator/end-run.ts';
 import { NO_LOCAL_WORKERS, type WorkerHost } from '../coordinator/membership/worker-host.ts';
 import type { Run } from '../coordinator/run.ts';
 import { isRunFolder } from '../coordinator/run-folder/run-folder.ts';
+import type { RunSummaryView } from '../coordinator/run-summary.ts';
 import type { RunConfig } from '../shared/config/schema.ts';
 import { TrainerError } from '../shared/errors.ts';
 import { standardError, standardOutput } from '../shared/standard-streams.ts';
@@ -30,7 +31,14 @@ export interface RunCoordinatorInit {
   readonly workerHost?: WorkerHost;
 }
 
-export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
+export interface EndedRun {
+  readonly summary: RunSummaryView;
+  /** The last step is committed and saved. */
+  readonly isDone: boolean;
+}
+
+/** Sets the exit status of a run that has not reached its last step. @throws the failure that ended the run, with advice */
+export async function runCoordinator(init: RunCoordinatorInit): Promise<EndedRun> {
   const { args, mixtureNamedBy, resolved, workerHost = NO_LOCAL_WORKERS } = init;
   const signals = new ProcessSignals({ canStopGently: false });
   const reporter = new ConsoleReporter(standardOutput);
@@ -63,6 +71,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<void> {
     const interrupted = isDone ? undefined : String(signals.gentle.reason);
     standardOutput.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted, command }));
     if (!isDone) process.exitCode = step === savedStep ? EXIT_INTERRUPTED : EXIT_RUN_FAILED;
+    return { summary, isDone };
   } finally {
     signals.dispose();
     reporter.end();

@@ -87,7 +87,7 @@ export async function createRunFolder(init: CreateRunInit): Promise<RunFolder> {
     );
   const { folder, origin } =
     init.folder === undefined
-      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${timestamp(lockInit.clock.wallMs())}`))
+      ? await makeNewFolder(runsFolder, join(runsFolder, `${name}-${folderTime(lockInit.clock.wallMs())}`))
       : await makeEmptyFolder(init.folder);
   const lock = await acquireRunLock(folder, lockInit);
   try {
@@ -251,8 +251,8 @@ async function checkFolder(paths: RunPaths, lock: RunLock, requiredBytes: number
   return { ...paths, lock, notes };
 }
 
-/** `20261123-050548`, UTC. */
-function timestamp(wallMs: number): string {
+/** The time in the name of a run folder: `20261123-050548`, UTC. */
+export function folderTime(wallMs: number): string {
   const [date = '', time = ''] = new Date(wallMs).toISOString().split('T');
   return `${date.replaceAll('-', '')}-${time.slice(0, 8).replaceAll(':', '')}`;
 }
