@@ -42,6 +42,8 @@ const ROWS_PER_SET = 20;
 const NUM_C4_FILES = 3;
 /** A text with at least this many words gets a number. */
 const MANY_WORDS = 8;
+/** In a task whose validation set is cut out of train by content, rows must differ; its texts are short. */
+const SHORT_TEXTS = { task: 'imdb', manyWords: 3 };
 
 export interface ExmixHub extends MockHub {
   /** The parquet file of a task, with its data set and path. */
@@ -78,8 +80,9 @@ export async function startExmixHub(rowsPerTask: number): Promise<ExmixHub> {
   return { ...hub, fileOf: (task) => places.get(task)! };
 }
 
-function toParquet({ columns, rows }: TaskFixture, numRows: number): Uint8Array {
-  const all = Array.from({ length: numRows }, (_, i) => vary(rows[i % rows.length]!, i));
+function toParquet({ task, columns, rows }: TaskFixture, numRows: number): Uint8Array {
+  const manyWords = task === SHORT_TEXTS.task ? SHORT_TEXTS.manyWords : MANY_WORDS;
+  const all = Array.from({ length: numRows }, (_, i) => vary(rows[i % rows.length]!, i, manyWords));
   const content = parquetWriteBuffer({
     columnData: parquetColumns({ columns, rows: all }),
     schema: parquetSchema(columns),
@@ -102,11 +105,11 @@ function c4Files({ rows }: TaskFixture, numDocuments: number): Record<string, Ui
 }
 
 /** Adds the number of the row to its long texts. Short texts stay, because other columns may point into them. */
-function vary(row: SourceFields, number: number): SourceFields {
+function vary(row: SourceFields, number: number, manyWords = MANY_WORDS): SourceFields {
   return Object.fromEntries(
     Object.entries(row).map(([name, value]) => [
       name,
-      typeof value === 'string' && value.split(' ').length >= MANY_WORDS ? `${value} ${number}` : value,
+      typeof value === 'string' && value.split(' ').length >= manyWords ? `${value} ${number}` : value,
     ]),
   );
 }

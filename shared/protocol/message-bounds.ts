@@ -31,8 +31,8 @@ const MAX_SMALL_ELEMENTS = 64;
 const MAX_TEXT_BYTES = 65_536;
 /** Configuration, or the texts of an engine's notes. */
 const MAX_FACTS_BYTES = 1_048_576;
-/** Shards of a checkpoint that one worker has written, about 150 B each. */
-const MAX_SAVED_BYTES = 2_097_152;
+/** Shards of a checkpoint that one worker has written, about 150 B each; outputs of a batch of an evaluation, 4 B a token. */
+const MAX_RESULT_BYTES = 2_097_152;
 
 /** Values of a batch of an evaluation: its outputs with their scores. */
 const MAX_EVALUATED_ELEMENTS = 32_768;
@@ -57,12 +57,12 @@ export function boundWorkerMessages({ numLanes, numTasks }: RunSize): MessageBou
     formed: SMALL,
     report: bound(MAX_SMALL_BYTES + 64 * (numLanes + numSums), MAX_SMALL_ELEMENTS + 8 * (numLanes + numSums)),
     'not-finite': bound(MAX_TEXT_BYTES + 64 * numSums, MAX_SMALL_ELEMENTS + 8 * numSums),
-    saved: bound(MAX_SAVED_BYTES, MAX_SAVED_BYTES / 16),
+    saved: bound(MAX_RESULT_BYTES, MAX_RESULT_BYTES / 16),
     aborted: SMALL,
     heartbeat: TEXT,
     'links-probed': TEXT,
     'evaluation-ready': bound(MAX_FACTS_BYTES, MAX_SMALL_ELEMENTS),
-    evaluated: bound(MAX_MESSAGE_BYTES, MAX_EVALUATED_ELEMENTS),
+    evaluated: bound(MAX_RESULT_BYTES, MAX_EVALUATED_ELEMENTS),
     drain: TEXT,
     failed: bound(MAX_TEXT_BYTES + 5 * numLanes, MAX_SMALL_ELEMENTS + numLanes),
   };
