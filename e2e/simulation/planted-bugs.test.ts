@@ -11,7 +11,7 @@ import type { FaultKind } from './schedule.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** The files that the simulation needs. */
-const SOURCES = ['coordinator', 'worker', 'shared', 'mixture', 'e2e', 'package.json', 'tsconfig.json'];
+const SOURCES = ['coordinator', 'worker', 'shared', 'mixture', 'evaluation', 'e2e', 'package.json', 'tsconfig.json'];
 const NUM_SCHEDULES = 20;
 
 interface PlantedBug {

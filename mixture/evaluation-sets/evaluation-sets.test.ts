@@ -99,6 +99,24 @@ const codeIs = (code: string, message: RegExp) => (error: unknown) => {
 };
 
 describe('evaluation sets', () => {
+  test('made by several processes at once stay readable from the first time on', async () => {
+    const folder = newFolder();
+    const outDir = join(folder, 'out');
+    const mixture = writeMixture(folder);
+    let numRead = 0;
+    const makeAndRead = () =>
+      prepare(mixture, outDir, {
+        onSet: ({ info }) => {
+          reads.push(readEvaluationSet(outDir, info).then((examples) => (numRead += examples.length)));
+        },
+      });
+    const reads: Promise<number>[] = [];
+    const made = await Promise.all(Array.from({ length: 6 }, makeAndRead));
+    await Promise.all(reads);
+    for (const infos of made) assert.deepEqual(infos, made[0]);
+    assert.equal(numRead, 6 * made[0]!.reduce((sum, { numExamples }) => sum + numExamples, 0));
+  });
+
   test('hold texts, ids, all right answers and counts of what was cut', async () => {
     const mixture = writeMixture(newFolder());
     const outDir = newFolder();

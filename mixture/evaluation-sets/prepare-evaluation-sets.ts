@@ -190,15 +190,18 @@ async function ensureSet(set: DeclaredSet, settings: Settings): Promise<Prepared
   const taskFolder = join(outDir, SETS_FOLDER, task);
   const folder = join(taskFolder, name);
   const found = await readWhole(folder, hashUpToBytes, signal);
-  const isOfRules =
-    found !== undefined &&
-    JSON.stringify(found.rules) === JSON.stringify(set.rules) &&
-    (maxExamples === undefined || found.maxExamples === maxExamples);
+  const followsRules = (record: SetRecord | undefined): record is SetRecord =>
+    record !== undefined &&
+    JSON.stringify(record.rules) === JSON.stringify(set.rules) &&
+    (maxExamples === undefined || record.maxExamples === maxExamples);
+  const isOfRules = followsRules(found);
   const keep = (record: SetRecord): PreparedSet => ({ info: infoOf(record), outcome: 'kept' });
   if (isOfRules && pinned && isRemote(set.source)) return keep(found);
   const source = await resolveSource(set.source, access, signal);
-  const facts = factsOf(source);
-  if (isOfRules && JSON.stringify(factsOf(found)) === JSON.stringify(facts)) return keep(found);
+  const facts = JSON.stringify(factsOf(source));
+  const isWanted = (other: SetRecord | undefined): other is SetRecord =>
+    followsRules(other) && JSON.stringify(factsOf(other)) === facts;
+  if (isWanted(found)) return keep(found);
   await mkdir(taskFolder, { recursive: true }).catch((error: unknown) => {
     throw toStorageError(error, 'create', taskFolder);
   });
@@ -207,7 +210,11 @@ async function ensureSet(set: DeclaredSet, settings: Settings): Promise<Prepared
     const record = await writeSet(set, source, settings, partial);
     if (record === undefined) return undefined;
     await writeNewFile(join(partial, SET_FILE), serializeSetRecord(record));
-    if ((await statIfThere(folder)) !== undefined) await removeSet(taskFolder, name);
+    // Another process may have published the set since; its readers must not lose it.
+    const published = await readWhole(folder, hashUpToBytes, signal);
+    if (isWanted(published)) return keep(published);
+    if ((await statIfThere(folder)) !== undefined)
+      await removeSet(taskFolder, name, async (aside) => isWanted(await readWhole(aside, hashUpToBytes, signal)));
     await publish(partial, taskFolder, name);
     return { info: infoOf(record), outcome: 'prepared' };
   } finally {
@@ -318,13 +325,21 @@ function checkContent(
   );
 }
 
-/** Moves a set away in one step, then removes it. */
-async function removeSet(taskFolder: string, name: string): Promise<void> {
+/** Moves a set away in one step, then removes it. @param isWanted tells of a set that another process has published just now: it goes back */
+async function removeSet(
+  taskFolder: string,
+  name: string,
+  isWanted: (folder: string) => Promise<boolean> = () => Promise.resolve(false),
+): Promise<void> {
   const partial = await makePartialFolder(taskFolder, 'old');
+  const [folder, aside] = [join(taskFolder, name), join(partial, name)];
   try {
-    await rename(join(taskFolder, name), join(partial, name));
+    await rename(folder, aside);
+    if (await isWanted(aside)) await rename(aside, folder);
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw toStorageError(error, 'remove', join(taskFolder, name)); // another process was first
+    const code = systemCode(error);
+    // Another process removed or replaced it.
+    if (code !== 'ENOENT' && code !== 'ENOTEMPTY' && code !== 'EEXIST') throw toStorageError(error, 'remove', folder);
   } finally {
     await dropPartialFolder(partial);
   }
