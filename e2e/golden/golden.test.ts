@@ -63,7 +63,7 @@ test('an optimizer with another setting fails its case', async () => {
   const content = JSON.parse(await readFile(OPTIMIZERS, 'utf8')) as GoldenCase;
   for (const [change, numFailing] of [
     [{ epsilon: 1e-5 }, 4],
-    [{ weightDecay: 0.011 }, 4],
+    [{ weightDecay: 0.011 }, 3], // no tensor of adamw_rms decays
     [{ beta2: 0.99 }, 4],
     [{ maxGradNorm: 0.9 }, 4],
     [{ kind: 'adamw' as const }, 2],
