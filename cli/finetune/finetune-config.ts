@@ -7,7 +7,7 @@
 import type { Tree } from '../../shared/config/load-config.ts';
 
 /** Steps where neither flags nor a file say them. */
-export const DEFAULT_STEPS = 1_000;
+const DEFAULT_STEPS = 1_000;
 /** Fewest and most validations of a run. */
 const VALIDATIONS = { fewest: 4, most: 20 } as const;
 /** Examples of a set that a validation uses at most. */
