@@ -52,5 +52,8 @@ export {
   type ValueKind,
 } from '../shared/task-evaluation.ts';
 export type { LogRecord } from '../shared/logger.ts';
+export type { ValidatedTasks } from '../coordinator/checkpoint/validation-score.ts';
+export type { ValidatedTask } from '../coordinator/journal/journal-records.ts';
 export type { LossSpan, PredictedRun, RunSummaryView } from '../coordinator/run-summary.ts';
+export type { ValidationOfStep, ValidationView } from '../coordinator/validation/validator.ts';
 export { VERSION } from '../shared/version.ts';

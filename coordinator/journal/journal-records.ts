@@ -99,14 +99,20 @@ const checkpointPublished = z.strictObject({
   paramDigest: hex,
 });
 
-const validatedTaskSchema = z.strictObject({
-  numExamples: counter,
+/** Of one task in a validation. An interface, because declarations of the package name no type of its libraries. */
+export interface ValidatedTask {
+  readonly numExamples: number;
   /** Mean cross-entropy per target token, nats; null where it is not finite. */
-  loss: z.number().nullable(),
+  readonly loss: number | null;
   /** Metric → its scores by name; null where one is not defined. */
+  readonly metrics: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+}
+
+const validatedTaskSchema: z.ZodType<ValidatedTask> = z.strictObject({
+  numExamples: counter,
+  loss: z.number().nullable(),
   metrics: z.record(z.string(), z.record(z.string(), z.number().nullable())),
 });
-export type ValidatedTask = z.output<typeof validatedTaskSchema>;
 
 /** The published checkpoint of the step was evaluated. */
 const checkpointValidated = z.strictObject({
