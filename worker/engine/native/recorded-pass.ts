@@ -51,10 +51,12 @@ export function recordStep(init: RecordPassInit, zLoss: number): RecordedPass {
 
 /** Outputs: the terms of the loss [M, 2], and whether the likeliest token is the label [M]. @throws GRAPH_UNRECORDABLE */
 export function recordScore(init: RecordPassInit, zLoss: number): RecordedPass {
-  return recordPass(init, (pass) => {
-    const { terms_M2, isRight_M } = scores(pass, zLoss);
-    return [terms_M2, tf.cast(isRight_M, 'float32')];
-  });
+  return recordPass(init, (pass) =>
+    tf.tidy(() => {
+      const { terms_M2, isRight_M } = scores(pass, zLoss);
+      return [terms_M2, tf.cast(isRight_M, 'float32')];
+    }),
+  );
 }
 
 /** Outputs: the encoder's output [B·S, D] and the logits [B·T, V]. @throws GRAPH_UNRECORDABLE */
