@@ -108,7 +108,8 @@ export async function storedConfigOf(
   return target.kind === 'run' ? runPaths(target.runFolder).config : join(target.checkpointFolder, RUN_FILE);
 }
 
-function namesMixture({ path: [section, field], value }: ConfigOverride): boolean {
+/** Whether a setting names the file of the mixture. */
+export function namesMixture({ path: [section, field], value }: ConfigOverride): boolean {
   if (section !== 'mixture') return false;
   return field === undefined ? typeof value === 'object' && value !== null && 'path' in value : field === 'path';
 }

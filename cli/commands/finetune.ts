@@ -18,14 +18,14 @@ import { TrainerError } from '../../shared/errors.ts';
 import { standardOutput } from '../../shared/standard-streams.ts';
 import type { CommandBody } from '../command-body.ts';
 import { ensurePrepared } from '../ensure-prepared.ts';
-import { finetuneTree, parseSearch, stepsOfPass, withValidation } from '../finetune/finetune-config.ts';
+import { DEFAULT_STEPS, finetuneTree, stepsOfPass, withValidation } from '../finetune/finetune-config.ts';
+import { describeSearch, parseSearch, type SearchedRun } from '../finetune/search.ts';
 import { readSourceOfModel } from '../finetune/source-of-model.ts';
 import { fillModel } from '../init/fill-model.ts';
 import { createLocalWorkers, resolveOnThisHost } from '../launch/create-local-workers.ts';
 import { mixtureFile } from '../mixture-options.ts';
 import { untilInterrupted } from '../process-signals.ts';
-import { storedConfigOf } from '../run-options.ts';
-import { formatTable } from '../text-table.ts';
+import { namesMixture, storedConfigOf } from '../run-options.ts';
 
 interface FinetuneArguments {
   folder: string;
@@ -62,7 +62,7 @@ export const finetuneCommand: CommandBody<FinetuneArguments> = {
         describe: 'mixture.yaml, demo or exmix; default: that of the run that made the model',
       })
       .option('config', { type: 'string', describe: 'Config file (YAML) over the recipe; it may hold any part' })
-      .option('steps', { type: 'number', describe: 'Optimizer steps; default 1000' })
+      .option('steps', { type: 'number', describe: `Optimizer steps; default ${DEFAULT_STEPS}` })
       .option('seed', { type: 'number', describe: 'Seed of every random choice' })
       .option('workers', { type: 'number', default: 2, describe: 'Worker processes' })
       .option('engine', { type: 'string', describe: 'auto, native, wasm or cpu' })
@@ -103,16 +103,15 @@ export const finetuneCommand: CommandBody<FinetuneArguments> = {
       await train(plan, args, plan.runDir, []);
       return;
     }
-    const found: Found[] = [];
+    const runs: SearchedRun[] = [];
     for (const rate of rates) {
       const runDir = join(plan.runDir, `lr-${rate}`);
       const schedule = { path: ['schedule'], value: { kind: 'constant', value: rate }, origin: '--search' };
       const { summary, isDone } = await train(plan, args, runDir, [schedule]);
       if (!isDone) return; // the same command continues
-      const { best } = summary.validation ?? {};
-      found.push({ rate, runDir, step: best?.step, metric: best?.metric ?? '-', score: best?.score ?? undefined });
+      runs.push({ rate, runDir, best: summary.validation?.best });
     }
-    standardOutput.write(describeSearch(found));
+    standardOutput.write(describeSearch(runs));
   },
 };
 
@@ -142,8 +141,7 @@ async function planFinetune(args: FinetuneArguments): Promise<FinetunePlan> {
   const settings = args.set.map(parseSetting);
   const made = finetuneTree({ from: resolve(folder), name, origin: source.config, file, tasks });
   const tree = overrideTree(made, [...settings, ...flags]);
-  const isNamedByFlag =
-    args['trust-modules'] || [...settings, ...flags].some(({ path }) => path.join('.') === 'mixture.path');
+  const isNamedByFlag = args['trust-modules'] || [...settings, ...flags].some(namesMixture);
   const isNamedByFile = (file?.['mixture'] as Tree | undefined)?.['path'] !== undefined;
   const runDir = args['run-dir'] ?? join('runs', `${String(tree['name'])}-${folderTime(systemClock.wallMs())}`);
   if (isNamedByFlag) return { tree, runDir, mixtureNamedBy: undefined };
@@ -194,29 +192,4 @@ async function findPassSteps(config: RunConfig, mixtureNamedBy: string | undefin
   } finally {
     mixture.close();
   }
-}
-
-interface Found {
-  readonly rate: number;
-  readonly runDir: string;
-  readonly step: number | undefined;
-  readonly metric: string;
-  readonly score: number | undefined;
-}
-
-function describeSearch(found: readonly Found[]): string {
-  const scored = found.filter(({ score }) => score !== undefined);
-  const best = scored.reduce<Found | undefined>((a, b) => (a === undefined || b.score! > a.score! ? b : a), undefined);
-  const rows = found.map(({ rate, step, metric, score, runDir }) => [
-    rate,
-    step ?? '-',
-    metric,
-    score?.toFixed(2) ?? '-',
-    runDir,
-  ]);
-  const verdict =
-    best === undefined
-      ? 'no run has a validation score'
-      : `best by validation: learning rate ${best.rate}, step ${best.step}, ${best.runDir}`;
-  return `\n${formatTable(['learning rate', 'best step', 'metric', 'score', 'run'], rows)}${verdict}\n`;
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import type { Tree } from '../../shared/config/load-config.ts';
-import { finetuneTree, parseSearch, stepsOfPass, withValidation } from './finetune-config.ts';
+import { finetuneTree, stepsOfPass, withValidation } from './finetune-config.ts';
 
 const ORIGIN = {
   name: 'demo',
@@ -55,19 +54,5 @@ describe('the config of a fine-tuning run', () => {
     assert.equal(stepsOfPass({ ...facts, inputTokens: 4000, targetTokens: 10 }), 10);
     assert.equal(stepsOfPass({ ...facts, inputTokens: 10, targetTokens: 401 }), 11);
     assert.equal(stepsOfPass({ ...facts, inputTokens: 1, targetTokens: 1 }), 1);
-  });
-
-  test('a search is a list of distinct rates above 0', () => {
-    assert.deepEqual(parseSearch('lr=1e-3,1e-4'), [0.001, 0.0001]);
-    for (const text of ['lr=', 'lr=0', 'lr=-1', 'lr=1,1', 'lr=x', 'rate=1', 'lr=1,,2', ''])
-      assert.equal(parseSearch(text), undefined, text);
-    fc.assert(
-      fc.property(
-        fc.uniqueArray(fc.double({ min: 1e-9, max: 1, noNaN: true }), { minLength: 1, maxLength: 5 }),
-        (rates) => {
-          assert.deepEqual(parseSearch(`lr=${rates.join(',')}`), rates);
-        },
-      ),
-    );
   });
 });

@@ -7,7 +7,7 @@
 import type { Tree } from '../../shared/config/load-config.ts';
 
 /** Steps where neither flags nor a file say them. */
-const DEFAULT_STEPS = 1_000;
+export const DEFAULT_STEPS = 1_000;
 /** Fewest and most validations of a run. */
 const VALIDATIONS = { fewest: 4, most: 20 } as const;
 /** Examples of a set that a validation uses at most. */
@@ -101,12 +101,4 @@ export function withValidation(tree: Tree, steps: number, passSteps: number): Tr
     checkpoint: { everySteps, keepLast: 1, keepBest: { metric: 'mean', count: 1 } },
   };
   return mergeTrees(schedule, tree);
-}
-
-/** `lr=1e-3,1e-4` → [0.001, 0.0001]; undefined for another text. */
-export function parseSearch(text: string): readonly number[] | undefined {
-  const [, list] = /^lr=(.+)$/u.exec(text) ?? [];
-  const rates = (list ?? '').split(',').map(Number);
-  const isValid = rates.every((rate) => Number.isFinite(rate) && rate > 0) && new Set(rates).size === rates.length;
-  return list !== undefined && isValid ? rates : undefined;
 }
