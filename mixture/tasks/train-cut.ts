@@ -1,9 +1,9 @@
 /**
  * Which records of a train source are held out for an evaluation set: training leaves them out, the set has nothing else. Pure.
  *
- * Definition: of the records that give examples, one is held out if the first 48 bits of SHA-256 over the name of the set and the values of the fields that the task
- * reads, in the order of their names, are a multiple of `oneIn`. So the choice depends on the content alone: not on order, file or
- * process. Equal records are on the same side, also in two tasks that read the same fields of one source.
+ * Definition: only records that give examples count. A record is held out if a number is a multiple of `oneIn`: the first 48 bits of SHA-256 over
+ * the name of the set and the values of the fields that the task reads, in the order of their names. The choice depends on the content alone,
+ * not on order, file or process. Equal records are on the same side, also in two tasks that read the same fields of one source.
  */
 import { createHash } from 'node:crypto';
 import type { EvaluationSplits, JsonValue, SourceFields } from './task.ts';
