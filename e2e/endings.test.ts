@@ -16,6 +16,7 @@ import {
   exmix,
   finalDigest,
   killWorkers,
+  logged,
   readLog,
   startExmix,
   temporaryFolder,
@@ -25,8 +26,6 @@ import {
 
 const NUM_MOMENTS = Number(process.env['EXMIX_TEST_MOMENTS'] ?? 4);
 const SEED = Number(process.env['EXMIX_TEST_SEED'] ?? 1);
-const POLL_MS = 20;
-const DEADLINE_MS = 300_000;
 
 const folder = temporaryFolder();
 const home = join(folder, 'home');
@@ -46,23 +45,14 @@ function start(args: readonly string[]): RunningExmix {
   return running;
 }
 
-function records(run: string): LogRecord[] {
-  return existsSync(join(run, 'coordinator.jsonl')) ? readLog(run) : [];
-}
-
 /** Waits for a matching record after the first `from`. @returns it */
-async function logged(
+async function recordOf(
   run: string,
   from: number,
   matches: (record: LogRecord) => boolean,
   what: string,
 ): Promise<LogRecord> {
-  for (const end = performance.now() + DEADLINE_MS; performance.now() < end;) {
-    const found = records(run).slice(from).find(matches);
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-  }
-  throw new Error(`not logged within ${DEADLINE_MS} ms: ${what}`);
+  return readLog(run)[await logged(run, from, matches, what)]!;
 }
 
 const is =
@@ -97,7 +87,7 @@ function kill(pid: number, signal: NodeJS.Signals): void {
 
 /** Step of the last commit of the run, and of its newest checkpoint. */
 function committedAndSaved(run: string): [number, number] {
-  const all = records(run);
+  const all = readLog(run);
   const committed = Number(all.findLast(is('step committed'))?.['step'] ?? 0);
   const steps = readdirSync(join(run, 'checkpoints'))
     .filter((name) => existsSync(join(run, 'checkpoints', name, 'manifest.json')))
@@ -143,7 +133,7 @@ async function startApart(name: string, ...settings: string[]) {
   const more = ['cluster.startWorkers=2', ...settings].flatMap((setting) => ['--set', setting]);
   const coordinator = start(['coordinator', ...args, ...more]);
   await coordinator.printed(/coordinator listens/u);
-  const { url } = await logged(run, 0, is('coordinator listens'), 'the coordinator');
+  const { url } = await recordOf(run, 0, is('coordinator listens'), 'the coordinator');
   const workers = ['a', 'b'].map((id) => startWorker(String(url), id));
   await logged(run, 0, is('step committed', { step: 2 }), 'step 2');
   return { run, coordinator, workers, url: String(url), all: [coordinator, ...workers] };
@@ -177,7 +167,7 @@ describe('a signal to all processes at once', () => {
     const command = ['train', '--config', TINY, '--run-dir', run, '--workers', '2', '--steps', '100000'];
     const args = [...command, '--set', 'checkpoint.everySteps=3', '--set', 'checkpoint.keepLast=3'];
     for (let moment = 0; moment < NUM_MOMENTS; moment++) {
-      const from = records(run).length;
+      const from = readLog(run).length;
       const train = start(args);
       // In turn: while it trains, while a checkpoint is written, while workers start.
       const [msg, withinMs] = [
@@ -215,7 +205,7 @@ describe('a signal to all processes at once', () => {
         assert.doesNotMatch(stdout + stderr, /Debugger listening/u);
       }
       assertNothingLost(run, (await all[0]!.ended).stdout);
-      assert.ok(records(run).some(is('run interrupted')));
+      assert.ok(readLog(run).some(is('run interrupted')));
     });
 
   test('to the workers alone: the state is saved before the last one leaves, and new workers continue from it', async () => {
@@ -223,14 +213,14 @@ describe('a signal to all processes at once', () => {
     for (const { child } of workers) child.kill('SIGTERM');
     for (const { ended } of workers) assert.equal((await ended).code, 130);
     assertNothingLost(run, '');
-    const from = records(run).length;
+    const from = readLog(run).length;
     const [committed] = committedAndSaved(run);
     const next = startWorker(url, 'c');
     await logged(run, from, is('step committed', { step: committed + 1 }), 'the next step');
     coordinator.child.kill('SIGTERM');
     assert.equal((await coordinator.ended).code, 130);
     assert.equal((await next.ended).code, 130, 'its exit status is that of the run');
-    assert.ok(!records(run).some(is('run goes back')));
+    assert.ok(!readLog(run).some(is('run goes back')));
     await assertUndisturbedBits(run);
   });
 });
@@ -240,11 +230,11 @@ describe('a signal to one process', () => {
     const { run, workers, coordinator } = await startApart('lone', 'checkpoint.everySteps=100000');
     workers[0]!.child.kill('SIGTERM');
     assert.equal((await workers[0]!.ended).code, 130);
-    const formed = await logged(run, 0, is('generation formed', { worldSize: 1 }), 'a generation without it');
+    const formed = await recordOf(run, 0, is('generation formed', { worldSize: 1 }), 'a generation without it');
     await logged(run, 0, is('step committed', { step: Number(formed['firstStep']) + 2 }), 'steps without it');
     coordinator.child.kill('SIGTERM');
     assert.equal((await coordinator.ended).code, 130);
-    const all = records(run);
+    const all = readLog(run);
     assert.match(String(all.find(is('generation changes'))?.['reason']), /^a \(SIGTERM\) leaves$/u);
     assert.ok(!all.some(is('generation ended')), 'no step was broken off');
     const steps = all.filter(is('step committed')).map(({ step }) => Number(step));
@@ -296,11 +286,11 @@ describe('the same command on a finished run', () => {
     const run = runFolder('finished');
     const train = ['train', '--config', TINY, '--run-dir', run, '--workers', '1', '--steps', '2'];
     assert.equal((await exmix(train, home)).code, 0);
-    const from = records(run).length;
+    const from = readLog(run).length;
     const again = await exmix(train, home);
     assert.equal(again.code, 0, again.stdout + again.stderr);
     assert.match(again.stdout, /Run finished/u);
-    assert.ok(!records(run).slice(from).some(is('worker started')));
+    assert.ok(!readLog(run).slice(from).some(is('worker started')));
     const port = await freePort();
     const worker = startWorker(`ws://127.0.0.1:${port}`, 'early');
     await worker.printed(/waiting for the coordinator/u);

@@ -102,13 +102,27 @@ export function killWorkers(runFolder: string): void {
     }
 }
 
-/** The complete records of a run's log. */
+/** The complete records of a run's log; none before the run has a log. */
 export function readLog(runFolder: string): LogRecord[] {
-  const lines = readFileSync(join(runFolder, 'coordinator.jsonl'), 'utf8').split('\n').slice(0, -1);
+  const path = join(runFolder, 'coordinator.jsonl');
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line) as LogRecord);
 }
 
-const POLL_MS = 50;
+/** The last lines of each log of a run, for the message of a test that fails. */
+function ends(runFolder: string): string {
+  const folders = [runFolder, join(runFolder, 'workers')].filter(existsSync);
+  const logs = folders.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)));
+  return logs
+    .filter((path) => /\.(?:jsonl|log)$/u.test(path))
+    .map((path) => `== ${path}\n${readFileSync(path, 'utf8').split('\n').slice(-LINES_OF_LOG).join('\n')}`)
+    .join('\n');
+}
+
+const POLL_MS = 20;
+/** Lines of each log in the message of a wait that failed. */
+const LINES_OF_LOG = 40;
 
 /** Waits until the log has a matching record at or after index `from`. @returns its index */
 export async function logged(
@@ -122,7 +136,7 @@ export async function logged(
     if (at >= 0) return at;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-  throw new TrainerError('INTERNAL', `not logged within ${DEADLINE_MS} ms: ${what}`);
+  throw new TrainerError('INTERNAL', `not logged within ${DEADLINE_MS} ms: ${what}\n${ends(runFolder)}`);
 }
 
 /** The last `paramDigest` in the run's log. */

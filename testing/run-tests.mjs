@@ -3,13 +3,16 @@
 //   node testing/run-tests.mjs [--native] [--list] [path or part of one …]
 //
 // Test files of a folder that stay inside their process share one: an entry imports them all. A file that starts processes or threads, or
-// changes what belongs to the process, runs in its own. dist/test-times.txt has the seconds of each file of the last run.
+// changes what belongs to the process, runs in its own. dist/test-times.txt has the seconds of each file of the last run;
+// the tests that failed are printed again at its end, with their errors.
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { currentBuild } from '../deploy/package/current-build.mjs';
 import { ROOT } from '../deploy/package/source-key.mjs';
 import { compileTests } from './compile-tests.mjs';
+import { FAILURES } from './files-reporter.mjs';
 
 /** In a test file: it starts processes or threads, changes the process, or has hooks for each test at its top. */
 const NEEDS_A_PROCESS =
@@ -59,8 +62,9 @@ if (args.includes('--list')) {
   const options = [
     ...['--enable-source-maps', '--test', '--test-force-exit', `--test-concurrency=${isNative ? 1 : CONCURRENCY}`],
     ...[`--test-reporter=${reporter}`, '--test-reporter-destination=stdout'],
-    ...[`--test-reporter=${join(ROOT, 'testing/times-reporter.mjs')}`, `--test-reporter-destination=stdout`],
+    ...[`--test-reporter=${join(ROOT, 'testing/files-reporter.mjs')}`, `--test-reporter-destination=stdout`],
   ];
   const { status } = spawnSync(process.execPath, [...options, ...ordered], { stdio: 'inherit', cwd: ROOT });
+  if (existsSync(FAILURES)) console.error(await readFile(FAILURES, 'utf8'));
   process.exitCode = status ?? 1;
 }
