@@ -52,7 +52,8 @@ async function recordOf(
   matches: (record: LogRecord) => boolean,
   what: string,
 ): Promise<LogRecord> {
-  return readLog(run)[await logged(run, from, matches, what)]!;
+  const at = await logged(run, from, matches, what);
+  return readLog(run)[at]!;
 }
 
 const is =
