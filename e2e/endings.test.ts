@@ -176,7 +176,10 @@ describe('a signal to all processes at once', () => {
         ['checkpoint published', 300],
         ['worker started', 3_000],
       ][moment % 3] as [string, number];
-      await logged(run, from, is(msg), msg);
+      const early = train.ended.then(({ code, stdout, stderr }) => {
+        throw new Error(`ended with ${String(code)} before "${msg}"\n${stdout}${stderr}`);
+      });
+      await Promise.race([early, logged(run, from, is(msg), msg)]);
       const afterMs = random.nextBelow(withinMs);
       await new Promise((resolve) => setTimeout(resolve, afterMs)); // the random moment
       const pids = [train.child.pid!, ...localPids(run)];
