@@ -210,12 +210,12 @@ async function ensureSet(set: DeclaredSet, settings: Settings): Promise<Prepared
     const record = await writeSet(set, source, settings, partial);
     if (record === undefined) return undefined;
     await writeNewFile(join(partial, SET_FILE), serializeSetRecord(record));
-    // Another process may have published the set since; its readers must not lose it.
-    const published = await readWhole(folder, hashUpToBytes, signal);
-    if (isWanted(published)) return keep(published);
-    if ((await statIfThere(folder)) !== undefined)
+    // Another process may have published the set since: that one stays, since its readers must not lose it for a moment.
+    while (!(await publish(partial, taskFolder, name))) {
+      const published = await readWhole(folder, hashUpToBytes, signal);
+      if (isWanted(published)) return keep(published);
       await removeSet(taskFolder, name, async (aside) => isWanted(await readWhole(aside, hashUpToBytes, signal)));
-    await publish(partial, taskFolder, name);
+    }
     return { info: infoOf(record), outcome: 'prepared' };
   } finally {
     await dropPartialFolder(partial);
@@ -345,14 +345,17 @@ async function removeSet(
   }
 }
 
-/** If another process was first, its set is the same. @throws PATH_UNUSABLE, DISK_FULL */
-async function publish(partial: string, taskFolder: string, name: string): Promise<void> {
+/** @returns false if something is in the way. @throws PATH_UNUSABLE, DISK_FULL */
+async function publish(partial: string, taskFolder: string, name: string): Promise<boolean> {
   const folder = join(taskFolder, name);
   try {
     await syncFolder(partial);
     await rename(partial, folder);
   } catch (error) {
-    if ((await statIfThere(join(folder, SET_FILE))) === undefined) throw toStorageError(error, 'create', folder);
+    if (!['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(systemCode(error) ?? ''))
+      throw toStorageError(error, 'create', folder);
+    return false;
   }
   await syncFolder(taskFolder);
+  return true;
 }
