@@ -41,9 +41,11 @@ class AdamWScale(torch.optim.Optimizer):
                 p.addcdiv_(state["m"], denominator, value=-float(size))
 
 
-if given["kind"] == "adamw":
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0, foreach=True)
-elif given["kind"] == "adamw-rms":
+kind = given["kind"]
+if kind.startswith("AdamW") and kind != "AdamWScale":
+    flags = {flag: True for flag in ("foreach", "fused") if kind.endswith(flag)}
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0, **flags)
+elif kind == "AdamWScale":
     optimizer = AdamWScale(parameters, lr=1e-3)
 else:
     from transformers.optimization import Adafactor
