@@ -27,7 +27,7 @@ export type EngineFlavour = (typeof ENGINE_FLAVOURS)[number];
  * Raised with every change of the layout, of the manifest, or of the session addon's functions or kernels. An engine of another format is
  * not used; `exmix engine install` rebuilds it without a download.
  */
-export const ENGINE_FORMAT = 3;
+export const ENGINE_FORMAT = 4;
 export const ENGINE_MANIFEST = 'engine.json';
 /** The addons within an engine. */
 export const TFJS_ADDON = 'lib/napi-v8/tfjs_binding.node';

@@ -3,7 +3,8 @@
  * grow while a decoding is open; a hypothesis names the places of its own and of its inputs. So nothing moves when beams change order or
  * examples leave, one graph serves every number of rows and every length, and parameters are read where training has them.
  *
- * Both graphs use blocks whose rows are independent (kernels/product.cc): a row's bits do not depend on the other rows.
+ * Both graphs use blocks whose rows are independent (kernels/product.cc): a row's bits do not depend on the other rows. The weights of a step
+ * are packed when a decoding opens, and dropped when it closes: a step would else spend a quarter of its time packing them.
  * Assumes fused blocks: a CPU, float32, no XLA. X = heads × head width.
  */
 import * as tf from '@tensorflow/tfjs';
@@ -11,7 +12,7 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { EOS_TOKEN, START_TOKEN } from '../../../evaluation/decoding/settings.ts';
 import { assertInvariant } from '../../../shared/errors.ts';
 import type { ModelConfig } from '../../../shared/model-config.ts';
-import { withIndependentRows } from '../../model/fused-kernels.ts';
+import { FUSED_BLOCKS, withIndependentRows } from '../../model/fused-kernels.ts';
 import type { ParameterSpec } from '../../model/parameters.ts';
 import { relativePositionBucket } from '../../model/relative-bias.ts';
 import {
@@ -27,7 +28,7 @@ import { byName } from '../tfjs-passes.ts';
 import { differenceOf } from './compare-passes.ts';
 import { constantNode, DATA_TYPE, placeholderNode, type GraphNode } from './recording/graph-def.ts';
 import { record, type RecordableBackend } from './recording/recorder.ts';
-import { assignNode, readName } from './recording/variables.ts';
+import { assignNode, heldNodes, readName } from './recording/variables.ts';
 import type { GraphSession } from './session/graph-session.ts';
 import type { CallHandle } from './session/session-binding.ts';
 import type { SessionState } from './session-state.ts';
@@ -35,6 +36,8 @@ import type { SessionState } from './session-state.ts';
 /** Examples of one call of the encoder: any number of examples is a sum of these, so graphs stay few. */
 const ENCODED_ROWS = [16, 4, 1];
 const NUM_CHECKED_CANDIDATES = 8;
+/** Outputs of a panel, kPanel of kernels/panel-product.h. */
+const PANEL_OUTPUTS = 32;
 
 export interface DecodingGraphInit {
   readonly session: GraphSession;
@@ -71,6 +74,12 @@ interface Encoder {
 
 type PoolKind = 'self' | 'cross';
 
+/** Operations of a step, by what they are with packed weights. Their weight is the second input. */
+const PACKED: Readonly<Record<string, string>> = {
+  [FUSED_BLOCKS.product]: 'ExmixPackedProduct',
+  [FUSED_BLOCKS.likeliestTokens]: 'ExmixPackedLikeliestTokens',
+};
+
 const STEP = 'decoding/step/';
 const STEP_FEEDS = ['tokens', 'selfPlaces', 'crossPlaces', 'buckets', 'given'] as const;
 const INT: { kind: 'type'; value: number } = { kind: 'type', value: DATA_TYPE.int32 };
@@ -86,6 +95,17 @@ export function bucketsAt(config: ModelConfig, position: number, length: number)
   return Int32Array.from({ length }, (_, key) => relativePositionBucket(key - position, scheme));
 }
 
+/** A variable of the packed panels of a weight, with nodes that fill it and empty it. */
+function packedNodes(name: string, weight: string): GraphNode[] {
+  const variable = { name, shape: [-1, -1, PANEL_OUTPUTS] };
+  return [
+    ...heldNodes(variable),
+    { name: `${name}/panels`, op: 'ExmixPack', inputs: [weight], attributes: {} },
+    assignNode(`${name}/pack`, variable, `${name}/panels:0`),
+    assignNode(`${name}/unpack`, variable, 'decoding/no-panels:0'),
+  ];
+}
+
 export class DecodingGraph {
   readonly #init: DecodingGraphInit;
   readonly #width: number;
@@ -93,6 +113,8 @@ export class DecodingGraph {
   readonly #allocating: Readonly<Record<PoolKind, CallHandle>>;
   readonly #growing: CallHandle;
   readonly #stepping: CallHandle;
+  readonly #packing: Readonly<Record<'pack' | 'unpack', CallHandle>>;
+  #numPackedBytes = 0;
   #isStepChecked = false;
   /** Places of each pool; undefined while no decoding is open. */
   #numPlaces: Record<PoolKind, number> | undefined;
@@ -117,7 +139,11 @@ export class DecodingGraph {
       targets: this.#pools('self').map((name) => `${name}/grow`),
       copiesFeeds: true,
     });
-    this.#stepping = this.#withWeights((weights) => this.#prepareStep(weights));
+    const { stepping, packed } = this.#withWeights((weights) => this.#prepareStep(weights));
+    this.#stepping = stepping;
+    const prepare = (node: 'pack' | 'unpack'): CallHandle =>
+      session.prepare({ feeds: [], groups: [[]], targets: packed.map((name) => `${name}/${node}`), copiesFeeds: true });
+    this.#packing = { pack: prepare('pack'), unpack: prepare('unpack') };
   }
 
   /**
@@ -128,6 +154,7 @@ export class DecodingGraph {
   open(inputs: GenerationInputs, numPlaces: number): string | undefined {
     assertInvariant(this.#numPlaces === undefined, 'a decoding is open already: one at a time');
     this.#allocate({ self: numPlaces, cross: inputs.numRows * inputs.inputsLength });
+    this.#init.session.run(this.#packing.pack, [], () => undefined);
     const problem = this.#encode(inputs) ?? (this.#isStepChecked ? undefined : this.#checkStep(inputs));
     if (problem !== undefined) this.close();
     return problem;
@@ -136,22 +163,17 @@ export class DecodingGraph {
   /** Appends a position and looks up the candidates of the next. */
   step<T>(inputs: StepInputs, use: (results: StepResults) => T): T {
     const { firstPlace, numCandidates } = inputs;
-    const end = firstPlace + inputs.tokens.length;
-    this.#reserve(end);
-    const feeds = [
-      ...STEP_FEEDS.map((name) => inputs[name]),
-      Int32Array.of(numCandidates),
-      Int32Array.of(firstPlace, 0),
-      Int32Array.of(end, 0),
-    ];
+    this.#reserve(firstPlace + inputs.tokens.length);
+    const feeds = [...STEP_FEEDS.map((name) => inputs[name]), Int32Array.of(numCandidates), Int32Array.of(firstPlace)];
     return this.#init.session.run(this.#stepping, feeds, ([ids, logits, givenLogits, normalizers]) =>
       use({ ids: ids!, logits: logits!, givenLogits: givenLogits!, normalizers: normalizers! }),
     );
   }
 
-  /** Frees the pools. */
+  /** Frees the pools and the packed weights. */
   close(): void {
     if (this.#numPlaces === undefined) return;
+    this.#init.session.run(this.#packing.unpack, [], () => undefined);
     this.#allocate({ self: 0, cross: 0 });
     this.#numPlaces = undefined;
   }
@@ -160,7 +182,8 @@ export class DecodingGraph {
     if (this.#numPlaces === undefined) return { numTensors: 0, numBytes: 0 };
     const numPools = this.#pools('self').length;
     const numPlaces = this.#numPlaces.self + this.#numPlaces.cross;
-    return { numTensors: 2 * numPools, numBytes: numPools * numPlaces * this.#width * Float32Array.BYTES_PER_ELEMENT };
+    const numBytes = numPools * numPlaces * this.#width * Float32Array.BYTES_PER_ELEMENT;
+    return { numTensors: 2 * numPools, numBytes: numBytes + this.#numPackedBytes };
   }
 
   // ---- pools ----
@@ -176,31 +199,15 @@ export class DecodingGraph {
       placeholderNode('decoding/self/size', DATA_TYPE.int32, [2]),
       placeholderNode('decoding/cross/size', DATA_TYPE.int32, [2]),
       placeholderNode('decoding/self/paddings', DATA_TYPE.int32, [2, 2]),
-      constantNode('decoding/zero', DATA_TYPE.float32, [], Float32Array.of(0)),
-      constantNode('decoding/strides', DATA_TYPE.int32, [2], Int32Array.of(1, 1)),
+      constantNode('decoding/no-panels', DATA_TYPE.float32, [0, 0, PANEL_OUTPUTS], new Float32Array(0)),
     ];
     for (const kind of ['self', 'cross'] as const)
       for (const name of this.#pools(kind)) {
         const variable = { name, shape: [-1, this.#width] };
         nodes.push(
-          {
-            name: `${name}/handle`,
-            op: 'VarHandleOp',
-            inputs: [],
-            attributes: {
-              dtype: FLOAT,
-              shape: { kind: 'shape', value: variable.shape },
-              shared_name: { kind: 'string', value: name },
-            },
-          },
-          { name: `${name}/read`, op: 'ReadVariableOp', inputs: [`${name}/handle:0`], attributes: { dtype: FLOAT } },
-          {
-            name: `${name}/zeros`,
-            op: 'Fill',
-            inputs: [`decoding/${kind}/size:0`, 'decoding/zero:0'],
-            attributes: { T: FLOAT, index_type: INT },
-          },
-          assignNode(`${name}/allocate`, variable, `${name}/zeros:0`),
+          ...heldNodes(variable),
+          { name: `${name}/memory`, op: 'ExmixPool', inputs: [`decoding/${kind}/size:0`], attributes: {} },
+          assignNode(`${name}/allocate`, variable, `${name}/memory:0`),
         );
         if (kind === 'cross') continue;
         const inputs = [readName(variable), 'decoding/self/paddings:0'];
@@ -227,23 +234,9 @@ export class DecodingGraph {
     held.self = wanted;
   }
 
-  /** Writes rows of a pool in place. @param prefix of its placeholders `begin` and `end` */
-  #write(node: string, pool: string, prefix: string, rows: string): GraphNode {
-    const mask = (value: number): { kind: 'integer'; value: number } => ({ kind: 'integer', value });
-    return {
-      name: node,
-      op: 'ResourceStridedSliceAssign',
-      inputs: [`${pool}/handle:0`, `${prefix}begin:0`, `${prefix}end:0`, 'decoding/strides:0', rows],
-      attributes: {
-        T: FLOAT,
-        Index: INT,
-        begin_mask: mask(2), // all columns
-        end_mask: mask(2),
-        ellipsis_mask: mask(0),
-        new_axis_mask: mask(0),
-        shrink_axis_mask: mask(0),
-      },
-    };
+  /** Writes rows of a pool in place (kernels/cached-attention.cc). @param prefix of its placeholder `first` */
+  #append(node: string, pool: string, prefix: string, rows: string): GraphNode {
+    return { name: node, op: 'ExmixAppend', inputs: [`${pool}/read:0`, rows, `${prefix}first:0`], attributes: {} };
   }
 
   // ---- the encoder ----
@@ -253,7 +246,7 @@ export class DecodingGraph {
       const count = ENCODED_ROWS.find((rows) => rows <= numRows - row)!;
       const [first, end] = [row * inputsLength, (row + count) * inputsLength];
       const inputs = [encoderInputIds.slice(first, end), encoderSegmentIds.slice(first, end)] as const;
-      const feeds = [...inputs, Int32Array.of(first, 0), Int32Array.of(end, 0)];
+      const feeds = [...inputs, Int32Array.of(first)];
       const key = `decoding/encode-${count}x${inputsLength}/`;
       let encoder = this.#encoders.get(key);
       if (encoder === undefined) {
@@ -277,7 +270,7 @@ export class DecodingGraph {
   ): Encoder & { readonly eager: readonly Float32Array[] } {
     const { session, backend, config } = this.#init;
     const numRows = Number(/-(\d+)x/u.exec(prefix)![1]);
-    const shapes = { ids: [ids.length], segmentIds: [numRows, ids.length / numRows], begin: [2], end: [2] };
+    const shapes = { ids: [ids.length], segmentIds: [numRows, ids.length / numRows], first: [] };
     const tokens = {
       ids_M: tf.tensor1d(ids, 'int32'),
       segmentIds: tf.tensor2d(segmentIds, shapes.segmentIds as [number, number], 'int32'),
@@ -295,11 +288,11 @@ export class DecodingGraph {
     const eager = plain.map((tensor) => tensor.dataSync<'float32'>().slice());
     tf.dispose([...recording.result, ...plain, tokens.ids_M, tokens.segmentIds]);
     const pools = this.#pools('cross');
-    const targets = pools.map((_, i) => `${prefix}write_${i}`);
+    const targets = pools.map((_, i) => `${prefix}append_${i}`);
     session.extend([
       ...Object.entries(shapes).map(([name, shape]) => placeholderNode(`${prefix}${name}`, DATA_TYPE.int32, shape)),
       ...recording.nodes,
-      ...pools.map((pool, i) => this.#write(targets[i]!, pool, prefix, outputs[i]!)),
+      ...pools.map((pool, i) => this.#append(targets[i]!, pool, prefix, outputs[i]!)),
     ]);
     const feeds = Object.entries(shapes).map(([name, shape]) => ({
       name: `${prefix}${name}:0`,
@@ -313,7 +306,7 @@ export class DecodingGraph {
 
   // ---- the step ----
 
-  #prepareStep(weights: NamedWeights): CallHandle {
+  #prepareStep(weights: NamedWeights): { readonly stepping: CallHandle; readonly packed: readonly string[] } {
     const { session, backend, config } = this.#init;
     // Two hypotheses at the first position; shapes of the recording are not part of the graph.
     const int = (...values: number[]): Tensor1D => tf.tensor1d(values, 'int32');
@@ -344,7 +337,7 @@ export class DecodingGraph {
       }));
     };
     const cross = pools('cross', 'read');
-    const self = pools('self', 'appended');
+    const self = pools('self', 'append');
     const appended: Tensor[] = [];
     const recording = record(backend, names, STEP, () =>
       withIndependentRows(() =>
@@ -358,28 +351,36 @@ export class DecodingGraph {
     );
     const outputs = recording.result.map(recording.nameOf);
     const selfPools = this.#pools('self');
-    const nodes = selfPools.flatMap((name, i): GraphNode[] => [
-      this.#write(`${name}/append`, name, STEP, recording.nameOf(appended[i]!)),
-      {
-        name: `${name}/appended`,
-        op: 'ReadVariableOp',
-        inputs: [`${name}/handle:0`, `^${name}/append`],
-        attributes: { dtype: FLOAT },
-      },
-    ]);
+    const nodes = selfPools.map((name, i) =>
+      this.#append(`${name}/append`, name, STEP, recording.nameOf(appended[i]!)),
+    );
     tf.dispose([...recording.result, ...appended, ...poolTensors, ...Object.values(rows)]);
     const feeds = [
       ...STEP_FEEDS.map((name) => ({ name: `${STEP}${name}:0`, dtype: DATA_TYPE.int32, shape: [-1] })),
       { name: `${STEP}numCandidates:0`, dtype: DATA_TYPE.int32, shape: [] },
-      { name: `${STEP}begin:0`, dtype: DATA_TYPE.int32, shape: [2] },
-      { name: `${STEP}end:0`, dtype: DATA_TYPE.int32, shape: [2] },
+      { name: `${STEP}first:0`, dtype: DATA_TYPE.int32, shape: [] },
     ];
+    const shapeOf = new Map([...weights.names].map(([{ shape }, name]) => [name, shape]));
+    const packed = new Map<string, string>();
+    const steps = recording.nodes.map((node): GraphNode => {
+      const [op, weight] = [PACKED[node.op], node.inputs[1]];
+      if (op === undefined || weight === undefined || !shapeOf.has(weight)) return node;
+      packed.set(weight, `decoding/packed/${weight.slice(0, -':0'.length)}`);
+      return { ...node, op, inputs: [...node.inputs, `${packed.get(weight)!}/read:0`] };
+    });
     session.extend([
       ...feeds.map(({ name, dtype, shape }) => placeholderNode(name.slice(0, -2), dtype, shape)),
       ...nodes,
-      ...recording.nodes,
+      ...[...packed].flatMap(([weight, name]) => packedNodes(name, weight)),
+      ...steps,
     ]);
-    return session.prepare({ feeds, groups: [outputs], targets: [], copiesFeeds: true });
+    for (const weight of packed.keys()) {
+      const [numOutputs, depth] = shapeOf.get(weight) as [number, number];
+      this.#numPackedBytes +=
+        Math.ceil(numOutputs / PANEL_OUTPUTS) * PANEL_OUTPUTS * depth * Float32Array.BYTES_PER_ELEMENT;
+    }
+    const stepping = session.prepare({ feeds, groups: [outputs], targets: [], copiesFeeds: true });
+    return { stepping, packed: [...packed.values()] };
   }
 
   /** Two positions of the first example, beside eager tfjs's decoder with a cache of its own. */

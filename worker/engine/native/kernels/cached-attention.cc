@@ -109,6 +109,27 @@ void Attend(Run& run, float) {
   });
 }
 
+// {size [2]} → memory of a pool [P, W], which no other pool shares. Places are read once they are written.
+void Allocate(Run& run, float) {
+  const Run::Input size = run.In(0);
+  const bool fits = size.size == 2 && size.ints()[0] >= 0 && size.ints()[1] >= 0;
+  if (!run.Check(fits, "size [2], from 0")) return;
+  run.Check(run.Out(0, {size.ints()[0], size.ints()[1]}) != nullptr, "memory");
+}
+
+// {pool [P, W], rows [A, W], first []} → the pool with the rows at `first`. It is written in place: it must be a variable as it was read, and
+// nothing else may read it in the same run but what takes this output. TensorFlow's own operation for this makes each later read a copy.
+void Append(Run& run, float) {
+  const Run::Input pool = run.In(0), rows = run.In(1), first = run.In(2);
+  bool fits = pool.shape.size() == 2 && rows.shape.size() == 2 && pool.columns() == rows.columns() && first.size == 1;
+  if (!run.Check(fits, "pool [P, W], rows [A, W], first []")) return;
+  const int64_t place = first.ints()[0];
+  fits = place >= 0 && place + rows.shape[0] <= pool.shape[0];
+  if (!run.Check(fits, "places of the pool")) return;
+  std::copy_n(rows.data, rows.size, const_cast<float*>(pool.data) + place * pool.columns());
+  run.Pass(0, 0);
+}
+
 }  // namespace
 
 std::vector<Kernel> CachedAttentionKernels() {
@@ -116,5 +137,8 @@ std::vector<Kernel> CachedAttentionKernels() {
            {"q: float", "keys: float", "values: float", "places: int32", "bias: float"},
            {"context: float"},
            Attend,
-           UnknownShapes}};
+           UnknownShapes},
+          // Stateful, or TensorFlow would run one of several equal nodes and give its memory to all.
+          {"ExmixPool", {"size: int32"}, {"pool: float"}, Allocate, UnknownShapes, false, true},
+          {"ExmixAppend", {"pool: float", "rows: float", "first: int32"}, {"appended: float"}, Append, ShapesOf<0>}};
 }

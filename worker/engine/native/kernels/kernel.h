@@ -59,6 +59,15 @@ class Run {
     return static_cast<float*>(TF_TensorData(tensor));
   }
 
+  // An input as output.
+  void Pass(int input, int output) {
+    TF_Tensor* tensor = nullptr;
+    TF_GetInput(context_, input, &tensor, status_);
+    if (ok()) TF_SetOutput(context_, output, tensor, status_);
+    if (tensor != nullptr) TF_DeleteTensor(tensor);
+    Check(true, "");
+  }
+
   std::vector<int64_t> ShapeOf(int index) {
     TF_Tensor* tensor = nullptr;
     TF_GetInput(context_, index, &tensor, status_);
@@ -95,6 +104,8 @@ struct Kernel {
   // Gives each output the shape of an input.
   void (*shapes)(TF_ShapeInferenceContext*, TF_Status*);
   bool has_epsilon = false;
+  // Each node of it runs, also where another has the same inputs.
+  bool is_stateful = false;
 };
 
 // Output i has the shape of input `inputs[i]`.

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
 import * as tf from '@tensorflow/tfjs';
+import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs';
 import { exmixHome } from '../../../../shared/exmix-home.ts';
 import { findInstalledEngine } from '../../../../shared/installed-engine.ts';
@@ -42,6 +43,13 @@ function numbers(length: number, salt: number, scale = 1): Float32Array {
 
 function tensor(shape: number[], salt: number, scale = 1): Tensor {
   return tf.tensor(numbers(tf.util.sizeFromShape(shape), salt, scale), shape);
+}
+
+let backend: NodeJSKernelBackend;
+
+/** One operation of the addon with one output. */
+function runNode(op: string, ...inputs: Tensor[]): Tensor {
+  return backend.executeSingleOutput(op, [], inputs);
 }
 
 const valuesOf = (x: Tensor) => Array.from(x.dataSync<'float32'>());
@@ -100,7 +108,8 @@ describe('kernels', () => {
     const { addonPath, sessionAddonPath } = installed;
     const addon = loadAddon({ addonPath, numThreads: 2, device: 'cpu', allowTf32: false, xla: false });
     loadSessionBinding(sessionAddonPath).useKernels(2);
-    installNativeKernels(addon.backend);
+    backend = addon.backend;
+    installNativeKernels(backend);
     await tf.setBackend(NATIVE_BACKEND);
   });
 
@@ -284,7 +293,20 @@ describe('kernels', () => {
       const values = rowsOf(together);
       for (const row of [0, numRows >> 1, numRows - 1])
         assert.deepEqual(rowsOf(product(tf.slice(x, [row, 0], [1, depth]))), [values[row]]);
+      assert.deepEqual(rowsOf(runNode('ExmixPackedProduct', x, w, runNode('ExmixPack', w))), values);
+      assert.throws(() => runNode('ExmixPackedProduct', x, w, tf.zeros([1, depth, 16])), /panels \[P, K, 32\] of w/u);
     });
+
+  test('rows of a pool are written in place; rows outside of it are refused', () => {
+    const [first, second] = [0, 1].map(() => runNode('ExmixPool', tf.tensor1d([5, 3], 'int32')) as Tensor2D);
+    const rows = tensor([2, 3], 1);
+    for (const place of [0, 3]) runNode('ExmixAppend', first!, rows, tf.scalar(place, 'int32'));
+    runNode('ExmixAppend', second!, tensor([5, 3], 2), tf.scalar(0, 'int32'));
+    assert.deepEqual(rowsOf(tf.gather(first!, [0, 1, 3, 4])), [...rowsOf(rows), ...rowsOf(rows)]);
+    assert.deepEqual(rowsOf(second!), rowsOf(tensor([5, 3], 2)));
+    for (const place of [-1, 4])
+      assert.throws(() => runNode('ExmixAppend', first!, rows, tf.scalar(place, 'int32')), /places of the pool/u);
+  });
 
   for (const headWidth of [1, 4, 16, 37])
     test(`attention to places of a pool, heads of width ${headWidth}`, () => {
@@ -339,6 +361,13 @@ describe('kernels', () => {
         tf.tensor1d(given, 'int32'),
         tf.scalar(numCandidates, 'int32'),
       );
+      const fromPanels = backend.executeMultipleOutputs(
+        'ExmixPackedLikeliestTokens',
+        [],
+        [hidden, weight, tf.tensor1d(given, 'int32'), tf.scalar(numCandidates, 'int32'), runNode('ExmixPack', weight)],
+        outputs.length,
+      );
+      assert.deepEqual(fromPanels.map(valuesOf), outputs.map(valuesOf));
       const [ids, logits, givenLogits, normalizers] = outputs.map(valuesOf) as [number[], number[], number[], number[]];
       const plain = rowsOf(withIndependentRows(() => tf.matMul<Tensor2D>(hidden, weight, false, true)));
       plain.forEach((row, at) => {

@@ -91,6 +91,8 @@ struct Part {
 struct Inputs {
   Run::Input hidden, weight, given;
   int64_t num_candidates;
+  // Of all panels of the weight, or nothing: then each is packed here.
+  const float* panels;
 };
 
 Part ScanBlock(const Inputs& inputs, int64_t first, int64_t end, float* given_logits) {
@@ -105,11 +107,15 @@ Part ScanBlock(const Inputs& inputs, int64_t first, int64_t end, float* given_lo
   }
   std::sort(given.begin(), given.end(), [](const Given& a, const Given& b) { return a.id < b.id; });
   std::vector<float> logits(static_cast<size_t>(num_rows * kPanel));
-  float* panel = PanelMemory(width);
   size_t next_given = 0;
   for (int64_t token = first; token < end; token += kPanel) {
     const int64_t count = std::min(kPanel, end - token);
-    ThePanelProduct().pack(inputs.weight.data + token * width, width, count, panel);
+    const float* panel = inputs.panels + token * width;
+    if (inputs.panels == nullptr) {
+      float* memory = PanelMemory(width);
+      ThePanelProduct().pack(inputs.weight.data + token * width, width, count, memory);
+      panel = memory;
+    }
     ThePanelProduct().multiply(inputs.hidden.data, num_rows, width, panel, logits.data(), kPanel, count);
     for (int64_t row = 0; row < num_rows; row++) {
       const float* own = logits.data() + row * kPanel;
@@ -128,12 +134,16 @@ Part ScanBlock(const Inputs& inputs, int64_t first, int64_t end, float* given_lo
 }
 
 // {hidden [M, D], weight [V, D], given [M·W], num_candidates []} → ids [M, C] and their logits [M, C], falling, of equal ones the smaller id
-// first; logits of the given tokens [M·W]; logsumexp [M]. Ids are float32, which holds them up to 2^24.
+// first; logits of the given tokens [M·W]; logsumexp [M]. Ids are float32, which holds them up to 2^24. is_packed: with the panels of the
+// weight, [P, D, kPanel], as fifth input.
+template <bool is_packed>
 void LikeliestTokens(Run& run, float) {
   const Run::Input hidden = run.In(0), weight = run.In(1), given = run.In(2), wanted = run.In(3);
   bool fits = hidden.shape.size() == 2 && weight.shape.size() == 2 && hidden.columns() == weight.columns() &&
               hidden.shape[0] > 0 && given.size % hidden.shape[0] == 0 && wanted.size == 1 && weight.shape[0] <= 1 << 24;
   if (!run.Check(fits, "hidden [M, D], weight [V, D] with V up to 2^24, given [M·W], num_candidates []")) return;
+  const Run::Input panels = is_packed ? run.In(4) : Run::Input();
+  if (is_packed && !run.Check(ArePanelsOf(panels.shape, weight.shape), "panels [P, D, 32] of the weight")) return;
   const int64_t num_rows = hidden.shape[0], num_tokens = weight.shape[0], num_candidates = wanted.ints()[0];
   fits = num_candidates > 0 && num_candidates <= num_tokens;
   for (int64_t i = 0; i < given.size; i++) fits = fits && given.ints()[i] >= 0 && given.ints()[i] < num_tokens;
@@ -145,7 +155,7 @@ void LikeliestTokens(Run& run, float) {
   if (!run.Check(ids != nullptr && logits != nullptr && given_logits != nullptr && normalizers != nullptr, "memory")) return;
 
   std::vector<Part> parts(static_cast<size_t>(NumBlocks(num_tokens, kBlockTokens)));
-  const Inputs inputs = {hidden, weight, given, num_candidates};
+  const Inputs inputs = {hidden, weight, given, num_candidates, panels.data};
   ForRows(num_tokens, kBlockTokens, [&](int64_t first, int64_t end, int64_t block) {
     parts[static_cast<size_t>(block)] = ScanBlock(inputs, first, end, given_logits);
   });
@@ -178,9 +188,10 @@ void LikeliestTokens(Run& run, float) {
 }  // namespace
 
 std::vector<Kernel> LikeliestTokensKernels() {
-  return {{"ExmixLikeliestTokens",
-           {"hidden: float", "weight: float", "given: int32", "num_candidates: int32"},
-           {"ids: float", "logits: float", "given_logits: float", "normalizers: float"},
-           LikeliestTokens,
-           UnknownShapes}};
+  const std::vector<const char*> inputs = {"hidden: float", "weight: float", "given: int32", "num_candidates: int32"};
+  const std::vector<const char*> outputs = {"ids: float", "logits: float", "given_logits: float", "normalizers: float"};
+  std::vector<const char*> packed = inputs;
+  packed.push_back("panels: float");
+  return {{"ExmixLikeliestTokens", inputs, outputs, LikeliestTokens<false>, UnknownShapes},
+          {"ExmixPackedLikeliestTokens", packed, outputs, LikeliestTokens<true>, UnknownShapes}};
 }

@@ -33,13 +33,15 @@ typedef void (*ComputeFunction)(void*, TF_OpKernelContext*);
 constexpr ComputeFunction kCompute[] = {Compute<0>, Compute<1>, Compute<2>, Compute<3>, Compute<4>,
                                         Compute<5>, Compute<6>, Compute<7>, Compute<8>, Compute<9>,
                                         Compute<10>, Compute<11>, Compute<12>, Compute<13>, Compute<14>,
-                                        Compute<15>};
+                                        Compute<15>, Compute<16>, Compute<17>, Compute<18>, Compute<19>,
+                                        Compute<20>};
 
 void Register(const Kernel& kernel, ComputeFunction compute, TF_Status* status) {
   TF_OpDefinitionBuilder* op = TF_NewOpDefinitionBuilder(kernel.op);
   for (const char* input : kernel.inputs) TF_OpDefinitionBuilderAddInput(op, input);
   for (const char* output : kernel.outputs) TF_OpDefinitionBuilderAddOutput(op, output);
   if (kernel.has_epsilon) TF_OpDefinitionBuilderAddAttr(op, "epsilon: float");
+  TF_OpDefinitionBuilderSetIsStateful(op, kernel.is_stateful);
   TF_OpDefinitionBuilderSetShapeInferenceFunction(op, kernel.shapes);
   TF_RegisterOpDefinition(op, status);
   if (TF_GetCode(status) != TF_OK) return;

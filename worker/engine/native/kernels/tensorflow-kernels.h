@@ -18,6 +18,7 @@ void TF_OpKernelConstruction_GetAttrFloat(TF_OpKernelConstruction* construction,
                                           TF_Status* status);
 void TF_OpKernelConstruction_Failure(TF_OpKernelConstruction* construction, TF_Status* status);
 void TF_GetInput(TF_OpKernelContext* context, int index, TF_Tensor** tensor, TF_Status* status);
+void TF_SetOutput(TF_OpKernelContext* context, int index, const TF_Tensor* tensor, TF_Status* status);
 TF_Tensor* TF_ForwardInputOrAllocateOutput(TF_OpKernelContext* context, const int* candidates, int num_candidates,
                                            int output, const int64_t* shape, int rank, int* forwarded,
                                            TF_Status* status);

@@ -26,8 +26,8 @@ export function loadTarget({ name }: Variable): string {
   return `${name}/load`;
 }
 
-export function variableNodes(variable: Variable): GraphNode[] {
-  const { name, shape } = variable;
+/** Nodes that hold and read it. A dimension of −1 is known when a value is assigned. */
+export function heldNodes({ name, shape }: Variable): GraphNode[] {
   return [
     {
       name: `${name}/handle`,
@@ -40,6 +40,14 @@ export function variableNodes(variable: Variable): GraphNode[] {
       },
     },
     { name: `${name}/read`, op: 'ReadVariableOp', inputs: [`${name}/handle:0`], attributes: { dtype: FLOAT } },
+  ];
+}
+
+/** Nodes that hold it, read it, and assign a fed value. */
+export function variableNodes(variable: Variable): GraphNode[] {
+  const { name, shape } = variable;
+  return [
+    ...heldNodes(variable),
     placeholderNode(`${name}/loaded`, DATA_TYPE.float32, shape),
     assignNode(loadTarget(variable), variable, loadFeed(variable)),
   ];
