@@ -7,7 +7,6 @@ import { applyRules, MTEVAL_RULES, unescapeEntities, type TextRule } from './mte
 import { closestLength } from './ngrams.ts';
 import { splitWords, trimEnd } from './python-text.ts';
 import { checkPaired, sumScorer, type Metric } from './scorer.ts';
-import { numberTokens } from './sequence-alignment.ts';
 
 export type BleuTokenizer = '13a' | 'intl' | 'char' | 'none';
 
@@ -55,7 +54,8 @@ export function bleu(options: BleuOptions = {}): Metric<readonly string[], strin
   const tokens = (text: string): string[] => tokenize(trimEnd(lowercase ? text.toLowerCase() : text), tokenizer);
   return (targets, predictions) => {
     checkPaired('bleu', targets, predictions);
-    const rows = targets.map((references, at) => segmentStatistics(references.map(tokens), tokens(predictions[at]!)));
+    const counter = new SegmentCounter();
+    const rows = targets.map((references, at) => counter.count(references.map(tokens), tokens(predictions[at]!)));
     return sumScorer(rows, WIDTH, (sums) => {
       const [predictionLength = 0, referenceLength = 0] = sums;
       const matches = sums.slice(2, 2 + MAX_ORDER);
@@ -79,34 +79,83 @@ export function bleu(options: BleuOptions = {}): Metric<readonly string[], strin
 }
 
 /**
- * Tokens are numbered, and an n-gram is the number of its first n − 1 tokens with its last token: no text is built for it.
+ * Counts of segments. Tokens are numbered, and an n-gram is a number too, made from that of its first n − 1 tokens and its last token: no text
+ * is built for it. Tables are kept from segment to segment.
  */
-function segmentStatistics(references: readonly string[][], prediction: readonly string[]): number[] {
-  const texts = numberTokens(prediction, ...references);
-  const numTokens = 1 + Math.max(0, ...texts.map((tokens) => tokens.reduce((most, token) => Math.max(most, token), 0)));
-  const matches: number[] = [];
-  let grams = texts;
-  let numGrams = numTokens;
-  for (let order = 1; order <= MAX_ORDER; order++) {
-    matches.push(countClipped(grams, numGrams));
-    const known = new Map<number, number>();
-    grams = grams.map((shorter, text) =>
-      Array.from({ length: Math.max(0, shorter.length - 1) }, (_, start) => {
-        const gram = shorter[start]! * numTokens + texts[text]![start + order]!;
-        const number = known.get(gram) ?? known.size;
-        known.set(gram, number);
-        return number;
-      }),
-    );
-    numGrams = known.size;
+class SegmentCounter {
+  readonly #tokens = new Map<string, number>();
+  readonly #grams = new PairNumbers();
+
+  /** A row of statistics. */
+  count(references: readonly string[][], prediction: readonly string[]): number[] {
+    const texts = [prediction, ...references].map((tokens) => this.#number(tokens));
+    const matches: number[] = [];
+    let grams = texts.map(({ length }) => new Int32Array(length + 1)); // of no tokens, all the same
+    for (let order = 1; order <= MAX_ORDER; order++) {
+      this.#grams.start(grams.reduce((sum, { length }) => sum + length, 0));
+      grams = grams.map((shorter, text) => {
+        const longer = new Int32Array(Math.max(0, shorter.length - 1));
+        for (let at = 0; at < longer.length; at++)
+          longer[at] = this.#grams.numberOf(shorter[at]!, texts[text]![at + order - 1]!);
+        return longer;
+      });
+      matches.push(countClipped(grams, this.#grams.size));
+    }
+    const lengths = references.map(({ length }) => length);
+    const totals = Array.from({ length: MAX_ORDER }, (_, order) => Math.max(0, prediction.length - order));
+    return [prediction.length, closestLength(lengths, prediction.length), ...matches, ...totals];
   }
-  const lengths = references.map(({ length }) => length);
-  const totals = Array.from({ length: MAX_ORDER }, (_, order) => Math.max(0, prediction.length - order));
-  return [prediction.length, closestLength(lengths, prediction.length), ...matches, ...totals];
+
+  #number(tokens: readonly string[]): Int32Array {
+    const numbers = new Int32Array(tokens.length);
+    for (let at = 0; at < numbers.length; at++) {
+      const token = tokens[at]!;
+      const number = this.#tokens.get(token) ?? this.#tokens.size;
+      if (number === this.#tokens.size) this.#tokens.set(token, number);
+      numbers[at] = number;
+    }
+    return numbers;
+  }
+}
+
+/** Gives each pair of int32 a number from 0. A hash table with open addressing; slots of an earlier start are free. */
+class PairNumbers {
+  size = 0;
+  #starts = 0;
+  #firsts = new Int32Array(0);
+  #seconds = new Int32Array(0);
+  #numbers = new Int32Array(0);
+  /** The start in which a slot was used. */
+  #used = new Int32Array(0);
+
+  /** Forgets all pairs. @param mostPairs that will come */
+  start(mostPairs: number): void {
+    this.size = 0;
+    this.#starts++;
+    if (this.#used.length >= 2 * mostPairs) return;
+    const numSlots = 2 ** Math.ceil(Math.log2(2 * mostPairs));
+    [this.#firsts, this.#seconds] = [new Int32Array(numSlots), new Int32Array(numSlots)];
+    [this.#numbers, this.#used] = [new Int32Array(numSlots), new Int32Array(numSlots)];
+  }
+
+  numberOf(first: number, second: number): number {
+    const mask = this.#used.length - 1;
+    const hash = Math.imul(Math.imul(first, 0x9e3779b1) ^ second, 0x85ebca6b);
+    let slot = (hash ^ (hash >>> 15)) & mask;
+    while (this.#used[slot] === this.#starts) {
+      if (this.#firsts[slot] === first && this.#seconds[slot] === second) return this.#numbers[slot]!;
+      slot = (slot + 1) & mask;
+    }
+    this.#used[slot] = this.#starts;
+    this.#firsts[slot] = first;
+    this.#seconds[slot] = second;
+    this.#numbers[slot] = this.size;
+    return this.size++;
+  }
 }
 
 /** N-grams of the first text that others have, each at most as often as the one of them that has it most. */
-function countClipped([prediction, ...references]: readonly (readonly number[])[], numGrams: number): number {
+function countClipped([prediction, ...references]: readonly Int32Array[], numGrams: number): number {
   const left = new Int32Array(numGrams);
   for (const reference of references) {
     const counts = references.length === 1 ? left : new Int32Array(numGrams);
