@@ -36,7 +36,7 @@ import { webSocketTransport } from '../../shared/transport/websocket-transport.t
 import { formatSeconds } from '../console-reporter.ts';
 import type { EvaluatedModel } from './evaluated-model.ts';
 import type { ChosenSet } from './evaluated-sets.ts';
-import { timeKey, writeResultFiles, type Times } from './result-files.ts';
+import { readResultsIfThere, timeKey, writeResultFiles, type Times } from './result-files.ts';
 
 /** Pause between two lines of progress, ms. */
 const PROGRESS_MS = 5_000;
@@ -76,8 +76,25 @@ export async function runEvaluate(
   }
 }
 
-async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
-  const { model, sets, tokenizer, decoding, batchTokens, maxExamples, outDir, onLine } = init;
+/** Whether the results of this evaluation are there, so that runEvaluate would compute nothing. @throws PATH_UNUSABLE */
+export async function isEvaluated(init: RunEvaluateInit): Promise<boolean> {
+  const { model, outDir } = init;
+  if ((await readResultsIfThere(outDir))?.paramDigest !== model.paramDigest) return false;
+  const { log } = await openEvaluation(init);
+  await log.close();
+  return log.finishedBy !== undefined;
+}
+
+interface OpenEvaluation {
+  readonly batches: readonly EvaluationBatch[];
+  readonly planned: readonly PlannedSet[];
+  readonly settings: DecodingSettings | undefined;
+  readonly log: BatchLog;
+}
+
+/** Plans the batches and reads the results that are there. */
+async function openEvaluation(init: RunEvaluateInit): Promise<OpenEvaluation> {
+  const { sets, decoding, batchTokens, outDir } = init;
   // The task judges one output; the plan's messages carry no more.
   const settings = decoding === undefined ? undefined : oneOutput(decoding);
   const planned = sets.map(({ info, examples, evaluation }): PlannedSet => ({
@@ -86,10 +103,16 @@ async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
   }));
   const batches = planEvaluation(planned, { batchTokens, ...(settings === undefined ? {} : { decoding: settings }) });
   const log = await BatchLog.open(join(outDir, 'batches'), partsOf(init, batches, settings));
+  return { batches, planned, settings, log };
+}
+
+async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
+  const { model, sets, tokenizer, batchTokens, maxExamples, outDir, onLine } = init;
+  const opened = await openEvaluation(init);
+  const { batches, planned, settings, log } = opened;
   let times: Times = {};
   try {
-    if (log.finishedBy === undefined)
-      times = await computeMissing({ ...init, signal }, { batches, planned, settings, log });
+    if (log.finishedBy === undefined) times = await computeMissing({ ...init, signal }, opened);
     else onLine(`all ${batches.length} batches are in ${outDir}: nothing is computed again`);
     const engine = log.finishedBy;
     if (engine === undefined) throw new TrainerError('INTERNAL', 'a finished evaluation has results of one engine');
@@ -143,15 +166,8 @@ function partsOf(
   );
 }
 
-interface Computed {
-  readonly batches: readonly EvaluationBatch[];
-  readonly planned: readonly PlannedSet[];
-  readonly settings: DecodingSettings | undefined;
-  readonly log: BatchLog;
-}
-
 /** @returns the times of the sets that were computed */
-async function computeMissing(init: RunEvaluateInit, { batches, planned, settings, log: results }: Computed) {
+async function computeMissing(init: RunEvaluateInit, { batches, planned, settings, log: results }: OpenEvaluation) {
   const { model, sets, config, workerHost, outDir, onLine, signal } = init;
   const { numDone } = results;
   if (numDone > 0) onLine(`${numDone} of ${batches.length} batches are in ${outDir}: the others are computed`);
