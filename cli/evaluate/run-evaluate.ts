@@ -76,13 +76,26 @@ export async function runEvaluate(
   }
 }
 
-/** Whether the results of this evaluation are there, so that runEvaluate would compute nothing. @throws PATH_UNUSABLE */
+/** Whether the results of this evaluation are there, so that runEvaluate would change nothing. @throws PATH_UNUSABLE, CONFIG_INVALID */
 export async function isEvaluated(init: RunEvaluateInit): Promise<boolean> {
-  const { model, outDir } = init;
-  if ((await readResultsIfThere(outDir))?.paramDigest !== model.paramDigest) return false;
-  const { log } = await openEvaluation(init);
+  const results = await readResultsIfThere(init.outDir);
+  if (results === undefined) return false;
+  const { log, settings } = await openEvaluation(init);
   await log.close();
-  return log.finishedBy !== undefined;
+  return log.finishedBy !== undefined && areOf(results, init, settings);
+}
+
+/** The folder may have results of other sets and settings. A set that was compared with train since then is judged again. */
+function areOf(results: Results, { model, sets }: RunEvaluateInit, settings: DecodingSettings | undefined): boolean {
+  if (results.paramDigest !== model.paramDigest || results.sets.length !== sets.length) return false;
+  if (JSON.stringify(results.decoding) !== JSON.stringify(settings ?? null)) return false;
+  return sets.every(({ info, examples, leaked }) => {
+    const found = results.sets.find((set) => timeKey(set) === timeKey(info));
+    const numLeaked = leaked && examples.filter(({ id }) => leaked.has(id)).length;
+    return (
+      found?.hash === info.hash && found.numExamples === examples.length && found.withoutLeaked?.numLeaked === numLeaked
+    );
+  });
 }
 
 interface OpenEvaluation {
@@ -119,8 +132,12 @@ async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
     const findings = findingsOf(batches, log.results(), planned.map(({ examples }) => examples.length)); // prettier-ignore
     const predictions = new Map<string, string>();
     const setResults = sets.map((set, index) => {
-      const { evaluation, examples, info } = set;
-      const judged = evaluation === undefined ? { examples } : { examples, evaluation };
+      const { evaluation, examples, info, leaked } = set;
+      const judged = {
+        examples,
+        ...(evaluation === undefined ? {} : { evaluation }),
+        ...(leaked === undefined ? {} : { leaked }),
+      };
       const { scores, lines } = judgeSet(judged, findings[index]!, (ids) => tokenizer.decode(ids));
       const { task, name, split, kind, hash } = info;
       const result = setResultOf({ task, name, split, kind, hash, evaluation }, scores);
