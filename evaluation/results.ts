@@ -87,6 +87,8 @@ const resultsSchema = z.strictObject({
   averages: z.record(z.string(), z.strictObject({ perTask: z.record(z.string(), figure), average: figure })),
 });
 export type Results = z.output<typeof resultsSchema>;
+/** Results that are not yet written. */
+export type NewResults = Omit<Results, 'format' | 'version'>;
 
 /** What identifies a set in its results. */
 export interface SetIdentity extends Pick<SetResult, 'task' | 'name' | 'split' | 'kind' | 'hash'> {
@@ -146,7 +148,7 @@ function predictionsFile({ task, name, split }: Pick<SetResult, 'task' | 'name' 
   return `predictions/${name === split ? task : `${task}.${name}`}.jsonl`;
 }
 
-export function formatResults(results: Omit<Results, 'format' | 'version'>): string {
+export function formatResults(results: NewResults): string {
   // Parsing fixes the order of the keys.
   const parsed = resultsSchema.parse({ format: 'exmix-evaluation', version: 1, ...results });
   return `${JSON.stringify(parsed, null, 2)}\n`;
