@@ -197,6 +197,41 @@ describe('exmix evaluate', { timeout: TIMEOUT_MS }, () => {
     assert.equal(compare('one', 'home').status, 2);
   });
 
+  test('a set that was compared with train has its scores without the leaked examples beside', () => {
+    const leaky = join(folder, 'leaky.yaml');
+    writeFileSync(leaky, MIXTURE.replace('name: small', 'name: leaky').replaceAll('train.jsonl', 'leaky.jsonl'));
+    const rows = (file: string): string[] => readFileSync(join(folder, file), 'utf8').split('\n').slice(0, -1);
+    writeFileSync(join(folder, 'leaky.jsonl'), [...rows('validation.jsonl').slice(0, 3), ...rows('train.jsonl')].map((row) => `${row}\n`).join('')); // prettier-ignore
+    const args = ['evaluate', model, '--mixture', leaky, '--out', join(folder, 'leaky'), ...FLAGS];
+    const run = (command: readonly string[]) => spawnSync(process.execPath, [EXMIX, ...command], { env, encoding: 'utf8', timeout: TIMEOUT_MS }); // prettier-ignore
+    const before = run(args);
+    assert.equal(before.status, 0, before.stderr);
+    assert.equal(parseResults(outcomeOf('leaky')['results.json']!, '').sets[0]!.withoutLeaked, undefined);
+    assert.doesNotMatch(before.stdout, /leaked/u);
+
+    // The mixture that the command above prepared: tokenized by the model's tokenizer, with the same lengths.
+    const overlap = run(['tasks', 'overlap', '--mixture', leaky, '--tokenizer', join(model, 'spiece.model'), '--json']);
+    assert.equal(overlap.status, 0, overlap.stderr);
+    const found = JSON.parse(overlap.stdout) as { task: string; leaked: number[] }[];
+    const { leaked } = found.find(({ task }) => task === 'parity')!;
+    assert.deepEqual(leaked.slice(0, 3), [0, 1, 2]);
+    const after = run(args);
+    assert.equal(after.status, 0, after.stderr);
+    assert.match(after.stderr, /nothing is computed again/u);
+    const files = outcomeOf('leaky');
+    const set = parseResults(files['results.json']!, '').sets.find(({ task }) => task === 'parity');
+    const lines = parsePredictions(files['predictions/parity.jsonl']!, '');
+    const kept = lines.filter((line) => line.leaked !== true);
+    assert.deepEqual(lines.flatMap(({ id, leaked: isLeaked }) => (isLeaked === true ? [id] : [])), leaked); // prettier-ignore
+    const without = set!.withoutLeaked!;
+    assert.equal(without.numLeaked, leaked.length);
+    const losses = kept.reduce((sum, { loss }) => sum + loss, 0) / kept.reduce((sum, { numTokens }) => sum + numTokens, 0); // prettier-ignore
+    const figure = without.metrics['teacher_forcing']!.figures['loss']!;
+    assert.ok(Math.abs(figure.score! - losses) < 1e-12 * losses && figure.standardError! > 0);
+    assert.notEqual(figure.score, set!.metrics['teacher_forcing']!.figures['loss']!.score);
+    assert.match(after.stdout, new RegExp(`^parity +loss .* +${leaked.length} +${losses.toFixed(2)}$`, 'mu'));
+  });
+
   for (const [what, args, message] of [
     ['a model without a mixture', [model], /give --mixture demo, exmix or FILE/u],
     [

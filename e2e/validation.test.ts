@@ -71,4 +71,27 @@ describe('evaluation while training', () => {
     const { validation } = JSON.parse(status.stdout) as { validation: { newest: { step: number } } };
     assert.equal(validation.newest.step, 8);
   });
+
+  test('its results are those of exmix evaluate on the same checkpoint, and two of them are compared', async () => {
+    const place = (step: number): string => join(runOf('one'), 'validation', `step-${step}`);
+    const out = join(folder, 'evaluated');
+    const evaluated = await exmix(
+      [
+        ...['evaluate', join(runOf('one'), 'checkpoints', 'step-8'), '--tasks', 'wn_*,text_denoising', '--out', out],
+        ...['--max-examples', '6', '--max-new-tokens', '8', '--engine', 'wasm'],
+      ],
+      home,
+    );
+    assert.equal(evaluated.code, 0, evaluated.stderr);
+    const written = ([...files]: readonly (readonly [string, string])[]): [string, string][] =>
+      files
+        .map(([path, text]) => [path, text] as [string, string])
+        .filter(([path]) => /predictions|results/u.test(path));
+    assert.deepEqual(written([...filesOf(place(8))]), written([...filesOf(out)]));
+
+    const { code, stdout, stderr } = await exmix(['evaluate', 'compare', place(4), place(8)], home);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^text_denoising\/validation +loss .*(?:B is higher|B is lower|not told apart)$/mu);
+    assert.match(stdout, /wn_define\/validation: \d of 6 predictions changed/u);
+  });
 });

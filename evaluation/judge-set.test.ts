@@ -4,6 +4,7 @@ import type { BatchResult } from './batch-messages.ts';
 import { findingsOf, judgeSet, type JudgedSet } from './judge-set.ts';
 import { parseDecodingSettings } from './decoding/settings.ts';
 import { planEvaluation } from './plan-evaluation.ts';
+import { formatPrediction, parsePredictions, setResultOf } from './results.ts';
 
 /** Token 10 + n is the n-th label; 1 ends. */
 const LABELS = ['yes', 'no'];
@@ -67,6 +68,31 @@ describe('scores of a set', () => {
     assert.equal(judged.scores.outputs, undefined);
     assert.equal(judged.lines[0]!.output, undefined);
     assert.deepEqual(judged.scores.teacherForcing, scores.teacherForcing);
+  });
+
+  test('of a set that was compared with train, the leaked examples are left out beside: figures of the others, with errors of their own', () => {
+    const judged = judgeSet({ ...set, leaked: new Set([0, 9]) }, findings!, decodeText);
+    const { withoutLeaked, ...rest } = judged.scores;
+    assert.deepEqual(rest, scores);
+    assert.equal(withoutLeaked?.numLeaked, 1);
+    assert.equal(withoutLeaked.metrics.get('accuracy')!.figures['accuracy']!.score, 100 / 3);
+    assert.equal(withoutLeaked.metrics.get('accuracy')!.numUnits, 3);
+    assert.equal(withoutLeaked.teacherForcing.figures['loss']!.score, (2 + 3 + 4) / 6);
+    assert.deepEqual(judged.lines.map(({ isLeaked }) => isLeaked), [true, undefined, undefined, undefined]); // prettier-ignore
+    const result = setResultOf({ task: 'qa', name: 'validation', split: 'validation', kind: 'supervised', hash: '', evaluation: set.evaluation }, judged.scores); // prettier-ignore
+    assert.equal(result.withoutLeaked?.metrics['accuracy']?.figures['accuracy']?.score, 100 / 3);
+    assert.deepEqual(judged.lines.map(formatPrediction).map((line) => line.includes('"leaked":true')), [true, false, false, false]); // prettier-ignore
+    parsePredictions(judged.lines.map(formatPrediction).join(''), 'qa.jsonl');
+  });
+
+  test('without a leak both scores are equal; where every example is leaked none is defined', () => {
+    const clean = judgeSet({ ...set, leaked: new Set() }, findings!, decodeText).scores;
+    assert.deepEqual(clean.withoutLeaked, { numLeaked: 0, teacherForcing: scores.teacherForcing, metrics: scores.outputs!.metrics }); // prettier-ignore
+    const all = judgeSet({ ...set, leaked: new Set([0, 1, 2, 3]) }, findings!, decodeText).scores;
+    const { numUnits, figures } = all.withoutLeaked!.metrics.get('accuracy')!;
+    assert.deepEqual([numUnits, figures['accuracy']!.score], [0, NaN]);
+    const alone = judgeSet({ examples: set.examples, leaked: new Set([3]) }, { ...findings!, outputs: undefined }, decodeText); // prettier-ignore
+    assert.deepEqual([alone.scores.withoutLeaked?.numLeaked, alone.scores.withoutLeaked?.metrics.size], [1, 0]);
   });
 
   test('a field that no post-processor can read is refused by name', () => {

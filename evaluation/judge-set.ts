@@ -30,6 +30,8 @@ export interface JudgedSet {
   readonly examples: readonly JudgedExample[];
   /** How outputs are judged; left out: the set is scored alone. */
   readonly evaluation?: TaskEvaluation;
+  /** Ids of examples that a train split has too; left out: the set was not compared with train. */
+  readonly leaked?: ReadonlySet<number>;
 }
 
 /** What the batches have found out about the examples of a set, in the order of the examples. */
@@ -58,6 +60,8 @@ export interface JudgedLine {
   readonly loss: number;
   readonly numTokens: number;
   readonly numRight: number;
+  /** A train split has the example too. */
+  readonly isLeaked?: true;
   readonly output?: JudgedPrediction;
 }
 
@@ -72,6 +76,13 @@ export interface SetScores {
     readonly numInvalid: number;
     /** Outputs that reached the longest length without their end. */
     readonly numUnended: number;
+    readonly metrics: ReadonlyMap<MetricName, MetricScores>;
+  };
+  /** Scores of the examples that no train split has; left out: the set was not compared with train. */
+  readonly withoutLeaked?: {
+    readonly numLeaked: number;
+    readonly teacherForcing: MetricScores;
+    /** Empty where the set is scored alone. */
     readonly metrics: ReadonlyMap<MetricName, MetricScores>;
   };
 }
@@ -106,7 +117,7 @@ export function findingsOf(
  * @throws METRIC_INPUT_INVALID for an example without a field that the post-processor reads
  */
 export function judgeSet(
-  { examples, evaluation }: JudgedSet,
+  { examples, evaluation, leaked }: JudgedSet,
   { losses, numRight, outputs }: SetFindings,
   decodeText: (ids: readonly number[]) => string,
   synonyms?: Synonyms,
@@ -119,6 +130,7 @@ export function judgeSet(
     loss: losses[at]!,
     numTokens: numTokens[at]!,
     numRight: numRight[at]!,
+    ...(leaked?.has(example.id) === true ? { isLeaked: true } : {}),
   }));
   const scores: SetScores = {
     numExamples: examples.length,
@@ -126,13 +138,16 @@ export function judgeSet(
     numTargetTokens: numTokens.reduce((sum, count) => sum + count, 0),
     teacherForcing: metricScores(teacherForcing(lines)),
   };
-  if (outputs === undefined || evaluation === undefined) return { scores, lines };
+  const withoutLeaked = (judged?: JudgedOutputs): Pick<SetScores, 'withoutLeaked'> =>
+    leaked === undefined ? {} : { withoutLeaked: scoreKept(lines, judged) };
+  if (outputs === undefined || evaluation === undefined) return { scores: { ...scores, ...withoutLeaked() }, lines };
   const predictions = outputs.map(({ ids }) => decodeText(ids));
   const { isInvalid, scorers } = compareTask(evaluation, lines, predictions, synonyms);
   const single = [...scorers].filter(([, { numUnits }]) => numUnits === examples.length);
   return {
     scores: {
       ...scores,
+      ...withoutLeaked({ evaluation, predictions, synonyms }),
       outputs: {
         numInvalid: isInvalid.filter((invalid) => invalid).length,
         numUnended: outputs.filter(({ ids }) => ids.at(-1) !== EOS_TOKEN).length,
@@ -149,6 +164,23 @@ export function judgeSet(
       },
     })),
   };
+}
+
+interface JudgedOutputs {
+  readonly evaluation: TaskEvaluation;
+  readonly predictions: readonly string[];
+  readonly synonyms: Synonyms | undefined;
+}
+
+/** Scores of the examples that are not leaked. Of a group that a metric judges as one, the leaked examples are left out. */
+function scoreKept(lines: readonly JudgedLine[], outputs?: JudgedOutputs): NonNullable<SetScores['withoutLeaked']> {
+  const kept = lines.flatMap(({ isLeaked }, at) => (isLeaked === true ? [] : [at]));
+  const keptLines = kept.map((at) => lines[at]!);
+  const scores = { numLeaked: lines.length - kept.length, teacherForcing: metricScores(teacherForcing(keptLines)) };
+  if (outputs === undefined) return { ...scores, metrics: new Map() };
+  const { evaluation, predictions, synonyms } = outputs;
+  const { scorers } = compareTask(evaluation, keptLines, kept.map((at) => predictions[at]!), synonyms); // prettier-ignore
+  return { ...scores, metrics: new Map([...scorers].map(([metric, scorer]) => [metric, metricScores(scorer)])) };
 }
 
 /** Loss, perplexity and hits of given targets. */

@@ -25,6 +25,15 @@ const count = z.int().nonnegative();
 /** Null: not defined for these examples. */
 const figure = z.number().nullable();
 
+const metricsSchema = z.record(
+  z.string(),
+  z.strictObject({
+    /** Examples, or groups where the metric judges groups. */
+    numUnits: count,
+    figures: z.record(z.string(), z.strictObject({ score: figure, standardError: figure })),
+  }),
+);
+
 const setSchema = z.strictObject({
   task: z.string(),
   /** E.g. `validation`, or `validation_matched` where a split has several sets. */
@@ -50,14 +59,9 @@ const setSchema = z.strictObject({
   numUnended: count.nullable(),
   /** File of predictions beside this one. */
   predictions: z.string(),
-  metrics: z.record(
-    z.string(),
-    z.strictObject({
-      /** Examples, or groups where the metric judges groups. */
-      numUnits: count,
-      figures: z.record(z.string(), z.strictObject({ score: figure, standardError: figure })),
-    }),
-  ),
+  metrics: metricsSchema,
+  /** The same of the examples that no train split has (`exmix tasks overlap`); absent: the set was not compared with train. */
+  withoutLeaked: z.strictObject({ numLeaked: count, metrics: metricsSchema }).exactOptional(),
 });
 export type SetResult = z.output<typeof setSchema>;
 
@@ -83,6 +87,8 @@ const resultsSchema = z.strictObject({
   averages: z.record(z.string(), z.strictObject({ perTask: z.record(z.string(), figure), average: figure })),
 });
 export type Results = z.output<typeof resultsSchema>;
+/** Results that are not yet written. */
+export type NewResults = Omit<Results, 'format' | 'version'>;
 
 /** What identifies a set in its results. */
 export interface SetIdentity extends Pick<SetResult, 'task' | 'name' | 'split' | 'kind' | 'hash'> {
@@ -90,8 +96,7 @@ export interface SetIdentity extends Pick<SetResult, 'task' | 'name' | 'split' |
 }
 
 export function setResultOf({ evaluation, ...identity }: SetIdentity, scores: SetScores): SetResult {
-  const { numExamples, numCut, numTargetTokens, teacherForcing, outputs } = scores;
-  const metrics = [...(outputs?.metrics ?? []), [TEACHER_FORCING, teacherForcing] as const];
+  const { numExamples, numCut, numTargetTokens, teacherForcing, outputs, withoutLeaked } = scores;
   return {
     ...identity,
     ...{ numExamples, numCut, numTargetTokens },
@@ -102,8 +107,24 @@ export function setResultOf({ evaluation, ...identity }: SetIdentity, scores: Se
     numInvalid: outputs?.numInvalid ?? null,
     numUnended: outputs?.numUnended ?? null,
     predictions: predictionsFile(identity),
-    metrics: Object.fromEntries(metrics.map(([name, found]) => [name, metricResultOf(found)])),
+    metrics: metricsOf(outputs?.metrics, teacherForcing),
+    ...(withoutLeaked === undefined
+      ? {}
+      : {
+          withoutLeaked: {
+            numLeaked: withoutLeaked.numLeaked,
+            metrics: metricsOf(withoutLeaked.metrics, withoutLeaked.teacherForcing),
+          },
+        }),
   };
+}
+
+function metricsOf(
+  metrics: ReadonlyMap<string, MetricScores> | undefined,
+  teacherForcing: MetricScores,
+): SetResult['metrics'] {
+  const all = [...(metrics ?? []), [TEACHER_FORCING, teacherForcing] as const];
+  return Object.fromEntries(all.map(([name, found]) => [name, metricResultOf(found)]));
 }
 
 function postprocessOf({ postprocess: { name, labels } }: TaskEvaluation) {
@@ -127,7 +148,7 @@ function predictionsFile({ task, name, split }: Pick<SetResult, 'task' | 'name' 
   return `predictions/${name === split ? task : `${task}.${name}`}.jsonl`;
 }
 
-export function formatResults(results: Omit<Results, 'format' | 'version'>): string {
+export function formatResults(results: NewResults): string {
   // Parsing fixes the order of the keys.
   const parsed = resultsSchema.parse({ format: 'exmix-evaluation', version: 1, ...results });
   return `${JSON.stringify(parsed, null, 2)}\n`;
@@ -180,6 +201,8 @@ const lineSchema = z.strictObject({
   score: z.number().exactOptional(),
   /** It names no label or number. */
   invalid: z.literal(true).exactOptional(),
+  /** A train split has the example too. */
+  leaked: z.literal(true).exactOptional(),
   /** Cross-entropy of the targets, nats. */
   loss: z.number(),
   numTokens: count,
@@ -192,7 +215,7 @@ export type PredictionLine = z.output<typeof lineSchema>;
 
 /** A line of a file of predictions, with its line break. */
 export function formatPrediction(line: JudgedLine): string {
-  const { id, inputs, references, fields, loss, numTokens, numRight, output } = line;
+  const { id, inputs, references, fields, loss, numTokens, numRight, isLeaked, output } = line;
   const scores = Object.entries(output?.scores ?? {}).map(([metric, figures]) => [
     metric,
     Object.fromEntries(Object.entries(figures).map(([name, value]) => [name, defined(value)])),
@@ -202,6 +225,7 @@ export function formatPrediction(line: JudgedLine): string {
     ...(Object.keys(fields).length === 0 ? {} : { fields }),
     ...(output === undefined ? {} : { prediction: output.prediction, score: output.score }),
     ...(output?.isInvalid === true ? { invalid: true } : {}),
+    ...(isLeaked === true ? { leaked: true } : {}),
     ...{ loss, numTokens, numRight },
     ...(output === undefined ? {} : { scores: Object.fromEntries(scores) as object }),
   })}\n`;

@@ -1,19 +1,28 @@
 /** `exmix evaluate`: how good a model is on the evaluation sets of its tasks; `compare`: two results. */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { NO_LOCAL_WORKERS } from '../../coordinator/membership/worker-host.ts';
 import { compareSets } from '../../evaluation/compare-results.ts';
-import { checkEvaluationConfig } from '../../shared/config/evaluation-config.ts';
+import { checkpointName } from '../../shared/checkpoint/layout.ts';
+import { systemClock } from '../../shared/clock.ts';
+import { checkEvaluationConfig, type EvaluationConfig } from '../../shared/config/evaluation-config.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import type { SplitName } from '../../mixture/tasks/task.ts';
 import { checkEngineName, ENGINE_NAMES } from '../../worker/engine-choice/choose-engine.ts';
 import type { CommandBody } from '../command-body.ts';
-import { findEvaluatedModel } from '../evaluate/evaluated-model.ts';
+import {
+  EVALUATION_FOLDER,
+  findEvaluatedModel,
+  readEvaluatedCheckpoint,
+  type EvaluatedModel,
+} from '../evaluate/evaluated-model.ts';
 import { chooseSets } from '../evaluate/evaluated-sets.ts';
+import { ALREADY_EVALUATED, followRun } from '../evaluate/follow-run.ts';
 import { formatComparison, formatResultTable } from '../evaluate/format-results.ts';
-import { readResults, readSide, timeKey } from '../evaluate/result-files.ts';
-import { runEvaluate } from '../evaluate/run-evaluate.ts';
+import type { FollowedCheckpoint } from '../evaluate/next-checkpoint.ts';
+import { readResults, readResultsIfThere, readSide, timeKey } from '../evaluate/result-files.ts';
+import { isEvaluated, runEvaluate, type RunEvaluateInit } from '../evaluate/run-evaluate.ts';
 import {
   readGenerationConfig,
   resolveDecoding,
@@ -32,6 +41,7 @@ const SHOWN_CHANGES = 5;
 
 interface EvaluateArguments extends DecodingFlags {
   folder: string;
+  follow: boolean;
   mixture?: string | undefined;
   tasks?: string[] | undefined;
   given?: string | undefined;
@@ -64,6 +74,11 @@ const folderCommand: CommandModule<object, EvaluateArguments> = {
           type: 'string',
           demandOption: true,
           describe: 'Run folder (its newest checkpoint), checkpoint, or a T5 of Hugging Face',
+        })
+        .option('follow', {
+          type: 'boolean',
+          default: false,
+          describe: 'Every checkpoint of the run as it is published, until the run has finished',
         })
         .option('mixture', {
           type: 'string',
@@ -107,6 +122,7 @@ const folderCommand: CommandModule<object, EvaluateArguments> = {
         }),
     )
       .example('$0 evaluate runs/demo-20261130-120000 --workers 2', 'the newest checkpoint on its validation sets')
+      .example('$0 evaluate --follow runs/a --workers 2', 'every checkpoint as it is published, on workers of its own')
       .example("$0 evaluate flan-t5-small --mixture exmix --tasks 'super_glue_*' --num-beams 4", 'any T5'),
   handler: (args) => untilInterrupted((signal) => evaluate(args, signal)),
 };
@@ -129,18 +145,61 @@ export const evaluateCommand: CommandBody = {
 };
 
 async function evaluate(args: EvaluateArguments, signal: AbortSignal): Promise<void> {
-  const { workers, split, 'batch-tokens': batchTokens, 'max-examples': maxExamples, tasks } = args;
-  checkCount('--workers', workers, 0);
-  checkCount('--batch-tokens', batchTokens, 1);
+  const { follow: isFollowing, workers, split } = args;
+  // Each checkpoint has a coordinator of its own: workers of other hosts leave after it, and nobody starts them again.
+  checkCount('--workers', workers, isFollowing ? 1 : 0);
+  checkCount('--batch-tokens', args['batch-tokens'], 1);
   for (const flag of ['max-examples', 'inputs-length', 'targets-length'] as const)
     if (args[flag] !== undefined) checkCount(`--${flag}`, args[flag], 1);
   checkEngineName(args.engine);
-  const onLine = (line: string): void => {
-    standardError.write(`${line}\n`);
-  };
-  const model = await findEvaluatedModel(args.folder, signal);
-  const decoding = args['loss-only'] ? undefined : resolveDecoding(args, await readGenerationConfig(model.folder));
-  const { engine, device, threads } = args;
+  if (isFollowing) {
+    await follow(args, signal);
+    return;
+  }
+  const { model, resultsFolder } = await findEvaluatedModel(args.folder, signal);
+  const config = await resolveConfig(args);
+  const work = await chooseWork(args, model, signal);
+  const outDir = resolve(args.out ?? ofSplit(resultsFolder, split));
+  await evaluateAndPrint({ ...(await createInit(args, config, signal)), ...work, model, outDir });
+}
+
+async function follow(args: EvaluateArguments, signal: AbortSignal): Promise<void> {
+  const { out, split } = args;
+  const runFolder = resolve(args.folder);
+  const resultsFolder = resolve(out ?? join(runFolder, EVALUATION_FOLDER));
+  const outDirOf = ({ step }: FollowedCheckpoint): string => ofSplit(join(resultsFolder, checkpointName(step)), split);
+  const config = await resolveConfig(args);
+  let chosen: { readonly from: string; readonly work: ChosenWork } | undefined;
+  await followRun({
+    ...{ runFolder, resultsFolder, clock: systemClock, onLine, signal },
+    hasResults: async (checkpoint) =>
+      (await readResultsIfThere(outDirOf(checkpoint)))?.paramDigest === checkpoint.paramDigest,
+    async evaluate(folder, checkpoint, untilStopped) {
+      const model = await readEvaluatedCheckpoint(folder, untilStopped);
+      const { mixture, featureLengths } = model.trained!.config;
+      const from = JSON.stringify([mixture, featureLengths]); // a resumed run may have another mixture
+      if (chosen?.from !== from) chosen = { from, work: await chooseWork(args, model, untilStopped) };
+      const outDir = outDirOf(checkpoint);
+      const init = { ...(await createInit(args, config, untilStopped)), ...chosen.work, model, outDir };
+      if (await isEvaluated(init)) return { kind: 'skipped', reason: ALREADY_EVALUATED };
+      await standardOutput.print(`step ${checkpoint.step}\n`);
+      await evaluateAndPrint(init);
+      return { kind: 'evaluated' };
+    },
+  });
+}
+
+function onLine(line: string): void {
+  standardError.write(`${line}\n`);
+}
+
+function ofSplit(resultsFolder: string, split: SplitName): string {
+  return split === 'test' ? `${resultsFolder}-test` : resultsFolder;
+}
+
+/** The config with an engine of this host, which is told. */
+async function resolveConfig(args: EvaluateArguments): Promise<EvaluationConfig> {
+  const { engine, device, threads, workers } = args;
   const asked = checkEvaluationConfig(
     {
       compute: { engine, device, threads },
@@ -155,6 +214,14 @@ async function evaluate(args: EvaluateArguments, signal: AbortSignal): Promise<v
   );
   const { config, resolved } = await resolveOnThisHost(asked, Math.max(1, workers));
   for (const note of [resolved.reason, ...resolved.notes]) onLine(note);
+  return config;
+}
+
+type ChosenWork = Pick<RunEvaluateInit, 'sets' | 'tokenizer' | 'decoding'>;
+
+async function chooseWork(args: EvaluateArguments, model: EvaluatedModel, signal: AbortSignal): Promise<ChosenWork> {
+  const { split, 'max-examples': maxExamples, tasks } = args;
+  const decoding = args['loss-only'] ? undefined : resolveDecoding(args, await readGenerationConfig(model.folder));
   onLine(`${model.folder}: ${decoding === undefined ? 'scores only' : JSON.stringify(decoding)}`);
   const { sets, tokenizer } = await chooseSets({
     ...{ model, tasks, split, maxExamples, onLine, signal },
@@ -163,13 +230,26 @@ async function evaluate(args: EvaluateArguments, signal: AbortSignal): Promise<v
     targetsLength: args['targets-length'],
     trustModules: args['trust-modules'],
   });
-  const outDir = resolve(args.out ?? (split === 'test' ? `${model.resultsFolder}-test` : model.resultsFolder));
-  const { results, times } = await runEvaluate({
-    ...{ model, sets, tokenizer, decoding, batchTokens, maxExamples, config, outDir, onLine, signal },
+  return { sets, tokenizer, decoding };
+}
+
+/** What is the same for each model. */
+async function createInit(
+  args: EvaluateArguments,
+  config: EvaluationConfig,
+  signal: AbortSignal,
+): Promise<Omit<RunEvaluateInit, 'model' | 'outDir' | keyof ChosenWork>> {
+  const { workers, 'batch-tokens': batchTokens, 'max-examples': maxExamples } = args;
+  return {
+    ...{ batchTokens, maxExamples, config, onLine, signal },
     workerHost: workers === 0 ? NO_LOCAL_WORKERS : createLocalWorkers(workers),
     token: await givenToken(args['token-file']),
-  });
-  await standardOutput.print(`${formatResultTable(results, times)}${outDir}\n`);
+  };
+}
+
+async function evaluateAndPrint(init: RunEvaluateInit): Promise<void> {
+  const { results, times } = await runEvaluate(init);
+  await standardOutput.print(`${formatResultTable(results, times)}${init.outDir}\n`);
 }
 
 async function compare({ a, b, json }: { a: string; b: string; json: boolean }): Promise<void> {

@@ -11,6 +11,9 @@ import { standardError } from '../../shared/standard-streams.ts';
 import { readModel } from '../../worker/model/read-model.ts';
 import { findModelFolder } from '../model-folder.ts';
 
+/** In a run folder: a folder of results for each evaluated checkpoint. */
+export const EVALUATION_FOLDER = 'evaluation';
+
 export interface EvaluatedModel {
   /** Absolute. */
   readonly folder: string;
@@ -20,27 +23,36 @@ export interface EvaluatedModel {
   readonly step: number | null;
   /** The config that a checkpoint was trained with, and the file that it stands in. */
   readonly trained?: { readonly config: RunConfig; readonly file: string };
+}
+
+export interface FoundModel {
+  readonly model: EvaluatedModel;
   /** Where results go by default; a test split has a folder of its own. */
   readonly resultsFolder: string;
 }
 
 /** @param path a run, a checkpoint, or a T5 of Transformers @throws PATH_UNUSABLE, CHECKPOINT_CORRUPT, and what readModel throws */
-export async function findEvaluatedModel(path: string, signal: AbortSignal): Promise<EvaluatedModel> {
+export async function findEvaluatedModel(path: string, signal: AbortSignal): Promise<FoundModel> {
   const folder = resolve(await findModelFolder(path, (note) => standardError.write(`${note}\n`), signal));
   if ((await statIfThere(join(folder, MANIFEST_FILE))) === undefined) {
     const { config, parameters } = await readModel(folder);
     const facts = { folder, step: null, vocabSize: config.vocabSize, paramDigest: parameterDigest(parameters) };
-    return { ...facts, resultsFolder: join(dirname(folder), `${basename(folder)}-evaluation`) };
+    return { model: facts, resultsFolder: join(dirname(folder), `${basename(folder)}-evaluation`) };
   }
-  const { run } = await readCheckpoint(folder, signal);
-  const file = join(folder, RUN_FILE);
-  const config = checkConfig(run.config, file);
   const { checkpoints, folder: root } = runPaths(dirname(dirname(folder)));
   // A checkpoint that was copied out of its run has its results beside it.
   const place = checkpoints === dirname(folder) ? root : dirname(folder);
   return {
-    ...{ folder, step: run.step, paramDigest: run.paramDigest, vocabSize: config.model.vocabSize },
-    trained: { config, file },
-    resultsFolder: join(place, 'evaluation', basename(folder)),
+    model: await readEvaluatedCheckpoint(folder, signal),
+    resultsFolder: join(place, EVALUATION_FOLDER, basename(folder)),
   };
+}
+
+/** @param folder absolute @throws PATH_UNUSABLE, CHECKPOINT_CORRUPT, CONFIG_INVALID, ABORTED */
+export async function readEvaluatedCheckpoint(folder: string, signal: AbortSignal): Promise<EvaluatedModel> {
+  const { run } = await readCheckpoint(folder, signal);
+  const file = join(folder, RUN_FILE);
+  const config = checkConfig(run.config, file);
+  const { step, paramDigest } = run;
+  return { folder, step, paramDigest, vocabSize: config.model.vocabSize, trained: { config, file } };
 }

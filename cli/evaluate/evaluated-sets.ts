@@ -4,6 +4,7 @@ import type { TaskEvaluation } from '../../shared/task-evaluation.ts';
 import { prepareEvaluationSets } from '../../mixture/evaluation-sets/prepare-evaluation-sets.ts';
 import { listEvaluationSets, readEvaluationSet } from '../../mixture/evaluation-sets/read-evaluation-sets.ts';
 import type { EvaluationSetInfo, SetExample } from '../../mixture/evaluation-sets/set-record.ts';
+import { leakedExamples, readOverlap } from '../../mixture/overlap/overlap-record.ts';
 import { allTasks } from '../../mixture/tasks/load-mixture.ts';
 import { createNameSelection } from '../../mixture/tasks/name-patterns.ts';
 import type { FeatureLengths, Mixture, SplitName } from '../../mixture/tasks/task.ts';
@@ -42,6 +43,8 @@ export interface ChosenSet {
   readonly examples: readonly SetExample[];
   /** How its outputs are judged; undefined: it is scored alone. */
   readonly evaluation: TaskEvaluation | undefined;
+  /** Numbers of the examples that train has too; undefined: `exmix tasks overlap` did not compare the set. */
+  readonly leaked: ReadonlySet<number> | undefined;
 }
 
 interface SetsPlace {
@@ -88,7 +91,8 @@ export async function chooseSets(
     const evaluation = judged.get(info.task);
     const isJudged = evaluation !== undefined && evaluation.metrics.length > 0;
     const known = isJudged ? { postprocess: evaluation.postprocess, metrics: evaluation.metrics } : undefined;
-    sets.push({ info, examples, evaluation: known });
+    const overlap = await readOverlap(prepared, info, { signal });
+    sets.push({ info, examples, evaluation: known, leaked: overlap && leakedExamples(overlap) });
   }
   warnOfLongInputs(sets, model, onLine);
   return { sets, tokenizer };

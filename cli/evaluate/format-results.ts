@@ -4,18 +4,23 @@ import { TEACHER_FORCING, type Results, type SetResult } from '../../evaluation/
 import { formatNumber, formatTable, type Cell } from '../text-table.ts';
 import { timeKey, type Times } from './result-files.ts';
 
-/** One figure of a metric that has one of its own name, as BLEU; of a set that is judged by metrics the loss besides. The rest is in results.json. */
+/**
+ * One figure of a metric that has one of its own name, as BLEU; of a set that is judged by metrics the loss besides. The rest is in results.json.
+ * Where a set was compared with train, two columns more: examples that train has too, and the score without them.
+ */
 export function formatResultTable({ sets, averages }: Pick<Results, 'sets' | 'averages'>, times: Times): string {
-  const rows = sets.flatMap((set) => rowsOf(set, times));
+  const isCompared = sets.some(({ withoutLeaked }) => withoutLeaked !== undefined);
+  const rows = sets.flatMap((set) => rowsOf(set, times, isCompared));
   const head = ['task', 'metric', 'score', '± error', 'n', 'truncated', 'invalid', 'examples/s'];
+  if (isCompared) head.push('leaked', 'score without');
   const lines = Object.entries(averages).map(
     ([suite, { average }]) => `${suite}: average ${average === null ? 'not defined' : formatScore(average)}\n`,
   );
   return formatTable(head, rows) + lines.join('');
 }
 
-function rowsOf(set: SetResult, times: Times): Cell[][] {
-  const { task, name, split, numExamples, numCut, numInvalid, metrics } = set;
+function rowsOf(set: SetResult, times: Times, isCompared: boolean): Cell[][] {
+  const { task, name, split, numExamples, numCut, numInvalid, metrics, withoutLeaked } = set;
   const label = name === split ? task : `${task}/${name}`;
   const time = times[timeKey(set)];
   const perSecond = time === undefined || time.ms === 0 ? '' : formatNumber((1000 * time.numExamples) / time.ms);
@@ -27,7 +32,11 @@ function rowsOf(set: SetResult, times: Times): Cell[][] {
         const of = isOfText || figure === metric ? figure : `${metric} ${figure}`;
         const counted = numUnits === numExamples ? formatNumber(numExamples) : `${formatNumber(numUnits)} groups`;
         const invalid = isOfText || numInvalid === null ? '' : formatNumber(numInvalid);
-        return [label, of, formatScore(score), formatScore(standardError), counted, formatNumber(numCut), invalid, perSecond]; // prettier-ignore
+        const row = [label, of, formatScore(score), formatScore(standardError), counted, formatNumber(numCut), invalid, perSecond]; // prettier-ignore
+        if (!isCompared) return row;
+        if (withoutLeaked === undefined) return [...row, '', 'not compared'];
+        const without = withoutLeaked.metrics[metric]?.figures[figure]?.score ?? null;
+        return [...row, formatNumber(withoutLeaked.numLeaked), formatScore(without)];
       }),
   );
 }

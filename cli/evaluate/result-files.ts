@@ -59,10 +59,16 @@ async function readTimes(folder: string): Promise<Times> {
 }
 
 /** @throws PATH_UNUSABLE, CONFIG_INVALID */
-export async function readResults(folder: string): Promise<Results> {
+export async function readResultsIfThere(folder: string): Promise<Results | undefined> {
   const path = join(folder, RESULTS_FILE);
   const text = await readIfThere(path);
-  if (text !== undefined) return parseResults(text, path);
+  return text === undefined ? undefined : parseResults(text, path);
+}
+
+/** @throws PATH_UNUSABLE, CONFIG_INVALID */
+export async function readResults(folder: string): Promise<Results> {
+  const results = await readResultsIfThere(folder);
+  if (results !== undefined) return results;
   throw new TrainerError('PATH_UNUSABLE', `expected ${RESULTS_FILE} of exmix evaluate in ${folder}, found none`);
 }
 

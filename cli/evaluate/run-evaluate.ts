@@ -36,7 +36,7 @@ import { webSocketTransport } from '../../shared/transport/websocket-transport.t
 import { formatSeconds } from '../console-reporter.ts';
 import type { EvaluatedModel } from './evaluated-model.ts';
 import type { ChosenSet } from './evaluated-sets.ts';
-import { timeKey, writeResultFiles, type Times } from './result-files.ts';
+import { readResultsIfThere, timeKey, writeResultFiles, type Times } from './result-files.ts';
 
 /** Pause between two lines of progress, ms. */
 const PROGRESS_MS = 5_000;
@@ -76,8 +76,38 @@ export async function runEvaluate(
   }
 }
 
-async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
-  const { model, sets, tokenizer, decoding, batchTokens, maxExamples, outDir, onLine } = init;
+/** Whether the results of this evaluation are there, so that runEvaluate would change nothing. @throws PATH_UNUSABLE, CONFIG_INVALID */
+export async function isEvaluated(init: RunEvaluateInit): Promise<boolean> {
+  const results = await readResultsIfThere(init.outDir);
+  if (results === undefined) return false;
+  const { log, settings } = await openEvaluation(init);
+  await log.close();
+  return log.finishedBy !== undefined && areOf(results, init, settings);
+}
+
+/** The folder may have results of other sets and settings. A set that was compared with train since then is judged again. */
+function areOf(results: Results, { model, sets }: RunEvaluateInit, settings: DecodingSettings | undefined): boolean {
+  if (results.paramDigest !== model.paramDigest || results.sets.length !== sets.length) return false;
+  if (JSON.stringify(results.decoding) !== JSON.stringify(settings ?? null)) return false;
+  return sets.every(({ info, examples, leaked }) => {
+    const found = results.sets.find((set) => timeKey(set) === timeKey(info));
+    const numLeaked = leaked && examples.filter(({ id }) => leaked.has(id)).length;
+    return (
+      found?.hash === info.hash && found.numExamples === examples.length && found.withoutLeaked?.numLeaked === numLeaked
+    );
+  });
+}
+
+interface OpenEvaluation {
+  readonly batches: readonly EvaluationBatch[];
+  readonly planned: readonly PlannedSet[];
+  readonly settings: DecodingSettings | undefined;
+  readonly log: BatchLog;
+}
+
+/** Plans the batches and reads the results that are there. */
+async function openEvaluation(init: RunEvaluateInit): Promise<OpenEvaluation> {
+  const { sets, decoding, batchTokens, outDir } = init;
   // The task judges one output; the plan's messages carry no more.
   const settings = decoding === undefined ? undefined : oneOutput(decoding);
   const planned = sets.map(({ info, examples, evaluation }): PlannedSet => ({
@@ -86,18 +116,28 @@ async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
   }));
   const batches = planEvaluation(planned, { batchTokens, ...(settings === undefined ? {} : { decoding: settings }) });
   const log = await BatchLog.open(join(outDir, 'batches'), partsOf(init, batches, settings));
+  return { batches, planned, settings, log };
+}
+
+async function evaluate(init: RunEvaluateInit, signal: AbortSignal) {
+  const { model, sets, tokenizer, batchTokens, maxExamples, outDir, onLine } = init;
+  const opened = await openEvaluation(init);
+  const { batches, planned, settings, log } = opened;
   let times: Times = {};
   try {
-    if (log.finishedBy === undefined)
-      times = await computeMissing({ ...init, signal }, { batches, planned, settings, log });
+    if (log.finishedBy === undefined) times = await computeMissing({ ...init, signal }, opened);
     else onLine(`all ${batches.length} batches are in ${outDir}: nothing is computed again`);
     const engine = log.finishedBy;
     if (engine === undefined) throw new TrainerError('INTERNAL', 'a finished evaluation has results of one engine');
     const findings = findingsOf(batches, log.results(), planned.map(({ examples }) => examples.length)); // prettier-ignore
     const predictions = new Map<string, string>();
     const setResults = sets.map((set, index) => {
-      const { evaluation, examples, info } = set;
-      const judged = evaluation === undefined ? { examples } : { examples, evaluation };
+      const { evaluation, examples, info, leaked } = set;
+      const judged = {
+        examples,
+        ...(evaluation === undefined ? {} : { evaluation }),
+        ...(leaked === undefined ? {} : { leaked }),
+      };
       const { scores, lines } = judgeSet(judged, findings[index]!, (ids) => tokenizer.decode(ids));
       const { task, name, split, kind, hash } = info;
       const result = setResultOf({ task, name, split, kind, hash, evaluation }, scores);
@@ -143,15 +183,8 @@ function partsOf(
   );
 }
 
-interface Computed {
-  readonly batches: readonly EvaluationBatch[];
-  readonly planned: readonly PlannedSet[];
-  readonly settings: DecodingSettings | undefined;
-  readonly log: BatchLog;
-}
-
 /** @returns the times of the sets that were computed */
-async function computeMissing(init: RunEvaluateInit, { batches, planned, settings, log: results }: Computed) {
+async function computeMissing(init: RunEvaluateInit, { batches, planned, settings, log: results }: OpenEvaluation) {
   const { model, sets, config, workerHost, outDir, onLine, signal } = init;
   const { numDone } = results;
   if (numDone > 0) onLine(`${numDone} of ${batches.length} batches are in ${outDir}: the others are computed`);

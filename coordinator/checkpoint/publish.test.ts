@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import {
@@ -14,6 +14,7 @@ import {
   writeFixtureCheckpoint,
   writeShardFiles,
 } from '../../shared/checkpoint/checkpoint.fixture.ts';
+import { pinCheckpoint } from '../../shared/checkpoint/pin.ts';
 import { findLatestCheckpoint, readCheckpoint } from '../../shared/checkpoint/read.ts';
 import { systemClock } from '../../shared/clock.ts';
 import { createRunFolder, openRunFolder } from '../run-folder/run-folder.ts';
@@ -160,6 +161,22 @@ describe('pruning', () => {
     );
     assert.deepEqual(removed, [{ step: 2, reason: 'older than the newest 2' }]);
     assert.deepEqual((await readdir(checkpoints)).sort(), ['step-1', 'step-3', 'step-4', 'step-5']);
+  });
+
+  test('a removed checkpoint stays readable for a reader that pinned it, and the pin of an ended process is removed', async () => {
+    const checkpoints = await newRoot();
+    for (const step of [1, 2]) await writeFixtureCheckpoint(checkpoints, step);
+    const pin = await pinCheckpoint(join(checkpoints, 'step-1'));
+    assert.ok(pin);
+    const ended = spawnSync(process.execPath, ['--eval', 'console.log(process.pid)'], { encoding: 'utf8' });
+    const pinOfEnded = basename(dirname(pin.folder)).replace(`-${process.pid}-`, `-${ended.stdout.trim()}-`);
+    await mkdir(join(checkpoints, pinOfEnded));
+    const removed = await pruneCheckpoints(checkpoints, { keepLast: 1 }, new Map());
+    assert.deepEqual(removed, [{ step: 1, reason: 'older than the newest 1' }]);
+    assert.equal((await readCheckpoint(pin.folder)).run.step, 1);
+    assert.ok(!(await readdir(checkpoints)).includes(pinOfEnded));
+    await pin.release();
+    assert.deepEqual(await readdir(checkpoints), ['step-2']);
   });
 });
 

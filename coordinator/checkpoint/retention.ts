@@ -1,4 +1,7 @@
-/** Retention: a pure rule decides which checkpoints to keep; pruneCheckpoints removes the others. */
+/**
+ * Retention: a pure rule decides which checkpoints to keep; pruneCheckpoints removes the others. A reader that pinned one has links of its own to
+ * its files (shared/checkpoint/pin.ts); pins whose process has ended are removed here too.
+ */
 import { assertInvariant } from '../../shared/errors.ts';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -6,6 +9,7 @@ import { syncFolder, toStorageError } from '../../shared/atomic-file.ts';
 import { removingName } from '../../shared/checkpoint/layout.ts';
 import { listCheckpointFolders } from '../../shared/checkpoint/read.ts';
 import { verifyCheckpoint } from '../../shared/checkpoint/verify.ts';
+import { removeAbandoned } from '../../shared/partial-folders.ts';
 import { bestSteps, type ScoredStep } from './validation-score.ts';
 
 export interface RetentionOptions {
@@ -104,6 +108,8 @@ export async function pruneCheckpoints(
   for (const { step } of remove) {
     await removeCheckpoint(paths.get(step)!, step);
   }
+  // A pin of another user may stay: it costs space, and no run.
+  await removeAbandoned(checkpointsFolder).catch(() => undefined);
   return remove;
 }
 

@@ -13,6 +13,7 @@ import {
   encodeRecord,
   FIRST_LINK,
   Journal,
+  JournalReader,
   linkTo,
   MAX_PENDING_BYTES,
   MAX_PENDING_RECORDS,
@@ -310,6 +311,34 @@ describe('journal file', () => {
       seen,
       RUN.map((record, i) => [record.kind, i + 1]),
     );
+  });
+
+  test('a reader of a journal that grows sees each record once, for any cut of the bytes', async () => {
+    const path = newPath();
+    const bytes = Buffer.from(text(RUN));
+    const reader = new JournalReader(path);
+    const seen: JournalRecord[] = [];
+    for (let length = 0; length <= bytes.length; length += 37) {
+      await writeFile(path, bytes.subarray(0, length));
+      await reader.read({ onRecord: (record) => seen.push(record) });
+    }
+    await writeFile(path, bytes);
+    const { torn, ...last } = await reader.read({ onRecord: (record) => seen.push(record) });
+    assert.equal(torn, undefined);
+    assert.deepEqual(seen, RUN);
+    assert.deepEqual(last, await replayJournal(path));
+  });
+
+  test('a reader refuses a journal that lost records, and goes on where a torn line was replaced', async () => {
+    const path = newPath();
+    const whole = text(RUN.slice(0, 3));
+    await writeFile(path, `${whole}0badbad0 `);
+    const reader = new JournalReader(path);
+    assert.equal((await reader.read()).torn?.line, 4);
+    await writeFile(path, text(RUN));
+    assert.equal((await reader.read()).numRecords, RUN.length);
+    await writeFile(path, whole);
+    await assert.rejects(reader.read(), { code: 'JOURNAL_CORRUPT', message: /which were read before, found \d+ B/u });
   });
 
   test('a record that breaks its schema or the order of the run is refused and leaves the journal usable', async () => {

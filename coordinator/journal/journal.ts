@@ -12,6 +12,7 @@
  * later ones wait behind it. Assumes one writer (the lock of the run folder) and a disk that keeps what fsync reported.
  */
 import { createHash } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -80,56 +81,87 @@ export function linkTo(line: string | Uint8Array): string {
     .slice(0, LINK_CHARS - 1);
 }
 
+export interface ReplayOptions {
+  /** Sees each record in order with its 1-based line, e.g. to print the ledger. */
+  readonly onRecord?: (record: JournalRecord, line: number) => void;
+  readonly signal?: AbortSignal;
+}
+
 /**
- * Reads a journal from its beginning, in bounded memory.
- * @param onRecord sees each record in order with its 1-based line, e.g. to print the ledger
- * @throws JOURNAL_CORRUPT naming the line, for a bad line before the last one, a record whose link is not that to the line before, or one
- *   that cannot follow the others; PATH_UNUSABLE; ABORTED
+ * Reads a journal that may still grow, in bounded memory: each `read` continues after the last whole record. A coordinator that takes the run
+ * over cuts a torn last line off and keeps all records before it, so their place in the file stays.
  */
-export async function replayJournal(
-  path: string,
-  options: { readonly onRecord?: (record: JournalRecord, line: number) => void; readonly signal?: AbortSignal } = {},
-): Promise<JournalReplay> {
-  let state = EMPTY_JOURNAL_STATE;
-  let link = FIRST_LINK;
-  let line = 0;
-  let wholeBytes = 0;
-  let torn: TornTail | undefined;
-  const read = async (file: FileHandle): Promise<void> => {
-    for await (const { bytes, isWhole } of readLines(file, path)) {
-      throwIfAborted(options.signal, `replaying ${path}`);
-      if (torn !== undefined) throw corrupt(path, torn.line, torn.reason);
-      line += 1;
-      const decoded = isWhole ? decodeLine(bytes) : 'the line does not end';
-      if (typeof decoded === 'string') {
-        const start = bytes.toString('latin1');
-        if (line === 1 && UNLINKED.test(start)) throw unlinked(path);
-        if (RECORD_START.test(start.slice(1))) throw corrupt(path, line, decoded);
-        torn = { line, bytes: bytes.length + (isWhole ? 1 : 0), reason: decoded };
-        continue;
-      }
-      const { record } = decoded;
-      if (decoded.previous !== link)
-        throw corrupt(
-          path,
-          line,
-          `expected a record that follows line ${line - 1} (link ${link}), found link ${decoded.previous}`,
-        );
-      const next = applyRecord(state, record);
-      if (typeof next === 'string') throw corrupt(path, line, next);
-      state = next;
-      link = linkTo(bytes);
-      wholeBytes += bytes.length + 1;
-      options.onRecord?.(record, line);
-    }
-  };
-  try {
-    await withRegularFile(path, read);
-  } catch (error) {
-    throw toStorageError(error, 'read', path);
+export class JournalReader {
+  readonly path: string;
+  #state = EMPTY_JOURNAL_STATE;
+  #link = FIRST_LINK;
+  #numRecords = 0;
+  #wholeBytes = 0;
+
+  constructor(path: string) {
+    this.path = path;
   }
-  const numRecords = torn === undefined ? line : line - 1;
-  return { state, numRecords, link, wholeBytes, ...(torn === undefined ? {} : { torn }) };
+
+  /** State of the records that were read. */
+  get state(): JournalState {
+    return this.#state;
+  }
+
+  /**
+   * Reads the records that are there and were not read before.
+   * @returns the sum of all records so far
+   * @throws JOURNAL_CORRUPT naming the line, for a bad line before the last one, a record whose link is not that to the line before, or one
+   *   that cannot follow the others; PATH_UNUSABLE; ABORTED
+   */
+  async read({ onRecord, signal }: ReplayOptions = {}): Promise<JournalReplay> {
+    const { path } = this;
+    let torn: TornTail | undefined;
+    const readOn = async (file: FileHandle, { size }: Stats): Promise<void> => {
+      if (size < this.#wholeBytes)
+        throw corrupt(path, this.#numRecords, `expected at least ${this.#wholeBytes} B, which were read before, found ${size} B`); // prettier-ignore
+      for await (const { bytes, isWhole } of readLines(file, path, this.#wholeBytes)) {
+        throwIfAborted(signal, `replaying ${path}`);
+        if (torn !== undefined) throw corrupt(path, torn.line, torn.reason);
+        const line = this.#numRecords + 1;
+        const decoded = isWhole ? decodeLine(bytes) : 'the line does not end';
+        if (typeof decoded === 'string') {
+          const start = bytes.toString('latin1');
+          if (line === 1 && UNLINKED.test(start)) throw unlinked(path);
+          if (RECORD_START.test(start.slice(1))) throw corrupt(path, line, decoded);
+          torn = { line, bytes: bytes.length + (isWhole ? 1 : 0), reason: decoded };
+          continue;
+        }
+        const { record } = decoded;
+        if (decoded.previous !== this.#link)
+          throw corrupt(
+            path,
+            line,
+            `expected a record that follows line ${line - 1} (link ${this.#link}), found link ${decoded.previous}`,
+          );
+        const next = applyRecord(this.#state, record);
+        if (typeof next === 'string') throw corrupt(path, line, next);
+        this.#state = next;
+        this.#link = linkTo(bytes);
+        this.#numRecords = line;
+        this.#wholeBytes += bytes.length + 1;
+        onRecord?.(record, line);
+      }
+    };
+    try {
+      await withRegularFile(path, readOn);
+    } catch (error) {
+      throw toStorageError(error, 'read', path);
+    }
+    return {
+      ...{ state: this.#state, numRecords: this.#numRecords, link: this.#link, wholeBytes: this.#wholeBytes },
+      ...(torn === undefined ? {} : { torn }),
+    };
+  }
+}
+
+/** Reads a journal from its beginning. @throws as JournalReader.read */
+export function replayJournal(path: string, options: ReplayOptions = {}): Promise<JournalReplay> {
+  return new JournalReader(path).read(options);
 }
 
 interface Pending {
@@ -293,21 +325,21 @@ interface Line {
   readonly isWhole: boolean;
 }
 
-async function* readLines(file: FileHandle, path: string): AsyncGenerator<Line> {
+async function* readLines(file: FileHandle, path: string, start: number): AsyncGenerator<Line> {
   let rest: Buffer[] = [];
   let restBytes = 0;
-  const pieces = file.createReadStream({ start: 0, highWaterMark: 1024 * 1024, autoClose: false });
+  const pieces = file.createReadStream({ start, highWaterMark: 1024 * 1024, autoClose: false });
   for await (const piece of pieces as AsyncIterable<Buffer>) {
-    let start = 0;
-    for (let end = piece.indexOf(NEWLINE); end !== -1; end = piece.indexOf(NEWLINE, start)) {
-      yield { bytes: Buffer.concat([...rest, piece.subarray(start, end)]), isWhole: true };
+    let from = 0;
+    for (let end = piece.indexOf(NEWLINE); end !== -1; end = piece.indexOf(NEWLINE, from)) {
+      yield { bytes: Buffer.concat([...rest, piece.subarray(from, end)]), isWhole: true };
       rest = [];
       restBytes = 0;
-      start = end + 1;
+      from = end + 1;
     }
-    if (start === piece.length) continue;
-    rest.push(piece.subarray(start));
-    restBytes += piece.length - start;
+    if (from === piece.length) continue;
+    rest.push(piece.subarray(from));
+    restBytes += piece.length - from;
     if (restBytes > MAX_LINE_BYTES)
       throw new TrainerError('JOURNAL_CORRUPT', `${path}: a line above ${MAX_LINE_BYTES} B; this is not a journal`);
   }

@@ -64,7 +64,12 @@ export class SmallRun {
   readonly journal: JournalRecord[] = [];
   readonly checkpoints: MemoryCheckpoints;
   /** Results of validations. */
-  readonly validations: { readonly step: number; readonly paramDigest: string; readonly scored: unknown }[] = [];
+  readonly validations: {
+    readonly step: number;
+    readonly paramDigest: string;
+    readonly results: unknown;
+    readonly scored: unknown;
+  }[] = [];
   readonly #sets: ValidationSets | undefined;
   /** Ends the coordinator at once. */
   readonly signal = new AbortController();
@@ -113,10 +118,8 @@ export class SmallRun {
       validation: this.#sets && {
         sets: this.#sets,
         store: {
-          write: ({ checkpoint, scored }) =>
-            Promise.resolve(
-              `results ${this.validations.push({ step: checkpoint.step, paramDigest: checkpoint.paramDigest, scored })}`,
-            ),
+          write: ({ step, paramDigest, ...results }, scored) =>
+            Promise.resolve(`results ${this.validations.push({ step, paramDigest, results, scored })}`),
         },
       },
       stores: {
@@ -219,7 +222,7 @@ export class SmallRun {
 function smallSets(): ValidationSets {
   const sets = ['a', 'b'].map((task) => ({
     name: task,
-    info: { task, name: 'validation', hash: task, numExamples: 12 },
+    info: { task, name: 'validation', split: 'validation' as const, kind: 'supervised' as const, hash: task },
     evaluation: { postprocess: { name: 'text' as const }, metrics: ['sequence_accuracy' as const] },
     examples: Array.from({ length: 12 }, (_, id) => ({
       ...{ id, inputs: `${task} ${id}`, targets: 'yes', fields: {}, cutInputTokens: 0 },
@@ -228,7 +231,8 @@ function smallSets(): ValidationSets {
     })),
   }));
   const decoding = parseDecodingSettings({ method: 'greedy', maxNewTokens: 4 });
-  return createValidationSets({ split: 'validation', sets, decoding, decodeText: (ids) => ids.join(' ') });
+  const tokenizer = { hash: 'words', decode: (ids: readonly number[]) => ids.join(' ') };
+  return createValidationSets({ split: 'validation', sets, decoding, maxExamples: 12, tokenizer });
 }
 
 /** A host whose processes end when the test says so. */

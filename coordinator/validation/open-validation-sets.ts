@@ -2,6 +2,7 @@
 import { parseDecodingSettings, type DecodingSettings } from '../../evaluation/decoding/settings.ts';
 import { listEvaluationSets, readEvaluationSet } from '../../mixture/evaluation-sets/read-evaluation-sets.ts';
 import type { EvaluationSetInfo } from '../../mixture/evaluation-sets/set-record.ts';
+import { leakedExamples, readOverlap } from '../../mixture/overlap/overlap-record.ts';
 import { createNameSelection } from '../../mixture/tasks/name-patterns.ts';
 import type { Mixture } from '../../mixture/tasks/task.ts';
 import { loadTokenizer } from '../../mixture/tokenizer/tokenizer.ts';
@@ -37,16 +38,17 @@ export async function openValidationSets(init: OpenValidationInit): Promise<Vali
     const all = await readEvaluationSet(preparedFolder, info, { signal });
     const isAlone = chosen.filter(({ task }) => task === info.task).length === 1;
     const judged = evaluationOf(info.task, init);
+    const overlap = await readOverlap(preparedFolder, info, { signal });
     sets.push({
       name: isAlone ? info.task : `${info.task}.${info.name}`,
       info,
       examples: all.slice(0, maxExamples),
       ...(judged === undefined ? {} : { evaluation: judged }),
+      ...(overlap === undefined ? {} : { leaked: leakedExamples(overlap) }),
     });
   }
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
-  const decodeText = (ids: readonly number[]): string => tokenizer.decode(ids);
-  return createValidationSets({ split, sets, decoding: decodingOf(config), decodeText });
+  return createValidationSets({ split, sets, decoding: decodingOf(config), maxExamples, tokenizer });
 }
 
 /** By name. @throws NAME_UNKNOWN, CONFIG_INVALID */

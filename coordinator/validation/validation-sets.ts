@@ -16,9 +16,13 @@ import {
   type SetScores,
 } from '../../evaluation/judge-set.ts';
 import { planEvaluation, type EvaluationBatch, type PlannedSet } from '../../evaluation/plan-evaluation.ts';
+import { METRICS_REVISION, setResultOf, type NewResults, type SetResult } from '../../evaluation/results.ts';
+import { averagesOf } from '../../evaluation/suite-averages.ts';
+import type { EvaluationSetInfo } from '../../mixture/evaluation-sets/set-record.ts';
 import { throwIfAborted } from '../../shared/abort.ts';
 import type { EvaluatedMessage, EvaluationWork } from '../../shared/protocol/messages.ts';
 import type { TaskEvaluation } from '../../shared/task-evaluation.ts';
+import type { CheckpointRef } from '../checkpoint/saver.ts';
 
 /** Most rows × length of a batch: part of the plan, so results do not depend on the machine. */
 const BATCH_TOKENS = 8_192;
@@ -28,29 +32,23 @@ const RESULTS_REVISION = 1;
 export type BatchOutcome = BatchResult;
 
 /** Of a prepared set. */
-export interface SetIdentity {
-  readonly task: string;
-  readonly name: string;
-  /** Over identity and content. */
-  readonly hash: string;
-  /** Those that are prepared; the first ones are evaluated. */
-  readonly numExamples: number;
-}
+export type SetFacts = Pick<EvaluationSetInfo, 'task' | 'name' | 'split' | 'kind' | 'hash'>;
 
-/** A set with its scores and, where outputs were decoded, a line for each example. */
+/** A set with its scores and a line for each example. */
 export interface ScoredSet {
   readonly name: string;
-  readonly info: SetIdentity;
   readonly scores: SetScores;
   readonly lines: readonly JudgedLine[];
+  /** Its part of results.json. */
+  readonly result: SetResult;
 }
+
+export type ValidationResults = NewResults & { readonly step: number };
 
 export interface ValidationSets {
   readonly split: 'validation' | 'test';
   /** Hash of sets, decoding and metrics: results with equal ones can be compared. */
   readonly settings: string;
-  /** Undefined: targets are scored, nothing is decoded. */
-  readonly decoding: DecodingSettings | undefined;
   readonly numExamples: number;
   readonly numBatches: number;
   workOf(batch: number): EvaluationWork;
@@ -58,24 +56,35 @@ export interface ValidationSets {
   read(batch: number, result: Exclude<EvaluatedMessage['result'], { kind: 'failed' }>): BatchOutcome;
   /** In the order of the sets' names. @param outcomes of all batches @throws ABORTED between two sets */
   score(outcomes: readonly BatchOutcome[], signal: AbortSignal): Promise<readonly ScoredSet[]>;
+  /** What results.json says. @param engine fingerprint of the engine of all workers */
+  resultsOf(
+    scored: readonly ScoredSet[],
+    evaluated: Pick<CheckpointRef, 'step' | 'paramDigest'>,
+    engine: string,
+  ): ValidationResults;
 }
 
 export interface NamedSet {
   readonly name: string;
-  readonly info: SetIdentity;
+  readonly info: SetFacts;
   readonly examples: readonly JudgedExample[];
   /** Left out: the set is scored alone. */
   readonly evaluation?: TaskEvaluation;
+  /** Ids of examples that train has too; left out: the set was not compared with train. */
+  readonly leaked?: ReadonlySet<number>;
 }
 
 export interface ValidationSetsInit {
   readonly split: 'validation' | 'test';
   readonly sets: readonly NamedSet[];
   readonly decoding: DecodingSettings;
-  readonly decodeText: (ids: readonly number[]) => string;
+  /** The first so many of each set are among the examples. */
+  readonly maxExamples: number;
+  readonly tokenizer: { readonly hash: string; readonly decode: (ids: readonly number[]) => string };
 }
 
-export function createValidationSets({ split, sets, decoding, decodeText }: ValidationSetsInit): ValidationSets {
+export function createValidationSets(init: ValidationSetsInit): ValidationSets {
+  const { split, sets, decoding, maxExamples, tokenizer } = init;
   // A set that is scored alone is planned as one of denoising: nothing of it is decoded.
   const planned = sets.map(({ examples, evaluation }): PlannedSet => {
     return { kind: evaluation === undefined ? 'denoising' : 'supervised', examples };
@@ -93,7 +102,6 @@ export function createValidationSets({ split, sets, decoding, decodeText }: Vali
   return {
     split,
     settings: createHash('sha256').update(JSON.stringify(content)).digest('hex'),
-    decoding: isDecoded ? decoding : undefined,
     numExamples: numExamples.reduce((sum, count) => sum + count, 0),
     numBatches: batches.length,
     workOf: (number) => workOf(batchOf(number), planned, decoding),
@@ -104,9 +112,20 @@ export function createValidationSets({ split, sets, decoding, decodeText }: Vali
         await setImmediate(); // the sockets of the workers are served between two sets
         throwIfAborted(signal, 'scoring a validation');
         const { name, info, ...set } = sets[at]!;
-        scored.push({ name, info, ...judgeSet(set, findings, decodeText) });
+        const { scores, lines } = judgeSet(set, findings, (ids) => tokenizer.decode(ids));
+        const { task, name: setName, split: ofSplit, kind, hash } = info;
+        const identity = { task, name: setName, split: ofSplit, kind, hash, evaluation: set.evaluation };
+        scored.push({ name, scores, lines, result: setResultOf(identity, scores) });
       }
       return scored;
+    },
+    resultsOf(scored, { step, paramDigest }, engine) {
+      const results = scored.map(({ result }) => result);
+      return {
+        ...{ metricsRevision: METRICS_REVISION, paramDigest, step, tokenizer: tokenizer.hash, engine },
+        ...{ decoding: isDecoded ? decoding : null, batchTokens: BATCH_TOKENS, maxExamples },
+        ...{ sets: results, averages: averagesOf(results) },
+      };
     },
   };
 }

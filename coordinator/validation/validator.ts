@@ -5,7 +5,7 @@
  * Assumptions: the members hold the state of the checkpoint while a validation is under way, since no step is dealt then. A batch has the same
  * result on every worker.
  */
-import { toTrainerError } from '../../shared/errors.ts';
+import { assertInvariant, toTrainerError } from '../../shared/errors.ts';
 import type { EvaluatedMessage } from '../../shared/protocol/messages.ts';
 import type { Runtime } from '../../shared/runtime.ts';
 import type { CheckpointRef } from '../checkpoint/saver.ts';
@@ -67,6 +67,8 @@ interface Validation {
   /** By batch. */
   readonly outcomes: (BatchOutcome | undefined)[];
   numFinished: number;
+  /** Fingerprint of the engine of all workers; undefined before the first batch is dealt. */
+  engine: string | undefined;
   /** When each member began the batch that it computes. */
   readonly begunMs: Map<WorkerHandle, number>;
 }
@@ -119,16 +121,18 @@ export class Validator {
       dealer: new BatchDealer(Array.from({ length: numBatches }, (_, batch) => batch)),
       outcomes: Array.from({ length: numBatches }, () => undefined),
       numFinished: 0,
+      engine: undefined,
       begunMs: new Map(),
     };
     runtime.log.info({ step, split, examples: numExamples, batches: numBatches }, 'validation started');
   }
 
   /** Deals each member the batches that it may hold. */
-  deal({ epoch, generation, members }: Generation): void {
+  deal({ epoch, generation, members, engineFingerprint }: Generation): void {
     const { validation, runtime } = this.#init;
     if (this.#current === undefined) return;
     const { dealer, begunMs } = this.#current;
+    this.#current.engine = engineFingerprint;
     for (const worker of members) {
       dealer.join(worker);
       for (let batch = dealer.next(worker); batch !== undefined; batch = dealer.next(worker)) {
@@ -168,7 +172,7 @@ export class Validator {
     const { validation, journal, epoch, runtime } = this.#init;
     const current = this.#current;
     if (current === undefined) return;
-    const { checkpoint, dealer, outcomes, startedMs } = current;
+    const { checkpoint, dealer, outcomes, startedMs, engine } = current;
     const { step, paramDigest } = checkpoint;
     const { givenUp } = dealer;
     if (givenUp !== undefined) {
@@ -176,6 +180,7 @@ export class Validator {
       return;
     }
     if (!dealer.isDone) return;
+    assertInvariant(engine !== undefined, 'a validation with results was dealt');
     const { sets, store } = validation!;
     const { settings, split } = sets;
     let scored: readonly ScoredSet[];
@@ -183,7 +188,7 @@ export class Validator {
     try {
       const all = outcomes.map((outcome) => outcome!);
       scored = await sets.score(all, signal);
-      results = await store.write({ checkpoint, sets, scored });
+      results = await store.write(sets.resultsOf(scored, checkpoint, engine), scored);
     } catch (thrown) {
       const { code, message } = toTrainerError(thrown);
       if (code === 'ABORTED') throw thrown;
