@@ -39,12 +39,15 @@ export function workOf(
   sets: readonly PlannedSet[],
   decoding: DecodingSettings | undefined,
 ): EvaluationWork {
-  const { examples } = sets[batch.set]!;
+  const { examples, firstExample = 0 } = sets[batch.set]!;
   const rows = (side: keyof PlannedExample): Uint8Array<ArrayBuffer> =>
     encodeTokenRows(batch.examples.map((example) => examples[example]![side]));
   const inputs = rows('inputIds');
   const { inputsLength } = batch;
-  if (batch.kind === 'decode') return { kind: 'decode', decoding, examples: [...batch.examples], inputs, inputsLength };
+  if (batch.kind === 'decode') {
+    const numbers = batch.examples.map((example) => firstExample + example);
+    return { kind: 'decode', decoding, examples: numbers, inputs, inputsLength };
+  }
   const { targetsLength, numRows } = batch;
   return { kind: 'score', inputs, targets: rows('targetIds'), inputsLength, targetsLength, numRows };
 }

@@ -25,6 +25,8 @@ export interface PlannedSet {
   /** A denoising set is scored and not decoded. */
   readonly kind: 'supervised' | 'denoising';
   readonly examples: readonly PlannedExample[];
+  /** Number of its first example, where the set is a part of a larger one: random numbers depend on it. Default 0. */
+  readonly firstExample?: number;
 }
 
 export interface EvaluationOptions {
@@ -96,7 +98,8 @@ function planScores({ examples }: PlannedSet, set: number, batchTokens: number):
   return batches;
 }
 
-function planOutputs(
+/** The batches that decode the examples of a set. @param set its index */
+export function planOutputs(
   { examples }: PlannedSet,
   set: number,
   decoding: DecodingSettings,

@@ -18,6 +18,16 @@ describe('mailbox', () => {
     assert.equal(await waiting, 'hello');
   });
 
+  test('a wake lets a waiting reader go on without an event', async () => {
+    const mailbox = new Mailbox<string>(1, systemClock);
+    const waiting = mailbox.next(60_000);
+    mailbox.wake();
+    assert.equal(await waiting, undefined);
+    mailbox.wake(); // nobody waits
+    mailbox.put('later');
+    assert.equal(await mailbox.next(60_000), 'later');
+  });
+
   test('a waiting reader gets all events of the same turn with one wait', async () => {
     let numWaits = 0;
     const sleep: typeof systemClock.sleep = (ms, signal) => {

@@ -35,12 +35,17 @@ export class Mailbox<Event> {
   /** Adds an event that must never be lost, also when the mailbox is full. The caller bounds how many of these can wait. */
   putAlways(event: Event): void {
     this.#events.push(event);
+    this.wake();
+  }
+
+  /** Lets a waiting reader go on without an event: there is something else to do. */
+  wake(): void {
     if (this.#wake !== undefined) setImmediate(this.#wake);
     this.#wake = undefined;
   }
 
   /**
-   * The next event, or undefined when none came within `timeoutMs`. One reader at a time.
+   * The next event, or undefined when none came within `timeoutMs` or before `wake`. One reader at a time.
    * @throws ABORTED when the signal fires first
    */
   async next(timeoutMs: number, signal?: AbortSignal): Promise<Event | undefined> {

@@ -1,15 +1,12 @@
 /** `exmix evaluate`: how good a model is on the evaluation sets of its tasks; `compare`: two results. */
 import { join, resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
-import { NO_LOCAL_WORKERS } from '../../coordinator/membership/worker-host.ts';
 import { compareSets } from '../../evaluation/compare-results.ts';
 import { checkpointName } from '../../shared/checkpoint/layout.ts';
 import { systemClock } from '../../shared/clock.ts';
-import { checkEvaluationConfig, type EvaluationConfig } from '../../shared/config/evaluation-config.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { standardError, standardOutput } from '../../shared/standard-streams.ts';
 import type { SplitName } from '../../mixture/tasks/task.ts';
-import { checkEngineName, ENGINE_NAMES } from '../../worker/engine-choice/choose-engine.ts';
 import type { CommandBody } from '../command-body.ts';
 import {
   EVALUATION_FOLDER,
@@ -29,17 +26,20 @@ import {
   withDecodingFlags,
   type DecodingFlags,
 } from '../generate/decoding-flags.ts';
-import { createLocalWorkers, resolveOnThisHost } from '../launch/create-local-workers.ts';
+import {
+  checkCount,
+  resolveWorkers,
+  withWorkerFlags,
+  type ResolvedWorkers,
+  type WorkerFlags,
+} from '../launch/worker-flags.ts';
 import { splitNames } from '../mixture-options.ts';
 import { untilInterrupted } from '../process-signals.ts';
-import { givenToken } from '../token.ts';
 
-/** Workers whose coordinator is gone dial for so long, ms: the same command may be started again. */
-const COORDINATOR_GRACE_MS = 60_000;
 /** Changed examples of a set that `compare` shows. */
 const SHOWN_CHANGES = 5;
 
-interface EvaluateArguments extends DecodingFlags {
+interface EvaluateArguments extends DecodingFlags, WorkerFlags {
   folder: string;
   follow: boolean;
   mixture?: string | undefined;
@@ -52,16 +52,7 @@ interface EvaluateArguments extends DecodingFlags {
   'targets-length'?: number | undefined;
   tokenizer?: string | undefined;
   'trust-modules': boolean;
-  engine: string;
-  device: 'auto' | 'cpu' | 'gpu';
-  threads: number;
-  workers: number;
-  'batch-tokens': number;
   out?: string | undefined;
-  listen?: string | undefined;
-  advertise?: string | undefined;
-  port?: number | undefined;
-  'token-file'?: string | undefined;
 }
 
 const folderCommand: CommandModule<object, EvaluateArguments> = {
@@ -69,57 +60,57 @@ const folderCommand: CommandModule<object, EvaluateArguments> = {
   describe: 'Scores a model on the validation or test sets of its tasks',
   builder: (parser) =>
     withDecodingFlags(
-      parser
-        .positional('folder', {
-          type: 'string',
-          demandOption: true,
-          describe: 'Run folder (its newest checkpoint), checkpoint, or a T5 of Hugging Face',
-        })
-        .option('follow', {
-          type: 'boolean',
-          default: false,
-          describe: 'Every checkpoint of the run as it is published, until the run has finished',
-        })
-        .option('mixture', {
-          type: 'string',
-          describe: 'demo, exmix, or a mixture.yaml; default: that of the run',
-        })
-        .option('tasks', {
-          type: 'string',
-          array: true,
-          nargs: 1,
-          describe: "Only these tasks, by name or glob: --tasks 'super_glue_*,squad_v1'",
-          coerce: (given: string | string[] | undefined) => (given === undefined ? undefined : splitNames(given)),
-        })
-        .option('given', { type: 'string', describe: 'Folder with files of sets that no hub offers' })
-        .option('split', {
-          choices: ['validation', 'test'] as const,
-          default: 'validation' as const,
-          describe: 'Split',
-        })
-        .option('max-examples', { type: 'number', describe: 'Only the first so many examples of each set' })
-        .option('loss-only', { type: 'boolean', default: false, describe: 'Loss, perplexity and token accuracy alone' })
-        .option('inputs-length', { type: 'number', describe: "Longest inputs, tokens; default: the run's" })
-        .option('targets-length', { type: 'number', describe: "Longest targets, tokens; default: the run's" })
-        .option('tokenizer', { type: 'string', describe: 'spiece.model or tokenizer.json; default that of the folder' })
-        .option('trust-modules', {
-          type: 'boolean',
-          default: false,
-          describe: 'Run the TypeScript of a mixture that only the checkpoint names',
-        })
-        .option('engine', { choices: ENGINE_NAMES, default: 'auto', describe: 'Engine' })
-        .option('device', { choices: ['auto', 'cpu', 'gpu'] as const, default: 'auto' as const, describe: 'Device' })
-        .option('threads', { type: 'number', default: 1, describe: 'CPU threads of the native engine; 0: all cores' })
-        .option('workers', { type: 'number', default: 1, describe: 'Worker processes of this host; 0: only others' })
-        .option('batch-tokens', { type: 'number', default: 8_192, describe: 'Most tokens that are computed together' })
-        .option('out', { type: 'string', describe: 'Folder of the results; default: evaluation/step-<n> of the run' })
-        .option('listen', { type: 'string', describe: 'Address to bind, for workers of other hosts' })
-        .option('advertise', { type: 'string', describe: 'Name or address at which other hosts reach this one' })
-        .option('port', { type: 'number', describe: 'Port to bind; default: any free port' })
-        .option('token-file', {
-          type: 'string',
-          describe: 'File with the token; default: $EXMIX_TOKEN, else a new one',
-        }),
+      withWorkerFlags(
+        parser
+          .positional('folder', {
+            type: 'string',
+            demandOption: true,
+            describe: 'Run folder (its newest checkpoint), checkpoint, or a T5 of Hugging Face',
+          })
+          .option('follow', {
+            type: 'boolean',
+            default: false,
+            describe: 'Every checkpoint of the run as it is published, until the run has finished',
+          })
+          .option('mixture', {
+            type: 'string',
+            describe: 'demo, exmix, or a mixture.yaml; default: that of the run',
+          })
+          .option('tasks', {
+            type: 'string',
+            array: true,
+            nargs: 1,
+            describe: "Only these tasks, by name or glob: --tasks 'super_glue_*,squad_v1'",
+            coerce: (given: string | string[] | undefined) => (given === undefined ? undefined : splitNames(given)),
+          })
+          .option('given', { type: 'string', describe: 'Folder with files of sets that no hub offers' })
+          .option('split', {
+            choices: ['validation', 'test'] as const,
+            default: 'validation' as const,
+            describe: 'Split',
+          })
+          .option('max-examples', { type: 'number', describe: 'Only the first so many examples of each set' })
+          .option('loss-only', {
+            type: 'boolean',
+            default: false,
+            describe: 'Loss, perplexity and token accuracy alone',
+          })
+          .option('inputs-length', { type: 'number', describe: "Longest inputs, tokens; default: the run's" })
+          .option('targets-length', { type: 'number', describe: "Longest targets, tokens; default: the run's" })
+          .option('tokenizer', {
+            type: 'string',
+            describe: 'spiece.model or tokenizer.json; default that of the folder',
+          })
+          .option('trust-modules', {
+            type: 'boolean',
+            default: false,
+            describe: 'Run the TypeScript of a mixture that only the checkpoint names',
+          })
+          .option('out', {
+            type: 'string',
+            describe: 'Folder of the results; default: evaluation/step-<n> of the run',
+          }),
+      ),
     )
       .example('$0 evaluate runs/demo-20261130-120000 --workers 2', 'the newest checkpoint on its validation sets')
       .example('$0 evaluate --follow runs/a --workers 2', 'every checkpoint as it is published, on workers of its own')
@@ -148,19 +139,17 @@ async function evaluate(args: EvaluateArguments, signal: AbortSignal): Promise<v
   const { follow: isFollowing, workers, split } = args;
   // Each checkpoint has a coordinator of its own: workers of other hosts leave after it, and nobody starts them again.
   checkCount('--workers', workers, isFollowing ? 1 : 0);
-  checkCount('--batch-tokens', args['batch-tokens'], 1);
   for (const flag of ['max-examples', 'inputs-length', 'targets-length'] as const)
     if (args[flag] !== undefined) checkCount(`--${flag}`, args[flag], 1);
-  checkEngineName(args.engine);
   if (isFollowing) {
     await follow(args, signal);
     return;
   }
   const { model, resultsFolder } = await findEvaluatedModel(args.folder, signal);
-  const config = await resolveConfig(args);
+  const resolved = await resolveHere(args);
   const work = await chooseWork(args, model, signal);
   const outDir = resolve(args.out ?? ofSplit(resultsFolder, split));
-  await evaluateAndPrint({ ...(await createInit(args, config, signal)), ...work, model, outDir });
+  await evaluateAndPrint({ ...initOf(args, resolved, signal), ...work, model, outDir });
 }
 
 async function follow(args: EvaluateArguments, signal: AbortSignal): Promise<void> {
@@ -168,7 +157,7 @@ async function follow(args: EvaluateArguments, signal: AbortSignal): Promise<voi
   const runFolder = resolve(args.folder);
   const resultsFolder = resolve(out ?? join(runFolder, EVALUATION_FOLDER));
   const outDirOf = ({ step }: FollowedCheckpoint): string => ofSplit(join(resultsFolder, checkpointName(step)), split);
-  const config = await resolveConfig(args);
+  const resolved = await resolveHere(args);
   let chosen: { readonly from: string; readonly work: ChosenWork } | undefined;
   await followRun({
     ...{ runFolder, resultsFolder, clock: systemClock, onLine, signal },
@@ -180,7 +169,7 @@ async function follow(args: EvaluateArguments, signal: AbortSignal): Promise<voi
       const from = JSON.stringify([mixture, featureLengths]); // a resumed run may have another mixture
       if (chosen?.from !== from) chosen = { from, work: await chooseWork(args, model, untilStopped) };
       const outDir = outDirOf(checkpoint);
-      const init = { ...(await createInit(args, config, untilStopped)), ...chosen.work, model, outDir };
+      const init = { ...initOf(args, resolved, untilStopped), ...chosen.work, model, outDir };
       if (await isEvaluated(init)) return { kind: 'skipped', reason: ALREADY_EVALUATED };
       await standardOutput.print(`step ${checkpoint.step}\n`);
       await evaluateAndPrint(init);
@@ -197,24 +186,10 @@ function ofSplit(resultsFolder: string, split: SplitName): string {
   return split === 'test' ? `${resultsFolder}-test` : resultsFolder;
 }
 
-/** The config with an engine of this host, which is told. */
-async function resolveConfig(args: EvaluateArguments): Promise<EvaluationConfig> {
-  const { engine, device, threads, workers } = args;
-  const asked = checkEvaluationConfig(
-    {
-      compute: { engine, device, threads },
-      cluster: {
-        coordinatorGraceMs: COORDINATOR_GRACE_MS,
-        ...(args.listen === undefined ? {} : { listenHost: args.listen }),
-        ...(args.advertise === undefined ? {} : { advertiseHost: args.advertise }),
-        ...(args.port === undefined ? {} : { listenPort: args.port }),
-      },
-    },
-    'evaluate',
-  );
-  const { config, resolved } = await resolveOnThisHost(asked, Math.max(1, workers));
-  for (const note of [resolved.reason, ...resolved.notes]) onLine(note);
-  return config;
+async function resolveHere(args: EvaluateArguments): Promise<ResolvedWorkers> {
+  const resolved = await resolveWorkers(args, 'evaluate');
+  resolved.notes.forEach(onLine);
+  return resolved;
 }
 
 type ChosenWork = Pick<RunEvaluateInit, 'sets' | 'tokenizer' | 'decoding'>;
@@ -234,17 +209,13 @@ async function chooseWork(args: EvaluateArguments, model: EvaluatedModel, signal
 }
 
 /** What is the same for each model. */
-async function createInit(
+function initOf(
   args: EvaluateArguments,
-  config: EvaluationConfig,
+  { config, newWorkerHost, token }: ResolvedWorkers,
   signal: AbortSignal,
-): Promise<Omit<RunEvaluateInit, 'model' | 'outDir' | keyof ChosenWork>> {
-  const { workers, 'batch-tokens': batchTokens, 'max-examples': maxExamples } = args;
-  return {
-    ...{ batchTokens, maxExamples, config, onLine, signal },
-    workerHost: workers === 0 ? NO_LOCAL_WORKERS : createLocalWorkers(workers),
-    token: await givenToken(args['token-file']),
-  };
+): Omit<RunEvaluateInit, 'model' | 'outDir' | keyof ChosenWork> {
+  const { 'batch-tokens': batchTokens, 'max-examples': maxExamples } = args;
+  return { batchTokens, maxExamples, config, onLine, signal, token, workerHost: newWorkerHost() };
 }
 
 async function evaluateAndPrint(init: RunEvaluateInit): Promise<void> {
@@ -275,10 +246,4 @@ async function compare({ a, b, json }: { a: string; b: string; json: boolean }):
   await standardOutput.print(
     json ? `${JSON.stringify(comparisons, null, 2)}\n` : formatComparison(comparisons, SHOWN_CHANGES),
   );
-}
-
-/** @throws CONFIG_INVALID */
-function checkCount(flag: string, value: number, least: number): void {
-  if (Number.isInteger(value) && value >= least) return;
-  throw new TrainerError('CONFIG_INVALID', `${flag}: expected a whole number from ${least}, got ${value}`);
 }

@@ -2,16 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, watch, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { GOLDEN_MODEL_PATH, readGoldenLines } from '../../mixture/tokenizer/golden-lines.fixture.ts';
-import { modelConfigSchema, toHuggingFace } from '../../shared/model-config.ts';
-import { RandomStream } from '../../shared/random.ts';
-import { float32Tensor, writeSafetensors } from '../../shared/safetensors.ts';
-import { numElements, parameterSpecs } from '../../worker/model/parameters.ts';
+import { writeRandomModel } from '../../worker/model/random-model.fixture.ts';
 
 const EXMIX = new URL('../exmix.mjs', import.meta.url).pathname;
 /** Only guards against hanging, ms. */
@@ -45,21 +42,7 @@ function generate(args: readonly string[], input: string | Buffer = '') {
   return spawnSync(process.execPath, command, { input, encoding: 'utf8', timeout: TIMEOUT_MS });
 }
 
-before(async () => {
-  mkdirSync(model);
-  const config = modelConfigSchema.parse({
-    ...{ vocabSize: 4_100, dModel: 16, dKv: 8, dFf: 24, numHeads: 2, numLayers: 2, numDecoderLayers: 2 },
-  });
-  const random = new RandomStream([11]);
-  const tensors = parameterSpecs(config).map(({ name, shape, initializer }) => {
-    const scale = initializer.kind === 'normal' ? 2 * initializer.standardDeviation : 0;
-    const value = (): number => (initializer.kind === 'ones' ? 1 : scale * random.nextNormal());
-    return float32Tensor(name, shape, Float32Array.from({ length: numElements(shape) }, value));
-  });
-  await writeSafetensors(join(model, 'model.safetensors'), tensors);
-  writeFileSync(join(model, 'config.json'), JSON.stringify(toHuggingFace(config)));
-  cpSync(GOLDEN_MODEL_PATH, join(model, 'spiece.model'));
-});
+before(() => writeRandomModel(model));
 
 describe('exmix generate', () => {
   const input = texts.map((text) => `${text}\n`).join('');
@@ -106,10 +89,19 @@ describe('exmix generate', () => {
     const output = join(folder, 'killed.jsonl');
     const args = [EXMIX, 'generate', model, '--engine', 'wasm', '--max-new-tokens', '8', '--input', file];
     const child = spawn(process.execPath, [...args, '--output', output], { stdio: ['ignore', 'ignore', 'pipe'] });
-    for await (const text of child.stderr.setEncoding('utf8') as AsyncIterable<string>)
-      if (text.includes('examples/s')) break;
+    const ended = once(child, 'exit');
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const written = new Promise<void>((resolve) => {
+      const watcher = watch(folder, (_, name) => {
+        if (name !== 'killed.jsonl' || statSync(output).size === 0) return;
+        watcher.close();
+        resolve();
+      });
+    });
+    await Promise.race([written, ended.then(() => assert.fail(`it ended before it wrote: ${stderr}`))]);
     child.kill('SIGKILL');
-    await once(child, 'exit');
+    await ended;
     const { size } = statSync(output);
     assert.ok(size > 0 && size < statSync(whole).size);
     truncateSync(output, size - 7); // and the last line is torn

@@ -1,12 +1,15 @@
 /** The model that is to be evaluated: where it is, what its parameters are, and the run it belongs to. */
 import { basename, dirname, join, resolve } from 'node:path';
 import { runPaths } from '../../coordinator/run-folder/run-folder.ts';
+import { expectTokenizer } from '../../mixture/tokenizer/find-tokenizer.ts';
+import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { statIfThere } from '../../shared/atomic-file.ts';
 import { MANIFEST_FILE, RUN_FILE } from '../../shared/checkpoint/layout.ts';
 import { parameterDigest } from '../../shared/checkpoint/parameter-digest.ts';
 import { readCheckpoint } from '../../shared/checkpoint/read.ts';
 import { checkConfig } from '../../shared/config/load-config.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
+import { TrainerError } from '../../shared/errors.ts';
 import { standardError } from '../../shared/standard-streams.ts';
 import { readModel } from '../../worker/model/read-model.ts';
 import { findModelFolder } from '../model-folder.ts';
@@ -55,4 +58,22 @@ export async function readEvaluatedCheckpoint(folder: string, signal: AbortSigna
   const config = checkConfig(run.config, file);
   const { step, paramDigest } = run;
   return { folder, step, paramDigest, vocabSize: config.model.vocabSize, trained: { config, file } };
+}
+
+/**
+ * The tokenizer that a model is used with.
+ * @param file spiece.model or tokenizer.json; left out: that of the model's folder
+ * @throws CONFIG_INVALID for one with more tokens than the model; what loadTokenizer throws
+ */
+export async function openTokenizer(
+  { folder, vocabSize }: Pick<EvaluatedModel, 'folder' | 'vocabSize'>,
+  file: string | undefined,
+): Promise<{ readonly tokenizer: Tokenizer; readonly file: string }> {
+  const path = file ?? (await expectTokenizer(folder));
+  const tokenizer = await loadTokenizer(path);
+  if (tokenizer.vocabSize <= vocabSize) return { tokenizer, file: path };
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `${folder}: the model has ${vocabSize} tokens, the tokenizer ${tokenizer.vocabSize}: it is another model's tokenizer`,
+  );
 }

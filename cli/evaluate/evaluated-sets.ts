@@ -11,11 +11,10 @@ import type { FeatureLengths, Mixture, SplitName } from '../../mixture/tasks/tas
 import { loadTokenizer, type Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { isLocalLocation } from '../../shared/storage/location.ts';
-import { expectTokenizer } from '../../mixture/tokenizer/find-tokenizer.ts';
 import { chooseMixture } from '../mixture-options.ts';
 import { describeAbsent, describeSet } from '../prepare-view.ts';
 import { loadRunMixture } from '../run-mixture.ts';
-import type { EvaluatedModel } from './evaluated-model.ts';
+import { openTokenizer, type EvaluatedModel } from './evaluated-model.ts';
 
 /** Larger files of examples are not hashed before they are read. */
 const HASH_UP_TO_BYTES = 64 * 1024 * 1024;
@@ -61,13 +60,7 @@ export async function chooseSets(
   init: ChooseSetsInit,
 ): Promise<{ readonly sets: readonly ChosenSet[]; readonly tokenizer: Tokenizer }> {
   const { model, tasks, split, maxExamples, onLine, signal } = init;
-  const tokenizerFile = init.tokenizer ?? (await expectTokenizer(model.folder));
-  const tokenizer = await loadTokenizer(tokenizerFile);
-  if (tokenizer.vocabSize > model.vocabSize)
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `${model.folder}: the model has ${model.vocabSize} tokens, the tokenizer ${tokenizer.vocabSize}: it is another model's tokenizer`,
-    );
+  const { tokenizer, file: tokenizerFile } = await openTokenizer(model, init.tokenizer);
   const { mixture, prepared, featureLengths } = placeOf(init, tokenizerFile);
   await checkTokenizer(mixture, tokenizer, tokenizerFile);
   const all = allTasks(mixture);

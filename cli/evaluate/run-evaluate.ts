@@ -3,14 +3,11 @@
  *
  * One process at a time works in a folder of results: its lock is that of a run folder.
  */
-import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BatchLog, type PartOfPlan } from '../../coordinator/evaluation/batch-log.ts';
-import { runEvaluation, type EvaluationPlan } from '../../coordinator/evaluation/run-evaluation.ts';
+import type { EvaluationPlan } from '../../coordinator/evaluation/run-evaluation.ts';
 import type { WorkerHost } from '../../coordinator/membership/worker-host.ts';
-import { announceCoordinator, findAnnouncedUrl } from '../../coordinator/run-folder/announcement.ts';
-import { WORKERS_FOLDER } from '../../coordinator/run-folder/run-folder.ts';
 import { acquireRunLock } from '../../coordinator/run-folder/run-lock.ts';
 import { readResult, workOf } from '../../evaluation/batch-messages.ts';
 import type { DecodingSettings } from '../../evaluation/decoding/settings.ts';
@@ -31,9 +28,8 @@ import { toStorageError } from '../../shared/atomic-file.ts';
 import { systemClock } from '../../shared/clock.ts';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
-import { createLogger, type LogRecord } from '../../shared/logger.ts';
-import { webSocketTransport } from '../../shared/transport/websocket-transport.ts';
 import { formatSeconds } from '../console-reporter.ts';
+import { computeBatches } from '../launch/compute-batches.ts';
 import type { EvaluatedModel } from './evaluated-model.ts';
 import type { ChosenSet } from './evaluated-sets.ts';
 import { readResultsIfThere, timeKey, writeResultFiles, type Times } from './result-files.ts';
@@ -194,29 +190,10 @@ async function computeMissing(init: RunEvaluateInit, { batches, planned, setting
   };
   const numKinds = sets.map((_, set) => new Set(batches.filter((batch) => batch.set === set).map(({ kind }) => kind)).size); // prettier-ignore
   const progress = new EvaluationProgress(sets, numKinds, batches, onLine);
-  const token = init.token ?? randomBytes(32).toString('base64url');
-  const log = createLogger({
-    file: join(outDir, 'evaluation.jsonl'),
-    onRecord: (record) => {
-      const line = describeProblem(record);
-      if (line !== undefined) onLine(line);
-    },
-  });
-  const logFolder = join(outDir, WORKERS_FOLDER);
-  await mkdir(logFolder, { recursive: true }).catch((error: unknown) => {
-    throw toStorageError(error, 'create', logFolder);
-  });
   try {
-    await runEvaluation({
-      ...{ config, model, plan, results, token, workerHost, log, logFolder, signal },
-      transport: webSocketTransport,
-      clock: systemClock,
-      onListening: async (listened) => {
-        const url = await findAnnouncedUrl(listened, config.cluster.advertiseHost);
-        await announceCoordinator(outDir, { url, token, epoch: 1 });
-        onLine(`workers of other hosts join by: exmix worker --url ${url}; the token is in ${outDir}/coordinator.json`);
-        return findAnnouncedUrl(listened);
-      },
+    await computeBatches({
+      ...{ config, model, plan, results, workerHost, onLine, signal, token: init.token },
+      ...{ folder: outDir, logFile: 'evaluation.jsonl', isOpen: true },
       onResult: (batch, numLeft) => progress.add(batch, numLeft),
     });
   } catch (thrown) {
@@ -225,15 +202,6 @@ async function computeMissing(init: RunEvaluateInit, { batches, planned, setting
     throw new TrainerError(error.code, `${error.message}; ${state}`, { cause: error });
   }
   return progress.times();
-}
-
-/** A warning or an error, for the terminal. */
-function describeProblem({ level, msg, ...fields }: LogRecord): string | undefined {
-  if (level !== 'warn' && level !== 'error') return undefined;
-  const facts = ['workerId', 'batch', 'code', 'reason'].flatMap((name) =>
-    fields[name] === undefined ? [] : [`${name}=${JSON.stringify(fields[name])}`],
-  );
-  return [`${msg}:`, ...facts].join(' ');
 }
 
 /** Lines of progress, and the time that each set took: that from one result to the next goes to the set of the latter. */

@@ -10,42 +10,48 @@ const LINE_FEED = 0x0a;
 
 export class OutputFile {
   readonly #path: string;
+  readonly #settings: object;
+  /** Engine of the lines that are there; undefined: there is no file. */
+  readonly #engine: string | undefined;
   /** Inputs of the lines that the file had, oldest first. */
   readonly earlier: AsyncIterable<string>;
 
-  private constructor(path: string, earlier: AsyncIterable<string>) {
+  private constructor(path: string, settings: object, engine: string | undefined) {
     this.#path = path;
-    this.earlier = earlier;
+    this.#settings = settings;
+    this.#engine = engine;
+    this.earlier = engine === undefined ? none() : inputsOf(path);
   }
 
   /**
-   * Opens a file for more lines; cuts a last line that is not whole.
-   * @param settings what the lines depend on; plain JSON
+   * Looks at a file that gets more lines, and cuts a last line that is not whole.
+   * @param settings what the lines depend on besides the engine's fingerprint; plain JSON
    * @throws CONFIG_INVALID if the file was made with other settings; PATH_UNUSABLE
    */
   static async open(path: string, settings: object): Promise<OutputFile> {
-    const sidecar = `${path}.settings.json`;
+    const sidecar = sidecarOf(path);
     const [there, text] = [await statIfThere(path), await readIfThere(sidecar)];
-    if (there === undefined) {
-      await replaceFile(sidecar, `${JSON.stringify(settings, null, 2)}\n`);
-      return new OutputFile(path, none());
-    }
+    if (there === undefined) return new OutputFile(path, settings, undefined);
     if (text === undefined) {
       throw new TrainerError(
         'CONFIG_INVALID',
         `${path} exists, and exmix did not make it: ${sidecar} is missing; name another --output`,
       );
     }
-    const before = parseJson(text, sidecar);
-    if (!isDeepStrictEqual(before, JSON.parse(JSON.stringify(settings)))) {
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `${path} was made with other settings or another model, see ${sidecar}; remove both files, or name another --output`,
-      );
-    }
+    const found = { engineFingerprint: undefined, ...(parseJson(text, sidecar) as object | null) };
+    const { engineFingerprint, ...before } = found;
+    if (typeof engineFingerprint !== 'string' || !isDeepStrictEqual(before, JSON.parse(JSON.stringify(settings))))
+      throw otherSettings(path);
     const wholeBytes = await countWholeLines(path);
     if (wholeBytes < there.size) await truncate(path, wholeBytes);
-    return new OutputFile(path, inputsOf(path));
+    return new OutputFile(path, settings, engineFingerprint);
+  }
+
+  /** Call it before the first line. @throws CONFIG_INVALID if another engine made the lines that are there; PATH_UNUSABLE, DISK_FULL */
+  async begin(engineFingerprint: string): Promise<void> {
+    if (this.#engine === engineFingerprint) return;
+    if (this.#engine !== undefined) throw otherSettings(this.#path);
+    await replaceFile(sidecarOf(this.#path), `${JSON.stringify({ ...this.#settings, engineFingerprint }, null, 2)}\n`);
   }
 
   /** @throws DISK_FULL, PATH_UNUSABLE */
@@ -56,6 +62,17 @@ export class OutputFile {
       throw toStorageError(error, 'write to', this.#path);
     }
   }
+}
+
+function sidecarOf(path: string): string {
+  return `${path}.settings.json`;
+}
+
+function otherSettings(path: string): TrainerError {
+  return new TrainerError(
+    'CONFIG_INVALID',
+    `${path} was made with other settings, another model or another engine, see ${sidecarOf(path)}; remove both files, or name another --output`,
+  );
 }
 
 async function* none(): AsyncGenerator<string> {

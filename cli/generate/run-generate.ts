@@ -1,97 +1,137 @@
-/** Windows of texts through a model, with progress; the output may be a file that a stopped command continues. */
+/** Inputs through workers to lines, with progress. The output may be a file that a stopped command continues. */
+import type { WorkerHost } from '../../coordinator/membership/worker-host.ts';
 import type { DecodingSettings } from '../../evaluation/decoding/settings.ts';
-import { throwIfAborted } from '../../shared/abort.ts';
+import type { Tokenizer } from '../../mixture/tokenizer/tokenizer.ts';
+import { abortable } from '../../shared/abort.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { TrainerError } from '../../shared/errors.ts';
-import type { Generated, TextModel } from '../../worker/inference/text-model.ts';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.ts';
+import { toTrainerError, TrainerError } from '../../shared/errors.ts';
+import { formatSeconds } from '../console-reporter.ts';
+import type { EvaluatedModel } from '../evaluate/evaluated-model.ts';
+import { computeBatches } from '../launch/compute-batches.ts';
+import { windowsOf } from './input-windows.ts';
 import type { OutputFile } from './output-file.ts';
+import { Inputs, type InputPlace } from './read-inputs.ts';
+import { WindowPlan, type GenerateSummary } from './window-plan.ts';
 
-/** Texts that are read, sorted and written together. */
-const WINDOW = 1_024;
+/** Pause between two lines of progress, ms. */
+const PROGRESS_MS = 5_000;
 
 export interface RunGenerateInit {
-  readonly model: Pick<TextModel, 'generate'>;
-  readonly inputs: AsyncIterable<string>;
-  readonly settings: DecodingSettings;
+  readonly model: EvaluatedModel;
+  readonly tokenizer: Tokenizer;
+  readonly place: InputPlace;
+  readonly decoding: DecodingSettings;
   readonly batchTokens: number;
   readonly maxInputTokens: number;
   /** Undefined: lines go to `print`. */
   readonly output: OutputFile | undefined;
   /** @returns false if nobody reads any more */
   readonly print: (lines: string) => Promise<boolean>;
-  readonly onProgress: (sentence: string) => void;
+  readonly config: EvaluationConfig;
+  readonly workerHost: WorkerHost;
+  readonly token: string | undefined;
+  /** For the log and the files of the workers. */
+  readonly folder: string;
+  /** Whether a line tells how workers of other hosts join. */
+  readonly isOpen: boolean;
+  readonly onLine: (line: string) => void;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
-export interface GenerateSummary {
-  readonly numGenerated: number;
-  /** Lines that the output had already. */
-  readonly numEarlier: number;
-  /** Inputs that were cut to the longest length. */
-  readonly numCut: number;
-}
-
-/** @throws CONFIG_INVALID if the inputs are not those of the earlier lines; ABORTED; what the model and the output throw */
+/** @throws CONFIG_INVALID if the inputs are not those of the earlier lines; ABORTED; what inputs, output and computeBatches throw */
 export async function runGenerate(init: RunGenerateInit): Promise<GenerateSummary> {
-  const { output, print, onProgress, clock, signal } = init;
-  const startMs = clock.monotonicMs();
-  const inputs = init.inputs[Symbol.asyncIterator]();
-  const numEarlier = output === undefined ? 0 : await skipEarlier(inputs, output.earlier);
-  let numGenerated = 0;
-  let numCut = 0;
-  for (;;) {
-    throwIfAborted(signal, 'generating');
-    const texts = await readWindow(inputs);
-    if (texts.length === 0) break;
-    const results = await init.model.generate(texts, { ...init, firstExample: numEarlier + numGenerated });
-    const lines = texts.map((text, at) => formatLine(numEarlier + numGenerated + at, text, results[at]!));
-    if (output !== undefined) await output.append(lines);
-    else if (!(await print(lines.map((line) => `${line}\n`).join('')))) break;
-    numGenerated += texts.length;
-    numCut += results.filter((result) => result.numCut > 0).length;
-    const perSecond = (1000 * numGenerated) / Math.max(1, clock.monotonicMs() - startMs);
-    onProgress(`${numEarlier + numGenerated} examples, ${perSecond.toFixed(1)} examples/s`);
-  }
-  return { numGenerated, numEarlier, numCut };
-}
-
-async function readWindow(inputs: AsyncIterator<string>): Promise<string[]> {
-  const texts: string[] = [];
-  while (texts.length < WINDOW) {
-    const next = await inputs.next();
-    if (next.done === true) break;
-    texts.push(next.value);
-  }
-  return texts;
-}
-
-/** Passes the inputs whose lines are there. @returns their number */
-async function skipEarlier(inputs: AsyncIterator<string>, earlier: AsyncIterable<string>): Promise<number> {
-  let count = 0;
-  for await (const before of earlier) {
-    const next = await inputs.next();
-    count++;
-    if (next.done === true || next.value !== before) {
-      throw new TrainerError(
-        'CONFIG_INVALID',
-        `the output is of other inputs: its line ${count} has ${JSON.stringify(before.slice(0, 60))}, ` +
-          `the input ${next.done === true ? 'has ended' : JSON.stringify(next.value.slice(0, 60))}; name another --output`,
-      );
-    }
-  }
-  return count;
-}
-
-/** `prediction` is the best output; `predictions` has all, if there are several. */
-function formatLine(index: number, inputs: string, { hypotheses, numCut }: Generated): string {
-  const [best] = hypotheses;
-  return JSON.stringify({
-    index,
-    inputs,
-    prediction: best?.text ?? '',
-    score: best?.score ?? null,
-    ...(hypotheses.length > 1 ? { predictions: hypotheses } : {}),
-    ...(numCut > 0 ? { cutTokens: numCut } : {}),
+  const { model, tokenizer, place, decoding, batchTokens, maxInputTokens, output, print } = init;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([init.signal, stop.signal]);
+  const inputs = new Inputs(place, signal);
+  const closed = new AbortController();
+  const plan = new WindowPlan({
+    ...{ tokenizer, decoding, batchTokens, maxInputTokens, signal },
+    windows: windowsOf(inputs.read()),
+    earlier: output?.earlier ?? noLines(),
+    trainedTokens: model.trained?.config.featureLengths.inputs,
+    onEngine: async (fingerprint) => {
+      await output?.begin(fingerprint);
+      progress.start();
+    },
+    write: async (lines) => {
+      if (output !== undefined) await output.append(lines);
+      else if (!(await print(lines.map((line) => `${line}\n`).join('')))) {
+        closed.abort();
+        throw new TrainerError('ABORTED', 'the reader of the output is gone');
+      }
+      progress.tellFirst();
+    },
+    onWriteFailed: (error) => stop.abort(error),
   });
+  const progress = new GenerateProgress(plan, inputs, init);
+  try {
+    if (await plan.open())
+      await computeBatches({ ...init, plan, results: plan, logFile: 'generate.jsonl', onResult: () => progress.onResult(), signal }); // prettier-ignore
+    await abortable(plan.flushed(), signal, 'writing the output');
+  } catch (thrown) {
+    if (closed.signal.aborted) return plan.summary;
+    if (!signal.aborted) await abortable(plan.flushed(), signal, 'writing the output');
+    const error = toTrainerError(stop.signal.aborted ? stop.signal.reason : thrown);
+    if (output === undefined) throw error;
+    const numLines = plan.summary.numEarlier + plan.summary.numGenerated;
+    throw new TrainerError(error.code, `${error.message}; ${numLines} outputs are there; the same command goes on`, { cause: error }); // prettier-ignore
+  } finally {
+    stop.abort(); // the input is closed
+  }
+  return plan.summary;
+}
+
+async function* noLines(): AsyncGenerator<string> {
+  // Nothing was written before.
+}
+
+class GenerateProgress {
+  readonly #plan: WindowPlan;
+  readonly #inputs: Inputs;
+  readonly #init: Pick<RunGenerateInit, 'clock' | 'onLine'>;
+  #startMs = 0;
+  #toldMs = 0;
+
+  constructor(plan: WindowPlan, inputs: Inputs, init: Pick<RunGenerateInit, 'clock' | 'onLine'>) {
+    this.#plan = plan;
+    this.#inputs = inputs;
+    this.#init = init;
+  }
+
+  /** A worker is ready. */
+  start(): void {
+    this.#startMs = this.#init.clock.monotonicMs();
+    this.#toldMs = this.#startMs;
+  }
+
+  /** The first lines are written. */
+  tellFirst(): void {
+    if (this.#toldMs === this.#startMs) this.#tell();
+  }
+
+  /** There is a result. A line is told every PROGRESS_MS. */
+  onResult(): void {
+    if (this.#init.clock.monotonicMs() - this.#toldMs >= PROGRESS_MS) this.#tell();
+  }
+
+  #tell(): void {
+    const { clock, onLine } = this.#init;
+    const nowMs = clock.monotonicMs();
+    this.#toldMs = nowMs;
+    const { numComputed, summary } = this.#plan;
+    const numDone = summary.numEarlier + numComputed;
+    const perSecond = (1000 * numComputed) / Math.max(1, nowMs - this.#startMs);
+    const rate = `${perSecond.toFixed(1)} examples/s`;
+    const { total } = this.#inputs;
+    if (total === undefined) {
+      onLine(`${numDone} examples, ${rate}`);
+      return;
+    }
+    const count = `${total.isKnown ? '' : 'about '}${total.count}`;
+    const eta = formatSeconds(Math.max(0, total.count - numDone) / perSecond);
+    onLine(`${numDone} of ${count} examples, ${rate}, ETA ${eta}`);
+  }
 }

@@ -37,6 +37,21 @@ describe('batches of an evaluation', () => {
     assert.equal(dealer.finish('a', 0), false, 'a late result of a lost worker');
   });
 
+  test('a plan that grows: more batches are wanted while the workers could hold more than there are', () => {
+    const dealer = new BatchDealer<string>([0]);
+    assert.equal(dealer.isShort, false, 'nobody has joined');
+    dealer.join('a');
+    assert.ok(dealer.isShort);
+    dealer.add([2, 1]);
+    assert.equal(dealer.isShort, false);
+    dealAll(dealer, ['a']);
+    assert.deepEqual(dealer.heldBy('a'), [0, 1]);
+    dealer.finish('a', 0);
+    assert.equal(dealer.isShort, false, 'one is held, one waits');
+    dealer.join('b');
+    assert.ok(dealer.isShort);
+  });
+
   test('a batch that three workers were lost with is given up, and one that only waited is not', () => {
     const dealer = new BatchDealer<string>([0, 1]);
     for (const worker of ['a', 'b', 'c']) {

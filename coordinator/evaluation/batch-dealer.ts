@@ -31,6 +31,17 @@ export class BatchDealer<Worker> {
     this.#waiting = [...batches].sort((a, b) => a - b);
   }
 
+  /** Further batches of a plan that grows; their numbers are new. */
+  add(batches: readonly number[]): void {
+    this.#putBack(batches);
+  }
+
+  /** Whether the workers that have joined could hold more batches than wait for them: then more are wanted. */
+  get isShort(): boolean {
+    const numHeld = [...this.#held.values()].reduce((sum, { length }) => sum + length, 0);
+    return this.#waiting.length + numHeld < BATCHES_AHEAD * this.#held.size;
+  }
+
   /** Whether every batch has its result. */
   get isDone(): boolean {
     return this.#waiting.length === 0 && [...this.#held.values()].every(({ length }) => length === 0);
@@ -87,11 +98,15 @@ export class BatchDealer<Worker> {
 
   /** @param tried the one of them that has had an attempt */
   #giveBack(batches: readonly number[], tried: number | undefined, reason: string): void {
-    for (const batch of batches) assertInvariant(!this.#waiting.includes(batch), `batch ${batch} waits twice`);
-    this.#waiting = [...this.#waiting, ...batches].sort((a, b) => a - b);
+    this.#putBack(batches);
     if (tried === undefined) return;
     const numAttempts = (this.#numAttempts.get(tried) ?? 0) + 1;
     this.#numAttempts.set(tried, numAttempts);
     if (numAttempts >= MAX_ATTEMPTS) this.#givenUp ??= { batch: tried, reason };
+  }
+
+  #putBack(batches: readonly number[]): void {
+    for (const batch of batches) assertInvariant(!this.#waiting.includes(batch), `batch ${batch} waits twice`);
+    this.#waiting = [...this.#waiting, ...batches].sort((a, b) => a - b);
   }
 }

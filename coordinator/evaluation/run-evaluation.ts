@@ -33,6 +33,11 @@ export interface EvaluationResults {
   /** @returns the batches that have no result by this engine */
   begin(engineFingerprint: string): Promise<readonly number[]>;
   add(batch: number, result: BatchResult): Promise<void>;
+  /**
+   * Of a plan that grows: its next batches, when they are known; undefined after the last. It is called when the workers could hold more
+   * batches than wait, and not before it has answered. After a failure the known batches are finished first. Left out: `begin` names all.
+   */
+  more?(): Promise<readonly number[] | undefined>;
 }
 
 export interface RunEvaluationInit {
@@ -58,7 +63,7 @@ export interface RunEvaluationInit {
 /**
  * @returns when every batch has its result
  * @throws RENDEZVOUS_TIMEOUT where no worker is ready in time; WORKER_LOST where the workers of this host are not started again and no other is
- *   there; the last failure of a batch that was tried too often; ABORTED; what `results` throws
+ *   there; what `results` throws; the last failure of a batch that was tried too often; ABORTED
  */
 export async function runEvaluation(init: RunEvaluationInit): Promise<void> {
   await new EvaluationServer(init).run();
@@ -75,6 +80,13 @@ class EvaluationServer {
   #dealer: BatchDealer<WorkerHandle> | undefined;
   #engineFingerprint: string | undefined;
   #numLeft = 0;
+  /** Whether `more` was asked, and its answer is not dealt yet. */
+  #isGrowing = false;
+  #coming: readonly number[] | 'end' | TrainerError | undefined;
+  /** Whether all batches of the plan are known. */
+  #isWhole = false;
+  /** Why further batches are not known: thrown when the known ones are finished. */
+  #failure: TrainerError | undefined;
   /** Since when no worker is ready, ms. */
   #idleMs: number;
   /** What the last worker said that could not get ready, for the error. */
@@ -126,7 +138,11 @@ class EvaluationServer {
     const { signal } = this.#init;
     for (;;) {
       throwIfAborted(signal, 'evaluating');
-      if (this.#dealer?.isDone === true) return;
+      this.#takeComing();
+      if (this.#dealer?.isDone === true && this.#isWhole) {
+        if (this.#failure !== undefined) throw this.#failure;
+        return;
+      }
       const givenUp = this.#dealer?.givenUp;
       if (givenUp !== undefined)
         throw new TrainerError('WORKER_LOST', `batch ${givenUp.batch} was tried too often, last: ${givenUp.reason}`);
@@ -209,6 +225,7 @@ class EvaluationServer {
       const missing = await results.begin(engineFingerprint);
       this.#numLeft = missing.length;
       this.#dealer = new BatchDealer(missing);
+      this.#isWhole = results.more === undefined;
     }
     if (worker.isGone) return;
     this.#ready.add(worker);
@@ -259,6 +276,36 @@ class EvaluationServer {
         });
       }
     }
+    this.#grow();
+  }
+
+  /** Asks for further batches where the workers want some; they are dealt when they come, and no event waits for them. */
+  #grow(): void {
+    const { results } = this.#init;
+    if (this.#isGrowing || this.#isWhole || !this.#dealer!.isShort) return;
+    this.#isGrowing = true;
+    void results.more!()
+      .then(
+        (batches) => (this.#coming = batches ?? 'end'),
+        (thrown: unknown) => (this.#coming = toTrainerError(thrown)),
+      )
+      .finally(() => this.#server.events.wake());
+  }
+
+  /** Deals the batches that have come. */
+  #takeComing(): void {
+    const coming = this.#coming;
+    if (coming === undefined) return;
+    this.#coming = undefined;
+    this.#isGrowing = false;
+    if (coming instanceof TrainerError) this.#failure = coming;
+    if (coming === 'end' || coming instanceof TrainerError) {
+      this.#isWhole = true;
+      return;
+    }
+    this.#numLeft += coming.length;
+    this.#dealer!.add(coming);
+    this.#dealAll();
   }
 
   #remove(worker: WorkerHandle, reason: string): void {
