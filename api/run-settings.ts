@@ -289,5 +289,11 @@ export interface RunSettings {
     readonly metrics?: readonly string[];
     /** Settings of decoding, e.g. {method: beam, numBeams: 4}; greedy, targets' length without. Default: {}. */
     readonly decoding?: Readonly<Record<string, undefined>>;
+    readonly stopWhen?: {
+      /** As checkpoint.keepBest.metric; checked before the run begins. Default: "mean". */
+      readonly metric?: string;
+      /** End the run after n validations at everySteps without a better score; none: train all steps. */
+      readonly patience?: number;
+    };
   };
 }
