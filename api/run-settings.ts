@@ -61,7 +61,7 @@ export interface RunSettings {
   readonly mixture?: {
     /** The mixture.yaml; in a config file relative to that file. */
     readonly path?: string;
-    /** A SentencePiece model in place of that of the mixture file. */
+    /** A SentencePiece model, or bytes (the vocabulary of ByT5), in place of that of the mixture file. */
     readonly tokenizer?: string;
     /** Folder with the files of sets that have no home on a hub, in place of that of the mixture file. */
     readonly given?: string;

@@ -86,7 +86,7 @@ const folderCommand: CommandModule<object, EvaluateArguments> = {
         .option('loss-only', { type: 'boolean', default: false, describe: 'Loss, perplexity and token accuracy alone' })
         .option('inputs-length', { type: 'number', describe: "Longest inputs, tokens; default: the run's" })
         .option('targets-length', { type: 'number', describe: "Longest targets, tokens; default: the run's" })
-        .option('tokenizer', { type: 'string', describe: 'spiece.model or tokenizer.json; default that of the folder' })
+        .option('tokenizer', { type: 'string', describe: 'spiece.model, tokenizer.json or bytes; default that of the folder' })
         .option('trust-modules', {
           type: 'boolean',
           default: false,

@@ -48,7 +48,7 @@ export const generateCommand: CommandBody<GenerateArguments> = {
         })
         .option('field', { type: 'string', default: 'inputs', describe: 'Field of a JSONL line that has the input' })
         .option('output', { type: 'string', describe: 'File of the outputs; a stopped command continues it' })
-        .option('tokenizer', { type: 'string', describe: 'spiece.model or tokenizer.json; default that of the folder' })
+        .option('tokenizer', { type: 'string', describe: 'spiece.model, tokenizer.json or bytes; default that of the folder' })
         .option('engine', { choices: ENGINE_NAMES, default: 'auto', describe: 'Engine' })
         .option('threads', { type: 'number', default: 1, describe: 'CPU threads of the native engine' })
         .option('batch-tokens', {

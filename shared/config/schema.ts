@@ -24,7 +24,7 @@ const mixtureSchema = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe('A SentencePiece model in place of that of the mixture file.')
+    .describe('A SentencePiece model, or bytes (the vocabulary of ByT5), in place of that of the mixture file.')
     .meta(BITS_BY_MIXTURE),
   given: z
     .string()
