@@ -61,7 +61,7 @@ export interface RunSettings {
   readonly mixture?: {
     /** The mixture.yaml; in a config file relative to that file. */
     readonly path?: string;
-    /** A SentencePiece model in place of that of the mixture file. */
+    /** A SentencePiece model, or bytes (the vocabulary of ByT5), in place of that of the mixture file. */
     readonly tokenizer?: string;
     /** Folder with the files of sets that have no home on a hub, in place of that of the mixture file. */
     readonly given?: string;
@@ -289,5 +289,11 @@ export interface RunSettings {
     readonly metrics?: readonly string[];
     /** Settings of decoding, e.g. {method: beam, numBeams: 4}; greedy, targets' length without. Default: {}. */
     readonly decoding?: Readonly<Record<string, undefined>>;
+    readonly stopWhen?: {
+      /** As checkpoint.keepBest.metric; checked before the run begins. Default: "mean". */
+      readonly metric?: string;
+      /** End the run after n validations at everySteps without a better score; none: train all steps. */
+      readonly patience?: number;
+    };
   };
 }

@@ -69,7 +69,7 @@ export async function train(options: TrainOptions): Promise<TrainSummary> {
   return {
     ...summary,
     runDir: run.folder,
-    isInterrupted: signal.aborted && !isFinished(summary.step, summary.savedStep, config.training.steps),
+    isInterrupted: signal.aborted && !isFinished(summary, config.training.steps),
   };
 }
 

@@ -52,6 +52,17 @@ describe('run summary', () => {
     ]);
   });
 
+  test('a run that ended early says why, and goes on with more patience', () => {
+    const stoppedEarly = { step: 40, bestStep: 20, metric: 'mean', patience: 2, reason: 'no better mean' };
+    const facts = { runFolder: '/runs/x', steps: 100, interrupted: undefined, command };
+    const text = formatRunSummary({ ...SUMMARY, stoppedEarly }, facts);
+    assert.ok(
+      text.includes('Run finished\n  steps       40 of 100 (10 in this session)\n  stopped     no better mean\n'),
+      text,
+    );
+    assert.ok(text.includes('exmix train --resume /runs/x --set evaluation.stopWhen.patience=3\n'), text);
+  });
+
   test('an interrupted run names the signal and is resumed up to its own last step', () => {
     const text = formatRunSummary(
       { ...SUMMARY, step: 20, savedStep: 20, worldSize: 1 },

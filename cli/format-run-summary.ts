@@ -33,18 +33,24 @@ export function formatRunSummary(
   } = summary;
   const width = Math.max(4, ...Object.keys(taskLoss).map((name) => name.length));
   const span = ({ first, last }: LossSpan) => `${first.toFixed(3).padStart(8)} → ${last.toFixed(3).padStart(7)}`;
+  const { stoppedEarly } = summary;
   const target = step >= steps ? String(steps + Math.max(1, stepsTrained)) : String(steps);
+  const goOn =
+    stoppedEarly === undefined || step >= steps
+      ? ['--steps', target]
+      : ['--set', `evaluation.stopWhen.patience=${stoppedEarly.patience + 1}`];
   const lines = [
     '',
     interrupted === undefined ? 'Run finished' : `Run interrupted by ${interrupted}; ${describeSaved(step, savedStep)}`,
     `  steps       ${step} of ${steps} (${stepsTrained} in this session)`,
+    ...(stoppedEarly === undefined ? [] : [`  stopped     ${stoppedEarly.reason}`]),
     ...(stepsSkipped === 0 ? [] : [`  skipped     ${stepsSkipped} steps: their gradients were not finite`]),
     ...(loss === undefined ? [] : [`  loss        ${span(loss).trim()}`]),
     `  speed       ${tokensPerSecond} tokens/s (median), ${worldSize} worker${worldSize === 1 ? '' : 's'}`,
     ...formatPrediction(summary),
     `  parameters  ${paramDigest ?? 'not saved'}`,
     `  checkpoint  ${checkpoint ?? 'none'}`,
-    `  resume      ${command(['--resume', runFolder, '--steps', target])}`,
+    `  resume      ${command(['--resume', runFolder, ...goOn])}`,
     ...(Object.keys(taskLoss).length === 0 ? [] : ['', `  ${'task'.padEnd(width)}     first →    last loss`]),
     ...Object.entries(taskLoss).map(([task, losses]) => `  ${task.padEnd(width)}  ${span(losses)}`),
     ...formatValidation(summary),

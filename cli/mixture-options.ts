@@ -50,7 +50,7 @@ export function addMixtureOptions<T>(parser: Argv<T>): Argv<T & MixtureArguments
     })
     .option('tokenizer', {
       type: 'string',
-      describe: 'SentencePiece model; replaces the one that the mixture file names',
+      describe: 'SentencePiece model, or bytes; replaces the one that the mixture file names',
     })
     .option('given', {
       type: 'string',

@@ -67,7 +67,7 @@ export async function runCoordinator(init: RunCoordinatorInit): Promise<EndedRun
     reporter.end();
     const { step, savedStep } = summary;
     const { steps } = config.training;
-    const isDone = isFinished(step, savedStep, steps);
+    const isDone = isFinished(summary, steps);
     const interrupted = isDone ? undefined : String(signals.gentle.reason);
     standardOutput.write(formatRunSummary(summary, { runFolder: run.folder, steps, interrupted, command }));
     if (!isDone) process.exitCode = step === savedStep ? EXIT_INTERRUPTED : EXIT_RUN_FAILED;

@@ -79,8 +79,7 @@ export class Coordinator implements WorkerProgress {
 
   /** The last step was committed and saved before: nothing is left to train. */
   get isFinished(): boolean {
-    const { steps, saver } = this.#parts;
-    return isFinished(steps.committer.step, saver.savedStep, this.#init.config.training.steps);
+    return isFinished({ ...this.progress, ...this.#stoppedEarly() }, this.#init.config.training.steps);
   }
 
   /** The last committed step, and that of the newest checkpoint (0: none). */
@@ -164,8 +163,15 @@ export class Coordinator implements WorkerProgress {
     const validation = validator.view();
     return {
       ...summary.view(steps.committer.step, saver.newest, workerBytes),
+      ...this.#stoppedEarly(),
       ...(Object.keys(validation).length === 0 ? {} : { validation }),
     };
+  }
+
+  #stoppedEarly(): Pick<RunSummaryView, 'stoppedEarly'> {
+    const { steps, validator } = this.#parts;
+    const stoppedEarly = validator.earlyStop(steps.committer.step);
+    return stoppedEarly === undefined ? {} : { stoppedEarly };
   }
 
   /** @returns why the run must be opened again at an earlier step; undefined when it is over */

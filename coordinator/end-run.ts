@@ -53,9 +53,12 @@ export interface EndOfRun {
   readonly runtime: Runtime;
 }
 
-/** Whether the last step is committed and saved. Pure. */
-export function isFinished(step: number, savedStep: number, lastStep: number): boolean {
-  return step >= lastStep && savedStep === step;
+/** Where a run is: fields of its summary. */
+export type RunProgress = Pick<RunSummaryView, 'step' | 'savedStep' | 'stoppedEarly'>;
+
+/** Whether no step is left to train, and the last one is committed and saved. Pure. @param lastStep of the config */
+export function isFinished({ step, savedStep, stoppedEarly }: RunProgress, lastStep: number): boolean {
+  return (step >= lastStep || stoppedEarly !== undefined) && savedStep === step;
 }
 
 /** Time for workers to dial a run that had finished before it was started again, ms. */
@@ -84,7 +87,7 @@ export async function finishRun(
   const { epoch, lastStep, journal, membership, steps, saver, runtime } = init;
   const { step } = steps.committer;
   const { newest, savedStep } = saver;
-  const stopReason = isFinished(step, savedStep, lastStep) ? undefined : stopRequest;
+  const stopReason = isFinished(summary, lastStep) ? undefined : stopRequest;
   if (stopReason === undefined) await journal.append({ kind: 'run-finished', epoch, step });
   else await journal.append({ kind: 'run-interrupted', epoch, step, reason: stopReason });
   const checkpoint = { paramDigest: newest?.paramDigest ?? null, checkpoint: newest?.path ?? null };

@@ -6,6 +6,7 @@ import type { CheckpointRef } from './checkpoint/saver.ts';
 import type { ReadyWorker } from './membership/roster.ts';
 import type { CommitObserver } from './step/committer.ts';
 import type { StepSummary } from './step/open-steps.ts';
+import type { EarlyStop } from './validation/early-stop.ts';
 import type { ValidationView } from './validation/validator.ts';
 
 export interface LossSpan {
@@ -38,6 +39,8 @@ export interface RunSummaryView {
   readonly measured?: PredictedRun;
   readonly paramDigest: string | null;
   readonly checkpoint?: string;
+  /** No further step is trained, by `evaluation.stopWhen`; left out where it has not decided so. */
+  readonly stoppedEarly?: EarlyStop;
   /** Left out where nothing was validated. */
   readonly validation?: ValidationView;
 }

@@ -94,4 +94,49 @@ describe('evaluation while training', () => {
     assert.match(stdout, /^text_denoising\/validation +loss .*(?:B is higher|B is lower|not told apart)$/mu);
     assert.match(stdout, /wn_define\/validation: \d of 6 predictions changed/u);
   });
+
+  test('a run whose validations are no better ends after the same step, killed or not, and goes on with more patience', async () => {
+    // Updates this small change no parameter, so no loss is below the first.
+    const early = [
+      ...['--set', 'evaluation.everySteps=2', '--set', 'evaluation.maxExamples=4', '--set', 'evaluation.lossOnly=true'],
+      ...['--set', 'evaluation.tasks=[wn_*]', '--set', 'schedule={kind: constant, value: 1e-20}'],
+      ...['--set', 'evaluation.stopWhen.metric=loss', '--set', 'evaluation.stopWhen.patience=2'],
+    ];
+    const one = await exmix(command('early', 1, early), home);
+    assert.equal(one.code, 0, one.stdout + one.stderr);
+    assert.match(
+      one.stdout,
+      /Run finished\n {2}steps +6 of 8 .*\n {2}stopped +no better loss than [\d.]+ of step 2 in 2 validations up to step 6\n/u,
+    );
+
+    const chaos = ['--chaos', 'kill@3,coordinator-kill@5'];
+    const killed = await exmix(command('early-killed', 2, [...early, ...chaos]), home);
+    assert.equal(killed.code, 0, killed.stdout + killed.stderr);
+    const opened = readLog(runOf('early-killed')).filter(({ msg }) => msg === 'run opened');
+    assert.equal(opened.length, 2, 'the coordinator was killed');
+    assert.equal(finalDigest(runOf('early-killed')), finalDigest(runOf('early')));
+    assert.deepEqual(
+      readLog(runOf('early-killed'))
+        .filter(({ msg }) => msg === 'run finished')
+        .map(({ step }) => step),
+      [6],
+    );
+
+    const finished = await exmix(command('early', 1, early), home);
+    assert.equal(finished.code, 0, finished.stdout + finished.stderr);
+    assert.match(finished.stdout, /6 of 8 \(0 in this session\)/u);
+    const patient = await exmix(command('early', 2, [...early, '--set', 'evaluation.stopWhen.patience=9']), home);
+    assert.equal(patient.code, 0, patient.stdout + patient.stderr);
+    assert.match(patient.stdout, /8 of 8 \(2 in this session\)/u);
+
+    const unknown = await exmix(
+      command('refused', 1, [...early, '--set', 'evaluation.stopWhen.metric=wn_defin']),
+      home,
+    );
+    assert.equal(unknown.code, 2, unknown.stdout);
+    assert.match(
+      unknown.stderr,
+      /CONFIG_INVALID: evaluation\.stopWhen\.metric: expected mean, gem, loss or one of the evaluated sets \(wn_/u,
+    );
+  });
 });

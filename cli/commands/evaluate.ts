@@ -99,7 +99,7 @@ const folderCommand: CommandModule<object, EvaluateArguments> = {
           .option('targets-length', { type: 'number', describe: "Longest targets, tokens; default: the run's" })
           .option('tokenizer', {
             type: 'string',
-            describe: 'spiece.model or tokenizer.json; default that of the folder',
+            describe: 'spiece.model, tokenizer.json or bytes; default that of the folder',
           })
           .option('trust-modules', {
             type: 'boolean',

@@ -58,7 +58,7 @@ export const generateCommand: CommandBody<GenerateArguments> = {
           .option('output', { type: 'string', describe: 'File of the outputs; a stopped command continues it' })
           .option('tokenizer', {
             type: 'string',
-            describe: 'spiece.model or tokenizer.json; default that of the folder',
+            describe: 'spiece.model, tokenizer.json or bytes; default that of the folder',
           })
           .option('max-input-tokens', { type: 'number', default: 512, describe: 'Longer inputs are cut, and counted' })
           .option('interactive', { type: 'boolean', default: false, describe: 'Answers each line on the terminal' }),

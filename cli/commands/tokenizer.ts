@@ -34,7 +34,7 @@ function withModelOptions(parser: Argv): Argv<ModelArguments> {
     .option('model', {
       type: 'string',
       demandOption: true,
-      describe: 'spiece.model, or tokenizer.json of a Unigram model',
+      describe: 'spiece.model, tokenizer.json of a Unigram model, or bytes (ByT5)',
     })
     .option('extra-ids', { type: 'number', default: 100, describe: 'Number of <extra_id_N> ids after the pieces' });
 }

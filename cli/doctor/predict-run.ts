@@ -31,6 +31,8 @@ export interface RunPrediction {
   /** For one worker, like `workerBytes`. */
   readonly engineBytes: number;
   readonly workerBytes: number;
+  /** In the engine; part of `engineBytes`. */
+  readonly optimizerBytes: number;
   readonly checkpointBytes: number;
   readonly checkpointSeconds: number;
 }
@@ -62,6 +64,7 @@ export function predictRun(config: RunConfig, host: HostFigures): RunPrediction 
     runSeconds: training.steps * stepSeconds,
     engineBytes: memory.totalBytes,
     workerBytes: workerMemory(memory, lanes, host.retention),
+    optimizerBytes: memory.optimizerBytes,
     checkpointBytes: snapshotBytes,
     checkpointSeconds: snapshotBytes / host.diskBytesPerSecond,
   };
@@ -91,11 +94,14 @@ export function judgePrediction(config: RunConfig, host: HostFigures): Finding[]
   return [step, judgeFit(config, host, prediction), checkpoint];
 }
 
-function judgeFit(config: RunConfig, host: HostFigures, { engineBytes, workerBytes }: RunPrediction): Finding {
+function judgeFit(config: RunConfig, host: HostFigures, prediction: RunPrediction): Finding {
+  const { engineBytes, workerBytes, optimizerBytes } = prediction;
   const { numWorkers, availableBytes, engineLimitBytes = Infinity, retention } = host;
   const limit = Number.isFinite(engineLimitBytes) ? ` (at most ${formatBytes(engineLimitBytes)})` : '';
-  const detail = `about ${formatBytes(workerBytes)} a worker, ${formatBytes(engineBytes)} of it in the engine${limit}; ${formatBytes(availableBytes)} available`;
-  const finding = { check: 'fit', detail, figures: { workerBytes, engineBytes } };
+  const detail =
+    `about ${formatBytes(workerBytes)} a worker, ${formatBytes(engineBytes)} of it in the engine${limit}, ` +
+    `${formatBytes(optimizerBytes)} of that the state of ${config.optimizer.kind}; ${formatBytes(availableBytes)} available`;
+  const finding = { check: 'fit', detail, figures: { workerBytes, engineBytes, optimizerBytes } };
   const fitsEngine = engineBytes <= engineLimitBytes;
   if (fitsEngine && numWorkers * workerBytes <= availableBytes) return { ...finding, status: 'ok' };
   const { inputs: inputsLength, targets: targetsLength } = config.featureLengths;

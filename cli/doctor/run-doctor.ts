@@ -1,6 +1,6 @@
 /** Runs all probes in order, one at a time, because concurrent measurements would disturb each other. */
 import { availableParallelism } from 'node:os';
-import type { RunConfig } from '../../shared/config/schema.ts';
+import type { InitSettings, RunConfig } from '../../shared/config/schema.ts';
 import { clockProbe } from './clock-probe.ts';
 import { diskProbes } from './disk-probes.ts';
 import { engineProbe } from './engine-probe.ts';
@@ -10,6 +10,7 @@ import { gpuProbe } from './gpu-probe.ts';
 import { hostProbes } from './host-probes.ts';
 import { installedEngineProbe } from './installed-engine-probe.ts';
 import { loopbackProbe } from './loopback-probe.ts';
+import { modelProbe } from './model-probe.ts';
 import { judgePrediction, type HostFigures } from './predict-run.ts';
 import { runProbe, type DoctorContext, type Probe } from './probe.ts';
 
@@ -27,18 +28,21 @@ export interface DoctorRequest {
   readonly engine: EngineProbeRequest;
   /** The run to predict, and its number of workers on this host. */
   readonly planned?: { readonly config: RunConfig; readonly numWorkers: number };
+  /** The folder that the run begins with, if it is to be checked. */
+  readonly init?: { readonly folder: string; readonly optimizer: InitSettings['optimizer'] };
   /** Called with the findings of each probe when it ends. */
   readonly onFindings: (findings: readonly Finding[]) => Promise<void>;
 }
 
 /** @returns all findings, in the order of the probes */
-export async function runDoctor({ context, engine, planned, onFindings }: DoctorRequest): Promise<Finding[]> {
+export async function runDoctor({ context, engine, planned, init, onFindings }: DoctorRequest): Promise<Finding[]> {
   const all: Finding[] = [];
   const report = async (findings: readonly Finding[]): Promise<void> => {
     all.push(...findings);
     await onFindings(findings);
   };
   for (const probe of MACHINE_PROBES) await report(await runProbe(probe, context));
+  if (init !== undefined) await report(await runProbe(modelProbe(init.folder, init.optimizer), context));
   let engineReport: EngineReport | undefined;
   await report(
     await runProbe(

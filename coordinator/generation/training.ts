@@ -142,7 +142,13 @@ export class Training {
 
   /** Whether no step is dealt after this one. */
   #isLast(step: number): boolean {
-    return step >= this.#init.config.training.steps || this.#haltReason() !== undefined;
+    return this.#endsRun(step) || this.#haltReason() !== undefined;
+  }
+
+  /** Whether the run has no step after this one: it is the last, or `evaluation.stopWhen` has decided so. */
+  #endsRun(step: number): boolean {
+    const { config, validator } = this.#init;
+    return step >= config.training.steps || validator.earlyStop(step) !== undefined;
   }
 
   /** Why this generation trains no further and saves: the run is to stop, or no member stays that would hold the state. */
@@ -177,7 +183,7 @@ export class Training {
   }
 
   #endAtBoundary(): GenerationEnding | undefined {
-    const { config, saver, steps, phase, validator } = this.#init;
+    const { saver, steps, phase, validator } = this.#init;
     const { step } = steps.committer;
     if (this.#sentStep > step || !validator.isIdle) return undefined;
     if (this.#broken !== undefined) return this.#broken;
@@ -187,7 +193,7 @@ export class Training {
       return reason === undefined ? undefined : { kind: 'boundary', reason };
     }
     if (saver.writing !== undefined || saver.savedStep !== step) return undefined;
-    const isOver = step >= config.training.steps || phase.stopReason !== undefined;
+    const isOver = this.#endsRun(step) || phase.stopReason !== undefined;
     return isOver ? { kind: 'done' } : { kind: 'boundary', reason: this.#haltReason()! };
   }
 

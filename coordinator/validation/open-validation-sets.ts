@@ -11,6 +11,7 @@ import { TrainerError } from '../../shared/errors.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
 import { nameLocation } from '../../shared/storage/location.ts';
 import { isMetricName, METRIC_NAMES, type TaskEvaluation } from '../../shared/task-evaluation.ts';
+import { findMetricProblem } from './early-stop.ts';
 import { createValidationSets, type NamedSet, type ValidationSets } from './validation-sets.ts';
 
 export interface OpenValidationInit {
@@ -23,8 +24,8 @@ export interface OpenValidationInit {
 
 /**
  * @returns undefined where the config asks for no validation
- * @throws NAME_UNKNOWN for a task that the mixture does not have; CONFIG_INVALID for an unknown metric, a split without sets, or settings of
- *   decoding that do not fit; as readEvaluationSet and loadTokenizer
+ * @throws NAME_UNKNOWN for a task that the mixture does not have; CONFIG_INVALID for an unknown metric, a split without sets, a metric to stop by
+ *   that no set has, or settings of decoding that do not fit; as readEvaluationSet and loadTokenizer
  */
 export async function openValidationSets(init: OpenValidationInit): Promise<ValidationSets | undefined> {
   const { config, mixture, preparedFolder, signal } = init;
@@ -47,6 +48,9 @@ export async function openValidationSets(init: OpenValidationInit): Promise<Vali
       ...(overlap === undefined ? {} : { leaked: leakedExamples(overlap) }),
     });
   }
+  const { metric, patience } = evaluation.stopWhen;
+  const problem = patience === undefined ? undefined : findMetricProblem(metric, sets);
+  if (problem !== undefined) throw new TrainerError('CONFIG_INVALID', `evaluation.stopWhen.metric: ${problem}`);
   const tokenizer = await loadTokenizer(mixture.tokenizerPath);
   return createValidationSets({ split, sets, decoding: decodingOf(config), maxExamples, tokenizer });
 }

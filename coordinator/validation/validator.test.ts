@@ -196,4 +196,54 @@ describe('validation while a run trains', () => {
       /w1 \(batch \d+\) did not move within 3000 ms in the validation of step 4/u,
     );
   });
+
+  /** The mean of the scripted workers is always the same: no validation after the first is better. */
+  const EARLY: SmallRunInit = {
+    ...{ steps: 20, checkpoint: { everySteps: 100 } },
+    evaluation: { everySteps: 2, stopWhen: { metric: 'mean', patience: 2 } },
+  };
+
+  test('a run ends after the same step when validations are no better, with any workers, and has finished', async () => {
+    const whole = await undisturbed({ steps: 20, checkpoint: { everySteps: 100 } });
+    for (const workers of [[{}], [{}, { batchMs: 7 }], [{}, { stepMs: 3 }, { batchMs: 50 }]]) {
+      const { run } = await startRun(workers, EARLY);
+      const summary = await run.runToEnd();
+      assert.deepEqual(run.committed, whole.slice(0, 6));
+      assert.deepEqual([summary.step, summary.savedStep], [6, 6]);
+      assert.deepEqual([summary.stoppedEarly?.step, summary.stoppedEarly?.bestStep], [6, 2]);
+      assert.deepEqual(run.records('run-finished').map(({ step }) => step), [6]); // prettier-ignore
+      assert.deepEqual(run.messages('run stops early').map(({ step }) => step), [6]); // prettier-ignore
+      assert.equal(run.coordinator.isFinished, true);
+    }
+  });
+
+  test('a coordinator that died before or after the decision ends the run after the same step', async () => {
+    const { run: calm } = await startRun([{}], EARLY);
+    await calm.runToEnd();
+    for (const [msg, step] of [
+      ['validation', 4],
+      ['validation started', 6],
+      ['validation', 6],
+    ] as const) {
+      const { run, workers } = await startRun([{ batchMs: 5 }, {}], EARLY);
+      void run.coordinator.run(run.signal.signal);
+      await run.clock.during(run.logged(msg, { step }));
+      run.kill(workers);
+      await run.clock.during(run.clock.sleep(1));
+      await run.open();
+      if (!run.coordinator.isFinished) await Promise.all(workers.map((worker) => run.rejoin(worker)));
+      const summary = await run.runToEnd();
+      assert.equal(run.coordinator.isFinished, true);
+      assert.deepEqual([summary.step, summary.stoppedEarly?.bestStep], [6, 2]);
+      assert.deepEqual(run.committed, calm.committed);
+      assert.deepEqual(run.records('checkpoint-validated').map((record) => record.step), [2, 4, 6]); // prettier-ignore
+    }
+  });
+
+  test('without a score of the metric, the run trains all its steps', async () => {
+    const evaluation = { everySteps: 2, stopWhen: { metric: 'elsewhere', patience: 1 } };
+    const { run } = await startRun([{}], { steps: 6, evaluation });
+    const summary = await run.runToEnd();
+    assert.deepEqual([summary.step, summary.stoppedEarly], [6, undefined]);
+  });
 });

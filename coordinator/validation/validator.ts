@@ -16,6 +16,7 @@ import type { CheckpointValidated, ValidatedTask } from '../journal/journal-reco
 import type { Generation } from '../membership/generation.ts';
 import type { WorkerHandle } from '../membership/worker-handle.ts';
 import type { RunConfig } from '../../shared/config/schema.ts';
+import { findEarlyStop, type EarlyStop } from './early-stop.ts';
 import type { BatchOutcome, ScoredSet, ValidationSets } from './validation-sets.ts';
 import type { ValidationStore } from './write-results.ts';
 
@@ -78,6 +79,8 @@ export class Validator {
   #current: Validation | undefined;
   /** The last step whose validation is over: recorded, known before, or abandoned. */
   #settledStep = 0;
+  /** The answer of `earlyStop`, which is asked at every event. */
+  #known: { readonly of: readonly CheckpointValidated[]; readonly step: number; readonly stop?: EarlyStop } | undefined;
 
   constructor(init: ValidatorInit) {
     this.#init = init;
@@ -89,6 +92,22 @@ export class Validator {
     const { everySteps } = config.evaluation;
     if (validation === undefined || everySteps === undefined || step === 0 || step === this.#settledStep) return false;
     return step % everySteps === 0 || step === config.training.steps;
+  }
+
+  /** Why no step is trained after this one, by `evaluation.stopWhen` and the validations up to it; undefined: the run goes on. */
+  earlyStop(step: number): EarlyStop | undefined {
+    const { config, validation, journal } = this.#init;
+    const { everySteps, stopWhen } = config.evaluation;
+    const { metric, patience } = stopWhen;
+    if (validation === undefined || everySteps === undefined || patience === undefined) return undefined;
+    const of = journal.state.validations;
+    if (this.#known?.of !== of || this.#known.step !== step) {
+      const { settings } = validation.sets;
+      const alike = of.filter((known) => known.step <= step && known.settings === settings);
+      const stop = findEarlyStop(alike, { metric, patience, everySteps });
+      this.#known = { of, step, ...(stop === undefined ? {} : { stop }) };
+    }
+    return this.#known.stop;
   }
 
   /** Whether no member holds a batch. */
@@ -205,6 +224,8 @@ export class Validator {
     const loss = scoreOf('loss', tasks)?.value ?? null;
     const fields = { step, split, paramDigest, settings, loss, metric, score, tasks, results, ms };
     runtime.log.info(fields, 'validation');
+    const stop = this.earlyStop(step);
+    if (stop !== undefined) runtime.log.info({ ...stop, step }, 'run stops early');
   }
 
   /** Ends the validation that is due after this step, without a result. */

@@ -4,6 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { BYTE_VOCABULARY } from '../../shared/byte-vocabulary.ts';
 import { readSmallFileSync } from '../../shared/small-file.ts';
 import { exmixHome } from '../../shared/exmix-home.ts';
 import type { EvaluationSplits, FeatureLengths, Mixture, SourceSpec } from '../tasks/task.ts';
@@ -27,7 +28,7 @@ export function preparedFolder({ mixture, featureLengths, home = exmixHome() }: 
   const identity = {
     version: FORMAT_VERSION,
     featureLengths: { inputs: featureLengths.inputs, targets: featureLengths.targets },
-    tokenizer: sha256OfFile(mixture.tokenizerPath),
+    tokenizer: mixture.tokenizerPath === BYTE_VOCABULARY ? BYTE_VOCABULARY : sha256OfFile(mixture.tokenizerPath),
     tasks: mixture.tasks.map(({ name, source, preprocessor, splits }) => [
       name,
       sourceIdentity(source),

@@ -9,6 +9,7 @@
  */
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import { BYTE_VOCABULARY } from '../../shared/byte-vocabulary.ts';
 import { toTrainerError, TrainerError } from '../../shared/errors.ts';
 import { readSmallFileSync } from '../../shared/small-file.ts';
 import { nearestHint } from '../../shared/nearest-names.ts';
@@ -187,7 +188,7 @@ function buildMixture(
     problems.push({
       path: ['tokenizer'],
       message:
-        'expected the path of a SentencePiece model (T5: spiece.model), found none; write it here or give --tokenizer FILE (for a run: --set mixture.tokenizer=FILE)',
+        'expected the path of a SentencePiece model (T5: spiece.model) or bytes (ByT5), found none; write it here or give --tokenizer FILE (for a run: --set mixture.tokenizer=FILE)',
     });
   // A selection is checked only in a file without problems: its names may be wrong because of them.
   const isSelected = problems.length === 0 ? createSelection(options.tasks, planned, denoising) : () => true;
@@ -196,7 +197,10 @@ function buildMixture(
   return {
     name: file.name,
     path,
-    tokenizerPath: resolve(options.tokenizer === undefined ? folder : '.', tokenizer ?? ''),
+    tokenizerPath:
+      tokenizer === BYTE_VOCABULARY
+        ? BYTE_VOCABULARY
+        : resolve(options.tokenizer === undefined ? folder : '.', tokenizer ?? ''),
     tasks,
     ...(denoising === undefined ? {} : { denoising }),
     modules: [...modules.values()],

@@ -148,7 +148,7 @@ export interface Mixture {
   readonly name: string;
   /** The file it was read from. */
   readonly path: string;
-  /** Absolute path of a SentencePiece model. */
+  /** Absolute path of a SentencePiece model, or BYTE_VOCABULARY. */
   readonly tokenizerPath: string;
   readonly tasks: readonly Task[];
   readonly denoising?: Denoising;
@@ -162,7 +162,7 @@ export interface Mixture {
 export interface MixtureOptions {
   /** Names and globs of the tasks to use. A denoising text that none matches is left out too. Default: all. */
   readonly tasks?: readonly string[];
-  /** A SentencePiece model that replaces the file's `tokenizer`. */
+  /** A SentencePiece model, or `bytes`, that replaces the file's `tokenizer`. */
   readonly tokenizer?: string;
   /** Folder with the files of sets that the hub does not have. Replaces the file's `given`. */
   readonly given?: string;

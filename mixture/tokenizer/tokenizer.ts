@@ -8,9 +8,11 @@
  * may be damaged.
  */
 import { createHash } from 'node:crypto';
+import { BYTE_VOCABULARY } from '../../shared/byte-vocabulary.ts';
 import { TrainerError } from '../../shared/errors.ts';
 import { describeRefused, HEAD_BYTES, identifyContent, isRefused } from '../sources/identify-content.ts';
 import { readSmallFile } from '../../shared/small-file.ts';
+import { ByteTokenizer } from './byte-tokenizer.ts';
 import { MAX_EXTRA_IDS, extraIdOf, extraIdPieces } from './extra-ids.ts';
 import { Normalizer } from './normalizer.ts';
 import { PieceDecoder } from './piece-decoder.ts';
@@ -30,7 +32,7 @@ export interface Tokenizer {
   readonly padId: 0;
   readonly eosId: 1;
   readonly unkId: 2;
-  /** SHA-256 (hex) of the file's bytes and numExtraIds. It is part of the identity of a mixture. */
+  /** SHA-256 (hex) of the file's bytes, or of the name of the vocabulary of bytes, and numExtraIds. It is part of the identity of a mixture. */
   readonly hash: string;
   /** Ids of a text, without EOS. @throws SOURCE_MALFORMED for a text of more than MAX_TEXT_UNITS (normalizer.ts) */
   encode(text: string): number[];
@@ -61,12 +63,15 @@ export interface TokenizerOptions {
 }
 
 /**
- * Reads `spiece.model` (SentencePiece) or `tokenizer.json` (Hugging Face). The first bytes tell which.
+ * Reads `spiece.model` (SentencePiece) or `tokenizer.json` (Hugging Face). The first bytes tell which. BYTE_VOCABULARY in place of the path is
+ * the vocabulary of bytes.
  * @throws PATH_UNUSABLE if the file cannot be read; TOKENIZER_INVALID if it is damaged or not a Unigram model with pad
  * 0, EOS 1, unk 2; CONFIG_INVALID for an invalid numExtraIds
  */
 export async function loadTokenizer(path: string, { numExtraIds = 100 }: TokenizerOptions = {}): Promise<Tokenizer> {
-  return createTokenizer(await readTokenizerFile(path), path, { numExtraIds });
+  if (path !== BYTE_VOCABULARY) return createTokenizer(await readTokenizerFile(path), path, { numExtraIds });
+  checkNumExtraIds(numExtraIds);
+  return new ByteTokenizer(numExtraIds);
 }
 
 /** @throws PATH_UNUSABLE */
@@ -87,17 +92,21 @@ export function createTokenizer(
   path: string,
   { numExtraIds = 100 }: TokenizerOptions = {},
 ): Tokenizer {
-  if (!Number.isInteger(numExtraIds) || numExtraIds < 0 || numExtraIds > MAX_EXTRA_IDS) {
-    throw new TrainerError(
-      'CONFIG_INVALID',
-      `numExtraIds: expected an integer from 0 to ${MAX_EXTRA_IDS}, got ${numExtraIds}`,
-    );
-  }
+  checkNumExtraIds(numExtraIds);
   const { model, bytesMended } = readTokenizerModel(bytes, path, numExtraIds);
   const hash = createHash('sha256').update(bytes).update(`\nextra ids: ${numExtraIds}\n`);
   // Such a file gave other ids before its byte pieces were bytes.
   if (bytesMended) hash.update('byte pieces: bytes\n');
   return new UnigramTokenizer(model, numExtraIds, hash.digest('hex'), path);
+}
+
+/** @throws CONFIG_INVALID */
+function checkNumExtraIds(numExtraIds: number): void {
+  if (Number.isInteger(numExtraIds) && numExtraIds >= 0 && numExtraIds <= MAX_EXTRA_IDS) return;
+  throw new TrainerError(
+    'CONFIG_INVALID',
+    `numExtraIds: expected an integer from 0 to ${MAX_EXTRA_IDS}, got ${numExtraIds}`,
+  );
 }
 
 /** The model of a tokenizer as data. */

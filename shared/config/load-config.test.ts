@@ -178,6 +178,21 @@ describe('configuration', () => {
     );
   });
 
+  test('a run ends early by validation: without one, or by test, stopWhen is refused', async () => {
+    const file = await configFile(BASE);
+    const load = (...settings: string[]) => loadConfig(file, settings.map(parseSetting));
+    const patience = 'evaluation.stopWhen.patience=2';
+    const { evaluation } = await load(patience, 'evaluation.everySteps=10');
+    assert.deepEqual(evaluation.stopWhen, { metric: 'mean', patience: 2 });
+    assert.equal(numericsHash(await load(patience, 'evaluation.everySteps=10')), numericsHash(await load()));
+    await assert.rejects(load(patience), /evaluation\.stopWhen: expected evaluation\.everySteps beside it/u);
+    await assert.rejects(
+      load(patience, 'evaluation.everySteps=10', 'evaluation.split=test'),
+      /evaluation\.stopWhen: expected evaluation\.split validation, got test/u,
+    );
+    await assert.rejects(load('evaluation.stopWhen.patience=0', 'evaluation.everySteps=10'), /patience/u);
+  });
+
   test('a resolved config checks as itself', async () => {
     const config = await loadConfig(await configFile(BASE), []);
     assert.deepEqual(checkConfig(JSON.parse(JSON.stringify(config)), 'again'), config);
@@ -274,6 +289,7 @@ function everySetting(schedule: object, optimizer: object = ADAFACTOR): RunConfi
         lossOnly: true,
         metrics: ['accuracy'],
         decoding: { numBeams: 2 },
+        stopWhen: { metric: 'loss', patience: 4 },
       },
     },
     'the test',

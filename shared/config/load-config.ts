@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import { BYTE_VOCABULARY } from '../byte-vocabulary.ts';
 import { TrainerError } from '../errors.ts';
 import { nearestNames } from '../nearest-names.ts';
 import { parseYaml } from '../parse-yaml.ts';
@@ -75,8 +76,8 @@ export async function loadTree(file: string, overrides: readonly ConfigOverride[
 export function overrideTree(resolved: Tree, overrides: readonly ConfigOverride[]): Tree {
   const tree = structuredClone(resolved);
   const typed = overrides.map((override) => {
-    const isFile = FILE_FIELDS.some((field) => field.join('.') === override.path.join('.'));
-    const local = isFile && typeof override.value === 'string' ? localPathOf(override.value) : undefined;
+    const field = FILE_FIELDS.find((known) => known.join('.') === override.path.join('.'));
+    const local = field === undefined ? undefined : localFileOf(field, override.value);
     return local === undefined ? override : { ...override, value: resolve(local) };
   });
   for (const override of typed) chooseKind(tree, override);
@@ -149,12 +150,18 @@ function isTree(value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The path that a setting with a file name means; undefined where it means no local file. */
+function localFileOf([, name]: readonly [string, string], value: unknown): string | undefined {
+  if (typeof value !== 'string' || (name === 'tokenizer' && value === BYTE_VOCABULARY)) return undefined;
+  return localPathOf(value);
+}
+
 function resolveFiles(tree: Tree, folder: string): void {
   for (const [section, field] of FILE_FIELDS) {
     const parent = tree[section];
     if (!isTree(parent)) continue;
     const value = parent[field];
-    const local = typeof value === 'string' ? localPathOf(value) : undefined;
+    const local = localFileOf([section, field], value);
     if (local !== undefined) parent[field] = resolve(folder, local);
   }
 }

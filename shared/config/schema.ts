@@ -24,7 +24,7 @@ const mixtureSchema = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe('A SentencePiece model in place of that of the mixture file.')
+    .describe('A SentencePiece model, or bytes (the vocabulary of ByT5), in place of that of the mixture file.')
     .meta(BITS_BY_MIXTURE),
   given: z
     .string()
@@ -349,6 +349,21 @@ const evaluationSchema = z.strictObject({
     .default({})
     .describe("Settings of decoding, e.g. {method: beam, numBeams: 4}; greedy, targets' length without.")
     .meta(KEEPS_BITS),
+  // As `training.steps`, it decides which step is the last one, and not what a step computes.
+  stopWhen: z
+    .strictObject({
+      metric: z
+        .string()
+        .min(1)
+        .default('mean')
+        .describe('As checkpoint.keepBest.metric; checked before the run begins.')
+        .meta(KEEPS_BITS),
+      patience: count
+        .optional()
+        .describe('End the run after n validations at everySteps without a better score; none: train all steps.')
+        .meta(KEEPS_BITS),
+    })
+    .prefault({}),
 });
 
 const treeSchema = z.strictObject({
@@ -411,6 +426,13 @@ export const runConfigSchema = treeSchema.superRefine((config, context) => {
       problem(['checkpoint', 'keepBest'], 'expected evaluation.everySteps beside it: the best are known by validation');
     if (config.evaluation.split === 'test')
       problem(['checkpoint', 'keepBest'], 'expected evaluation.split validation, got test: no choice is made by test');
+  }
+  const { stopWhen, everySteps, split } = config.evaluation;
+  if (stopWhen.patience !== undefined) {
+    if (everySteps === undefined)
+      problem(['evaluation', 'stopWhen'], 'expected evaluation.everySteps beside it: it compares validations');
+    if (split === 'test')
+      problem(['evaluation', 'stopWhen'], 'expected evaluation.split validation, got test: no choice is made by test');
   }
   const { advertiseHost } = config.cluster;
   if (advertiseHost !== undefined && (isWildcard(advertiseHost) || !URL.canParse(`ws://${urlHost(advertiseHost)}:1`)))
