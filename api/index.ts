@@ -55,5 +55,6 @@ export type { LogRecord } from '../shared/logger.ts';
 export type { ValidatedTasks } from '../coordinator/checkpoint/validation-score.ts';
 export type { ValidatedTask } from '../coordinator/journal/journal-records.ts';
 export type { LossSpan, PredictedRun, RunSummaryView } from '../coordinator/run-summary.ts';
+export type { EarlyStop } from '../coordinator/validation/early-stop.ts';
 export type { ValidationOfStep, ValidationView } from '../coordinator/validation/validator.ts';
 export { VERSION } from '../shared/version.ts';
